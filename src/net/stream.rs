@@ -1,0 +1,188 @@
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::net::{IpAddr, Shutdown, TcpStream, ToSocketAddrs};
+#[cfg(unix)]
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::address::{Address, Target};
+use crate::error::{Error, Result};
+
+/// A connection over TCP or a Unix socket.
+///
+/// A clone is the same connection, not another descriptor: like an [`Arc`], it is cheap, and the connection ends with the
+/// last one. Reading and writing work on a shared reference too. A time-out set by
+/// [`set_timeouts`](Self::set_timeouts) shows as [`Error::TimedOut`].
+#[derive(Clone, Debug)]
+pub struct Stream(Arc<Socket>);
+
+#[derive(Debug)]
+enum Socket {
+    Tcp(TcpStream),
+    #[cfg(unix)]
+    Unix(UnixStream),
+}
+
+/// The same expression for either kind of socket.
+macro_rules! with_socket {
+    ($stream:expr, $socket:ident => $expression:expr) => {
+        match &*$stream.0 {
+            Socket::Tcp($socket) => $expression,
+            #[cfg(unix)]
+            Socket::Unix($socket) => $expression,
+        }
+    };
+}
+
+impl Stream {
+    /// Connects to an address. A TCP connection gets `TCP_NODELAY`; of the addresses of a host name, each is tried in
+    /// turn.
+    ///
+    /// `timeout` bounds each attempt over TCP. Connecting a Unix socket takes no time, unless the application's backlog is
+    /// full: then it waits for the application.
+    ///
+    /// # Errors
+    /// [`Error::TimedOut`], and what the system reports: for a missing application at once.
+    pub fn connect(address: &Address, timeout: Option<Duration>) -> Result<Self> {
+        match address.target() {
+            Target::Tcp { host, port } => connect_tcp(host, *port, timeout),
+            #[cfg(unix)]
+            Target::Unix(path) => Ok(UnixStream::connect(path)?.into()),
+        }
+    }
+
+    /// Sets how long a read and a write may wait; `None` is for ever. A write waits only as long as the peer takes nothing.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a time of zero.
+    pub fn set_timeouts(&self, read: Option<Duration>, write: Option<Duration>) -> io::Result<()> {
+        with_socket!(self, socket => {
+            socket.set_read_timeout(read)?;
+            socket.set_write_timeout(write)
+        })
+    }
+
+    /// Reads what is there, without waiting: `None` if nothing is.
+    pub(crate) fn try_read(&self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        with_socket!(self, socket => {
+            socket.set_nonblocking(true)?;
+            let mut socket_ref: &_ = socket;
+            let outcome = socket_ref.read(buffer);
+            socket.set_nonblocking(false)?;
+            match outcome {
+                Ok(n) => Ok(Some(n)),
+                Err(error) if is_expiry(&error) || error.kind() == io::ErrorKind::Interrupted => Ok(None),
+                Err(error) => Err(error),
+            }
+        })
+    }
+
+    /// Ends one direction of the connection, or both, for every clone.
+    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        with_socket!(self, socket => socket.shutdown(how))
+    }
+
+    /// The IP address of the other end; `None` where it has none.
+    pub fn peer_ip(&self) -> Option<IpAddr> {
+        match &*self.0 {
+            Socket::Tcp(socket) => socket.peer_addr().ok().map(|address| address.ip()),
+            #[cfg(unix)]
+            Socket::Unix(_) => None,
+        }
+    }
+}
+
+impl From<TcpStream> for Stream {
+    /// Sets `TCP_NODELAY`, without which a record may wait 40 ms for the answer to the one before it.
+    fn from(socket: TcpStream) -> Self {
+        // A socket that cannot have it (its peer is gone) says so when it is used.
+        let _ = socket.set_nodelay(true);
+        Self(Arc::new(Socket::Tcp(socket)))
+    }
+}
+
+#[cfg(unix)]
+impl From<UnixStream> for Stream {
+    fn from(socket: UnixStream) -> Self {
+        Self(Arc::new(Socket::Unix(socket)))
+    }
+}
+
+impl Read for &Stream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        with_socket!(self, socket => { let mut socket: &_ = socket; socket.read(buffer) }).map_err(read_error)
+    }
+
+    fn read_vectored(&mut self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        with_socket!(self, socket => { let mut socket: &_ = socket; socket.read_vectored(buffers) }).map_err(read_error)
+    }
+}
+
+impl Write for &Stream {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        with_socket!(self, socket => { let mut socket: &_ = socket; socket.write(data) }).map_err(write_error)
+    }
+
+    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        with_socket!(self, socket => { let mut socket: &_ = socket; socket.write_vectored(slices) }).map_err(write_error)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        (&*self).read(buffer)
+    }
+
+    fn read_vectored(&mut self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        (&*self).read_vectored(buffers)
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        (&*self).write(data)
+    }
+
+    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        (&*self).write_vectored(slices)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn connect_tcp(host: &str, port: u16, timeout: Option<Duration>) -> Result<Stream> {
+    // A host left out is this machine, as in the kit's programs.
+    let host = if host.is_empty() { "localhost" } else { host };
+    let mut failure = Error::Io(io::Error::new(io::ErrorKind::NotFound, format!("no address for host {host:?}")));
+    for address in (host, port).to_socket_addrs()? {
+        let connected = match timeout {
+            Some(timeout) => TcpStream::connect_timeout(&address, timeout),
+            None => TcpStream::connect(address),
+        };
+        match connected {
+            Ok(socket) => return Ok(socket.into()),
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => failure = Error::TimedOut("connect"),
+            Err(error) => failure = error.into(),
+        }
+    }
+    Err(failure)
+}
+
+/// Whether this is how the system tells that a socket's time-out has passed.
+pub(super) fn is_expiry(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
+}
+
+fn read_error(error: io::Error) -> io::Error {
+    if is_expiry(&error) { Error::TimedOut("read").into() } else { error }
+}
+
+fn write_error(error: io::Error) -> io::Error {
+    if is_expiry(&error) { Error::TimedOut("write").into() } else { error }
+}
