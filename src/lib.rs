@@ -2,6 +2,7 @@
 pub mod error;
 pub mod params;
 pub mod record;
+pub mod stream;
 
 pub use error::{Error, Result};
 pub use params::Params;

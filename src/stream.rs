@@ -1,0 +1,503 @@
+//! Streams of records: reading records from a connection, and writing data as records (sections 3.3 and 5.3).
+//!
+//! [`RecordReader`] reads through one buffer, which it uses again for ever; [`StreamWriter`] is a [`Write`] that cuts what
+//! it is given into records. Neither knows which side of the protocol it is on.
+
+use std::fmt;
+use std::io::{self, IoSliceMut, Read, Write};
+
+use crate::error::{Error, Result};
+use crate::record::{check_id, padding_len, write_parts, Header, RecordType, HEADER_LEN, MAX_ALIGNED_LEN};
+
+/// The size of a buffer as long as nothing has needed more: a small request or response fits.
+const SMALL_BUFFER: usize = 8 * 1024;
+/// The size that a read buffer grows to when a read fills it; larger ones gain little.
+const LARGE_BUFFER: usize = 64 * 1024;
+
+/// Reads records from a connection, however the transport cuts them.
+///
+/// [`next_header`](Self::next_header) goes to the next record, over whatever is left of the one before, its padding
+/// included. Its content is then read with [`read_content`](Self::read_content), or in place with
+/// [`fill_content`](Self::fill_content) and [`consume`](Self::consume).
+///
+/// All reading goes through one buffer of 8 KiB, which grows once, to 64 KiB, when there is more to read at a time. A
+/// read into a slice that is at least as large goes straight there.
+///
+/// An error of the reader, such as a time-out, loses nothing: the call can be made again.
+///
+/// ```
+/// use fcgi::record::RecordType;
+/// use fcgi::stream::RecordReader;
+///
+/// let input = b"\x01\x05\0\x01\0\x05\x03\0helloPAD\x01\x05\0\x01\0\0\0\0";
+/// let mut reader = RecordReader::new(&input[..]);
+///
+/// let header = reader.next_header()?.expect("a record");
+/// assert_eq!((header.record_type, header.content_len), (RecordType::Stdin, 5));
+/// let mut content = [0; 8];
+/// assert_eq!(reader.read_content(&mut content)?, 5);
+/// assert_eq!(reader.read_content(&mut content)?, 0);
+///
+/// assert_eq!(reader.next_header()?.expect("a record").content_len, 0);
+/// assert!(reader.next_header()?.is_none(), "a clean end");
+/// # Ok::<(), fcgi::Error>(())
+/// ```
+pub struct RecordReader<R> {
+    inner: R,
+    buffer: Vec<u8>,
+    /// What was read and not yet used is `buffer[start..end]`.
+    start: usize,
+    end: usize,
+    /// The content of the current record that was not yet used, in the buffer or not.
+    content_left: usize,
+    /// The padding of the current record that was not yet skipped.
+    padding_left: usize,
+}
+
+impl<R> RecordReader<R> {
+    /// A reader that has read nothing. Its buffer is allocated by the first read.
+    pub fn new(inner: R) -> Self {
+        Self { inner, buffer: Vec::new(), start: 0, end: 0, content_left: 0, padding_left: 0 }
+    }
+
+    /// The bytes of the current record's content that were not yet read.
+    pub fn content_left(&self) -> usize {
+        self.content_left
+    }
+
+    /// What was read from the connection and not yet used.
+    pub fn buffer(&self) -> &[u8] {
+        &self.buffer[self.start..self.end]
+    }
+
+    /// The reader below. What was read from it and not yet used is in [`buffer`](Self::buffer).
+    pub fn get_ref(&self) -> &R {
+        &self.inner
+    }
+
+    /// The reader below. What was read from it and not yet used is in [`buffer`](Self::buffer).
+    pub fn get_mut(&mut self) -> &mut R {
+        &mut self.inner
+    }
+
+    /// The reader below; what was read from it and not yet used is lost.
+    pub fn into_inner(self) -> R {
+        self.inner
+    }
+
+    /// Uses up `amount` bytes of the content that [`fill_content`](Self::fill_content) returned.
+    ///
+    /// # Panics
+    /// If that was less.
+    pub fn consume(&mut self, amount: usize) {
+        assert!(amount <= self.content_left.min(self.end - self.start), "consumed more content than there is");
+        self.start += amount;
+        self.content_left -= amount;
+    }
+
+    /// The headers of the records in the buffer behind the current one, as far as they have arrived.
+    pub(crate) fn buffered_headers(&self) -> impl Iterator<Item = Header> + '_ {
+        let mut at = self.start + self.content_left + self.padding_left;
+        std::iter::from_fn(move || {
+            let bytes = self.buffer[..self.end].get(at..at + HEADER_LEN)?;
+            let header = Header::parse(bytes.try_into().ok()?).ok()?;
+            at += HEADER_LEN + header.body_len();
+            Some(header)
+        })
+    }
+
+    /// Moves what the buffer holds to its front, so that there is room behind it.
+    fn make_room(&mut self) {
+        self.buffer.copy_within(self.start..self.end, 0);
+        self.end -= self.start;
+        self.start = 0;
+        if self.buffer.is_empty() {
+            self.buffer.resize(SMALL_BUFFER, 0);
+        }
+    }
+
+    /// Counts in what a read has put into the buffer. A read that filled it shows that there is more to read at a time.
+    fn filled(&mut self, n: usize) {
+        self.end += n;
+        if self.end == self.buffer.len() && self.end < LARGE_BUFFER {
+            self.buffer.reserve_exact(LARGE_BUFFER - self.end);
+            self.buffer.resize(LARGE_BUFFER, 0);
+        }
+    }
+
+    /// Reads behind what the buffer holds, unless it [is full](Self::is_full).
+    pub(crate) fn fill_with<E>(
+        &mut self,
+        read: impl FnOnce(&mut R, &mut [u8]) -> std::result::Result<usize, E>,
+    ) -> std::result::Result<usize, E> {
+        self.make_room();
+        let n = read(&mut self.inner, &mut self.buffer[self.end..])?;
+        self.filled(n);
+        Ok(n)
+    }
+
+    /// Whether nothing more can be looked at before what is there is used.
+    pub(crate) fn is_full(&self) -> bool {
+        self.end - self.start >= LARGE_BUFFER
+    }
+}
+
+impl<R: Read> RecordReader<R> {
+    /// Goes to the next record; `None` where the input ends cleanly, between two records.
+    ///
+    /// # Errors
+    /// [`Error::UnexpectedEof`] where the input ends inside a record, [`Error::UnsupportedVersion`], and what the reader
+    /// reports.
+    #[inline]
+    pub fn next_header(&mut self) -> Result<Option<Header>> {
+        if self.content_left + self.padding_left > 0 {
+            self.skip_record()?;
+        }
+        while self.end - self.start < HEADER_LEN {
+            if self.fill()? > 0 {
+                continue;
+            }
+            if self.start == self.end {
+                return Ok(None);
+            }
+            return Err(Error::UnexpectedEof("a record header"));
+        }
+        let mut bytes = [0; HEADER_LEN];
+        bytes.copy_from_slice(&self.buffer[self.start..self.start + HEADER_LEN]);
+        let header = Header::parse(bytes)?;
+        self.start += HEADER_LEN;
+        self.content_left = usize::from(header.content_len);
+        self.padding_left = usize::from(header.padding_len);
+        Ok(Some(header))
+    }
+
+    /// Reads content of the current record; 0 at its end.
+    ///
+    /// # Errors
+    /// [`Error::UnexpectedEof`] where the input ends before the content does, and what the reader reports.
+    pub fn read_content(&mut self, out: &mut [u8]) -> Result<usize> {
+        if self.start == self.end && self.content_left > 0 && !out.is_empty() && out.len() >= self.buffer.len() {
+            return self.read_direct(out);
+        }
+        let content = self.fill_content()?;
+        let n = content.len().min(out.len());
+        out[..n].copy_from_slice(&content[..n]);
+        self.consume(n);
+        Ok(n)
+    }
+
+    /// The content of the current record that the buffer holds; waits for some if it holds none. Empty at its end.
+    ///
+    /// # Errors
+    /// [`Error::UnexpectedEof`] where the input ends before the content does, and what the reader reports.
+    pub fn fill_content(&mut self) -> Result<&[u8]> {
+        if self.start == self.end && self.content_left > 0 && self.fill()? == 0 {
+            return Err(Error::UnexpectedEof("a record"));
+        }
+        let n = self.content_left.min(self.end - self.start);
+        Ok(&self.buffer[self.start..self.start + n])
+    }
+
+    /// Reads the first bytes of the current record's content: as many as there are, up to 8.
+    pub(crate) fn read_body(&mut self) -> Result<([u8; 8], usize)> {
+        let mut body = [0; 8];
+        let mut len = 0;
+        while len < body.len() {
+            match self.read_content(&mut body[len..])? {
+                0 => break,
+                n => len += n,
+            }
+        }
+        Ok((body, len))
+    }
+
+    /// Skips what is left of the current record.
+    fn skip_record(&mut self) -> Result<()> {
+        self.content_left += self.padding_left;
+        self.padding_left = 0;
+        while self.content_left > 0 {
+            let n = self.fill_content()?.len();
+            self.consume(n);
+        }
+        Ok(())
+    }
+
+    /// Reads content straight into `out`, and what comes behind it into the buffer.
+    fn read_direct(&mut self, out: &mut [u8]) -> Result<usize> {
+        self.make_room();
+        let wanted = out.len().min(self.content_left);
+        let n = retry(|| {
+            let slices = &mut [IoSliceMut::new(&mut out[..wanted]), IoSliceMut::new(&mut self.buffer)];
+            self.inner.read_vectored(slices)
+        })?;
+        if n == 0 {
+            return Err(Error::UnexpectedEof("a record"));
+        }
+        let direct = n.min(wanted);
+        self.content_left -= direct;
+        self.filled(n - direct);
+        Ok(direct)
+    }
+
+    /// Reads behind what the buffer holds, which is less than a header; 0 at the end of the input.
+    fn fill(&mut self) -> io::Result<usize> {
+        self.fill_with(|inner, free| retry(|| inner.read(free)))
+    }
+}
+
+impl<R: fmt::Debug> fmt::Debug for RecordReader<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RecordReader")
+            .field("inner", &self.inner)
+            .field("buffered", &self.buffer().len())
+            .field("content_left", &self.content_left)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Writes data as records of one stream.
+///
+/// What is written is gathered in a buffer of up to 64 KiB, whose record's header has its place kept, and leaves when the
+/// buffer is full, on [`flush`](Write::flush), or with [`finish`](Self::finish). A write that does not fit and is at least
+/// 16 KiB is not copied: it leaves at once, header and content of each record in one vectored write, behind what was
+/// gathered.
+///
+/// An empty record would end the stream, so neither an empty write nor `flush` makes one. The stream ends with `finish`
+/// alone: dropping the writer drops what was gathered, and leaves the stream without its end.
+///
+/// ```
+/// use fcgi::record::RecordType;
+/// use fcgi::stream::StreamWriter;
+/// use std::io::Write;
+///
+/// let mut pipe = Vec::new();
+/// let mut stdout = StreamWriter::new(&mut pipe, RecordType::Stdout, 1)?;
+/// stdout.write_all(b"hel")?;
+/// stdout.write_all(b"lo")?;
+/// stdout.finish()?;
+/// assert_eq!(pipe, b"\x01\x06\0\x01\0\x05\x03\0hello\0\0\0\x01\x06\0\x01\0\0\0\0");
+/// # Ok::<(), fcgi::Error>(())
+/// ```
+pub struct StreamWriter<W> {
+    inner: W,
+    record_type: RecordType,
+    request_id: u16,
+    /// Room for a header, then what was gathered: at most `MAX_ALIGNED_LEN` bytes. Empty before the first write.
+    buffer: Vec<u8>,
+    /// Whether a write to `inner` was begun. If it failed, no one can tell where the next record would begin.
+    has_sent: bool,
+}
+
+/// A write this large that does not fit into the buffer is not copied there.
+const DIRECT_WRITE: usize = 16 * 1024;
+/// The records that leave in one vectored write: two slices each, and what was gathered before.
+const DIRECT_RECORDS: usize = 31;
+/// The bytes behind a record's content that may have to leave with it: padding, and the records that end a request.
+const END_ROOM: usize = 64;
+/// The size of a buffer for a full record.
+const FULL_BUFFER: usize = HEADER_LEN + MAX_ALIGNED_LEN + END_ROOM;
+
+impl<W: Write> StreamWriter<W> {
+    /// A writer of records of this type for this request. Its buffer is allocated by the first write.
+    ///
+    /// # Errors
+    /// [`Error::InvalidRequestId`] if records of this type cannot have this id.
+    pub fn new(inner: W, record_type: RecordType, request_id: u16) -> Result<Self> {
+        check_id(record_type, request_id)?;
+        Ok(Self::with_buffer(inner, record_type, request_id, Vec::new()))
+    }
+
+    /// A writer that uses this buffer's memory.
+    pub(crate) fn with_buffer(inner: W, record_type: RecordType, request_id: u16, mut buffer: Vec<u8>) -> Self {
+        buffer.clear();
+        Self { inner, record_type, request_id, buffer, has_sent: false }
+    }
+
+    /// Sends what was gathered and the empty record that ends the stream, in one write.
+    ///
+    /// # Errors
+    /// What the writer reports.
+    pub fn finish(mut self) -> Result<W> {
+        self.encode_end();
+        self.send_encoded(&[])?;
+        Ok(self.inner)
+    }
+
+    /// The writer below.
+    pub fn get_ref(&self) -> &W {
+        &self.inner
+    }
+
+    /// Whether anything has left, or may have.
+    pub(crate) fn has_sent(&self) -> bool {
+        self.has_sent
+    }
+
+    /// Whether anything was written, gathered or sent.
+    pub(crate) fn is_used(&self) -> bool {
+        self.has_sent || !self.buffer.is_empty()
+    }
+
+    /// Drops what was gathered.
+    pub(crate) fn discard(&mut self) {
+        self.buffer.clear();
+    }
+
+    /// Makes what was gathered a whole record and adds the one that ends the stream.
+    pub(crate) fn encode_end(&mut self) {
+        self.encode_gathered();
+        self.buffer.extend_from_slice(&Header::new(self.record_type, self.request_id, 0).encode());
+    }
+
+    /// Adds whole records behind what was encoded.
+    pub(crate) fn encode_behind(&mut self, records: &[u8]) {
+        self.buffer.extend_from_slice(records);
+    }
+
+    /// Sends what was encoded, behind the whole records in `before`, in one write.
+    pub(crate) fn send_encoded(&mut self, before: &[u8]) -> io::Result<()> {
+        self.has_sent = true;
+        let sent = if before.is_empty() {
+            self.inner.write_all(&self.buffer)
+        } else {
+            write_parts(&mut self.inner, &mut [before, &self.buffer])
+        };
+        self.buffer.clear();
+        sent
+    }
+
+    /// The whole records that were encoded.
+    pub(crate) fn encoded(&self) -> &[u8] {
+        &self.buffer
+    }
+
+    /// Gives the buffer's memory back.
+    pub(crate) fn into_buffer(self) -> Vec<u8> {
+        self.buffer
+    }
+
+    /// Makes what was gathered a whole record: fills in its header and pads it.
+    fn encode_gathered(&mut self) {
+        if self.buffer.is_empty() {
+            return;
+        }
+        let header = self.header(self.buffer.len() - HEADER_LEN);
+        self.buffer[..HEADER_LEN].copy_from_slice(&header.encode());
+        let padded = self.buffer.len() + usize::from(header.padding_len);
+        self.buffer.resize(padded, 0);
+    }
+
+    /// The header of a record with `len` bytes of content, which fit.
+    fn header(&self, len: usize) -> Header {
+        Header::new(self.record_type, self.request_id, len as u16)
+    }
+
+    /// The bytes that can still be gathered.
+    fn room(&self) -> usize {
+        HEADER_LEN + MAX_ALIGNED_LEN - self.buffer.len().max(HEADER_LEN)
+    }
+
+    /// Gathers data, for which there is room.
+    fn gather(&mut self, data: &[u8]) {
+        let start = self.buffer.len().max(HEADER_LEN);
+        let needed = start + data.len() + END_ROOM;
+        if needed > self.buffer.capacity() {
+            let size = if needed <= SMALL_BUFFER { SMALL_BUFFER } else { FULL_BUFFER };
+            self.buffer.reserve_exact(size - self.buffer.len());
+        }
+        self.buffer.resize(start, 0);
+        self.buffer.extend_from_slice(data);
+    }
+
+    /// Sends data without copying it, behind what was gathered.
+    fn send_direct(&mut self, data: &[u8]) -> io::Result<()> {
+        self.encode_gathered();
+        let mut gathered = std::mem::take(&mut self.buffer);
+        self.has_sent = true;
+        for data in data.chunks(DIRECT_RECORDS * MAX_ALIGNED_LEN) {
+            send_records(&mut self.inner, &gathered, (self.record_type, self.request_id), data)?;
+            gathered.clear();
+        }
+        self.buffer = gathered;
+        Ok(())
+    }
+}
+
+impl<W: Write> Write for StreamWriter<W> {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        if data.is_empty() {
+            return Ok(0);
+        }
+        if data.len() <= self.room() {
+            self.gather(data);
+        } else if data.len() >= DIRECT_WRITE {
+            self.send_direct(data)?;
+        } else {
+            self.flush_gathered()?;
+            self.gather(data);
+        }
+        Ok(data.len())
+    }
+
+    /// Sends what was gathered as a record; without any, no record is sent.
+    fn flush(&mut self) -> io::Result<()> {
+        self.flush_gathered()?;
+        self.inner.flush()
+    }
+}
+
+impl<W: Write> StreamWriter<W> {
+    fn flush_gathered(&mut self) -> io::Result<()> {
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
+        self.encode_gathered();
+        self.send_encoded(&[])
+    }
+}
+
+impl<W: fmt::Debug> fmt::Debug for StreamWriter<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StreamWriter")
+            .field("inner", &self.inner)
+            .field("record_type", &self.record_type)
+            .field("request_id", &self.request_id)
+            .field("gathered", &self.buffer.len().saturating_sub(HEADER_LEN))
+            .finish_non_exhaustive()
+    }
+}
+
+/// Writes the records in `before`, and `data` as at most `DIRECT_RECORDS` records of a stream, in one vectored write.
+fn send_records(
+    writer: &mut impl Write,
+    before: &[u8],
+    (record_type, request_id): (RecordType, u16),
+    data: &[u8],
+) -> io::Result<()> {
+    let contents = data.chunks(MAX_ALIGNED_LEN);
+    let count = contents.len();
+    let last_len = (data.len() - (count - 1) * MAX_ALIGNED_LEN) as u16;
+    // All records but the last are full, so one header serves them all.
+    let full = Header::new(record_type, request_id, MAX_ALIGNED_LEN as u16).encode();
+    let last = Header::new(record_type, request_id, last_len).encode();
+    let padding = &[0; 8][..usize::from(padding_len(last_len))];
+
+    let mut parts = [&[][..]; 2 * DIRECT_RECORDS + 2];
+    parts[0] = before;
+    for (pair, content) in parts[1..].chunks_mut(2).zip(contents) {
+        pair.copy_from_slice(&[&full, content]);
+    }
+    parts[2 * count - 1] = &last;
+    parts[2 * count + 1] = padding;
+    write_parts(writer, &mut parts[..2 * count + 2])
+}
+
+/// Calls again what a signal has interrupted.
+fn retry(mut read: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+    loop {
+        match read() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            outcome => return outcome,
+        }
+    }
+}
