@@ -95,6 +95,11 @@ impl<R> RecordReader<R> {
         self.content_left -= amount;
     }
 
+    /// Whether nothing was read behind the current record, which may itself not be read to its end.
+    pub(crate) fn is_between_records(&self) -> bool {
+        self.end - self.start <= self.content_left + self.padding_left
+    }
+
     /// The headers of the records in the buffer behind the current one, as far as they have arrived.
     pub(crate) fn buffered_headers(&self) -> impl Iterator<Item = Header> + '_ {
         let mut at = self.start + self.content_left + self.padding_left;
@@ -282,8 +287,11 @@ pub struct StreamWriter<W> {
     inner: W,
     record_type: RecordType,
     request_id: u16,
-    /// Room for a header, then what was gathered: at most `MAX_ALIGNED_LEN` bytes. Empty before the first write.
+    /// Whole records that are to leave first, then from `open` on the record that is being gathered: room for its header,
+    /// and its content, which is never empty and at most `MAX_ALIGNED_LEN` bytes.
     buffer: Vec<u8>,
+    /// Where that record begins; the end of `buffer` if there is none.
+    open: usize,
     /// Whether a write to `inner` was begun. If it failed, no one can tell where the next record would begin.
     has_sent: bool,
 }
@@ -301,16 +309,15 @@ impl<W: Write> StreamWriter<W> {
     /// A writer of records of this type for this request. Its buffer is allocated by the first write.
     ///
     /// # Errors
-    /// [`Error::InvalidRequestId`] if records of this type cannot have this id.
+    /// [`Error::InvalidRequestId`](crate::Error::InvalidRequestId) if records of this type cannot have this id.
     pub fn new(inner: W, record_type: RecordType, request_id: u16) -> Result<Self> {
         check_id(record_type, request_id)?;
         Ok(Self::with_buffer(inner, record_type, request_id, Vec::new()))
     }
 
-    /// A writer that uses this buffer's memory.
-    pub(crate) fn with_buffer(inner: W, record_type: RecordType, request_id: u16, mut buffer: Vec<u8>) -> Self {
-        buffer.clear();
-        Self { inner, record_type, request_id, buffer, has_sent: false }
+    /// A writer that uses this buffer's memory. What is in it already, whole records, leaves with the first write.
+    pub(crate) fn with_buffer(inner: W, record_type: RecordType, request_id: u16, buffer: Vec<u8>) -> Self {
+        Self { inner, record_type, request_id, open: buffer.len(), buffer, has_sent: false }
     }
 
     /// Sends what was gathered and the empty record that ends the stream, in one write.
@@ -319,7 +326,7 @@ impl<W: Write> StreamWriter<W> {
     /// What the writer reports.
     pub fn finish(mut self) -> Result<W> {
         self.encode_end();
-        self.send_encoded(&[])?;
+        self.send()?;
         Ok(self.inner)
     }
 
@@ -333,29 +340,51 @@ impl<W: Write> StreamWriter<W> {
         self.has_sent
     }
 
-    /// Whether anything was written, gathered or sent.
-    pub(crate) fn is_used(&self) -> bool {
-        self.has_sent || !self.buffer.is_empty()
+    /// Whether nothing was written.
+    pub(crate) fn is_unused(&self) -> bool {
+        !self.has_sent && self.buffer.is_empty()
     }
 
-    /// Drops what was gathered.
+    /// Drops the record that is being gathered.
     pub(crate) fn discard(&mut self) {
-        self.buffer.clear();
+        self.buffer.truncate(self.open);
     }
 
-    /// Makes what was gathered a whole record and adds the one that ends the stream.
+    /// Makes what was gathered a whole record and adds the one that ends the stream. Nothing is sent.
     pub(crate) fn encode_end(&mut self) {
         self.encode_gathered();
-        self.buffer.extend_from_slice(&Header::new(self.record_type, self.request_id, 0).encode());
+        self.encode(&Header::new(self.record_type, self.request_id, 0).encode());
     }
 
-    /// Adds whole records behind what was encoded.
-    pub(crate) fn encode_behind(&mut self, records: &[u8]) {
+    /// Adds whole records behind those that were encoded. Nothing is sent.
+    pub(crate) fn encode(&mut self, records: &[u8]) {
+        self.encode_gathered();
         self.buffer.extend_from_slice(records);
+        self.open = self.buffer.len();
     }
 
-    /// Sends what was encoded, behind the whole records in `before`, in one write.
-    pub(crate) fn send_encoded(&mut self, before: &[u8]) -> io::Result<()> {
+    /// Goes on with another stream of the request.
+    pub(crate) fn switch(&mut self, record_type: RecordType) {
+        self.encode_gathered();
+        self.record_type = record_type;
+    }
+
+    /// The whole records that were encoded and not yet sent.
+    pub(crate) fn encoded(&self) -> &[u8] {
+        &self.buffer[..self.open]
+    }
+
+    /// Sends what was gathered and encoded.
+    pub(crate) fn send(&mut self) -> io::Result<()> {
+        self.send_behind(&[])
+    }
+
+    /// Sends what was gathered and encoded, behind the whole records in `before`, in one write.
+    pub(crate) fn send_behind(&mut self, before: &[u8]) -> io::Result<()> {
+        self.encode_gathered();
+        if self.buffer.is_empty() && before.is_empty() {
+            return Ok(());
+        }
         self.has_sent = true;
         let sent = if before.is_empty() {
             self.inner.write_all(&self.buffer)
@@ -363,46 +392,38 @@ impl<W: Write> StreamWriter<W> {
             write_parts(&mut self.inner, &mut [before, &self.buffer])
         };
         self.buffer.clear();
+        self.open = 0;
         sent
     }
 
-    /// The whole records that were encoded.
-    pub(crate) fn encoded(&self) -> &[u8] {
-        &self.buffer
-    }
-
-    /// Gives the buffer's memory back.
+    /// Gives the buffer's memory back, and with it what was not sent.
     pub(crate) fn into_buffer(self) -> Vec<u8> {
         self.buffer
     }
 
     /// Makes what was gathered a whole record: fills in its header and pads it.
     fn encode_gathered(&mut self) {
-        if self.buffer.is_empty() {
+        if self.buffer.len() == self.open {
             return;
         }
-        let header = self.header(self.buffer.len() - HEADER_LEN);
-        self.buffer[..HEADER_LEN].copy_from_slice(&header.encode());
-        let padded = self.buffer.len() + usize::from(header.padding_len);
-        self.buffer.resize(padded, 0);
-    }
-
-    /// The header of a record with `len` bytes of content, which fit.
-    fn header(&self, len: usize) -> Header {
-        Header::new(self.record_type, self.request_id, len as u16)
+        let content = self.open + HEADER_LEN;
+        let header = Header::new(self.record_type, self.request_id, (self.buffer.len() - content) as u16);
+        self.buffer[self.open..content].copy_from_slice(&header.encode());
+        self.buffer.resize(self.buffer.len() + usize::from(header.padding_len), 0);
+        self.open = self.buffer.len();
     }
 
     /// The bytes that can still be gathered.
     fn room(&self) -> usize {
-        HEADER_LEN + MAX_ALIGNED_LEN - self.buffer.len().max(HEADER_LEN)
+        self.open + HEADER_LEN + MAX_ALIGNED_LEN - self.buffer.len().max(self.open + HEADER_LEN)
     }
 
     /// Gathers data, for which there is room.
     fn gather(&mut self, data: &[u8]) {
-        let start = self.buffer.len().max(HEADER_LEN);
+        let start = self.buffer.len().max(self.open + HEADER_LEN);
         let needed = start + data.len() + END_ROOM;
         if needed > self.buffer.capacity() {
-            let size = if needed <= SMALL_BUFFER { SMALL_BUFFER } else { FULL_BUFFER };
+            let size = if needed <= SMALL_BUFFER { SMALL_BUFFER } else { self.open + FULL_BUFFER };
             self.buffer.reserve_exact(size - self.buffer.len());
         }
         self.buffer.resize(start, 0);
@@ -412,13 +433,14 @@ impl<W: Write> StreamWriter<W> {
     /// Sends data without copying it, behind what was gathered.
     fn send_direct(&mut self, data: &[u8]) -> io::Result<()> {
         self.encode_gathered();
-        let mut gathered = std::mem::take(&mut self.buffer);
         self.has_sent = true;
+        let which = (self.record_type, self.request_id);
         for data in data.chunks(DIRECT_RECORDS * MAX_ALIGNED_LEN) {
-            send_records(&mut self.inner, &gathered, (self.record_type, self.request_id), data)?;
-            gathered.clear();
+            let sent = send_records(&mut self.inner, &self.buffer, which, data);
+            self.buffer.clear();
+            self.open = 0;
+            sent?;
         }
-        self.buffer = gathered;
         Ok(())
     }
 }
@@ -433,7 +455,7 @@ impl<W: Write> Write for StreamWriter<W> {
         } else if data.len() >= DIRECT_WRITE {
             self.send_direct(data)?;
         } else {
-            self.flush_gathered()?;
+            self.send()?;
             self.gather(data);
         }
         Ok(data.len())
@@ -441,18 +463,8 @@ impl<W: Write> Write for StreamWriter<W> {
 
     /// Sends what was gathered as a record; without any, no record is sent.
     fn flush(&mut self) -> io::Result<()> {
-        self.flush_gathered()?;
+        self.send()?;
         self.inner.flush()
-    }
-}
-
-impl<W: Write> StreamWriter<W> {
-    fn flush_gathered(&mut self) -> io::Result<()> {
-        if self.buffer.is_empty() {
-            return Ok(());
-        }
-        self.encode_gathered();
-        self.send_encoded(&[])
     }
 }
 
@@ -462,7 +474,7 @@ impl<W: fmt::Debug> fmt::Debug for StreamWriter<W> {
             .field("inner", &self.inner)
             .field("record_type", &self.record_type)
             .field("request_id", &self.request_id)
-            .field("gathered", &self.buffer.len().saturating_sub(HEADER_LEN))
+            .field("gathered", &self.buffer.len())
             .finish_non_exhaustive()
     }
 }

@@ -1,0 +1,169 @@
+use std::io::{self, Write};
+use std::net::Shutdown;
+use std::sync::Arc;
+
+use super::stdin::Stdin;
+use super::stdout::{Completion, Stdout};
+use super::Config;
+use crate::error::Result;
+use crate::net::{Address, Stream};
+use crate::params::Params;
+use crate::record::{fixed_record, BeginRequest, Header, RecordType, Role};
+use crate::stream::RecordReader;
+
+/// The id of every request: there is one at a time on a connection.
+const REQUEST_ID: u16 = 1;
+
+/// A connection to an application, for those who want to write and read by themselves: one request after the other.
+///
+/// ```
+/// use fcgi::{client::Connection, record::Role, Params};
+/// use std::io::{Read, Write};
+///
+/// fn ask(connection: &mut Connection, params: &Params) -> fcgi::Result<Vec<u8>> {
+///     let mut exchange = connection.begin(Role::Responder, params)?;
+///     exchange.stdin.write_all(b"name=ferris")?;
+///     exchange.stdin.finish()?;
+///     let mut response = Vec::new();
+///     exchange.stdout.read_to_end(&mut response)?;
+///     exchange.finish()?;
+///     Ok(response)
+/// }
+/// ```
+#[derive(Debug)]
+pub struct Connection {
+    pub(super) stream: Stream,
+    pub(super) reader: RecordReader<Stream>,
+    config: Arc<Config>,
+    /// The memory for what is written.
+    buffer: Vec<u8>,
+    /// Whether both directions of every request so far have ended as they should, so that another may follow.
+    is_in_step: bool,
+}
+
+impl Connection {
+    /// Connects to an application.
+    ///
+    /// # Errors
+    /// [`Error::TimedOut`](crate::Error::TimedOut), and what the system reports: for a missing application at once.
+    pub fn connect(address: &Address, config: Arc<Config>) -> Result<Self> {
+        Self::new(Stream::connect(address, config.connect_timeout)?, config)
+    }
+
+    /// Makes one of a stream that is connected.
+    ///
+    /// # Errors
+    /// What setting the time-outs reports.
+    pub fn new(stream: impl Into<Stream>, config: Arc<Config>) -> Result<Self> {
+        let stream = stream.into();
+        stream.set_timeouts(config.read_timeout, config.write_timeout)?;
+        let reader = RecordReader::new(stream.clone());
+        Ok(Self { stream, reader, config, buffer: Vec::new(), is_in_step: true })
+    }
+
+    /// Begins a request. Nothing is sent before there is more to send with it: see [`Stdin`].
+    ///
+    /// # Errors
+    /// `NotConnected` if the connection [cannot carry](Self::is_reusable) another request.
+    pub fn begin(&mut self, role: Role, params: &Params) -> Result<Exchange<'_>> {
+        if !self.is_reusable() {
+            return Err(io::Error::new(io::ErrorKind::NotConnected, "an earlier request did not end").into());
+        }
+        self.is_in_step = false;
+        let mut preface = std::mem::take(&mut self.buffer);
+        preface.clear();
+        let begin = BeginRequest::new(role, self.config.keep_alive);
+        preface.extend_from_slice(&fixed_record(RecordType::BeginRequest, REQUEST_ID, begin.encode()));
+        params.encode_stream(REQUEST_ID, &mut preface)?;
+        Ok(Exchange {
+            stdin: Stdin::new(&self.stream, REQUEST_ID, preface),
+            stdout: Stdout::new(&mut self.reader, REQUEST_ID, &self.config),
+            stream: &self.stream,
+            keeps_conn: self.config.keep_alive,
+            buffer: &mut self.buffer,
+            is_in_step: &mut self.is_in_step,
+        })
+    }
+
+    /// Whether another request may follow: both directions of those before have ended, the application was asked to keep
+    /// the connection, and nothing came behind the last response.
+    pub fn is_reusable(&self) -> bool {
+        self.is_in_step && self.reader.is_between_records()
+    }
+
+    /// Whether the application still holds the connection open, as far as that can be seen without waiting. Three system
+    /// calls.
+    pub(super) fn is_alive(&mut self) -> bool {
+        let look = self.reader.fill_with(|stream, free| match stream.try_read(free) {
+            Ok(Some(n)) if n > 0 => Ok(n),
+            Ok(Some(_)) | Err(_) => Err(false),
+            Ok(None) => Err(true),
+        });
+        match look {
+            // The padding of the last record may come late; anything else has no business here.
+            Ok(_) => self.reader.is_between_records(),
+            Err(is_quiet) => is_quiet,
+        }
+    }
+}
+
+/// A request that is under way: one direction is written, the other is read.
+///
+/// Both are fields of their own, and may be used by two threads at once, as they have to be where an application answers
+/// while it reads and both directions are larger than what the system holds for them. ([`Client::send`](super::Client::send)
+/// does that.)
+///
+/// An exchange that is dropped, rather than [finished](Self::finish), leaves a connection that can carry no other.
+#[derive(Debug)]
+pub struct Exchange<'a> {
+    /// The request's body.
+    pub stdin: Stdin<'a>,
+    /// The response.
+    pub stdout: Stdout<'a>,
+    stream: &'a Stream,
+    keeps_conn: bool,
+    /// Where the memory for what is written goes back to.
+    buffer: &'a mut Vec<u8>,
+    is_in_step: &'a mut bool,
+}
+
+impl Exchange<'_> {
+    /// Ends the request's body if that was not done, drops what was not read of the response, and waits for the end of the
+    /// request.
+    ///
+    /// # Errors
+    /// As reading [`Stdout`]. That the body could not be written is none, if the response is complete.
+    pub fn finish(mut self) -> Result<Completion> {
+        if !self.stdout.is_complete() {
+            let _response_counts = self.stdin.finish();
+        }
+        self.complete()
+    }
+
+    /// Asks the application to end the request (section 5.4), and waits until it has. What it sends meanwhile is dropped.
+    ///
+    /// # Errors
+    /// As [`finish`](Self::finish). Many applications close the connection instead of answering, which is
+    /// [`Error::UnexpectedEof`](crate::Error::UnexpectedEof).
+    pub fn abort(mut self) -> Result<Completion> {
+        let abort = Header::new(RecordType::AbortRequest, REQUEST_ID, 0).encode();
+        if self.stdin.is_finished() {
+            (&mut self.stream).write_all(&abort)?;
+        } else {
+            self.stdin.interrupt(&abort)?;
+        }
+        self.complete()
+    }
+
+    fn complete(mut self) -> Result<Completion> {
+        let completion = self.stdout.complete()?;
+        *self.is_in_step = self.keeps_conn && self.stdin.is_finished();
+        *self.buffer = self.stdin.into_buffer();
+        Ok(completion)
+    }
+
+    /// Gives the request up at once: ends both directions of the connection, which wakes whoever waits on them.
+    pub fn cut(&self) {
+        let _ = self.stream.shutdown(Shutdown::Both);
+    }
+}

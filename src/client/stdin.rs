@@ -1,0 +1,117 @@
+use std::io::{self, Write};
+
+use crate::net::Stream;
+use crate::record::RecordType;
+use crate::stream::StreamWriter;
+
+/// The body of a request on its way to the application (the STDIN stream, section 5.3).
+///
+/// What is written is gathered in a buffer, behind the request's beginning and its params, and leaves when the buffer is
+/// full, on `flush`, or with [`finish`](Self::finish). An application may answer before it has read all, and end the
+/// request without: writing may then fail, which says nothing about the response.
+#[derive(Debug)]
+pub struct Stdin<'a> {
+    writer: StreamWriter<&'a Stream>,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Open,
+    /// The end was written, or encoded.
+    Finished,
+    /// Writing has failed, and the stream is cut.
+    Failed,
+}
+
+impl<'a> Stdin<'a> {
+    pub(super) fn new(stream: &'a Stream, request_id: u16, preface: Vec<u8>) -> Self {
+        let writer = StreamWriter::with_buffer(stream, RecordType::Stdin, request_id, preface);
+        Self { writer, state: State::Open }
+    }
+
+    /// Ends the body; sends what was gathered and the end in one write. Doing it again does nothing.
+    ///
+    /// # Errors
+    /// What the connection reports.
+    pub fn finish(&mut self) -> io::Result<()> {
+        if self.is_finished() {
+            return Ok(());
+        }
+        self.encode_end()?;
+        let sent = self.writer.send();
+        self.note(sent)
+    }
+
+    /// Ends the body and begins the file that a filter works on (the DATA stream, section 6.4), which is written in its
+    /// place from here on. Only for [`Role::Filter`](crate::record::Role::Filter).
+    ///
+    /// # Errors
+    /// `BrokenPipe` if the body was finished already: then nothing may follow it.
+    pub fn start_data(&mut self) -> io::Result<()> {
+        self.check_open()?;
+        self.writer.encode_end();
+        self.writer.switch(RecordType::Data);
+        Ok(())
+    }
+
+    /// Ends the body; nothing is sent.
+    pub(super) fn encode_end(&mut self) -> io::Result<()> {
+        self.check_open()?;
+        self.writer.encode_end();
+        self.state = State::Finished;
+        Ok(())
+    }
+
+    /// What was encoded and not yet sent.
+    pub(super) fn encoded(&self) -> &[u8] {
+        self.writer.encoded()
+    }
+
+    /// Sends whole records behind what was encoded before, and drops what was gathered.
+    pub(super) fn interrupt(&mut self, records: &[u8]) -> io::Result<()> {
+        self.check_open()?;
+        self.writer.discard();
+        self.writer.encode(records);
+        self.state = State::Finished;
+        let sent = self.writer.send();
+        self.note(sent)
+    }
+
+    pub(super) fn is_finished(&self) -> bool {
+        self.state == State::Finished
+    }
+
+    pub(super) fn into_buffer(self) -> Vec<u8> {
+        self.writer.into_buffer()
+    }
+
+    fn check_open(&self) -> io::Result<()> {
+        match self.state {
+            State::Open => Ok(()),
+            State::Finished => Err(io::Error::new(io::ErrorKind::BrokenPipe, "the request's body was finished")),
+            State::Failed => Err(io::Error::new(io::ErrorKind::BrokenPipe, "writing the request's body has failed")),
+        }
+    }
+
+    /// After an error nothing can follow.
+    fn note<T>(&mut self, outcome: io::Result<T>) -> io::Result<T> {
+        if outcome.is_err() {
+            self.state = State::Failed;
+        }
+        outcome
+    }
+}
+
+impl Write for Stdin<'_> {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        self.check_open()?;
+        let written = self.writer.write(data);
+        self.note(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let flushed = self.writer.flush();
+        self.note(flushed)
+    }
+}

@@ -1,0 +1,281 @@
+use std::fmt;
+use std::io::Read;
+use std::net::Shutdown;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::activity::Activity;
+use super::input::Input;
+use super::request::{Ending, Outcome, Request};
+use super::stdin::Stdin;
+use super::Config;
+use crate::error::{Error, Result};
+use crate::net::Stream;
+use crate::params::Params;
+use crate::record::{BeginRequest, ProtocolStatus, RecordType, Role, NULL_REQUEST_ID};
+
+/// A connection from a web server, for those who want a loop of their own: one request after the other, in this thread.
+///
+/// ```
+/// use fcgi::{net::Listener, server::Connection};
+/// use std::io::Write;
+///
+/// fn serve_one(listener: &Listener) -> fcgi::Result<()> {
+///     let mut connection = Connection::new(listener.accept()?)?;
+///     while let Some(mut request) = connection.next_request()? {
+///         write!(request.stdout, "Content-Type: text/plain\r\n\r\nHello.\n")?;
+///         request.finish()?;
+///     }
+///     Ok(())
+/// }
+/// ```
+///
+/// Its buffers, and the params of its requests, are used again from one request to the next. When it is dropped behind
+/// the last answer, it waits a little for the web server to take that answer: it ends its own side, reads and drops what
+/// is still on the way ([`Config::drain_bytes`], [`Config::drain_time`]), and closes then.
+pub struct Connection {
+    stream: Stream,
+    input: Input,
+    params: Params,
+    ending: Ending,
+    config: Arc<Config>,
+    activity: Arc<Activity>,
+    state: State,
+    /// The requests that were begun.
+    requests: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Between requests.
+    Waiting,
+    /// A request was handed out; whether the connection stays open after it is the web server's wish.
+    InRequest { keep_conn: bool },
+    /// All was said; the web server may still be sending.
+    Answered { has_whole_input: bool },
+    /// There is nothing more to do.
+    Closed,
+}
+
+/// A request whose params have come.
+struct Begun {
+    request_id: u16,
+    begin: BeginRequest,
+}
+
+impl Connection {
+    /// A connection with the default bounds.
+    ///
+    /// # Errors
+    /// What setting the time-outs reports.
+    pub fn new(stream: impl Into<Stream>) -> Result<Self> {
+        Self::with_config(stream, Arc::new(Config::default()))
+    }
+
+    /// A connection with bounds that it may share with others. Those on the number of connections mean nothing here, but
+    /// that GET_VALUES is answered with them.
+    ///
+    /// # Errors
+    /// What setting the time-outs reports.
+    pub fn with_config(stream: impl Into<Stream>, config: Arc<Config>) -> Result<Self> {
+        let stream = stream.into();
+        let activity = Arc::new(Activity::new(stream.clone()));
+        Self::with_activity(stream, config, activity)
+    }
+
+    pub(super) fn with_activity(stream: Stream, config: Arc<Config>, activity: Arc<Activity>) -> Result<Self> {
+        Ok(Self {
+            input: Input::new(stream.clone(), &config)?,
+            stream,
+            params: Params::new(),
+            ending: Ending::default(),
+            config,
+            activity,
+            state: State::Waiting,
+            requests: 0,
+        })
+    }
+
+    /// Waits for the next request; `None` when the connection has ended, because the web server closed it or did not ask
+    /// for it to be kept.
+    ///
+    /// # Errors
+    /// Whatever ends a connection in another way: [`Error::UnexpectedEof`] inside a request's params,
+    /// [`Error::ParamsTooLarge`] (answered with `Status: 431`), [`Error::InvalidParams`], [`Error::UnexpectedRecord`],
+    /// [`Error::UnsupportedVersion`], [`Error::TimedOut`], [`Error::Unfinished`] if the request before was dropped. The
+    /// connection is then of no more use.
+    pub fn next_request(&mut self) -> Result<Option<Request<'_>>> {
+        self.settle()?;
+        if self.state != State::Waiting {
+            return Ok(None);
+        }
+        let begun = match self.begin() {
+            Ok(Some(begun)) => begun,
+            outcome => {
+                if self.state == State::Waiting {
+                    self.state = State::Closed;
+                }
+                return outcome.map(|_| None);
+            }
+        };
+        let Begun { request_id, begin } = begun;
+        self.requests += 1;
+        self.state = State::InRequest { keep_conn: begin.keep_conn() };
+        let stdin = Stdin::new(&mut self.input, request_id, begin.role, &self.params);
+        let which = (request_id, begin.role);
+        Ok(Some(Request::new(which, &self.params, stdin, &self.stream, &mut self.ending)))
+    }
+
+    /// Refuses the next request with [`ProtocolStatus::Overloaded`], whatever it is, and closes the connection.
+    ///
+    /// # Errors
+    /// As [`next_request`](Self::next_request).
+    pub fn reject(mut self) -> Result<()> {
+        self.settle()?;
+        if self.state != State::Waiting {
+            return Ok(());
+        }
+        self.state = State::Closed;
+        if let Some(header) = self.input.next(NULL_REQUEST_ID)? {
+            self.input.end_request(header.request_id, ProtocolStatus::Overloaded)?;
+            self.state = State::Answered { has_whole_input: false };
+        }
+        Ok(())
+    }
+
+    /// Draws the conclusions from how the last request ended.
+    fn settle(&mut self) -> Result<()> {
+        let State::InRequest { keep_conn } = self.state else {
+            return Ok(());
+        };
+        let outcome = self.ending.outcome;
+        let may_stay = keep_conn && self.config.max_requests.map_or(true, |max| self.requests < max);
+        self.state = match outcome {
+            Outcome::Finished { is_in_step: true, .. } if may_stay && self.activity.end() => State::Waiting,
+            Outcome::Finished { has_whole_input, .. } => State::Answered { has_whole_input },
+            Outcome::Unfinished | Outcome::Failed => State::Closed,
+        };
+        if outcome == Outcome::Unfinished {
+            return Err(Error::Unfinished);
+        }
+        Ok(())
+    }
+
+    /// Waits for a request with a role that we have, and for its params.
+    fn begin(&mut self) -> Result<Option<Begun>> {
+        while self.state == State::Waiting {
+            if self.input.reader.buffer().is_empty() {
+                self.input.reader.get_mut().wait_idle();
+            }
+            let Some(header) = self.input.next(NULL_REQUEST_ID)? else {
+                return Ok(None);
+            };
+            let (body, len) = self.input.reader.read_body()?;
+            let begin = BeginRequest::parse(&body[..len])?;
+            if !self.activity.begin() {
+                return Ok(None);
+            }
+            let request_id = header.request_id;
+            if !self.config.roles.contains(&begin.role) {
+                self.input.end_request(request_id, ProtocolStatus::UnknownRole)?;
+            } else if self.read_params(request_id, begin)? {
+                return Ok(Some(Begun { request_id, begin }));
+            } else {
+                self.input.end_request(request_id, ProtocolStatus::RequestComplete)?;
+            }
+            self.pass_over(begin.keep_conn());
+        }
+        Ok(None)
+    }
+
+    /// After a request that no handler has seen: waits for the next, or closes.
+    fn pass_over(&mut self, keep_conn: bool) {
+        if !(keep_conn && self.activity.end()) {
+            self.state = State::Answered { has_whole_input: false };
+        }
+    }
+
+    /// Gathers the params of a request (section 5.2); false if it was aborted.
+    fn read_params(&mut self, request_id: u16, begin: BeginRequest) -> Result<bool> {
+        self.params.clear();
+        loop {
+            let header = self.input.next(request_id)?.ok_or(Error::UnexpectedEof("a request's params"))?;
+            match header.record_type {
+                RecordType::Params if header.content_len == 0 => {
+                    self.params.index()?;
+                    return Ok(true);
+                }
+                RecordType::Params => {
+                    let len = self.params.as_bytes().len() + usize::from(header.content_len);
+                    if len > self.config.max_params {
+                        return self.refuse_params(request_id, begin.role);
+                    }
+                    self.input.gather(&mut self.params)?;
+                }
+                RecordType::AbortRequest => return Ok(false),
+                record_type @ (RecordType::BeginRequest | RecordType::Stdin | RecordType::Data) => {
+                    return Err(Error::UnexpectedRecord { record_type, request_id });
+                }
+                // Types that no web server sends, or that nobody knows.
+                _ => {}
+            }
+        }
+    }
+
+    /// Answers a request whose params are too large.
+    fn refuse_params(&mut self, request_id: u16, role: Role) -> Result<bool> {
+        self.params.clear();
+        let stdin = Stdin::new(&mut self.input, request_id, role, &self.params);
+        let mut request = Request::new((request_id, role), &self.params, stdin, &self.stream, &mut self.ending);
+        request.replace_response("431 Request Header Fields Too Large", "The request's header is too large.")?;
+        request.app_status = 1;
+        request.finish()?;
+        self.state = State::Answered { has_whole_input: false };
+        Err(Error::ParamsTooLarge(self.config.max_params))
+    }
+
+    /// Ends our side, and gives the web server time to take the answer: data that comes for a closed socket would make
+    /// the system throw the answer away.
+    fn linger(&mut self) -> Result<()> {
+        let deadline = Instant::now() + self.config.drain_time;
+        self.stream.shutdown(Shutdown::Write)?;
+        let mut scratch = [0; 8192];
+        let mut drained = 0;
+        while drained < self.config.drain_bytes {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            self.stream.set_timeouts(Some(left), None)?;
+            match (&self.stream).read(&mut scratch)? {
+                0 => break,
+                n => drained += n as u64,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        // Whoever asked for the connection has its answer by now; what fails here fails for nobody.
+        let _ = self.settle();
+        let State::Answered { has_whole_input } = self.state else {
+            return;
+        };
+        let is_quiet = has_whole_input && matches!(self.stream.try_read(&mut [0]), Ok(None | Some(0)));
+        if !is_quiet {
+            let _ = self.linger();
+        }
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection")
+            .field("stream", &self.stream)
+            .field("state", &self.state)
+            .field("requests", &self.requests)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,166 @@
+use std::io::{self, IoSliceMut, Read, Write};
+use std::time::Duration;
+
+use super::Config;
+use crate::error::{Error, Result};
+use crate::net::Stream;
+use crate::params::Params;
+use crate::record::{
+    self, EndRequest, Header, ProtocolStatus, RecordType, UnknownType, MAX_CONNS, MAX_REQS, MPXS_CONNS, NULL_REQUEST_ID,
+};
+use crate::stream::RecordReader;
+
+/// The reading side of an application's connection.
+///
+/// [`next`](Self::next) is the one place where records are looked at, whatever phase a request is in: it deals with all
+/// that does not concern the request, and hands out the rest.
+#[derive(Debug)]
+pub(super) struct Input {
+    pub(super) reader: RecordReader<PatientStream>,
+    /// The answer to GET_VALUES for FCGI_MAX_CONNS and FCGI_MAX_REQS.
+    max_connections: usize,
+}
+
+impl Input {
+    pub(super) fn new(stream: Stream, config: &Config) -> io::Result<Self> {
+        let reader = RecordReader::new(PatientStream::new(stream, config)?);
+        Ok(Self { reader, max_connections: config.max_connections })
+    }
+
+    /// The next record of the request `active`, or with [`NULL_REQUEST_ID`] the next that begins one; `None` at the clean
+    /// end of the input.
+    ///
+    /// On the way management records are answered (section 4), requests begun while one is active are refused, and the
+    /// records of ids that are not active are passed over (section 3.3).
+    #[inline]
+    pub(super) fn next(&mut self, active: u16) -> Result<Option<Header>> {
+        loop {
+            let Some(header) = self.reader.next_header()? else {
+                return Ok(None);
+            };
+            match (header.request_id, header.record_type) {
+                (NULL_REQUEST_ID, _) => self.answer_management(header)?,
+                (id, _) if id == active => return Ok(Some(header)),
+                (_, RecordType::BeginRequest) if active == NULL_REQUEST_ID => return Ok(Some(header)),
+                (id, RecordType::BeginRequest) => self.end_request(id, ProtocolStatus::CantMpxConn)?,
+                _ => {}
+            }
+        }
+    }
+
+    /// Ends a request that no handler has seen.
+    pub(super) fn end_request(&self, request_id: u16, protocol_status: ProtocolStatus) -> Result<()> {
+        let end = EndRequest { app_status: 0, protocol_status };
+        Ok(self.stream().write_all(&end.record(request_id))?)
+    }
+
+    pub(super) fn stream(&self) -> &Stream {
+        &self.reader.get_ref().stream
+    }
+
+    /// Whether the stream of this type has its end among what was read already and not yet used.
+    pub(super) fn has_buffered_end(&self, request_id: u16, record_type: RecordType) -> bool {
+        let is_end = |header: Header| {
+            header.record_type == record_type && header.request_id == request_id && header.content_len == 0
+        };
+        self.reader.buffered_headers().any(is_end)
+    }
+
+    /// Answers a record with the null id. Types that belong to requests, or that only an application sends, mean nothing
+    /// there.
+    fn answer_management(&mut self, header: Header) -> Result<()> {
+        match header.record_type {
+            RecordType::GetValues => self.answer_get_values(),
+            RecordType::Unknown(_) => {
+                record::write_unknown_type(&mut self.stream(), UnknownType { record_type: header.record_type })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Answers GET_VALUES (section 4.1): each variable that we know once, the others left out. Of a query that is cut
+    /// short, the whole pairs count.
+    fn answer_get_values(&mut self) -> Result<()> {
+        let mut query = Params::new();
+        self.gather(&mut query)?;
+        let _cut_short = query.index();
+        let mut result = Params::new();
+        let max = self.max_connections.to_string();
+        for (name, value) in [(MAX_CONNS, &*max), (MAX_REQS, &*max), (MPXS_CONNS, "0")] {
+            if query.get_bytes(name).is_some() {
+                result.push(name, value)?;
+            }
+        }
+        record::write_record(&mut self.stream(), RecordType::GetValuesResult, NULL_REQUEST_ID, result.as_bytes())
+    }
+
+    /// Appends the rest of the current record's content to `params`.
+    pub(super) fn gather(&mut self, params: &mut Params) -> Result<()> {
+        while self.reader.content_left() > 0 {
+            let content = self.reader.fill_content()?;
+            let len = content.len();
+            params.gather(content);
+            self.reader.consume(len);
+        }
+        Ok(())
+    }
+}
+
+/// A stream whose reads wait longer while the connection is idle than inside a request, without a system call to say so:
+/// the socket's time-out stays the shorter one, and reads that expire are counted.
+#[derive(Debug)]
+pub(super) struct PatientStream {
+    pub(super) stream: Stream,
+    /// The socket's time-out.
+    tick: Option<Duration>,
+    read_timeout: Option<Duration>,
+    idle_timeout: Option<Duration>,
+    /// Whether nothing of a request has come yet.
+    is_idle: bool,
+}
+
+impl PatientStream {
+    fn new(stream: Stream, config: &Config) -> io::Result<Self> {
+        let (read_timeout, idle_timeout) = (config.read_timeout, config.idle_timeout);
+        let tick = match (read_timeout, idle_timeout) {
+            (Some(read), Some(idle)) => Some(read.min(idle)),
+            (read, idle) => read.or(idle),
+        };
+        stream.set_timeouts(tick, config.write_timeout)?;
+        Ok(Self { stream, tick, read_timeout, idle_timeout, is_idle: true })
+    }
+
+    /// From here to the first byte the connection is idle.
+    pub(super) fn wait_idle(&mut self) {
+        self.is_idle = true;
+    }
+
+    fn patiently(&mut self, mut read: impl FnMut(&Stream) -> io::Result<usize>) -> io::Result<usize> {
+        let limit = if self.is_idle { self.idle_timeout } else { self.read_timeout };
+        let mut waited = Duration::ZERO;
+        loop {
+            match read(&self.stream) {
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                    waited += self.tick.unwrap_or_default();
+                    if limit.is_some_and(|limit| waited >= limit) {
+                        return Err(error);
+                    }
+                }
+                outcome => {
+                    self.is_idle = false;
+                    return outcome;
+                }
+            }
+        }
+    }
+}
+
+impl Read for PatientStream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.patiently(|mut stream| stream.read(buffer))
+    }
+
+    fn read_vectored(&mut self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        self.patiently(|mut stream| stream.read_vectored(buffers))
+    }
+}

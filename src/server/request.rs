@@ -1,0 +1,146 @@
+use std::fmt;
+use std::io::Write;
+
+use super::stdin::Stdin;
+use crate::error::Result;
+use crate::net::Stream;
+use crate::params::Params;
+use crate::record::{EndRequest, ProtocolStatus, RecordType, Role};
+use crate::stream::StreamWriter;
+
+/// A request, and the answer to it; shaped like [`std::process::Child`].
+///
+/// Its streams are fields of their own, so that they can be used side by side:
+///
+/// ```
+/// use fcgi::server::{HandlerResult, Request};
+/// use std::io::{self, Write};
+///
+/// fn echo(request: &mut Request) -> HandlerResult {
+///     request.stdout.write_all(b"Content-Type: application/octet-stream\r\n\r\n")?;
+///     for (name, _value) in request.params {
+///         request.stderr.write_all(name)?;
+///     }
+///     io::copy(&mut request.stdin, &mut request.stdout)?;
+///     Ok(())
+/// }
+/// ```
+///
+/// A request ends with [`finish`](Self::finish) or [`fail`](Self::fail), which [`Server`](super::Server) calls by itself.
+/// One that is dropped instead leaves the web server with an answer that breaks off.
+#[derive(Debug)]
+pub struct Request<'a> {
+    /// What the application is asked to be; one of those in [`Config::roles`](super::Config::roles).
+    pub role: Role,
+    /// The parameters: the CGI variables of the HTTP request, and those that the web server was configured to add.
+    pub params: &'a Params,
+    /// The body of the HTTP request. For a filter, the file follows in [`data`](Stdin::data).
+    pub stdin: Stdin<'a>,
+    /// The response: header fields as RFC 3875 section 6 has them, an empty line, the body. It is gathered in a buffer;
+    /// `flush` sends what there is.
+    pub stdout: StreamWriter<&'a Stream>,
+    /// Messages for the web server's log. They are gathered too, and leave with `flush` or at the end of the request.
+    pub stderr: StreamWriter<&'a Stream>,
+    /// What END_REQUEST tells the web server, like the exit status of a CGI program. Default 0.
+    pub app_status: u32,
+    pub(super) request_id: u16,
+    pub(super) ending: &'a mut Ending,
+}
+
+/// What a request leaves behind for its connection.
+#[derive(Debug, Default)]
+pub(super) struct Ending {
+    pub(super) stdout: Vec<u8>,
+    pub(super) stderr: Vec<u8>,
+    pub(super) outcome: Outcome,
+}
+
+/// How the last request of a connection ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// It has not.
+    #[default]
+    Unfinished,
+    /// With END_REQUEST. Another request may follow if the input is in step; the web server owes nothing more if the
+    /// whole input has come.
+    Finished { is_in_step: bool, has_whole_input: bool },
+    /// The connection failed.
+    Failed,
+}
+
+impl Request<'_> {
+    /// Whether the web server has aborted the request (section 5.4) or gone away, as far as that can be seen without
+    /// waiting: a long answer may ask from time to time, and stop. (It cannot be seen behind more than 64 KiB of unread
+    /// body.) Three system calls.
+    ///
+    /// An aborted request is ended like any other.
+    pub fn is_aborted(&mut self) -> bool {
+        self.stdin.is_aborted()
+    }
+
+    /// Ends the request: what is left of both streams, their ends and END_REQUEST with [`app_status`](Self::app_status)
+    /// leave in one write. Returns before the connection is closed, where it is to be.
+    ///
+    /// # Errors
+    /// What the connection reports. It is then of no more use.
+    pub fn finish(mut self) -> Result<()> {
+        let end = EndRequest { app_status: self.app_status, protocol_status: ProtocolStatus::RequestComplete };
+        self.stdout.encode_end();
+        self.stdout.encode(&end.record(self.request_id));
+        if !self.stderr.is_unused() {
+            self.stderr.encode_end();
+        }
+        let sent = self.stdout.send_behind(self.stderr.encoded());
+        self.ending.outcome = match sent {
+            Ok(()) => {
+                let (is_in_step, has_whole_input) = (self.stdin.is_in_step(), self.stdin.has_whole_input());
+                Outcome::Finished { is_in_step, has_whole_input }
+            }
+            Err(_) => Outcome::Failed,
+        };
+        self.ending.stdout = self.stdout.into_buffer();
+        self.ending.stderr = self.stderr.into_buffer();
+        Ok(sent?)
+    }
+
+    /// Ends the request as failed: the reason goes to stderr, [`app_status`](Self::app_status) becomes 1 if it is 0, and
+    /// where nothing of the response has left yet, it is replaced by a `Status: 500`. The client is not told the reason.
+    ///
+    /// # Errors
+    /// As [`finish`](Self::finish).
+    pub fn fail(mut self, reason: impl fmt::Display) -> Result<()> {
+        self.replace_response("500 Internal Server Error", "The application failed.")?;
+        // The log of the web server is made of lines: a reason must not forge some of its own.
+        let reason = reason.to_string().replace(|c: char| c.is_control(), " ");
+        writeln!(self.stderr, "{reason}")?;
+        self.app_status = self.app_status.max(1);
+        self.finish()
+    }
+
+    /// Answers with an error status and a line of text, unless something of the response has left already.
+    pub(super) fn replace_response(&mut self, status: &str, text: &str) -> Result<()> {
+        if self.stdout.has_sent() {
+            return Ok(());
+        }
+        self.stdout.discard();
+        Ok(write!(self.stdout, "Status: {status}\r\nContent-Type: text/plain\r\n\r\n{text}\n")?)
+    }
+
+    /// A request on its way, for a connection that has read its params.
+    pub(super) fn new<'a>(
+        (request_id, role): (u16, Role),
+        params: &'a Params,
+        stdin: Stdin<'a>,
+        stream: &'a Stream,
+        ending: &'a mut Ending,
+    ) -> Request<'a> {
+        ending.outcome = Outcome::Unfinished;
+        let writer = |record_type, buffer: &mut Vec<u8>| {
+            buffer.clear();
+            StreamWriter::with_buffer(stream, record_type, request_id, std::mem::take(buffer))
+        };
+        let stdout = writer(RecordType::Stdout, &mut ending.stdout);
+        let stderr = writer(RecordType::Stderr, &mut ending.stderr);
+        Request { role, params, stdin, stdout, stderr, app_status: 0, request_id, ending }
+    }
+}

@@ -1,0 +1,141 @@
+use std::any::Any;
+use std::io;
+use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use super::activity::Activity;
+use super::pool::{Admission, Pool};
+use super::{Config, Connection, HandlerResult, Report, Request};
+use crate::error::{Error, Result};
+use crate::net::{AllowList, Stream};
+
+/// How long a thread waits after `accept` has failed: at first, and at most.
+const ACCEPT_PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+/// How often threads look whether the server stops, where they cannot be woken.
+const SHARED_LISTENER_POLL: Duration = Duration::from_millis(500);
+/// How long a connection that is rejected may take to say what it wants.
+const REJECTION_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What every thread of a server does.
+///
+/// Every free thread waits in `accept`, and the kernel wakes one: no queue, no hand-over. The thread that takes a
+/// connection serves it, and if it was the last free one it starts another first; one that is done goes back to `accept`,
+/// or ends if enough are there. At the most, `max_connections` are at work while one more holds a connection that waits.
+pub(super) struct Worker {
+    pub(super) pool: Arc<Pool>,
+    pub(super) config: Arc<Config>,
+    pub(super) allowed: Option<AllowList>,
+    pub(super) report: Box<Report>,
+    pub(super) handler: Box<dyn Fn(&mut Request<'_>) -> HandlerResult + Send + Sync>,
+}
+
+impl Worker {
+    /// Serves until the server is stopped.
+    pub(super) fn run(self) -> Result<()> {
+        self.pool.listener.set_poll_interval(SHARED_LISTENER_POLL)?;
+        let (pool, shutdown_timeout) = (Arc::clone(&self.pool), self.config.shutdown_timeout);
+        Arc::new(self).start_thread()?;
+        pool.wait_for_end(shutdown_timeout)
+    }
+
+    fn start_thread(self: &Arc<Self>) -> io::Result<()> {
+        let worker = Arc::clone(self);
+        self.pool.thread_starts();
+        let started = thread::Builder::new().name("fcgi".into()).spawn(move || worker.work());
+        if started.is_err() {
+            self.pool.thread_ends();
+        }
+        started.map(drop)
+    }
+
+    fn work(self: &Arc<Self>) {
+        while let Some(stream) = self.accept() {
+            match self.pool.admit(&stream, &self.config) {
+                Admission::Serve(activity, is_last_thread) => {
+                    if is_last_thread {
+                        // If this fails, this thread goes back to `accept` itself when it is done.
+                        self.report_failure(self.start_thread());
+                    }
+                    self.report_failure(self.serve(stream, &activity));
+                    if !self.pool.release(&activity) {
+                        return;
+                    }
+                }
+                Admission::Reject => self.report_failure(self.reject(stream)),
+                Admission::Stop => {}
+            }
+        }
+        self.pool.thread_ends();
+    }
+
+    /// The next connection that is allowed; `None` when the server stops.
+    fn accept(&self) -> Option<Stream> {
+        let (mut pause, longest_pause) = ACCEPT_PAUSES;
+        while !self.pool.is_stopping() {
+            match self.pool.listener.try_accept() {
+                Ok(Some(stream)) if self.allowed.as_ref().map_or(true, |list| list.allows(&stream)) => {
+                    return Some(stream);
+                }
+                Ok(_) => {}
+                Err(_) if self.pool.is_stopping() => {}
+                Err(error) if is_fatal(&error) => self.pool.fail(error.into()),
+                Err(error) => {
+                    (self.report)(&error.into());
+                    // Most likely descriptors have run out; an idle connection holds one.
+                    self.pool.close_an_idle_one();
+                    thread::sleep(pause);
+                    pause = longest_pause.min(pause * 2);
+                }
+            }
+        }
+        None
+    }
+
+    /// Serves a connection to its end.
+    fn serve(&self, stream: Stream, activity: &Arc<Activity>) -> Result<()> {
+        let mut connection = Connection::with_activity(stream, Arc::clone(&self.config), Arc::clone(activity))?;
+        while let Some(request) = connection.next_request()? {
+            self.answer(request)?;
+            if self.pool.wants_connections_closed() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn answer(&self, mut request: Request<'_>) -> Result<()> {
+        match catch_unwind(AssertUnwindSafe(|| (self.handler)(&mut request))) {
+            Ok(Ok(())) => request.finish(),
+            Ok(Err(error)) => request.fail(error),
+            Err(panic) => request.fail(format_args!("handler panicked: {}", panic_message(&*panic))),
+        }
+    }
+
+    /// Refuses the request of a connection for which there is no room, without waiting long for it.
+    fn reject(&self, stream: Stream) -> Result<()> {
+        let mut config = Config::clone(&self.config).idle_timeout(Some(REJECTION_TIMEOUT));
+        config.read_timeout = Some(REJECTION_TIMEOUT);
+        Connection::with_config(stream, Arc::new(config))?.reject()
+    }
+
+    fn report_failure<E: Into<Error>>(&self, outcome: std::result::Result<(), E>) {
+        if let Err(error) = outcome {
+            (self.report)(&error.into());
+        }
+    }
+}
+
+/// Whether `accept` will go on failing: the descriptor is no listening socket (any more).
+fn is_fatal(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported)
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> &str {
+    match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
+        (Some(message), _) => message,
+        (_, Some(message)) => message,
+        _ => "no message",
+    }
+}
