@@ -487,12 +487,7 @@ pub fn read_record(reader: &mut impl Read, content: &mut Vec<u8>) -> Result<Opti
 /// let null = write_record(&mut Vec::new(), RecordType::Stdout, 0, b"");
 /// assert!(matches!(null, Err(Error::InvalidRequestId { request_id: 0, .. })));
 /// ```
-pub fn write_record(
-    writer: &mut impl Write,
-    record_type: RecordType,
-    request_id: u16,
-    content: &[u8],
-) -> Result<()> {
+pub fn write_record(writer: &mut impl Write, record_type: RecordType, request_id: u16, content: &[u8]) -> Result<()> {
     check_id(record_type, request_id)?;
     let content_len = u16::try_from(content.len()).map_err(|_| Error::ContentTooLong(content.len()))?;
     let header = Header::new(record_type, request_id, content_len);
