@@ -129,6 +129,8 @@ pub enum Error {
     InvalidAddress(String),
     /// Descriptor 0 is no listening socket; says what it is (section 2.2).
     NotListening(&'static str),
+    /// An item of an [`AllowList`](crate::net::AllowList) that is no IP address (section 3.2); empty if there was nothing.
+    InvalidAllowList(String),
 }
 
 impl Error {
@@ -156,7 +158,8 @@ impl Error {
             | Self::ParamTooLong(_)
             | Self::InvalidRequest { .. }
             | Self::InvalidAddress(_)
-            | Self::NotListening(_) => io::ErrorKind::InvalidInput,
+            | Self::NotListening(_)
+            | Self::InvalidAllowList(_) => io::ErrorKind::InvalidInput,
             _ => io::ErrorKind::InvalidData,
         }
     }
@@ -202,8 +205,9 @@ impl fmt::Display for Error {
             Self::InvalidLocation(value) => write!(f, "invalid Location {value:?}"),
             Self::InvalidContentLength(value) => write!(f, "invalid Content-Length {value:?}"),
             Self::InvalidRequest { part, value } => write!(f, "invalid {part} {value:?}"),
-            Self::InvalidAddress(text) => write!(f, "invalid address {text:?}"),
+            Self::InvalidAddress(text) => write!(f, "invalid address {text:?}, neither HOST:PORT nor unix:PATH"),
             Self::NotListening(what) => write!(f, "descriptor 0 is {what}, not a listening socket"),
+            Self::InvalidAllowList(item) => write!(f, "invalid item {item:?} in the list of allowed addresses"),
         }
     }
 }

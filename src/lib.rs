@@ -1,5 +1,6 @@
 //! FastCGI.
 pub mod error;
+pub mod net;
 pub mod params;
 pub mod record;
 pub mod stream;

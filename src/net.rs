@@ -11,9 +11,15 @@
 //! ```
 
 mod address;
+mod allow;
+#[cfg(unix)]
+mod descriptor;
 mod listener;
+#[cfg(unix)]
+mod socket_file;
 mod stream;
 
 pub use address::Address;
+pub use allow::AllowList;
 pub use listener::Listener;
 pub use stream::Stream;

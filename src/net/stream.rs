@@ -1,6 +1,8 @@
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::net::{IpAddr, Shutdown, TcpStream, ToSocketAddrs};
 #[cfg(unix)]
+use std::os::fd::{AsFd, BorrowedFd};
+#[cfg(unix)]
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,6 +53,11 @@ impl Stream {
         }
     }
 
+    /// A connection that a listening socket with `TCP_NODELAY` gave: it has it too, without a call of its own.
+    pub(super) fn with_nodelay(socket: TcpStream) -> Self {
+        Self(Arc::new(Socket::Tcp(socket)))
+    }
+
     /// Sets how long a read and a write may wait; `None` is for ever. A write waits only as long as the peer takes nothing.
     ///
     /// # Errors
@@ -97,7 +104,7 @@ impl From<TcpStream> for Stream {
     fn from(socket: TcpStream) -> Self {
         // A socket that cannot have it (its peer is gone) says so when it is used.
         let _ = socket.set_nodelay(true);
-        Self(Arc::new(Socket::Tcp(socket)))
+        Self::with_nodelay(socket)
     }
 }
 
@@ -105,6 +112,13 @@ impl From<TcpStream> for Stream {
 impl From<UnixStream> for Stream {
     fn from(socket: UnixStream) -> Self {
         Self(Arc::new(Socket::Unix(socket)))
+    }
+}
+
+#[cfg(unix)]
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        with_socket!(self, socket => socket.as_fd())
     }
 }
 
@@ -124,7 +138,8 @@ impl Write for &Stream {
     }
 
     fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        with_socket!(self, socket => { let mut socket: &_ = socket; socket.write_vectored(slices) }).map_err(write_error)
+        with_socket!(self, socket => { let mut socket: &_ = socket; socket.write_vectored(slices) })
+            .map_err(write_error)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -180,9 +195,17 @@ pub(super) fn is_expiry(error: &io::Error) -> bool {
 }
 
 fn read_error(error: io::Error) -> io::Error {
-    if is_expiry(&error) { Error::TimedOut("read").into() } else { error }
+    if is_expiry(&error) {
+        Error::TimedOut("read").into()
+    } else {
+        error
+    }
 }
 
 fn write_error(error: io::Error) -> io::Error {
-    if is_expiry(&error) { Error::TimedOut("write").into() } else { error }
+    if is_expiry(&error) {
+        Error::TimedOut("write").into()
+    } else {
+        error
+    }
 }
