@@ -1,20 +1,26 @@
 //! The web server's side of FastCGI: a [`Client`] that sends requests, and the [`Connection`] that it is made of.
 
+mod body;
 mod config;
 mod connection;
 mod idle;
 mod stdin;
 mod stdout;
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
+use std::net::Shutdown;
+use std::panic::resume_unwind;
+use std::sync::mpsc;
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 pub use self::config::Config;
 pub use self::connection::{Connection, Exchange};
 pub use self::stdin::Stdin;
 pub use self::stdout::{Completion, Stdout};
 
+use self::body::{Body, PumpError, Source};
 use self::idle::Idle;
 use crate::cgi::Head;
 use crate::error::{Error, Result};
@@ -22,8 +28,9 @@ use crate::net::Address;
 use crate::params::Params;
 use crate::record::Role;
 
-/// The part of a body that is sent together with the beginning of its request: a small request leaves in one write.
-const FIRST_PIECE: usize = 32 * 1024;
+/// How long the end of a body may lag behind the end of its request before the body counts as unfinished: the application
+/// may be quicker than the thread that has just sent the last of it.
+const BODY_LAG: Duration = Duration::from_millis(5);
 
 /// Sends requests to an application.
 ///
@@ -87,7 +94,9 @@ impl Reply {
     /// # Errors
     /// Those of a malformed head, and [`Error::InvalidContentLength`] where the body has another length than the head says.
     pub fn split_head(&self) -> Result<(Head, &[u8])> {
-        todo!()
+        let (head, body) = Head::parse(&self.stdout)?;
+        head.check_body(body.len() as u64)?;
+        Ok((head, body))
     }
 }
 
@@ -134,7 +143,9 @@ impl Client {
         check_length(announced, body.len() as u64)?;
         let max = self.config.max_response;
         let mut stdout = Vec::new();
-        let ((), completion) = self.send(params, body, |response| {
+        let source = Source::new(body, Some(body.len() as u64));
+        let body = Body::new(source, None::<Source<io::Empty>>);
+        let ((), completion) = self.run(Role::Responder, params, body, |response| {
             (&mut response.stdout).take(max as u64 + 1).read_to_end(&mut stdout)?;
             if stdout.len() > max {
                 return Err(Error::ResponseTooLarge(max).into());
@@ -164,7 +175,8 @@ impl Client {
         body: impl Read + Send,
         receive: impl FnOnce(&mut Response<'_>) -> io::Result<T>,
     ) -> Result<(T, Completion)> {
-        self.run(Role::Responder, params, body, None::<io::Empty>, receive)
+        let body = Source::new(body, params.content_length());
+        self.run(Role::Responder, params, Body::new(body, None::<Source<io::Empty>>), receive)
     }
 
     /// Sends a request to a filter (section 6.4): like [`send`](Self::send), with the file that it works on behind the
@@ -179,6 +191,118 @@ impl Client {
         data: impl Read + Send,
         receive: impl FnOnce(&mut Response<'_>) -> io::Result<T>,
     ) -> Result<(T, Completion)> {
-        self.run(Role::Filter, params, body, Some(data), receive)
+        let body = Source::new(body, params.content_length());
+        let data = Source::new(data, params.decimal("FCGI_DATA_LENGTH"));
+        self.run(Role::Filter, params, Body::new(body, Some(data)), receive)
+    }
+
+    /// A new connection to the application.
+    ///
+    /// # Errors
+    /// As [`Connection::connect`].
+    pub fn connect(&self) -> Result<Connection> {
+        Connection::connect(&self.address, Arc::clone(&self.config))
+    }
+
+    /// The way of a request, from its params to its end.
+    fn run<T>(
+        &self,
+        role: Role,
+        params: &Params,
+        mut body: Body<impl Read + Send, impl Read + Send>,
+        receive: impl FnOnce(&mut Response<'_>) -> io::Result<T>,
+    ) -> Result<(T, Completion)> {
+        let (mut connection, is_reused) = match self.idle.take() {
+            Some(connection) => (connection, true),
+            None => (self.connect()?, false),
+        };
+        let mut exchange = connection.begin(role, params)?;
+        let is_whole = body.gather_first_piece(&mut exchange.stdin)?;
+        let first = exchange.stdin.into_encoded();
+
+        let mut sent = connection.send(&first)?;
+        if is_reused && connection.is_dead(sent, is_whole && is_idempotent(params))? {
+            connection = self.connect()?;
+            sent = connection.send(&first)?;
+        }
+        let exchange = connection.resume(sent, is_whole);
+        let outcome = if is_whole { receive_all(exchange, receive) } else { flow(exchange, body, receive) }?;
+        connection.keep_buffer(first);
+        if connection.is_reusable() {
+            self.idle.put(connection, self.config.max_idle);
+        }
+        Ok(outcome)
+    }
+}
+
+impl From<Address> for Client {
+    fn from(address: Address) -> Self {
+        Self { address, config: Arc::default(), idle: Idle::default() }
+    }
+}
+
+/// Receives the response to a request that was sent whole.
+fn receive_all<T>(
+    exchange: Exchange<'_>,
+    receive: impl FnOnce(&mut Response<'_>) -> io::Result<T>,
+) -> Result<(T, Completion)> {
+    let mut response = Response { stdout: exchange.stdout };
+    let value = receive(&mut response)?;
+    let exchange = Exchange { stdout: response.stdout, ..exchange };
+    Ok((value, exchange.finish()?))
+}
+
+/// Receives the response while another thread sends the rest of the body.
+fn flow<T>(
+    exchange: Exchange<'_>,
+    body: Body<impl Read + Send, impl Read + Send>,
+    receive: impl FnOnce(&mut Response<'_>) -> io::Result<T>,
+) -> Result<(T, Completion)> {
+    let Exchange { mut stdin, stdout, stream, keeps_conn, buffer, is_in_step } = exchange;
+    let mut response = Response { stdout };
+    let (tell_pumped, pumped) = mpsc::channel();
+    let (pump, outcome) = thread::scope(|scope| {
+        let pump = scope.spawn(|| {
+            let outcome = body.pump(&mut stdin);
+            if matches!(outcome, Err(PumpError::Read(_))) {
+                // The request cannot be completed. Whoever waits for its answer must hear of it.
+                let _ = stream.shutdown(Shutdown::Both);
+            }
+            let _ = tell_pumped.send(());
+            outcome
+        });
+        let outcome = receive(&mut response)
+            .map_err(Error::from)
+            .and_then(|value| Ok((value, response.stdout.complete()?)));
+        if outcome.is_err() || pumped.recv_timeout(BODY_LAG).is_err() {
+            // The application reads no more, or nobody cares for what it says: this wakes the thread that still writes.
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+        (pump.join(), outcome)
+    });
+    match pump {
+        Err(panic) => resume_unwind(panic),
+        Ok(Err(PumpError::Read(error))) => return Err(error.into()),
+        // The response counts.
+        Ok(Ok(()) | Err(PumpError::Write)) => {}
+    }
+    let outcome = outcome?;
+    Exchange { stdin, stdout: response.stdout, stream, keeps_conn, buffer, is_in_step }.release();
+    Ok(outcome)
+}
+
+/// Whether the request may reach the application twice (RFC 9110, section 9.2.2).
+fn is_idempotent(params: &Params) -> bool {
+    let method = params.get_bytes("REQUEST_METHOD").unwrap_or_default();
+    [&b"GET"[..], b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"].contains(&method)
+}
+
+/// Checks a body against the length that was announced for it.
+fn check_length(announced: Option<u64>, received: u64) -> Result<()> {
+    let variable = "CONTENT_LENGTH";
+    match announced {
+        Some(announced) if announced > received => Err(Error::StreamTooShort { variable, announced, received }),
+        Some(announced) if announced < received => Err(Error::StreamTooLong { variable, announced }),
+        _ => Ok(()),
     }
 }

@@ -176,6 +176,12 @@ impl<R: Read> RecordReader<R> {
         Ok(Some(header))
     }
 
+    /// Waits for another record behind the current one; false where the input ends cleanly instead.
+    pub(crate) fn wait_for_record(&mut self) -> Result<bool> {
+        self.skip_record()?;
+        Ok(self.start < self.end || self.fill()? > 0)
+    }
+
     /// Reads content of the current record; 0 at its end.
     ///
     /// # Errors
@@ -420,14 +426,34 @@ impl<W: Write> StreamWriter<W> {
 
     /// Gathers data, for which there is room.
     fn gather(&mut self, data: &[u8]) {
+        self.open_record(data.len());
+        self.buffer.extend_from_slice(data);
+    }
+
+    /// Gathers what one read gives, of at most `max` bytes; returns 0 where the source has ended.
+    pub(crate) fn gather_from(&mut self, source: &mut impl Read, max: usize) -> io::Result<usize> {
+        if self.room() == 0 {
+            self.send()?;
+        }
+        let max = max.min(self.room());
+        let start = self.open_record(max);
+        self.buffer.resize(start + max, 0);
+        let outcome = retry(|| source.read(&mut self.buffer[start..]));
+        let end = start + *outcome.as_ref().unwrap_or(&0);
+        self.buffer.truncate(if end == self.open + HEADER_LEN { self.open } else { end });
+        outcome
+    }
+
+    /// Sees to it that a record is open, with memory for `len` bytes more; returns where they go.
+    fn open_record(&mut self, len: usize) -> usize {
         let start = self.buffer.len().max(self.open + HEADER_LEN);
-        let needed = start + data.len() + END_ROOM;
+        let needed = start + len + END_ROOM;
         if needed > self.buffer.capacity() {
             let size = if needed <= SMALL_BUFFER { SMALL_BUFFER } else { self.open + FULL_BUFFER };
             self.buffer.reserve_exact(size - self.buffer.len());
         }
         self.buffer.resize(start, 0);
-        self.buffer.extend_from_slice(data);
+        start
     }
 
     /// Sends data without copying it, behind what was gathered.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::stdin::Stdin;
 use super::stdout::{Completion, Stdout};
 use super::Config;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::net::{Address, Stream};
 use crate::params::Params;
 use crate::record::{fixed_record, BeginRequest, Header, RecordType, Role};
@@ -75,14 +75,62 @@ impl Connection {
         let begin = BeginRequest::new(role, self.config.keep_alive);
         preface.extend_from_slice(&fixed_record(RecordType::BeginRequest, REQUEST_ID, begin.encode()));
         params.encode_stream(REQUEST_ID, &mut preface)?;
-        Ok(Exchange {
-            stdin: Stdin::new(&self.stream, REQUEST_ID, preface),
+        Ok(self.exchange(|stream| Stdin::new(stream, REQUEST_ID, preface)))
+    }
+
+    /// Sends the first part of a request.
+    ///
+    /// # Errors
+    /// A time-out alone. The answer to what could not be sent may say more than the failure.
+    pub(super) fn send(&mut self, mut records: &[u8]) -> Result<Sent> {
+        let mut sent = Sent::Nothing;
+        while !records.is_empty() {
+            match (&self.stream).write(records) {
+                Ok(n) => {
+                    records = &records[n..];
+                    sent = Sent::InPart;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => return Err(error.into()),
+                Err(_) => return Ok(sent),
+            }
+        }
+        Ok(Sent::Whole)
+    }
+
+    /// Whether the application closed the connection before it took the request, so that it may be sent on another: it has
+    /// seen nothing of it, or it has answered nothing to one that it may see twice.
+    pub(super) fn is_dead(&mut self, sent: Sent, may_repeat: bool) -> Result<bool> {
+        if !may_repeat {
+            return Ok(sent == Sent::Nothing);
+        }
+        match self.reader.wait_for_record() {
+            Ok(is_answered) => Ok(!is_answered),
+            Err(error @ Error::TimedOut(_)) => Err(error),
+            Err(_) => Ok(true),
+        }
+    }
+
+    /// Goes on with a request of which the first part was sent.
+    pub(super) fn resume(&mut self, sent: Sent, is_whole: bool) -> Exchange<'_> {
+        self.is_in_step = false;
+        self.exchange(|stream| Stdin::behind(stream, REQUEST_ID, sent, is_whole))
+    }
+
+    /// Keeps memory for what is written to later requests.
+    pub(super) fn keep_buffer(&mut self, buffer: Vec<u8>) {
+        self.buffer = buffer;
+    }
+
+    fn exchange<'a>(&'a mut self, stdin: impl FnOnce(&'a Stream) -> Stdin<'a>) -> Exchange<'a> {
+        Exchange {
+            stdin: stdin(&self.stream),
             stdout: Stdout::new(&mut self.reader, REQUEST_ID, &self.config),
             stream: &self.stream,
             keeps_conn: self.config.keep_alive,
             buffer: &mut self.buffer,
             is_in_step: &mut self.is_in_step,
-        })
+        }
     }
 
     /// Whether another request may follow: both directions of those before have ended, the application was asked to keep
@@ -107,6 +155,14 @@ impl Connection {
     }
 }
 
+/// How much of the first part of a request was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sent {
+    Nothing,
+    InPart,
+    Whole,
+}
+
 /// A request that is under way: one direction is written, the other is read.
 ///
 /// Both are fields of their own, and may be used by two threads at once, as they have to be where an application answers
@@ -120,11 +176,11 @@ pub struct Exchange<'a> {
     pub stdin: Stdin<'a>,
     /// The response.
     pub stdout: Stdout<'a>,
-    stream: &'a Stream,
-    keeps_conn: bool,
+    pub(super) stream: &'a Stream,
+    pub(super) keeps_conn: bool,
     /// Where the memory for what is written goes back to.
-    buffer: &'a mut Vec<u8>,
-    is_in_step: &'a mut bool,
+    pub(super) buffer: &'a mut Vec<u8>,
+    pub(super) is_in_step: &'a mut bool,
 }
 
 impl Exchange<'_> {
@@ -157,9 +213,17 @@ impl Exchange<'_> {
 
     fn complete(mut self) -> Result<Completion> {
         let completion = self.stdout.complete()?;
-        *self.is_in_step = self.keeps_conn && self.stdin.is_finished();
-        *self.buffer = self.stdin.into_buffer();
+        self.release();
         Ok(completion)
+    }
+
+    /// Leaves the connection to other requests, if both directions have ended. The response must be complete.
+    pub(super) fn release(self) {
+        *self.is_in_step = self.keeps_conn && self.stdin.is_finished();
+        let buffer = self.stdin.into_encoded();
+        if buffer.capacity() > self.buffer.capacity() {
+            *self.buffer = buffer;
+        }
     }
 
     /// Gives the request up at once: ends both directions of the connection, which wakes whoever waits on them.

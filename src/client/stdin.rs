@@ -1,5 +1,6 @@
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 
+use super::connection::Sent;
 use crate::net::Stream;
 use crate::record::RecordType;
 use crate::stream::StreamWriter;
@@ -25,6 +26,7 @@ enum State {
 }
 
 impl<'a> Stdin<'a> {
+    /// A body behind the whole records in `preface`.
     pub(super) fn new(stream: &'a Stream, request_id: u16, preface: Vec<u8>) -> Self {
         let writer = StreamWriter::with_buffer(stream, RecordType::Stdin, request_id, preface);
         Self { writer, state: State::Open }
@@ -63,9 +65,25 @@ impl<'a> Stdin<'a> {
         Ok(())
     }
 
-    /// What was encoded and not yet sent.
-    pub(super) fn encoded(&self) -> &[u8] {
-        self.writer.encoded()
+    /// Gathers what one read gives, of at most `max` bytes; 0 where the source has ended.
+    pub(super) fn gather_from(&mut self, source: &mut impl Read, max: usize) -> io::Result<usize> {
+        self.writer.gather_from(source, max)
+    }
+
+    /// All that was written and not sent, as whole records.
+    pub(super) fn into_encoded(mut self) -> Vec<u8> {
+        self.writer.encode(&[]);
+        self.writer.into_buffer()
+    }
+
+    /// A body of which the first part was sent already, or was to be.
+    pub(super) fn behind(stream: &'a Stream, request_id: u16, sent: Sent, is_whole: bool) -> Self {
+        let state = match sent {
+            Sent::Whole if is_whole => State::Finished,
+            Sent::Whole => State::Open,
+            Sent::Nothing | Sent::InPart => State::Failed,
+        };
+        Self { state, ..Self::new(stream, request_id, Vec::new()) }
     }
 
     /// Sends whole records behind what was encoded before, and drops what was gathered.

@@ -5,7 +5,7 @@ use super::Config;
 use crate::cgi::{Head, HeadParser};
 use crate::error::{Error, Result};
 use crate::net::Stream;
-use crate::record::{EndRequest, Header, ProtocolStatus, RecordType, NULL_REQUEST_ID};
+use crate::record::{EndRequest, ProtocolStatus, RecordType, NULL_REQUEST_ID};
 use crate::stream::RecordReader;
 
 /// The response to a request, as it comes (the STDOUT stream, section 5.3).
@@ -21,8 +21,6 @@ pub struct Stdout<'a> {
     reader: &'a mut RecordReader<Stream>,
     request_id: u16,
     state: State,
-    /// A header that was read ahead.
-    peeked: Option<Header>,
     stderr: Sink<'a>,
     config: &'a Config,
 }
@@ -60,7 +58,7 @@ pub struct Completion {
 impl<'a> Stdout<'a> {
     pub(super) fn new(reader: &'a mut RecordReader<Stream>, request_id: u16, config: &'a Config) -> Self {
         let stderr = Sink::Held { bytes: Vec::new(), dropped: 0 };
-        Self { reader, request_id, state: State::Open, peeked: None, stderr, config }
+        Self { reader, request_id, state: State::Open, stderr, config }
     }
 
     /// Sends STDERR to a writer of the caller's as it comes, whenever the response is read.
@@ -75,28 +73,8 @@ impl<'a> Stdout<'a> {
     /// malformed head, and as reading.
     pub fn read_head(&mut self) -> Result<Head> {
         let mut parser = HeadParser::new().max_bytes(self.config.max_head).max_fields(self.config.max_head_fields);
-        loop {
-            let piece = self.fill_buf()?;
-            if piece.is_empty() {
-                return parser.finish();
-            }
-            let used = parser.push(piece)?;
-            let is_complete = parser.is_complete();
-            self.consume(used);
-            if is_complete {
-                return parser.finish();
-            }
-        }
-    }
-
-    /// Waits for the first record of the answer; false if the connection ended without one.
-    pub(super) fn wait_for_answer(&mut self) -> Result<bool> {
-        match self.reader.next_header() {
-            Ok(header) => self.peeked = header,
-            Err(Error::Io(_)) if self.reader.buffer().is_empty() => {}
-            Err(error) => return Err(error),
-        }
-        Ok(self.peeked.is_some())
+        parser.read(self)?;
+        parser.into_head()
     }
 
     /// Reads and drops the rest of the response, and waits for the end of the request.
@@ -136,10 +114,7 @@ impl<'a> Stdout<'a> {
     /// Goes to the next record of STDOUT that has content, or to where STDOUT or the request ends; then false.
     fn next_record(&mut self) -> Result<bool> {
         loop {
-            let header = match self.peeked.take() {
-                Some(header) => header,
-                None => self.reader.next_header()?.ok_or(Error::UnexpectedEof("a response"))?,
-            };
+            let header = self.reader.next_header()?.ok_or(Error::UnexpectedEof("a response"))?;
             match header.record_type {
                 // Management records, and what a confused application sends under their id, concern no request.
                 _ if header.request_id == NULL_REQUEST_ID => {}

@@ -89,11 +89,16 @@ impl<'a> Stdin<'a> {
             return true;
         }
         while !self.input.reader.is_full() {
-            match self.input.reader.fill_with(|inner, free| inner.stream.try_read(free).map_err(Some)?.ok_or(None)) {
+            let look = self.input.reader.fill_with(|inner, free| match inner.stream.try_read(free) {
+                Ok(Some(n)) => Ok(n),
+                Ok(None) => Err(false),
+                Err(_) => Err(true),
+            });
+            match look {
                 Ok(0) => return !self.has_whole_input(),
                 Ok(_) if self.has_buffered_abort() => return true,
                 Ok(_) => {}
-                Err(nothing_or_failure) => return nothing_or_failure.is_some(),
+                Err(is_gone) => return is_gone,
             }
         }
         false

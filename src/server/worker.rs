@@ -13,8 +13,6 @@ use crate::net::{AllowList, Stream};
 
 /// How long a thread waits after `accept` has failed: at first, and at most.
 const ACCEPT_PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
-/// How often threads look whether the server stops, where they cannot be woken.
-const SHARED_LISTENER_POLL: Duration = Duration::from_millis(500);
 /// How long a connection that is rejected may take to say what it wants.
 const REJECTION_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -34,7 +32,6 @@ pub(super) struct Worker {
 impl Worker {
     /// Serves until the server is stopped.
     pub(super) fn run(self) -> Result<()> {
-        self.pool.listener.set_poll_interval(SHARED_LISTENER_POLL)?;
         let (pool, shutdown_timeout) = (Arc::clone(&self.pool), self.config.shutdown_timeout);
         Arc::new(self).start_thread()?;
         pool.wait_for_end(shutdown_timeout)
@@ -73,16 +70,16 @@ impl Worker {
     /// The next connection that is allowed; `None` when the server stops.
     fn accept(&self) -> Option<Stream> {
         let (mut pause, longest_pause) = ACCEPT_PAUSES;
-        while !self.pool.is_stopping() {
-            match self.pool.listener.try_accept() {
+        loop {
+            match self.pool.listener.accept() {
                 Ok(Some(stream)) if self.allowed.as_ref().map_or(true, |list| list.allows(&stream)) => {
                     return Some(stream);
                 }
-                Ok(_) => {}
-                Err(_) if self.pool.is_stopping() => {}
-                Err(error) if is_fatal(&error) => self.pool.fail(error.into()),
+                Ok(Some(_not_allowed)) => {}
+                Ok(None) => return None,
+                Err(error) if is_fatal(&error) => self.pool.fail(error),
                 Err(error) => {
-                    (self.report)(&error.into());
+                    (self.report)(&error);
                     // Most likely descriptors have run out; an idle connection holds one.
                     self.pool.close_an_idle_one();
                     thread::sleep(pause);
@@ -90,7 +87,6 @@ impl Worker {
                 }
             }
         }
-        None
     }
 
     /// Serves a connection to its end.
@@ -128,7 +124,7 @@ impl Worker {
 }
 
 /// Whether `accept` will go on failing: the descriptor is no listening socket (any more).
-fn is_fatal(error: &io::Error) -> bool {
+fn is_fatal(error: &Error) -> bool {
     matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported)
 }
 

@@ -1,0 +1,81 @@
+use std::io::{self, Read, Write};
+
+use super::Stdin;
+
+/// The part of a body that is sent together with the beginning of its request: a small request leaves in one write.
+const FIRST_PIECE: usize = 32 * 1024;
+/// The most that is read of a body at a time.
+const PIECE: usize = 64 * 1024;
+
+/// What a request sends behind its params: its body and, to a filter, a file.
+pub(super) struct Body<B, D> {
+    stdin: Source<B>,
+    data: Option<Source<D>>,
+}
+
+/// A reader, and how many bytes of it may be sent at most.
+pub(super) struct Source<R> {
+    reader: R,
+    left: Option<u64>,
+}
+
+/// Why a body was not sent to its end.
+#[derive(Debug)]
+pub(super) enum PumpError {
+    /// It could not be read.
+    Read(io::Error),
+    /// It could not be written: the application has stopped reading, or has gone.
+    Write,
+}
+
+impl<B: Read, D: Read> Body<B, D> {
+    pub(super) fn new(stdin: Source<B>, data: Option<Source<D>>) -> Self {
+        Self { stdin, data }
+    }
+
+    /// Gathers what the first read gives, behind the beginning of the request. Where that is all, the stream is ended, and
+    /// the answer is true.
+    pub(super) fn gather_first_piece(&mut self, stdin: &mut Stdin<'_>) -> io::Result<bool> {
+        let is_whole = self.stdin.gather(stdin, FIRST_PIECE)? && self.data.is_none();
+        if is_whole {
+            stdin.encode_end()?;
+        }
+        Ok(is_whole)
+    }
+
+    /// Sends the rest.
+    pub(super) fn pump(mut self, stdin: &mut Stdin<'_>) -> Result<(), PumpError> {
+        self.stdin.pump(stdin)?;
+        if let Some(data) = &mut self.data {
+            stdin.start_data().map_err(|_| PumpError::Write)?;
+            data.pump(stdin)?;
+        }
+        stdin.finish().map_err(|_| PumpError::Write)
+    }
+}
+
+impl<R: Read> Source<R> {
+    pub(super) fn new(reader: R, left: Option<u64>) -> Self {
+        Self { reader, left }
+    }
+
+    fn pump(&mut self, stdin: &mut Stdin<'_>) -> Result<(), PumpError> {
+        while !self.gather(stdin, PIECE).map_err(PumpError::Read)? {
+            stdin.flush().map_err(|_| PumpError::Write)?;
+        }
+        Ok(())
+    }
+
+    /// Gathers what one read gives; true at the end of what is to be sent.
+    fn gather(&mut self, stdin: &mut Stdin<'_>, max: usize) -> io::Result<bool> {
+        let max = self.left.map_or(max, |left| max.min(usize::try_from(left).unwrap_or(max)));
+        if max == 0 {
+            return Ok(true);
+        }
+        let n = stdin.gather_from(&mut self.reader, max)?;
+        if let Some(left) = &mut self.left {
+            *left -= n as u64;
+        }
+        Ok(n == 0 || self.left == Some(0))
+    }
+}
