@@ -1,6 +1,7 @@
-//! Proves that addresses of every form are understood and wrong ones refused, that listeners of every kind accept, close
-//! and leave nothing behind that is theirs (and touch nothing that is not), that the listening socket on descriptor 0 is
-//! found and told from everything else (A1, A3), and that only web servers on the allow list are let in (A5, A6).
+//! Proves that addresses of every form are understood and wrong ones refused, that listeners of every kind accept,
+//! close and leave nothing behind that is theirs (and touch nothing that is not), that the listening socket on
+//! descriptor 0 is found and told from everything else (A1, A3), and that only web servers on the allow list are let in
+//! (A5, A6).
 
 use std::collections::hash_map::DefaultHasher;
 use std::error::Error as _;
@@ -242,8 +243,8 @@ fn with_waiters(listener: &Listener, check: impl FnOnce()) {
                 (waiter, told.recv().unwrap())
             })
             .collect();
-        // Asleep is asleep in `accept`: nothing else that they do waits. Where this cannot be seen they may not be in it
-        // yet, and must end all the same.
+        // Asleep is asleep in `accept`: nothing else that they do waits. Where this cannot be seen they may not be in
+        // it yet, and must end all the same.
         for link in waiters.iter().filter_map(|(_, link)| link.as_ref()) {
             let stat = std::path::Path::new("/proc").join(link).join("stat");
             while !std::fs::read_to_string(&stat).unwrap().contains(") S ") {
@@ -594,8 +595,10 @@ mod unix {
         for (listener, sibling) in pairs(dir.path()) {
             let listener = listener.shared();
             let address = listener.local_address().unwrap();
+            // What Linux lets a connection inherit from the listening socket does not stay. That socket has its time-out
+            // when the second connection is made.
+            exchange(&listener, &address);
             let (_client, server) = exchange(&listener, &address);
-            // What Linux lets a connection inherit from the listening socket does not stay.
             assert_eq!(settings(&server).read_timeout().unwrap(), None);
             if cfg!(target_os = "linux") {
                 with_waiters(&listener, || listener.close());
@@ -696,8 +699,8 @@ mod process {
         answer.split_once(">\n").expect(&text).0.to_owned()
     }
 
-    /// A1: the listening socket on descriptor 0, blocking or not, is served; when the process has ended it is as good as
-    /// before.
+    /// A1: the listening socket on descriptor 0, blocking or not, is served; when the process has ended it is as good
+    /// as before.
     #[test]
     fn a_listening_socket_on_descriptor_0_is_served() {
         let dir = tempfile::tempdir().unwrap();

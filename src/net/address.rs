@@ -19,9 +19,9 @@ use crate::error::{Error, Result};
 /// | `unix:/run/app.sock`, `unix:app.sock` | a Unix socket |
 /// | `/run/app.sock`, `./app.sock` | the same; without `unix:` it takes a slash to be told from a host |
 ///
-/// Port 0 has the system choose a free one: see [`Listener::local_address`](super::Listener::local_address). An address is
-/// shown as it was written. Two are equal if they name the same place in the same way, whether or not they are written
-/// with their `tcp:` or `unix:`.
+/// Port 0 has the system choose a free one: see [`Listener::local_address`](super::Listener::local_address). An address
+/// is shown as it was written. Two are equal if they name the same place in the same way, whether or not they are
+/// written with their `tcp:` or `unix:`.
 ///
 /// ```
 /// use fcgi::net::Address;

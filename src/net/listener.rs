@@ -16,9 +16,9 @@ use super::socket_file::SocketFile;
 use super::stream::{is_expiry, Stream};
 use crate::error::Result;
 
-/// Whether the system is known to behave as Linux does: an accepted connection has the `TCP_NODELAY` and the receive time-out
-/// of the listening socket but never its non-blocking mode, `accept` heeds that time-out, and shutting a listening socket
-/// down wakes those who wait in `accept`.
+/// Whether the system is known to behave as Linux does: an accepted connection has the `TCP_NODELAY` and the receive
+/// time-out of the listening socket but never its non-blocking mode, `accept` heeds that time-out, and shutting a
+/// listening socket down wakes those who wait in `accept`.
 const LINUX: bool = cfg!(target_os = "linux");
 
 /// How long `accept` waits on a shared socket before it looks whether the listener has been closed.
@@ -54,9 +54,9 @@ const REST: Duration = Duration::from_millis(10);
 #[derive(Debug)]
 pub struct Listener {
     socket: Socket,
-    /// The same socket once more, for what `std` offers on streams alone: time-out, shutdown, `TCP_NODELAY` (which it has
-    /// if it is TCP). Kept, because a process that is out of descriptors must still be able to close; `None` where it
-    /// cannot be had.
+    /// The same socket once more, for what `std` offers on streams alone: time-out, shutdown, `TCP_NODELAY` (which it
+    /// has if it is TCP). Kept, because a process that is out of descriptors must still be able to close; `None` where
+    /// it cannot be had.
     twin: Option<TcpStream>,
     /// The socket file, if it is this listener's to remove.
     #[cfg(unix)]
@@ -79,12 +79,12 @@ enum Socket {
 impl Listener {
     /// Listens on an address; on every IPv4 interface (`0.0.0.0`) if its host is left out.
     ///
-    /// The file of a Unix socket is removed when the listener is closed or dropped, unless another has taken its place by
-    /// then. A file that a dead process has left behind is replaced.
+    /// The file of a Unix socket is removed when the listener is closed or dropped, unless another has taken its place
+    /// by then. A file that a dead process has left behind is replaced.
     ///
     /// # Errors
-    /// What the system reports; `AddrInUse` for a path where somebody listens, or where something other than a socket is.
-    /// That is never touched, a symbolic link neither.
+    /// What the system reports; `AddrInUse` for a path where somebody listens, or where something other than a socket
+    /// is. That is never touched, a symbolic link neither.
     pub fn bind(address: &Address) -> Result<Self> {
         match address.target() {
             Target::Tcp { host, port } => {
@@ -101,8 +101,8 @@ impl Listener {
         }
     }
 
-    /// The listening socket, TCP or Unix, that a web server or process manager has left on descriptor 0 (section 2.2). It
-    /// is taken to be [`shared`](Self::shared), and set blocking.
+    /// The listening socket, TCP or Unix, that a web server or process manager has left on descriptor 0 (section 2.2).
+    /// It is taken to be [`shared`](Self::shared), and set blocking.
     ///
     /// # Errors
     /// [`Error::NotListening`](crate::Error::NotListening) for anything else, such as a terminal, `/dev/null` or a
@@ -121,8 +121,8 @@ impl Listener {
         Err(crate::Error::NotListening("of no use on this system"))
     }
 
-    /// Declares that other processes hold the socket too, as one that comes from a process manager. It is never shut down
-    /// and its file never removed, so that they can go on accepting.
+    /// Declares that other processes hold the socket too, as one that comes from a process manager. It is never shut
+    /// down and its file never removed, so that they can go on accepting.
     ///
     /// On Linux [`accept`](Self::accept) sets a receive time-out on such a socket, to return soon after a
     /// [`close`](Self::close); it is taken back when the listener is dropped.
@@ -136,8 +136,8 @@ impl Listener {
         self
     }
 
-    /// Sets the permission bits of the socket file, such as `0o660`, which decide who may connect. Until then they are as
-    /// the process's umask has them: where that is too much, let the directory forbid it.
+    /// Sets the permission bits of the socket file, such as `0o660`, which decide who may connect. Until then they are
+    /// as the process's umask has them: where that is too much, let the directory forbid it.
     ///
     /// # Errors
     /// `NotFound` if there is no such file: for TCP, for a socket that was not made by [`bind`](Self::bind), and where
@@ -212,7 +212,8 @@ impl Listener {
     }
 
     /// Tells a time-out, for which the thread has waited since `start`, from a socket in non-blocking mode. That mode
-    /// belongs to the socket, and a process that shares it may set it at any time; should it insist, this does not spin.
+    /// belongs to the socket, and a process that shares it may set it at any time; should it insist, this does not
+    /// spin.
     fn rest_if_nonblocking(&self, start: Instant) {
         if start.elapsed() < REST {
             self.set_blocking();
@@ -222,10 +223,10 @@ impl Listener {
 
     /// Ends every wait in [`accept`](Self::accept), now and later, from any thread. What has been accepted goes on.
     ///
-    /// The file of a Unix socket made by [`bind`](Self::bind) is removed. On Linux new connections are refused from now on,
-    /// and those not yet accepted are reset; elsewhere they are when the listener is dropped. A [`shared`](Self::shared)
-    /// socket stays open for the others, and a wait on it ends within half a second (elsewhere than on Linux, with the
-    /// next connection, if another process takes the one that is meant to wake it).
+    /// The file of a Unix socket made by [`bind`](Self::bind) is removed. On Linux new connections are refused from now
+    /// on, and those not yet accepted are reset; elsewhere they are when the listener is dropped. A
+    /// [`shared`](Self::shared) socket stays open for the others, and a wait on it ends within half a second (elsewhere
+    /// than on Linux, with the next connection, if another process takes the one that is meant to wake it).
     pub fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
         match &self.twin {
@@ -253,7 +254,8 @@ impl Listener {
         }
     }
 
-    /// An address under which this process can connect to its own listener: not every system lets it connect to `0.0.0.0`.
+    /// An address under which this process can connect to its own listener: not every system lets it connect to
+    /// `0.0.0.0`.
     fn own_address(&self) -> Result<Address> {
         let mut address = match &self.socket {
             Socket::Tcp(socket) => socket.local_addr()?,
@@ -332,8 +334,8 @@ impl Drop for Listener {
 }
 
 impl From<TcpListener> for Listener {
-    /// The socket is set blocking, and shut down by [`close`](Listener::close): if another process has it too, say so by
-    /// [`shared`](Listener::shared).
+    /// The socket is set blocking, and shut down by [`close`](Listener::close): if another process has it too, say so
+    /// by [`shared`](Listener::shared).
     fn from(socket: TcpListener) -> Self {
         Self::new(Socket::Tcp(socket))
     }

@@ -58,8 +58,8 @@ fn remove_stale(path: &Path) -> io::Result<()> {
     if !fs::symlink_metadata(path)?.file_type().is_socket() {
         return Err(in_use("exists and is no socket"));
     }
-    // A datagram socket neither waits in the application's queue nor shows up there as a connection: it is told that the
-    // socket is of the wrong type, if there still is one behind the file, and else that it is refused.
+    // A datagram socket neither waits in the application's queue nor shows up there as a connection: it is told that
+    // the socket is of the wrong type, if there still is one behind the file, and else that it is refused.
     match UnixDatagram::unbound()?.connect(path) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(error),
