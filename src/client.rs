@@ -175,8 +175,22 @@ impl Client {
         body: impl Read + Send,
         receive: impl FnOnce(&mut Response<'_>) -> io::Result<T>,
     ) -> Result<(T, Completion)> {
+        self.send_as(Role::Responder, params, body, receive)
+    }
+
+    /// Like [`send`](Self::send), to an application in another role; for a filter there is [`filter`](Self::filter).
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn send_as<T>(
+        &self,
+        role: Role,
+        params: &Params,
+        body: impl Read + Send,
+        receive: impl FnOnce(&mut Response<'_>) -> io::Result<T>,
+    ) -> Result<(T, Completion)> {
         let body = Source::new(body, params.content_length());
-        self.run(Role::Responder, params, Body::new(body, None::<Source<io::Empty>>), receive)
+        self.run(role, params, Body::new(body, None::<Source<io::Empty>>), receive)
     }
 
     /// Sends a request to a filter (section 6.4): like [`send`](Self::send), with the file that it works on behind the
@@ -218,7 +232,7 @@ impl Client {
         };
         let mut exchange = connection.begin(role, params)?;
         let is_whole = body.gather_first_piece(&mut exchange.stdin)?;
-        let first = exchange.stdin.into_encoded();
+        let first = exchange.into_encoded();
 
         let mut sent = connection.send(&first)?;
         if is_reused && connection.is_dead(sent, is_whole && is_idempotent(params))? {
@@ -271,9 +285,8 @@ fn flow<T>(
             let _ = tell_pumped.send(());
             outcome
         });
-        let outcome = receive(&mut response)
-            .map_err(Error::from)
-            .and_then(|value| Ok((value, response.stdout.complete()?)));
+        let outcome =
+            receive(&mut response).map_err(Error::from).and_then(|value| Ok((value, response.stdout.complete()?)));
         if outcome.is_err() || pumped.recv_timeout(BODY_LAG).is_err() {
             // The application reads no more, or nobody cares for what it says: this wakes the thread that still writes.
             let _ = stream.shutdown(Shutdown::Both);

@@ -217,6 +217,11 @@ impl Exchange<'_> {
         Ok(completion)
     }
 
+    /// What was written and not yet sent; the exchange goes on with [`Connection::resume`].
+    pub(super) fn into_encoded(self) -> Vec<u8> {
+        self.stdin.into_encoded()
+    }
+
     /// Leaves the connection to other requests, if both directions have ended. The response must be complete.
     pub(super) fn release(self) {
         *self.is_in_step = self.keeps_conn && self.stdin.is_finished();

@@ -100,10 +100,6 @@ impl<'a> Stdin<'a> {
         self.state == State::Finished
     }
 
-    pub(super) fn into_buffer(self) -> Vec<u8> {
-        self.writer.into_buffer()
-    }
-
     fn check_open(&self) -> io::Result<()> {
         match self.state {
             State::Open => Ok(()),

@@ -215,6 +215,9 @@ impl BufRead for Stdout<'_> {
 
 impl fmt::Debug for Stdout<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Stdout").field("request_id", &self.request_id).field("state", &self.state).finish_non_exhaustive()
+        f.debug_struct("Stdout")
+            .field("request_id", &self.request_id)
+            .field("state", &self.state)
+            .finish_non_exhaustive()
     }
 }

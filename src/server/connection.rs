@@ -20,11 +20,13 @@ use crate::record::{BeginRequest, ProtocolStatus, RecordType, Role, NULL_REQUEST
 /// use fcgi::{net::Listener, server::Connection};
 /// use std::io::Write;
 ///
-/// fn serve_one(listener: &Listener) -> fcgi::Result<()> {
-///     let mut connection = Connection::new(listener.accept()?)?;
-///     while let Some(mut request) = connection.next_request()? {
-///         write!(request.stdout, "Content-Type: text/plain\r\n\r\nHello.\n")?;
-///         request.finish()?;
+/// fn serve(listener: &Listener) -> fcgi::Result<()> {
+///     while let Some(stream) = listener.accept()? {
+///         let mut connection = Connection::new(stream)?;
+///         while let Some(mut request) = connection.next_request()? {
+///             write!(request.stdout, "Content-Type: text/plain\r\n\r\nHello.\n")?;
+///             request.finish()?;
+///         }
 ///     }
 ///     Ok(())
 /// }

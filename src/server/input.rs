@@ -2,7 +2,7 @@ use std::io::{self, IoSliceMut, Read, Write};
 use std::time::Duration;
 
 use super::Config;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::net::Stream;
 use crate::params::Params;
 use crate::record::{

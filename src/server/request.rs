@@ -43,7 +43,7 @@ pub struct Request<'a> {
     pub stderr: StreamWriter<&'a Stream>,
     /// What END_REQUEST tells the web server, like the exit status of a CGI program. Default 0.
     pub app_status: u32,
-    pub(super) request_id: u16,
+    pub(super) id: u16,
     pub(super) ending: &'a mut Ending,
 }
 
@@ -86,7 +86,7 @@ impl Request<'_> {
     pub fn finish(mut self) -> Result<()> {
         let end = EndRequest { app_status: self.app_status, protocol_status: ProtocolStatus::RequestComplete };
         self.stdout.encode_end();
-        self.stdout.encode(&end.record(self.request_id));
+        self.stdout.encode(&end.record(self.id));
         if !self.stderr.is_unused() {
             self.stderr.encode_end();
         }
@@ -128,7 +128,7 @@ impl Request<'_> {
 
     /// A request on its way, for a connection that has read its params.
     pub(super) fn new<'a>(
-        (request_id, role): (u16, Role),
+        (id, role): (u16, Role),
         params: &'a Params,
         stdin: Stdin<'a>,
         stream: &'a Stream,
@@ -137,10 +137,10 @@ impl Request<'_> {
         ending.outcome = Outcome::Unfinished;
         let writer = |record_type, buffer: &mut Vec<u8>| {
             buffer.clear();
-            StreamWriter::with_buffer(stream, record_type, request_id, std::mem::take(buffer))
+            StreamWriter::with_buffer(stream, record_type, id, std::mem::take(buffer))
         };
         let stdout = writer(RecordType::Stdout, &mut ending.stdout);
         let stderr = writer(RecordType::Stderr, &mut ending.stderr);
-        Request { role, params, stdin, stdout, stderr, app_status: 0, request_id, ending }
+        Request { role, params, stdin, stdout, stderr, app_status: 0, id, ending }
     }
 }

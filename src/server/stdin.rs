@@ -135,8 +135,15 @@ impl<'a> Stdin<'a> {
     /// Goes to where there is content of the stream, and tells how much of it may be read; 0 at the stream's end.
     fn advance(&mut self) -> Result<usize> {
         match self.state {
-            State::Open if self.input.reader.content_left() > 0 || self.next_record()? => self.allowed(),
-            State::Open | State::Ended => self.check_length(),
+            State::Open => {
+                let has_content = self.input.reader.content_left() > 0 || self.next_record()?;
+                if has_content {
+                    self.allowed()
+                } else {
+                    self.check_length()
+                }
+            }
+            State::Ended => self.check_length(),
             State::Aborted => Err(Error::Aborted),
             State::Broken => Err(Error::UnexpectedEof("a request that has failed")),
         }
@@ -170,7 +177,8 @@ impl<'a> Stdin<'a> {
                     return Ok(header.content_len > 0);
                 }
                 RecordType::AbortRequest => return Err(Error::Aborted),
-                record_type @ (RecordType::BeginRequest | RecordType::Params | RecordType::Stdin | RecordType::Data) => {
+                record_type
+                @ (RecordType::BeginRequest | RecordType::Params | RecordType::Stdin | RecordType::Data) => {
                     return Err(Error::UnexpectedRecord { record_type, request_id: header.request_id });
                 }
                 _ => {}
@@ -200,7 +208,11 @@ impl<'a> Stdin<'a> {
     }
 
     fn variable(&self) -> &'static str {
-        if self.stream == RecordType::Data { "FCGI_DATA_LENGTH" } else { "CONTENT_LENGTH" }
+        if self.stream == RecordType::Data {
+            "FCGI_DATA_LENGTH"
+        } else {
+            "CONTENT_LENGTH"
+        }
     }
 
     /// Keeps in mind what an error means for the rest of the request and for the connection.
