@@ -286,7 +286,7 @@ fn flow<T>(
             outcome
         });
         let outcome =
-            receive(&mut response).map_err(Error::from).and_then(|value| Ok((value, response.stdout.complete()?)));
+            receive(&mut response).map_err(Error::from).and_then(|value| Ok((value, response.stdout.finish()?)));
         if outcome.is_err() || pumped.recv_timeout(BODY_LAG).is_err() {
             // The application reads no more, or nobody cares for what it says: this wakes the thread that still writes.
             let _ = stream.shutdown(Shutdown::Both);

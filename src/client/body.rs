@@ -35,7 +35,7 @@ impl<B: Read, D: Read> Body<B, D> {
 
     /// Gathers what the first read gives, behind the beginning of the request. Where that is all, the stream is ended, and
     /// the answer is true.
-    pub(super) fn gather_first_piece(&mut self, stdin: &mut Stdin<'_>) -> io::Result<bool> {
+    pub(super) fn gather_first_piece(&mut self, stdin: &mut Stdin) -> io::Result<bool> {
         let is_whole = self.stdin.gather(stdin, FIRST_PIECE)? && self.data.is_none();
         if is_whole {
             stdin.encode_end()?;
@@ -44,7 +44,7 @@ impl<B: Read, D: Read> Body<B, D> {
     }
 
     /// Sends the rest.
-    pub(super) fn pump(mut self, stdin: &mut Stdin<'_>) -> Result<(), PumpError> {
+    pub(super) fn pump(mut self, stdin: &mut Stdin) -> Result<(), PumpError> {
         self.stdin.pump(stdin)?;
         if let Some(data) = &mut self.data {
             stdin.start_data().map_err(|_| PumpError::Write)?;
@@ -59,7 +59,7 @@ impl<R: Read> Source<R> {
         Self { reader, left }
     }
 
-    fn pump(&mut self, stdin: &mut Stdin<'_>) -> Result<(), PumpError> {
+    fn pump(&mut self, stdin: &mut Stdin) -> Result<(), PumpError> {
         while !self.gather(stdin, PIECE).map_err(PumpError::Read)? {
             stdin.flush().map_err(|_| PumpError::Write)?;
         }
@@ -67,7 +67,7 @@ impl<R: Read> Source<R> {
     }
 
     /// Gathers what one read gives; true at the end of what is to be sent.
-    fn gather(&mut self, stdin: &mut Stdin<'_>, max: usize) -> io::Result<bool> {
+    fn gather(&mut self, stdin: &mut Stdin, max: usize) -> io::Result<bool> {
         let max = self.left.map_or(max, |left| max.min(usize::try_from(left).unwrap_or(max)));
         if max == 0 {
             return Ok(true);

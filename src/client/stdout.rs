@@ -78,7 +78,10 @@ impl<'a> Stdout<'a> {
     }
 
     /// Reads and drops the rest of the response, and waits for the end of the request.
-    pub(super) fn complete(&mut self) -> Result<Completion> {
+    ///
+    /// # Errors
+    /// As reading.
+    pub fn finish(&mut self) -> Result<Completion> {
         loop {
             if let State::Complete(app_status) = self.state {
                 return Ok(self.completion(app_status));
