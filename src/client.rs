@@ -6,6 +6,7 @@ mod connection;
 mod idle;
 mod stdin;
 mod stdout;
+mod values;
 
 use std::io::{self, Read};
 use std::net::Shutdown;
@@ -19,8 +20,9 @@ pub use self::config::Config;
 pub use self::connection::{Connection, Exchange};
 pub use self::stdin::Stdin;
 pub use self::stdout::{Completion, Stdout};
+pub use self::values::Values;
 
-use self::body::{Body, PumpError, Source};
+pub(crate) use self::body::{Body, PumpError, Source};
 use self::idle::Idle;
 use crate::cgi::Head;
 use crate::error::{Error, Result};
@@ -208,6 +210,15 @@ impl Client {
         let body = Source::new(body, params.content_length());
         let data = Source::new(data, params.decimal("FCGI_DATA_LENGTH"));
         self.run(Role::Filter, params, Body::new(body, Some(data)), receive)
+    }
+
+    /// Asks the application what it can do (section 4.1), on a connection of its own. It has a second to answer.
+    ///
+    /// # Errors
+    /// Many applications do not answer: then it is [`Error::TimedOut`], [`Error::UnexpectedEof`] or
+    /// [`Error::UnexpectedRecord`], and it must be taken to accept one request at a time on each connection.
+    pub fn get_values(&self) -> Result<Values> {
+        Values::ask(&self.address, self.config.connect_timeout)
     }
 
     /// A new connection to the application.

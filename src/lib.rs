@@ -1,4 +1,5 @@
 //! FastCGI.
+pub mod bridge;
 pub mod cgi;
 pub mod client;
 pub mod error;
@@ -8,6 +9,7 @@ pub mod record;
 pub mod server;
 pub mod stream;
 
+pub use bridge::run;
 pub use client::Client;
 pub use error::{Error, Result};
 pub use params::Params;

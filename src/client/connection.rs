@@ -122,7 +122,7 @@ impl Connection {
         self.buffer = buffer;
     }
 
-    fn exchange<'a>(&'a mut self, stdin: impl FnOnce(Stream) -> Stdin) -> Exchange<'a> {
+    fn exchange(&mut self, stdin: impl FnOnce(Stream) -> Stdin) -> Exchange<'_> {
         Exchange {
             stdin: stdin(self.stream.clone()),
             stdout: Stdout::new(&mut self.reader, REQUEST_ID, &self.config),

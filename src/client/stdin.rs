@@ -1,4 +1,5 @@
 use std::io::{self, Read, Write};
+use std::net::Shutdown;
 
 use super::connection::Sent;
 use crate::net::Stream;
@@ -55,6 +56,12 @@ impl Stdin {
         self.writer.encode_end();
         self.writer.switch(RecordType::Data);
         Ok(())
+    }
+
+    /// Ends both directions of the connection, which breaks the request off.
+    pub(crate) fn cut(&self) {
+        // If it fails, the connection has ended already.
+        let _ = self.writer.get_ref().shutdown(Shutdown::Both);
     }
 
     /// Ends the body; nothing is sent.

@@ -5,7 +5,7 @@ use super::Config;
 use crate::cgi::{Head, HeadParser};
 use crate::error::{Error, Result};
 use crate::net::Stream;
-use crate::record::{EndRequest, ProtocolStatus, RecordType, NULL_REQUEST_ID};
+use crate::record::{ProtocolStatus, RecordType, NULL_REQUEST_ID};
 use crate::stream::RecordReader;
 
 /// The response to a request, as it comes (the STDOUT stream, section 5.3).
@@ -137,8 +137,7 @@ impl<'a> Stdout<'a> {
     }
 
     fn end(&mut self) -> Result<bool> {
-        let (body, len) = self.reader.read_body()?;
-        let end = EndRequest::parse(&body[..len])?;
+        let end = self.reader.read_end_request()?;
         if end.protocol_status != ProtocolStatus::RequestComplete {
             return Err(Error::Refused(end.protocol_status));
         }

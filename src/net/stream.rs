@@ -58,6 +58,24 @@ impl Stream {
         Self(Arc::new(Socket::Tcp(socket)))
     }
 
+    /// Two ends of a connection inside this process.
+    ///
+    /// # Errors
+    /// What the system reports.
+    pub(crate) fn pair() -> Result<(Self, Self)> {
+        #[cfg(unix)]
+        {
+            let (one, other) = UnixStream::pair()?;
+            Ok((one.into(), other.into()))
+        }
+        #[cfg(not(unix))]
+        {
+            let listener = std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0))?;
+            let one = TcpStream::connect(listener.local_addr()?)?;
+            Ok((one.into(), listener.accept()?.0.into()))
+        }
+    }
+
     /// Sets how long a read and a write may wait; `None` is for ever. A write waits only as long as the peer takes nothing.
     ///
     /// # Errors

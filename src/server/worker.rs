@@ -93,20 +93,12 @@ impl Worker {
     fn serve(&self, stream: Stream, activity: &Arc<Activity>) -> Result<()> {
         let mut connection = Connection::with_activity(stream, Arc::clone(&self.config), Arc::clone(activity))?;
         while let Some(request) = connection.next_request()? {
-            self.answer(request)?;
+            answer(request, &self.handler)?;
             if self.pool.wants_connections_closed() {
                 break;
             }
         }
         Ok(())
-    }
-
-    fn answer(&self, mut request: Request<'_>) -> Result<()> {
-        match catch_unwind(AssertUnwindSafe(|| (self.handler)(&mut request))) {
-            Ok(Ok(())) => request.finish(),
-            Ok(Err(error)) => request.fail(error),
-            Err(panic) => request.fail(format_args!("handler panicked: {}", panic_message(&*panic))),
-        }
     }
 
     /// Refuses the request of a connection for which there is no room, without waiting long for it.
@@ -120,6 +112,18 @@ impl Worker {
         if let Err(error) = outcome {
             (self.report)(&error.into());
         }
+    }
+}
+
+/// Lets a handler answer a request, and ends it.
+pub(crate) fn answer(
+    mut request: Request<'_>,
+    handler: &(impl Fn(&mut Request<'_>) -> HandlerResult + ?Sized),
+) -> Result<()> {
+    match catch_unwind(AssertUnwindSafe(|| handler(&mut request))) {
+        Ok(Ok(())) => request.finish(),
+        Ok(Err(error)) => request.fail(error),
+        Err(panic) => request.fail(format_args!("handler panicked: {}", panic_message(&*panic))),
     }
 }
 
