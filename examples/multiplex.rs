@@ -73,7 +73,8 @@ struct Response {
 impl Response {
     fn print(&self, id: u16) {
         let text = String::from_utf8_lossy(&self.stdout);
-        let (aborted, last_line) = (if self.is_aborted { ", aborted" } else { "" }, text.lines().last().unwrap_or(""));
+        let last_line: String = text.lines().last().unwrap_or("").chars().take(60).collect();
+        let aborted = if self.is_aborted { ", aborted" } else { "" };
         println!("{id}: {} bytes, app status {}{aborted}: {last_line}", self.stdout.len(), self.end.app_status);
     }
 }
@@ -85,7 +86,9 @@ fn multiplex(address: &Address, count: u16, aborted: u16) -> Result<BTreeMap<u16
     let (abort, aborts) = mpsc::channel();
     thread::scope(|scope| {
         let writer = scope.spawn(move || write_requests(stream, count, aborted, aborts));
-        let responses = read_responses(stream, (count, aborted), abort);
+        let responses = read_responses(stream, (count, aborted), &abort);
+        // The writer waits for more to abort.
+        drop(abort);
         if responses.is_err() {
             // The writer may wait for an application that reads no more.
             stream.shutdown(std::net::Shutdown::Both)?;
@@ -103,7 +106,7 @@ fn write_requests(mut stream: &Stream, count: u16, aborted: u16, aborts: Receive
         params(id)?.write_stream(&mut stream, id)?;
     }
     let mut open: Vec<u16> = (1..=count).collect();
-    let body = [b'x'; BODY];
+    let body = vec![b'x'; BODY];
     for (round, piece) in body.chunks(PIECE).enumerate() {
         if round == BODY / PIECE / 2 && open.contains(&aborted) {
             record::write_abort_request(&mut stream, aborted)?;
@@ -128,7 +131,7 @@ fn write_requests(mut stream: &Stream, count: u16, aborted: u16, aborts: Receive
 fn read_responses(
     stream: &Stream,
     (count, aborted): (u16, u16),
-    abort: Sender<u16>,
+    abort: &Sender<u16>,
 ) -> Result<BTreeMap<u16, Response>> {
     let mut reader = RecordReader::new(stream);
     let begun = |id| (id, Response { is_aborted: id == aborted, ..Response::default() });
@@ -139,7 +142,7 @@ fn read_responses(
         let Header { record_type, request_id, .. } = header;
         let Some(response) = running.get_mut(&request_id) else { continue };
         match record_type {
-            RecordType::Stdout => read_stdout(&mut reader, request_id, response, &abort)?,
+            RecordType::Stdout => read_stdout(&mut reader, request_id, response, abort)?,
             RecordType::EndRequest => {
                 response.end = reader.read_end_request()?;
                 ended.extend(running.remove_entry(&request_id));
@@ -174,7 +177,7 @@ fn read_stdout(
 
 /// Sends a request on a connection of its own.
 fn send_alone(client: &Client, id: u16) -> Result<Response> {
-    let reply = client.fetch(&params(id)?, &[b'x'; BODY])?;
+    let reply = client.fetch(&params(id)?, &vec![b'x'; BODY])?;
     let end = EndRequest { app_status: reply.completion.app_status, ..EndRequest::default() };
     Ok(Response { stdout: reply.stdout, end, is_aborted: false })
 }

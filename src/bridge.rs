@@ -68,7 +68,17 @@ const CGI_VARIABLES: &[&str] = &[
     "SERVER_SOFTWARE",
     "UNIQUE_ID",
 ];
-const CGI_PREFIXES: &[&str] = &["HTTP_", "REDIRECT_", "SSL_", "X_"];
+const CGI_PREFIXES: &[&str] = &[
+    "HTTP_",
+    "REDIRECT_",
+    "SSL_CIPHER",
+    "SSL_CLIENT_",
+    "SSL_PROTOCOL",
+    "SSL_SERVER_",
+    "SSL_SESSION_",
+    "SSL_TLS_",
+    "X_",
+];
 
 /// The params of a CGI call: those variables of an environment that CGI defines, and those that web servers commonly add.
 /// The rest of the process's environment, which may hold secrets, is left out, and so is `HTTP_PROXY`, which a client can
