@@ -37,7 +37,9 @@ impl Client {
     /// ```
     pub fn authorize(&self, params: &Params) -> Result<Authorization> {
         let mut params = params.clone();
-        NOT_FOR_AUTHORIZERS.iter().for_each(|name| params.remove(name));
+        for name in NOT_FOR_AUTHORIZERS {
+            params.remove(name);
+        }
         let reply = self.fetch_as(Role::Authorizer, &params, b"")?;
         let (head, _) = reply.split_head()?;
         if head.status() != 200 {
