@@ -9,6 +9,9 @@ use crate::record::{check_id, Header, RecordType, MAX_ALIGNED_LEN, MAX_CONTENT_L
 /// The greatest length of a name or value that the protocol can express.
 const MAX_LEN: usize = 0x7fff_ffff;
 
+/// The memory that a connection keeps from one request to the next, in bytes: the params of nearly all requests fit.
+const KEPT_BYTES: usize = 32 * 1024;
+
 /// Name-value pairs in the order in which they came, kept as they are on the wire.
 ///
 /// The pairs are one run of encoded bytes and an index over it: sending them again is a copy, and looking one up
@@ -248,6 +251,14 @@ impl Params {
         }
         let fitting = self.pairs[next..].partition_point(|pair| len_to(pair) <= MAX_ALIGNED_LEN);
         len_to(&self.pairs[next + fitting - 1])
+    }
+
+    /// Takes every pair out, and keeps as much memory as most requests need.
+    pub(crate) fn recycle(&mut self) {
+        self.clear();
+        if self.bytes.capacity() > KEPT_BYTES {
+            *self = Self::default();
+        }
     }
 
     /// Appends encoded bytes, of which [`index`](Self::index) makes pairs when all are there.

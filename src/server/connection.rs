@@ -198,7 +198,7 @@ impl Connection {
 
     /// Gathers the params of a request (section 5.2); false if it was aborted.
     fn read_params(&mut self, request_id: u16, begin: BeginRequest) -> Result<bool> {
-        self.params.clear();
+        self.params.recycle();
         loop {
             let header = self.input.next(request_id)?.ok_or(Error::UnexpectedEof("a request's params"))?;
             match header.record_type {

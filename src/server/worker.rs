@@ -47,13 +47,21 @@ impl Worker {
         started.map(drop)
     }
 
+    /// Sees to it that a thread waits in `accept`. If none can be started, the first that is done with its connection will,
+    /// and one that waits for a connection's next request is done now.
+    fn start_another(self: &Arc<Self>) {
+        if let Err(error) = self.start_thread() {
+            (self.report)(&error.into());
+            self.pool.close_an_idle_one();
+        }
+    }
+
     fn work(self: &Arc<Self>) {
         while let Some(stream) = self.accept() {
             match self.pool.admit(&stream, &self.config) {
                 Admission::Serve(activity, is_last_thread) => {
                     if is_last_thread {
-                        // If this fails, this thread goes back to `accept` itself when it is done.
-                        self.report_failure(self.start_thread());
+                        self.start_another();
                     }
                     self.report_failure(self.serve(stream, &activity));
                     if !self.pool.release(&activity) {
