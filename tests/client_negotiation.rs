@@ -22,7 +22,7 @@ fn listening() -> (TcpListener, Client) {
 }
 
 /// Answers one GET_VALUES with these bytes, then closes.
-fn answering(bytes: Vec<u8>) -> fcgi::Result<Values> {
+fn answering(bytes: &[u8]) -> fcgi::Result<Values> {
     let (listener, client) = listening();
     thread::scope(|scope| {
         scope.spawn(|| {
@@ -31,7 +31,7 @@ fn answering(bytes: Vec<u8>) -> fcgi::Result<Values> {
             assert_eq!((query.record_type, query.id), (GET_VALUES, 0));
             let names = [&b"FCGI_MAX_CONNS"[..], b"FCGI_MAX_REQS", b"FCGI_MPXS_CONNS"].map(|name| pair(name, b""));
             assert_eq!(query.content, names.concat());
-            stream.write_all(&bytes).expect("the answer is taken");
+            stream.write_all(bytes).expect("the answer is taken");
         });
         client.get_values()
     })
@@ -48,17 +48,17 @@ fn c22_what_an_application_says_is_told() {
     ];
     for (result, mut expected, (max_conns, max_reqs, mpxs_conns)) in cases {
         (expected.max_conns, expected.max_reqs, expected.mpxs_conns) = (max_conns, max_reqs, mpxs_conns);
-        assert_eq!(answering(padded(GET_VALUES_RESULT, 0, &result, 5)).expect("an answer"), expected);
+        assert_eq!(answering(&padded(GET_VALUES_RESULT, 0, &result, 5)).expect("an answer"), expected);
     }
 }
 
 #[test]
 fn c22_old_applications_say_something_else_or_nothing() {
-    let unknown = answering(record(UNKNOWN_TYPE, 0, &[9, 0, 0, 0, 0, 0, 0, 0]));
+    let unknown = answering(&record(UNKNOWN_TYPE, 0, &[9, 0, 0, 0, 0, 0, 0, 0]));
     assert!(matches!(unknown, Err(Error::UnexpectedRecord { .. })), "{unknown:?}");
-    let closed = answering(vec![]);
+    let closed = answering(b"");
     assert!(matches!(closed, Err(Error::UnexpectedEof(_))), "{closed:?}");
-    let cut = answering(record(GET_VALUES_RESULT, 0, b"\x05\x01NA"));
+    let cut = answering(&record(GET_VALUES_RESULT, 0, b"\x05\x01NA"));
     assert!(matches!(cut, Err(Error::InvalidParams(0))), "{cut:?}");
     // The system accepts the connection; nobody reads.
     let (_listener, client) = listening();
