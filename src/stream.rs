@@ -276,6 +276,9 @@ impl<R: fmt::Debug> fmt::Debug for RecordReader<R> {
 /// An empty record would end the stream, so neither an empty write nor `flush` makes one. The stream ends with `finish`
 /// alone: dropping the writer drops what was gathered, and leaves the stream without its end.
 ///
+/// When the writer below fails, a time-out included, a record may have left in part. What would follow would be taken for
+/// the rest of it, so nothing more is sent: the stream is cut, and to send again is a `BrokenPipe`.
+///
 /// ```
 /// use fcgi::record::RecordType;
 /// use fcgi::stream::StreamWriter;
@@ -298,8 +301,10 @@ pub struct StreamWriter<W> {
     buffer: Vec<u8>,
     /// Where that record begins; the end of `buffer` if there is none.
     open: usize,
-    /// Whether a write to `inner` was begun. If it failed, no one can tell where the next record would begin.
+    /// Whether a write to `inner` was begun.
     has_sent: bool,
+    /// Whether one has failed. No one can tell where the next record would begin, so nothing more is sent.
+    has_failed: bool,
 }
 
 /// A write this large that does not fit into the buffer is not copied there.
@@ -323,7 +328,7 @@ impl<W: Write> StreamWriter<W> {
 
     /// A writer that uses this buffer's memory. What is in it already, whole records, leaves with the first write.
     pub(crate) fn with_buffer(inner: W, record_type: RecordType, request_id: u16, buffer: Vec<u8>) -> Self {
-        Self { inner, record_type, request_id, open: buffer.len(), buffer, has_sent: false }
+        Self { inner, record_type, request_id, open: buffer.len(), buffer, has_sent: false, has_failed: false }
     }
 
     /// Sends what was gathered and the empty record that ends the stream, in one write.
@@ -391,7 +396,7 @@ impl<W: Write> StreamWriter<W> {
         if self.buffer.is_empty() && before.is_empty() {
             return Ok(());
         }
-        self.has_sent = true;
+        self.begin_sending()?;
         let sent = if before.is_empty() {
             self.inner.write_all(&self.buffer)
         } else {
@@ -399,7 +404,16 @@ impl<W: Write> StreamWriter<W> {
         };
         self.buffer.clear();
         self.open = 0;
+        self.has_failed = sent.is_err();
         sent
+    }
+
+    fn begin_sending(&mut self) -> io::Result<()> {
+        if self.has_failed {
+            return Err(io::Error::new(io::ErrorKind::BrokenPipe, "an earlier write of the stream has failed"));
+        }
+        self.has_sent = true;
+        Ok(())
     }
 
     /// Gives the buffer's memory back, and with it what was not sent.
@@ -459,12 +473,13 @@ impl<W: Write> StreamWriter<W> {
     /// Sends data without copying it, behind what was gathered.
     fn send_direct(&mut self, data: &[u8]) -> io::Result<()> {
         self.encode_gathered();
-        self.has_sent = true;
+        self.begin_sending()?;
         let which = (self.record_type, self.request_id);
         for data in data.chunks(DIRECT_RECORDS * MAX_ALIGNED_LEN) {
             let sent = send_records(&mut self.inner, &self.buffer, which, data);
             self.buffer.clear();
             self.open = 0;
+            self.has_failed = sent.is_err();
             sent?;
         }
         Ok(())
