@@ -50,7 +50,7 @@ pub struct RecordReader<R> {
     end: usize,
     /// The content of the current record that was not yet used, in the buffer or not.
     content_left: usize,
-    /// The padding of the current record that was not yet skipped.
+    /// What is to be skipped before the next record: the current one's padding, and its content when it was given up.
     padding_left: usize,
 }
 
@@ -222,13 +222,17 @@ impl<R: Read> RecordReader<R> {
         Ok((body, len))
     }
 
-    /// Skips what is left of the current record.
+    /// Skips what is left of the current record. Its content is given up at once: where the reader fails on the way, what
+    /// is left is never taken for content.
     fn skip_record(&mut self) -> Result<()> {
-        self.content_left += self.padding_left;
-        self.padding_left = 0;
-        while self.content_left > 0 {
-            let n = self.fill_content()?.len();
-            self.consume(n);
+        self.padding_left += std::mem::take(&mut self.content_left);
+        while self.padding_left > 0 {
+            if self.start == self.end && self.fill()? == 0 {
+                return Err(Error::UnexpectedEof("a record"));
+            }
+            let n = self.padding_left.min(self.end - self.start);
+            self.start += n;
+            self.padding_left -= n;
         }
         Ok(())
     }
