@@ -1,9 +1,9 @@
 //! What the property tests and the fuzz targets share. Each `check_` function takes any bytes, has the crate read them whole
 //! and in pieces, and panics where the two differ, or where they differ from a decoder of a few lines that is written to be
 //! obvious and for nothing else.
-#![allow(dead_code)] // Each user takes a part of it.
+#![allow(dead_code, unreachable_pub)] // Each user takes a part of it.
 
-use std::io::{self, BufRead, IoSliceMut, Read, Write};
+use std::io::{self, BufRead, IoSlice, IoSliceMut, Read, Write};
 
 use fcgi::cgi::HeadParser;
 use fcgi::record::{self, Header};
@@ -94,6 +94,44 @@ impl Read for Pieces<'_> {
             left -= len;
         }
         Ok(n)
+    }
+}
+
+/// A writer that takes at most so many bytes at a time; where that is few, it is interrupted in between.
+#[derive(Debug)]
+pub struct Sips {
+    pub taken: Vec<u8>,
+    /// The calls that took something.
+    pub writes: usize,
+    most: usize,
+    is_interrupted: bool,
+}
+
+impl Sips {
+    pub fn new(most: usize) -> Self {
+        Self { taken: Vec::new(), writes: 0, most, is_interrupted: false }
+    }
+}
+
+impl Write for Sips {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        self.write_vectored(&[IoSlice::new(data)])
+    }
+
+    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.is_interrupted = !self.is_interrupted && self.most < 1000;
+        if self.is_interrupted {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        let before = self.taken.len();
+        let all = slices.iter().flat_map(|slice| slice.iter());
+        self.taken.extend(all.take(self.most));
+        self.writes += 1;
+        Ok(self.taken.len() - before)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
