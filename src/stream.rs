@@ -53,7 +53,7 @@ pub struct RecordReader<R> {
     end: usize,
     /// The content of the current record that was not yet used, in the buffer or not.
     content_left: usize,
-    /// The padding of the current record that was not yet skipped.
+    /// What is to be skipped before the next record: the current one's padding, and its content when it was given up.
     padding_left: usize,
 }
 
@@ -254,13 +254,17 @@ impl<R: Read> RecordReader<R> {
         Ok((body, len))
     }
 
-    /// Skips what is left of the current record.
+    /// Skips what is left of the current record. Its content is given up at once: where the reader fails on the way, what
+    /// is left is never taken for content.
     fn skip_record(&mut self) -> Result<()> {
-        self.content_left += self.padding_left;
-        self.padding_left = 0;
-        while self.content_left > 0 {
-            let n = self.fill_content()?.len();
-            self.consume(n);
+        self.padding_left += std::mem::take(&mut self.content_left);
+        while self.padding_left > 0 {
+            if self.start == self.end && self.fill()? == 0 {
+                return Err(Error::UnexpectedEof("a record"));
+            }
+            let n = self.padding_left.min(self.end - self.start);
+            self.start += n;
+            self.padding_left -= n;
         }
         Ok(())
     }
@@ -308,6 +312,9 @@ impl<R: fmt::Debug> fmt::Debug for RecordReader<R> {
 /// An empty record would end the stream, so neither an empty write nor `flush` makes one. The stream ends with `finish`
 /// alone: dropping the writer drops what was gathered, and leaves the stream without its end.
 ///
+/// When the writer below fails, a time-out included, a record may have left in part. What would follow would be taken for
+/// the rest of it, so nothing more is sent: the stream is cut, and to send again is a `BrokenPipe`.
+///
 /// ```
 /// use fcgi::record::RecordType;
 /// use fcgi::stream::StreamWriter;
@@ -330,8 +337,10 @@ pub struct StreamWriter<W> {
     buffer: Vec<u8>,
     /// Where that record begins; the end of `buffer` if there is none.
     open: usize,
-    /// Whether a write to `inner` was begun. If it failed, no one can tell where the next record would begin.
+    /// Whether a write to `inner` was begun.
     has_sent: bool,
+    /// Whether one has failed. No one can tell where the next record would begin, so nothing more is sent.
+    has_failed: bool,
 }
 
 /// A write this large that does not fit into the buffer is not copied there.
@@ -355,7 +364,7 @@ impl<W: Write> StreamWriter<W> {
 
     /// A writer that uses this buffer's memory. What is in it already, whole records, leaves with the first write.
     pub(crate) fn with_buffer(inner: W, record_type: RecordType, request_id: u16, buffer: Vec<u8>) -> Self {
-        Self { inner, record_type, request_id, open: buffer.len(), buffer, has_sent: false }
+        Self { inner, record_type, request_id, open: buffer.len(), buffer, has_sent: false, has_failed: false }
     }
 
     /// Sends what was gathered and the empty record that ends the stream, in one write.
@@ -423,7 +432,7 @@ impl<W: Write> StreamWriter<W> {
         if self.buffer.is_empty() && before.is_empty() {
             return Ok(());
         }
-        self.has_sent = true;
+        self.begin_sending()?;
         let sent = if before.is_empty() {
             self.inner.write_all(&self.buffer)
         } else {
@@ -431,7 +440,16 @@ impl<W: Write> StreamWriter<W> {
         };
         self.buffer.clear();
         self.open = 0;
+        self.has_failed = sent.is_err();
         sent
+    }
+
+    fn begin_sending(&mut self) -> io::Result<()> {
+        if self.has_failed {
+            return Err(io::Error::new(io::ErrorKind::BrokenPipe, "an earlier write of the stream has failed"));
+        }
+        self.has_sent = true;
+        Ok(())
     }
 
     /// Gives the buffer's memory back, and with it what was not sent.
@@ -491,12 +509,13 @@ impl<W: Write> StreamWriter<W> {
     /// Sends data without copying it, behind what was gathered.
     fn send_direct(&mut self, data: &[u8]) -> io::Result<()> {
         self.encode_gathered();
-        self.has_sent = true;
+        self.begin_sending()?;
         let which = (self.record_type, self.request_id);
         for data in data.chunks(DIRECT_RECORDS * MAX_ALIGNED_LEN) {
             let sent = send_records(&mut self.inner, &self.buffer, which, data);
             self.buffer.clear();
             self.open = 0;
+            self.has_failed = sent.is_err();
             sent?;
         }
         Ok(())

@@ -1,6 +1,6 @@
 //! What the tests of connections share: records made and read by hand, so that no test trusts the codec that it tests, and
 //! a server that ends with its test.
-#![allow(dead_code)] // Each test file uses a part of it.
+#![allow(dead_code, unreachable_pub)] // Each test file uses a part of it.
 
 use std::io::{self, Read, Write};
 use std::thread::JoinHandle;
