@@ -1,6 +1,6 @@
 //! What the tests of connections share: records made and read by hand, so that no test trusts the codec that it tests, and
 //! a server that ends with its test.
-#![allow(dead_code)] // Each test file uses a part of it.
+#![allow(dead_code, unreachable_pub)] // Each test file uses a part of it.
 
 use std::io::{self, Read, Write};
 use std::thread::JoinHandle;
@@ -9,6 +9,9 @@ use std::time::Duration;
 use fcgi::net::{Address, Listener, Stream};
 use fcgi::server::{Config, Handle, HandlerResult, Request};
 use fcgi::Server;
+
+#[cfg(unix)]
+pub mod application;
 
 pub const BEGIN: u8 = 1;
 pub const ABORT: u8 = 2;
