@@ -80,11 +80,14 @@ impl<'a> Stdout<'a> {
     /// Reads and drops the rest of the response, and waits for the end of the request.
     pub(super) fn complete(&mut self) -> Result<Completion> {
         loop {
-            if let State::Complete(app_status) = self.state {
-                return Ok(self.completion(app_status));
+            match self.state {
+                State::Open | State::Ended => {
+                    let outcome = self.next_record();
+                    self.note(outcome)?;
+                }
+                State::Complete(app_status) => return Ok(self.completion(app_status)),
+                State::Failed => return Err(failed()),
             }
-            let outcome = self.next_record();
-            self.note(outcome)?;
         }
     }
 
@@ -107,7 +110,7 @@ impl<'a> Stdout<'a> {
         match self.state {
             State::Open => Ok(self.reader.content_left() > 0 || self.next_record()?),
             State::Ended | State::Complete(_) => Ok(false),
-            State::Failed => Err(Error::UnexpectedEof("a response that has failed")),
+            State::Failed => Err(failed()),
         }
     }
 
@@ -189,6 +192,11 @@ impl Sink<'_> {
             Self::Elsewhere(writer) => writer.write_all(content),
         }
     }
+}
+
+/// What is said of a response once an error was reported. A caller that has ignored it must not get a part for the whole.
+fn failed() -> Error {
+    Error::UnexpectedEof("a response that has failed")
 }
 
 impl Read for Stdout<'_> {
