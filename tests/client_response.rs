@@ -241,7 +241,7 @@ fn records_and_writes_of_one_byte() {
 /// the buffer's two sizes and the limits of a record, of one record and of many.
 #[test]
 fn responses_around_the_sizes_of_buffers() {
-    let near = |size: usize| size - 40..=size + 24;
+    let near = |size: usize| size - 20..=size + 12;
     let lengths = [near(8192), near(16384), near(65536), near(2 * 65536), near(65536 + 8192)].into_iter().flatten();
     let application = Application::unix(|_, mut stream| {
         while let Some(request) = read_request(&mut stream) {
@@ -437,12 +437,7 @@ fn bytes_behind_the_end_are_not_the_response() {
 /// error are not looked at.
 #[test]
 fn an_ignored_error_is_no_success() {
-    let broken: [&[u8]; 4] = [
-        &record(STDOUT, 2, b"theirs"),
-        &record(99, 1, b""),
-        &[record(STDOUT, 1, b""), record(STDOUT, 1, b"more")].concat(),
-        &record(END, 1, b"short"),
-    ];
+    let broken: [&[u8]; 3] = [&record(STDOUT, 2, b"theirs"), &record(99, 1, b""), &record(END, 1, b"short")];
     for record in broken {
         let answer = [record, &end(1, 0, 0)].concat();
         let application = Application::answering(answer.clone());
