@@ -83,11 +83,14 @@ impl<'a> Stdout<'a> {
     /// As reading.
     pub fn finish(&mut self) -> Result<Completion> {
         loop {
-            if let State::Complete(app_status) = self.state {
-                return Ok(self.completion(app_status));
+            match self.state {
+                State::Open | State::Ended => {
+                    let outcome = self.next_record();
+                    self.note(outcome)?;
+                }
+                State::Complete(app_status) => return Ok(self.completion(app_status)),
+                State::Failed => return Err(failed()),
             }
-            let outcome = self.next_record();
-            self.note(outcome)?;
         }
     }
 
@@ -110,7 +113,7 @@ impl<'a> Stdout<'a> {
         match self.state {
             State::Open => Ok(self.reader.content_left() > 0 || self.next_record()?),
             State::Ended | State::Complete(_) => Ok(false),
-            State::Failed => Err(Error::UnexpectedEof("a response that has failed")),
+            State::Failed => Err(failed()),
         }
     }
 
@@ -191,6 +194,11 @@ impl Sink<'_> {
             Self::Elsewhere(writer) => writer.write_all(content),
         }
     }
+}
+
+/// What is said of a response once an error was reported. A caller that has ignored it must not get a part for the whole.
+fn failed() -> Error {
+    Error::UnexpectedEof("a response that has failed")
 }
 
 impl Read for Stdout<'_> {

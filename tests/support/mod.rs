@@ -10,6 +10,9 @@ use fcgi::net::{Address, Listener, Stream};
 use fcgi::server::{Config, Handle, HandlerResult, Request};
 use fcgi::Server;
 
+#[cfg(unix)]
+pub mod application;
+
 pub const BEGIN: u8 = 1;
 pub const ABORT: u8 = 2;
 pub const END: u8 = 3;
