@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Once;
 
+use fcgi::{Client, Params};
+
 use crate::place::Place;
 use crate::process::{Folder, Process};
 
@@ -54,4 +56,14 @@ impl App {
         let status = self.process.wait();
         assert!(status.success(), "SIGTERM ends it with {status}");
     }
+}
+
+/// Asks a `hello` for its greeting.
+#[track_caller]
+pub fn check_hello(place: &Place) {
+    let params = Params::from_pairs([("REMOTE_ADDR", "192.0.2.1")]).expect("params");
+    let client = Client::new(&place.to_string()).expect("an address");
+    let reply = client.fetch(&params, b"").expect("an answer of hello");
+    let text = String::from_utf8_lossy(&reply.stdout);
+    assert_eq!(text, "Content-Type: text/plain\r\n\r\nHello, 192.0.2.1.\n");
 }

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::http::{Answer, Held};
+use crate::http::{Answer, Ask, Held};
+use crate::process::Process;
 
 /// The params that `echo` was sent, and the body, as it tells them.
 #[derive(Debug)]
@@ -86,4 +87,47 @@ pub fn check_at_once(port: u16, target: &str, count: usize, are_begun: impl FnOn
     for (held, body) in held.into_iter().zip(&bodies) {
         Echoed::of(&held.answer()).has_body(body);
     }
+}
+
+/// What every web server in front of `echo` is to be able to do; it has `echo` on all paths.
+#[track_caller]
+pub fn check(port: u16, server: &Process) {
+    let get = Ask::get("/a/path?a=1&b=%26").header("X-Asked", &"long ".repeat(400)).header("Cookie", "a=1; b=2");
+    let echoed = Echoed::of(&get.send(port));
+    echoed.has(&[
+        ("GATEWAY_INTERFACE", "CGI/1.1"),
+        ("HTTP_COOKIE", "a=1; b=2"),
+        ("HTTP_X_ASKED", "long ".repeat(400).trim_end()),
+        ("QUERY_STRING", "a=1&b=%26"),
+        ("REMOTE_ADDR", "127.0.0.1"),
+        ("REQUEST_METHOD", "GET"),
+        ("REQUEST_URI", "/a/path?a=1&b=%26"),
+        ("SERVER_PROTOCOL", "HTTP/1.1"),
+    ]);
+    echoed.has_body(b"");
+
+    for len in [0, 1, 100 << 10, 8 << 20] {
+        let body = noise(len);
+        let echoed = Echoed::of(&Ask::post("/", "application/octet-stream", &body[..]).send(port));
+        echoed.has(&[
+            ("CONTENT_LENGTH", &len.to_string()),
+            ("CONTENT_TYPE", "application/octet-stream"),
+            ("REQUEST_METHOD", "POST"),
+        ]);
+        echoed.has_body(&body);
+    }
+
+    let answer = Ask::get("/?bytes=8000000").send(port);
+    assert_same(&answer.body, &b"x".repeat(8_000_000));
+    let answer = Ask::head("/?bytes=100").send(port);
+    assert_eq!((answer.status, answer.body.len(), answer.one("Content-Type")), (200, 0, "text/plain"));
+    let answer = Ask::get("/?status=404").send(port);
+    assert_eq!(answer.status, 404);
+    Echoed::parse(&answer.body).has(&[("REQUEST_METHOD", "GET")]);
+    let answer = Ask::post("/?bytes=5&noread=1", "text/plain", "not read").send(port);
+    assert_eq!((answer.status, &*answer.text()), (200, "xxxxx"));
+
+    Ask::get("/?stderr=a-word-for-the-log").send(port);
+    server.wait_for_log("a-word-for-the-log");
+    check_at_once(port, "/", 50, || {});
 }

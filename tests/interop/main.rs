@@ -9,11 +9,16 @@
 #![allow(unreachable_pub)] // What the files have for each other.
 #![allow(clippy::format_collect)] // Tests of servers do not wait for `format!`.
 
+mod apache;
 mod app;
 mod cgi_fcgi;
 mod echo;
+mod haproxy;
 mod http;
+mod lighttpd;
 mod nginx;
 mod php;
 mod place;
 mod process;
+mod starters;
+mod syscalls;

@@ -1,8 +1,9 @@
 //! Where a server listens: ports and socket files that nobody else has, and what the system knows of them.
 
 use std::fmt;
-use std::fs;
+use std::fs::{self, Permissions};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process;
@@ -31,6 +32,13 @@ impl Place {
         match self {
             Self::Tcp(port) => format!("127.0.0.1:{port}"),
             Self::Unix(path) => path.display().to_string(),
+        }
+    }
+
+    /// Lets every user connect: some servers give up being root.
+    pub fn open_to_all(&self) {
+        if let Self::Unix(path) = self {
+            fs::set_permissions(path, Permissions::from_mode(0o777)).expect("the mode of a socket file");
         }
     }
 

@@ -126,6 +126,12 @@ impl Process {
         self.child.id()
     }
 
+    /// The processes that it has started itself.
+    pub fn children(&self) -> Vec<u32> {
+        let list = fs::read_to_string(format!("/proc/{0}/task/{0}/children", self.id())).unwrap_or_default();
+        list.split_whitespace().map(|id| id.parse().expect("a process id")).collect()
+    }
+
     /// Everything that it has logged so far.
     pub fn log(&self) -> String {
         let texts = self.logs.iter().filter_map(|log| fs::read(log).ok());
@@ -193,6 +199,30 @@ impl Drop for Process {
             eprintln!("---- log of {} ----\n{}----", self.name, self.log());
         }
     }
+}
+
+/// Processes that their starter has left behind; they end with the test.
+pub struct Orphans(pub Vec<u32>);
+
+impl Orphans {
+    /// Those whose numbers are in a file.
+    pub fn of(file: &Path) -> Self {
+        let list = fs::read_to_string(file).unwrap_or_default();
+        Self(list.split_whitespace().map(|id| id.parse().expect("a process id")).collect())
+    }
+}
+
+impl Drop for Orphans {
+    fn drop(&mut self) {
+        for id in &self.0 {
+            let _ = kill("KILL", &id.to_string());
+        }
+    }
+}
+
+/// Sends a signal to a process of a known program.
+pub fn send_signal(signal: &str, id: u32) {
+    kill(signal, &id.to_string()).expect("a running program");
 }
 
 fn append(file: &Path) -> io::Result<File> {
