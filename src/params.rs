@@ -88,8 +88,7 @@ impl Params {
     /// ```
     pub fn parse(encoded: &[u8]) -> Result<Self> {
         let mut params = Self::new();
-        params.gather(encoded);
-        params.index()?;
+        params.push_encoded(encoded)?;
         Ok(params)
     }
 
@@ -114,6 +113,29 @@ impl Params {
         let value = end - value.len() as u32;
         self.pairs.push(Pair { name: value - name.len() as u32, value, end });
         Ok(())
+    }
+
+    /// Appends the pairs of an encoded sequence; as [`parse`](Self::parse), into memory that is there already.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse), and [`Error::ParamTooLong`] where all pairs together would take more than 2³² − 1 bytes;
+    /// the pairs stay as they were.
+    ///
+    /// ```
+    /// let mut params = fcgi::Params::from_pairs([("A", "1")])?;
+    /// params.push_encoded(b"\x01\x01B2")?;
+    /// assert_eq!(params.get("B"), Some("2"));
+    /// # Ok::<(), fcgi::Error>(())
+    /// ```
+    pub fn push_encoded(&mut self, encoded: &[u8]) -> Result<()> {
+        let (bytes, pairs) = (self.bytes.len(), self.pairs.len());
+        self.gather(encoded);
+        let indexed = self.index();
+        if indexed.is_err() {
+            self.bytes.truncate(bytes);
+            self.pairs.truncate(pairs);
+        }
+        indexed
     }
 
     /// Replaces every pair of this name by one at the end.
