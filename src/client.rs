@@ -3,6 +3,7 @@
 mod body;
 mod config;
 mod connection;
+mod cutter;
 mod idle;
 mod stdin;
 mod stdout;
@@ -17,6 +18,7 @@ use std::time::Duration;
 
 pub use self::config::Config;
 pub use self::connection::{Connection, Exchange};
+pub use self::cutter::Cutter;
 pub use self::stdin::Stdin;
 pub use self::stdout::{Completion, Stdout};
 
