@@ -1,6 +1,7 @@
 use std::fmt;
 use std::io::{self, BufRead, Read, Write};
 
+use super::cutter::Cutter;
 use super::Config;
 use crate::cgi::{Head, HeadParser};
 use crate::error::{Error, Result};
@@ -22,6 +23,8 @@ pub struct Stdout<'a> {
     request_id: u16,
     state: State,
     stderr: Sink<'a>,
+    /// What others can cut the request with, while it is under way.
+    cutter: Option<Cutter>,
     config: &'a Config,
 }
 
@@ -58,12 +61,22 @@ pub struct Completion {
 impl<'a> Stdout<'a> {
     pub(super) fn new(reader: &'a mut RecordReader<Stream>, request_id: u16, config: &'a Config) -> Self {
         let stderr = Sink::Held { bytes: Vec::new(), dropped: 0 };
-        Self { reader, request_id, state: State::Open, stderr, config }
+        Self { reader, request_id, state: State::Open, stderr, cutter: None, config }
     }
 
     /// Sends STDERR to a writer of the caller's as it comes, whenever the response is read.
     pub fn stderr_to(&mut self, writer: impl Write + Send + 'a) {
         self.stderr = Sink::Elsewhere(Box::new(writer));
+    }
+
+    /// What another thread can give the request up with, when nobody wants the response any more.
+    pub fn cutter(&mut self) -> Cutter {
+        let stream = self.reader.get_ref();
+        let cutter = self.cutter.get_or_insert_with(|| Cutter::new(stream.clone())).clone();
+        if self.is_complete() {
+            cutter.disarm();
+        }
+        cutter
     }
 
     /// Reads the response head (RFC 3875, section 6); what is then read is the response's body.
@@ -145,6 +158,9 @@ impl<'a> Stdout<'a> {
             return Err(Error::Refused(end.protocol_status));
         }
         self.state = State::Complete(end.app_status);
+        if let Some(cutter) = &self.cutter {
+            cutter.disarm();
+        }
         Ok(false)
     }
 
