@@ -70,7 +70,7 @@ impl Application {
         let shared = Arc::new(Shared::default());
         let (state, script) = (Arc::clone(&shared), script);
         let accept_all = move || {
-            std::thread::scope(|scope| loop {
+            thread::scope(|scope| loop {
                 let stream = accept();
                 if state.is_closing.load(Ordering::SeqCst) {
                     return;
@@ -81,7 +81,7 @@ impl Application {
                 scope.spawn(move || script(number, stream));
             });
         };
-        Self { address, shared, acceptor: Some(std::thread::spawn(accept_all)), _directory: directory }
+        Self { address, shared, acceptor: Some(thread::spawn(accept_all)), _directory: directory }
     }
 
     /// A client of it, whose time-outs end a test that hangs.
@@ -105,9 +105,7 @@ impl Drop for Application {
         self.shared.is_closing.store(true, Ordering::SeqCst);
         let _wakes_it = Stream::connect(&self.address, Some(PATIENCE));
         let outcome = self.acceptor.take().expect("dropped once").join();
-        if outcome.is_err() && !std::thread::panicking() {
-            panic!("the application's script failed");
-        }
+        assert!(!(outcome.is_err() && !thread::panicking()), "the application's script failed");
     }
 }
 
