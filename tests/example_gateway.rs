@@ -96,9 +96,9 @@ fn passes_status_and_redirects_on() {
 #[test]
 fn logs_what_the_application_says() {
     let gateway = Gateway::demo();
-    gateway.get("/log");
+    text(gateway.get("/log"));
     gateway.wait_for_log("application: a message for the log, with an escape \\u{1b}[31m that does no harm");
-    gateway.get("/status");
+    text(gateway.get("/status"));
     gateway.wait_for_log("gateway: the application ended the request with status 3");
 }
 
@@ -317,6 +317,7 @@ fn cuts_the_request_of_a_client_that_leaves() {
         assert_eq!(told.recv_timeout(PATIENCE), Ok("asked"));
         drop(client);
         assert_eq!(told.recv_timeout(PATIENCE), Ok("cut"));
+        site.gateway.wait_for_log("GET /a.php: the client has left");
     }
 }
 
@@ -356,8 +357,10 @@ fn serves_files_but_no_sources() {
         assert!(!body.contains("secret"), "{path}: {body}");
     }
     assert_eq!(text(site.gateway.get("/style.css")), "body {}");
-    let directory = site.gateway.get("/sub?a=b");
-    assert_eq!((directory.status().as_u16(), directory.headers()["location"].to_str().ok()), (301, Some("/sub/?a=b")));
+    for (path, location) in [("/sub?a=b", "/sub/?a=b"), ("//sub%20dir", "/sub%20dir/")] {
+        let directory = site.gateway.get(path);
+        assert_eq!((directory.status().as_u16(), directory.headers()["location"].to_str().ok()), (301, Some(location)));
+    }
     let head = agent().head(site.gateway.url("/style.css")).call().expect("an answer");
     assert_eq!(head.headers()["content-length"], "7");
     assert_eq!(agent().delete(site.gateway.url("/style.css")).call().expect("an answer").status(), 405);
@@ -538,6 +541,7 @@ fn root() -> Root {
         ("www/sub/start.html", "<p>start"),
         ("www/scripts/index.php", "<?php secret();"),
         ("www/empty/other.html", ""),
+        ("www/sub dir/other.html", ""),
     ];
     for (name, content) in files {
         let path = outside.path().join(name);
@@ -562,11 +566,13 @@ fn agent() -> Agent {
     config.timeout_global(Some(PATIENCE)).build().into()
 }
 
-/// The example, which is built beside this test.
+/// The example, which `cargo test` builds beside this test. (`cargo test --test example_gateway` alone does not.)
 fn binary() -> PathBuf {
     let test = std::env::current_exe().expect("the test's own path");
     let target = test.parent().and_then(Path::parent).expect("the target directory");
-    target.join("examples").join(format!("gateway{}", std::env::consts::EXE_SUFFIX))
+    let path = target.join("examples").join(format!("gateway{}", std::env::consts::EXE_SUFFIX));
+    assert!(path.exists(), "{} is missing: `cargo build --examples` makes it", path.display());
+    path
 }
 
 fn crc32(data: &[u8]) -> u32 {

@@ -1,6 +1,6 @@
 //! What the client is told when something goes wrong.
 
-use std::io;
+use std::{error, fmt, io};
 
 use fcgi::record::ProtocolStatus;
 use fcgi::Error;
@@ -9,7 +9,7 @@ use fcgi::Error;
 #[derive(Debug)]
 pub struct Failure {
     pub status: u16,
-    pub reason: String,
+    reason: String,
 }
 
 impl Failure {
@@ -19,8 +19,16 @@ impl Failure {
 }
 
 impl From<Error> for Failure {
-    /// A request that could not be passed on to the application, or has no proper answer.
+    /// Why a request could not be passed on, or has no proper answer. A failure that went through the library, where a body
+    /// was read or a response received, comes out as it was.
     fn from(error: Error) -> Self {
+        let error = match error {
+            Error::Io(error) => match downcast(error) {
+                Ok(failure) => return failure,
+                Err(error) => Error::Io(error),
+            },
+            error => error,
+        };
         let (status, what) = match &error {
             Error::InvalidRequest { .. } => (400, "not a request for an application"),
             Error::TimedOut(_) => (504, "the application is too slow"),
@@ -30,6 +38,28 @@ impl From<Error> for Failure {
         };
         Self::new(status, format!("{what}: {error}"))
     }
+}
+
+impl From<Failure> for io::Error {
+    fn from(failure: Failure) -> Self {
+        Self::other(failure)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.status, self.reason)
+    }
+}
+
+impl error::Error for Failure {}
+
+fn downcast(error: io::Error) -> Result<Failure, io::Error> {
+    if !error.get_ref().is_some_and(|inner| inner.is::<Failure>()) {
+        return Err(error);
+    }
+    let inner = error.into_inner().map(|inner| inner.downcast::<Failure>());
+    inner.and_then(Result::ok).map(|failure| *failure).ok_or_else(|| io::ErrorKind::Other.into())
 }
 
 fn is_unreachable(kind: io::ErrorKind) -> bool {

@@ -3,7 +3,7 @@
 use std::io::{self, BufRead, Write};
 
 use fcgi::cgi::{Environment, Head, HttpRequest};
-use fcgi::client::{Completion, Response};
+use fcgi::client::Response;
 use fcgi::{Client, Params};
 use hyper::http::request::Parts;
 
@@ -44,9 +44,13 @@ impl Gateway {
     pub fn handle(&self, request: Request, responder: Responder) {
         let line = format!("{} {}", request.head.method, request.head.uri);
         let mut reply = Reply::new(responder);
-        if let Err(failure) = self.answer(request, &mut reply) {
-            log::line(&format!("{line}: {}: {}", failure.status, failure.reason));
-            reply.fail(&failure);
+        match self.answer(request, &mut reply) {
+            Ok(()) => {}
+            Err(_) if reply.is_gone() => log::line(&format!("{line}: the client has left")),
+            Err(failure) => {
+                log::line(&format!("{line}: {failure}"));
+                reply.fail(&failure);
+            }
         }
     }
 
@@ -94,48 +98,36 @@ impl Gateway {
         method: &str,
         reply: &mut Reply,
     ) -> Result<Option<String>, Failure> {
-        let mut refused = None;
-        let outcome = self.client.send(params, &mut *upload, |response| {
-            receive(response, method, reply).map_err(|error| match error {
-                Unusable::Response(error) => error,
-                Unusable::Head(failure) => {
-                    refused = Some(failure);
-                    io::ErrorKind::InvalidData.into()
-                }
-            })
-        });
-        match outcome {
-            Ok((received, completion)) => finish(received, &completion, reply),
-            // Why a body could not be read says more than that the request did not end.
-            Err(error) => Err(refused.or(upload.take_failure()).unwrap_or_else(|| error.into())),
+        let received = self.client.send(params, upload, |response| receive(response, method, reply));
+        let (received, completion) = received?;
+        if completion.app_status != 0 {
+            log::line(&format!("the application ended the request with status {}", completion.app_status));
         }
+        match received {
+            Received::Whole(writer) => writer.finish(),
+            Received::HeadOnly(head) => reply.start(&head)?.finish(),
+            Received::Redirect(location) => return Ok(Some(location)),
+        }
+        Ok(None)
     }
 }
 
-/// Why a response can't be passed on.
-enum Unusable {
-    Response(io::Error),
-    /// HTTP has no room for it.
-    Head(Failure),
-}
-
 /// Passes a response on while it comes. Whether it was whole is known only when the request has ended.
-fn receive(response: &mut Response<'_>, method: &str, reply: &mut Reply) -> Result<Received, Unusable> {
-    let fail = |error: fcgi::Error| Unusable::Response(error.into());
+fn receive(response: &mut Response<'_>, method: &str, reply: &mut Reply) -> io::Result<Received> {
     response.stdout.stderr_to(ApplicationLog::default());
     let cutter = response.stdout.cutter();
     reply.when_gone(move || cutter.cut());
 
-    let head = response.read_head().map_err(fail)?;
+    let head = response.read_head()?;
     if let Some(location) = head.local_redirect() {
         return Ok(Received::Redirect(location.to_owned()));
     }
     if !head.has_body(method) {
         return Ok(Received::HeadOnly(head));
     }
-    let mut writer = reply.start(&head).map_err(Unusable::Head)?;
-    let length = copy(&mut response.stdout, &mut writer, head.content_length()).map_err(Unusable::Response)?;
-    head.check_body(length).map_err(fail)?;
+    let mut writer = reply.start(&head)?;
+    let length = copy(&mut response.stdout, &mut writer, head.content_length())?;
+    head.check_body(length)?;
     Ok(Received::Whole(writer))
 }
 
@@ -154,19 +146,6 @@ fn copy(body: &mut impl BufRead, writer: &mut ResponseWriter, announced: Option<
         let len = piece.len();
         body.consume(len);
     }
-}
-
-/// Ends the response: the request has ended as it should.
-fn finish(received: Received, completion: &Completion, reply: &mut Reply) -> Result<Option<String>, Failure> {
-    if completion.app_status != 0 {
-        log::line(&format!("the application ended the request with status {}", completion.app_status));
-    }
-    match received {
-        Received::Whole(writer) => writer.finish(),
-        Received::HeadOnly(head) => reply.start(&head)?.finish(),
-        Received::Redirect(location) => return Ok(Some(location)),
-    }
-    Ok(None)
 }
 
 fn version(head: &Parts) -> &'static str {

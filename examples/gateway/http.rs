@@ -9,22 +9,24 @@ mod pipe;
 mod socket;
 
 use std::collections::HashMap;
-use std::future::Future;
+use std::error::Error;
+use std::future::{poll_fn, Future};
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{mpsc, Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::thread::{self, Thread, ThreadId};
 use std::time::Duration;
 
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
-use hyper::service::service_fn;
+use hyper::service::{service_fn, HttpService};
 
-pub use self::exchange::{Request, RequestBody, Responder, ResponseWriter};
+pub use self::exchange::{Client, Request, RequestBody, Responder, ResponseWriter};
 
-use self::exchange::dispatch;
+use self::exchange::{dispatch, ResponseBody};
 use self::socket::Socket;
 use crate::log;
 
@@ -32,6 +34,8 @@ use crate::log;
 const MAX_CONNECTIONS: usize = 512;
 /// How long a client may take nothing, or send nothing while a request of its own is awaited.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a client that is told no more may go on sending.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// What answers requests, each in a thread of its own.
 pub type Handler = dyn Fn(Request, Responder) + Send + Sync;
@@ -98,24 +102,38 @@ impl Server {
         let local = stream.local_addr()?;
         stream.set_nodelay(true)?;
         stream.set_write_timeout(Some(PATIENCE))?;
-        let busy = Arc::new(AtomicUsize::new(0));
+        let busy = &Arc::new(AtomicUsize::new(0));
         let (sender, receiver) = pipe::pipe();
+        let (reading, has_read) = mpsc::channel::<()>();
         thread::scope(|scope| {
-            scope.spawn(|| socket::read_all(stream, sender, &busy));
-            let service = service_fn(|request| dispatch(request, (remote, local), handler, &busy));
-            let connection = http1::Builder::new().serve_connection(Socket::new(stream, receiver), service);
-            let mut connection = pin!(connection);
-            let outcome = block_on(std::future::poll_fn(|context| {
-                if self.0.is_stopping.load(Ordering::SeqCst) {
-                    connection.as_mut().graceful_shutdown();
-                }
-                connection.as_mut().poll(context)
-            }));
+            scope.spawn(move || {
+                let _reading = reading;
+                socket::read_all(stream, &sender, busy);
+            });
+            let service = service_fn(|request| dispatch(request, (remote, local), handler, busy));
             // What was wrong with a client, or with a response that was broken off, has been said where it was seen.
-            let _ = outcome;
-            let _ = stream.shutdown(std::net::Shutdown::Write);
+            let _ = self.run(http1::Builder::new().serve_connection(Socket::new(stream, receiver), service));
+            // A client that still sends reads what it was told only if it is let; closing at once would destroy that.
+            let _ = stream.shutdown(Shutdown::Write);
+            let _ = has_read.recv_timeout(LINGER);
+            let _ = stream.shutdown(Shutdown::Both);
         });
         Ok(())
+    }
+
+    /// Has hyper serve a connection to its end; when the server stops, to the end of the request that is under way.
+    fn run<S>(&self, connection: http1::Connection<Socket<'_>, S>) -> hyper::Result<()>
+    where
+        S: HttpService<Incoming, ResBody = ResponseBody>,
+        S::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let mut connection = pin!(connection);
+        block_on(poll_fn(|context| {
+            if self.0.is_stopping.load(Ordering::SeqCst) {
+                connection.as_mut().graceful_shutdown();
+            }
+            connection.as_mut().poll(context)
+        }))
     }
 
     fn wait_for_connections(&self, enough: impl Fn(usize) -> bool, patience: Option<Duration>) {

@@ -9,11 +9,13 @@
 //! might be a script's source, and nothing whose name begins with a dot. No path leads out of DIR by its text, but a
 //! symbolic link inside of DIR is followed.
 //!
-//! The application's time-out is 60 seconds, a request's body may have 1 GiB. `--keep` keeps connections to the application
-//! open. What the application writes to STDERR goes to stderr, and so does the reason wherever the answer is 502 (of no
-//! use, or broken off), 503 (not reachable, overloaded) or 504 (too slow). A response that breaks off when its head was
-//! sent is broken off for the client too, who is never left with a part that looks whole; a request whose client leaves
-//! is cut.
+//! The application's time-out is 60 seconds, a request's body may have 1 GiB. `--keep` keeps up to 8 connections to the
+//! application open; php-fpm has a process for each, so it needs more processes than that.
+//!
+//! What the application writes to STDERR goes to stderr, and so does the reason wherever the answer is 502 (the
+//! application's is of no use), 503 (it can't be reached, or is overloaded) or 504 (it is too slow). A response that breaks
+//! off behind its head breaks off for the client too, who never has a part that looks whole. When a client leaves, its
+//! request is cut.
 //!
 //! SIGTERM and SIGINT end it with status 0, when the requests that have begun are answered or 5 seconds have passed.
 //!

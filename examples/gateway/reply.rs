@@ -1,6 +1,7 @@
 //! The response to an HTTP request, which is begun once.
 
 use std::io::Write;
+use std::sync::Arc;
 
 use fcgi::cgi::{standard_reason, Head};
 use hyper::ext::ReasonPhrase;
@@ -8,24 +9,28 @@ use hyper::header::{HeaderName, HeaderValue, ALLOW, CONTENT_LENGTH, CONTENT_TYPE
 use hyper::{Response, StatusCode};
 
 use crate::failure::Failure;
-use crate::http::{Responder, ResponseWriter};
+use crate::http::{Client, Responder, ResponseWriter};
 
 /// A response that may have begun.
 pub struct Reply {
     /// `None` when it has.
     responder: Option<Responder>,
+    client: Arc<Client>,
 }
 
 impl Reply {
     pub fn new(responder: Responder) -> Self {
-        Self { responder: Some(responder) }
+        Self { client: responder.client(), responder: Some(responder) }
     }
 
     /// Has something done if the client leaves before it has the whole response.
     pub fn when_gone(&self, action: impl FnOnce() + Send + 'static) {
-        if let Some(responder) = &self.responder {
-            responder.when_gone(action);
-        }
+        self.client.when_gone(Box::new(action));
+    }
+
+    /// Whether the client has left before it had the whole response.
+    pub fn is_gone(&self) -> bool {
+        self.client.is_gone()
     }
 
     /// Sends the head of an application's response.

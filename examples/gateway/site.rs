@@ -60,7 +60,7 @@ impl Directory {
         if path.ends_with(b"/") {
             self.index_of(&path)
         } else {
-            elsewhere(request)
+            Ok(Target::Elsewhere(elsewhere(&path, request.query()?)))
         }
     }
 
@@ -95,13 +95,20 @@ impl Directory {
 }
 
 /// The same path with a slash at its end, so that relative links lead into the directory.
-fn elsewhere(request: &HttpRequest) -> Result<Target, Failure> {
-    let path = request.target.split('?').next().unwrap_or("");
-    let query = request.query()?;
+fn elsewhere(path: &[u8], query: &str) -> String {
+    // Two slashes at the beginning would be followed by a host.
+    let path: String = path.iter().skip_while(|&&byte| byte == b'/').map(|&byte| encode(byte)).collect();
     let query = if query.is_empty() { String::new() } else { format!("?{query}") };
-    // Several slashes at the beginning would be taken for a host.
-    let path = path.trim_start_matches('/');
-    Ok(Target::Elsewhere(format!("/{path}/{query}")))
+    format!("/{path}/{query}")
+}
+
+/// A byte of a path as a URL has it.
+fn encode(byte: u8) -> String {
+    if byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte) {
+        char::from(byte).into()
+    } else {
+        format!("%{byte:02X}")
+    }
 }
 
 fn metadata(file: &Path) -> Result<Metadata, Failure> {

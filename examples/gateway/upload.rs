@@ -14,8 +14,6 @@ const IN_MEMORY: usize = 256 * 1024;
 pub struct Upload {
     source: Source,
     length: Option<u64>,
-    /// Why reading it has failed.
-    failure: Option<Failure>,
 }
 
 enum Source {
@@ -29,7 +27,7 @@ enum Source {
 impl Upload {
     /// No body.
     pub fn none() -> Self {
-        Self { source: Source::Nothing, length: None, failure: None }
+        Self { source: Source::Nothing, length: None }
     }
 
     /// A request's body of at most so many bytes.
@@ -37,7 +35,7 @@ impl Upload {
         match body.length() {
             Some(length) if length > max => Err(too_large(max)),
             Some(0) if !is_announced => Ok(Self::none()),
-            Some(length) => Ok(Self { source: Source::Direct(body), length: Some(length), failure: None }),
+            Some(length) => Ok(Self { source: Source::Direct(body), length: Some(length) }),
             None => Self::store(body, max),
         }
     }
@@ -45,11 +43,6 @@ impl Upload {
     /// The length of the body, if there is one.
     pub fn length(&self) -> Option<u64> {
         self.length
-    }
-
-    /// Why the body could not be read, if that is so.
-    pub fn take_failure(&mut self) -> Option<Failure> {
-        self.failure.take()
     }
 
     fn store(body: RequestBody, max: u64) -> Result<Self, Failure> {
@@ -69,21 +62,17 @@ impl Upload {
             io::Write::write_all(&mut file, &buffer[..n]).map_err(|error| not_stored(&error))?;
         }
         file.rewind().map_err(|error| not_stored(&error))?;
-        Ok(Self { source: Source::Stored(file), length: Some(length), failure: None })
+        Ok(Self { source: Source::Stored(file), length: Some(length) })
     }
 }
 
 impl Read for Upload {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let outcome = match &mut self.source {
-            Source::Direct(body) => body.read(out),
-            Source::Stored(file) => file.read(out),
+        match &mut self.source {
+            Source::Direct(body) => body.read(out).map_err(|error| unreadable(&error).into()),
+            Source::Stored(file) => file.read(out).map_err(|error| not_stored(&error).into()),
             Source::Nothing => Ok(0),
-        };
-        if let Err(error) = &outcome {
-            self.failure = Some(unreadable(error));
         }
-        outcome
     }
 }
 

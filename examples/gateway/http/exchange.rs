@@ -6,7 +6,7 @@ use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::thread;
 use std::time::Instant;
@@ -96,15 +96,15 @@ impl Read for RequestBody {
 }
 
 impl Responder {
-    /// Has something done if the client leaves before it has the whole response.
-    pub fn when_gone(&self, action: impl FnOnce() + Send + 'static) {
-        self.client.when_gone(Box::new(action));
+    /// The client that waits for the response.
+    pub fn client(&self) -> Arc<Client> {
+        Arc::clone(&self.client)
     }
 
     /// Sends the head of the response; its body, of this length if that is known, is written.
     pub fn respond(self, head: Response<()>, length: Option<u64>) -> ResponseWriter {
         let (sender, pieces) = self.pieces;
-        let body = ResponseBody { pieces, length, received: 0, is_whole: false, client: self.client };
+        let body = ResponseBody { pieces, length, received: 0, is_over: false, client: self.client };
         // If the client has gone, writing fails.
         let _ = self.head.send(head.map(|()| body));
         ResponseWriter(sender)
@@ -138,7 +138,8 @@ pub(super) struct ResponseBody {
     pieces: Receiver<Piece>,
     length: Option<u64>,
     received: u64,
-    is_whole: bool,
+    /// Whether hyper was told of its end, or that it is broken off.
+    is_over: bool,
     client: Arc<Client>,
 }
 
@@ -156,10 +157,13 @@ impl Body for ResponseBody {
                 Some(Ok(Frame::data(data)))
             }
             Some(Piece::End) => {
-                self.is_whole = true;
+                self.is_over = true;
                 None
             }
-            None => Some(Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the response was broken off"))),
+            None => {
+                self.is_over = true;
+                Some(Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the response was broken off")))
+            }
         })
     }
 
@@ -174,14 +178,14 @@ impl Body for ResponseBody {
 
 impl Drop for ResponseBody {
     fn drop(&mut self) {
-        if !self.is_whole && !self.is_end_stream() {
+        if !self.is_over && !self.is_end_stream() {
             self.client.leave();
         }
     }
 }
 
 /// The client of a request that is under way.
-struct Client {
+pub struct Client {
     state: Mutex<State>,
     /// The requests of its connection that are under way.
     busy: Arc<AtomicUsize>,
@@ -200,8 +204,9 @@ impl Client {
         Arc::new(Self { state: Mutex::default(), busy: Arc::clone(busy) })
     }
 
-    fn when_gone(&self, action: Box<dyn FnOnce() + Send>) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Has something done if the client leaves before it has the whole response.
+    pub fn when_gone(&self, action: Box<dyn FnOnce() + Send>) {
+        let mut state = self.lock();
         if state.is_gone {
             drop(state);
             action();
@@ -210,14 +215,23 @@ impl Client {
         }
     }
 
+    /// Whether it has left before it had the whole response.
+    pub fn is_gone(&self) -> bool {
+        self.lock().is_gone
+    }
+
     fn leave(&self) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.lock();
         state.is_gone = true;
         let action = state.action.take();
         drop(state);
         if let Some(action) = action {
             action();
         }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -263,7 +277,7 @@ pub(super) async fn dispatch(
 
 fn empty(status: StatusCode, client: Arc<Client>) -> Response<ResponseBody> {
     let (_, pieces) = pipe();
-    let body = ResponseBody { pieces, length: Some(0), received: 0, is_whole: true, client };
+    let body = ResponseBody { pieces, length: Some(0), received: 0, is_over: true, client };
     let mut response = Response::new(body);
     *response.status_mut() = status;
     response

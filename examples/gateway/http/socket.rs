@@ -5,7 +5,6 @@ use std::net::{Shutdown, TcpStream};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use hyper::body::Bytes;
 use hyper::rt::ReadBufCursor;
@@ -15,9 +14,6 @@ use super::PATIENCE;
 
 /// The most that is read at a time.
 const PIECE: usize = 16 * 1024;
-/// What is still read of a client that is told no more, so that closing doesn't destroy what it was told.
-const DRAIN: u64 = 16 * 1024 * 1024;
-
 /// Writes block; reads are made by [`read_all`] in another thread, so that hyper sees a client leave while it waits for a
 /// response.
 pub(super) struct Socket<'a> {
@@ -67,33 +63,28 @@ impl hyper::rt::Write for Socket<'_> {
     }
 }
 
-/// Hands on what the client sends, until it leaves, is silent for too long while no request is `busy`, or nobody listens
-/// any more.
-pub(super) fn read_all(mut stream: &TcpStream, pieces: Sender<io::Result<Bytes>>, busy: &AtomicUsize) {
+/// Hands on what the client sends, until it leaves or is silent for too long while no request is `busy`. When nobody listens
+/// any more, what comes is dropped.
+pub(super) fn read_all(mut stream: &TcpStream, pieces: &Sender<io::Result<Bytes>>, busy: &AtomicUsize) {
     let _ = stream.set_read_timeout(Some(PATIENCE));
     let mut buffer = vec![0; PIECE];
     loop {
-        let piece = match stream.read(&mut buffer) {
+        match stream.read(&mut buffer) {
             Ok(0) => return,
-            Ok(n) => Ok(Bytes::copy_from_slice(&buffer[..n])),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                if busy.load(Ordering::SeqCst) == 0 {
-                    return;
-                }
-                continue;
+            Ok(n) => {
+                let _ = pieces.send(Ok(Bytes::copy_from_slice(&buffer[..n])));
             }
-            Err(error) => Err(error),
-        };
-        if piece.is_err() || pieces.send(piece).is_err() {
-            break;
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if is_expiry(&error) && busy.load(Ordering::SeqCst) > 0 => {}
+            Err(error) if is_expiry(&error) => return,
+            Err(error) => {
+                let _ = pieces.send(Err(error));
+                return;
+            }
         }
     }
-    drop(pieces);
-    drain(stream);
 }
 
-fn drain(stream: &TcpStream) {
-    let _ = stream.set_read_timeout(Some(Duration::from_secs(1)));
-    let _ = io::copy(&mut stream.take(DRAIN), &mut io::sink());
+fn is_expiry(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
 }
