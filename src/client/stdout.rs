@@ -6,7 +6,7 @@ use super::Config;
 use crate::cgi::{Head, HeadParser};
 use crate::error::{Error, Result};
 use crate::net::Stream;
-use crate::record::{EndRequest, ProtocolStatus, RecordType, NULL_REQUEST_ID};
+use crate::record::{ProtocolStatus, RecordType, NULL_REQUEST_ID};
 use crate::stream::RecordReader;
 
 /// The response to a request, as it comes (the STDOUT stream, section 5.3).
@@ -91,13 +91,19 @@ impl<'a> Stdout<'a> {
     }
 
     /// Reads and drops the rest of the response, and waits for the end of the request.
-    pub(super) fn complete(&mut self) -> Result<Completion> {
+    ///
+    /// # Errors
+    /// As reading.
+    pub fn finish(&mut self) -> Result<Completion> {
         loop {
-            if let State::Complete(app_status) = self.state {
-                return Ok(self.completion(app_status));
+            match self.state {
+                State::Open | State::Ended => {
+                    let outcome = self.next_record();
+                    self.note(outcome)?;
+                }
+                State::Complete(app_status) => return Ok(self.completion(app_status)),
+                State::Failed => return Err(failed()),
             }
-            let outcome = self.next_record();
-            self.note(outcome)?;
         }
     }
 
@@ -120,7 +126,7 @@ impl<'a> Stdout<'a> {
         match self.state {
             State::Open => Ok(self.reader.content_left() > 0 || self.next_record()?),
             State::Ended | State::Complete(_) => Ok(false),
-            State::Failed => Err(Error::UnexpectedEof("a response that has failed")),
+            State::Failed => Err(failed()),
         }
     }
 
@@ -147,8 +153,7 @@ impl<'a> Stdout<'a> {
     }
 
     fn end(&mut self) -> Result<bool> {
-        let (body, len) = self.reader.read_body()?;
-        let end = EndRequest::parse(&body[..len])?;
+        let end = self.reader.read_end_request()?;
         if end.protocol_status != ProtocolStatus::RequestComplete {
             return Err(Error::Refused(end.protocol_status));
         }
@@ -205,6 +210,11 @@ impl Sink<'_> {
             Self::Elsewhere(writer) => writer.write_all(content),
         }
     }
+}
+
+/// What is said of a response once an error was reported. A caller that has ignored it must not get a part for the whole.
+fn failed() -> Error {
+    Error::UnexpectedEof("a response that has failed")
 }
 
 impl Read for Stdout<'_> {
