@@ -1,4 +1,5 @@
 //! FastCGI.
+pub mod cgi;
 pub mod error;
 pub mod params;
 pub mod record;
