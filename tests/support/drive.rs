@@ -530,7 +530,7 @@ pub mod connections {
             match stream.read(&mut buffer) {
                 Ok(0) => return all,
                 Ok(n) => all.extend_from_slice(&buffer[..n]),
-                Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
+                Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::Interrupted) => {}
                 Err(error) => panic!("{error} after {} bytes", all.len()),
             }
         }
