@@ -7,7 +7,10 @@ use std::fmt;
 use std::io::{self, IoSliceMut, Read, Write};
 
 use crate::error::{Error, Result};
-use crate::record::{check_id, padding_len, write_parts, Header, RecordType, HEADER_LEN, MAX_ALIGNED_LEN};
+use crate::params::Params;
+use crate::record::{
+    check_id, padding_len, write_parts, BeginRequest, EndRequest, Header, RecordType, HEADER_LEN, MAX_ALIGNED_LEN,
+};
 
 /// The size of a buffer as long as nothing has needed more: a small request or response fits.
 const SMALL_BUFFER: usize = 8 * 1024;
@@ -209,8 +212,37 @@ impl<R: Read> RecordReader<R> {
         Ok(&self.buffer[self.start..self.start + n])
     }
 
+    /// Gathers the rest of the current record's content.
+    pub(crate) fn gather_into(&mut self, params: &mut Params) -> Result<()> {
+        while self.content_left > 0 {
+            let content = self.fill_content()?;
+            let len = content.len();
+            params.gather(content);
+            self.consume(len);
+        }
+        Ok(())
+    }
+
+    /// Reads the content of a BEGIN_REQUEST record.
+    ///
+    /// # Errors
+    /// [`Error::InvalidBodyLength`] if it is shorter than 8 bytes; else as [`read_content`](Self::read_content).
+    pub fn read_begin_request(&mut self) -> Result<BeginRequest> {
+        let (body, len) = self.read_body()?;
+        BeginRequest::parse(&body[..len])
+    }
+
+    /// Reads the content of an END_REQUEST record.
+    ///
+    /// # Errors
+    /// As [`read_begin_request`](Self::read_begin_request).
+    pub fn read_end_request(&mut self) -> Result<EndRequest> {
+        let (body, len) = self.read_body()?;
+        EndRequest::parse(&body[..len])
+    }
+
     /// Reads the first bytes of the current record's content: as many as there are, up to 8.
-    pub(crate) fn read_body(&mut self) -> Result<([u8; 8], usize)> {
+    fn read_body(&mut self) -> Result<([u8; 8], usize)> {
         let mut body = [0; 8];
         let mut len = 0;
         while len < body.len() {

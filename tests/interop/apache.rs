@@ -1,0 +1,82 @@
+//! Apache in front of `echo` (mod_proxy_fcgi), and as the one that starts an application (mod_fcgid).
+
+use crate::app::{example, App};
+use crate::echo;
+use crate::http::{self, Ask};
+use crate::place::{free_port, Place};
+use crate::process::{command, Folder, Process};
+
+/// Starts Apache with modules and settings of the test's; its port.
+#[track_caller]
+fn start(modules: &[&str], settings: &str, folder: &Folder) -> (u16, Process) {
+    let port = free_port();
+    let loads: String = ["mpm_event", "authz_core"]
+        .iter()
+        .chain(modules)
+        .map(|name| format!("LoadModule {name}_module /usr/lib/apache2/modules/mod_{name}.so\n"))
+        .collect();
+    let runtime = folder.make("apache");
+    let log = folder.join("apache-errors.log");
+    // As root it gives up being that, and refuses to be configured not to.
+    let config = format!(
+        "{loads}ServerRoot {runtime}\nDefaultRuntimeDir {runtime}\nPidFile {runtime}/pid\nMutex file:{runtime} default\n\
+         User www-data\nGroup www-data\nServerName localhost\nListen 127.0.0.1:{port}\nDocumentRoot {runtime}\n\
+         ErrorLog {log}\nLogLevel info\n{settings}\n",
+        runtime = runtime.display(),
+        log = log.display(),
+    );
+    let file = folder.write("apache.conf", config);
+    let mut apache = command("apache2");
+    let process = Process::start("apache2", apache.arg("-DFOREGROUND").arg("-f").arg(file), folder);
+    let mut process = process.with_log(log);
+    process.wait_until("it listens", || http::is_up(port));
+    (port, process)
+}
+
+/// With connections kept and not.
+fn check_echo(place: impl Fn(&Folder) -> Place) {
+    for reuse in ["off", "on"] {
+        let folder = Folder::new();
+        let app = App::start("echo", place(&folder), &folder);
+        app.place.open_to_all();
+        let target = match &app.place {
+            Place::Tcp(port) => format!("fcgi://127.0.0.1:{port}/"),
+            Place::Unix(path) => format!("unix:{}|fcgi://localhost/", path.display()),
+        };
+        let settings = format!("ProxyPass / {target} enablereuse={reuse}\n");
+        let (port, process) = start(&["proxy", "proxy_fcgi"], &settings, &folder);
+        echo::check(port, &process);
+        drop(process);
+        app.stop();
+    }
+}
+
+#[test]
+#[ignore = "needs apache2, run by .ci/run"]
+fn in_front_of_echo_on_a_unix_socket() {
+    check_echo(Place::unix);
+}
+
+#[test]
+#[ignore = "needs apache2, run by .ci/run"]
+fn in_front_of_echo_on_tcp() {
+    check_echo(|_| Place::tcp());
+}
+
+#[test]
+#[ignore = "needs apache2 with mod_fcgid, run by .ci/run"]
+fn fcgid_starts_hello_on_descriptor_0() {
+    let folder = Folder::new();
+    let ipc = folder.make("fcgid");
+    let settings = format!(
+        "FcgidIPCDir {ipc}\nFcgidProcessTableFile {ipc}/table\n\
+         <Location />\nSetHandler fcgid-script\nOptions +ExecCGI\nFcgidWrapper {hello} virtual\n</Location>\n",
+        ipc = ipc.display(),
+        hello = folder.install(&example("hello")).display(),
+    );
+    let (port, _process) = start(&["fcgid"], &settings, &folder);
+    for _ in 0..10 {
+        let answer = Ask::get("/").send(port);
+        assert_eq!((answer.status, &*answer.text()), (200, "Hello, 127.0.0.1.\n"));
+    }
+}
