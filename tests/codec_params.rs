@@ -274,6 +274,23 @@ fn pairs_are_replaced_and_removed() {
     assert_eq!(params, Params::default());
 }
 
+/// Encoded pairs join those that are there; of a sequence that is cut short, none does.
+#[test]
+fn encoded_pairs_are_appended_whole_or_not_at_all() {
+    let mut params = Params::from_pairs([("A", "1")]).expect("a pair");
+    params.push_encoded(b"").expect("no pairs");
+    params.push_encoded(b"\x01\x01B2\x01\0C").expect("pairs");
+    let expected = Params::from_pairs([("A", "1"), ("B", "2"), ("C", "")]).expect("pairs");
+    assert_eq!(params, expected);
+    assert_eq!(params.as_bytes(), expected.as_bytes());
+    let outcome = params.push_encoded(b"\x01\x01D4\x01\x01E");
+    assert!(matches!(outcome, Err(Error::InvalidParams(_))), "{outcome:?}");
+    assert_eq!(params, expected);
+    assert_eq!(params.as_bytes(), expected.as_bytes());
+    params.push("F", "6").expect("a pair");
+    assert_eq!((params.get("C"), params.get("F")), (Some(""), Some("6")));
+}
+
 #[test]
 fn a_content_length_is_a_decimal_number() {
     for (value, expected) in [

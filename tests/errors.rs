@@ -80,7 +80,12 @@ fn texts_and_kinds() {
             r#"invalid address "a\n\"b\"", neither HOST:PORT nor unix:PATH"#,
             ErrorKind::InvalidInput,
         ),
-        (Error::NotListening("a pipe"), "descriptor 0 is a pipe, not a listening socket", ErrorKind::InvalidInput),
+        (
+            Error::NotListening("a pipe"),
+            "descriptor 0 is a pipe, not a listening socket: start the program from a web server, with spawn-fcgi or \
+             another process manager",
+            ErrorKind::InvalidInput,
+        ),
         (
             Error::InvalidAllowList(text()),
             r#"invalid item "a\n\"b\"" in the list of allowed addresses"#,
