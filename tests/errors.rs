@@ -118,11 +118,11 @@ fn io_errors_are_kept_whole() {
     let plain = Error::from(io::Error::from(ErrorKind::TimedOut));
     assert!(matches!(&plain, Error::Io(_)) && plain.kind() == ErrorKind::TimedOut, "{plain:?}");
 
-    let own = Error::from(io::Error::new(ErrorKind::Other, "by the caller".parse::<u8>().expect_err("no number")));
+    let own = Error::from(io::Error::new(ErrorKind::NotFound, "by the caller".parse::<u8>().expect_err("no number")));
     let inner = io::Error::from(own).into_inner().expect("the caller's error");
     assert!(inner.is::<std::num::ParseIntError>());
 
-    let error = Error::Io(io::Error::new(ErrorKind::Other, "outer"));
+    let error = Error::Io(io::Error::new(ErrorKind::NotFound, "outer"));
     assert_eq!(error.source().expect("the I/O error").to_string(), "outer");
 }
 

@@ -44,13 +44,11 @@ fn record(max: usize) -> impl Strategy<Value = Record> {
 }
 
 fn encode(records: &[Record]) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    records.iter().for_each(|record| record.encode(&mut bytes));
-    bytes
+    records.iter().flat_map(Record::encode).collect()
 }
 
 proptest! {
-    #![proptest_config(config(200))]
+    #![proptest_config(config(120))]
 
     /// K8, K10: any records, in any pieces, whole or cut anywhere.
     #[test]
@@ -102,19 +100,16 @@ proptest! {
         let mut stdout = StreamWriter::new(Sips::new(most), RecordType::Stdout, 1).expect("a legal id");
         let mut written = Vec::new();
         for step in steps {
-            match step {
-                Some(data) => {
-                    stdout.write_all(&data).expect("taken");
-                    written.extend(data);
-                }
-                None => {
-                    stdout.flush().expect("sent");
-                    let (records, end) = decode_records(&stdout.get_ref().taken);
-                    prop_assert_eq!(end, End::Clean);
-                    let sent: usize = records.iter().map(|record| record.content.len()).sum();
-                    prop_assert_eq!(sent, written.len(), "all that was written has left");
-                }
+            if let Some(data) = step {
+                stdout.write_all(&data).expect("taken");
+                written.extend(data);
+                continue;
             }
+            stdout.flush().expect("sent");
+            let (records, end) = decode_records(&stdout.get_ref().taken);
+            prop_assert_eq!(end, End::Clean);
+            let sent: usize = records.iter().map(|record| record.content.len()).sum();
+            prop_assert_eq!(sent, written.len(), "all that was written has left");
         }
         let (records, end) = decode_records(&stdout.finish().expect("sent").taken);
         prop_assert_eq!(end, End::Clean);
@@ -192,13 +187,15 @@ mod connections {
         let others = vec((any::<prop::sample::Index>(), likely_record()), 0..3);
         (vec(part, 0..4), others).prop_map(|(parts, others)| {
             let mut records = parts.concat();
-            others.into_iter().for_each(|(at, other)| records.insert(at.index(records.len() + 1), other));
+            for (at, other) in others {
+                records.insert(at.index(records.len() + 1), other);
+            }
             records
         })
     }
 
     proptest! {
-        #![proptest_config(config(400))]
+        #![proptest_config(config(250))]
 
         #[test]
         fn server(records in likely_requests(), kept in any::<Option<prop::sample::Index>>()) {
@@ -219,7 +216,9 @@ mod connections {
         ) {
             let mut records = records;
             if is_usual {
-                records.iter_mut().for_each(|record| record.record_type = 6 + record.record_type % 2);
+                for record in &mut records {
+                    record.record_type = 6 + record.record_type % 2;
+                }
                 records.push(Record { record_type: 3, id: 1, content: vec![0; 8], padding_len: 1 });
             }
             drive::connections::check_client_exchange(pair, &cut(encode(&records), kept));
