@@ -197,16 +197,19 @@ impl Exchange<'_> {
     }
 
     /// Asks the application to end the request (section 5.4), and waits until it has. What it sends meanwhile is dropped.
+    /// If it has ended the request already, nothing is sent.
     ///
     /// # Errors
     /// As [`finish`](Self::finish). Many applications close the connection instead of answering, which is
     /// [`Error::UnexpectedEof`](crate::Error::UnexpectedEof).
     pub fn abort(mut self) -> Result<Completion> {
-        let abort = Header::new(RecordType::AbortRequest, REQUEST_ID, 0).encode();
-        if self.stdin.is_finished() {
-            (&mut self.stream).write_all(&abort)?;
-        } else {
-            self.stdin.interrupt(&abort)?;
+        if !self.stdout.is_complete() {
+            let abort = Header::new(RecordType::AbortRequest, REQUEST_ID, 0).encode();
+            match self.stdin.interrupt(&abort) {
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => return Err(error.into()),
+                // The application may have ended the request by itself, and gone. Then its answer counts.
+                Ok(()) | Err(_) => {}
+            }
         }
         self.complete()
     }

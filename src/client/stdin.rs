@@ -86,9 +86,11 @@ impl<'a> Stdin<'a> {
         Self { state, ..Self::new(stream, request_id, Vec::new()) }
     }
 
-    /// Sends whole records behind what was encoded before, and drops what was gathered.
+    /// Sends whole records behind what was encoded before, be it the end, and drops what was gathered.
     pub(super) fn interrupt(&mut self, records: &[u8]) -> io::Result<()> {
-        self.check_open()?;
+        if !self.is_finished() {
+            self.check_open()?;
+        }
         self.writer.discard();
         self.writer.encode(records);
         self.state = State::Finished;
