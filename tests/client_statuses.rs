@@ -7,6 +7,7 @@ use std::io::{self, Read, Write};
 use std::sync::Arc;
 
 use fcgi::client::Connection;
+use fcgi::net::Stream;
 use fcgi::record::{ProtocolStatus, Role};
 use fcgi::Error;
 
@@ -58,22 +59,23 @@ fn each_status_is_told() {
 /// failure to write is not what the caller gets.
 #[test]
 fn a_refusal_is_told_while_the_body_is_sent() {
-    for closes in [true, false] {
-        let applications = Application::both(move |_, mut stream| {
-            read_head(&mut stream).expect("the head of a request");
-            stream.write_all(&end(1, 0, 2)).expect("the refusal is taken");
-            if !closes {
-                // Not a byte of the body is read before the client gives up by itself.
-                wait_for_close(&mut stream);
-            }
-        });
-        for application in applications {
-            let outcome = application.client().send(&upload(64 << 20), Pattern::new(64 << 20), |response| {
-                response.stdout.read_to_end(&mut Vec::new())
-            });
-            assert_refused(outcome, ProtocolStatus::Overloaded);
-        }
+    let refuse = |stream: &mut Stream| {
+        read_head(stream).expect("the head of a request");
+        stream.write_all(&end(1, 0, 2)).expect("the refusal is taken");
+    };
+    let (hold, open) = hold();
+    let closing = Application::both(move |_, mut stream| refuse(&mut stream));
+    let holding = Application::both(move |_, mut stream| {
+        refuse(&mut stream);
+        hold.wait();
+    });
+    for application in closing.iter().chain(&holding) {
+        let outcome = application
+            .client()
+            .send(&upload(64 << 20), Pattern::new(64 << 20), |response| response.stdout.read_to_end(&mut Vec::new()));
+        assert_refused(outcome, ProtocolStatus::Overloaded);
     }
+    drop(open);
 }
 
 /// C9, C19: a refusal ends a caller's waiting at once where the application keeps the connection open; the next request

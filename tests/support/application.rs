@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::Arc;
+use std::sync::{mpsc, Arc, Mutex};
 use std::thread::JoinHandle;
 
 use fcgi::client::Config;
@@ -359,5 +359,34 @@ impl Read for Pieces {
         let Some(piece) = self.0.pop_front() else { return Ok(0) };
         buffer[..piece.len()].copy_from_slice(&piece);
         Ok(piece.len())
+    }
+}
+
+/// Runs what would wait for ever if it were wrong, on a thread of its own, and returns what became of it.
+#[track_caller]
+pub fn within_patience<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -> std::thread::Result<T> {
+    let (tell, told) = mpsc::channel();
+    let _ends_alone = std::thread::spawn(move || {
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run));
+        let _gave_up = tell.send(outcome);
+    });
+    told.recv_timeout(PATIENCE).expect("an end within the test's patience")
+}
+
+/// Holds a script until the test lets go of the other half; the script reads nothing meanwhile.
+#[derive(Clone, Debug)]
+pub struct Hold(Arc<Mutex<mpsc::Receiver<()>>>);
+
+/// A hold, and what opens it when it is dropped.
+pub fn hold() -> (Hold, mpsc::Sender<()>) {
+    let (open, opened) = mpsc::channel();
+    (Hold(Arc::new(Mutex::new(opened))), open)
+}
+
+impl Hold {
+    pub fn wait(&self) {
+        let opened = self.0.lock().expect("a hold");
+        let outcome = opened.recv_timeout(PATIENCE);
+        assert_eq!(outcome, Err(mpsc::RecvTimeoutError::Disconnected), "held for too long");
     }
 }
