@@ -24,7 +24,7 @@ use self::body::{Body, PumpError, Source};
 use self::idle::Idle;
 use crate::cgi::Head;
 use crate::error::{Error, Result};
-use crate::net::Address;
+use crate::net::{Address, Stream};
 use crate::params::Params;
 use crate::record::Role;
 
@@ -277,19 +277,21 @@ fn flow<T>(
     let (tell_pumped, pumped) = mpsc::channel();
     let (pump, outcome) = thread::scope(|scope| {
         let pump = scope.spawn(|| {
+            let cutter = Cutter(stream);
             let outcome = body.pump(&mut stdin);
-            if matches!(outcome, Err(PumpError::Read(_))) {
-                // The request cannot be completed. Whoever waits for its answer must hear of it.
-                let _ = stream.shutdown(Shutdown::Both);
+            if !matches!(outcome, Err(PumpError::Read(_))) {
+                cutter.disarm();
             }
             let _ = tell_pumped.send(());
             outcome
         });
+        let cutter = Cutter(stream);
         let outcome =
             receive(&mut response).map_err(Error::from).and_then(|value| Ok((value, response.stdout.complete()?)));
-        if outcome.is_err() || pumped.recv_timeout(BODY_LAG).is_err() {
-            // The application reads no more, or nobody cares for what it says: this wakes the thread that still writes.
-            let _ = stream.shutdown(Shutdown::Both);
+        if outcome.is_ok() && pumped.recv_timeout(BODY_LAG).is_ok() {
+            cutter.disarm();
+        } else {
+            drop(cutter);
         }
         (pump.join(), outcome)
     });
@@ -302,6 +304,23 @@ fn flow<T>(
     let outcome = outcome?;
     Exchange { stdin, stdout: response.stdout, stream, keeps_conn, buffer, is_in_step }.release();
     Ok(outcome)
+}
+
+/// Ends both directions of a connection when it is dropped, which wakes the thread that waits on the other one: this one
+/// has failed or panicked and the request cannot be completed, or the application reads no more of the body.
+struct Cutter<'a>(&'a Stream);
+
+impl Cutter<'_> {
+    /// All is well on this thread.
+    fn disarm(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Cutter<'_> {
+    fn drop(&mut self) {
+        let _ = self.0.shutdown(Shutdown::Both);
+    }
 }
 
 /// Whether the request may reach the application twice (RFC 9110, section 9.2.2).
