@@ -6,9 +6,9 @@ mod connection;
 mod idle;
 mod stdin;
 mod stdout;
+mod wire;
 
 use std::io::{self, Read};
-use std::net::Shutdown;
 use std::panic::resume_unwind;
 use std::sync::mpsc;
 use std::sync::Arc;
@@ -22,9 +22,10 @@ pub use self::stdout::{Completion, Stdout};
 
 use self::body::{Body, PumpError, Source};
 use self::idle::Idle;
+use self::wire::Wire;
 use crate::cgi::Head;
 use crate::error::{Error, Result};
-use crate::net::{Address, Stream};
+use crate::net::Address;
 use crate::params::Params;
 use crate::record::Role;
 
@@ -146,7 +147,7 @@ impl Client {
         let source = Source::new(body, Some(body.len() as u64));
         let body = Body::new(source, None::<Source<io::Empty>>);
         let ((), completion) = self.run(Role::Responder, params, body, |response| {
-            (&mut response.stdout).take(max as u64 + 1).read_to_end(&mut stdout)?;
+            (&mut response.stdout).take((max as u64).saturating_add(1)).read_to_end(&mut stdout)?;
             if stdout.len() > max {
                 return Err(Error::ResponseTooLarge(max).into());
             }
@@ -272,12 +273,12 @@ fn flow<T>(
     body: Body<impl Read + Send, impl Read + Send>,
     receive: impl FnOnce(&mut Response<'_>) -> io::Result<T>,
 ) -> Result<(T, Completion)> {
-    let Exchange { mut stdin, stdout, stream, keeps_conn, buffer, is_in_step } = exchange;
+    let Exchange { mut stdin, stdout, wire, keeps_conn, buffer, is_in_step } = exchange;
     let mut response = Response { stdout };
     let (tell_pumped, pumped) = mpsc::channel();
     let (pump, outcome) = thread::scope(|scope| {
         let pump = scope.spawn(|| {
-            let cutter = Cutter(stream);
+            let cutter = Cutter(wire);
             let outcome = body.pump(&mut stdin);
             if !matches!(outcome, Err(PumpError::Read(_))) {
                 cutter.disarm();
@@ -285,7 +286,7 @@ fn flow<T>(
             let _ = tell_pumped.send(());
             outcome
         });
-        let cutter = Cutter(stream);
+        let cutter = Cutter(wire);
         let outcome =
             receive(&mut response).map_err(Error::from).and_then(|value| Ok((value, response.stdout.complete()?)));
         if outcome.is_ok() && pumped.recv_timeout(BODY_LAG).is_ok() {
@@ -302,13 +303,13 @@ fn flow<T>(
         Ok(Ok(()) | Err(PumpError::Write)) => {}
     }
     let outcome = outcome?;
-    Exchange { stdin, stdout: response.stdout, stream, keeps_conn, buffer, is_in_step }.release();
+    Exchange { stdin, stdout: response.stdout, wire, keeps_conn, buffer, is_in_step }.release();
     Ok(outcome)
 }
 
 /// Ends both directions of a connection when it is dropped, which wakes the thread that waits on the other one: this one
 /// has failed or panicked and the request cannot be completed, or the application reads no more of the body.
-struct Cutter<'a>(&'a Stream);
+struct Cutter<'a>(&'a Wire);
 
 impl Cutter<'_> {
     /// All is well on this thread.
@@ -319,7 +320,7 @@ impl Cutter<'_> {
 
 impl Drop for Cutter<'_> {
     fn drop(&mut self) {
-        let _ = self.0.shutdown(Shutdown::Both);
+        self.0.cut();
     }
 }
 

@@ -1,7 +1,7 @@
 use std::io::{self, Read, Write};
 
 use super::connection::Sent;
-use crate::net::Stream;
+use super::wire::Wire;
 use crate::record::RecordType;
 use crate::stream::StreamWriter;
 
@@ -12,7 +12,7 @@ use crate::stream::StreamWriter;
 /// request without: writing may then fail, which says nothing about the response.
 #[derive(Debug)]
 pub struct Stdin<'a> {
-    writer: StreamWriter<&'a Stream>,
+    writer: StreamWriter<&'a Wire>,
     state: State,
 }
 
@@ -27,8 +27,8 @@ enum State {
 
 impl<'a> Stdin<'a> {
     /// A body behind the whole records in `preface`.
-    pub(super) fn new(stream: &'a Stream, request_id: u16, preface: Vec<u8>) -> Self {
-        let writer = StreamWriter::with_buffer(stream, RecordType::Stdin, request_id, preface);
+    pub(super) fn new(wire: &'a Wire, request_id: u16, preface: Vec<u8>) -> Self {
+        let writer = StreamWriter::with_buffer(wire, RecordType::Stdin, request_id, preface);
         Self { writer, state: State::Open }
     }
 
@@ -77,13 +77,13 @@ impl<'a> Stdin<'a> {
     }
 
     /// A body of which the first part was sent already, or was to be.
-    pub(super) fn behind(stream: &'a Stream, request_id: u16, sent: Sent, is_whole: bool) -> Self {
+    pub(super) fn behind(wire: &'a Wire, request_id: u16, sent: Sent, is_whole: bool) -> Self {
         let state = match sent {
             Sent::Whole if is_whole => State::Finished,
             Sent::Whole => State::Open,
             Sent::Nothing | Sent::InPart => State::Failed,
         };
-        Self { state, ..Self::new(stream, request_id, Vec::new()) }
+        Self { state, ..Self::new(wire, request_id, Vec::new()) }
     }
 
     /// Sends whole records behind what was encoded before, be it the end, and drops what was gathered.

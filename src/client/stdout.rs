@@ -1,10 +1,10 @@
 use std::fmt;
 use std::io::{self, BufRead, Read, Write};
 
+use super::wire::Wire;
 use super::Config;
 use crate::cgi::{Head, HeadParser};
 use crate::error::{Error, Result};
-use crate::net::Stream;
 use crate::record::{EndRequest, ProtocolStatus, RecordType, NULL_REQUEST_ID};
 use crate::stream::RecordReader;
 
@@ -18,7 +18,7 @@ use crate::stream::RecordReader;
 /// What the application writes to STDERR meanwhile is held, up to [`Config::max_stderr`], or goes
 /// [elsewhere](Self::stderr_to).
 pub struct Stdout<'a> {
-    reader: &'a mut RecordReader<Stream>,
+    reader: &'a mut RecordReader<Wire>,
     request_id: u16,
     state: State,
     stderr: Sink<'a>,
@@ -56,7 +56,7 @@ pub struct Completion {
 }
 
 impl<'a> Stdout<'a> {
-    pub(super) fn new(reader: &'a mut RecordReader<Stream>, request_id: u16, config: &'a Config) -> Self {
+    pub(super) fn new(reader: &'a mut RecordReader<Wire>, request_id: u16, config: &'a Config) -> Self {
         let stderr = Sink::Held { bytes: Vec::new(), dropped: 0 };
         Self { reader, request_id, state: State::Open, stderr, config }
     }
