@@ -223,7 +223,7 @@ impl<R: Read> RecordReader<R> {
     }
 
     /// Skips what is left of the current record.
-    fn skip_record(&mut self) -> Result<()> {
+    pub(crate) fn skip_record(&mut self) -> Result<()> {
         self.content_left += self.padding_left;
         self.padding_left = 0;
         while self.content_left > 0 {

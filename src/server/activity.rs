@@ -1,5 +1,6 @@
 use std::net::Shutdown;
-use std::sync::atomic::{AtomicU8, Ordering::SeqCst};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering::SeqCst};
+use std::sync::Arc;
 
 use crate::net::Stream;
 
@@ -11,18 +12,20 @@ use crate::net::Stream;
 pub(super) struct Activity {
     state: AtomicU8,
     stream: Stream,
+    /// How many connections wait for the place of another.
+    held: Arc<AtomicUsize>,
 }
 
 const IDLE: u8 = 0;
 const BUSY: u8 = 1;
 /// Was asked to close while idle.
 const CLOSING_IDLE: u8 = 2;
-/// Was asked to close while busy.
+/// Was asked to close while busy, or gives way by itself.
 const CLOSING_BUSY: u8 = 3;
 
 impl Activity {
-    pub(super) fn new(stream: Stream) -> Self {
-        Self { state: AtomicU8::new(IDLE), stream }
+    pub(super) fn new(stream: Stream, held: Arc<AtomicUsize>) -> Self {
+        Self { state: AtomicU8::new(IDLE), stream, held }
     }
 
     /// A request begins. False if the reading side was shut down before, so that its input may be cut.
@@ -32,7 +35,15 @@ impl Activity {
 
     /// A request has ended. False if the connection is to close.
     pub(super) fn end(&self) -> bool {
-        self.state.compare_exchange(BUSY, IDLE, SeqCst, SeqCst).is_ok()
+        if self.state.compare_exchange(BUSY, IDLE, SeqCst, SeqCst).is_err() {
+            return false;
+        }
+        // Idle first: whoever begins to wait either is seen here, or sees that this one is idle.
+        let is_wanted = self.held.load(SeqCst) > 0;
+        if is_wanted {
+            let _ = self.state.compare_exchange(IDLE, CLOSING_BUSY, SeqCst, SeqCst);
+        }
+        !is_wanted
     }
 
     /// Asks the connection to close: now if it is idle, else after its request.
@@ -54,9 +65,9 @@ impl Activity {
         idle
     }
 
-    /// Whether the connection waits for a request, or did when it was asked to close, so that it ends without delay.
-    pub(super) fn is_idle(&self) -> bool {
-        matches!(self.state.load(SeqCst), IDLE | CLOSING_IDLE)
+    /// Whether the reading side was shut down, so that an end of the input says nothing about the web server.
+    pub(super) fn is_deaf(&self) -> bool {
+        self.state.load(SeqCst) == CLOSING_IDLE
     }
 
     /// Ends the connection at once, whatever it is doing.

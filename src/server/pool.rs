@@ -17,8 +17,8 @@ pub(super) struct Pool {
     state: Mutex<State>,
     /// Told when a connection or a thread ends while someone waits for that, and when the server stops.
     changed: Condvar,
-    /// The connections that wait for another to end.
-    held: AtomicUsize,
+    /// The connections that wait for another to end. While there are any, each that ends its request closes.
+    held: Arc<AtomicUsize>,
     stopping: AtomicBool,
 }
 
@@ -50,7 +50,7 @@ impl Pool {
             listener,
             state: Mutex::default(),
             changed: Condvar::new(),
-            held: AtomicUsize::new(0),
+            held: Arc::default(),
             stopping: AtomicBool::new(false),
         }
     }
@@ -90,11 +90,6 @@ impl Pool {
         state.failure.take().map_or(Ok(()), Err)
     }
 
-    /// Whether a connection should close rather than wait for another request.
-    pub(super) fn wants_connections_closed(&self) -> bool {
-        self.held.load(SeqCst) > 0 || self.is_stopping()
-    }
-
     /// Counts a thread that is about to wait in `accept`.
     pub(super) fn thread_starts(&self) {
         let mut state = self.lock();
@@ -115,15 +110,21 @@ impl Pool {
     pub(super) fn admit(&self, stream: &Stream, config: &Config) -> Admission {
         let mut state = self.lock();
         if state.serving.len() >= config.max_connections {
-            if config.overload == Overload::Reject && !state.has_idle_one() {
-                return Admission::Reject;
+            self.held.fetch_add(1, SeqCst);
+            // Only now: one that becomes idle from here on sees that it is to close.
+            let gives_way = state.close_an_idle_one();
+            if gives_way || config.overload == Overload::Wait {
+                state = self.wait_for_room(state, config.max_connections);
             }
-            state = self.wait_for_room(state, config.max_connections);
+            self.held.fetch_sub(1, SeqCst);
         }
         if self.is_stopping() {
             return Admission::Stop;
         }
-        let activity = Arc::new(Activity::new(stream.clone()));
+        if state.serving.len() >= config.max_connections {
+            return Admission::Reject;
+        }
+        let activity = Arc::new(Activity::new(stream.clone(), Arc::clone(&self.held)));
         state.serving.push(Arc::clone(&activity));
         state.waiting -= 1;
         Admission::Serve(activity, state.waiting == 0)
@@ -139,7 +140,7 @@ impl Pool {
         } else {
             state.threads -= 1;
         }
-        if self.wants_connections_closed() {
+        if self.held.load(SeqCst) > 0 || self.is_stopping() {
             self.changed.notify_all();
         }
         is_needed
@@ -150,15 +151,11 @@ impl Pool {
         self.lock().close_an_idle_one();
     }
 
-    /// Waits until fewer than `max` connections are served. Meanwhile each that ends its request closes.
+    /// Waits until fewer than `max` connections are served.
     fn wait_for_room<'a>(&'a self, mut state: MutexGuard<'a, State>, max: usize) -> MutexGuard<'a, State> {
-        self.held.fetch_add(1, SeqCst);
-        // Only now: one that becomes idle from here on sees that it is to close.
-        state.close_an_idle_one();
         while state.serving.len() >= max && !self.is_stopping() {
             state = self.wait(state);
         }
-        self.held.fetch_sub(1, SeqCst);
         state
     }
 
@@ -184,12 +181,8 @@ impl Pool {
 }
 
 impl State {
-    fn has_idle_one(&self) -> bool {
-        self.serving.iter().any(|activity| activity.is_idle())
-    }
-
-    /// Asks the oldest idle connection to close, if there is one.
-    fn close_an_idle_one(&self) {
-        let _found = self.serving.iter().any(|activity| activity.close_if_idle());
+    /// Asks the oldest idle connection to close; false if there is none.
+    fn close_an_idle_one(&self) -> bool {
+        self.serving.iter().any(|activity| activity.close_if_idle())
     }
 }

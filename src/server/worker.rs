@@ -94,9 +94,6 @@ impl Worker {
         let mut connection = Connection::with_activity(stream, Arc::clone(&self.config), Arc::clone(activity))?;
         while let Some(request) = connection.next_request()? {
             self.answer(request)?;
-            if self.pool.wants_connections_closed() {
-                break;
-            }
         }
         Ok(())
     }
