@@ -226,7 +226,12 @@ fn a49_behind_unread_stdin() {
             Err(Box::new(Error::from(request.stdin.read(&mut [0; 9]).unwrap_err())))
         });
         let mut stream = server.connect();
-        stream.write_all(&[begin(1, RESPONDER, 1), params(1, &[]), record(STDIN, 1, b"some"), record(STDIN, 1, b"more")].concat()).unwrap();
+        stream
+            .write_all(
+                &[begin(1, RESPONDER, 1), params(1, &[]), record(STDIN, 1, b"some"), record(STDIN, 1, b"more")]
+                    .concat(),
+            )
+            .unwrap();
         directed.expect("looking");
         stream.write_all(&abort(1)).unwrap();
         directed.go_on.send(()).unwrap();
@@ -251,13 +256,16 @@ fn a47_filter_and_authorizer() {
         Ok(())
     });
     let mut stream = server.connect();
-    let filter = [request(1, FILTER, 1, &[], b"body"), record(DATA, 1, b"da"), abort(1), record(DATA, 1, b"ta")].concat();
+    let filter =
+        [request(1, FILTER, 1, &[], b"body"), record(DATA, 1, b"da"), abort(1), record(DATA, 1, b"ta")].concat();
     stream.write_all(&filter).unwrap();
     let answer = read_answer(&mut stream, 1);
     assert_eq!((answer.app_status, answer.protocol_status), (1, 0));
     stream.write_all(&[record(DATA, 1, b""), begin(2, AUTHORIZER, 1), params(2, &[]), abort(2)].concat()).unwrap();
     assert_eq!(read_answer(&mut stream, 2).protocol_status, 0);
-    stream.write_all(&[request(3, FILTER, 0, &[], b""), record(DATA, 3, b"data"), record(DATA, 3, b"")].concat()).unwrap();
+    stream
+        .write_all(&[request(3, FILTER, 0, &[], b""), record(DATA, 3, b"data"), record(DATA, 3, b"")].concat())
+        .unwrap();
     assert_eq!(read_answer(&mut stream, 3).text(), "data");
     assert_closed(&mut stream);
 }
@@ -285,7 +293,9 @@ fn a12_a13_gone_or_half_closed() {
         Ok(())
     });
     let stream = server.connect();
-    (&stream).write_all(&[begin(1, RESPONDER, 1), params(1, &[("GONE", "1")]), record(STDIN, 1, b"some")].concat()).unwrap();
+    (&stream)
+        .write_all(&[begin(1, RESPONDER, 1), params(1, &[("GONE", "1")]), record(STDIN, 1, b"some")].concat())
+        .unwrap();
     directed.expect("working");
     drop(stream);
     directed.go_on.send(()).unwrap();

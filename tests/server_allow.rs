@@ -62,7 +62,9 @@ fn a5_a_unix_socket_is_never_on_the_list() {
 /// A6: "a bad list allows everyone": a list that does not parse is no list.
 #[test]
 fn a6_rubbish_is_refused_whole() {
-    for list in ["", " ", ",", "not-an-address", "256.0.0.1", "127.0.0.1,", "127.0.0.1 ::1", "127.0.0.1,nobody", "10.0.0.0/8"] {
+    for list in
+        ["", " ", ",", "not-an-address", "256.0.0.1", "127.0.0.1,", "127.0.0.1 ::1", "127.0.0.1,nobody", "10.0.0.0/8"]
+    {
         assert!(matches!(list.parse::<AllowList>(), Err(Error::InvalidAllowList(_))), "{list:?}");
     }
 }
