@@ -46,7 +46,7 @@ pub struct Connection {
     state: State,
     /// The requests that were begun.
     requests: u64,
-    /// When the last request was answered, if more of its input was still to come.
+    /// When the last request was answered, if more of its input was still to come then.
     answered: Option<Instant>,
 }
 
@@ -156,9 +156,12 @@ impl Connection {
         let outcome = self.ending.outcome;
         let may_stay = keep_conn && self.config.max_requests.map_or(true, |max| self.requests < max);
         self.state = match outcome {
-            Outcome::Finished { is_in_step: true, has_whole_input } if may_stay && self.activity.end() => {
+            Outcome::Finished { is_in_step: true, has_whole_input } if may_stay => {
                 self.answered = (!has_whole_input).then(Instant::now);
-                State::Waiting
+                match self.activity.end() {
+                    true => State::Waiting,
+                    false => State::Answered { has_whole_input },
+                }
             }
             Outcome::Finished { has_whole_input, .. } => State::Answered { has_whole_input },
             Outcome::Unfinished | Outcome::Failed => State::Closed,
@@ -260,21 +263,24 @@ impl Connection {
     }
 
     /// Ends our side, and gives the web server time to take the answer: data that comes for a closed socket would make
-    /// the system throw the answer away.
+    /// the system throw the answer away. Where our reading side was shut down before, ending the other too would have
+    /// that effect at once, and that there is nothing to read does not tell whether the web server has closed its side.
     fn linger(&mut self) -> Result<()> {
-        let deadline = Instant::now() + self.config.drain_time;
-        self.stream.shutdown(Shutdown::Write)?;
+        let is_deaf = self.activity.is_deaf();
+        let start = self.answered.filter(|_| is_deaf).unwrap_or_else(Instant::now);
+        if !is_deaf {
+            self.stream.shutdown(Shutdown::Write)?;
+        }
         let mut scratch = [0; 8192];
         let mut drained = 0;
         while drained < self.config.drain_bytes {
-            let left = deadline.saturating_duration_since(Instant::now());
+            let left = self.config.drain_time.saturating_sub(start.elapsed());
             if left.is_zero() {
                 break;
             }
             self.stream.set_timeouts(Some(left), None)?;
             match (&self.stream).read(&mut scratch)? {
-                // It is our own doing, and the web server has not closed its side yet.
-                0 if self.activity.is_deaf() && self.stream.peer_ip().is_some() => thread::sleep(DEAF_PAUSE),
+                0 if is_deaf && self.stream.peer_ip().is_some() => thread::sleep(DEAF_PAUSE),
                 0 => break,
                 n => drained += n as u64,
             }

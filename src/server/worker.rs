@@ -49,19 +49,17 @@ impl Worker {
 
     fn work(self: &Arc<Self>) {
         while let Some(stream) = self.accept() {
-            match self.pool.admit(&stream, &self.config) {
-                Admission::Serve(activity, is_last_thread) => {
-                    if is_last_thread {
-                        // If this fails, this thread goes back to `accept` itself when it is done.
-                        self.report_failure(self.start_thread());
-                    }
-                    self.report_failure(self.serve(stream, &activity));
-                    if !self.pool.release(&activity) {
-                        return;
-                    }
-                }
-                Admission::Reject => self.report_failure(self.reject(stream)),
-                Admission::Stop => {}
+            let Some(Admission { activity, has_room, is_last_thread }) = self.pool.admit(&stream, &self.config) else {
+                continue;
+            };
+            if is_last_thread {
+                // If this fails, this thread goes back to `accept` itself when it is done.
+                self.report_failure(self.start_thread());
+            }
+            let outcome = if has_room { self.serve(stream, &activity) } else { self.reject(stream, &activity) };
+            self.report_failure(outcome);
+            if !self.pool.release(&activity) {
+                return;
             }
         }
         self.pool.thread_ends();
@@ -107,10 +105,10 @@ impl Worker {
     }
 
     /// Refuses the request of a connection for which there is no room, without waiting long for it.
-    fn reject(&self, stream: Stream) -> Result<()> {
+    fn reject(&self, stream: Stream, activity: &Arc<Activity>) -> Result<()> {
         let mut config = Config::clone(&self.config).idle_timeout(Some(REJECTION_TIMEOUT));
         config.read_timeout = Some(REJECTION_TIMEOUT);
-        Connection::with_config(stream, Arc::new(config))?.reject()
+        Connection::with_activity(stream, Arc::new(config), Arc::clone(activity))?.reject()
     }
 
     fn report_failure<E: Into<Error>>(&self, outcome: std::result::Result<(), E>) {
