@@ -32,6 +32,8 @@ struct State {
     rejecting: Vec<Arc<Activity>>,
     /// The threads that wait in `accept`, or are on their way there.
     waiting: usize,
+    /// Those of them for whom it has failed, and who wait before they try again.
+    pausing: usize,
     /// All threads.
     threads: usize,
     /// Why the server stopped by itself.
@@ -128,25 +130,35 @@ impl Pool {
     }
 
     /// Takes a connection that has ended out again; false if its thread is not needed any more, and is counted out.
-    pub(super) fn release(&self, activity: &Arc<Activity>) -> bool {
+    pub(super) fn release(&self, activity: Arc<Activity>) -> bool {
         let mut state = self.lock();
-        state.serving.retain(|other| !Arc::ptr_eq(other, activity));
-        state.rejecting.retain(|other| !Arc::ptr_eq(other, activity));
+        state.serving.retain(|other| !Arc::ptr_eq(other, &activity));
+        state.rejecting.retain(|other| !Arc::ptr_eq(other, &activity));
+        // Its descriptor goes with it, before anyone is told.
+        drop(activity);
         let is_needed = state.waiting < SPARE_THREADS && !self.is_stopping();
         if is_needed {
             state.waiting += 1;
         } else {
             state.threads -= 1;
         }
-        if self.held.load(SeqCst) > 0 || self.is_stopping() {
+        if self.held.load(SeqCst) > 0 || state.pausing > 0 || self.is_stopping() {
             self.changed.notify_all();
         }
         is_needed
     }
 
-    /// Asks the oldest idle connection to close, if there is one.
-    pub(super) fn close_an_idle_one(&self) {
-        self.lock().close_an_idle_one();
+    /// After `accept` has failed, most likely for want of a descriptor: asks an idle connection to close, and waits until one
+    /// ends, or for this time.
+    pub(super) fn wait_for_an_end(&self, longest: Duration) {
+        let mut state = self.lock();
+        if self.is_stopping() {
+            return;
+        }
+        state.close_an_idle_one();
+        state.pausing += 1;
+        state = self.changed.wait_timeout(state, longest).unwrap_or_else(PoisonError::into_inner).0;
+        state.pausing -= 1;
     }
 
     /// Asks an idle connection to close and waits for it; if there is none, for any that ends its request, unless newcomers

@@ -58,7 +58,7 @@ impl Worker {
             }
             let outcome = if has_room { self.serve(stream, &activity) } else { self.reject(stream, &activity) };
             self.report_failure(outcome);
-            if !self.pool.release(&activity) {
+            if !self.pool.release(activity) {
                 return;
             }
         }
@@ -78,9 +78,7 @@ impl Worker {
                 Err(error) if is_fatal(&error) => self.pool.fail(error),
                 Err(error) => {
                     (self.report)(&error);
-                    // Most likely descriptors have run out; an idle connection holds one.
-                    self.pool.close_an_idle_one();
-                    thread::sleep(pause);
+                    self.pool.wait_for_an_end(pause);
                     pause = longest_pause.min(pause * 2);
                 }
             }
