@@ -258,7 +258,7 @@ impl<R: Read> RecordReader<R> {
 
     /// Skips what is left of the current record. Its content is given up at once: where the reader fails on the way, what
     /// is left is never taken for content.
-    fn skip_record(&mut self) -> Result<()> {
+    pub(crate) fn skip_record(&mut self) -> Result<()> {
         self.padding_left += std::mem::take(&mut self.content_left);
         while self.padding_left > 0 {
             if self.start == self.end && self.fill()? == 0 {

@@ -58,18 +58,16 @@ impl Worker {
 
     fn work(self: &Arc<Self>) {
         while let Some(stream) = self.accept() {
-            match self.pool.admit(&stream, &self.config) {
-                Admission::Serve(activity, is_last_thread) => {
-                    if is_last_thread {
-                        self.start_another();
-                    }
-                    self.report_failure(self.serve(stream, &activity));
-                    if !self.pool.release(&activity) {
-                        return;
-                    }
-                }
-                Admission::Reject => self.report_failure(self.reject(stream)),
-                Admission::Stop => {}
+            let Some(Admission { activity, has_room, is_last_thread }) = self.pool.admit(&stream, &self.config) else {
+                continue;
+            };
+            if is_last_thread {
+                self.start_another();
+            }
+            let outcome = if has_room { self.serve(stream, &activity) } else { self.reject(stream, &activity) };
+            self.report_failure(outcome);
+            if !self.pool.release(activity) {
+                return;
             }
         }
         self.pool.thread_ends();
@@ -88,9 +86,7 @@ impl Worker {
                 Err(error) if is_fatal(&error) => self.pool.fail(error),
                 Err(error) => {
                     self.report(&error);
-                    // Most likely descriptors have run out; an idle connection holds one.
-                    self.pool.close_an_idle_one();
-                    thread::sleep(pause);
+                    self.pool.wait_for_an_end(pause);
                     pause = longest_pause.min(pause * 2);
                 }
             }
@@ -102,18 +98,15 @@ impl Worker {
         let mut connection = Connection::with_activity(stream, Arc::clone(&self.config), Arc::clone(activity))?;
         while let Some(request) = connection.next_request()? {
             answer(request, &self.handler)?;
-            if self.pool.wants_connections_closed() {
-                break;
-            }
         }
         Ok(())
     }
 
     /// Refuses the request of a connection for which there is no room, without waiting long for it.
-    fn reject(&self, stream: Stream) -> Result<()> {
+    fn reject(&self, stream: Stream, activity: &Arc<Activity>) -> Result<()> {
         let mut config = Config::clone(&self.config).idle_timeout(Some(REJECTION_TIMEOUT));
         config.read_timeout = Some(REJECTION_TIMEOUT);
-        Connection::with_config(stream, Arc::new(config))?.reject()
+        Connection::with_activity(stream, Arc::new(config), Arc::clone(activity))?.reject()
     }
 
     fn report_failure(&self, outcome: Result<()>) {
