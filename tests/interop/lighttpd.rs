@@ -82,3 +82,29 @@ fn starts_hello_on_descriptor_0() {
         assert_ne!(name.trim(), "hello", "one was left behind");
     }
 }
+
+/// An application that is asked before each request. What it adds reaches the one that answers.
+#[test]
+#[ignore = "needs lighttpd, run by .ci/run"]
+fn asks_echo_as_an_authorizer() {
+    let folder = Folder::new();
+    let script = "echo 'Content-Type: text/plain'; echo; env | grep -E '^(ECHO|QUERY_STRING)='";
+    let settings = format!(
+        "cgi.assign = (\".sh\" => \"/bin/sh\")\n{}",
+        fastcgi_server(&format!(
+            "\"mode\" => \"authorizer\", \"docroot\" => \"{root}\", \"bin-path\" => \"{echo}\", \
+             \"socket\" => \"{socket}\", \"max-procs\" => 1",
+            root = folder.join("lighttpd-root").display(),
+            echo = example("echo").display(),
+            socket = folder.join("echo.sock").display(),
+        ))
+    );
+    let (port, _process) = start(&["mod_fastcgi", "mod_cgi"], &settings, &folder);
+    fs::write(folder.join("lighttpd-root/show.sh"), script).expect("a script");
+    let answer = Ask::get("/show.sh?a=1").send(port);
+    let mut lines: Vec<_> = answer.body.split(|byte| *byte == b'\n').map(String::from_utf8_lossy).collect();
+    lines.sort();
+    assert_eq!((answer.status, &lines[..]), (200, &["".into(), "ECHO=yes".into(), "QUERY_STRING=a=1".into()][..]));
+    let answer = Ask::get("/show.sh?deny").send(port);
+    assert_eq!((answer.status, &*answer.text()), (403, "denied\n"));
+}

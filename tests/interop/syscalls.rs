@@ -67,7 +67,7 @@ fn check_turns(calls: &[&String], first: fn(&str) -> bool, second: fn(&str) -> b
     }
 }
 
-fn count(place: Place, folder: &Folder) {
+fn count(place: &Place, folder: &Folder) {
     // Both sides, each under its own strace.
     let (server_log, client_log) = (folder.join("server"), folder.join("client"));
     let mut server = strace(&server_log);
@@ -121,13 +121,13 @@ fn without_looks(calls: &[String]) -> Vec<&String> {
 #[ignore = "needs strace, run by .ci/run"]
 fn a_small_request_costs_two_on_a_unix_socket() {
     let folder = Folder::new();
-    count(Place::unix(&folder), &folder);
+    count(&Place::unix(&folder), &folder);
 }
 
 #[test]
 #[ignore = "needs strace, run by .ci/run"]
 fn a_small_request_costs_two_on_tcp() {
-    count(Place::tcp(), &Folder::new());
+    count(&Place::tcp(), &Folder::new());
 }
 
 /// What the tests above count in; by itself it starts the application, and shows that one connection carries them all.
