@@ -10,7 +10,7 @@ use crate::process::{command, Folder, Process};
 
 /// Starts lighttpd with modules and settings of the test's; its port.
 #[track_caller]
-fn start(modules: &[&str], settings: &str, folder: &Folder) -> (u16, Process) {
+pub fn start(modules: &[&str], settings: &str, folder: &Folder) -> (u16, Process) {
     let port = free_port();
     let config = format!(
         "server.bind = \"127.0.0.1\"\nserver.port = {port}\nserver.document-root = \"{root}\"\n\

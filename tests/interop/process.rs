@@ -81,6 +81,13 @@ impl Folder {
         file
     }
 
+    /// Writes a program.
+    pub fn write_program(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
+        let file = self.write(name, text);
+        fs::set_permissions(&file, Permissions::from_mode(0o755)).expect("its mode");
+        file
+    }
+
     /// Makes a directory that every user may write to.
     pub fn make(&self, name: &str) -> PathBuf {
         let folder = self.join(name);
