@@ -1,6 +1,5 @@
 //! `cgi-fcgi`, from CGI to FastCGI: Debian's, which is the kit's own, in front of our applications.
 
-use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -10,7 +9,7 @@ use crate::app::{check_hello, example, App};
 use crate::echo::{self, assert_same, noise, Echoed};
 use crate::lighttpd;
 use crate::place::Place;
-use crate::process::{program, wait_until, Folder, Process};
+use crate::process::{program, running, wait_until, Folder, Process};
 
 /// Runs a CGI program with an environment and a body.
 #[track_caller]
@@ -95,12 +94,6 @@ fn check_connect(cgi_fcgi: &Path) {
     // Their common log.
     assert_eq!(kept[0].log(), "Content-Type: text/plain\r\n\r\nHello, 192.0.2.1.\n".repeat(3));
     assert_eq!(running(&hello), 1);
-}
-
-/// How many processes run a program.
-fn running(program: &Path) -> usize {
-    let processes = fs::read_dir("/proc").expect("the list of processes").flatten();
-    processes.filter(|process| fs::read_link(process.path().join("exe")).is_ok_and(|exe| exe == program)).count()
 }
 
 /// `cgi-fcgi -f`, as the interpreter of a script that a web server runs for each request.

@@ -51,6 +51,12 @@ pub fn command(name: &str) -> Command {
     Command::new(program(name))
 }
 
+/// How many processes run a program.
+pub fn running(program: &Path) -> usize {
+    let processes = fs::read_dir("/proc").expect("the list of processes").flatten();
+    processes.filter(|process| fs::read_link(process.path().join("exe")).is_ok_and(|exe| exe == program)).count()
+}
+
 /// Whether the tests run as root, whom several servers treat in their own ways.
 pub fn is_root() -> bool {
     fs::metadata("/proc/self").expect("this process in /proc").uid() == 0
