@@ -206,7 +206,11 @@ impl fmt::Display for Error {
             Self::InvalidContentLength(value) => write!(f, "invalid Content-Length {value:?}"),
             Self::InvalidRequest { part, value } => write!(f, "invalid {part} {value:?}"),
             Self::InvalidAddress(text) => write!(f, "invalid address {text:?}, neither HOST:PORT nor unix:PATH"),
-            Self::NotListening(what) => write!(f, "descriptor 0 is {what}, not a listening socket"),
+            Self::NotListening(what) => write!(
+                f,
+                "descriptor 0 is {what}, not a listening socket: start the program from a web server, with spawn-fcgi or \
+                 another process manager"
+            ),
             Self::InvalidAllowList(item) => write!(f, "invalid item {item:?} in the list of allowed addresses"),
         }
     }

@@ -9,6 +9,9 @@ use crate::record::{check_id, Header, RecordType, MAX_ALIGNED_LEN, MAX_CONTENT_L
 /// The greatest length of a name or value that the protocol can express.
 const MAX_LEN: usize = 0x7fff_ffff;
 
+/// The memory that a connection keeps from one request to the next, in bytes: the params of nearly all requests fit.
+const KEPT_BYTES: usize = 32 * 1024;
+
 /// Name-value pairs in the order in which they came, kept as they are on the wire.
 ///
 /// The pairs are one run of encoded bytes and an index over it: sending them again is a copy, and looking one up
@@ -85,8 +88,7 @@ impl Params {
     /// ```
     pub fn parse(encoded: &[u8]) -> Result<Self> {
         let mut params = Self::new();
-        params.gather(encoded);
-        params.index()?;
+        params.push_encoded(encoded)?;
         Ok(params)
     }
 
@@ -111,6 +113,29 @@ impl Params {
         let value = end - value.len() as u32;
         self.pairs.push(Pair { name: value - name.len() as u32, value, end });
         Ok(())
+    }
+
+    /// Appends the pairs of an encoded sequence; as [`parse`](Self::parse), into memory that is there already.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse), and [`Error::ParamTooLong`] where all pairs together would take more than 2³² − 1 bytes;
+    /// the pairs stay as they were.
+    ///
+    /// ```
+    /// let mut params = fcgi::Params::from_pairs([("A", "1")])?;
+    /// params.push_encoded(b"\x01\x01B2")?;
+    /// assert_eq!(params.get("B"), Some("2"));
+    /// # Ok::<(), fcgi::Error>(())
+    /// ```
+    pub fn push_encoded(&mut self, encoded: &[u8]) -> Result<()> {
+        let (bytes, pairs) = (self.bytes.len(), self.pairs.len());
+        self.gather(encoded);
+        let indexed = self.index();
+        if indexed.is_err() {
+            self.bytes.truncate(bytes);
+            self.pairs.truncate(pairs);
+        }
+        indexed
     }
 
     /// Replaces every pair of this name by one at the end.
@@ -248,6 +273,14 @@ impl Params {
         }
         let fitting = self.pairs[next..].partition_point(|pair| len_to(pair) <= MAX_ALIGNED_LEN);
         len_to(&self.pairs[next + fitting - 1])
+    }
+
+    /// Takes every pair out, and keeps as much memory as most requests need.
+    pub(crate) fn recycle(&mut self) {
+        self.clear();
+        if self.bytes.capacity() > KEPT_BYTES {
+            *self = Self::default();
+        }
     }
 
     /// Appends encoded bytes, of which [`index`](Self::index) makes pairs when all are there.

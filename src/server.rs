@@ -18,6 +18,7 @@ pub use self::request::Request;
 pub use self::stdin::Stdin;
 
 use self::pool::Pool;
+pub(crate) use self::worker::answer;
 use self::worker::Worker;
 use crate::error::{Error, Result};
 use crate::net::{Address, AllowList, Listener};

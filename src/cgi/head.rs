@@ -212,6 +212,11 @@ impl Head {
         }
     }
 
+    /// The head as it came, its empty line included.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// How many fields there are.
     pub(super) fn field_count(&self) -> usize {
         self.fields.len()

@@ -122,9 +122,9 @@ impl Connection {
         self.buffer = buffer;
     }
 
-    fn exchange<'a>(&'a mut self, stdin: impl FnOnce(&'a Stream) -> Stdin<'a>) -> Exchange<'a> {
+    fn exchange(&mut self, stdin: impl FnOnce(Stream) -> Stdin) -> Exchange<'_> {
         Exchange {
-            stdin: stdin(&self.stream),
+            stdin: stdin(self.stream.clone()),
             stdout: Stdout::new(&mut self.reader, REQUEST_ID, &self.config),
             stream: &self.stream,
             keeps_conn: self.config.keep_alive,
@@ -173,7 +173,7 @@ pub(super) enum Sent {
 #[derive(Debug)]
 pub struct Exchange<'a> {
     /// The request's body.
-    pub stdin: Stdin<'a>,
+    pub stdin: Stdin,
     /// The response.
     pub stdout: Stdout<'a>,
     pub(super) stream: &'a Stream,
@@ -183,7 +183,7 @@ pub struct Exchange<'a> {
     pub(super) is_in_step: &'a mut bool,
 }
 
-impl Exchange<'_> {
+impl<'a> Exchange<'a> {
     /// Ends the request's body if that was not done, drops what was not read of the response, and waits for the end of the
     /// request.
     ///
@@ -212,7 +212,7 @@ impl Exchange<'_> {
     }
 
     fn complete(mut self) -> Result<Completion> {
-        let completion = self.stdout.complete()?;
+        let completion = self.stdout.finish()?;
         self.release();
         Ok(completion)
     }
@@ -229,6 +229,12 @@ impl Exchange<'_> {
         if buffer.capacity() > self.buffer.capacity() {
             *self.buffer = buffer;
         }
+    }
+
+    /// The two directions alone, for threads that need not wait for each other: the body's may be left behind when the
+    /// response has [ended](Stdout::finish). The connection can carry no other request.
+    pub fn into_parts(self) -> (Stdin, Stdout<'a>) {
+        (self.stdin, self.stdout)
     }
 
     /// Gives the request up at once: ends both directions of the connection, which wakes whoever waits on them.

@@ -1,4 +1,5 @@
 use std::io::{self, Read, Write};
+use std::net::Shutdown;
 
 use super::connection::Sent;
 use crate::net::Stream;
@@ -11,8 +12,8 @@ use crate::stream::StreamWriter;
 /// full, on `flush`, or with [`finish`](Self::finish). An application may answer before it has read all, and end the
 /// request without: writing may then fail, which says nothing about the response.
 #[derive(Debug)]
-pub struct Stdin<'a> {
-    writer: StreamWriter<&'a Stream>,
+pub struct Stdin {
+    writer: StreamWriter<Stream>,
     state: State,
 }
 
@@ -25,9 +26,9 @@ enum State {
     Failed,
 }
 
-impl<'a> Stdin<'a> {
+impl Stdin {
     /// A body behind the whole records in `preface`.
-    pub(super) fn new(stream: &'a Stream, request_id: u16, preface: Vec<u8>) -> Self {
+    pub(super) fn new(stream: Stream, request_id: u16, preface: Vec<u8>) -> Self {
         let writer = StreamWriter::with_buffer(stream, RecordType::Stdin, request_id, preface);
         Self { writer, state: State::Open }
     }
@@ -57,6 +58,12 @@ impl<'a> Stdin<'a> {
         Ok(())
     }
 
+    /// Ends both directions of the connection, which breaks the request off.
+    pub(crate) fn cut(&self) {
+        // If it fails, the connection has ended already.
+        let _ = self.writer.get_ref().shutdown(Shutdown::Both);
+    }
+
     /// Ends the body; nothing is sent.
     pub(super) fn encode_end(&mut self) -> io::Result<()> {
         self.check_open()?;
@@ -77,7 +84,7 @@ impl<'a> Stdin<'a> {
     }
 
     /// A body of which the first part was sent already, or was to be.
-    pub(super) fn behind(stream: &'a Stream, request_id: u16, sent: Sent, is_whole: bool) -> Self {
+    pub(super) fn behind(stream: Stream, request_id: u16, sent: Sent, is_whole: bool) -> Self {
         let state = match sent {
             Sent::Whole if is_whole => State::Finished,
             Sent::Whole => State::Open,
@@ -117,7 +124,7 @@ impl<'a> Stdin<'a> {
     }
 }
 
-impl Write for Stdin<'_> {
+impl Write for Stdin {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
         self.check_open()?;
         let written = self.writer.write(data);

@@ -172,8 +172,7 @@ impl Connection {
             let Some(header) = self.input.next(NULL_REQUEST_ID)? else {
                 return Ok(None);
             };
-            let (body, len) = self.input.reader.read_body()?;
-            let begin = BeginRequest::parse(&body[..len])?;
+            let begin = self.input.reader.read_begin_request()?;
             if !self.activity.begin() {
                 return Ok(None);
             }
@@ -199,7 +198,7 @@ impl Connection {
 
     /// Gathers the params of a request (section 5.2); false if it was aborted.
     fn read_params(&mut self, request_id: u16, begin: BeginRequest) -> Result<bool> {
-        self.params.clear();
+        self.params.recycle();
         loop {
             let header = self.input.next(request_id)?.ok_or(Error::UnexpectedEof("a request's params"))?;
             match header.record_type {
@@ -212,7 +211,7 @@ impl Connection {
                     if len > self.config.max_params {
                         return self.refuse_params(request_id, begin.role);
                     }
-                    self.input.gather(&mut self.params)?;
+                    self.input.reader.gather_into(&mut self.params)?;
                 }
                 RecordType::AbortRequest => return Ok(false),
                 record_type @ (RecordType::BeginRequest | RecordType::Stdin | RecordType::Data) => {

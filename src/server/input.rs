@@ -82,7 +82,7 @@ impl Input {
     /// short, the whole pairs count.
     fn answer_get_values(&mut self) -> Result<()> {
         let mut query = Params::new();
-        self.gather(&mut query)?;
+        self.reader.gather_into(&mut query)?;
         let _cut_short = query.index();
         let mut result = Params::new();
         let max = self.max_connections.to_string();
@@ -92,17 +92,6 @@ impl Input {
             }
         }
         record::write_record(&mut self.stream(), RecordType::GetValuesResult, NULL_REQUEST_ID, result.as_bytes())
-    }
-
-    /// Appends the rest of the current record's content to `params`.
-    pub(super) fn gather(&mut self, params: &mut Params) -> Result<()> {
-        while self.reader.content_left() > 0 {
-            let content = self.reader.fill_content()?;
-            let len = content.len();
-            params.gather(content);
-            self.reader.consume(len);
-        }
-        Ok(())
     }
 }
 

@@ -47,13 +47,21 @@ impl Worker {
         started.map(drop)
     }
 
+    /// Sees to it that a thread waits in `accept`. If none can be started, the first that is done with its connection will,
+    /// and one that waits for a connection's next request is done now.
+    fn start_another(self: &Arc<Self>) {
+        if let Err(error) = self.start_thread() {
+            (self.report)(&error.into());
+            self.pool.close_an_idle_one();
+        }
+    }
+
     fn work(self: &Arc<Self>) {
         while let Some(stream) = self.accept() {
             match self.pool.admit(&stream, &self.config) {
                 Admission::Serve(activity, is_last_thread) => {
                     if is_last_thread {
-                        // If this fails, this thread goes back to `accept` itself when it is done.
-                        self.report_failure(self.start_thread());
+                        self.start_another();
                     }
                     self.report_failure(self.serve(stream, &activity));
                     if !self.pool.release(&activity) {
@@ -93,20 +101,12 @@ impl Worker {
     fn serve(&self, stream: Stream, activity: &Arc<Activity>) -> Result<()> {
         let mut connection = Connection::with_activity(stream, Arc::clone(&self.config), Arc::clone(activity))?;
         while let Some(request) = connection.next_request()? {
-            self.answer(request)?;
+            answer(request, &self.handler)?;
             if self.pool.wants_connections_closed() {
                 break;
             }
         }
         Ok(())
-    }
-
-    fn answer(&self, mut request: Request<'_>) -> Result<()> {
-        match catch_unwind(AssertUnwindSafe(|| (self.handler)(&mut request))) {
-            Ok(Ok(())) => request.finish(),
-            Ok(Err(error)) => request.fail(error),
-            Err(panic) => request.fail(format_args!("handler panicked: {}", panic_message(&*panic))),
-        }
     }
 
     /// Refuses the request of a connection for which there is no room, without waiting long for it.
@@ -120,6 +120,18 @@ impl Worker {
         if let Err(error) = outcome {
             (self.report)(&error.into());
         }
+    }
+}
+
+/// Lets a handler answer a request, and ends it.
+pub(crate) fn answer(
+    mut request: Request<'_>,
+    handler: &(impl Fn(&mut Request<'_>) -> HandlerResult + ?Sized),
+) -> Result<()> {
+    match catch_unwind(AssertUnwindSafe(|| handler(&mut request))) {
+        Ok(Ok(())) => request.finish(),
+        Ok(Err(error)) => request.fail(error),
+        Err(panic) => request.fail(format_args!("handler panicked: {}", panic_message(&*panic))),
     }
 }
 

@@ -1,0 +1,28 @@
+//! The crate `fastcgi-client` 0.12, which is asynchronous: `fastcgi-client-012 WORKLOAD ADDRESS`, a kept connection.
+
+use fastcgi_client_012::{Client, Params, Request};
+use fcgi_benches::net::Socket;
+use fcgi_benches::{arguments, clock, wire, FILLER};
+use tokio::net::UnixStream;
+
+fn main() {
+    let (workload, address) = arguments();
+    drop(Socket::connect_first(&address));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let socket = runtime.block_on(UnixStream::connect(address)).expect("a connection");
+    let mut client = Client::new_keep_alive_tokio(socket);
+    let pairs = wire::pairs(workload);
+    let mut params = Params::default();
+    params.extend(pairs.iter().map(|(name, value)| ((*name).into(), (&value[..]).into())));
+    let body = vec![FILLER; workload.body_len()];
+    let response = workload.response();
+
+    let mut fetch = || {
+        let mut body = &body[..];
+        let request = Request::new(params.clone(), fastcgi_client_012::io::Cursor::new(&mut body));
+        let answer = runtime.block_on(client.execute(request)).expect("an answer");
+        answer.stdout.expect("a response")
+    };
+    assert!(fetch() == response, "another response");
+    clock::measure(|| assert_eq!(fetch().len(), response.len()));
+}

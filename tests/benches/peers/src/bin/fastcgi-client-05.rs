@@ -1,0 +1,25 @@
+//! The crate `fastcgi-client` 0.5, which is blocking: `fastcgi-client-05 WORKLOAD ADDRESS`, a kept connection.
+
+use std::os::unix::net::UnixStream;
+
+use fastcgi_client_05::{Client, Params};
+use fcgi_benches::net::Socket;
+use fcgi_benches::{arguments, clock, wire, FILLER};
+
+fn main() {
+    let (workload, address) = arguments();
+    drop(Socket::connect_first(&address));
+    let mut client = Client::new(UnixStream::connect(address).expect("a connection"), true);
+    let pairs = wire::pairs(workload);
+    let mut params = Params::new();
+    params.extend(pairs.iter().map(|(name, value)| (*name, &value[..])));
+    let body = vec![FILLER; workload.body_len()];
+    let response = workload.response();
+
+    let mut fetch = || {
+        let output = client.do_request(&params, &mut &body[..]).expect("an answer");
+        output.get_stdout().expect("a response")
+    };
+    assert!(fetch() == response, "another response");
+    clock::measure(|| assert_eq!(fetch().len(), response.len()));
+}

@@ -1,0 +1,91 @@
+//! 64 MiB there and back: `echo ours` through our client and server, `echo floor` with bytes alone.
+//!
+//! Either way one thread of this process writes, one reads, and one answers with what it has read.
+
+use std::io::{self, BufRead, Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+use fcgi::{Client, Params};
+use fcgi_benches::{clock, FILLER};
+
+const LEN: usize = 64 * 1024 * 1024;
+const BUFFER: usize = 64 * 1024;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let path = std::env::temp_dir().join(format!("fcgi-benches-echo-{}.sock", std::process::id()));
+    let data = vec![FILLER; LEN];
+    let outcome = if std::env::args().nth(1).as_deref() == Some("floor") {
+        floor(&path, &data).map_err(Into::into)
+    } else {
+        ours(&path, &data).map_err(Into::into)
+    };
+    let _ = std::fs::remove_file(&path);
+    outcome
+}
+
+fn ours(path: &Path, data: &[u8]) -> fcgi::Result<()> {
+    let address = path.to_str().expect("a path in UTF-8");
+    let server = fcgi::Server::bind(address)?;
+    let handle = server.handle();
+    let serving = std::thread::spawn(|| {
+        server.serve(|request| {
+            let mut buffer = vec![0; BUFFER];
+            loop {
+                match request.stdin.read(&mut buffer)? {
+                    0 => return Ok(()),
+                    n => request.stdout.write_all(&buffer[..n])?,
+                }
+            }
+        })
+    });
+    let client = Client::new(address)?.keep_alive(true);
+    let params = Params::from_pairs([("REQUEST_METHOD", "POST".to_string()), ("CONTENT_LENGTH", LEN.to_string())])?;
+    clock::measure(|| {
+        let mut len = 0;
+        let outcome = client.send(&params, data, |response| loop {
+            let piece = response.stdout.fill_buf()?;
+            if piece.is_empty() {
+                return Ok(());
+            }
+            assert_eq!(piece[0], FILLER);
+            let n = piece.len();
+            len += n;
+            response.stdout.consume(n);
+        });
+        outcome.expect("the echo");
+        assert_eq!(len, LEN);
+    });
+    handle.shutdown();
+    serving.join().expect("the server's thread")
+}
+
+fn floor(path: &PathBuf, data: &[u8]) -> io::Result<()> {
+    let listener = UnixListener::bind(path)?;
+    std::thread::spawn(move || echo(listener.accept()?.0));
+    let socket = &UnixStream::connect(path)?;
+    let mut buffer = vec![0; BUFFER];
+    clock::measure(|| {
+        std::thread::scope(|scope| {
+            scope.spawn(|| { socket }.write_all(data).expect("the bytes are taken"));
+            let mut len = 0;
+            while len < LEN {
+                match { socket }.read(&mut buffer).expect("the bytes come back") {
+                    0 => panic!("closed after {len} bytes"),
+                    n => len += n,
+                }
+            }
+        });
+    });
+    Ok(())
+}
+
+fn echo(mut socket: UnixStream) -> io::Result<()> {
+    let mut buffer = vec![0; BUFFER];
+    loop {
+        match socket.read(&mut buffer)? {
+            0 => return Ok(()),
+            n => socket.write_all(&buffer[..n])?,
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! The floor of a server: what the kernel costs. It knows the end of a request by its last bytes, and looks at nothing else.
+//!
+//! `floor WORKLOAD ADDRESS`: threads that wait in `accept`, each with buffers that it uses for ever.
+
+use std::io::{self, IoSlice, Read, Write};
+
+use fcgi_benches::net::{Listener, Socket};
+use fcgi_benches::{arguments, wire, Workload};
+
+/// The threads; eight connections are the most that come.
+const THREADS: usize = 16;
+
+fn main() -> io::Result<()> {
+    let (workload, address) = arguments();
+    let (listener, parts) = (Listener::bind(&address)?, wire::answer(workload));
+    let buffer_len = if workload == Workload::Body { 256 * 1024 } else { 8 * 1024 };
+    std::thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                let mut buffer = vec![0; buffer_len];
+                while let Ok(socket) = listener.accept() {
+                    // A connection ends when its client closes it, or has taken the one answer that it wanted.
+                    let _ = serve(socket, &mut buffer, &parts);
+                }
+            });
+        }
+    });
+    Ok(())
+}
+
+fn serve(mut socket: Socket, buffer: &mut [u8], parts: &[Vec<u8>]) -> io::Result<()> {
+    let parts: Vec<&[u8]> = parts.iter().map(|part| &part[..]).collect();
+    while let Some(keep_conn) = read_request(&mut socket, buffer)? {
+        match &parts[..] {
+            [whole] => socket.write_all(whole)?,
+            parts => write_all_vectored(&mut socket, parts)?,
+        }
+        if !keep_conn {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Reads until the last bytes are those of a request; returns whether its BEGIN_REQUEST has the flag to keep the connection.
+fn read_request(socket: &mut Socket, buffer: &mut [u8]) -> io::Result<Option<bool>> {
+    let mut keep_conn = None;
+    let mut last = [0; 8];
+    loop {
+        let n = socket.read(buffer)?;
+        if n == 0 {
+            return Ok(None);
+        }
+        keep_conn.get_or_insert(buffer[10] == 1);
+        if n >= 8 {
+            last.copy_from_slice(&buffer[n - 8..n]);
+        } else {
+            last.copy_within(n.., 0);
+            last[8 - n..].copy_from_slice(&buffer[..n]);
+        }
+        if last == wire::REQUEST_END {
+            return Ok(keep_conn);
+        }
+    }
+}
+
+fn write_all_vectored(socket: &mut Socket, parts: &[&[u8]]) -> io::Result<()> {
+    let mut slices: Vec<_> = parts.iter().map(|part| IoSlice::new(part)).collect();
+    let mut slices = &mut slices[..];
+    while !slices.is_empty() {
+        match socket.write_vectored(slices)? {
+            0 => return Err(io::ErrorKind::WriteZero.into()),
+            n => IoSlice::advance_slices(&mut slices, n),
+        }
+    }
+    Ok(())
+}

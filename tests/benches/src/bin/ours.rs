@@ -1,0 +1,57 @@
+//! Our server, with handlers as a user would write them.
+//!
+//! `ours WORKLOAD ADDRESS [REQUESTS]`: with a number it ends after as many requests.
+
+use std::io::{Read, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use fcgi::server::{Config, HandlerResult, Request};
+use fcgi_benches::{arguments, Workload, FILLER, HEAD, LARGE};
+
+fn main() -> fcgi::Result<()> {
+    let (workload, address) = arguments();
+    let server = fcgi::Server::bind(&address)?.config(Config::new().max_connections(2048));
+    if let Some(requests) = std::env::args().nth(3) {
+        return serve_some(server, requests.parse().expect("the number of requests"));
+    }
+    match workload {
+        Workload::Small => server.serve(small),
+        Workload::Body => server.serve(body),
+        Workload::Response => {
+            let page = vec![FILLER; LARGE];
+            server.serve(move |request| {
+                request.stdout.write_all(HEAD)?;
+                request.stdout.write_all(&page)?;
+                Ok(())
+            })
+        }
+    }
+}
+
+fn small(request: &mut Request) -> HandlerResult {
+    let name = request.params.get("REMOTE_ADDR").unwrap_or("whoever you are");
+    write!(request.stdout, "Content-Type: text/plain\r\n\r\nHello, {name}.\n")?;
+    Ok(())
+}
+
+fn body(request: &mut Request) -> HandlerResult {
+    let (mut buffer, mut len) = (vec![0; 64 * 1024], 0);
+    loop {
+        match request.stdin.read(&mut buffer)? {
+            0 => break,
+            n => len += n,
+        }
+    }
+    write!(request.stdout, "Content-Type: text/plain\r\n\r\n{len}\n")?;
+    Ok(())
+}
+
+fn serve_some(server: fcgi::Server, requests: u64) -> fcgi::Result<()> {
+    let (served, handle) = (AtomicU64::new(0), server.handle());
+    server.serve(move |request| {
+        if served.fetch_add(1, Ordering::Relaxed) + 1 == requests {
+            handle.shutdown();
+        }
+        small(request)
+    })
+}
