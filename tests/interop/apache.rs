@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::app::{example, App};
+use crate::app::{example, App, FERRIS, MALLORY};
 use crate::echo;
 use crate::http::{self, Ask};
 use crate::place::{free_port, Place};
@@ -113,6 +113,27 @@ fn fcgid_starts_echo_as_an_authorizer() {
     fs::write(folder.join("apache/file.txt"), "allowed").expect("a file");
     check_authorizer(port, "yes, yes, yes");
     assert_eq!(Ask::get("/file.txt").send(port).status, 401);
+}
+
+#[test]
+#[ignore = "needs apache2 with mod_fcgid, run by .ci/run"]
+fn fcgid_starts_the_authorizer() {
+    let folder = Folder::new();
+    let settings = format!(
+        "{ipc}FcgidPassHeader Authorization\n<Location />\nFcgidAuthenticator {authorizer}\nFcgidAuthorizer {authorizer}\n\
+         AuthType Basic\nAuthName x\nRequire valid-user\nHeader always set X-User \"expr=%{{REMOTE_USER}}\"\n\
+         </Location>\n",
+        ipc = fcgid_files(&folder),
+        authorizer = folder.install(&example("authorizer")).display(),
+    );
+    let (port, _process) = start(&["fcgid", "headers", "authn_core", "authz_user"], &settings, &folder);
+    fs::write(folder.join("apache/file.txt"), "allowed").expect("a file");
+    for _ in 0..5 {
+        let answer = Ask::get("/file.txt").header("Authorization", FERRIS).send(port);
+        assert_eq!((answer.status, &*answer.text(), answer.one("X-User")), (200, "allowed", "ferris"));
+        assert_eq!(Ask::get("/file.txt").header("Authorization", MALLORY).send(port).status, 401);
+        assert_eq!(Ask::get("/file.txt").send(port).status, 401);
+    }
 }
 
 #[test]

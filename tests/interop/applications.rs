@@ -7,7 +7,7 @@ use std::process::Command;
 use fcgi::record::Role;
 use fcgi::{Client, Params};
 
-use crate::app::App;
+use crate::app::{example, App};
 use crate::echo::{assert_same, noise};
 use crate::place::Place;
 use crate::process::{command, Folder, Process};
@@ -142,4 +142,35 @@ fn client_and_go() {
         let app = start(&program, &[network, &place.plain()], place, &folder);
         check(&app.place);
     }
+}
+
+/// 32 requests at once on one connection, each with its own answer; and the same with one that is aborted half-way.
+#[test]
+#[ignore = "needs go, run by .ci/run"]
+fn multiplex_and_go() {
+    let built = Folder::new();
+    let program = build_go(&built);
+    for aborted in [0, 7] {
+        let folder = Folder::new();
+        for (network, place) in [("unix", Place::unix(&folder)), ("tcp", Place::tcp())] {
+            let app = start(&program, &[network, &place.plain()], place, &folder);
+            let mut multiplex = Command::new(example("multiplex"));
+            let output = multiplex.args([&app.place.to_string(), "32", &aborted.to_string()]).output();
+            let output = output.expect("multiplex starts");
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success() && stderr.is_empty(), "{}: {stderr}", output.status);
+            let expected = (1..=32).map(|id| match id {
+                id if id == aborted => format!("{id}: 0 bytes, app status 0, aborted: "),
+                _ => format!("{id}: {} bytes, app status 0: n={id}, 32 at once", answer_len(id)),
+            });
+            let lines: Vec<_> = String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect();
+            assert_eq!(lines, expected.collect::<Vec<_>>());
+        }
+    }
+}
+
+/// The length of Go's answer to a request of `multiplex`.
+fn answer_len(id: u16) -> usize {
+    let head = "Status: 200 OK\r\nContent-Type: text/plain\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\n\r\n";
+    head.len() + format!("POST n={id}\n").len() + 100_000 + format!("\nn={id}, 32 at once\n").len()
 }

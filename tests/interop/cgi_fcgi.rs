@@ -6,8 +6,11 @@ use std::process::{Command, Output, Stdio};
 use std::thread;
 
 use crate::app::{check_hello, example, App};
+use crate::applications::build_libfcgi;
 use crate::echo::{self, assert_same, noise, Echoed};
+use crate::http::Ask;
 use crate::lighttpd;
+use crate::php;
 use crate::place::Place;
 use crate::process::{program, running, wait_until, Folder, Process};
 
@@ -110,6 +113,44 @@ fn check_as_cgi(cgi_fcgi: &Path) {
     app.stop();
 }
 
+/// In front of an application of the kit's library, which it starts with the first request.
+fn check_the_kits_application(cgi_fcgi: &Path) {
+    let folder = Folder::new();
+    let application = build_libfcgi(&folder);
+    let settings = "cgi.assign = (\".fcgi\" => \"\")\n";
+    let (port, process) = lighttpd::start(&["mod_cgi"], settings, &folder);
+    let (socket, cgi_fcgi) = (folder.join("kit.sock"), cgi_fcgi.display());
+    let script = format!("#!{cgi_fcgi} -f\n-connect {} {} 1\n", socket.display(), application.display());
+    folder.write_program("lighttpd-root/app.fcgi", script);
+    for len in [0, 100 << 10, 8 << 20] {
+        let body = noise(len);
+        let answer = Ask::post("/app.fcgi?a=1", "application/octet-stream", &body[..]).send(port);
+        assert_eq!((answer.status, answer.one("Content-Type")), (200, "text/plain"));
+        assert_same(&answer.body, &[b"POST a=1\n", &body[..]].concat());
+    }
+    assert_eq!(Ask::post("/app.fcgi?noread", "text/plain", "not read").send(port).text(), "POST noread\n");
+    Ask::get("/app.fcgi?stderr").send(port);
+    process.wait_for_log("a word for the log");
+    assert_eq!(running(&application), 1);
+}
+
+/// In front of php-fpm, in the place of php-cgi.
+fn check_php(cgi_fcgi: &Path) {
+    let folder = Folder::new();
+    let place = Place::unix(&folder);
+    let _fpm = php::start_fpm(&place, &folder);
+    let wrapper = format!("#!/bin/sh\nexec {} -bind -connect {}\n", cgi_fcgi.display(), place.plain());
+    let wrapper = folder.write_program("php", wrapper);
+    let root = php::write_scripts(&folder);
+    let settings = format!(
+        "cgi.assign = (\".php\" => \"{}\")\nindex-file.names = (\"index.php\")\nserver.document-root := \"{}\"\n",
+        wrapper.display(),
+        root.display()
+    );
+    let (port, _process) = lighttpd::start(&["mod_indexfile", "mod_cgi"], &settings, &folder);
+    php::check_over_http(port);
+}
+
 #[test]
 #[ignore = "needs cgi-fcgi, run by .ci/run"]
 fn debians_connects_to_echo_on_a_unix_socket() {
@@ -134,4 +175,54 @@ fn debians_starts_hello() {
 #[ignore = "needs cgi-fcgi and lighttpd, run by .ci/run"]
 fn debians_is_a_cgi_program_of_lighttpd() {
     check_as_cgi(&program("cgi-fcgi"));
+}
+
+#[test]
+#[ignore = "needs cgi-fcgi and php-fpm, run by .ci/run"]
+fn debians_serves_php_to_lighttpd() {
+    check_php(&program("cgi-fcgi"));
+}
+
+#[test]
+#[ignore = "needs cgi-fcgi and libfcgi-dev, run by .ci/run"]
+fn debians_serves_the_kits_application_to_lighttpd() {
+    check_the_kits_application(&program("cgi-fcgi"));
+}
+
+#[test]
+#[ignore = "needs no other program, but is one of a pair; run by .ci/run"]
+fn ours_connects_to_echo_on_a_unix_socket() {
+    let folder = Folder::new();
+    check_bind(&example("cgi-fcgi"), Place::unix(&folder), &folder);
+}
+
+#[test]
+#[ignore = "needs no other program, but is one of a pair; run by .ci/run"]
+fn ours_connects_to_echo_on_tcp() {
+    check_bind(&example("cgi-fcgi"), Place::tcp(), &Folder::new());
+}
+
+#[test]
+#[ignore = "needs no other program, but is one of a pair; run by .ci/run"]
+fn ours_starts_hello() {
+    check_start(&example("cgi-fcgi"));
+    check_connect(&example("cgi-fcgi"));
+}
+
+#[test]
+#[ignore = "needs lighttpd, run by .ci/run"]
+fn ours_is_a_cgi_program_of_lighttpd() {
+    check_as_cgi(&example("cgi-fcgi"));
+}
+
+#[test]
+#[ignore = "needs lighttpd and libfcgi-dev, run by .ci/run"]
+fn ours_serves_the_kits_application_to_lighttpd() {
+    check_the_kits_application(&example("cgi-fcgi"));
+}
+
+#[test]
+#[ignore = "needs lighttpd and php-fpm, run by .ci/run"]
+fn ours_serves_php_to_lighttpd() {
+    check_php(&example("cgi-fcgi"));
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use crate::app::App;
+use crate::app::{App, FERRIS, MALLORY};
 use crate::echo::{assert_same, check_at_once, noise};
 use crate::http::{self, Ask};
 use crate::place::{free_port, Place};
@@ -207,4 +207,34 @@ fn auth_request_asks_echo() {
     }
     drop(nginx);
     app.stop();
+}
+
+/// The same with the example that knows passwords, and what it says of the user.
+#[test]
+#[ignore = "needs nginx, run by .ci/run"]
+fn auth_request_asks_the_authorizer() {
+    let folder = Folder::new();
+    let app = App::start("authorizer", Place::unix(&folder), &folder);
+    let root = folder.make("root");
+    fs::write(root.join("file.txt"), "allowed").expect("a file");
+    let nginx = Nginx::start(
+        &folder,
+        "",
+        &format!(
+            "root {root}; auth_request /auth; auth_request_set $user $upstream_http_variable_remote_user;
+            add_header X-User $user;
+            location /auth {{
+                internal; auth_request off; fastcgi_pass {place}; fastcgi_pass_request_body off;
+                fastcgi_param REQUEST_METHOD GET;
+            }}",
+            root = root.display(),
+            place = app.place
+        ),
+    );
+    let answer = Ask::get("/file.txt").header("Authorization", FERRIS).send(nginx.port);
+    assert_eq!((answer.status, &*answer.text(), answer.one("X-User")), (200, "allowed", "ferris"));
+    for ask in [Ask::get("/file.txt"), Ask::get("/file.txt").header("Authorization", MALLORY)] {
+        let answer = ask.send(nginx.port);
+        assert_eq!((answer.status, answer.one("WWW-Authenticate")), (401, "Basic realm=\"cave\""));
+    }
 }

@@ -71,8 +71,7 @@ fn count(place: &Place, folder: &Folder) {
     // Both sides, each under its own strace.
     let (server_log, client_log) = (folder.join("server"), folder.join("client"));
     let mut server = strace(&server_log);
-    let mut server = Process::start("hello", server.arg(example("hello")).arg(place.to_string()), folder);
-    server.wait_until("it listens", || place.is_open());
+    let mut server = Process::start("hello", server.arg(example("hello")).stdin(place.listen()), folder);
     let mut client = strace(&client_log);
     client.arg(env::current_exe().expect("this test")).env(ADDRESS, place.to_string());
     client.args(["--exact", "syscalls::client_of_a_thousand_requests", "--ignored"]);
@@ -135,7 +134,7 @@ fn a_small_request_costs_two_on_tcp() {
 #[ignore = "the part of the strace tests that is counted, run by .ci/run"]
 fn client_of_a_thousand_requests() {
     let folder = Folder::new();
-    let app = env::var(ADDRESS).is_err().then(|| App::start("hello", Place::unix(&folder), &folder));
+    let app = env::var(ADDRESS).is_err().then(|| App::start_on_descriptor_0("hello", Place::unix(&folder), &folder));
     let address = app.as_ref().map_or_else(|| env::var(ADDRESS).expect("its address"), |app| app.place.to_string());
     let params = Params::from_pairs([("REQUEST_METHOD", "GET"), ("REMOTE_ADDR", "192.0.2.1")]).expect("params");
     let client = Client::new(&address).expect("an address").keep_alive(true);
