@@ -9,9 +9,9 @@ mod cutter;
 mod stdin;
 mod stdout;
 mod values;
+mod wire;
 
 use std::io::{self, Read};
-use std::net::Shutdown;
 use std::panic::resume_unwind;
 use std::sync::mpsc;
 use std::sync::Arc;
@@ -28,6 +28,7 @@ pub use self::values::Values;
 
 pub(crate) use self::body::{Body, PumpError, Source};
 use self::connections::Connections;
+use self::wire::Wire;
 use crate::cgi::Head;
 use crate::error::{Error, Result};
 use crate::net::Address;
@@ -305,24 +306,26 @@ fn flow<T>(
     body: Body<impl Read + Send, impl Read + Send>,
     receive: impl FnOnce(&mut Response<'_>) -> io::Result<T>,
 ) -> Result<(T, Completion)> {
-    let Exchange { mut stdin, stdout, stream, keeps_conn, buffer, is_in_step } = exchange;
+    let Exchange { mut stdin, stdout, wire, keeps_conn, buffer, is_in_step } = exchange;
     let mut response = Response { stdout };
     let (tell_pumped, pumped) = mpsc::channel();
     let (pump, outcome) = thread::scope(|scope| {
         let pump = scope.spawn(|| {
+            let guard = CutOnDrop(wire);
             let outcome = body.pump(&mut stdin);
-            if matches!(outcome, Err(PumpError::Read(_))) {
-                // The request cannot be completed. Whoever waits for its answer must hear of it.
-                let _ = stream.shutdown(Shutdown::Both);
+            if !matches!(outcome, Err(PumpError::Read(_))) {
+                guard.disarm();
             }
             let _ = tell_pumped.send(());
             outcome
         });
+        let guard = CutOnDrop(wire);
         let outcome =
             receive(&mut response).map_err(Error::from).and_then(|value| Ok((value, response.stdout.finish()?)));
-        if outcome.is_err() || pumped.recv_timeout(BODY_LAG).is_err() {
-            // The application reads no more, or nobody cares for what it says: this wakes the thread that still writes.
-            let _ = stream.shutdown(Shutdown::Both);
+        if outcome.is_ok() && pumped.recv_timeout(BODY_LAG).is_ok() {
+            guard.disarm();
+        } else {
+            drop(guard);
         }
         (pump.join(), outcome)
     });
@@ -333,8 +336,25 @@ fn flow<T>(
         Ok(Ok(()) | Err(PumpError::Write)) => {}
     }
     let outcome = outcome?;
-    Exchange { stdin, stdout: response.stdout, stream, keeps_conn, buffer, is_in_step }.release();
+    Exchange { stdin, stdout: response.stdout, wire, keeps_conn, buffer, is_in_step }.release();
     Ok(outcome)
+}
+
+/// Ends both directions of a connection when it is dropped, which wakes the thread that waits on the other one: this one
+/// has failed or panicked and the request cannot be completed, or the application reads no more of the body.
+struct CutOnDrop<'a>(&'a Wire);
+
+impl CutOnDrop<'_> {
+    /// All is well on this thread.
+    fn disarm(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for CutOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.cut();
+    }
 }
 
 /// Whether the request may reach the application twice (RFC 9110, section 9.2.2).

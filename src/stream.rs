@@ -241,16 +241,18 @@ impl<R: Read> RecordReader<R> {
         EndRequest::parse(&body[..len])
     }
 
-    /// Reads the first bytes of the current record's content: as many as there are, up to 8.
+    /// Reads the first bytes of the current record's content: as many as there are, up to 8. They are taken together, so
+    /// that a time-out between two of them loses none.
     fn read_body(&mut self) -> Result<([u8; 8], usize)> {
         let mut body = [0; 8];
-        let mut len = 0;
-        while len < body.len() {
-            match self.read_content(&mut body[len..])? {
-                0 => break,
-                n => len += n,
+        let len = body.len().min(self.content_left);
+        while self.end - self.start < len {
+            if self.fill()? == 0 {
+                return Err(Error::UnexpectedEof("a record"));
             }
         }
+        body[..len].copy_from_slice(&self.buffer[self.start..self.start + len]);
+        self.consume(len);
         Ok((body, len))
     }
 

@@ -19,8 +19,8 @@ use support::*;
 #[track_caller]
 fn reply(answer: &[u8]) -> fcgi::Result<Reply> {
     let application = Application::answering(answer);
-    let reply = application.client().fetch(&get(), b"");
-    reply
+    
+    application.client().fetch(&get(), b"")
 }
 
 #[track_caller]

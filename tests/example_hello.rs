@@ -8,20 +8,11 @@ mod example;
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
+use example::Ended;
 use fcgi::net::Address;
 use fcgi::{Client, Params};
-
-/// A process that is ended with its test.
-struct Ended(Child);
-
-impl Drop for Ended {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 fn serve(listener: OwnedFd) -> Ended {
     Ended(Command::new(example::path("hello")).env_clear().stdin(listener).spawn().expect("hello starts"))

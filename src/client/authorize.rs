@@ -1,10 +1,8 @@
 use super::{Client, Reply};
+use crate::cgi;
 use crate::error::Result;
 use crate::params::Params;
 use crate::record::Role;
-
-/// The params that an authorizer does not get (section 6.3).
-const NOT_FOR_AUTHORIZERS: [&str; 4] = ["CONTENT_LENGTH", "PATH_INFO", "PATH_TRANSLATED", "SCRIPT_NAME"];
 
 /// What an authorizer has said of a request (section 6.3).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,10 +34,7 @@ impl Client {
     /// }
     /// ```
     pub fn authorize(&self, params: &Params) -> Result<Authorization> {
-        let mut params = params.clone();
-        for name in NOT_FOR_AUTHORIZERS {
-            params.remove(name);
-        }
+        let params = cgi::for_authorizer(params.clone());
         let reply = self.fetch_as(Role::Authorizer, &params, b"")?;
         let (head, _) = reply.split_head()?;
         if head.status() != 200 {

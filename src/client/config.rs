@@ -17,8 +17,8 @@ pub struct Config {
     pub keep_alive: bool,
     /// How long connecting over TCP may take, for each address of a host. Default 10 seconds.
     pub connect_timeout: Option<Duration>,
-    /// How long a read may wait for the application to send anything at all. Default 60 seconds, as in the common web
-    /// servers.
+    /// How long a read may wait for the application to send anything at all; it waits once more if the application has
+    /// taken any of the request's body meanwhile. Default 60 seconds, as in the common web servers.
     pub read_timeout: Option<Duration>,
     /// How long a write may wait for the application to take anything at all. Default 60 seconds.
     pub write_timeout: Option<Duration>,

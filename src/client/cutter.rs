@@ -1,25 +1,24 @@
-use std::net::Shutdown;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::net::Stream;
+use super::wire::Wire;
 
 /// Gives a request up from another thread, such as one that sees the browser leave: the connection to the application is
 /// closed, and whoever waits for the response gets an error. See [`Stdout::cutter`](super::Stdout::cutter).
 ///
 /// Once the request has ended it does nothing, so it can't hit the next request of a kept connection.
 #[derive(Clone, Debug)]
-pub struct Cutter(Arc<Mutex<Option<Stream>>>);
+pub struct Cutter(Arc<Mutex<Option<Wire>>>);
 
 impl Cutter {
-    pub(super) fn new(stream: Stream) -> Self {
-        Self(Arc::new(Mutex::new(Some(stream))))
+    pub(super) fn new(wire: Wire) -> Self {
+        Self(Arc::new(Mutex::new(Some(wire))))
     }
 
     /// Gives the request up.
     pub fn cut(&self) {
         // Under the lock: no request may begin on the connection between the look and the deed.
-        if let Some(stream) = &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
-            let _ = stream.shutdown(Shutdown::Both);
+        if let Some(wire) = &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            wire.cut();
         }
     }
 

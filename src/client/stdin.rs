@@ -1,8 +1,7 @@
 use std::io::{self, Read, Write};
-use std::net::Shutdown;
 
 use super::connection::Sent;
-use crate::net::Stream;
+use super::wire::Wire;
 use crate::record::RecordType;
 use crate::stream::StreamWriter;
 
@@ -13,7 +12,7 @@ use crate::stream::StreamWriter;
 /// request without: writing may then fail, which says nothing about the response.
 #[derive(Debug)]
 pub struct Stdin {
-    writer: StreamWriter<Stream>,
+    writer: StreamWriter<Wire>,
     state: State,
 }
 
@@ -28,8 +27,8 @@ enum State {
 
 impl Stdin {
     /// A body behind the whole records in `preface`.
-    pub(super) fn new(stream: Stream, request_id: u16, preface: Vec<u8>) -> Self {
-        let writer = StreamWriter::with_buffer(stream, RecordType::Stdin, request_id, preface);
+    pub(super) fn new(wire: Wire, request_id: u16, preface: Vec<u8>) -> Self {
+        let writer = StreamWriter::with_buffer(wire, RecordType::Stdin, request_id, preface);
         Self { writer, state: State::Open }
     }
 
@@ -60,8 +59,7 @@ impl Stdin {
 
     /// Ends both directions of the connection, which breaks the request off.
     pub(crate) fn cut(&self) {
-        // If it fails, the connection has ended already.
-        let _ = self.writer.get_ref().shutdown(Shutdown::Both);
+        self.writer.get_ref().cut();
     }
 
     /// Ends the body; nothing is sent.
@@ -84,18 +82,20 @@ impl Stdin {
     }
 
     /// A body of which the first part was sent already, or was to be.
-    pub(super) fn behind(stream: Stream, request_id: u16, sent: Sent, is_whole: bool) -> Self {
+    pub(super) fn behind(wire: Wire, request_id: u16, sent: Sent, is_whole: bool) -> Self {
         let state = match sent {
             Sent::Whole if is_whole => State::Finished,
             Sent::Whole => State::Open,
             Sent::Nothing | Sent::InPart => State::Failed,
         };
-        Self { state, ..Self::new(stream, request_id, Vec::new()) }
+        Self { state, ..Self::new(wire, request_id, Vec::new()) }
     }
 
-    /// Sends whole records behind what was encoded before, and drops what was gathered.
+    /// Sends whole records behind what was encoded before, be it the end, and drops what was gathered.
     pub(super) fn interrupt(&mut self, records: &[u8]) -> io::Result<()> {
-        self.check_open()?;
+        if !self.is_finished() {
+            self.check_open()?;
+        }
         self.writer.discard();
         self.writer.encode(records);
         self.state = State::Finished;

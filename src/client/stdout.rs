@@ -2,10 +2,10 @@ use std::fmt;
 use std::io::{self, BufRead, Read, Write};
 
 use super::cutter::Cutter;
+use super::wire::Wire;
 use super::Config;
 use crate::cgi::{Head, HeadParser};
 use crate::error::{Error, Result};
-use crate::net::Stream;
 use crate::record::{ProtocolStatus, RecordType, NULL_REQUEST_ID};
 use crate::stream::RecordReader;
 
@@ -19,7 +19,7 @@ use crate::stream::RecordReader;
 /// What the application writes to STDERR meanwhile is held, up to [`Config::max_stderr`], or goes
 /// [elsewhere](Self::stderr_to).
 pub struct Stdout<'a> {
-    reader: &'a mut RecordReader<Stream>,
+    reader: &'a mut RecordReader<Wire>,
     request_id: u16,
     state: State,
     stderr: Sink<'a>,
@@ -59,7 +59,7 @@ pub struct Completion {
 }
 
 impl<'a> Stdout<'a> {
-    pub(super) fn new(reader: &'a mut RecordReader<Stream>, request_id: u16, config: &'a Config) -> Self {
+    pub(super) fn new(reader: &'a mut RecordReader<Wire>, request_id: u16, config: &'a Config) -> Self {
         let stderr = Sink::Held { bytes: Vec::new(), dropped: 0 };
         Self { reader, request_id, state: State::Open, stderr, cutter: None, config }
     }
@@ -71,8 +71,8 @@ impl<'a> Stdout<'a> {
 
     /// What another thread can give the request up with, when nobody wants the response any more.
     pub fn cutter(&mut self) -> Cutter {
-        let stream = self.reader.get_ref();
-        let cutter = self.cutter.get_or_insert_with(|| Cutter::new(stream.clone())).clone();
+        let wire = self.reader.get_ref();
+        let cutter = self.cutter.get_or_insert_with(|| Cutter::new(wire.clone())).clone();
         if self.is_complete() {
             cutter.disarm();
         }
@@ -87,7 +87,7 @@ impl<'a> Stdout<'a> {
     pub fn read_head(&mut self) -> Result<Head> {
         let mut parser = HeadParser::new().max_bytes(self.config.max_head).max_fields(self.config.max_head_fields);
         parser.read(self)?;
-        parser.into_head()
+        parser.finish()
     }
 
     /// Reads and drops the rest of the response, and waits for the end of the request.

@@ -51,7 +51,7 @@ impl Worker {
     /// and one that waits for a connection's next request is done now.
     fn start_another(self: &Arc<Self>) {
         if let Err(error) = self.start_thread() {
-            (self.report)(&error.into());
+            self.report(&error.into());
             self.pool.close_an_idle_one();
         }
     }
@@ -87,7 +87,7 @@ impl Worker {
                 Ok(None) => return None,
                 Err(error) if is_fatal(&error) => self.pool.fail(error),
                 Err(error) => {
-                    (self.report)(&error);
+                    self.report(&error);
                     // Most likely descriptors have run out; an idle connection holds one.
                     self.pool.close_an_idle_one();
                     thread::sleep(pause);
@@ -116,10 +116,15 @@ impl Worker {
         Connection::with_config(stream, Arc::new(config))?.reject()
     }
 
-    fn report_failure<E: Into<Error>>(&self, outcome: std::result::Result<(), E>) {
+    fn report_failure(&self, outcome: Result<()>) {
         if let Err(error) = outcome {
-            (self.report)(&error.into());
+            self.report(&error);
         }
+    }
+
+    /// Tells the application of an error. Should that panic, it costs no thread.
+    fn report(&self, error: &Error) {
+        let _ = catch_unwind(AssertUnwindSafe(|| (self.report)(error)));
     }
 }
 

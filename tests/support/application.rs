@@ -4,8 +4,9 @@ use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::Arc;
+use std::sync::{mpsc, Arc, Mutex};
 use std::thread::JoinHandle;
 
 use fcgi::client::Config;
@@ -35,16 +36,22 @@ impl Application {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a listening socket");
         let address = listener.local_addr().expect("its address").into();
         let accept = move || Stream::from(listener.accept().expect("a connection").0);
-        Self::start(address, None, accept, script)
+        Self::start(address, accept, script)
     }
 
     /// Listens on a Unix socket.
     pub fn unix(script: impl Fn(usize, Stream) + Send + Sync + 'static) -> Self {
         let directory = tempfile::tempdir().expect("a directory for the socket");
-        let path = directory.path().join("app.sock");
-        let listener = UnixListener::bind(&path).expect("a listening socket");
+        let mut application = Self::unix_at(&directory.path().join("app.sock"), script);
+        application._directory = Some(directory);
+        application
+    }
+
+    /// Listens on this Unix socket, whose file stays.
+    pub fn unix_at(path: &Path, script: impl Fn(usize, Stream) + Send + Sync + 'static) -> Self {
+        let listener = UnixListener::bind(path).expect("a listening socket");
         let accept = move || Stream::from(listener.accept().expect("a connection").0);
-        Self::start(Address::unix(path).expect("an address"), Some(directory), accept, script)
+        Self::start(Address::unix(path).expect("an address"), accept, script)
     }
 
     /// One on TCP and one on a Unix socket.
@@ -63,14 +70,13 @@ impl Application {
 
     fn start(
         address: Address,
-        directory: Option<tempfile::TempDir>,
         accept: impl Fn() -> Stream + Send + 'static,
         script: impl Fn(usize, Stream) + Send + Sync + 'static,
     ) -> Self {
         let shared = Arc::new(Shared::default());
         let (state, script) = (Arc::clone(&shared), script);
         let accept_all = move || {
-            std::thread::scope(|scope| loop {
+            thread::scope(|scope| loop {
                 let stream = accept();
                 if state.is_closing.load(Ordering::SeqCst) {
                     return;
@@ -81,7 +87,7 @@ impl Application {
                 scope.spawn(move || script(number, stream));
             });
         };
-        Self { address, shared, acceptor: Some(std::thread::spawn(accept_all)), _directory: directory }
+        Self { address, shared, acceptor: Some(std::thread::spawn(accept_all)), _directory: None }
     }
 
     /// A client of it, whose time-outs end a test that hangs.
@@ -105,9 +111,7 @@ impl Drop for Application {
         self.shared.is_closing.store(true, Ordering::SeqCst);
         let _wakes_it = Stream::connect(&self.address, Some(PATIENCE));
         let outcome = self.acceptor.take().expect("dropped once").join();
-        if outcome.is_err() && !std::thread::panicking() {
-            panic!("the application's script failed");
-        }
+        assert!(!(outcome.is_err() && !thread::panicking()), "the application's script failed");
     }
 }
 
@@ -359,5 +363,34 @@ impl Read for Pieces {
         let Some(piece) = self.0.pop_front() else { return Ok(0) };
         buffer[..piece.len()].copy_from_slice(&piece);
         Ok(piece.len())
+    }
+}
+
+/// Runs what would wait for ever if it were wrong, on a thread of its own, and returns what became of it.
+#[track_caller]
+pub fn within_patience<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -> std::thread::Result<T> {
+    let (tell, told) = mpsc::channel();
+    let _ends_alone = std::thread::spawn(move || {
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run));
+        let _gave_up = tell.send(outcome);
+    });
+    told.recv_timeout(PATIENCE).expect("an end within the test's patience")
+}
+
+/// Holds a script until the test lets go of the other half; the script reads nothing meanwhile.
+#[derive(Clone, Debug)]
+pub struct Hold(Arc<Mutex<mpsc::Receiver<()>>>);
+
+/// A hold, and what opens it when it is dropped.
+pub fn hold() -> (Hold, mpsc::Sender<()>) {
+    let (open, opened) = mpsc::channel();
+    (Hold(Arc::new(Mutex::new(opened))), open)
+}
+
+impl Hold {
+    pub fn wait(&self) {
+        let opened = self.0.lock().expect("a hold");
+        let outcome = opened.recv_timeout(PATIENCE);
+        assert_eq!(outcome, Err(mpsc::RecvTimeoutError::Disconnected), "held for too long");
     }
 }

@@ -160,13 +160,24 @@ impl Record {
         Self { record_type: record_type.into(), id, content, padding_len }
     }
 
-    pub fn encode(&self, out: &mut Vec<u8>) {
-        out.extend([1, self.record_type]);
+    /// Its bytes, with a reserved one that is not zero.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = vec![1, self.record_type];
         out.extend(self.id.to_be_bytes());
         out.extend((self.content.len() as u16).to_be_bytes());
         out.extend([self.padding_len, 0xa5]);
         out.extend(&self.content);
         out.extend(std::iter::repeat(1).take(self.padding_len.into()));
+        out
+    }
+}
+
+/// What an error says is cut where the input ends this many bytes into a record; none if there is no byte of it.
+pub fn what_is_cut(at: usize) -> Option<&'static str> {
+    match at {
+        0 => None,
+        1..=7 => Some("a record header"),
+        _ => Some("a record"),
     }
 }
 
@@ -451,7 +462,7 @@ fn feed(mut parser: HeadParser, pieces: &[&[u8]]) -> Parsed {
     for piece in pieces {
         let end = parser.feed(piece).map_err(|error| std::mem::discriminant(&error))?;
         if let Some(end) = end {
-            let head = parser.into_head().expect("a complete head");
+            let head = parser.finish().expect("a complete head");
             let told = (head.status(), head.reason(), head.content_length(), head.local_redirect());
             return Ok((Some(before + end), format!("{head:?} {told:?}")));
         }
@@ -530,7 +541,7 @@ pub mod connections {
             match stream.read(&mut buffer) {
                 Ok(0) => return all,
                 Ok(n) => all.extend_from_slice(&buffer[..n]),
-                Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
+                Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::Interrupted) => {}
                 Err(error) => panic!("{error} after {} bytes", all.len()),
             }
         }
@@ -543,22 +554,25 @@ pub mod connections {
             .max_requests(Some(40))
             .read_timeout(PATIENCE)
             .write_timeout(PATIENCE);
-        let mut log = String::new();
+        let mut log = Vec::new();
         let mut connection = server::Connection::with_config(stream, Arc::new(config)).expect("a connection");
         loop {
-            match connection.next_request() {
+            let ending = match connection.next_request() {
                 Ok(Some(mut request)) => {
-                    log += &format!("{:?} {:?}", request.role, request.params);
+                    log.push(format!("{:?} {:?}", request.role, request.params));
                     let outcome = handle(&mut request);
-                    log += &format!(" -> {outcome:?}\n");
+                    log.push(format!("-> {outcome:?}"));
                     match outcome {
                         Err(error) if request.params.len() % 2 == 0 => request.fail(error).expect("an answer"),
                         _ => request.finish().expect("an answer"),
                     }
+                    continue;
                 }
-                Ok(None) => return log + "end",
-                Err(error) => return log + &error.to_string(),
-            }
+                Ok(None) => "end".into(),
+                Err(error) => error.to_string(),
+            };
+            log.push(ending);
+            return log.join("\n");
         }
     }
 
@@ -627,7 +641,7 @@ pub mod connections {
         let params = Params::from_pairs([("REQUEST_METHOD", "GET")]).expect("short params");
         thread::scope(|scope| {
             scope.spawn(|| feed_pieces(&ours, pieces));
-            let mut told = String::new();
+            let mut told = Vec::new();
             let mut is_read = !matches!(way, Way::Finish);
             let mut exchange = connection.begin(Role::Responder, &params).expect("a new connection");
             exchange.stdin.write_all(b"body").and_then(|()| exchange.stdin.finish()).expect("room for a small request");
@@ -635,17 +649,17 @@ pub mod connections {
                 let head = exchange.stdout.read_head();
                 // How much was taken of a head that is none depends on the pieces.
                 is_read = head.is_ok();
-                told += &format!("{:?}\n", head.map_err(|error| std::mem::discriminant(&error)));
+                told.push(format!("{:?}", head.map_err(|error| std::mem::discriminant(&error))));
             }
             if is_read {
                 let mut body = Vec::new();
                 let outcome = exchange.stdout.read_to_end(&mut body);
-                told += &format!("{outcome:?} {body:?}\n");
+                told.push(format!("{outcome:?} {body:?}"));
             }
             let completion = exchange.finish();
-            told += &format!("{completion:?}");
-            assert!(completion.is_ok() || !connection.is_reusable(), "{told}, and used again");
-            told
+            told.push(format!("{completion:?}"));
+            assert!(completion.is_ok() || !connection.is_reusable(), "{told:?}, and used again");
+            told.join("\n")
         })
     }
 }

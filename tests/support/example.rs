@@ -39,10 +39,20 @@ pub fn run_command(mut command: Command, input: &[u8]) -> Output {
     })
 }
 
+/// A process that is ended with its test.
+pub struct Ended(pub Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// An application that listens, on a socket of its own.
 pub struct Application {
     pub address: Address,
-    child: Child,
+    _process: Ended,
     _directory: tempfile::TempDir,
 }
 
@@ -51,16 +61,9 @@ impl Application {
     pub fn start(name: &str) -> Self {
         let directory = tempfile::tempdir().expect("a directory for the socket");
         let address = Address::unix(directory.path().join("app.sock")).expect("an address");
-        let child = Command::new(path(name)).arg(address.to_string()).spawn().expect("the example starts");
+        let process = Ended(Command::new(path(name)).arg(address.to_string()).spawn().expect("the example starts"));
         wait_for(&address);
-        Self { address, child, _directory: directory }
-    }
-}
-
-impl Drop for Application {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        Self { address, _process: process, _directory: directory }
     }
 }
 
