@@ -2,7 +2,8 @@
 //! on descriptor 0.
 //!
 //! It lets in whoever brings the password `open sesame` by HTTP's Basic scheme, and tells the application the user's name
-//! in `REMOTE_USER`. The web server must pass `HTTP_AUTHORIZATION` on.
+//! in `REMOTE_USER`. The web server must pass `HTTP_AUTHORIZATION` on. One that has no such role, as nginx with its
+//! `auth_request`, asks it as a responder: what its answer allows is nothing but that.
 
 use base64::prelude::{Engine, BASE64_STANDARD};
 use fcgi::cgi::ResponseHead;
@@ -15,7 +16,7 @@ fn main() -> fcgi::Result<()> {
         Some(address) => Server::bind(&address)?,
         None => Server::from_stdin()?,
     };
-    server.config(Config::new().roles(&[Role::Authorizer])).serve(authorize)
+    server.config(Config::new().roles(&[Role::Authorizer, Role::Responder])).serve(authorize)
 }
 
 fn authorize(request: &mut Request) -> HandlerResult {

@@ -46,13 +46,13 @@ fn main() -> ExitCode {
     }
 }
 
-/// Puts the words of a file in the place of `-f FILE`. A first line that begins with `#!` is not among them.
+/// Puts the words of a file in the place of `-f FILE`. Lines that begin with `#` are not among them.
 fn expand(words: Vec<String>) -> Result<Vec<String>, Failure> {
     let Some(at) = words.iter().position(|word| word == "-f") else { return Ok(words) };
     let path = words.get(at + 1).ok_or_else(|| usage("-f lacks its FILE"))?;
     let text = fs::read_to_string(path).map_err(|error| (64, format!("{path}: {error}")))?;
-    let lines = text.lines().enumerate().filter(|(number, line)| *number > 0 || !line.starts_with("#!"));
-    Ok(lines.flat_map(|(_, line)| line.split_whitespace().map(str::to_owned)).collect())
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    Ok(lines.flat_map(|line| line.split_whitespace().map(str::to_owned)).collect())
 }
 
 /// What the command line asks for.

@@ -102,7 +102,8 @@ fn multiplex(address: &Address, count: u16, aborted: u16) -> Result<BTreeMap<u16
 /// Writes the requests, a record of each in turn, and an ABORT_REQUEST for each id that comes from the reader.
 fn write_requests(mut stream: &Stream, count: u16, aborted: u16, aborts: Receiver<u16>) -> Result<()> {
     for id in 1..=count {
-        record::write_begin_request(&mut stream, id, BeginRequest::new(Role::Responder, false))?;
+        // Kept: else an application closes the connection as soon as the first of them is answered (section 5.1).
+        record::write_begin_request(&mut stream, id, BeginRequest::new(Role::Responder, true))?;
         params(id)?.write_stream(&mut stream, id)?;
     }
     let mut open: Vec<u16> = (1..=count).collect();
@@ -188,7 +189,7 @@ fn params(id: u16) -> Result<Params> {
         ("SERVER_PROTOCOL", "HTTP/1.1"),
         ("REQUEST_METHOD", "POST"),
         ("SCRIPT_NAME", "/"),
-        ("REQUEST_URI", "/"),
+        ("REQUEST_URI", &format!("/?n={id}")),
         ("HTTP_HOST", "localhost"),
         ("QUERY_STRING", &format!("n={id}")),
         ("CONTENT_TYPE", "application/octet-stream"),

@@ -153,6 +153,8 @@ impl PatientStream {
         let mut waited = Duration::ZERO;
         loop {
             match read(&self.stream) {
+                // How HAProxy ends a connection for which it has no more use.
+                Err(error) if self.is_idle && error.kind() == io::ErrorKind::ConnectionReset => return Ok(0),
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => {
                     waited += self.tick.unwrap_or_default();
                     if limit.is_some_and(|limit| waited >= limit) {

@@ -1,6 +1,8 @@
 //! Apache in front of `echo` (mod_proxy_fcgi), and as the one that starts an application (mod_fcgid).
 
-use crate::app::{example, App};
+use std::fs;
+
+use crate::app::{example, App, FERRIS, MALLORY};
 use crate::echo;
 use crate::http::{self, Ask};
 use crate::place::{free_port, Place};
@@ -31,6 +33,12 @@ fn start(modules: &[&str], settings: &str, folder: &Folder) -> (u16, Process) {
     let mut process = process.with_log(log);
     process.wait_until("it listens", || http::is_up(port));
     (port, process)
+}
+
+/// Where mod_fcgid keeps its sockets.
+fn fcgid_files(folder: &Folder) -> String {
+    let ipc = folder.make("fcgid");
+    format!("FcgidIPCDir {ipc}\nFcgidProcessTableFile {ipc}/table\n", ipc = ipc.display())
 }
 
 /// With connections kept and not.
@@ -67,11 +75,9 @@ fn in_front_of_echo_on_tcp() {
 #[ignore = "needs apache2 with mod_fcgid, run by .ci/run"]
 fn fcgid_starts_hello_on_descriptor_0() {
     let folder = Folder::new();
-    let ipc = folder.make("fcgid");
     let settings = format!(
-        "FcgidIPCDir {ipc}\nFcgidProcessTableFile {ipc}/table\n\
-         <Location />\nSetHandler fcgid-script\nOptions +ExecCGI\nFcgidWrapper {hello} virtual\n</Location>\n",
-        ipc = ipc.display(),
+        "{ipc}<Location />\nSetHandler fcgid-script\nOptions +ExecCGI\nFcgidWrapper {hello} virtual\n</Location>\n",
+        ipc = fcgid_files(&folder),
         hello = folder.install(&example("hello")).display(),
     );
     let (port, _process) = start(&["fcgid"], &settings, &folder);
@@ -79,4 +85,74 @@ fn fcgid_starts_hello_on_descriptor_0() {
         let answer = Ask::get("/").send(port);
         assert_eq!((answer.status, &*answer.text()), (200, "Hello, 127.0.0.1.\n"));
     }
+}
+
+/// `echo` allows with `Variable-Echo: yes`, which the server is to hand on, or denies, for which Apache asks for a password.
+fn check_authorizer(port: u16, variable: &str) {
+    for _ in 0..5 {
+        // "ferris:crab"
+        let ask = |target| Ask::get(target).header("Authorization", "Basic ZmVycmlzOmNyYWI=").send(port);
+        let answer = ask("/file.txt");
+        assert_eq!((answer.status, &*answer.text(), answer.one("X-Echo")), (200, "allowed", variable));
+        assert_eq!(ask("/file.txt?deny").status, 401);
+    }
+}
+
+/// The application has each of the three roles that this server makes of one; a request must pass all of them.
+#[test]
+#[ignore = "needs apache2 with mod_fcgid, run by .ci/run"]
+fn fcgid_starts_echo_as_an_authorizer() {
+    let folder = Folder::new();
+    let settings = format!(
+        "{ipc}<Location />\nFcgidAccessChecker {echo}\nFcgidAuthenticator {echo}\nFcgidAuthorizer {echo}\n\
+         AuthType Basic\nAuthName x\nRequire valid-user\nHeader always set X-Echo %{{ECHO}}e\n</Location>\n",
+        ipc = fcgid_files(&folder),
+        echo = folder.install(&example("echo")).display(),
+    );
+    let (port, _process) = start(&["fcgid", "headers", "authn_core", "authz_user"], &settings, &folder);
+    fs::write(folder.join("apache/file.txt"), "allowed").expect("a file");
+    check_authorizer(port, "yes, yes, yes");
+    assert_eq!(Ask::get("/file.txt").send(port).status, 401);
+}
+
+#[test]
+#[ignore = "needs apache2 with mod_fcgid, run by .ci/run"]
+fn fcgid_starts_the_authorizer() {
+    let folder = Folder::new();
+    let settings = format!(
+        "{ipc}FcgidPassHeader Authorization\n<Location />\nFcgidAuthenticator {authorizer}\nFcgidAuthorizer {authorizer}\n\
+         AuthType Basic\nAuthName x\nRequire valid-user\nHeader always set X-User \"expr=%{{REMOTE_USER}}\"\n\
+         </Location>\n",
+        ipc = fcgid_files(&folder),
+        authorizer = folder.install(&example("authorizer")).display(),
+    );
+    let (port, _process) = start(&["fcgid", "headers", "authn_core", "authz_user"], &settings, &folder);
+    fs::write(folder.join("apache/file.txt"), "allowed").expect("a file");
+    for _ in 0..5 {
+        let answer = Ask::get("/file.txt").header("Authorization", FERRIS).send(port);
+        assert_eq!((answer.status, &*answer.text(), answer.one("X-User")), (200, "allowed", "ferris"));
+        assert_eq!(Ask::get("/file.txt").header("Authorization", MALLORY).send(port).status, 401);
+        assert_eq!(Ask::get("/file.txt").send(port).status, 401);
+    }
+}
+
+#[test]
+#[ignore = "needs apache2, run by .ci/run"]
+fn authnz_fcgi_asks_echo() {
+    let folder = Folder::new();
+    let app = App::start("echo", Place::tcp(), &folder);
+    let settings = format!(
+        "AuthnzFcgiDefineProvider authnz echo fcgi://{}/\n\
+         <Location />\nAuthType Basic\nAuthName x\nAuthBasicProvider echo\nRequire echo\n\
+         Header always set X-Echo %{{ECHO}}e\n</Location>\n",
+        app.place
+    );
+    let modules = ["auth_basic", "authz_user", "authn_core", "authnz_fcgi", "headers"];
+    let (port, process) = start(&modules, &settings, &folder);
+    fs::write(folder.join("apache/file.txt"), "allowed").expect("a file");
+    // It is asked for the user first, and then whether that user may.
+    check_authorizer(port, "yes");
+    assert_eq!(Ask::get("/file.txt").send(port).status, 401);
+    drop(process);
+    app.stop();
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::app::{example, App};
+use crate::app::{example, App, FERRIS, MALLORY};
 use crate::echo;
 use crate::http::{self, Ask};
 use crate::place::{free_port, Place};
@@ -10,7 +10,7 @@ use crate::process::{command, Folder, Process};
 
 /// Starts lighttpd with modules and settings of the test's; its port.
 #[track_caller]
-fn start(modules: &[&str], settings: &str, folder: &Folder) -> (u16, Process) {
+pub fn start(modules: &[&str], settings: &str, folder: &Folder) -> (u16, Process) {
     let port = free_port();
     let config = format!(
         "server.bind = \"127.0.0.1\"\nserver.port = {port}\nserver.document-root = \"{root}\"\n\
@@ -81,4 +81,65 @@ fn starts_hello_on_descriptor_0() {
         let name = fs::read_to_string(format!("/proc/{child}/comm")).unwrap_or_default();
         assert_ne!(name.trim(), "hello", "one was left behind");
     }
+}
+
+/// lighttpd with an application that it starts and asks before each request. What that adds reaches a script, which shows
+/// its variables.
+fn start_authorizer(name: &str, folder: &Folder) -> (u16, Process) {
+    let script = "echo 'Content-Type: text/plain'; echo; env | grep -E '^(ECHO|QUERY_STRING|REMOTE_USER)=' | sort";
+    let application = format!(
+        "\"mode\" => \"authorizer\", \"docroot\" => \"{root}\", \"bin-path\" => \"{program}\", \
+         \"socket\" => \"{socket}\", \"max-procs\" => 1",
+        root = folder.join("lighttpd-root").display(),
+        program = example(name).display(),
+        socket = folder.join("authorizer.sock").display(),
+    );
+    let settings = "cgi.assign = (\".sh\" => \"/bin/sh\")\n".to_owned() + &fastcgi_server(&application);
+    let started = start(&["mod_fastcgi", "mod_cgi"], &settings, folder);
+    folder.write("lighttpd-root/show.sh", script);
+    started
+}
+
+#[test]
+#[ignore = "needs lighttpd, run by .ci/run"]
+fn starts_echo_as_an_authorizer() {
+    let folder = Folder::new();
+    let (port, _process) = start_authorizer("echo", &folder);
+    let answer = Ask::get("/show.sh?a=1").send(port);
+    assert_eq!((answer.status, &*answer.text()), (200, "ECHO=yes\nQUERY_STRING=a=1\n"));
+    let answer = Ask::get("/show.sh?deny").send(port);
+    assert_eq!((answer.status, &*answer.text()), (403, "denied\n"));
+}
+
+#[test]
+#[ignore = "needs lighttpd, run by .ci/run"]
+fn starts_the_authorizer() {
+    let folder = Folder::new();
+    let (port, _process) = start_authorizer("authorizer", &folder);
+    for _ in 0..5 {
+        let answer = Ask::get("/show.sh").header("Authorization", FERRIS).send(port);
+        assert_eq!((answer.status, &*answer.text()), (200, "QUERY_STRING=\nREMOTE_USER=ferris\n"));
+        for answer in
+            [Ask::get("/show.sh"), Ask::get("/show.sh").header("Authorization", MALLORY)].map(|ask| ask.send(port))
+        {
+            assert_eq!((answer.status, answer.one("WWW-Authenticate")), (401, "Basic realm=\"cave\""));
+        }
+    }
+}
+
+/// The same program, started for each request.
+#[test]
+#[ignore = "needs lighttpd, run by .ci/run"]
+fn runs_hello_as_a_cgi_program() {
+    let folder = Folder::new();
+    let (port, process) = start(&["mod_cgi"], "cgi.assign = (\"/hello\" => \"\")\n", &folder);
+    fs::copy(example("hello"), folder.join("lighttpd-root/hello")).expect("a copy of a program");
+    for ask in [Ask::get("/hello"), Ask::post("/hello", "text/plain", "not read")] {
+        let answer = ask.send(port);
+        assert_eq!(
+            (answer.status, answer.one("Content-Type"), &*answer.text()),
+            (200, "text/plain", "Hello, 127.0.0.1.\n")
+        );
+    }
+    drop(process);
 }

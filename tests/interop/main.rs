@@ -11,6 +11,7 @@
 
 mod apache;
 mod app;
+mod applications;
 mod cgi_fcgi;
 mod echo;
 mod haproxy;

@@ -1,8 +1,9 @@
 //! nginx in front of `echo` and of PHP.
 
 use std::collections::BTreeMap;
+use std::fs;
 
-use crate::app::App;
+use crate::app::{App, FERRIS, MALLORY};
 use crate::echo::{assert_same, check_at_once, noise};
 use crate::http::{self, Ask};
 use crate::place::{free_port, Place};
@@ -172,4 +173,68 @@ fn in_front_of_echo_on_tcp() {
 #[ignore = "needs nginx, run by .ci/run"]
 fn in_front_of_echo_on_tcp_with_kept_connections() {
     check_echo(&Folder::new(), Place::tcp(), true);
+}
+
+/// What nginx has for an authorizer: a request to a responder, whose status decides.
+#[test]
+#[ignore = "needs nginx, run by .ci/run"]
+fn auth_request_asks_echo() {
+    let folder = Folder::new();
+    let app = App::start("echo", Place::unix(&folder), &folder);
+    let root = folder.make("root");
+    fs::write(root.join("file.txt"), "allowed").expect("a file");
+    let nginx = Nginx::start(
+        &folder,
+        // The query string of the request that is asked about, not of the one that asks.
+        "map $request_uri $asked { ~\\?(.*) $1; }",
+        &format!(
+            "root {root}; auth_request /auth; auth_request_set $kind $upstream_http_content_type;
+            add_header X-Kind $kind;
+            location /auth {{
+                internal; auth_request off; fastcgi_pass {place}; fastcgi_pass_request_body off;
+                fastcgi_param REQUEST_METHOD GET; fastcgi_param QUERY_STRING $asked;
+            }}",
+            root = root.display(),
+            place = app.place
+        ),
+    );
+    let answer = Ask::get("/file.txt").send(nginx.port);
+    assert_eq!((answer.status, &*answer.text(), answer.one("X-Kind")), (200, "allowed", "text/plain"));
+    let answer = Ask::post("/file.txt", "text/plain", "a body that is not for the authorizer").send(nginx.port);
+    assert_eq!(answer.status, 405, "a static file takes no POST");
+    for status in [401, 403] {
+        assert_eq!(Ask::get(format!("/file.txt?status={status}")).send(nginx.port).status, status);
+    }
+    drop(nginx);
+    app.stop();
+}
+
+/// The same with the example that knows passwords, and what it says of the user.
+#[test]
+#[ignore = "needs nginx, run by .ci/run"]
+fn auth_request_asks_the_authorizer() {
+    let folder = Folder::new();
+    let app = App::start("authorizer", Place::unix(&folder), &folder);
+    let root = folder.make("root");
+    fs::write(root.join("file.txt"), "allowed").expect("a file");
+    let nginx = Nginx::start(
+        &folder,
+        "",
+        &format!(
+            "root {root}; auth_request /auth; auth_request_set $user $upstream_http_variable_remote_user;
+            add_header X-User $user;
+            location /auth {{
+                internal; auth_request off; fastcgi_pass {place}; fastcgi_pass_request_body off;
+                fastcgi_param REQUEST_METHOD GET;
+            }}",
+            root = root.display(),
+            place = app.place
+        ),
+    );
+    let answer = Ask::get("/file.txt").header("Authorization", FERRIS).send(nginx.port);
+    assert_eq!((answer.status, &*answer.text(), answer.one("X-User")), (200, "allowed", "ferris"));
+    for ask in [Ask::get("/file.txt"), Ask::get("/file.txt").header("Authorization", MALLORY)] {
+        let answer = ask.send(nginx.port);
+        assert_eq!((answer.status, answer.one("WWW-Authenticate")), (401, "Basic realm=\"cave\""));
+    }
 }

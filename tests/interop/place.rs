@@ -3,8 +3,9 @@
 use std::fmt;
 use std::fs::{self, Permissions};
 use std::net::{TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::process;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -25,6 +26,14 @@ impl Place {
 
     pub fn unix(folder: &Folder) -> Self {
         Self::Unix(folder.join("app.sock"))
+    }
+
+    /// Listens, for a program that is to find the socket on descriptor 0.
+    pub fn listen(&self) -> OwnedFd {
+        match self {
+            Self::Tcp(port) => TcpListener::bind(("127.0.0.1", *port)).expect("a listening socket").into(),
+            Self::Unix(path) => UnixListener::bind(path).expect("a listening socket").into(),
+        }
     }
 
     /// As programs write it that tell the two kinds by a colon.

@@ -51,6 +51,12 @@ pub fn command(name: &str) -> Command {
     Command::new(program(name))
 }
 
+/// How many processes run a program.
+pub fn running(program: &Path) -> usize {
+    let processes = fs::read_dir("/proc").expect("the list of processes").flatten();
+    processes.filter(|process| fs::read_link(process.path().join("exe")).is_ok_and(|exe| exe == program)).count()
+}
+
 /// Whether the tests run as root, whom several servers treat in their own ways.
 pub fn is_root() -> bool {
     fs::metadata("/proc/self").expect("this process in /proc").uid() == 0
@@ -78,6 +84,13 @@ impl Folder {
     pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
         let file = self.join(name);
         fs::write(&file, content).expect("a file in the temporary directory");
+        file
+    }
+
+    /// Writes a program.
+    pub fn write_program(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
+        let file = self.write(name, text);
+        fs::set_permissions(&file, Permissions::from_mode(0o755)).expect("its mode");
         file
     }
 

@@ -2,7 +2,7 @@
 
 use crate::app::{check_hello, example};
 use crate::place::Place;
-use crate::process::{command, program, send_signal, wait_until, Folder, Orphans, Process};
+use crate::process::{command, program, running, send_signal, wait_until, Folder, Orphans, Process};
 
 #[test]
 #[ignore = "needs spawn-fcgi, run by .ci/run"]
@@ -43,10 +43,10 @@ fn multiwatch_keeps_several_running() {
     let folder = Folder::new();
     let place = Place::unix(&folder);
     let mut spawn = command("spawn-fcgi");
+    let hello = folder.install(&example("hello"));
     spawn.args(["-n", "-s", &place.plain(), "--"]).arg(program("multiwatch"));
-    let mut process = Process::start("multiwatch", spawn.args(["-f", "3", "--"]).arg(example("hello")), &folder);
-    process.wait_until("it listens", || place.is_open());
-    wait_until("three run", || process.children().len() == 3);
+    let mut process = Process::start("multiwatch", spawn.args(["-f", "3", "--"]).arg(&hello), &folder);
+    process.wait_until("three run", || running(&hello) == 3);
     check_hello(&place);
 
     // One that is killed is replaced; meanwhile the others serve.
@@ -55,7 +55,7 @@ fn multiwatch_keeps_several_running() {
     check_hello(&place);
     wait_until("another is started", || {
         let now = process.children();
-        now.len() == 3 && !now.contains(&before[0])
+        running(&hello) == 3 && !now.contains(&before[0])
     });
     check_hello(&place);
 

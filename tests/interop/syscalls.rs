@@ -67,12 +67,11 @@ fn check_turns(calls: &[&String], first: fn(&str) -> bool, second: fn(&str) -> b
     }
 }
 
-fn count(place: Place, folder: &Folder) {
+fn count(place: &Place, folder: &Folder) {
     // Both sides, each under its own strace.
     let (server_log, client_log) = (folder.join("server"), folder.join("client"));
     let mut server = strace(&server_log);
-    let mut server = Process::start("hello", server.arg(example("hello")).arg(place.to_string()), folder);
-    server.wait_until("it listens", || place.is_open());
+    let mut server = Process::start("hello", server.arg(example("hello")).stdin(place.listen()), folder);
     let mut client = strace(&client_log);
     client.arg(env::current_exe().expect("this test")).env(ADDRESS, place.to_string());
     client.args(["--exact", "syscalls::client_of_a_thousand_requests", "--ignored"]);
@@ -121,13 +120,13 @@ fn without_looks(calls: &[String]) -> Vec<&String> {
 #[ignore = "needs strace, run by .ci/run"]
 fn a_small_request_costs_two_on_a_unix_socket() {
     let folder = Folder::new();
-    count(Place::unix(&folder), &folder);
+    count(&Place::unix(&folder), &folder);
 }
 
 #[test]
 #[ignore = "needs strace, run by .ci/run"]
 fn a_small_request_costs_two_on_tcp() {
-    count(Place::tcp(), &Folder::new());
+    count(&Place::tcp(), &Folder::new());
 }
 
 /// What the tests above count in; by itself it starts the application, and shows that one connection carries them all.
@@ -135,7 +134,7 @@ fn a_small_request_costs_two_on_tcp() {
 #[ignore = "the part of the strace tests that is counted, run by .ci/run"]
 fn client_of_a_thousand_requests() {
     let folder = Folder::new();
-    let app = env::var(ADDRESS).is_err().then(|| App::start("hello", Place::unix(&folder), &folder));
+    let app = env::var(ADDRESS).is_err().then(|| App::start_on_descriptor_0("hello", Place::unix(&folder), &folder));
     let address = app.as_ref().map_or_else(|| env::var(ADDRESS).expect("its address"), |app| app.place.to_string());
     let params = Params::from_pairs([("REQUEST_METHOD", "GET"), ("REMOTE_ADDR", "192.0.2.1")]).expect("params");
     let client = Client::new(&address).expect("an address").keep_alive(true);
