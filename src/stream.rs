@@ -155,7 +155,11 @@ impl<R: Read> RecordReader<R> {
     /// reports.
     #[inline]
     pub fn next_header(&mut self) -> Result<Option<Header>> {
-        if self.content_left + self.padding_left > 0 {
+        let rest = self.content_left + self.padding_left;
+        if rest <= self.end - self.start {
+            self.start += rest;
+            (self.content_left, self.padding_left) = (0, 0);
+        } else {
             self.skip_record()?;
         }
         while self.end - self.start < HEADER_LEN {
@@ -415,7 +419,9 @@ impl<W: Write> StreamWriter<W> {
         let content = self.open + HEADER_LEN;
         let header = Header::new(self.record_type, self.request_id, (self.buffer.len() - content) as u16);
         self.buffer[self.open..content].copy_from_slice(&header.encode());
-        self.buffer.resize(self.buffer.len() + usize::from(header.padding_len), 0);
+        // As many as there can be, and some off again: a copy of known length is a single instruction.
+        self.buffer.extend_from_slice(&[0; 8]);
+        self.buffer.truncate(self.buffer.len() - 8 + usize::from(header.padding_len));
         self.open = self.buffer.len();
     }
 
@@ -452,7 +458,9 @@ impl<W: Write> StreamWriter<W> {
             let size = if needed <= SMALL_BUFFER { SMALL_BUFFER } else { self.open + FULL_BUFFER };
             self.buffer.reserve_exact(size - self.buffer.len());
         }
-        self.buffer.resize(start, 0);
+        if self.buffer.len() < start {
+            self.buffer.extend_from_slice(&[0; HEADER_LEN]);
+        }
         start
     }
 
