@@ -13,6 +13,8 @@ use crate::record::{check_id, padding_len, write_parts, Header, RecordType, HEAD
 const SMALL_BUFFER: usize = 8 * 1024;
 /// The size that a read buffer grows to when a read fills it; larger ones gain little.
 const LARGE_BUFFER: usize = 64 * 1024;
+/// A record with this much content is read for itself, if it goes straight to the caller's slice: then the next can, too.
+const LARGE_RECORD: usize = 32 * 1024;
 
 /// Reads records from a connection, however the transport cuts them.
 ///
@@ -52,12 +54,14 @@ pub struct RecordReader<R> {
     content_left: usize,
     /// The padding of the current record that was not yet skipped.
     padding_left: usize,
+    /// Whether the current record began with at least `LARGE_RECORD` bytes of content.
+    is_large: bool,
 }
 
 impl<R> RecordReader<R> {
     /// A reader that has read nothing. Its buffer is allocated by the first read.
     pub fn new(inner: R) -> Self {
-        Self { inner, buffer: Vec::new(), start: 0, end: 0, content_left: 0, padding_left: 0 }
+        Self { inner, buffer: Vec::new(), start: 0, end: 0, content_left: 0, padding_left: 0, is_large: false }
     }
 
     /// The bytes of the current record's content that were not yet read.
@@ -177,6 +181,7 @@ impl<R: Read> RecordReader<R> {
         self.start += HEADER_LEN;
         self.content_left = usize::from(header.content_len);
         self.padding_left = usize::from(header.padding_len);
+        self.is_large = self.content_left >= LARGE_RECORD;
         Ok(Some(header))
     }
 
@@ -237,12 +242,20 @@ impl<R: Read> RecordReader<R> {
         Ok(())
     }
 
-    /// Reads content straight into `out`, and what comes behind it into the buffer.
+    /// Reads content straight into `out`, and what comes behind it into the buffer: the next header, and where records are
+    /// small more of them.
     fn read_direct(&mut self, out: &mut [u8]) -> Result<usize> {
         self.make_room();
         let wanted = out.len().min(self.content_left);
+        let behind = if wanted < self.content_left {
+            0
+        } else if self.is_large {
+            self.padding_left + HEADER_LEN
+        } else {
+            self.buffer.len()
+        };
         let n = retry(|| {
-            let slices = &mut [IoSliceMut::new(&mut out[..wanted]), IoSliceMut::new(&mut self.buffer)];
+            let slices = &mut [IoSliceMut::new(&mut out[..wanted]), IoSliceMut::new(&mut self.buffer[..behind])];
             self.inner.read_vectored(slices)
         })?;
         if n == 0 {
