@@ -61,7 +61,12 @@ pub struct RecordReader<R> {
 impl<R> RecordReader<R> {
     /// A reader that has read nothing. Its buffer is allocated by the first read.
     pub fn new(inner: R) -> Self {
-        Self { inner, buffer: Vec::new(), start: 0, end: 0, content_left: 0, padding_left: 0, is_large: false }
+        Self::with_buffer(inner, Vec::new())
+    }
+
+    /// A reader that uses the buffer of one that has come to its end.
+    pub(crate) fn with_buffer(inner: R, buffer: Vec<u8>) -> Self {
+        Self { inner, buffer, start: 0, end: 0, content_left: 0, padding_left: 0, is_large: false }
     }
 
     /// The bytes of the current record's content that were not yet read.
@@ -87,6 +92,12 @@ impl<R> RecordReader<R> {
     /// The reader below; what was read from it and not yet used is lost.
     pub fn into_inner(self) -> R {
         self.inner
+    }
+
+    /// Gives the buffer away, and with it what was not used.
+    pub(crate) fn take_buffer(&mut self) -> Vec<u8> {
+        (self.start, self.end) = (0, 0);
+        std::mem::take(&mut self.buffer)
     }
 
     /// Uses up `amount` bytes of the content that [`fill_content`](Self::fill_content) returned.

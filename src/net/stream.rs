@@ -84,6 +84,12 @@ impl Stream {
         })
     }
 
+    /// Whether the other end can read what was sent even after this end was closed with unread input. TCP resets such a
+    /// connection, and what is on its way is lost.
+    pub(crate) fn keeps_what_was_sent(&self) -> bool {
+        !matches!(&*self.0, Socket::Tcp(_))
+    }
+
     /// Ends one direction of the connection, or both, for every clone.
     pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         with_socket!(self, socket => socket.shutdown(how))

@@ -6,6 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::activity::Activity;
+use super::connection::Buffers;
 use super::pool::{Admission, Pool};
 use super::{Config, Connection, HandlerResult, Report, Request};
 use crate::error::{Error, Result};
@@ -48,6 +49,7 @@ impl Worker {
     }
 
     fn work(self: &Arc<Self>) {
+        let mut buffers = Buffers::default();
         while let Some(stream) = self.accept() {
             match self.pool.admit(&stream, &self.config) {
                 Admission::Serve(activity, is_last_thread) => {
@@ -55,7 +57,7 @@ impl Worker {
                         // If this fails, this thread goes back to `accept` itself when it is done.
                         self.report_failure(self.start_thread());
                     }
-                    self.report_failure(self.serve(stream, &activity));
+                    self.report_failure(self.serve(stream, &activity, &mut buffers));
                     if !self.pool.release(&activity) {
                         return;
                     }
@@ -89,9 +91,16 @@ impl Worker {
         }
     }
 
-    /// Serves a connection to its end.
-    fn serve(&self, stream: Stream, activity: &Arc<Activity>) -> Result<()> {
-        let mut connection = Connection::with_activity(stream, Arc::clone(&self.config), Arc::clone(activity))?;
+    /// Serves a connection to its end, in this memory.
+    fn serve(&self, stream: Stream, activity: &Arc<Activity>, buffers: &mut Buffers) -> Result<()> {
+        let (config, activity) = (Arc::clone(&self.config), Arc::clone(activity));
+        let mut connection = Connection::with_buffers(stream, config, activity, std::mem::take(buffers))?;
+        let outcome = self.serve_requests(&mut connection);
+        *buffers = connection.into_buffers();
+        outcome
+    }
+
+    fn serve_requests(&self, connection: &mut Connection) -> Result<()> {
         while let Some(request) = connection.next_request()? {
             self.answer(request)?;
             if self.pool.wants_connections_closed() {
