@@ -65,6 +65,15 @@ enum State {
 /// How long to rest between two looks at a connection whose reading side was shut down.
 const DEAF_PAUSE: Duration = Duration::from_millis(5);
 
+/// The memory that a connection leaves to the next one of its thread.
+#[derive(Debug, Default)]
+pub(super) struct Buffers {
+    input: Vec<u8>,
+    params: Params,
+    stdout: Vec<u8>,
+    stderr: Vec<u8>,
+}
+
 /// A request whose params have come.
 struct Begun {
     request_id: u16,
@@ -88,15 +97,21 @@ impl Connection {
     pub fn with_config(stream: impl Into<Stream>, config: Arc<Config>) -> Result<Self> {
         let stream = stream.into();
         let activity = Arc::new(Activity::new(stream.clone(), Arc::default()));
-        Self::with_activity(stream, config, activity)
+        Self::with_buffers(stream, config, activity, Buffers::default())
     }
 
-    pub(super) fn with_activity(stream: Stream, config: Arc<Config>, activity: Arc<Activity>) -> Result<Self> {
+    pub(super) fn with_buffers(
+        stream: Stream,
+        config: Arc<Config>,
+        activity: Arc<Activity>,
+        buffers: Buffers,
+    ) -> Result<Self> {
+        let Buffers { input, params, stdout, stderr } = buffers;
         Ok(Self {
-            input: Input::new(stream.clone(), &config)?,
+            input: Input::new(stream.clone(), &config, input)?,
             stream,
-            params: Params::new(),
-            ending: Ending::default(),
+            params,
+            ending: Ending { stdout, stderr, outcome: Outcome::default() },
             config,
             activity,
             state: State::Waiting,
@@ -146,6 +161,13 @@ impl Connection {
             self.state = State::Answered { has_whole_input: false };
         }
         Ok(())
+    }
+
+    /// Ends the connection, and gives its memory back.
+    pub(super) fn into_buffers(mut self) -> Buffers {
+        let ending = &mut self.ending;
+        let (stdout, stderr) = (std::mem::take(&mut ending.stdout), std::mem::take(&mut ending.stderr));
+        Buffers { input: self.input.reader.take_buffer(), params: std::mem::take(&mut self.params), stdout, stderr }
     }
 
     /// Draws the conclusions from how the last request ended.
@@ -226,7 +248,7 @@ impl Connection {
     fn read_params(&mut self, request_id: u16, begin: BeginRequest) -> Result<bool> {
         self.params.recycle();
         loop {
-            let header = self.input.next(request_id)?.ok_or(Error::UnexpectedEof("a request's params"))?;
+            let header = self.input.next(request_id)?.ok_or_else(|| Error::UnexpectedEof("a request's params"))?;
             match header.record_type {
                 RecordType::Params if header.content_len == 0 => {
                     self.params.index()?;
@@ -295,8 +317,8 @@ impl Drop for Connection {
         let State::Answered { has_whole_input } = self.state else {
             return;
         };
-        let is_quiet = has_whole_input && matches!(self.stream.try_read(&mut [0]), Ok(None | Some(0)));
-        if !is_quiet {
+        let is_quiet = || matches!(self.stream.try_read(&mut [0]), Ok(None | Some(0)));
+        if !(has_whole_input && is_quiet()) {
             let _ = self.linger();
         }
     }

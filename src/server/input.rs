@@ -22,8 +22,8 @@ pub(super) struct Input {
 }
 
 impl Input {
-    pub(super) fn new(stream: Stream, config: &Config) -> io::Result<Self> {
-        let reader = RecordReader::new(PatientStream::new(stream, config)?);
+    pub(super) fn new(stream: Stream, config: &Config, buffer: Vec<u8>) -> io::Result<Self> {
+        let reader = RecordReader::with_buffer(PatientStream::new(stream, config)?, buffer);
         Ok(Self { reader, max_connections: config.max_connections })
     }
 

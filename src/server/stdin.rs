@@ -48,7 +48,7 @@ impl<'a> Stdin<'a> {
             Role::Authorizer => (State::Ended, None),
             _ => (State::Open, params.content_length()),
         };
-        let data_announced = params.decimal("FCGI_DATA_LENGTH");
+        let data_announced = if role == Role::Filter { params.decimal("FCGI_DATA_LENGTH") } else { None };
         Self { input, request_id, role, stream: RecordType::Stdin, announced, received: 0, data_announced, state }
     }
 
@@ -168,7 +168,7 @@ impl<'a> Stdin<'a> {
     /// Goes to the next record of the stream; false at its end.
     fn next_record(&mut self) -> Result<bool> {
         loop {
-            let header = self.input.next(self.request_id)?.ok_or(Error::UnexpectedEof("a request"))?;
+            let header = self.input.next(self.request_id)?.ok_or_else(|| Error::UnexpectedEof("a request"))?;
             match header.record_type {
                 record_type if record_type == self.stream => {
                     if header.content_len == 0 {

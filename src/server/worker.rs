@@ -6,6 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::activity::Activity;
+use super::connection::Buffers;
 use super::pool::{Admission, Pool};
 use super::{Config, Connection, HandlerResult, Report, Request};
 use crate::error::{Error, Result};
@@ -57,6 +58,7 @@ impl Worker {
     }
 
     fn work(self: &Arc<Self>) {
+        let mut buffers = Buffers::default();
         while let Some(stream) = self.accept() {
             let Some(Admission { activity, has_room, is_last_thread }) = self.pool.admit(&stream, &self.config) else {
                 continue;
@@ -64,7 +66,8 @@ impl Worker {
             if is_last_thread {
                 self.start_another();
             }
-            let outcome = if has_room { self.serve(stream, &activity) } else { self.reject(stream, &activity) };
+            let outcome =
+                if has_room { self.serve(stream, &activity, &mut buffers) } else { self.reject(stream, &activity) };
             self.report_failure(outcome);
             if !self.pool.release(activity) {
                 return;
@@ -93,9 +96,16 @@ impl Worker {
         }
     }
 
-    /// Serves a connection to its end.
-    fn serve(&self, stream: Stream, activity: &Arc<Activity>) -> Result<()> {
-        let mut connection = Connection::with_activity(stream, Arc::clone(&self.config), Arc::clone(activity))?;
+    /// Serves a connection to its end, in this memory.
+    fn serve(&self, stream: Stream, activity: &Arc<Activity>, buffers: &mut Buffers) -> Result<()> {
+        let (config, activity) = (Arc::clone(&self.config), Arc::clone(activity));
+        let mut connection = Connection::with_buffers(stream, config, activity, std::mem::take(buffers))?;
+        let outcome = self.serve_requests(&mut connection);
+        *buffers = connection.into_buffers();
+        outcome
+    }
+
+    fn serve_requests(&self, connection: &mut Connection) -> Result<()> {
         while let Some(request) = connection.next_request()? {
             answer(request, &self.handler)?;
         }
@@ -106,7 +116,7 @@ impl Worker {
     fn reject(&self, stream: Stream, activity: &Arc<Activity>) -> Result<()> {
         let mut config = Config::clone(&self.config).idle_timeout(Some(REJECTION_TIMEOUT));
         config.read_timeout = Some(REJECTION_TIMEOUT);
-        Connection::with_activity(stream, Arc::new(config), Arc::clone(activity))?.reject()
+        Connection::with_buffers(stream, Arc::new(config), Arc::clone(activity), Buffers::default())?.reject()
     }
 
     fn report_failure(&self, outcome: Result<()>) {
