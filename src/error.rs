@@ -77,7 +77,7 @@ pub enum Error {
     Aborted,
     /// A stream ended before the length that was announced for it.
     StreamTooShort {
-        /// The variable that announced the length: `CONTENT_LENGTH` or `FCGI_DATA_LENGTH`.
+        /// What announced the length: the variable `CONTENT_LENGTH` or `FCGI_DATA_LENGTH`, the field `Content-Length`.
         variable: &'static str,
         /// The announced length in bytes.
         announced: u64,
@@ -86,7 +86,7 @@ pub enum Error {
     },
     /// A stream is longer than the length that was announced for it.
     StreamTooLong {
-        /// The variable that announced the length: `CONTENT_LENGTH` or `FCGI_DATA_LENGTH`.
+        /// What announced the length: the variable `CONTENT_LENGTH` or `FCGI_DATA_LENGTH`, the field `Content-Length`.
         variable: &'static str,
         /// The announced length in bytes.
         announced: u64,

@@ -87,7 +87,7 @@ impl<'a> Stdout<'a> {
     pub fn read_head(&mut self) -> Result<Head> {
         let mut parser = HeadParser::new().max_bytes(self.config.max_head).max_fields(self.config.max_head_fields);
         parser.read(self)?;
-        parser.into_head()
+        parser.finish()
     }
 
     /// Reads and drops the rest of the response, and waits for the end of the request.
