@@ -451,7 +451,7 @@ fn feed(mut parser: HeadParser, pieces: &[&[u8]]) -> Parsed {
     for piece in pieces {
         let end = parser.feed(piece).map_err(|error| std::mem::discriminant(&error))?;
         if let Some(end) = end {
-            let head = parser.into_head().expect("a complete head");
+            let head = parser.finish().expect("a complete head");
             let told = (head.status(), head.reason(), head.content_length(), head.local_redirect());
             return Ok((Some(before + end), format!("{head:?} {told:?}")));
         }
