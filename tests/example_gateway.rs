@@ -1,11 +1,12 @@
 //! The example `gateway`, driven over HTTP: its demonstration, and what it makes of applications that are scripted here.
 
-#[allow(unreachable_pub)]
+#[path = "support/example.rs"]
+mod example;
 mod support;
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{mpsc, Arc, Condvar, Mutex};
 use std::thread;
@@ -107,7 +108,7 @@ fn logs_what_the_application_says() {
 fn ends_cleanly_on_sigterm() {
     let mut gateway = Gateway::demo();
     let socket = gateway.greeting.trim_end().rsplit("unix:").next().expect("an address").to_owned();
-    assert!(Path::new(&socket).exists(), "{socket}");
+    assert!(PathBuf::from(&socket).exists(), "{socket}");
     let mut idle = TcpStream::connect(gateway.address()).expect("a connection");
     let mut stream = BufReader::new(gateway.get("/stream").into_body().into_reader());
     stream.read_line(&mut String::new()).expect("a line");
@@ -117,7 +118,7 @@ fn ends_cleanly_on_sigterm() {
     assert_eq!(idle.read(&mut [0]).expect("the end of an idle connection"), 0);
     assert_eq!(stream.lines().map_while(Result::ok).last().as_deref(), Some("line 12 of 12"), "what had begun");
     assert!(gateway.child.wait().expect("its status").success());
-    assert!(!Path::new(&socket).exists(), "the socket is gone");
+    assert!(!PathBuf::from(&socket).exists(), "the socket is gone");
 }
 
 // Answers that are of no use
@@ -369,7 +370,7 @@ fn serves_files_but_no_sources() {
 #[test]
 fn refuses_a_wrong_command_line() {
     for args in [&["--connect", "127.0.0.1:1"][..], &["--root", "."], &["--what"], &["--listen"]] {
-        let output = Command::new(binary()).args(args).output().expect("a gateway");
+        let output = Command::new(example::path("gateway")).args(args).output().expect("a gateway");
         assert_eq!(output.status.code(), Some(64), "{args:?}");
         assert!(String::from_utf8_lossy(&output.stderr).contains("usage: gateway"), "{args:?}");
     }
@@ -397,7 +398,7 @@ impl Gateway {
     }
 
     fn start(args: &[&str]) -> Self {
-        let mut command = Command::new(binary());
+        let mut command = Command::new(example::path("gateway"));
         command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("a gateway");
         let (stdout, stderr) = (child.stdout.take().expect("its stdout"), child.stderr.take().expect("its stderr"));
@@ -564,15 +565,6 @@ fn text(mut answer: Response<Body>) -> String {
 fn agent() -> Agent {
     let config = Agent::config_builder().http_status_as_error(false).max_redirects(0);
     config.timeout_global(Some(PATIENCE)).build().into()
-}
-
-/// The example, which `cargo test` builds beside this test. (`cargo test --test example_gateway` alone does not.)
-fn binary() -> PathBuf {
-    let test = std::env::current_exe().expect("the test's own path");
-    let target = test.parent().and_then(Path::parent).expect("the target directory");
-    let path = target.join("examples").join(format!("gateway{}", std::env::consts::EXE_SUFFIX));
-    assert!(path.exists(), "{} is missing: `cargo build --examples` makes it", path.display());
-    path
 }
 
 fn crc32(data: &[u8]) -> u32 {

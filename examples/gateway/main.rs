@@ -22,9 +22,6 @@
 //! It is an example. It has no TLS, no access control and no defence against clients that are slow on purpose: on the open
 //! Internet, put a web server there.
 
-// In a program `pub` means: for the other modules.
-#![allow(unreachable_pub)]
-
 mod demo;
 mod failure;
 mod file;

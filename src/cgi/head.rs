@@ -76,11 +76,6 @@ impl Head {
         Ok((parser.finish()?, &response[end..]))
     }
 
-    /// The head as it came, its empty line included.
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.bytes
-    }
-
     /// The status code: the one in `Status`; else 302 where there is a `Location` and 200 where there is none
     /// (sections 6.2.1 and 6.2.3).
     pub fn status(&self) -> u16 {
@@ -229,6 +224,11 @@ impl Head {
             Some(announced) if received > announced => Err(Error::StreamTooLong { variable, announced }),
             _ => Ok(()),
         }
+    }
+
+    /// The head as it came, its empty line included.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
     }
 
     /// Takes all out, and keeps the memory for another head.

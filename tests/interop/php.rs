@@ -6,9 +6,9 @@ use std::process::Command;
 
 use crate::app::example;
 use crate::echo::{assert_same, noise};
-use crate::http::{Answer, Ask};
+use crate::http::{is_up, Answer, Ask};
 use crate::nginx::Nginx;
-use crate::place::Place;
+use crate::place::{free_port, Place};
 use crate::process::{command, is_root, Folder, Process};
 
 /// The scripts that the checks ask for.
@@ -266,6 +266,30 @@ fn fetch_from_php_cgi() {
         let place = if unix { Place::unix(&folder) } else { Place::tcp() };
         let _php = start_php_cgi(&place, &folder);
         check_with_fetch(&place, &folder);
+    }
+}
+
+/// The example `gateway` in front of php-fpm.
+#[test]
+#[ignore = "needs php-fpm, run by .ci/run"]
+fn gateway_to_fpm() {
+    for (unix, options) in [(true, &[][..]), (false, &[]), (true, &["--keep"])] {
+        let folder = Folder::new();
+        let place = if unix { Place::unix(&folder) } else { Place::tcp() };
+        let _fpm = start_fpm(&place, &folder);
+        let (root, port) = (write_scripts(&folder), free_port());
+        let mut gateway = Command::new(example("gateway"));
+        gateway.args(["--connect", &place.to_string(), "--listen", &format!("127.0.0.1:{port}")]);
+        gateway.arg("--root").arg(root).args(options);
+        let mut gateway = Process::start("gateway", &mut gateway, &folder);
+        gateway.wait_until("it listens", || is_up(port));
+
+        check_over_http(port);
+        assert_eq!(Ask::get("/log.php").send(port).text(), "logged");
+        gateway.wait_for_log("a word for the log");
+        gateway.wait_for_log("undefined function no_such_function");
+        gateway.signal("TERM");
+        assert_eq!(gateway.wait().code(), Some(0), "{}", gateway.log());
     }
 }
 
