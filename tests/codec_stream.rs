@@ -305,8 +305,8 @@ mod reader {
 
         let reads = reader.get_ref().slices.len();
         assert_eq!(next(&mut reader).request_id, 2);
+        assert_eq!(reader.get_ref().slices.len(), reads, "the next header came with the same read");
         assert_eq!(content(&mut reader, 100_000), b"next");
-        assert_eq!(reader.get_ref().slices.len(), reads, "the next record came with the same read");
     }
 
     /// A slice that is smaller than the buffer is not worth a system call of its own.
