@@ -81,6 +81,17 @@ fn lengths_beyond_the_data_are_an_error() {
     }
 }
 
+/// K11, K12: each of the 31 bits counts.
+#[test]
+fn no_bit_of_a_length_is_dropped() {
+    for bit in 0..31 {
+        let len = (0x8000_0000 | 1_u32 << bit).to_be_bytes();
+        for encoded in [[&len[..], &[0]].concat(), [&[0], &len[..]].concat(), [len, len].concat()] {
+            assert!(matches!(Params::parse(&encoded), Err(Error::InvalidParams(0))), "bit {bit}");
+        }
+    }
+}
+
 /// K13
 #[test]
 fn the_long_form_of_a_short_length_is_read() {

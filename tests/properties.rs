@@ -86,6 +86,7 @@ proptest! {
     fn bytes_as_params(parts in vec(prop_oneof![
         vec(any::<u8>(), 0..8),
         (0..9_u8).prop_map(|len| vec![0x80, 0, 0, len]),
+        (0..31_u8, 0..9_u8).prop_map(|(bit, len)| (0x8000_0000 | 1_u32 << bit | u32::from(len)).to_be_bytes().to_vec()),
         Just(vec![1, 1, b'A', b'B']),
     ], 0..20)) {
         drive::check_params(&parts.concat());
