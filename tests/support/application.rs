@@ -21,7 +21,8 @@ pub struct Application {
     pub address: Address,
     shared: Arc<Shared>,
     acceptor: Option<JoinHandle<()>>,
-    _directory: Option<tempfile::TempDir>,
+    /// Holds the socket, if that is its to remove.
+    directory: Option<tempfile::TempDir>,
 }
 
 #[derive(Default)]
@@ -43,7 +44,7 @@ impl Application {
     pub fn unix(script: impl Fn(usize, Stream) + Send + Sync + 'static) -> Self {
         let directory = tempfile::tempdir().expect("a directory for the socket");
         let mut application = Self::unix_at(&directory.path().join("app.sock"), script);
-        application._directory = Some(directory);
+        application.directory = Some(directory);
         application
     }
 
@@ -87,7 +88,7 @@ impl Application {
                 scope.spawn(move || script(number, stream));
             });
         };
-        Self { address, shared, acceptor: Some(std::thread::spawn(accept_all)), _directory: None }
+        Self { address, shared, acceptor: Some(std::thread::spawn(accept_all)), directory: None }
     }
 
     /// A client of it, whose time-outs end a test that hangs.
@@ -111,9 +112,7 @@ impl Drop for Application {
         self.shared.is_closing.store(true, Ordering::SeqCst);
         let _wakes_it = Stream::connect(&self.address, Some(PATIENCE));
         let outcome = self.acceptor.take().expect("dropped once").join();
-        if outcome.is_err() && !std::thread::panicking() {
-            panic!("the application's script failed");
-        }
+        assert!(outcome.is_ok() || std::thread::panicking(), "the application's script failed");
     }
 }
 
