@@ -259,7 +259,7 @@ fn an_error_of_the_receiver_breaks_the_request_off() {
         let outcome = within_patience(move || {
             client.send(&upload(body), Pattern::new(body), |response| {
                 response.stdout.read_exact(&mut [0; 5])?;
-                Err::<(), _>(io::Error::new(io::ErrorKind::Other, "enough"))
+                Err::<(), _>(io::Error::other("enough"))
             })
         });
         assert_eq!(outcome.expect("no panic").unwrap_err().to_string(), "enough");

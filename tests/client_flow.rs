@@ -291,7 +291,7 @@ fn a_body_that_fails() {
     for reads in [0, 1, 2, 50] {
         let (application, client) = waiting_for(STDIN);
         let outcome = within_patience(move || {
-            let body = Failing(reads, || Err(io::Error::new(io::ErrorKind::Other, "the upload broke off")));
+            let body = Failing(reads, || Err(io::Error::other("the upload broke off")));
             client.send(&post(), body, |response| response.stdout.read_to_end(&mut Vec::new()))
         });
         let error = outcome.expect("no panic").unwrap_err();
@@ -305,7 +305,7 @@ fn a_body_that_fails() {
 fn a_file_that_fails() {
     let (application, client) = waiting_for(DATA);
     let outcome = within_patience(move || {
-        let data = Failing(3, || Err(io::Error::new(io::ErrorKind::Other, "the disk broke")));
+        let data = Failing(3, || Err(io::Error::other("the disk broke")));
         client.filter(&upload(3), &b"abc"[..], data, |_| Ok(()))
     });
     assert_eq!(outcome.expect("no panic").unwrap_err().to_string(), "the disk broke");
@@ -383,11 +383,11 @@ fn a_receiver_that_panics() {
 fn the_cause_is_told() {
     let (application, client) = waiting_for(STDIN);
     let outcome = within_patience(move || {
-        let body = Failing(3, || Err(io::Error::new(io::ErrorKind::Other, "the cause")));
+        let body = Failing(3, || Err(io::Error::other("the cause")));
         client.send(&post(), body, |response| -> io::Result<()> {
             let error = response.stdout.read(&mut [0]).unwrap_err();
             assert!(matches!(Error::from(error), Error::UnexpectedEof(_)));
-            Err(io::Error::new(io::ErrorKind::Other, "the effect"))
+            Err(io::Error::other("the effect"))
         })
     });
     assert_eq!(outcome.expect("no panic").unwrap_err().to_string(), "the cause");

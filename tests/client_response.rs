@@ -18,9 +18,7 @@ use support::*;
 /// The reply of a client to which an application answers with these bytes, and closes.
 #[track_caller]
 fn reply(answer: &[u8]) -> fcgi::Result<Reply> {
-    let application = Application::answering(answer);
-
-    application.client().fetch(&get(), b"")
+    Application::answering(answer).client().fetch(&get(), b"")
 }
 
 #[track_caller]
@@ -148,7 +146,7 @@ fn stderr_goes_elsewhere_as_it_comes() {
 #[test]
 fn stderr_of_any_size_goes_elsewhere() {
     let answer: Vec<u8> = (0..5)
-        .flat_map(|number| [stream(STDERR, 1, &[b'0' + number; 70_000]), record(STDOUT, 1, &[b'a' + number; 3])])
+        .flat_map(|number| [stream(STDERR, 1, &[b'0' + number].repeat(70_000)), record(STDOUT, 1, &[b'a' + number; 3])])
         .chain([end(1, 0, 0)])
         .flatten()
         .collect();
@@ -165,7 +163,7 @@ fn stderr_of_any_size_goes_elsewhere() {
         .unwrap();
     assert_eq!(stdout, "aaabbbcccdddeee");
     assert_eq!(completion, Completion::default());
-    let expected: Vec<u8> = (0..5).flat_map(|number| [b'0' + number; 70_000]).collect();
+    let expected: Vec<u8> = (0..5).flat_map(|number| [b'0' + number].repeat(70_000)).collect();
     let log = log.0.lock().unwrap();
     assert!(*log == expected, "{} bytes", log.len());
 }

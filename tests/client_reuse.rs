@@ -61,6 +61,11 @@ fn a_connection_is_kept_behind_a_large_body() {
             self.0.read(buffer)
         }
     }
+    impl Drop for Watched {
+        fn drop(&mut self) {
+            let _gone = self.1.send(());
+        }
+    }
     let (tell, told) = mpsc::channel();
     let told = Mutex::new(told);
     let application = Application::unix(move |number, mut stream| {
@@ -70,11 +75,6 @@ fn a_connection_is_kept_behind_a_large_body() {
             stream.write_all(&response(number.to_string().as_bytes())).expect("the answer is taken");
         }
     });
-    impl Drop for Watched {
-        fn drop(&mut self) {
-            let _ = self.1.send(());
-        }
-    }
     let client = application.keeping_client();
     for _ in 0..3 {
         let body = Watched(Pattern::new(1 << 20), tell.clone());
@@ -248,7 +248,7 @@ fn a_response_half_read() {
             response.stdout.read_exact(&mut half)?;
             assert!(half.iter().all(|byte| *byte == name.as_bytes()[0]), "the answer to another request");
             if gives_up {
-                return Err(io::Error::new(io::ErrorKind::Other, "enough"));
+                return Err(io::Error::other("enough"));
             }
             Ok(())
         })
@@ -533,7 +533,9 @@ fn idle_connections_are_bounded() {
             let kept = count.min(max_idle);
             (0..kept).for_each(|_| drop(scope.spawn(|| fetch(&client))));
             (0..kept).for_each(|_| asked.recv_timeout(PATIENCE).expect("a request at once with the others"));
-            answer.iter().for_each(|answer| answer.send(()).unwrap_or_default());
+            for answer in &answer {
+                let _closed = answer.send(());
+            }
         });
         assert_eq!(application.accepted(), count);
         drop(client);

@@ -42,20 +42,18 @@ fn stdout_before(cut: usize) -> usize {
     count
 }
 
-/// An application whose answer on the n-th connection is cut behind n bytes, and a client of it.
-fn cutting(close: impl Fn(Vec<u8>, fcgi::net::Stream) + Send + Sync + Clone + 'static) -> [Application; 2] {
-    Application::both(move |cut, stream| close(whole()[..cut].to_vec(), stream))
-}
-
-fn cut_cleanly(answer: Vec<u8>, mut stream: fcgi::net::Stream) {
-    read_request(&mut stream).expect("a request");
-    stream.write_all(&answer).expect("the answer is taken");
+/// An application whose answer on the n-th connection is cut behind n bytes.
+fn cutting() -> [Application; 2] {
+    Application::both(|cut, mut stream| {
+        read_request(&mut stream).expect("a request");
+        stream.write_all(&whole()[..cut]).expect("the answer is taken");
+    })
 }
 
 /// Asserts that every cut gives an error, and the whole response none.
 #[track_caller]
 fn assert_each_cut_fails<T: std::fmt::Debug>(ask: impl Fn(&Client) -> fcgi::Result<T>) {
-    for application in cutting(cut_cleanly) {
+    for application in cutting() {
         let client = application.client();
         for cut in 0..whole().len() {
             let outcome = ask(&client);
@@ -89,7 +87,7 @@ fn the_response_to_a_large_body_fails_at_each_cut() {
 /// C11: the same for a request that asks for the connection to be kept: on a new connection it is not repeated.
 #[test]
 fn a_kept_connection_fails_at_each_cut() {
-    for application in cutting(cut_cleanly) {
+    for application in cutting() {
         let client = application.keeping_client();
         for cut in 0..whole().len() {
             let outcome = client.fetch(&get(), b"");
@@ -102,7 +100,7 @@ fn a_kept_connection_fails_at_each_cut() {
 /// C11; "EOF honoured before buffered bytes were read": an `Exchange` gives what came, then the error, for ever.
 #[test]
 fn what_came_before_the_cut_is_read() {
-    for application in cutting(cut_cleanly) {
+    for application in cutting() {
         for cut in 0..whole().len() {
             let mut connection = Connection::connect(&application.address, Arc::new(patient())).unwrap();
             let mut exchange = connection.begin(Role::Responder, &get()).unwrap();
@@ -173,7 +171,8 @@ fn a_stall_at_each_record_is_a_time_out() {
     let count = cuts.len();
     let application = Application::unix(move |number, mut stream| {
         read_request(&mut stream).expect("a request");
-        stream.write_all(&whole()[..cuts[number]]).expect("the answer is taken");
+        // On a busy machine the client may have given up already.
+        let _ = stream.write_all(&whole()[..cuts[number]]);
         wait_for_close(&mut stream);
     });
     let config = patient().read_timeout(Some(std::time::Duration::from_millis(30)));

@@ -21,6 +21,7 @@ pub struct Application {
     pub address: Address,
     shared: Arc<Shared>,
     acceptor: Option<JoinHandle<()>>,
+    /// Holds the socket, if that is its to remove.
     directory: Option<tempfile::TempDir>,
 }
 
@@ -76,7 +77,7 @@ impl Application {
         let shared = Arc::new(Shared::default());
         let (state, script) = (Arc::clone(&shared), script);
         let accept_all = move || {
-            thread::scope(|scope| loop {
+            std::thread::scope(|scope| loop {
                 let stream = accept();
                 if state.is_closing.load(Ordering::SeqCst) {
                     return;
@@ -111,7 +112,7 @@ impl Drop for Application {
         self.shared.is_closing.store(true, Ordering::SeqCst);
         let _wakes_it = Stream::connect(&self.address, Some(PATIENCE));
         let outcome = self.acceptor.take().expect("dropped once").join();
-        assert!(outcome.is_ok() || thread::panicking(), "the application's script failed");
+        assert!(outcome.is_ok() || std::thread::panicking(), "the application's script failed");
     }
 }
 

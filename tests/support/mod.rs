@@ -96,6 +96,7 @@ pub fn request(id: u16, role: u16, flags: u8, pairs: &[(&str, &str)], body: &[u8
 
 /// A record as it came.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(clippy::struct_field_names)] // `type` is a word of the language.
 pub struct Record {
     pub record_type: u8,
     pub id: u16,
