@@ -418,7 +418,7 @@ fn a53_streams_out_of_order() {
 /// Slow senders: a read may wait for its time-out again and again, as long as something comes each time.
 #[test]
 fn slow_senders() {
-    let server = Running::tcp(Config::new().read_timeout(Some(Duration::from_millis(1000))), echo);
+    let server = Running::tcp(Config::new().read_timeout(Some(Duration::from_secs(1))), echo);
     let mut stream = server.connect();
     let bytes = request(1, RESPONDER, 0, &[("CONTENT_LENGTH", "4")], b"slow");
     let step = bytes.len() / 12;
@@ -433,7 +433,7 @@ fn slow_senders() {
 #[test]
 fn slow_readers() {
     const SIZE: usize = 8 << 20;
-    for server in Running::both(&Config::new().write_timeout(Some(Duration::from_millis(1000))), |request| {
+    for server in Running::both(&Config::new().write_timeout(Some(Duration::from_secs(1))), |request| {
         request.stdout.write_all(&vec![b'x'; SIZE])?;
         Ok(())
     }) {

@@ -158,9 +158,10 @@ impl Connection {
         self.state = match outcome {
             Outcome::Finished { is_in_step: true, has_whole_input } if may_stay => {
                 self.answered = (!has_whole_input).then(Instant::now);
-                match self.activity.end() {
-                    true => State::Waiting,
-                    false => State::Answered { has_whole_input },
+                if self.activity.end() {
+                    State::Waiting
+                } else {
+                    State::Answered { has_whole_input }
                 }
             }
             Outcome::Finished { has_whole_input, .. } => State::Answered { has_whole_input },
