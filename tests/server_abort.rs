@@ -123,7 +123,7 @@ fn a47_a49_while_the_handler_reads() {
 fn a47_a48_in_stdin() {
     for server in Running::both(&Config::new(), echo) {
         let mut stream = server.connect();
-        for body in [&b""[..], &record(STDIN, 1, b"some"), &record(STDIN, 1, &[b'x'; 65535])] {
+        for body in [&b""[..], &record(STDIN, 1, b"some"), &record(STDIN, 1, &[b'x'].repeat(65535))] {
             let late = [record(STDIN, 1, b"late"), record(STDIN, 1, b""), abort(1)].concat();
             stream.write_all(&[&begin(1, RESPONDER, 1), &params(1, &[]), body, &abort(1), &late].concat()).unwrap();
             let answer = read_answer(&mut stream, 1);

@@ -128,7 +128,7 @@ fn write_timeout() {
     let (say, said) = mpsc::channel();
     for server in Running::both(&Config::new().write_timeout(Some(SHORT)), move |request| {
         let error = loop {
-            if let Err(error) = request.stdout.write_all(&[b'x'; 100_000]) {
+            if let Err(error) = request.stdout.write_all(&[b'x'].repeat(100_000)) {
                 break Error::from(error);
             }
         };
@@ -152,7 +152,7 @@ const BEFORE_IDLENESS: [fn() -> Vec<u8>; 5] = [
     || request(1, RESPONDER, 1, &[], b""),
     // A body whose end is left unread, one with more behind it, and records that are no request's.
     || request(1, RESPONDER, 1, &[("UNREAD", "1")], b"body"),
-    || [request(1, RESPONDER, 1, &[("UNREAD", "1")], &[b'x'; 100_000]), padded(STDIN, 1, b"late", 255)].concat(),
+    || [request(1, RESPONDER, 1, &[("UNREAD", "1")], &[b'x'].repeat(100_000)), padded(STDIN, 1, b"late", 255)].concat(),
     || [request(1, RESPONDER, 1, &[], b""), record(GET_VALUES, 0, b""), record(STDIN, 9, b"noise")].concat(),
 ];
 

@@ -108,7 +108,7 @@ fn a10_a_peer_that_never_stops() {
     for server in Running::both(&Config::new().drain(64 << 10, Duration::from_secs(3600)), unread) {
         let mut stream = server.connect();
         stream.write_all(&[begin(1, RESPONDER, 0), params(1, &[("BYTES", "9")])].concat()).unwrap();
-        let more = record(STDIN, 1, &[b'x'; 65528]);
+        let more = record(STDIN, 1, &[b'x'].repeat(65528));
         let mut sent = 0;
         let error = loop {
             match stream.write_all(&more) {
@@ -243,7 +243,7 @@ fn writing_to_a_peer_that_is_gone() {
     let (say, said) = std::sync::mpsc::channel();
     let server = Running::tcp(Config::new(), move |request| {
         let outcome = loop {
-            if let Err(error) = request.stdout.write_all(&[b'x'; 70_000]) {
+            if let Err(error) = request.stdout.write_all(&[b'x'].repeat(70_000)) {
                 break error;
             }
         };

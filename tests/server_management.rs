@@ -91,8 +91,8 @@ fn a35_odd_queries() {
         let mut stream = server.connect();
         for (query, answered) in [
             (get_values(&[REQS; 40]), &[REQS][..]),
-            (get_values(&[REQS; 4095]), &[REQS]),
-            (record(GET_VALUES, 0, &[0; 65534]), &[]),
+            (get_values(&[REQS].repeat(4095)), &[REQS]),
+            (record(GET_VALUES, 0, &[0].repeat(65534)), &[]),
             (record(GET_VALUES, 0, cut), &[MPXS]),
             (record(GET_VALUES, 0, b"\xff\xff\xff\xff\xff\xff\xff\xff"), &[]),
             (record(GET_VALUES, 0, &pair(CONNS.as_bytes(), b"value")), &[CONNS]),
@@ -116,7 +116,7 @@ fn a36_every_unknown_type() {
             stream.write_all(&record(record_type, 0, b"")).unwrap();
             assert_unknown_type(&read_record(&mut stream).expect("an answer"), record_type);
         }
-        for content in [&b"x"[..], &[1; 65535]] {
+        for content in [&b"x"[..], &[1].repeat(65535)] {
             stream.write_all(&padded(99, 0, content, 255)).unwrap();
             assert_unknown_type(&read_record(&mut stream).expect("an answer"), 99);
         }

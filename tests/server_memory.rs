@@ -39,7 +39,7 @@ fn growth(action: impl FnOnce() + Send) -> usize {
 
 /// Writes so many MiB of a stream of request 1, without its end; false if the application does not take it all.
 fn write_mib(mut stream: &Stream, record_type: u8, count: usize) -> bool {
-    let mib = record(record_type, 1, &[0; 32768 - 8]).repeat(32);
+    let mib = record(record_type, 1, &[0].repeat(32768 - 8)).repeat(32);
     (0..count).all(|_| stream.write_all(&mib).is_ok())
 }
 

@@ -155,7 +155,7 @@ fn assert_ignored_everywhere(noise: &[u8], check: impl Fn(&[Record])) {
 #[test]
 fn a18_records_of_inactive_ids_are_ignored() {
     for record_type in [ABORT, PARAMS, STDIN, DATA] {
-        for content in [&b""[..], b"noise", &[7; 65535]] {
+        for content in [&b""[..], b"noise", &[7].repeat(65535)] {
             assert_ignored_everywhere(&padded(record_type, 9, content, 255), |answers| assert_eq!(answers, []));
         }
     }
@@ -348,7 +348,7 @@ fn bodies_of_begin_request() {
     for body in [
         &[0, 1, 1, 255, 255, 255, 255, 255][..],
         &[0, 1, 1, 0, 0, 0, 0, 0, 9, 9],
-        &[&[0, 1, 1][..], &[7; 65532]].concat(),
+        &[&[0, 1, 1][..], &[7].repeat(65532)].concat(),
     ] {
         let mut pieces = records(1);
         pieces[0] = padded(BEGIN, 1, body, 3);

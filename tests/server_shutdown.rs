@@ -42,7 +42,9 @@ fn with_idle_connections() {
         streams[1].write_all(&begin(1, RESPONDER, 1)[..5]).unwrap();
         assert!(address.path().map_or(true, |path| path.exists()));
         server.stop().unwrap();
-        streams.iter_mut().for_each(|stream| assert_silent(stream));
+        for stream in &mut streams {
+            assert_silent(stream);
+        }
         assert_refused(&address);
         assert!(address.path().map_or(true, |path| !path.exists()), "the socket file is still there");
     }
@@ -95,6 +97,7 @@ fn a14_with_requests() {
 /// not take, so that what happens when is not left to chance.)
 #[test]
 fn requests_that_have_come_already() {
+    const COUNT: usize = 20_000;
     let whole = request(1, RESPONDER, 1, &[("A", "1")], b"body");
     let filter = [request(1, FILTER, 1, &[], b"body"), record(DATA, 1, b"")].concat();
     for (bytes, answer) in [
@@ -118,7 +121,6 @@ fn requests_that_have_come_already() {
             }
         });
         let mut stream = server.connect();
-        const COUNT: usize = 20_000;
         stream.write_all(&[record(99, 0, b"").repeat(COUNT), bytes].concat()).unwrap();
         assert_eq!(read_record(&mut stream).expect("the first answer").record_type, UNKNOWN_TYPE);
         server.handle.shutdown();

