@@ -19,7 +19,7 @@ use support::*;
 #[track_caller]
 fn reply(answer: &[u8]) -> fcgi::Result<Reply> {
     let application = Application::answering(answer);
-    
+
     application.client().fetch(&get(), b"")
 }
 
