@@ -181,8 +181,9 @@ impl Params {
     /// The last value of this name.
     pub fn get_bytes(&self, name: impl AsRef<[u8]>) -> Option<&[u8]> {
         let name = name.as_ref();
-        let pair = self.pairs.iter().rfind(|pair| self.name(**pair) == name)?;
-        Some(self.value(*pair))
+        // The length tells most pairs apart, without a look at their names.
+        let is_wanted = |pair: &&Pair| (pair.value - pair.name) as usize == name.len() && self.name(**pair) == name;
+        Some(self.value(*self.pairs.iter().rfind(is_wanted)?))
     }
 
     /// The length of the request's body in bytes, as `CONTENT_LENGTH` announces it; `None` if it is absent, empty or no
@@ -296,7 +297,9 @@ impl Params {
         }
         let mut at = self.pairs.last().map_or(0, |pair| pair.end as usize);
         while at < bytes.len() {
-            let pair = parse_pair(bytes, at).ok_or(Error::InvalidParams(at))?;
+            let Some(pair) = parse_pair(bytes, at) else {
+                return Err(Error::InvalidParams(at));
+            };
             at = pair.end as usize;
             self.pairs.push(pair);
         }
@@ -363,8 +366,14 @@ impl fmt::Debug for Iter<'_> {
 /// The pair whose lengths begin at `at`; `None` if `bytes` end before it does.
 #[inline]
 fn parse_pair(bytes: &[u8], at: usize) -> Option<Pair> {
-    let (name_len, at) = parse_len(bytes, at)?;
-    let (value_len, name) = parse_len(bytes, at)?;
+    let (name_len, value_len, name) = match *bytes.get(at..at + 2)? {
+        [name_len @ ..=0x7f, value_len @ ..=0x7f] => (usize::from(name_len), usize::from(value_len), at + 2),
+        _ => {
+            let (name_len, at) = parse_len(bytes, at)?;
+            let (value_len, at) = parse_len(bytes, at)?;
+            (name_len, value_len, at)
+        }
+    };
     let value = name.checked_add(name_len)?;
     let end = value.checked_add(value_len)?;
     // `bytes` is at most `u32::MAX` long, so offsets within it fit.

@@ -16,6 +16,8 @@ use crate::record::{
 const SMALL_BUFFER: usize = 8 * 1024;
 /// The size that a read buffer grows to when a read fills it; larger ones gain little.
 const LARGE_BUFFER: usize = 64 * 1024;
+/// A record with this much content is read for itself, if it goes straight to the caller's slice: then the next can, too.
+const LARGE_RECORD: usize = 32 * 1024;
 
 /// Reads records from a connection, however the transport cuts them.
 ///
@@ -55,12 +57,19 @@ pub struct RecordReader<R> {
     content_left: usize,
     /// What is to be skipped before the next record: the current one's padding, and its content when it was given up.
     padding_left: usize,
+    /// Whether the current record began with at least `LARGE_RECORD` bytes of content.
+    is_large: bool,
 }
 
 impl<R> RecordReader<R> {
     /// A reader that has read nothing. Its buffer is allocated by the first read.
     pub fn new(inner: R) -> Self {
-        Self { inner, buffer: Vec::new(), start: 0, end: 0, content_left: 0, padding_left: 0 }
+        Self::with_buffer(inner, Vec::new())
+    }
+
+    /// A reader that uses the buffer of one that has come to its end.
+    pub(crate) fn with_buffer(inner: R, buffer: Vec<u8>) -> Self {
+        Self { inner, buffer, start: 0, end: 0, content_left: 0, padding_left: 0, is_large: false }
     }
 
     /// The bytes of the current record's content that were not yet read.
@@ -86,6 +95,12 @@ impl<R> RecordReader<R> {
     /// The reader below; what was read from it and not yet used is lost.
     pub fn into_inner(self) -> R {
         self.inner
+    }
+
+    /// Gives the buffer away, and with it what was not used.
+    pub(crate) fn take_buffer(&mut self) -> Vec<u8> {
+        (self.start, self.end) = (0, 0);
+        std::mem::take(&mut self.buffer)
     }
 
     /// Uses up `amount` bytes of the content that [`fill_content`](Self::fill_content) returned.
@@ -158,7 +173,11 @@ impl<R: Read> RecordReader<R> {
     /// reports.
     #[inline]
     pub fn next_header(&mut self) -> Result<Option<Header>> {
-        if self.content_left + self.padding_left > 0 {
+        let rest = self.content_left + self.padding_left;
+        if rest <= self.end - self.start {
+            self.start += rest;
+            (self.content_left, self.padding_left) = (0, 0);
+        } else {
             self.skip_record()?;
         }
         while self.end - self.start < HEADER_LEN {
@@ -176,6 +195,7 @@ impl<R: Read> RecordReader<R> {
         self.start += HEADER_LEN;
         self.content_left = usize::from(header.content_len);
         self.padding_left = usize::from(header.padding_len);
+        self.is_large = self.content_left >= LARGE_RECORD;
         Ok(Some(header))
     }
 
@@ -258,7 +278,7 @@ impl<R: Read> RecordReader<R> {
 
     /// Skips what is left of the current record. Its content is given up at once: where the reader fails on the way, what
     /// is left is never taken for content.
-    fn skip_record(&mut self) -> Result<()> {
+    pub(crate) fn skip_record(&mut self) -> Result<()> {
         self.padding_left += std::mem::take(&mut self.content_left);
         while self.padding_left > 0 {
             if self.start == self.end && self.fill()? == 0 {
@@ -271,12 +291,20 @@ impl<R: Read> RecordReader<R> {
         Ok(())
     }
 
-    /// Reads content straight into `out`, and what comes behind it into the buffer.
+    /// Reads content straight into `out`, and what comes behind it into the buffer: the next header, and where records are
+    /// small more of them.
     fn read_direct(&mut self, out: &mut [u8]) -> Result<usize> {
         self.make_room();
         let wanted = out.len().min(self.content_left);
+        let behind = if wanted < self.content_left {
+            0
+        } else if self.is_large {
+            self.padding_left + HEADER_LEN
+        } else {
+            self.buffer.len()
+        };
         let n = retry(|| {
-            let slices = &mut [IoSliceMut::new(&mut out[..wanted]), IoSliceMut::new(&mut self.buffer)];
+            let slices = &mut [IoSliceMut::new(&mut out[..wanted]), IoSliceMut::new(&mut self.buffer[..behind])];
             self.inner.read_vectored(slices)
         })?;
         if n == 0 {
@@ -467,7 +495,9 @@ impl<W: Write> StreamWriter<W> {
         let content = self.open + HEADER_LEN;
         let header = Header::new(self.record_type, self.request_id, (self.buffer.len() - content) as u16);
         self.buffer[self.open..content].copy_from_slice(&header.encode());
-        self.buffer.resize(self.buffer.len() + usize::from(header.padding_len), 0);
+        // As many as there can be, and some off again: a copy of known length is a single instruction.
+        self.buffer.extend_from_slice(&[0; 8]);
+        self.buffer.truncate(self.buffer.len() - 8 + usize::from(header.padding_len));
         self.open = self.buffer.len();
     }
 
@@ -504,7 +534,9 @@ impl<W: Write> StreamWriter<W> {
             let size = if needed <= SMALL_BUFFER { SMALL_BUFFER } else { self.open + FULL_BUFFER };
             self.buffer.reserve_exact(size - self.buffer.len());
         }
-        self.buffer.resize(start, 0);
+        if self.buffer.len() < start {
+            self.buffer.extend_from_slice(&[0; HEADER_LEN]);
+        }
         start
     }
 

@@ -2,12 +2,13 @@ use std::fmt;
 use std::io::Read;
 use std::net::Shutdown;
 use std::sync::Arc;
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use super::activity::Activity;
 use super::input::Input;
 use super::request::{Ending, Outcome, Request};
-use super::stdin::Stdin;
+use super::stdin::{last_stream, Stdin};
 use super::Config;
 use crate::error::{Error, Result};
 use crate::net::Stream;
@@ -45,6 +46,8 @@ pub struct Connection {
     state: State,
     /// The requests that were begun.
     requests: u64,
+    /// When the last request was answered, if more of its input was still to come then.
+    answered: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +60,18 @@ enum State {
     Answered { has_whole_input: bool },
     /// There is nothing more to do.
     Closed,
+}
+
+/// How long to rest between two looks at a connection whose reading side was shut down.
+const DEAF_PAUSE: Duration = Duration::from_millis(5);
+
+/// The memory that a connection leaves to the next one of its thread.
+#[derive(Debug, Default)]
+pub(super) struct Buffers {
+    input: Vec<u8>,
+    params: Params,
+    stdout: Vec<u8>,
+    stderr: Vec<u8>,
 }
 
 /// A request whose params have come.
@@ -81,20 +96,27 @@ impl Connection {
     /// What setting the time-outs reports.
     pub fn with_config(stream: impl Into<Stream>, config: Arc<Config>) -> Result<Self> {
         let stream = stream.into();
-        let activity = Arc::new(Activity::new(stream.clone()));
-        Self::with_activity(stream, config, activity)
+        let activity = Arc::new(Activity::new(stream.clone(), Arc::default()));
+        Self::with_buffers(stream, config, activity, Buffers::default())
     }
 
-    pub(super) fn with_activity(stream: Stream, config: Arc<Config>, activity: Arc<Activity>) -> Result<Self> {
+    pub(super) fn with_buffers(
+        stream: Stream,
+        config: Arc<Config>,
+        activity: Arc<Activity>,
+        buffers: Buffers,
+    ) -> Result<Self> {
+        let Buffers { input, params, stdout, stderr } = buffers;
         Ok(Self {
-            input: Input::new(stream.clone(), &config)?,
+            input: Input::new(stream.clone(), &config, input)?,
             stream,
-            params: Params::new(),
-            ending: Ending::default(),
+            params,
+            ending: Ending { stdout, stderr, outcome: Outcome::default() },
             config,
             activity,
             state: State::Waiting,
             requests: 0,
+            answered: None,
         })
     }
 
@@ -113,12 +135,8 @@ impl Connection {
         }
         let begun = match self.begin() {
             Ok(Some(begun)) => begun,
-            outcome => {
-                if self.state == State::Waiting {
-                    self.state = State::Closed;
-                }
-                return outcome.map(|_| None);
-            }
+            Ok(None) => return self.end_waiting(None),
+            Err(error) => return self.end_waiting(Some(error)),
         };
         let Begun { request_id, begin } = begun;
         self.requests += 1;
@@ -145,6 +163,13 @@ impl Connection {
         Ok(())
     }
 
+    /// Ends the connection, and gives its memory back.
+    pub(super) fn into_buffers(mut self) -> Buffers {
+        let ending = &mut self.ending;
+        let (stdout, stderr) = (std::mem::take(&mut ending.stdout), std::mem::take(&mut ending.stderr));
+        Buffers { input: self.input.reader.take_buffer(), params: std::mem::take(&mut self.params), stdout, stderr }
+    }
+
     /// Draws the conclusions from how the last request ended.
     fn settle(&mut self) -> Result<()> {
         let State::InRequest { keep_conn } = self.state else {
@@ -153,7 +178,13 @@ impl Connection {
         let outcome = self.ending.outcome;
         let may_stay = keep_conn && self.config.max_requests.map_or(true, |max| self.requests < max);
         self.state = match outcome {
-            Outcome::Finished { is_in_step: true, .. } if may_stay && self.activity.end() => State::Waiting,
+            Outcome::Finished { is_in_step: true, has_whole_input } if may_stay => {
+                self.answered = (!has_whole_input).then(Instant::now);
+                match self.activity.end() {
+                    true => State::Waiting,
+                    false => State::Answered { has_whole_input },
+                }
+            }
             Outcome::Finished { has_whole_input, .. } => State::Answered { has_whole_input },
             Outcome::Unfinished | Outcome::Failed => State::Closed,
         };
@@ -166,17 +197,14 @@ impl Connection {
     /// Waits for a request with a role that we have, and for its params.
     fn begin(&mut self) -> Result<Option<Begun>> {
         while self.state == State::Waiting {
-            if self.input.reader.buffer().is_empty() {
-                self.input.reader.get_mut().wait_idle();
-            }
             let Some(header) = self.input.next(NULL_REQUEST_ID)? else {
                 return Ok(None);
             };
             let begin = self.input.reader.read_begin_request()?;
-            if !self.activity.begin() {
+            let request_id = header.request_id;
+            if !self.activity.begin() && !self.input.has_whole_request(request_id, last_stream(begin.role))? {
                 return Ok(None);
             }
-            let request_id = header.request_id;
             if !self.config.roles.contains(&begin.role) {
                 self.input.end_request(request_id, ProtocolStatus::UnknownRole)?;
             } else if self.read_params(request_id, begin)? {
@@ -187,6 +215,26 @@ impl Connection {
             self.pass_over(begin.keep_conn());
         }
         Ok(None)
+    }
+
+    /// The connection ends before another request was handed out. Where that was our own wish, or it was idle for too long,
+    /// it is no error.
+    fn end_waiting(&mut self, error: Option<Error>) -> Result<Option<Request<'_>>> {
+        let is_wanted = match error {
+            None => true,
+            Some(Error::UnexpectedEof(_)) => self.activity.is_deaf(),
+            Some(Error::TimedOut(_)) => self.input.is_idle(),
+            Some(_) => false,
+        };
+        if self.state == State::Waiting {
+            let may_be_on_its_way = self.answered.is_some_and(|then| then.elapsed() < self.config.drain_time);
+            self.state = if may_be_on_its_way && self.activity.is_deaf() {
+                State::Answered { has_whole_input: false }
+            } else {
+                State::Closed
+            };
+        }
+        error.filter(|_| !is_wanted).map_or(Ok(None), Err)
     }
 
     /// After a request that no handler has seen: waits for the next, or closes.
@@ -200,7 +248,7 @@ impl Connection {
     fn read_params(&mut self, request_id: u16, begin: BeginRequest) -> Result<bool> {
         self.params.recycle();
         loop {
-            let header = self.input.next(request_id)?.ok_or(Error::UnexpectedEof("a request's params"))?;
+            let header = self.input.next(request_id)?.ok_or_else(|| Error::UnexpectedEof("a request's params"))?;
             match header.record_type {
                 RecordType::Params if header.content_len == 0 => {
                     self.params.index()?;
@@ -236,19 +284,24 @@ impl Connection {
     }
 
     /// Ends our side, and gives the web server time to take the answer: data that comes for a closed socket would make
-    /// the system throw the answer away.
+    /// the system throw the answer away. Where our reading side was shut down before, ending the other too would have
+    /// that effect at once, and that there is nothing to read does not tell whether the web server has closed its side.
     fn linger(&mut self) -> Result<()> {
-        let deadline = Instant::now() + self.config.drain_time;
-        self.stream.shutdown(Shutdown::Write)?;
+        let is_deaf = self.activity.is_deaf();
+        let start = self.answered.filter(|_| is_deaf).unwrap_or_else(Instant::now);
+        if !is_deaf {
+            self.stream.shutdown(Shutdown::Write)?;
+        }
         let mut scratch = [0; 8192];
         let mut drained = 0;
         while drained < self.config.drain_bytes {
-            let left = deadline.saturating_duration_since(Instant::now());
+            let left = self.config.drain_time.saturating_sub(start.elapsed());
             if left.is_zero() {
                 break;
             }
             self.stream.set_timeouts(Some(left), None)?;
             match (&self.stream).read(&mut scratch)? {
+                0 if is_deaf && self.stream.peer_ip().is_some() => thread::sleep(DEAF_PAUSE),
                 0 => break,
                 n => drained += n as u64,
             }
@@ -264,8 +317,8 @@ impl Drop for Connection {
         let State::Answered { has_whole_input } = self.state else {
             return;
         };
-        let is_quiet = has_whole_input && matches!(self.stream.try_read(&mut [0]), Ok(None | Some(0)));
-        if !is_quiet {
+        let is_quiet = || matches!(self.stream.try_read(&mut [0]), Ok(None | Some(0)));
+        if !(has_whole_input && is_quiet()) {
             let _ = self.linger();
         }
     }

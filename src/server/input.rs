@@ -22,8 +22,8 @@ pub(super) struct Input {
 }
 
 impl Input {
-    pub(super) fn new(stream: Stream, config: &Config) -> io::Result<Self> {
-        let reader = RecordReader::new(PatientStream::new(stream, config)?);
+    pub(super) fn new(stream: Stream, config: &Config, buffer: Vec<u8>) -> io::Result<Self> {
+        let reader = RecordReader::with_buffer(PatientStream::new(stream, config)?, buffer);
         Ok(Self { reader, max_connections: config.max_connections })
     }
 
@@ -35,6 +35,9 @@ impl Input {
     #[inline]
     pub(super) fn next(&mut self, active: u16) -> Result<Option<Header>> {
         loop {
+            if active == NULL_REQUEST_ID {
+                self.note_idleness()?;
+            }
             let Some(header) = self.reader.next_header()? else {
                 return Ok(None);
             };
@@ -46,6 +49,32 @@ impl Input {
                 _ => {}
             }
         }
+    }
+
+    /// Between requests, whatever came last: if nothing has come behind it, the connection is idle until something does.
+    fn note_idleness(&mut self) -> Result<()> {
+        self.reader.skip_record()?;
+        if self.reader.buffer().is_empty() {
+            self.reader.get_mut().is_idle = true;
+        }
+        Ok(())
+    }
+
+    /// Whether nothing has come since the connection became idle: if a read has timed out, that it was idle for too long.
+    pub(super) fn is_idle(&self) -> bool {
+        self.reader.get_ref().is_idle
+    }
+
+    /// Whether all of a request has come, up to the end of its last stream; BEGIN is the current record. For a connection
+    /// whose reading side was shut down, so that this waits for nothing. A request that is larger than the buffer is taken
+    /// to be cut.
+    pub(super) fn has_whole_request(&mut self, request_id: u16, last: RecordType) -> Result<bool> {
+        while !self.has_buffered_end(request_id, last) {
+            if self.reader.is_full() || self.reader.fill_with(|inner, free| inner.read(free))? == 0 {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Ends a request that no handler has seen.
@@ -104,7 +133,7 @@ pub(super) struct PatientStream {
     tick: Option<Duration>,
     read_timeout: Option<Duration>,
     idle_timeout: Option<Duration>,
-    /// Whether nothing of a request has come yet.
+    /// Whether the connection is between requests and nothing has come yet.
     is_idle: bool,
 }
 
@@ -117,11 +146,6 @@ impl PatientStream {
         };
         stream.set_timeouts(tick, config.write_timeout)?;
         Ok(Self { stream, tick, read_timeout, idle_timeout, is_idle: true })
-    }
-
-    /// From here to the first byte the connection is idle.
-    pub(super) fn wait_idle(&mut self) {
-        self.is_idle = true;
     }
 
     fn patiently(&mut self, mut read: impl FnMut(&Stream) -> io::Result<usize>) -> io::Result<usize> {

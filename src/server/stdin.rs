@@ -48,7 +48,7 @@ impl<'a> Stdin<'a> {
             Role::Authorizer => (State::Ended, None),
             _ => (State::Open, params.content_length()),
         };
-        let data_announced = params.decimal("FCGI_DATA_LENGTH");
+        let data_announced = if role == Role::Filter { params.decimal("FCGI_DATA_LENGTH") } else { None };
         Self { input, request_id, role, stream: RecordType::Stdin, announced, received: 0, data_announced, state }
     }
 
@@ -106,7 +106,7 @@ impl<'a> Stdin<'a> {
 
     /// Whether the request's input has come to its end, read or not.
     pub(super) fn has_whole_input(&self) -> bool {
-        let last = if self.role == Role::Filter { RecordType::Data } else { RecordType::Stdin };
+        let last = last_stream(self.role);
         match self.state {
             State::Ended if self.stream == last || self.role == Role::Authorizer => true,
             State::Open | State::Ended => self.input.has_buffered_end(self.request_id, last),
@@ -168,7 +168,7 @@ impl<'a> Stdin<'a> {
     /// Goes to the next record of the stream; false at its end.
     fn next_record(&mut self) -> Result<bool> {
         loop {
-            let header = self.input.next(self.request_id)?.ok_or(Error::UnexpectedEof("a request"))?;
+            let header = self.input.next(self.request_id)?.ok_or_else(|| Error::UnexpectedEof("a request"))?;
             match header.record_type {
                 record_type if record_type == self.stream => {
                     if header.content_len == 0 {
@@ -223,6 +223,15 @@ impl<'a> Stdin<'a> {
             _ => self.state = State::Broken,
         }
         error.into()
+    }
+}
+
+/// The stream whose end is the end of the input.
+pub(super) fn last_stream(role: Role) -> RecordType {
+    match role {
+        Role::Authorizer => RecordType::Params,
+        Role::Filter => RecordType::Data,
+        _ => RecordType::Stdin,
     }
 }
 

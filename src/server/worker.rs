@@ -6,6 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::activity::Activity;
+use super::connection::Buffers;
 use super::pool::{Admission, Pool};
 use super::{Config, Connection, HandlerResult, Report, Request};
 use crate::error::{Error, Result};
@@ -57,19 +58,19 @@ impl Worker {
     }
 
     fn work(self: &Arc<Self>) {
+        let mut buffers = Buffers::default();
         while let Some(stream) = self.accept() {
-            match self.pool.admit(&stream, &self.config) {
-                Admission::Serve(activity, is_last_thread) => {
-                    if is_last_thread {
-                        self.start_another();
-                    }
-                    self.report_failure(self.serve(stream, &activity));
-                    if !self.pool.release(&activity) {
-                        return;
-                    }
-                }
-                Admission::Reject => self.report_failure(self.reject(stream)),
-                Admission::Stop => {}
+            let Some(Admission { activity, has_room, is_last_thread }) = self.pool.admit(&stream, &self.config) else {
+                continue;
+            };
+            if is_last_thread {
+                self.start_another();
+            }
+            let outcome =
+                if has_room { self.serve(stream, &activity, &mut buffers) } else { self.reject(stream, &activity) };
+            self.report_failure(outcome);
+            if !self.pool.release(activity) {
+                return;
             }
         }
         self.pool.thread_ends();
@@ -88,32 +89,34 @@ impl Worker {
                 Err(error) if is_fatal(&error) => self.pool.fail(error),
                 Err(error) => {
                     self.report(&error);
-                    // Most likely descriptors have run out; an idle connection holds one.
-                    self.pool.close_an_idle_one();
-                    thread::sleep(pause);
+                    self.pool.wait_for_an_end(pause);
                     pause = longest_pause.min(pause * 2);
                 }
             }
         }
     }
 
-    /// Serves a connection to its end.
-    fn serve(&self, stream: Stream, activity: &Arc<Activity>) -> Result<()> {
-        let mut connection = Connection::with_activity(stream, Arc::clone(&self.config), Arc::clone(activity))?;
+    /// Serves a connection to its end, in this memory.
+    fn serve(&self, stream: Stream, activity: &Arc<Activity>, buffers: &mut Buffers) -> Result<()> {
+        let (config, activity) = (Arc::clone(&self.config), Arc::clone(activity));
+        let mut connection = Connection::with_buffers(stream, config, activity, std::mem::take(buffers))?;
+        let outcome = self.serve_requests(&mut connection);
+        *buffers = connection.into_buffers();
+        outcome
+    }
+
+    fn serve_requests(&self, connection: &mut Connection) -> Result<()> {
         while let Some(request) = connection.next_request()? {
             answer(request, &self.handler)?;
-            if self.pool.wants_connections_closed() {
-                break;
-            }
         }
         Ok(())
     }
 
     /// Refuses the request of a connection for which there is no room, without waiting long for it.
-    fn reject(&self, stream: Stream) -> Result<()> {
+    fn reject(&self, stream: Stream, activity: &Arc<Activity>) -> Result<()> {
         let mut config = Config::clone(&self.config).idle_timeout(Some(REJECTION_TIMEOUT));
         config.read_timeout = Some(REJECTION_TIMEOUT);
-        Connection::with_config(stream, Arc::new(config))?.reject()
+        Connection::with_buffers(stream, Arc::new(config), Arc::clone(activity), Buffers::default())?.reject()
     }
 
     fn report_failure(&self, outcome: Result<()>) {

@@ -4,6 +4,7 @@
 
 use std::io::{self, Read, Write};
 use std::sync::mpsc::{self, Receiver};
+use std::sync::Mutex;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -213,7 +214,7 @@ pub struct Running {
     pub address: Address,
     pub handle: Handle,
     /// The errors that the server reported: the kind and the text of each.
-    pub errors: Receiver<(io::ErrorKind, String)>,
+    errors: Mutex<Receiver<(io::ErrorKind, String)>>,
     thread: Option<JoinHandle<fcgi::Result<()>>>,
     directory: Option<tempfile::TempDir>,
 }
@@ -240,13 +241,18 @@ impl Running {
         let server = server.on_error(move |error| drop(sender.send((error.kind(), error.to_string()))));
         let (address, handle) = (server.local_address().expect("its address"), server.handle());
         let thread = Some(thread::spawn(move || server.serve(handler)));
-        Self { address, handle, errors, thread, directory: None }
+        Self { address, handle, errors: Mutex::new(errors), thread, directory: None }
     }
 
     /// The next error that the server reports.
     #[track_caller]
     pub fn error(&self) -> (io::ErrorKind, String) {
-        self.errors.recv_timeout(PATIENCE).expect("an error is reported")
+        self.errors.lock().expect("errors").recv_timeout(PATIENCE).expect("an error is reported")
+    }
+
+    /// The errors that the server has reported and nobody has looked at.
+    pub fn reported(&self) -> Vec<(io::ErrorKind, String)> {
+        self.errors.lock().expect("errors").try_iter().collect()
     }
 
     /// One server of each kind.
