@@ -14,6 +14,7 @@ mod app;
 mod applications;
 mod cgi_fcgi;
 mod echo;
+mod gateway;
 mod haproxy;
 mod http;
 mod lighttpd;
