@@ -223,7 +223,9 @@ impl Connection {
     fn read_params(&mut self, request_id: u16, begin: BeginRequest) -> Result<bool> {
         self.params.clear();
         loop {
-            let header = self.input.next(request_id)?.ok_or_else(|| Error::UnexpectedEof("a request's params"))?;
+            let Some(header) = self.input.next(request_id)? else {
+                return Err(Error::UnexpectedEof("a request's params"));
+            };
             match header.record_type {
                 RecordType::Params if header.content_len == 0 => {
                     self.params.index()?;
