@@ -133,7 +133,9 @@ impl<'a> Stdout<'a> {
     /// Goes to the next record of STDOUT that has content, or to where STDOUT or the request ends; then false.
     fn next_record(&mut self) -> Result<bool> {
         loop {
-            let header = self.reader.next_header()?.ok_or_else(|| Error::UnexpectedEof("a response"))?;
+            let Some(header) = self.reader.next_header()? else {
+                return Err(Error::UnexpectedEof("a response"));
+            };
             match header.record_type {
                 // Management records, and what a confused application sends under their id, concern no request.
                 _ if header.request_id == NULL_REQUEST_ID => {}

@@ -1,5 +1,5 @@
 use std::fmt;
-use std::io::Read;
+use std::io::{self, Read};
 use std::net::Shutdown;
 use std::sync::Arc;
 use std::thread;
@@ -249,7 +249,9 @@ impl Connection {
     fn read_params(&mut self, request_id: u16, begin: BeginRequest) -> Result<bool> {
         self.params.recycle();
         loop {
-            let header = self.input.next(request_id)?.ok_or_else(|| Error::UnexpectedEof("a request's params"))?;
+            let Some(header) = self.input.next(request_id)? else {
+                return Err(Error::UnexpectedEof("a request's params"));
+            };
             match header.record_type {
                 RecordType::Params if header.content_len == 0 => {
                     self.params.index()?;
@@ -301,10 +303,12 @@ impl Connection {
                 break;
             }
             self.stream.set_timeouts(Some(left), None)?;
-            match (&self.stream).read(&mut scratch)? {
-                0 if is_deaf && self.stream.peer_ip().is_some() => thread::sleep(DEAF_PAUSE),
-                0 => break,
-                n => drained += n as u64,
+            match (&self.stream).read(&mut scratch) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error.into()),
+                Ok(0) if is_deaf && self.stream.peer_ip().is_some() => thread::sleep(DEAF_PAUSE),
+                Ok(0) => break,
+                Ok(n) => drained += n as u64,
             }
         }
         Ok(())

@@ -168,7 +168,9 @@ impl<'a> Stdin<'a> {
     /// Goes to the next record of the stream; false at its end.
     fn next_record(&mut self) -> Result<bool> {
         loop {
-            let header = self.input.next(self.request_id)?.ok_or_else(|| Error::UnexpectedEof("a request"))?;
+            let Some(header) = self.input.next(self.request_id)? else {
+                return Err(Error::UnexpectedEof("a request"));
+            };
             match header.record_type {
                 record_type if record_type == self.stream => {
                     if header.content_len == 0 {

@@ -1,6 +1,7 @@
 //! The floor of a server: what the kernel costs. It knows the end of a request by its last bytes, and looks at nothing else.
 //!
-//! `floor WORKLOAD ADDRESS`: threads that wait in `accept`, each with buffers that it uses for ever.
+//! `floor WORKLOAD ADDRESS [new]`: threads that wait in `accept`, each with buffers that it uses for ever. With `new` a
+//! connection ends with its first request.
 
 use std::io::{self, IoSlice, Read, Write};
 
@@ -12,6 +13,7 @@ const THREADS: usize = 16;
 
 fn main() -> io::Result<()> {
     let (workload, address) = arguments();
+    let is_kept = std::env::args().nth(3).is_none();
     let (listener, parts) = (Listener::bind(&address)?, wire::answer(workload));
     let buffer_len = if workload == Workload::Body { 256 * 1024 } else { 8 * 1024 };
     std::thread::scope(|scope| {
@@ -20,7 +22,7 @@ fn main() -> io::Result<()> {
                 let mut buffer = vec![0; buffer_len];
                 while let Ok(socket) = listener.accept() {
                     // A connection ends when its client closes it, or has taken the one answer that it wanted.
-                    let _ = serve(socket, &mut buffer, &parts);
+                    let _ = serve(socket, &mut buffer, &parts, is_kept);
                 }
             });
         }
@@ -28,30 +30,28 @@ fn main() -> io::Result<()> {
     Ok(())
 }
 
-fn serve(mut socket: Socket, buffer: &mut [u8], parts: &[Vec<u8>]) -> io::Result<()> {
+fn serve(mut socket: Socket, buffer: &mut [u8], parts: &[Vec<u8>], is_kept: bool) -> io::Result<()> {
     let parts: Vec<&[u8]> = parts.iter().map(|part| &part[..]).collect();
-    while let Some(keep_conn) = read_request(&mut socket, buffer)? {
+    while read_request(&mut socket, buffer)? {
         match &parts[..] {
             [whole] => socket.write_all(whole)?,
             parts => write_all_vectored(&mut socket, parts)?,
         }
-        if !keep_conn {
+        if !is_kept {
             break;
         }
     }
     Ok(())
 }
 
-/// Reads until the last bytes are those of a request; returns whether its BEGIN_REQUEST has the flag to keep the connection.
-fn read_request(socket: &mut Socket, buffer: &mut [u8]) -> io::Result<Option<bool>> {
-    let mut keep_conn = None;
+/// Reads until the last bytes are those of a request; false at the end of the input.
+fn read_request(socket: &mut Socket, buffer: &mut [u8]) -> io::Result<bool> {
     let mut last = [0; 8];
     loop {
         let n = socket.read(buffer)?;
         if n == 0 {
-            return Ok(None);
+            return Ok(false);
         }
-        keep_conn.get_or_insert(buffer[10] == 1);
         if n >= 8 {
             last.copy_from_slice(&buffer[n - 8..n]);
         } else {
@@ -59,7 +59,7 @@ fn read_request(socket: &mut Socket, buffer: &mut [u8]) -> io::Result<Option<boo
             last[8 - n..].copy_from_slice(&buffer[..n]);
         }
         if last == wire::REQUEST_END {
-            return Ok(keep_conn);
+            return Ok(true);
         }
     }
 }

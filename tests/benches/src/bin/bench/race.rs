@@ -122,15 +122,18 @@ impl Race {
             Group::Server => (entry.program, "load"),
         };
         let _ = std::fs::remove_file(&runner.socket);
-        let server = runner.command(server, is_pinned).args([workload, &address]).stderr(Stdio::null()).spawn();
-        let _server = Running(server.map_err(|error| error.to_string())?);
+        let is_new = self.is_new.then_some("new");
+        let mut command = runner.command(server, is_pinned);
+        // The others are told by the request.
+        command.args([workload, &address]).args(is_new.filter(|_| server == "floor"));
+        let _server = Running(command.stderr(Stdio::null()).spawn().map_err(|error| error.to_string())?);
         let mut load = runner.command(load, is_pinned);
         load.args([workload, &address]);
         match self.group {
             Group::Server => load.arg(self.connections.to_string()),
             _ => load.args(Some(entry.argument).filter(|argument| !argument.is_empty())),
         };
-        rate(load.args(self.is_new.then_some("new")))
+        rate(load.args(is_new))
     }
 
     pub fn failures(&self) -> impl Iterator<Item = String> + '_ {

@@ -1,0 +1,77 @@
+//! A small request on a kept connection allocates nothing, neither in the server nor in a client that uses `send`.
+//!
+//! Everything that this process allocates is counted, whichever thread it is in, so it has one test only.
+
+mod support;
+
+use std::alloc::System;
+use std::io::{self, Read, Write};
+
+use fcgi::server::{Config, HandlerResult, Request};
+use fcgi::{Client, Params};
+use stats_alloc::{Region, StatsAlloc, INSTRUMENTED_SYSTEM};
+use support::{request, Running, RESPONDER};
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+const REQUESTS: usize = 100;
+/// Threads that are starting while the first requests run allocate in their own time.
+const ATTEMPTS: usize = 50;
+
+/// Runs something often enough for a steady state, and asserts that it then runs without an allocation.
+#[track_caller]
+fn assert_allocates_nothing(what: &str, mut request: impl FnMut()) {
+    let count = || {
+        let region = Region::new(ALLOCATOR);
+        (0..REQUESTS).for_each(|_| request());
+        let stats = region.change();
+        stats.allocations + stats.reallocations
+    };
+    let counts: Vec<_> = std::iter::repeat_with(count).take(ATTEMPTS).collect();
+    assert_eq!(counts.iter().min(), Some(&0), "{what}: allocations in each {REQUESTS} requests: {counts:?}");
+}
+
+fn handler(request: &mut Request) -> HandlerResult {
+    let name = request.params.get("REMOTE_ADDR").unwrap_or("nobody");
+    write!(request.stdout, "Content-Type: text/plain\r\n\r\nHello, {name}.\n")?;
+    io::copy(&mut request.stdin, &mut request.stdout)?;
+    Ok(())
+}
+
+#[test]
+fn a_small_kept_request_allocates_nothing() -> fcgi::Result<()> {
+    let server = Running::unix(Config::default(), handler);
+    let pairs = [("REQUEST_METHOD", "POST"), ("CONTENT_LENGTH", "4"), ("REMOTE_ADDR", "192.0.2.7")];
+
+    let bytes = request(1, RESPONDER, 1, &pairs, b"body");
+    let mut socket = server.connect();
+    let mut answer = Vec::new();
+    socket.write_all(&bytes)?;
+    while !answer.ends_with(&[1, 3, 0, 1, 0, 8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]) {
+        let mut byte = [0];
+        socket.read_exact(&mut byte)?;
+        answer.push(byte[0]);
+    }
+    assert_allocates_nothing("server", || {
+        socket.write_all(&bytes).expect("the request is taken");
+        socket.read_exact(&mut answer).expect("the answer comes");
+    });
+
+    let client = Client::from(server.address.clone()).keep_alive(true);
+    let params = Params::from_pairs(pairs)?;
+    let mut stdout = [0; 256];
+    assert_allocates_nothing("client and server", || {
+        let sent = client.send(&params, &b"body"[..], |response| response.stdout.read(&mut stdout));
+        let (n, completion) = sent.expect("a response");
+        assert!(stdout[..n].ends_with(b"Hello, 192.0.2.7.\nbody"));
+        assert_eq!(completion.app_status, 0);
+    });
+
+    // Without a body, and without a word about its length.
+    let params = Params::from_pairs([("REQUEST_METHOD", "GET"), ("CONTENT_LENGTH", "")])?;
+    assert_allocates_nothing("client and server, no body", || {
+        client.send(&params, io::empty(), |response| response.stdout.read(&mut stdout)).expect("a response");
+    });
+    Ok(())
+}
