@@ -64,7 +64,7 @@ fn exchange(client: &Client, len: u64) -> Completion {
 fn an_echo_of_20_mib() {
     for application in Application::both(|_, mut stream| {
         read_head(&mut stream).expect("the head of a request");
-        support::application::echo(&mut stream);
+        send_body_back(&mut stream);
     }) {
         assert_eq!(exchange(&application.client(), 20 * MIB), Completion::default());
     }
@@ -236,7 +236,7 @@ fn a_body_that_waits_for_the_response() {
     }
     let application = Application::unix(|_, mut stream| {
         read_head(&mut stream).expect("the head of a request");
-        support::application::echo(&mut stream);
+        send_body_back(&mut stream);
     });
     let (ask, asked) = mpsc::channel();
     ask.send(b"0".to_vec()).unwrap();
@@ -327,7 +327,7 @@ fn an_interrupted_body_goes_on() {
     }
     let application = Application::unix(|_, mut stream| {
         read_head(&mut stream).expect("the head of a request");
-        support::application::echo(&mut stream);
+        send_body_back(&mut stream);
     });
     let body = Interrupted(Pattern::new(MIB), false);
     application.client().send(&upload(MIB), body, |response| check_response(&mut response.stdout, MIB)).unwrap();

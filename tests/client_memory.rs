@@ -26,7 +26,7 @@ fn memory_does_not_grow_with_the_data() {
     let start = memory("VmRSS:");
     for application in Application::both(|_, mut stream| {
         read_head(&mut stream).expect("the head of a request");
-        echo(&mut stream);
+        send_body_back(&mut stream);
     }) {
         application
             .client()

@@ -119,7 +119,7 @@ fn a_large_body_is_echoed() {
     let path = written(directory.path(), "body", &body);
     let application = Application::unix(|_, mut stream| {
         read_head(&mut stream).expect("the head of a request");
-        echo(&mut stream);
+        send_body_back(&mut stream);
     });
     let output = run(&application, &["--body", &path]);
     assert_eq!(status(&output), 0);

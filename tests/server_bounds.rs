@@ -142,7 +142,7 @@ fn write_timeout() {
         // What comes then is the part of the answer that was on its way, and no END_REQUEST.
         let mut rest = Vec::new();
         let _cut = stream.read_to_end(&mut rest);
-        assert!(!rest.is_empty() && rest.len() % 65544 != 0 && rest[1] == STDOUT);
+        assert!(!rest.is_empty() && rest[1] == STDOUT && !rest.ends_with(&end(1, 1, 0)));
     }
 }
 

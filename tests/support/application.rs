@@ -268,7 +268,7 @@ pub fn wait_for_close(reader: &mut impl Read) {
 }
 
 /// Reads STDIN and writes it to STDOUT as it comes, then ends the request.
-pub fn echo(stream: &mut Stream) {
+pub fn send_body_back(stream: &mut Stream) {
     while let Some(mut record) = read_record(stream) {
         assert_eq!(record.record_type, STDIN, "{record:?}");
         if record.content.is_empty() {
