@@ -189,6 +189,17 @@ fn a_slow_response_is_no_time_out() {
     assert!(start.elapsed() > timeout);
 }
 
+/// C29: what was written before the application was waited for does not make the wait longer.
+#[test]
+fn a_time_out_passes_once() {
+    let timeout = Duration::from_secs(1);
+    let application = Application::unix(|_, mut stream| wait_for_close(&mut stream));
+    let client = application.client().config(patient().read_timeout(Some(timeout)));
+    let start = Instant::now();
+    assert_timed_out(client.fetch(&post(), b"body"), "read");
+    assert!((timeout..2 * timeout).contains(&start.elapsed()), "{:?}", start.elapsed());
+}
+
 /// A body that comes piece by piece, with pauses.
 struct Slow {
     pieces: u32,
