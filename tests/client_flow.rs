@@ -202,6 +202,34 @@ fn an_application_that_reads_nothing() {
     }
 }
 
+/// C8: an application that answers and closes before the request is sent at all: the answer is read all the same, be it a
+/// response or a refusal.
+#[test]
+fn an_application_that_does_not_wait_for_the_request() {
+    struct Late(mpsc::Receiver<()>);
+    impl Read for Late {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            // Connected, and nothing sent yet.
+            self.0.recv_timeout(PATIENCE).expect("the application has closed");
+            buffer.fill(b'x');
+            Ok(buffer.len())
+        }
+    }
+    for (answer, expected) in [(response(b"busy"), "Ok(4)"), (end(1, 0, 2), "Err(Refused(Overloaded))")] {
+        let (tell, told) = mpsc::channel();
+        let application = Application::unix(move |_, mut stream| {
+            stream.write_all(&answer).expect("the answer is taken");
+            drop(stream);
+            tell.send(()).expect("the test");
+        });
+        let received = application
+            .client()
+            .send(&upload(10), Late(told), |response| response.stdout.read_to_end(&mut Vec::new()))
+            .map(|(len, _)| len);
+        assert_eq!(format!("{received:?}"), expected);
+    }
+}
+
 /// C8: an `Exchange` whose body can no longer be written still has its response; writing tells, finishing does not mind.
 #[test]
 fn an_exchange_with_an_application_that_ends_early() {

@@ -128,6 +128,7 @@ fn stderr_goes_elsewhere_as_it_comes() {
     far.write_all(&[record(STDERR, 1, b"one "), record(STDOUT, 1, b"a")].concat()).unwrap();
     let mut connection = Connection::new(near, Arc::new(patient())).unwrap();
     let (mut log, mut logged) = std::os::unix::net::UnixStream::pair().unwrap();
+    logged.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut exchange = connection.begin(Role::Responder, &get()).unwrap();
     exchange.stdout.stderr_to(&mut log);
     exchange.stdout.read_exact(&mut [0]).unwrap();

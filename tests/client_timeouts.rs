@@ -7,7 +7,7 @@ mod support;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixListener;
-use std::sync::Arc;
+use std::sync::{mpsc, Arc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -88,8 +88,9 @@ fn connecting_takes_too_long() {
     let _waiting: Vec<_> =
         std::iter::from_fn(|| TcpStream::connect_timeout(&address, SHORT).ok()).take(10_000).collect();
     let client = Client::from(Address::from(address)).config(impatient().connect_timeout(Some(SHORT)));
-    assert_timed_out(client.fetch(&get(), b""), "connect");
-    assert_timed_out(client.connect(), "connect");
+    let outcomes = within_patience(move || (client.fetch(&get(), b""), client.connect())).expect("no panic");
+    assert_timed_out(outcomes.0, "connect");
+    assert_timed_out(outcomes.1, "connect");
     drop(listener);
 }
 
@@ -98,11 +99,10 @@ fn connecting_takes_too_long() {
 #[test]
 fn an_application_that_never_answers() {
     assert_eq!(Config::new().read_timeout, Some(Duration::from_secs(60)));
-    for application in Application::both(|number, mut stream| {
-        read_request(&mut stream).expect("a request");
-        if number == 3 {
-            return stream.write_all(&response(b"at last")).expect("the answer is taken");
-        }
+    let (tell, told) = mpsc::channel();
+    for application in Application::both(move |number, mut stream| {
+        read_head(&mut stream).expect("the head of a request");
+        tell.send(number).expect("the test");
         wait_for_close(&mut stream);
     }) {
         let client = application.client().config(impatient().keep_alive(true));
@@ -112,7 +112,8 @@ fn an_application_that_never_answers() {
         assert_timed_out(client.send(&get(), io::empty(), |_| Ok(())), "read");
         let body = Pattern::new(1 << 20);
         assert_timed_out(client.send(&upload(1 << 20), body, |_| Ok(())), "read");
-        assert_eq!(client.fetch(&get(), b"").unwrap().stdout, b"at last");
+        let numbers: Vec<_> = (0..3).map(|_| told.recv_timeout(PATIENCE).unwrap()).collect();
+        assert_eq!(numbers, [0, 1, 2]);
         drop(client);
     }
 }
@@ -147,16 +148,19 @@ fn an_application_that_never_reads() {
 fn an_application_that_stalls() {
     let answer = [padded(STDOUT, 1, b"begun", 3), record(STDERR, 1, b"log"), response(b"")].concat();
     let (header, content, padding) = (4, 10, 14);
+    let (tell, told) = mpsc::channel();
     let stops = [header, content, padding, 16, 20, 25, answer.len() - 20, answer.len() - 16, answer.len() - 1];
     let application = Application::unix(move |number, mut stream| {
         read_request(&mut stream).expect("a request");
         stream.write_all(&answer[..stops[number]]).expect("the beginning is taken");
+        tell.send(()).expect("the test");
         wait_for_close(&mut stream);
     });
     for stop in stops {
         let mut connection = Connection::connect(&application.address, Arc::new(impatient())).unwrap();
         let mut exchange = connection.begin(Role::Responder, &get()).unwrap();
         exchange.stdin.finish().unwrap();
+        told.recv_timeout(PATIENCE).unwrap();
         let mut stdout = Vec::new();
         let outcome = exchange.stdout.read_to_end(&mut stdout);
         assert_eq!(stdout.len(), stop.saturating_sub(8).min(5), "{stop}");
@@ -186,6 +190,17 @@ fn a_slow_response_is_no_time_out() {
     let reply = application.client().config(patient().read_timeout(Some(timeout))).fetch(&get(), b"").unwrap();
     assert_eq!(reply.stdout, b"slow");
     assert!(start.elapsed() > timeout);
+}
+
+/// C29: what was written before the application was waited for does not make the wait longer.
+#[test]
+fn a_time_out_passes_once() {
+    let timeout = Duration::from_secs(1);
+    let application = Application::unix(|_, mut stream| wait_for_close(&mut stream));
+    let client = application.client().config(patient().read_timeout(Some(timeout)));
+    let start = Instant::now();
+    assert_timed_out(client.fetch(&post(), b"body"), "read");
+    assert!((timeout..2 * timeout).contains(&start.elapsed()), "{:?}", start.elapsed());
 }
 
 /// A body that comes piece by piece, with pauses.

@@ -288,7 +288,7 @@ fn a_time_out() {
         stream.write_all(&record(STDOUT, 1, b"begun")).expect("the beginning is taken");
         wait_for_close(&mut stream);
     });
-    let output = run(&application, &["--timeout", "0.2"]);
+    let output = run(&application, &["--timeout", "0.9"]);
     assert_fails(&output, 124, "timed out");
     assert_eq!(output.stdout, b"begun");
 }

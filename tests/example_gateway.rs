@@ -121,6 +121,34 @@ fn ends_cleanly_on_sigterm() {
     assert!(!PathBuf::from(&socket).exists(), "the socket is gone");
 }
 
+// An authorizer in front
+
+/// Rule C25: who brings the password is let in, and the application hears who it is; nobody else sees anything.
+#[cfg(unix)]
+#[test]
+fn asks_an_authorizer_first() {
+    let authorizer = example::Application::start("authorizer");
+    let gateway = Gateway::start(&["--listen", "127.0.0.1:0", "--authorizer", &authorizer.address.to_string()]);
+    let refused = gateway.get("/");
+    assert_eq!(
+        (refused.status().as_u16(), &refused.headers()["www-authenticate"]),
+        (401, &"Basic realm=\"cave\"".parse().expect("a value"))
+    );
+    assert_eq!(text(refused), "");
+    // "ferris:open sesame", and a header that would be a user's name
+    let request = agent().get(gateway.url("/")).header("Authorization", "Basic ZmVycmlzOm9wZW4gc2VzYW1l");
+    let page = text(request.header("Remote-User", "root").call().expect("an answer"));
+    assert!(page.contains("<tr><th>REMOTE_USER<td>ferris\n"), "{page}");
+}
+
+/// What the authorizer cannot say is no permission.
+#[test]
+fn lets_nobody_in_without_the_authorizer() {
+    let gateway = Gateway::start(&["--listen", "127.0.0.1:0", "--authorizer", "127.0.0.1:1"]);
+    assert_eq!(gateway.get("/").status(), 503);
+    gateway.wait_for_log("GET /: 503: cannot connect to the application");
+}
+
 // Answers that are of no use
 
 #[test]

@@ -2,8 +2,8 @@
 
 use std::io::{self, BufRead, Write};
 
-use fcgi::cgi::{Environment, Head, HttpRequest};
-use fcgi::client::Response;
+use fcgi::cgi::{set_variable, Environment, Head, HttpRequest, Script};
+use fcgi::client::{Authorization, Response};
 use fcgi::{Client, Params};
 use hyper::http::request::Parts;
 
@@ -23,6 +23,8 @@ const BODY_HEADERS: &[&str] = &["content-length", "content-type", "transfer-enco
 /// Answers HTTP requests with files and through an application.
 pub struct Gateway {
     pub client: Client,
+    /// Who is asked first whether a request is allowed.
+    pub authorizer: Option<Client>,
     pub site: Site,
     pub environment: Environment,
     /// The longest body of a request, in bytes.
@@ -71,13 +73,16 @@ impl Gateway {
                 https: false,
                 content_length: upload.length(),
             };
+            let Some(variables) = self.authorize(&request, reply)? else { return Ok(()) };
             let script = match self.site.find(&request)? {
                 Target::Script(script) => script,
                 Target::File(file) => return file.send(method, reply),
                 Target::Elsewhere(location) => return reply.redirect(&location),
             };
-            let params = self.environment.params(&request, &script)?;
-            // An authorizer would be asked here, with these params, before anything of the body is read.
+            let mut params = self.environment.params(&request, &script)?;
+            for (name, value) in &variables {
+                set_variable(&mut params, &String::from_utf8_lossy(name), value)?;
+            }
             match self.forward(&params, &mut upload, method, reply)? {
                 Some(location) => target = location,
                 None => return Ok(()),
@@ -88,6 +93,24 @@ impl Gateway {
             method = if method == "HEAD" { "HEAD" } else { "GET" };
         }
         Err(Failure::new(500, format!("more than {MAX_REDIRECTS} local redirects, the last to {target}")))
+    }
+
+    /// Asks the authorizer, before anything else is looked at: the variables that it adds to the request's, or nothing where
+    /// it has refused the request and the client has its answer.
+    fn authorize(&self, request: &HttpRequest<'_>, reply: &mut Reply) -> Result<Option<Params>, Failure> {
+        let Some(authorizer) = &self.authorizer else { return Ok(Some(Params::new())) };
+        let params = self.environment.params(request, &Script::new(request.path()?, ""))?;
+        let refusal = match authorizer.authorize(&params)? {
+            Authorization::Allowed(variables) => return Ok(Some(variables)),
+            Authorization::Denied(refusal) => refusal,
+        };
+        let (head, body) = refusal.split_head()?;
+        let mut writer = reply.start(&head)?;
+        if head.has_body(request.method) {
+            writer.write_all(body).map_err(fcgi::Error::from)?;
+        }
+        writer.finish();
+        Ok(None)
     }
 
     /// Sends a request to the application, and its response to the client; or tells to which path it is redirected.

@@ -9,6 +9,9 @@
 //! might be a script's source, and nothing whose name begins with a dot. No path leads out of DIR by its text, but a
 //! symbolic link inside of DIR is followed.
 //!
+//! With `--authorizer ADDRESS` the application there is asked about each request before anything else: it allows it, and may
+//! tell the application who the user is, or its refusal is the answer.
+//!
 //! The application's time-out is 60 seconds, a request's body may have 1 GiB. `--keep` keeps up to 8 connections to the
 //! application open; php-fpm has a process for each, so it needs more processes than that.
 //!
@@ -85,8 +88,8 @@ fn run(options: Options) -> Result<(), Box<dyn Error>> {
     let demo = if options.connect.is_none() { Some(Demo::start()?) } else { None };
     let gateway = match &demo {
         Some(demo) => demonstration(&options, &demo.address),
-        None => directory(&options)?,
-    };
+        None => directory(&options),
+    }?;
     let accepting = server.clone();
     thread::spawn(move || accepting.serve(move |request, responder| gateway.handle(request, responder)));
     match &demo {
@@ -111,24 +114,29 @@ fn listen(address: Option<&str>) -> io::Result<Server> {
 }
 
 /// Everything goes to the application.
-fn demonstration(options: &Options, address: &Address) -> Gateway {
+fn demonstration(options: &Options, address: &Address) -> fcgi::Result<Gateway> {
     let config = config(options).keep_alive(true);
-    gateway(options, Client::from(address.clone()).config(config), Site::Application, Environment::new())
+    // An authorizer wants to see the password.
+    let environment = Environment::new().pass_authorization(options.authorizer.is_some());
+    gateway(options, Client::from(address.clone()).config(config), Site::Application, environment)
 }
 
 /// Files, and scripts that go to the application.
-fn directory(options: &Options) -> Result<Gateway, Box<dyn Error>> {
+fn directory(options: &Options) -> fcgi::Result<Gateway> {
     let address = options.connect.as_deref().unwrap_or_default();
     let root = options.root.as_deref().unwrap_or(".".as_ref());
-    let root: PathBuf = root.canonicalize().map_err(|error| format!("{}: {error}", root.display()))?;
+    let describe = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", root.display()));
+    let root: PathBuf = root.canonicalize().map_err(describe)?;
     // Nobody is asked for a password here, so an Authorization is for the scripts.
     let environment = Environment::new().document_root(&root).pass_authorization(true);
     let site = Site::Directory(Directory { root, index: options.index.clone() });
-    Ok(gateway(options, Client::new(address)?.config(config(options)), site, environment))
+    gateway(options, Client::new(address)?.config(config(options)), site, environment)
 }
 
-fn gateway(options: &Options, client: Client, site: Site, environment: Environment) -> Gateway {
-    Gateway { client, site, environment, max_body: options.max_body }
+fn gateway(options: &Options, client: Client, site: Site, environment: Environment) -> fcgi::Result<Gateway> {
+    let authorizer = options.authorizer.as_deref().map(Client::new).transpose()?;
+    let authorizer = authorizer.map(|authorizer| authorizer.config(config(options)));
+    Ok(Gateway { client, authorizer, site, environment, max_body: options.max_body })
 }
 
 fn config(options: &Options) -> Config {

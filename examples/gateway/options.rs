@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub const USAGE: &str = "usage: gateway [--listen ADDRESS]
+pub const USAGE: &str = "usage: gateway [--listen ADDRESS] [--authorizer ADDRESS]
        gateway --connect ADDRESS --root DIR [--listen ADDRESS] [--index FILE]... [--keep] [--timeout SECONDS]
-               [--max-body BYTES]";
+               [--max-body BYTES] [--authorizer ADDRESS]";
 
 /// What was asked for.
 pub struct Options {
@@ -13,6 +13,8 @@ pub struct Options {
     pub listen: Option<String>,
     /// The application; `None` for the demonstration.
     pub connect: Option<String>,
+    /// The authorizer that is asked first.
+    pub authorizer: Option<String>,
     /// The directory that is served.
     pub root: Option<PathBuf>,
     /// The files that stand for their directory.
@@ -30,6 +32,7 @@ impl Options {
         let mut options = Self {
             listen: None,
             connect: None,
+            authorizer: None,
             root: None,
             index: Vec::new(),
             keep: false,
@@ -41,6 +44,7 @@ impl Options {
             match option.as_str() {
                 "--listen" => options.listen = Some(value()?),
                 "--connect" => options.connect = Some(value()?),
+                "--authorizer" => options.authorizer = Some(value()?),
                 "--root" => options.root = Some(value()?.into()),
                 "--index" => options.index.push(value()?),
                 "--keep" => options.keep = true,
