@@ -10,6 +10,7 @@ mod stdin;
 mod worker;
 
 use std::fmt;
+use std::io::{self, Write};
 use std::sync::Arc;
 
 pub use self::config::{Config, Overload};
@@ -86,7 +87,7 @@ impl Server {
             allowed: AllowList::from_env()?,
             pool: Arc::new(Pool::new(listener.into())),
             config: Config::default(),
-            report: Box::new(|error| eprintln!("fcgi: {error}")),
+            report: Box::new(report),
         })
     }
 
@@ -171,4 +172,9 @@ impl Handle {
     pub fn shutdown(&self) {
         self.pool.stop();
     }
+}
+
+/// A line on the process's stderr, if that takes it: it may be a pipe that nobody reads any more.
+fn report(error: &Error) {
+    let _ = writeln!(io::stderr(), "fcgi: {error}");
 }
