@@ -4,14 +4,16 @@
 mod support;
 
 use std::io::{self, Read, Write};
-use std::net::Shutdown;
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use fcgi::net::Stream;
-use fcgi::server::{Config, HandlerResult, Request};
+use fcgi::server::{Config, Connection, HandlerResult, Request};
+use fcgi::Error;
 use support::*;
 
 const MIB: usize = 1 << 20;
@@ -119,6 +121,53 @@ fn a10_a_peer_that_never_stops() {
         };
         assert!(matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset), "{error}");
     }
+}
+
+/// A10 in a loop of one's own: a connection that is dropped although it was to be kept takes its answer along; one whose
+/// request was dropped says so, and the web server sees an answer that breaks off.
+#[test]
+fn a10_connections_of_ones_own() {
+    for pair in [tcp_pair, unix_pair] {
+        let (mut client, served) = pair();
+        let bytes = request(1, RESPONDER, 1, &[("BYTES", "100000")], &vec![b'b'; MIB]);
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                let mut connection = Connection::new(served).unwrap();
+                let mut request = connection.next_request().unwrap().expect("a request");
+                unread(&mut request).unwrap();
+                request.finish().unwrap();
+            });
+            client.write_all(&bytes).unwrap();
+            assert_eq!(read_answer(&mut client, 1).stdout.len(), 100_000);
+            assert_closed(&mut client);
+        });
+
+        let (mut client, served) = pair();
+        client.write_all(&request(1, RESPONDER, 1, &[], b"")).unwrap();
+        let mut connection = Connection::new(served).unwrap();
+        let mut dropped = connection.next_request().unwrap().expect("a request");
+        dropped.stdout.write_all(b"partial").unwrap();
+        dropped.stdout.flush().unwrap();
+        drop(dropped);
+        assert!(matches!(connection.next_request(), Err(Error::Unfinished)));
+        assert!(matches!(connection.next_request(), Ok(None)));
+        drop(connection);
+        assert_eq!(read_record(&mut client).expect("a part").content, b"partial");
+        assert_silent(&mut client);
+    }
+}
+
+fn tcp_pair() -> (Stream, Stream) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    (client.into(), listener.accept().unwrap().0.into())
+}
+
+fn unix_pair() -> (Stream, Stream) {
+    let (client, served) = UnixStream::pair().unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    (client.into(), served.into())
 }
 
 /// A10: where the whole input has come there is nothing to wait for: the slot is free at once, though the web server never closes its

@@ -44,7 +44,7 @@ fn helper() {
 /// An echo that says something on every channel that there is.
 fn talkative(request: &mut Request) -> HandlerResult {
     println!("habit");
-    eprintln!("habit");
+    let _ = writeln!(std::io::stderr(), "habit");
     writeln!(request.stderr, "a message")?;
     match request.params.get("PANIC") {
         Some(_) => panic!("a panic"),
@@ -97,8 +97,20 @@ impl Process {
     fn lines(&mut self) -> mpsc::Receiver<String> {
         let stderr = BufReader::new(self.child.stderr.take().expect("its stderr"));
         let (say, said) = mpsc::channel();
-        thread::spawn(move || stderr.lines().map_while(Result::ok).all(|line| say.send(line).is_ok()));
+        thread::spawn(move || stderr.lines().map_while(Result::ok).for_each(|line| drop(say.send(line))));
         said
+    }
+
+    /// Waits for a line of its stderr; fails if that ends without, or does not come.
+    #[track_caller]
+    fn expect_line(&mut self, what: &str, is_it: impl Fn(&str) -> bool) -> String {
+        let lines = self.lines();
+        loop {
+            let line = lines.recv_timeout(PATIENCE).unwrap_or_else(|error| panic!("no line with {what}: {error}"));
+            if is_it(&line) {
+                return line;
+            }
+        }
     }
 
     fn terminate(&self) {
@@ -158,6 +170,19 @@ fn a1_a2_a4_served_on_descriptor_0() {
     }
 }
 
+/// A15: reports that nobody takes, because the pipe behind stderr is broken, harm nobody.
+#[test]
+fn a15_a_broken_stderr() {
+    let mut process = Process::tcp(RUN, None);
+    drop(process.child.stderr.take());
+    for _ in 0..20 {
+        let mut stream = process.connect();
+        stream.write_all(b"garbage!").unwrap();
+        assert_silent(&mut stream);
+    }
+    assert_served(&mut process.connect(), 0);
+}
+
 /// A3: what is no listening socket is told, at once; the process does not spin.
 #[test]
 fn a3_no_listening_socket() {
@@ -166,9 +191,8 @@ fn a3_no_listening_socket() {
     let any: Address = "127.0.0.1:1".parse().unwrap();
     for (socket, what) in [(OwnedFd::from(null), "a device such as /dev/null"), (pipe.into(), "a connected socket")] {
         let mut process = Process::start(socket, any.clone(), RUN, None);
-        let lines = process.lines();
         let expected = format!("<descriptor 0 is {what}, not a listening socket>");
-        assert!(lines.iter().any(|line| line == expected));
+        process.expect_line(what, |line| line == expected);
         assert_eq!(process.wait().code(), Some(3));
     }
 }
@@ -195,8 +219,7 @@ fn a5_a6_addresses_from_the_environment() {
 
     for list in ["", "not-an-address", "256.0.0.1", "127.0.0.1,"] {
         let mut process = Process::tcp(RUN, Some(list));
-        let lines = process.lines();
-        assert!(lines.iter().any(|line| line.starts_with("<invalid item")), "{list:?}");
+        process.expect_line(list, |line| line.starts_with("<invalid item"));
         assert_eq!(process.wait().code(), Some(3));
     }
 }
@@ -234,13 +257,12 @@ fn a14_sigterm() {
 #[test]
 fn out_of_descriptors() {
     let mut process = Process::tcp(&format!("ulimit -n 24; {RUN}"), None);
-    let lines = process.lines();
     let mut streams: Vec<Stream> = (0..40).map(|_| process.connect()).collect();
     for stream in &mut streams {
         // None of them is idle, so none can give way.
         stream.write_all(&[begin(1, RESPONDER, 0), params(1, &[("A", "1")])].concat()).unwrap();
     }
-    let line = lines.iter().find(|line| line.starts_with("fcgi: ")).expect("a report");
+    let line = process.expect_line("a report", |line| line.starts_with("fcgi: "));
     assert!(line.contains("Too many open files") || line.contains("os error 24"), "{line}");
     for stream in &mut streams {
         stream.write_all(&[record(STDIN, 1, b"body"), record(STDIN, 1, b"")].concat()).unwrap();

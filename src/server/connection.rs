@@ -121,12 +121,12 @@ impl Connection {
     }
 
     /// Waits for the next request; `None` when the connection has ended, because the web server closed it or did not ask
-    /// for it to be kept.
+    /// for it to be kept, or because it was idle for too long.
     ///
     /// # Errors
-    /// Whatever ends a connection in another way: [`Error::UnexpectedEof`] inside a request's params,
+    /// Whatever ends a connection in another way: [`Error::UnexpectedEof`] or [`Error::TimedOut`] inside a request's params,
     /// [`Error::ParamsTooLarge`] (answered with `Status: 431`), [`Error::InvalidParams`], [`Error::UnexpectedRecord`],
-    /// [`Error::UnsupportedVersion`], [`Error::TimedOut`], [`Error::Unfinished`] if the request before was dropped. The
+    /// [`Error::UnsupportedVersion`], [`Error::Unfinished`] if the request before was dropped. The
     /// connection is then of no more use.
     pub fn next_request(&mut self) -> Result<Option<Request<'_>>> {
         self.settle()?;
@@ -177,15 +177,11 @@ impl Connection {
         };
         let outcome = self.ending.outcome;
         let may_stay = keep_conn && self.config.max_requests.map_or(true, |max| self.requests < max);
+        if let Outcome::Finished { has_whole_input, .. } = outcome {
+            self.answered = (!has_whole_input).then(Instant::now);
+        }
         self.state = match outcome {
-            Outcome::Finished { is_in_step: true, has_whole_input } if may_stay => {
-                self.answered = (!has_whole_input).then(Instant::now);
-                if self.activity.end() {
-                    State::Waiting
-                } else {
-                    State::Answered { has_whole_input }
-                }
-            }
+            Outcome::Finished { is_in_step: true, .. } if may_stay && self.activity.end() => State::Waiting,
             Outcome::Finished { has_whole_input, .. } => State::Answered { has_whole_input },
             Outcome::Unfinished | Outcome::Failed => State::Closed,
         };
@@ -227,13 +223,9 @@ impl Connection {
             Some(Error::TimedOut(_)) => self.input.is_idle(),
             Some(_) => false,
         };
-        if self.state == State::Waiting {
-            let may_be_on_its_way = self.answered.is_some_and(|then| then.elapsed() < self.config.drain_time);
-            self.state = if may_be_on_its_way && self.activity.is_deaf() {
-                State::Answered { has_whole_input: false }
-            } else {
-                State::Closed
-            };
+        // Where it is our wish alone, the drop has a look at what may still be on its way.
+        if self.state == State::Waiting && !self.activity.is_deaf() {
+            self.state = State::Closed;
         }
         error.filter(|_| !is_wanted).map_or(Ok(None), Err)
     }
@@ -319,8 +311,10 @@ impl Drop for Connection {
     fn drop(&mut self) {
         // Whoever asked for the connection has its answer by now; what fails here fails for nobody.
         let _ = self.settle();
-        let State::Answered { has_whole_input } = self.state else {
-            return;
+        let has_whole_input = match self.state {
+            State::Answered { has_whole_input } => has_whole_input,
+            State::Waiting if self.answered.is_some_and(|then| then.elapsed() < self.config.drain_time) => false,
+            _ => return,
         };
         let is_quiet = || matches!(self.stream.try_read(&mut [0]), Ok(None | Some(0)));
         if !(has_whole_input && is_quiet()) {
