@@ -13,7 +13,7 @@ use std::panic::resume_unwind;
 use std::sync::mpsc;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub use self::config::Config;
 pub use self::connection::{Connection, Exchange};
@@ -226,7 +226,8 @@ impl Client {
         mut body: Body<impl Read + Send, impl Read + Send>,
         receive: impl FnOnce(&mut Response<'_>) -> io::Result<T>,
     ) -> Result<(T, Completion)> {
-        let (mut connection, is_reused) = match self.idle.take() {
+        let now = Instant::now();
+        let (mut connection, is_reused) = match self.idle.take(now) {
             Some(connection) => (connection, true),
             None => (self.connect()?, false),
         };
@@ -243,7 +244,7 @@ impl Client {
         let outcome = if is_whole { receive_all(exchange, receive) } else { flow(exchange, body, receive) }?;
         connection.keep_buffer(first);
         if connection.is_reusable() {
-            self.idle.put(connection, self.config.max_idle);
+            self.idle.put(now, connection, self.config.max_idle);
         }
         Ok(outcome)
     }

@@ -3,8 +3,8 @@ use std::time::{Duration, Instant};
 
 use super::Connection;
 
-/// A connection that was idle for less is not looked at before it is used again: back-to-back requests pay nothing, and
-/// an application that closes in that moment is dealt with like one that closes a moment later.
+/// A connection whose last request began less than this ago is not looked at before it is used again: back-to-back requests
+/// pay nothing, and an application that closes in that moment is dealt with like one that closes a moment later.
 const FRESH: Duration = Duration::from_millis(1);
 
 /// The connections that wait for another request, the longest idle first.
@@ -12,20 +12,20 @@ const FRESH: Duration = Duration::from_millis(1);
 pub(super) struct Idle(Mutex<Vec<(Instant, Connection)>>);
 
 impl Idle {
-    /// The connection that was used last, if it is still open.
-    pub(super) fn take(&self) -> Option<Connection> {
+    /// The connection that was used last, if it is still open, for a request that begins now.
+    pub(super) fn take(&self, now: Instant) -> Option<Connection> {
         loop {
-            let (since, mut connection) = self.lock().pop()?;
-            if since.elapsed() < FRESH || connection.is_alive() {
+            let (began, mut connection) = self.lock().pop()?;
+            if now.saturating_duration_since(began) < FRESH || connection.is_alive() {
                 return Some(connection);
             }
         }
     }
 
-    /// Keeps a connection, and lets go of the longest idle beyond `max`.
-    pub(super) fn put(&self, connection: Connection, max: usize) {
+    /// Keeps a connection whose last request began at a time, and lets go of the longest idle beyond `max`.
+    pub(super) fn put(&self, began: Instant, connection: Connection, max: usize) {
         let mut idle = self.lock();
-        idle.push((Instant::now(), connection));
+        idle.push((began, connection));
         if idle.len() > max {
             let oldest = idle.remove(0);
             drop(idle);
