@@ -7,7 +7,7 @@
 //! Keys of the query string, joined with `&` and not percent-decoded, ask for something else: `bytes=N` answers N bytes of
 //! `x` and does not read stdin; `status=404` adds `Status: 404 Not Found`; `stderr=TEXT` writes TEXT to stderr; `sleep=MS`
 //! waits first; `exit=N` ends with that app status; `panic=1` panics; `noread=1` leaves stdin unread; `stream=1` copies
-//! stdin to stdout as it comes.
+//! stdin to stdout as it comes. A HEAD request gets the head alone.
 //!
 //! SIGTERM and SIGINT end it with status 0, when the requests that have begun are answered.
 
@@ -52,6 +52,11 @@ fn echo(request: &mut Request) -> HandlerResult {
 
     if request.role == Role::Authorizer {
         return authorize(request, &query);
+    }
+    if params.get("REQUEST_METHOD") == Some("HEAD") {
+        // RFC 3875, section 4.3.3. HAProxy takes a body for an error and answers 502.
+        write_head(request, &query)?;
+        return Ok(());
     }
     if let Some(bytes) = query.number("bytes") {
         write_head(request, &query)?;

@@ -1,16 +1,20 @@
-//! The smallest responder: `hello ADDRESS`, such as `hello 127.0.0.1:9000`; with no address it serves the listening socket
-//! that a web server or process manager has left on descriptor 0.
+//! The smallest responder. It can be started in every way that there is: by a web server or process manager that leaves it
+//! a listening socket as descriptor 0 (`spawn-fcgi -p 9000 -n -- hello`), or as a CGI program.
 
 use std::io::Write;
+use std::process::ExitCode;
 
-fn main() -> fcgi::Result<()> {
-    let server = match std::env::args().nth(1) {
-        Some(address) => fcgi::Server::bind(&address)?,
-        None => fcgi::Server::from_stdin()?,
-    };
-    server.serve(|request| {
+fn main() -> ExitCode {
+    let outcome = fcgi::run(|request| {
         let name = request.params.get("REMOTE_ADDR").unwrap_or("whoever you are");
         write!(request.stdout, "Content-Type: text/plain\r\n\r\nHello, {name}.\n")?;
         Ok(())
-    })
+    });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("hello: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }

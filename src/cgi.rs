@@ -38,18 +38,18 @@
 //! # Ok::<(), fcgi::Error>(())
 //! ```
 
-//mod environment;
+mod environment;
 mod head;
 mod parser;
-//mod path;
-//mod request;
+mod path;
+mod request;
 mod response;
 mod rules;
 
-//pub use environment::{for_authorizer, set_variable, Environment};
+pub use environment::{for_authorizer, set_variable, Environment};
 pub use head::Head;
 pub use parser::HeadParser;
-//pub use path::{decode_path, Script};
-//pub use request::HttpRequest;
+pub use path::{decode_path, Script};
+pub use request::HttpRequest;
 pub use response::ResponseHead;
 pub use rules::standard_reason;

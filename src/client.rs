@@ -1,27 +1,34 @@
 //! The web server's side of FastCGI: a [`Client`] that sends requests, and the [`Connection`] that it is made of.
 
+mod authorize;
 mod body;
 mod config;
 mod connection;
-mod idle;
+mod connections;
+mod cutter;
 mod stdin;
 mod stdout;
+mod values;
+mod wire;
 
 use std::io::{self, Read};
-use std::net::Shutdown;
 use std::panic::resume_unwind;
 use std::sync::mpsc;
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+pub use self::authorize::Authorization;
 pub use self::config::Config;
 pub use self::connection::{Connection, Exchange};
+pub use self::cutter::Cutter;
 pub use self::stdin::Stdin;
 pub use self::stdout::{Completion, Stdout};
+pub use self::values::Values;
 
-use self::body::{Body, PumpError, Source};
-use self::idle::Idle;
+pub(crate) use self::body::{Body, PumpError, Source};
+use self::connections::Connections;
+use self::wire::Wire;
 use crate::cgi::Head;
 use crate::error::{Error, Result};
 use crate::net::Address;
@@ -59,7 +66,7 @@ const BODY_LAG: Duration = Duration::from_millis(5);
 pub struct Client {
     address: Address,
     config: Arc<Config>,
-    idle: Idle,
+    connections: Connections,
 }
 
 /// A response on its way, for [`Client::send`].
@@ -141,12 +148,16 @@ impl Client {
             return self.fetch(&params, body);
         }
         check_length(announced, body.len() as u64)?;
+        self.fetch_as(Role::Responder, params, body)
+    }
+
+    fn fetch_as(&self, role: Role, params: &Params, body: &[u8]) -> Result<Reply> {
         let max = self.config.max_response;
         let mut stdout = Vec::new();
         let source = Source::new(body, Some(body.len() as u64));
         let body = Body::new(source, None::<Source<io::Empty>>);
-        let ((), completion) = self.run(Role::Responder, params, body, |response| {
-            (&mut response.stdout).take(max as u64 + 1).read_to_end(&mut stdout)?;
+        let ((), completion) = self.run(role, params, body, |response| {
+            (&mut response.stdout).take((max as u64).saturating_add(1)).read_to_end(&mut stdout)?;
             if stdout.len() > max {
                 return Err(Error::ResponseTooLarge(max).into());
             }
@@ -210,6 +221,25 @@ impl Client {
         self.run(Role::Filter, params, Body::new(body, Some(data)), receive)
     }
 
+    /// Asks the application what it can do (section 4.1), on a connection of its own. It has a second to answer.
+    ///
+    /// # Errors
+    /// Many applications do not answer: then it is [`Error::TimedOut`], [`Error::UnexpectedEof`] or
+    /// [`Error::UnexpectedRecord`], and it must be taken to accept one request at a time on each connection.
+    pub fn get_values(&self) -> Result<Values> {
+        Values::ask(&self.address, self.config.connect_timeout)
+    }
+
+    /// Asks the application what it can do, and from then on opens no more connections than it accepts.
+    ///
+    /// # Errors
+    /// As [`get_values`](Self::get_values); the bound stays as it was.
+    pub fn negotiate(&self) -> Result<Values> {
+        let values = self.get_values()?;
+        self.connections.set_accepted(values.max_conns.into_iter().chain(values.max_reqs).min());
+        Ok(values)
+    }
+
     /// A new connection to the application.
     ///
     /// # Errors
@@ -226,10 +256,11 @@ impl Client {
         mut body: Body<impl Read + Send, impl Read + Send>,
         receive: impl FnOnce(&mut Response<'_>) -> io::Result<T>,
     ) -> Result<(T, Completion)> {
-        let now = Instant::now();
-        let (mut connection, is_reused) = match self.idle.take(now) {
-            Some(connection) => (connection, true),
-            None => (self.connect()?, false),
+        let (permit, idle) = self.connections.take(&self.config)?;
+        let is_reused = idle.is_some();
+        let mut connection = match idle {
+            Some(connection) => connection,
+            None => self.connect()?,
         };
         let mut exchange = connection.begin(role, params)?;
         let is_whole = body.gather_first_piece(&mut exchange.stdin)?;
@@ -241,18 +272,20 @@ impl Client {
             sent = connection.send(&first)?;
         }
         let exchange = connection.resume(sent, is_whole);
-        let outcome = if is_whole { receive_all(exchange, receive) } else { flow(exchange, body, receive) }?;
+        let outcome = if is_whole { receive_all(exchange, receive) } else { flow(exchange, body, receive) };
         connection.keep_buffer(first);
-        if connection.is_reusable() {
-            self.idle.put(now, connection, self.config.max_idle);
+        if outcome.as_ref().is_err_and(Error::is_transient) {
+            permit.application_is_short();
+        } else if connection.is_reusable() {
+            permit.keep(connection, &self.config);
         }
-        Ok(outcome)
+        outcome
     }
 }
 
 impl From<Address> for Client {
     fn from(address: Address) -> Self {
-        Self { address, config: Arc::default(), idle: Idle::default() }
+        Self { address, config: Arc::default(), connections: Connections::default() }
     }
 }
 
@@ -273,24 +306,26 @@ fn flow<T>(
     body: Body<impl Read + Send, impl Read + Send>,
     receive: impl FnOnce(&mut Response<'_>) -> io::Result<T>,
 ) -> Result<(T, Completion)> {
-    let Exchange { mut stdin, stdout, stream, keeps_conn, buffer, is_in_step } = exchange;
+    let Exchange { mut stdin, stdout, wire, keeps_conn, buffer, is_in_step } = exchange;
     let mut response = Response { stdout };
     let (tell_pumped, pumped) = mpsc::channel();
     let (pump, outcome) = thread::scope(|scope| {
         let pump = scope.spawn(|| {
+            let guard = CutOnDrop(wire);
             let outcome = body.pump(&mut stdin);
-            if matches!(outcome, Err(PumpError::Read(_))) {
-                // The request cannot be completed. Whoever waits for its answer must hear of it.
-                let _ = stream.shutdown(Shutdown::Both);
+            if !matches!(outcome, Err(PumpError::Read(_))) {
+                guard.disarm();
             }
             let _ = tell_pumped.send(());
             outcome
         });
+        let guard = CutOnDrop(wire);
         let outcome =
-            receive(&mut response).map_err(Error::from).and_then(|value| Ok((value, response.stdout.complete()?)));
-        if outcome.is_err() || pumped.recv_timeout(BODY_LAG).is_err() {
-            // The application reads no more, or nobody cares for what it says: this wakes the thread that still writes.
-            let _ = stream.shutdown(Shutdown::Both);
+            receive(&mut response).map_err(Error::from).and_then(|value| Ok((value, response.stdout.finish()?)));
+        if outcome.is_ok() && pumped.recv_timeout(BODY_LAG).is_ok() {
+            guard.disarm();
+        } else {
+            drop(guard);
         }
         (pump.join(), outcome)
     });
@@ -301,8 +336,25 @@ fn flow<T>(
         Ok(Ok(()) | Err(PumpError::Write)) => {}
     }
     let outcome = outcome?;
-    Exchange { stdin, stdout: response.stdout, stream, keeps_conn, buffer, is_in_step }.release();
+    Exchange { stdin, stdout: response.stdout, wire, keeps_conn, buffer, is_in_step }.release();
     Ok(outcome)
+}
+
+/// Ends both directions of a connection when it is dropped, which wakes the thread that waits on the other one: this one
+/// has failed or panicked and the request cannot be completed, or the application reads no more of the body.
+struct CutOnDrop<'a>(&'a Wire);
+
+impl CutOnDrop<'_> {
+    /// All is well on this thread.
+    fn disarm(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for CutOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.cut();
+    }
 }
 
 /// Whether the request may reach the application twice (RFC 9110, section 9.2.2).

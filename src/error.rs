@@ -77,7 +77,7 @@ pub enum Error {
     Aborted,
     /// A stream ended before the length that was announced for it.
     StreamTooShort {
-        /// The variable that announced the length: `CONTENT_LENGTH` or `FCGI_DATA_LENGTH`.
+        /// What announced the length: the variable `CONTENT_LENGTH` or `FCGI_DATA_LENGTH`, the field `Content-Length`.
         variable: &'static str,
         /// The announced length in bytes.
         announced: u64,
@@ -86,7 +86,7 @@ pub enum Error {
     },
     /// A stream is longer than the length that was announced for it.
     StreamTooLong {
-        /// The variable that announced the length: `CONTENT_LENGTH` or `FCGI_DATA_LENGTH`.
+        /// What announced the length: the variable `CONTENT_LENGTH` or `FCGI_DATA_LENGTH`, the field `Content-Length`.
         variable: &'static str,
         /// The announced length in bytes.
         announced: u64,
@@ -206,7 +206,11 @@ impl fmt::Display for Error {
             Self::InvalidContentLength(value) => write!(f, "invalid Content-Length {value:?}"),
             Self::InvalidRequest { part, value } => write!(f, "invalid {part} {value:?}"),
             Self::InvalidAddress(text) => write!(f, "invalid address {text:?}, neither HOST:PORT nor unix:PATH"),
-            Self::NotListening(what) => write!(f, "descriptor 0 is {what}, not a listening socket"),
+            Self::NotListening(what) => write!(
+                f,
+                "descriptor 0 is {what}, not a listening socket: start the program from a web server, with spawn-fcgi or \
+                 another process manager"
+            ),
             Self::InvalidAllowList(item) => write!(f, "invalid item {item:?} in the list of allowed addresses"),
         }
     }

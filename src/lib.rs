@@ -1,4 +1,108 @@
-//! FastCGI.
+//! FastCGI/1.0 for blocking code: the application's side, the web server's side, and the records between them.
+//!
+//! On `std` and `memchr` alone: no async runtime, no `unsafe`, no feature to choose. It is for command-line tools, threaded
+//! servers, and programs that want few dependencies.
+//!
+//! # An application
+//!
+//! A web server sends it requests; a handler answers them.
+//!
+//! ```no_run
+//! // It would serve for ever.
+//! use std::io::Write;
+//!
+//! fcgi::Server::bind("127.0.0.1:9000")?.serve(|request| {
+//!     let query = request.params.get("QUERY_STRING").unwrap_or("");
+//!     write!(request.stdout, "Content-Type: text/plain\r\n\r\nYou asked for {query}.\n")?;
+//!     Ok(())
+//! })?;
+//! # Ok::<(), fcgi::Error>(())
+//! ```
+//!
+//! [`Server`] has the threads; [`server::Connection`] is for those who want a loop of their own, in one thread. [`run`] is a
+//! `Server` for programs that a web server or process manager starts, and that can be plain CGI programs too.
+//!
+//! # A web server's side
+//!
+//! ```no_run
+//! // It needs an application that listens.
+//! use fcgi::{Client, Params};
+//! use std::io;
+//!
+//! let client = Client::new("unix:/run/php/php-fpm.sock")?.keep_alive(true);
+//! let params = Params::from_pairs([("REQUEST_METHOD", "POST"), ("SCRIPT_FILENAME", "/var/www/index.php")])?;
+//!
+//! // Small: all in memory, and bounded.
+//! let reply = client.fetch(&params, b"name=ferris")?;
+//!
+//! // Large: both directions flow at once.
+//! let file = std::fs::File::open("upload.bin")?;
+//! client.send(&params, file, |response| io::copy(&mut response.stdout, &mut io::stdout()))?;
+//! # Ok::<(), fcgi::Error>(())
+//! ```
+//!
+//! [`Client`] keeps connections; [`client::Connection`] and its [`Exchange`](client::Exchange) give both directions to the
+//! caller. [`cgi`] makes the params of an HTTP request, and reads the head of a response.
+//!
+//! # The records alone
+//!
+//! [`record`] has functions over any [`Read`](std::io::Read) and [`Write`](std::io::Write); [`stream`] does the same with
+//! fewer system calls.
+//!
+//! ```
+//! use fcgi::record::{self, RecordType};
+//!
+//! let mut pipe = Vec::new();
+//! record::write_record(&mut pipe, RecordType::Stdout, 1, b"hello")?;
+//! let header = record::read_header(&mut &pipe[..])?.expect("a record");
+//! assert_eq!((header.record_type, header.content_len), (RecordType::Stdout, 5));
+//! # Ok::<(), fcgi::Error>(())
+//! ```
+//!
+//! # What is on the connection
+//!
+//! ```text
+//! web server (Client)                                      application (Server)
+//!   BEGIN_REQUEST  id 1, role, keep the connection?   ──►
+//!   PARAMS         name-value pairs …, empty record   ──►   the handler starts
+//!   STDIN          the body …, empty record           ──►   request.stdin
+//!                                                     ◄──   STDOUT  head and body …, empty record
+//!                                                     ◄──   STDERR  messages for the log
+//!                                                     ◄──   END_REQUEST  the application's status
+//! ```
+//!
+//! Either side may be quick or slow, and both directions may flow at once. A filter gets a file behind its body (DATA); an
+//! authorizer gets params alone. ABORT_REQUEST takes a request back; management records (id 0) ask what an application can
+//! do.
+//!
+//! # Bounds
+//!
+//! Whatever the other side does, memory and time are bounded. Each bound is a field of [`server::Config`] or
+//! [`client::Config`], with its default and its reason: connections at work, params of a request, the time of a read or
+//! write, the requests of a kept connection, what is drained before a close; the head and the size of a response, stderr,
+//! idle connections.
+//!
+//! # What a request costs
+//!
+//! A small request on a kept connection costs one `read` and one `write` on either side, and no allocation: the buffers of
+//! a connection, and the memory of its params, are used again. Params are kept as they are on the wire, with an index;
+//! what is written to a stream is gathered behind the place of its record's header. A write of 16 KiB or more that the
+//! buffer cannot take is not copied, but leaves in a vectored write; a large read goes straight into the caller's slice.
+//!
+//! # Security
+//!
+//! Defended against, on both sides: records of any content, length, order or fragmentation; peers that stop, vanish, or
+//! send for ever; responses that are cut (which are never taken for whole ones); heads made to split a response; params
+//! that collide (`Proxy`, underscores); paths that leave the document root ([`cgi`]).
+//!
+//! Not defended: FastCGI has no encryption and no authentication. Whoever can connect to an application can send it any
+//! params, and thereby be any user: listen on a Unix socket that only the web server may open
+//! ([`Listener::set_mode`](net::Listener::set_mode)), on loopback, or behind the address list of
+//! [`FCGI_WEB_SERVER_ADDRS`](net::AllowList), which proves an address and nothing more. An application must trust what its
+//! web server says of a request; the web server must not pass on what a client says of itself, such as a user's name or a
+//! path of the file system. Headers of the HTTP request come as `HTTP_…` params, and are the client's word.
+
+pub mod bridge;
 pub mod cgi;
 pub mod client;
 pub mod error;
@@ -8,7 +112,13 @@ pub mod record;
 pub mod server;
 pub mod stream;
 
+pub use bridge::run;
 pub use client::Client;
 pub use error::{Error, Result};
 pub use params::Params;
 pub use server::Server;
+
+/// The code of the README, compiled by the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

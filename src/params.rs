@@ -9,6 +9,9 @@ use crate::record::{check_id, Header, RecordType, MAX_ALIGNED_LEN, MAX_CONTENT_L
 /// The greatest length of a name or value that the protocol can express.
 const MAX_LEN: usize = 0x7fff_ffff;
 
+/// The memory that a connection keeps from one request to the next, in bytes: the params of nearly all requests fit.
+const KEPT_BYTES: usize = 32 * 1024;
+
 /// Name-value pairs in the order in which they came, kept as they are on the wire.
 ///
 /// The pairs are one run of encoded bytes and an index over it: sending them again is a copy, and looking one up
@@ -273,6 +276,14 @@ impl Params {
         len_to(&self.pairs[next + fitting - 1])
     }
 
+    /// Takes every pair out, and keeps as much memory as most requests need.
+    pub(crate) fn recycle(&mut self) {
+        self.clear();
+        if self.bytes.capacity() > KEPT_BYTES {
+            *self = Self::default();
+        }
+    }
+
     /// Appends encoded bytes, of which [`index`](Self::index) makes pairs when all are there.
     pub(crate) fn gather(&mut self, encoded: &[u8]) {
         self.bytes.extend_from_slice(encoded);
@@ -355,6 +366,7 @@ impl fmt::Debug for Iter<'_> {
 /// The pair whose lengths begin at `at`; `None` if `bytes` end before it does.
 #[inline]
 fn parse_pair(bytes: &[u8], at: usize) -> Option<Pair> {
+    // Nearly all are short.
     let (name_len, value_len, name) = if let [name_len @ ..=0x7f, value_len @ ..=0x7f] = *bytes.get(at..at + 2)? {
         (usize::from(name_len), usize::from(value_len), at + 2)
     } else {

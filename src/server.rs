@@ -10,6 +10,7 @@ mod stdin;
 mod worker;
 
 use std::fmt;
+use std::io::{self, Write};
 use std::sync::Arc;
 
 pub use self::config::{Config, Overload};
@@ -18,6 +19,7 @@ pub use self::request::Request;
 pub use self::stdin::Stdin;
 
 use self::pool::Pool;
+pub(crate) use self::worker::answer;
 use self::worker::Worker;
 use crate::error::{Error, Result};
 use crate::net::{Address, AllowList, Listener};
@@ -86,7 +88,7 @@ impl Server {
             allowed: AllowList::from_env()?,
             pool: Arc::new(Pool::new(listener.into())),
             config: Config::default(),
-            report: Box::new(|error| eprintln!("fcgi: {error}")),
+            report: Box::new(report_to_stderr),
         })
     }
 
@@ -134,6 +136,11 @@ impl Server {
         let Self { pool, config, allowed, report } = self;
         Worker { pool, config: Arc::new(config), allowed, report, handler: Box::new(handler) }.run()
     }
+}
+
+/// Writes to stderr, which may be gone: a program that a web server starts has none to speak of (section 2.2).
+fn report_to_stderr(error: &Error) {
+    let _ = writeln!(io::stderr(), "fcgi: {error}");
 }
 
 impl fmt::Debug for Server {

@@ -7,7 +7,10 @@ use std::fmt;
 use std::io::{self, IoSliceMut, Read, Write};
 
 use crate::error::{Error, Result};
-use crate::record::{check_id, padding_len, write_parts, Header, RecordType, HEADER_LEN, MAX_ALIGNED_LEN};
+use crate::params::Params;
+use crate::record::{
+    check_id, padding_len, write_parts, BeginRequest, EndRequest, Header, RecordType, HEADER_LEN, MAX_ALIGNED_LEN,
+};
 
 /// The size of a buffer as long as nothing has needed more: a small request or response fits.
 const SMALL_BUFFER: usize = 8 * 1024;
@@ -52,7 +55,7 @@ pub struct RecordReader<R> {
     end: usize,
     /// The content of the current record that was not yet used, in the buffer or not.
     content_left: usize,
-    /// The padding of the current record that was not yet skipped.
+    /// What is to be skipped before the next record: the current one's padding, and its content when it was given up.
     padding_left: usize,
     /// Whether the current record began with at least `LARGE_RECORD` bytes of content.
     is_large: bool,
@@ -231,26 +234,61 @@ impl<R: Read> RecordReader<R> {
         Ok(&self.buffer[self.start..self.start + n])
     }
 
-    /// Reads the first bytes of the current record's content: as many as there are, up to 8.
-    pub(crate) fn read_body(&mut self) -> Result<([u8; 8], usize)> {
+    /// Gathers the rest of the current record's content.
+    pub(crate) fn gather_into(&mut self, params: &mut Params) -> Result<()> {
+        while self.content_left > 0 {
+            let content = self.fill_content()?;
+            let len = content.len();
+            params.gather(content);
+            self.consume(len);
+        }
+        Ok(())
+    }
+
+    /// Reads the content of a BEGIN_REQUEST record.
+    ///
+    /// # Errors
+    /// [`Error::InvalidBodyLength`] if it is shorter than 8 bytes; else as [`read_content`](Self::read_content).
+    pub fn read_begin_request(&mut self) -> Result<BeginRequest> {
+        let (body, len) = self.read_body()?;
+        BeginRequest::parse(&body[..len])
+    }
+
+    /// Reads the content of an END_REQUEST record.
+    ///
+    /// # Errors
+    /// As [`read_begin_request`](Self::read_begin_request).
+    pub fn read_end_request(&mut self) -> Result<EndRequest> {
+        let (body, len) = self.read_body()?;
+        EndRequest::parse(&body[..len])
+    }
+
+    /// Reads the first bytes of the current record's content: as many as there are, up to 8. They are taken together, so
+    /// that a time-out between two of them loses none.
+    fn read_body(&mut self) -> Result<([u8; 8], usize)> {
         let mut body = [0; 8];
-        let mut len = 0;
-        while len < body.len() {
-            match self.read_content(&mut body[len..])? {
-                0 => break,
-                n => len += n,
+        let len = body.len().min(self.content_left);
+        while self.end - self.start < len {
+            if self.fill()? == 0 {
+                return Err(Error::UnexpectedEof("a record"));
             }
         }
+        body[..len].copy_from_slice(&self.buffer[self.start..self.start + len]);
+        self.consume(len);
         Ok((body, len))
     }
 
-    /// Skips what is left of the current record.
-    fn skip_record(&mut self) -> Result<()> {
-        self.content_left += self.padding_left;
-        self.padding_left = 0;
-        while self.content_left > 0 {
-            let n = self.fill_content()?.len();
-            self.consume(n);
+    /// Skips what is left of the current record. Its content is given up at once: where the reader fails on the way, what
+    /// is left is never taken for content.
+    pub(crate) fn skip_record(&mut self) -> Result<()> {
+        self.padding_left += std::mem::take(&mut self.content_left);
+        while self.padding_left > 0 {
+            if self.start == self.end && self.fill()? == 0 {
+                return Err(Error::UnexpectedEof("a record"));
+            }
+            let n = self.padding_left.min(self.end - self.start);
+            self.start += n;
+            self.padding_left -= n;
         }
         Ok(())
     }
@@ -306,6 +344,9 @@ impl<R: fmt::Debug> fmt::Debug for RecordReader<R> {
 /// An empty record would end the stream, so neither an empty write nor `flush` makes one. The stream ends with `finish`
 /// alone: dropping the writer drops what was gathered, and leaves the stream without its end.
 ///
+/// When the writer below fails, a time-out included, a record may have left in part. What would follow would be taken for
+/// the rest of it, so nothing more is sent: the stream is cut, and to send again is a `BrokenPipe`.
+///
 /// ```
 /// use fcgi::record::RecordType;
 /// use fcgi::stream::StreamWriter;
@@ -328,8 +369,10 @@ pub struct StreamWriter<W> {
     buffer: Vec<u8>,
     /// Where that record begins; the end of `buffer` if there is none.
     open: usize,
-    /// Whether a write to `inner` was begun. If it failed, no one can tell where the next record would begin.
+    /// Whether a write to `inner` was begun.
     has_sent: bool,
+    /// Whether one has failed. No one can tell where the next record would begin, so nothing more is sent.
+    has_failed: bool,
 }
 
 /// A write this large that does not fit into the buffer is not copied there.
@@ -353,7 +396,7 @@ impl<W: Write> StreamWriter<W> {
 
     /// A writer that uses this buffer's memory. What is in it already, whole records, leaves with the first write.
     pub(crate) fn with_buffer(inner: W, record_type: RecordType, request_id: u16, buffer: Vec<u8>) -> Self {
-        Self { inner, record_type, request_id, open: buffer.len(), buffer, has_sent: false }
+        Self { inner, record_type, request_id, open: buffer.len(), buffer, has_sent: false, has_failed: false }
     }
 
     /// Sends what was gathered and the empty record that ends the stream, in one write.
@@ -421,7 +464,7 @@ impl<W: Write> StreamWriter<W> {
         if self.buffer.is_empty() && before.is_empty() {
             return Ok(());
         }
-        self.has_sent = true;
+        self.begin_sending()?;
         let sent = if before.is_empty() {
             self.inner.write_all(&self.buffer)
         } else {
@@ -429,7 +472,16 @@ impl<W: Write> StreamWriter<W> {
         };
         self.buffer.clear();
         self.open = 0;
+        self.has_failed = sent.is_err();
         sent
+    }
+
+    fn begin_sending(&mut self) -> io::Result<()> {
+        if self.has_failed {
+            return Err(io::Error::new(io::ErrorKind::BrokenPipe, "an earlier write of the stream has failed"));
+        }
+        self.has_sent = true;
+        Ok(())
     }
 
     /// Gives the buffer's memory back, and with it what was not sent.
@@ -493,12 +545,13 @@ impl<W: Write> StreamWriter<W> {
     /// Sends data without copying it, behind what was gathered.
     pub(crate) fn send_direct(&mut self, data: &[u8]) -> io::Result<()> {
         self.encode_gathered();
-        self.has_sent = true;
+        self.begin_sending()?;
         let which = (self.record_type, self.request_id);
         for data in data.chunks(DIRECT_RECORDS * MAX_ALIGNED_LEN) {
             let sent = send_records(&mut self.inner, &self.buffer, which, data);
             self.buffer.clear();
             self.open = 0;
+            self.has_failed = sent.is_err();
             sent?;
         }
         Ok(())

@@ -1,6 +1,7 @@
 //! The head of a response (RFC 3875, section 6): its fields, kept as they came.
 
 use std::fmt;
+use std::mem::replace;
 
 use crate::cgi::parser::HeadParser;
 use crate::cgi::rules;
@@ -35,12 +36,23 @@ use crate::error::{Error, Result};
 pub struct Head {
     /// The head as it came, at most `u32::MAX` bytes.
     pub(super) bytes: Vec<u8>,
-    /// Where each field that counts is in `bytes`, in their order; every name is a token, no value is empty.
+    /// What they hold; while a head is parsed it covers the lines that are whole.
+    pub(super) index: Index,
+}
+
+/// What the bytes of a head hold.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub(super) struct Index {
+    /// Where each field that counts is, in their order; every name is a token, no value is empty.
     fields: Vec<Field>,
     /// The code of the `Status` among the fields.
     status: Option<u16>,
     /// The number of the `Content-Length` among the fields.
     content_length: Option<u64>,
+    /// Whether a `Location` is among the fields.
+    has_location: bool,
+    /// Whether a `Content-Type` is among the fields.
+    has_content_type: bool,
 }
 
 /// Offsets in the bytes of the head.
@@ -61,14 +73,13 @@ impl Head {
     pub fn parse(response: &[u8]) -> Result<(Self, &[u8])> {
         let mut parser = HeadParser::new();
         let end = parser.feed(response)?.ok_or(Error::HeadCut)?;
-        Ok((parser.into_head()?, &response[end..]))
+        Ok((parser.finish()?, &response[end..]))
     }
 
     /// The status code: the one in `Status`; else 302 where there is a `Location` and 200 where there is none
     /// (sections 6.2.1 and 6.2.3).
     pub fn status(&self) -> u16 {
-        let assumed = || if self.get_bytes("Location").is_some() { 302 } else { 200 };
-        self.status.unwrap_or_else(assumed)
+        self.index.status.unwrap_or(if self.index.has_location { 302 } else { 200 })
     }
 
     /// The reason that `Status` gives; where it gives none, the usual phrase for the code.
@@ -89,7 +100,7 @@ impl Head {
     /// The value of the first field of this name.
     pub fn get_bytes(&self, name: &str) -> Option<&[u8]> {
         let wanted = |field: &&Field| self.name(field).eq_ignore_ascii_case(name.as_bytes());
-        self.fields.iter().find(wanted).map(|field| self.value(field))
+        self.index.fields.iter().find(wanted).map(|field| self.value(field))
     }
 
     /// The media type of the body, with its parameters.
@@ -99,7 +110,7 @@ impl Head {
 
     /// The length of the body in bytes, where the application announces it.
     pub fn content_length(&self) -> Option<u64> {
-        self.content_length
+        self.index.content_length
     }
 
     /// Where the client is sent: an absolute URI, or a path.
@@ -127,14 +138,17 @@ impl Head {
     /// # Ok::<(), fcgi::Error>(())
     /// ```
     pub fn local_redirect(&self) -> Option<&str> {
-        let alone = self.fields.len() == 1;
+        let alone = self.index.fields.len() == 1;
         self.location().filter(|location| alone && rules::is_path(location) && !location.contains('#'))
     }
 
     /// Every field, in order.
     pub fn fields(&self) -> impl Iterator<Item = (&str, &[u8])> + '_ {
         // Names are tokens, which are ASCII.
-        self.fields.iter().map(|field| (std::str::from_utf8(self.name(field)).unwrap_or_default(), self.value(field)))
+        self.index
+            .fields
+            .iter()
+            .map(|field| (std::str::from_utf8(self.name(field)).unwrap_or_default(), self.value(field)))
     }
 
     /// The fields that belong into the HTTP response, in order: all but
@@ -205,85 +219,22 @@ impl Head {
     /// ```
     pub fn check_body(&self, received: u64) -> Result<()> {
         let variable = "Content-Length";
-        match self.content_length {
+        match self.index.content_length {
             Some(announced) if received < announced => Err(Error::StreamTooShort { variable, announced, received }),
             Some(announced) if received > announced => Err(Error::StreamTooLong { variable, announced }),
             _ => Ok(()),
         }
     }
 
-    /// How many fields there are.
-    pub(super) fn field_count(&self) -> usize {
-        self.fields.len()
+    /// The head as it came, its empty line included.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
     }
 
     /// Takes all out, and keeps the memory for another head.
     pub(super) fn clear(&mut self) {
         self.bytes.clear();
-        self.fields.clear();
-        self.status = None;
-        self.content_length = None;
-    }
-
-    /// Makes a field of a line without its end, which takes up `start..end` of the bytes and holds no CR, LF or NUL.
-    #[inline]
-    pub(super) fn add_line(&mut self, start: usize, end: usize) -> Result<()> {
-        let line = &self.bytes[start..end];
-        let name_len = rules::token_len(line);
-        // No token: a blank before the colon, a folded line, `HTTP/1.1 200 OK`. All of it is refused (section 6.3).
-        if name_len == 0 || line.get(name_len) != Some(&b':') {
-            return Err(Error::InvalidField(rules::shown(line)));
-        }
-        let behind = &line[name_len + 1..];
-        let leading = behind.iter().position(|&byte| !rules::is_blank(byte)).unwrap_or(behind.len());
-        let value = start + name_len + 1 + leading;
-        let value_end = value + rules::trim(&behind[leading..]).len();
-        if value < value_end {
-            let [name, name_end, value, value_end] = [start, start + name_len, value, value_end].map(|at| at as u32);
-            self.add(Field { name, name_end, value, value_end })?;
-        }
-        Ok(())
-    }
-
-    #[inline]
-    fn add(&mut self, field: Field) -> Result<()> {
-        // The names of the fields with rules of their own have these lengths; most others are told by it alone.
-        let counts = !matches!(field.name_end - field.name, 6 | 8 | 12 | 14) || self.obey_rules(field)?;
-        if counts {
-            self.fields.push(field);
-        }
-        Ok(())
-    }
-
-    /// Applies the rules of the fields that the server itself acts on; false for one that says again what was said.
-    fn obey_rules(&mut self, field: Field) -> Result<bool> {
-        let (name, value) = (self.name(&field), self.value(&field));
-        if name.eq_ignore_ascii_case(b"Content-Length") {
-            let length = rules::parse_length(value)?;
-            if self.content_length.is_some_and(|other| other != length) {
-                return Err(Error::InvalidContentLength(rules::shown(value)));
-            }
-            return Ok(self.content_length.replace(length).is_none());
-        }
-        let Some(known) = ["Status", "Location", "Content-Type"].into_iter().find(|known| eq(name, known)) else {
-            return Ok(true);
-        };
-        if self.get_bytes(known).is_some() {
-            return Err(Error::DuplicateField(known.into()));
-        }
-        match known {
-            "Status" => self.status = Some(rules::parse_status(value)?),
-            "Location" => rules::check_location(value)?,
-            _ => {}
-        }
-        Ok(true)
-    }
-
-    /// Checks what only the end of the head can tell: one of three fields has to be there (section 6.2).
-    pub(super) fn check_whole(&self) -> Result<()> {
-        let known = ["Content-Type", "Location", "Status"];
-        let found = self.fields.iter().any(|field| known.iter().any(|known| eq(self.name(field), known)));
-        found.then_some(()).ok_or(Error::MissingField)
+        self.index.clear();
     }
 
     #[inline]
@@ -297,8 +248,89 @@ impl Head {
     }
 }
 
-fn eq(name: &[u8], known: &str) -> bool {
-    name.eq_ignore_ascii_case(known.as_bytes())
+impl Index {
+    /// How many fields there are.
+    pub(super) fn len(&self) -> usize {
+        self.fields.len()
+    }
+
+    /// Takes all out, and keeps the memory for another head.
+    fn clear(&mut self) {
+        self.fields.clear();
+        self.status = None;
+        self.content_length = None;
+        self.has_location = false;
+        self.has_content_type = false;
+    }
+
+    /// Adds the field of the line that begins at `start`, has its colon at `colon` and the CR or LF that ends it at `end`:
+    /// the name is a token, the value holds no CR, LF or NUL.
+    #[inline]
+    pub(super) fn add(&mut self, bytes: &[u8], start: usize, colon: usize, end: usize) -> Result<()> {
+        let value = rules::trim(bytes, colon + 1..end);
+        if value.is_empty() {
+            return Ok(());
+        }
+        if self.obey_rules(&bytes[start..colon], &bytes[value.clone()])? {
+            let [name, name_end, value, value_end] = [start, colon, value.start, value.end].map(|at| at as u32);
+            self.fields.push(Field { name, name_end, value, value_end });
+        }
+        Ok(())
+    }
+
+    /// Applies the rules of the fields that the server itself acts on; false for one that says again what was said.
+    #[inline]
+    fn obey_rules(&mut self, name: &[u8], value: &[u8]) -> Result<bool> {
+        if is(name, b"content-type") {
+            return once("Content-Type", replace(&mut self.has_content_type, true));
+        }
+        if is(name, b"content-length") {
+            return self.set_content_length(rules::parse_length(value)?);
+        }
+        if is(name, b"status") {
+            let status = rules::parse_status(value)?;
+            return once("Status", self.status.replace(status).is_some());
+        }
+        if is(name, b"location") {
+            rules::check_location(value)?;
+            return once("Location", replace(&mut self.has_location, true));
+        }
+        Ok(true)
+    }
+
+    #[inline]
+    fn set_content_length(&mut self, length: u64) -> Result<bool> {
+        match self.content_length {
+            Some(other) if other != length => Err(Error::InvalidContentLength(length.to_string())),
+            other => {
+                self.content_length = Some(length);
+                Ok(other.is_none())
+            }
+        }
+    }
+
+    /// Checks what only the end of the head can tell: one of three fields has to be there (section 6.2).
+    pub(super) fn check_whole(&self) -> Result<()> {
+        let found = self.has_content_type || self.has_location || self.status.is_some();
+        found.then_some(()).ok_or(Error::MissingField)
+    }
+}
+
+/// Whether a token is this name, which is given in lower case. Of the bytes that a token may hold only letters become
+/// letters by the bit that is set here.
+#[inline]
+fn is<const N: usize>(name: &[u8], lower: &[u8; N]) -> bool {
+    let differs = |name: &[u8; N]| (0..N).fold(0, |bits, at| bits | ((name[at] | 0x20) ^ lower[at]));
+    name.try_into().is_ok_and(|name| differs(name) == 0)
+}
+
+/// That a field counts which may come once (section 6.3).
+#[inline]
+fn once(name: &str, seen: bool) -> Result<bool> {
+    if seen {
+        return Err(Error::DuplicateField(name.into()));
+    }
+    Ok(true)
 }
 
 impl fmt::Debug for Head {

@@ -30,20 +30,25 @@ const STEP: usize = 1024;
 pub struct HeadParser {
     /// What came of the head, and the fields of its whole lines.
     head: Head,
-    /// The offset at which the next line begins; those before it are in the index.
-    line: usize,
-    /// The offset up to which the bytes are known to hold no line's end; a CR that may begin one is not passed.
-    scanned: usize,
+    /// Up to where that is known.
+    cursor: Cursor,
     /// Whether the empty line has come, and the head is valid.
     complete: bool,
     /// At most `u32::MAX`.
     max_bytes: usize,
+    /// Compared with the fields in the index.
     max_fields: usize,
 }
 
 impl Default for HeadParser {
     fn default() -> Self {
-        Self { head: Head::default(), line: 0, scanned: 0, complete: false, max_bytes: 64 * 1024, max_fields: 256 }
+        Self {
+            head: Head::default(),
+            cursor: Cursor::default(),
+            complete: false,
+            max_bytes: 64 * 1024,
+            max_fields: 256,
+        }
     }
 }
 
@@ -87,7 +92,7 @@ impl HeadParser {
         let before = self.head.bytes.len();
         for step in piece.chunks(STEP) {
             if self.take(step)? {
-                return Ok(Some(self.line - before));
+                return Ok(Some(self.head.bytes.len() - before));
             }
         }
         Ok(None)
@@ -117,7 +122,7 @@ impl HeadParser {
             let used = self.feed(piece)?.unwrap_or(piece.len());
             reader.consume(used);
         }
-        self.finish()
+        self.head().ok_or(Error::HeadCut)
     }
 
     /// The head, if it is complete.
@@ -125,16 +130,11 @@ impl HeadParser {
         self.complete.then_some(&self.head)
     }
 
-    /// The head, when the response has ended or is no longer waited for.
+    /// The head, when the response has ended or no more of it is wanted.
     ///
     /// # Errors
     /// [`Error::HeadCut`] if its empty line has not come.
-    pub fn finish(&self) -> Result<&Head> {
-        self.head().ok_or(Error::HeadCut)
-    }
-
-    /// As [`finish`](Self::finish), for a head that outlives the parser.
-    pub fn into_head(self) -> Result<Head> {
+    pub fn finish(self) -> Result<Head> {
         if self.complete {
             Ok(self.head)
         } else {
@@ -145,55 +145,92 @@ impl HeadParser {
     /// Makes ready for another head, in the memory of this one.
     pub fn clear(&mut self) {
         self.head.clear();
-        self.line = 0;
-        self.scanned = 0;
+        self.cursor = Cursor::default();
         self.complete = false;
     }
 
     /// Takes a part of a piece, and tells whether the head ends in it; then what is behind its end is dropped again.
     fn take(&mut self, step: &[u8]) -> Result<bool> {
-        let room = self.max_bytes.saturating_sub(self.head.bytes.len());
-        self.head.bytes.extend_from_slice(&step[..step.len().min(room)]);
-        while let Some((end, next)) = self.line_end()? {
-            let start = self.line;
-            if start < end {
-                self.head.add_line(start, end)?;
-            }
-            (self.line, self.scanned) = (next, next);
-            if start == end {
-                self.head.bytes.truncate(next);
-                self.head.check_whole()?;
+        let Head { bytes, index } = &mut self.head;
+        let room = self.max_bytes.saturating_sub(bytes.len());
+        bytes.extend_from_slice(&step[..step.len().min(room)]);
+        let mut cursor = self.cursor;
+        while let Some(line) = cursor.next_line(bytes)? {
+            if line.end == line.start {
+                index.check_whole()?;
+                bytes.truncate(cursor.line);
                 self.complete = true;
                 return Ok(true);
             }
-            if self.head.field_count() > self.max_fields {
+            index.add(bytes, line.start, line.colon, line.end)?;
+            if index.len() > self.max_fields {
                 return Err(Error::TooManyFields(self.max_fields));
             }
+            // Not before: a line that is refused is refused again, should more be fed.
+            self.cursor = cursor;
         }
+        self.cursor = cursor;
         if step.len() > room {
             return Err(Error::HeadTooLarge(self.max_bytes));
         }
         Ok(false)
     }
+}
 
-    /// Where the present line ends and the next one begins, if that has come.
+/// Where a parser is in the bytes of its head.
+#[derive(Clone, Copy, Debug, Default)]
+struct Cursor {
+    /// The offset at which the present line begins; those before it are in the index.
+    line: usize,
+    /// The offset of its colon, once that has come; till then not above `line`.
+    colon: usize,
+    /// The offset up to which it was looked at; not above that of a CR of which it is open whether it ends the line.
+    scanned: usize,
+}
+
+impl Cursor {
+    /// The present line, if all of it has come; then the one behind it is the present one.
     #[inline]
-    fn line_end(&mut self) -> Result<Option<(usize, usize)>> {
-        let bytes = &self.head.bytes;
-        let Some(found) = memchr::memchr3(b'\n', b'\r', 0, &bytes[self.scanned..]) else {
-            self.scanned = bytes.len();
-            return Ok(None);
-        };
-        let at = self.scanned + found;
-        match &bytes[at..] {
-            [b'\n', ..] => Ok(Some((at, at + 1))),
-            [b'\r', b'\n', ..] => Ok(Some((at, at + 2))),
-            [b'\r'] => {
-                self.scanned = at;
-                Ok(None)
+    fn next_line(&mut self, bytes: &[u8]) -> Result<Option<Line>> {
+        let start = self.line;
+        if self.colon <= start {
+            let at = self.scanned + rules::token_len(&bytes[self.scanned..]);
+            self.scanned = at;
+            match bytes.get(at) {
+                Some(b':') if at > start => (self.colon, self.scanned) = (at, at + 1),
+                Some(b'\n' | b'\r') if at == start => {}
+                None => return Ok(None),
+                // No name: a blank before the colon, a folded line, `HTTP/1.1 200 OK`. All are refused (section 6.3).
+                Some(_) => return Err(invalid_line(&bytes[start..])),
+            }
+        }
+        let end = self.scanned + rules::value_len(&bytes[self.scanned..]);
+        let next = match &bytes[end..] {
+            [b'\n', ..] => end + 1,
+            [b'\r', b'\n', ..] => end + 2,
+            [] | [b'\r'] => {
+                self.scanned = end;
+                return Ok(None);
             }
             // A CR alone ends a line for some clients: a way to slip them a field of one's own.
-            _ => Err(Error::InvalidField(rules::shown(&bytes[self.line..]))),
-        }
+            _ => return Err(invalid_line(&bytes[start..])),
+        };
+        (self.line, self.scanned) = (next, next);
+        Ok(Some(Line { start, colon: self.colon, end }))
     }
+}
+
+/// A line of the head: where it begins, where its colon is, and where the CR or LF that ends it. The empty line, whose end
+/// is its beginning, has no colon.
+#[derive(Clone, Copy)]
+struct Line {
+    start: usize,
+    colon: usize,
+    end: usize,
+}
+
+#[cold]
+fn invalid_line(rest: &[u8]) -> Error {
+    let end = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
+    Error::InvalidField(rules::shown(&rest[..end]))
 }

@@ -52,15 +52,16 @@ impl ResponseHead {
     /// * [`Error::DuplicateField`] for a second `Content-Type`, `Location` or `Status`
     /// * [`Error::InvalidStatus`], [`Error::InvalidLocation`], [`Error::InvalidContentLength`]
     pub fn field(mut self, name: &str, value: impl AsRef<[u8]>) -> Result<Self> {
-        let value = rules::trim(value.as_ref());
-        if !rules::is_token(name.as_bytes()) || rules::breaks_line(value) {
+        let value = value.as_ref();
+        let value = &value[rules::trim(value, 0..value.len())];
+        if !rules::is_token(name.as_bytes()) || rules::value_len(value) < value.len() {
             return Err(Error::InvalidField(rules::shown(&[name.as_bytes(), b": ", value].concat())));
         }
         if !value.is_empty() {
             let start = self.head.bytes.len();
-            self.head.bytes.extend([name.as_bytes(), b": ", value].into_iter().flatten());
-            self.head.add_line(start, self.head.bytes.len())?;
-            self.head.bytes.extend(b"\r\n");
+            self.head.bytes.extend([name.as_bytes(), b": ", value, b"\r\n"].into_iter().flatten());
+            let end = self.head.bytes.len() - 2;
+            self.head.index.add(&self.head.bytes, start, start + name.len(), end)?;
         }
         Ok(self)
     }
@@ -90,7 +91,7 @@ impl ResponseHead {
     /// # Errors
     /// [`Error::MissingField`] if there is none of `Content-Type`, `Location` and `Status`; else what the writer reports.
     pub fn write_to(mut self, writer: &mut impl Write) -> Result<()> {
-        self.head.check_whole()?;
+        self.head.index.check_whole()?;
         self.head.bytes.extend(b"\r\n");
         Ok(writer.write_all(&self.head.bytes)?)
     }

@@ -1,5 +1,7 @@
 //! What header fields are, for those that read and those that write them.
 
+use std::ops::Range;
+
 use crate::error::{Error, Result};
 
 /// The most of a bad line or value that an error carries, in bytes: its sender may have made it as long as the limits let
@@ -40,7 +42,15 @@ const fn token_bytes() -> [bool; 256] {
 /// The length of the token at the beginning of `text`.
 #[inline]
 pub(super) fn token_len(text: &[u8]) -> usize {
-    text.iter().position(|&byte| !TOKEN[usize::from(byte)]).unwrap_or(text.len())
+    let allowed = |byte: &u8| TOKEN[usize::from(*byte)];
+    let mut at = 0;
+    for four in text.chunks_exact(4) {
+        if !(allowed(&four[0]) & allowed(&four[1]) & allowed(&four[2]) & allowed(&four[3])) {
+            break;
+        }
+        at += 4;
+    }
+    at + text[at..].iter().position(|byte| !allowed(byte)).unwrap_or(text.len() - at)
 }
 
 /// Whether all of `text` is one token.
@@ -48,33 +58,58 @@ pub(super) fn is_token(text: &[u8]) -> bool {
     !text.is_empty() && token_len(text) == text.len()
 }
 
-/// Whether a value holds one of the bytes that would end its line, or the string that some application makes of it.
-pub(super) fn breaks_line(value: &[u8]) -> bool {
-    memchr::memchr3(b'\r', b'\n', 0, value).is_some()
+/// The offset of the first CR, LF or NUL in `text`, none of which a value may hold; its length if there is none.
+///
+/// Values are short, so this goes by words of eight bytes, which costs half of what a call of `memchr3` for each does.
+#[inline]
+pub(super) fn value_len(text: &[u8]) -> usize {
+    let mut at = 0;
+    loop {
+        at += control_position(&text[at..]);
+        if matches!(text.get(at), None | Some(b'\r' | b'\n' | 0)) {
+            return at;
+        }
+        at += 1;
+    }
+}
+
+/// The offset of the first byte up to CR (13) in `text`; its length if there is none.
+#[inline]
+fn control_position(text: &[u8]) -> usize {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    let mut words = text.chunks_exact(8);
+    let mut at = 0;
+    for word in words.by_ref() {
+        let word = word.try_into().map_or(0, u64::from_le_bytes);
+        // The high bit of each byte that is below 14; a borrow can set one too many, but only behind one that is right.
+        let found = word.wrapping_sub(ONES * 14) & !word & (ONES << 7);
+        if found != 0 {
+            return at + (found.trailing_zeros() / 8) as usize;
+        }
+        at += 8;
+    }
+    let rest = words.remainder();
+    at + rest.iter().position(|&byte| byte < 14).unwrap_or(rest.len())
 }
 
 /// Whether a byte may stand before and behind a value.
 #[inline]
-pub(super) fn is_blank(byte: u8) -> bool {
+fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t')
 }
 
-/// A value without the blanks around it.
+/// The part of a range that is left without the blanks at its ends.
 #[inline]
-pub(super) fn trim(mut value: &[u8]) -> &[u8] {
-    while let [first, rest @ ..] = value {
-        if !is_blank(*first) {
-            break;
-        }
-        value = rest;
+pub(super) fn trim(bytes: &[u8], range: Range<usize>) -> Range<usize> {
+    let Range { mut start, mut end } = range;
+    let part = &bytes[..end];
+    while part.get(start).is_some_and(|&byte| is_blank(byte)) {
+        start += 1;
     }
-    while let [rest @ .., last] = value {
-        if !is_blank(*last) {
-            break;
-        }
-        value = rest;
+    while start < end && is_blank(part[end - 1]) {
+        end -= 1;
     }
-    value
+    start..end
 }
 
 /// The fields that are about one HTTP connection and not about the resource (RFC 9110, section 7.6.1, and those that
@@ -104,6 +139,7 @@ pub(super) fn strip_prefix<'a>(value: &'a str, prefix: &str) -> Option<&'a str> 
 
 /// The code of a `Status` (RFC 3875, section 6.3.3): three digits, and a blank before what follows. A missing reason is
 /// accepted, as many applications send none.
+#[inline]
 pub(super) fn parse_status(value: &[u8]) -> Result<u16> {
     match value {
         [b'1'..=b'9', b'0'..=b'9', b'0'..=b'9'] | [b'1'..=b'9', b'0'..=b'9', b'0'..=b'9', b' ' | b'\t', ..] => {
@@ -134,9 +170,14 @@ fn is_absolute(location: &str) -> bool {
 }
 
 /// A length in bytes, as decimal digits and nothing else.
+#[inline]
 pub(super) fn parse_length(value: &[u8]) -> Result<u64> {
-    let digits = std::str::from_utf8(value).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
-    digits.and_then(|text| text.parse().ok()).ok_or_else(|| Error::InvalidContentLength(shown(value)))
+    let next = |length: u64, &byte: &u8| {
+        let digit = byte.is_ascii_digit().then(|| byte - b'0')?;
+        length.checked_mul(10)?.checked_add(digit.into())
+    };
+    let length = value.iter().try_fold(0, next).filter(|_| !value.is_empty());
+    length.ok_or_else(|| Error::InvalidContentLength(shown(value)))
 }
 
 /// A bad value as an error carries it.

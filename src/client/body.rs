@@ -11,20 +11,20 @@ const FIRST_PROBE: usize = 512;
 const PIECE: usize = 64 * 1024;
 
 /// What a request sends behind its params: its body and, to a filter, a file.
-pub(super) struct Body<B, D> {
+pub(crate) struct Body<B, D> {
     stdin: Source<B>,
     data: Option<Source<D>>,
 }
 
 /// A reader, and how many bytes of it may be sent at most.
-pub(super) struct Source<R> {
+pub(crate) struct Source<R> {
     reader: R,
     left: Option<u64>,
 }
 
 /// Why a body was not sent to its end.
 #[derive(Debug)]
-pub(super) enum PumpError {
+pub(crate) enum PumpError {
     /// It could not be read.
     Read(io::Error),
     /// It could not be written: the application has stopped reading, or has gone.
@@ -32,13 +32,13 @@ pub(super) enum PumpError {
 }
 
 impl<B: Read, D: Read> Body<B, D> {
-    pub(super) fn new(stdin: Source<B>, data: Option<Source<D>>) -> Self {
+    pub(crate) fn new(stdin: Source<B>, data: Option<Source<D>>) -> Self {
         Self { stdin, data }
     }
 
     /// Gathers what the first read gives, behind the beginning of the request. Where that is all, the stream is ended, and
     /// the answer is true.
-    pub(super) fn gather_first_piece(&mut self, stdin: &mut Stdin<'_>) -> io::Result<bool> {
+    pub(crate) fn gather_first_piece(&mut self, stdin: &mut Stdin) -> io::Result<bool> {
         let max = if self.stdin.left.is_some() { FIRST_PIECE } else { FIRST_PROBE };
         let is_whole = self.stdin.gather(stdin, max)? && self.data.is_none();
         if is_whole {
@@ -48,7 +48,7 @@ impl<B: Read, D: Read> Body<B, D> {
     }
 
     /// Sends the rest.
-    pub(super) fn pump(mut self, stdin: &mut Stdin<'_>) -> Result<(), PumpError> {
+    pub(crate) fn pump(mut self, stdin: &mut Stdin) -> Result<(), PumpError> {
         self.stdin.pump(stdin)?;
         if let Some(data) = &mut self.data {
             stdin.start_data().map_err(|_| PumpError::Write)?;
@@ -59,11 +59,11 @@ impl<B: Read, D: Read> Body<B, D> {
 }
 
 impl<R: Read> Source<R> {
-    pub(super) fn new(reader: R, left: Option<u64>) -> Self {
+    pub(crate) fn new(reader: R, left: Option<u64>) -> Self {
         Self { reader, left }
     }
 
-    fn pump(&mut self, stdin: &mut Stdin<'_>) -> Result<(), PumpError> {
+    fn pump(&mut self, stdin: &mut Stdin) -> Result<(), PumpError> {
         let mut piece = vec![0; PIECE];
         loop {
             let max = self.left.map_or(PIECE, |left| PIECE.min(usize::try_from(left).unwrap_or(PIECE)));
@@ -80,7 +80,7 @@ impl<R: Read> Source<R> {
     }
 
     /// Gathers what one read gives; true at the end of what is to be sent.
-    fn gather(&mut self, stdin: &mut Stdin<'_>, max: usize) -> io::Result<bool> {
+    fn gather(&mut self, stdin: &mut Stdin, max: usize) -> io::Result<bool> {
         let max = self.left.map_or(max, |left| max.min(usize::try_from(left).unwrap_or(max)));
         if max == 0 {
             return Ok(true);

@@ -17,11 +17,15 @@ pub struct Config {
     pub keep_alive: bool,
     /// How long connecting over TCP may take, for each address of a host. Default 10 seconds.
     pub connect_timeout: Option<Duration>,
-    /// How long a read may wait for the application to send anything at all. Default 60 seconds, as in the common web
-    /// servers.
+    /// How long a read may wait for the application to send anything at all; it waits once more if the application has
+    /// taken any of the request's body meanwhile. Default 60 seconds, as in the common web servers.
     pub read_timeout: Option<Duration>,
     /// How long a write may wait for the application to take anything at all. Default 60 seconds.
     pub write_timeout: Option<Duration>,
+    /// The most connections that carry a request at once; further requests wait for one of them, as long as connecting may
+    /// take. What the application [says](super::Client::negotiate), or a refusal for ten seconds, can lower it. Default
+    /// `None`: as many as there are requests.
+    pub max_connections: Option<usize>,
     /// The idle connections that are kept; beyond it, the oldest is closed. Default 8.
     pub max_idle: usize,
     /// The most bytes of a response that [`fetch`](super::Client::fetch) holds. Default 64 MiB.
@@ -41,6 +45,7 @@ impl Default for Config {
             connect_timeout: Some(Duration::from_secs(10)),
             read_timeout: Some(Duration::from_secs(60)),
             write_timeout: Some(Duration::from_secs(60)),
+            max_connections: None,
             max_idle: 8,
             max_response: 64 * 1024 * 1024,
             max_stderr: 64 * 1024,
@@ -77,6 +82,12 @@ impl Config {
     /// Sets [`write_timeout`](Self::write_timeout); `None` waits for ever.
     pub fn write_timeout(mut self, timeout: Option<Duration>) -> Self {
         self.write_timeout = timeout;
+        self
+    }
+
+    /// Sets [`max_connections`](Self::max_connections); at least 1.
+    pub fn max_connections(mut self, max: Option<usize>) -> Self {
+        self.max_connections = max.map(|max| max.max(1));
         self
     }
 

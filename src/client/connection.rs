@@ -1,9 +1,9 @@
 use std::io::{self, Write};
-use std::net::Shutdown;
 use std::sync::Arc;
 
 use super::stdin::Stdin;
 use super::stdout::{Completion, Stdout};
+use super::wire::Wire;
 use super::Config;
 use crate::error::{Error, Result};
 use crate::net::{Address, Stream};
@@ -32,8 +32,8 @@ const REQUEST_ID: u16 = 1;
 /// ```
 #[derive(Debug)]
 pub struct Connection {
-    pub(super) stream: Stream,
-    pub(super) reader: RecordReader<Stream>,
+    wire: Wire,
+    reader: RecordReader<Wire>,
     config: Arc<Config>,
     /// The memory for what is written.
     buffer: Vec<u8>,
@@ -57,8 +57,9 @@ impl Connection {
     pub fn new(stream: impl Into<Stream>, config: Arc<Config>) -> Result<Self> {
         let stream = stream.into();
         stream.set_timeouts(config.read_timeout, config.write_timeout)?;
-        let reader = RecordReader::new(stream.clone());
-        Ok(Self { stream, reader, config, buffer: Vec::new(), is_in_step: true })
+        let wire = Wire::new(stream);
+        let reader = RecordReader::new(wire.clone());
+        Ok(Self { wire, reader, config, buffer: Vec::new(), is_in_step: true })
     }
 
     /// Begins a request. Nothing is sent before there is more to send with it: see [`Stdin`].
@@ -75,7 +76,7 @@ impl Connection {
         let begin = BeginRequest::new(role, self.config.keep_alive);
         preface.extend_from_slice(&fixed_record(RecordType::BeginRequest, REQUEST_ID, begin.encode()));
         params.encode_stream(REQUEST_ID, &mut preface)?;
-        Ok(self.exchange(|stream| Stdin::new(stream, REQUEST_ID, preface)))
+        Ok(self.exchange(|wire| Stdin::new(wire, REQUEST_ID, preface)))
     }
 
     /// Sends the first part of a request.
@@ -85,7 +86,7 @@ impl Connection {
     pub(super) fn send(&mut self, mut records: &[u8]) -> Result<Sent> {
         let mut sent = Sent::Nothing;
         while !records.is_empty() {
-            match (&self.stream).write(records) {
+            match self.wire.write(records) {
                 Ok(n) => {
                     records = &records[n..];
                     sent = Sent::InPart;
@@ -114,7 +115,7 @@ impl Connection {
     /// Goes on with a request of which the first part was sent.
     pub(super) fn resume(&mut self, sent: Sent, is_whole: bool) -> Exchange<'_> {
         self.is_in_step = false;
-        self.exchange(|stream| Stdin::behind(stream, REQUEST_ID, sent, is_whole))
+        self.exchange(|wire| Stdin::behind(wire, REQUEST_ID, sent, is_whole))
     }
 
     /// Keeps memory for what is written to later requests.
@@ -122,11 +123,11 @@ impl Connection {
         self.buffer = buffer;
     }
 
-    fn exchange<'a>(&'a mut self, stdin: impl FnOnce(&'a Stream) -> Stdin<'a>) -> Exchange<'a> {
+    fn exchange(&mut self, stdin: impl FnOnce(Wire) -> Stdin) -> Exchange<'_> {
         Exchange {
-            stdin: stdin(&self.stream),
+            stdin: stdin(self.wire.clone()),
             stdout: Stdout::new(&mut self.reader, REQUEST_ID, &self.config),
-            stream: &self.stream,
+            wire: &self.wire,
             keeps_conn: self.config.keep_alive,
             buffer: &mut self.buffer,
             is_in_step: &mut self.is_in_step,
@@ -142,7 +143,7 @@ impl Connection {
     /// Whether the application still holds the connection open, as far as that can be seen without waiting. Three system
     /// calls.
     pub(super) fn is_alive(&mut self) -> bool {
-        let look = self.reader.fill_with(|stream, free| match stream.try_read(free) {
+        let look = self.reader.fill_with(|wire, free| match wire.try_read(free) {
             Ok(Some(n)) if n > 0 => Ok(n),
             Ok(Some(_)) | Err(_) => Err(false),
             Ok(None) => Err(true),
@@ -173,17 +174,17 @@ pub(super) enum Sent {
 #[derive(Debug)]
 pub struct Exchange<'a> {
     /// The request's body.
-    pub stdin: Stdin<'a>,
+    pub stdin: Stdin,
     /// The response.
     pub stdout: Stdout<'a>,
-    pub(super) stream: &'a Stream,
+    pub(super) wire: &'a Wire,
     pub(super) keeps_conn: bool,
     /// Where the memory for what is written goes back to.
     pub(super) buffer: &'a mut Vec<u8>,
     pub(super) is_in_step: &'a mut bool,
 }
 
-impl Exchange<'_> {
+impl<'a> Exchange<'a> {
     /// Ends the request's body if that was not done, drops what was not read of the response, and waits for the end of the
     /// request.
     ///
@@ -197,22 +198,25 @@ impl Exchange<'_> {
     }
 
     /// Asks the application to end the request (section 5.4), and waits until it has. What it sends meanwhile is dropped.
+    /// If it has ended the request already, nothing is sent.
     ///
     /// # Errors
     /// As [`finish`](Self::finish). Many applications close the connection instead of answering, which is
     /// [`Error::UnexpectedEof`](crate::Error::UnexpectedEof).
     pub fn abort(mut self) -> Result<Completion> {
-        let abort = Header::new(RecordType::AbortRequest, REQUEST_ID, 0).encode();
-        if self.stdin.is_finished() {
-            (&mut self.stream).write_all(&abort)?;
-        } else {
-            self.stdin.interrupt(&abort)?;
+        if !self.stdout.is_complete() {
+            let abort = Header::new(RecordType::AbortRequest, REQUEST_ID, 0).encode();
+            match self.stdin.interrupt(&abort) {
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => return Err(error.into()),
+                // The application may have ended the request by itself, and gone. Then its answer counts.
+                Ok(()) | Err(_) => {}
+            }
         }
         self.complete()
     }
 
     fn complete(mut self) -> Result<Completion> {
-        let completion = self.stdout.complete()?;
+        let completion = self.stdout.finish()?;
         self.release();
         Ok(completion)
     }
@@ -231,8 +235,14 @@ impl Exchange<'_> {
         }
     }
 
+    /// The two directions alone, for threads that need not wait for each other: the body's may be left behind when the
+    /// response has [ended](Stdout::finish). The connection can carry no other request.
+    pub fn into_parts(self) -> (Stdin, Stdout<'a>) {
+        (self.stdin, self.stdout)
+    }
+
     /// Gives the request up at once: ends both directions of the connection, which wakes whoever waits on them.
     pub fn cut(&self) {
-        let _ = self.stream.shutdown(Shutdown::Both);
+        self.wire.cut();
     }
 }

@@ -1,7 +1,7 @@
 use std::io::{self, Read, Write};
 
 use super::connection::Sent;
-use crate::net::Stream;
+use super::wire::Wire;
 use crate::record::RecordType;
 use crate::stream::StreamWriter;
 
@@ -11,8 +11,8 @@ use crate::stream::StreamWriter;
 /// full, on `flush`, or with [`finish`](Self::finish). An application may answer before it has read all, and end the
 /// request without: writing may then fail, which says nothing about the response.
 #[derive(Debug)]
-pub struct Stdin<'a> {
-    writer: StreamWriter<&'a Stream>,
+pub struct Stdin {
+    writer: StreamWriter<Wire>,
     state: State,
 }
 
@@ -25,10 +25,10 @@ enum State {
     Failed,
 }
 
-impl<'a> Stdin<'a> {
+impl Stdin {
     /// A body behind the whole records in `preface`.
-    pub(super) fn new(stream: &'a Stream, request_id: u16, preface: Vec<u8>) -> Self {
-        let writer = StreamWriter::with_buffer(stream, RecordType::Stdin, request_id, preface);
+    pub(super) fn new(wire: Wire, request_id: u16, preface: Vec<u8>) -> Self {
+        let writer = StreamWriter::with_buffer(wire, RecordType::Stdin, request_id, preface);
         Self { writer, state: State::Open }
     }
 
@@ -55,6 +55,11 @@ impl<'a> Stdin<'a> {
         self.writer.encode_end();
         self.writer.switch(RecordType::Data);
         Ok(())
+    }
+
+    /// Ends both directions of the connection, which breaks the request off.
+    pub(crate) fn cut(&self) {
+        self.writer.get_ref().cut();
     }
 
     /// Ends the body; nothing is sent.
@@ -84,18 +89,20 @@ impl<'a> Stdin<'a> {
     }
 
     /// A body of which the first part was sent already, or was to be.
-    pub(super) fn behind(stream: &'a Stream, request_id: u16, sent: Sent, is_whole: bool) -> Self {
+    pub(super) fn behind(wire: Wire, request_id: u16, sent: Sent, is_whole: bool) -> Self {
         let state = match sent {
             Sent::Whole if is_whole => State::Finished,
             Sent::Whole => State::Open,
             Sent::Nothing | Sent::InPart => State::Failed,
         };
-        Self { state, ..Self::new(stream, request_id, Vec::new()) }
+        Self { state, ..Self::new(wire, request_id, Vec::new()) }
     }
 
-    /// Sends whole records behind what was encoded before, and drops what was gathered.
+    /// Sends whole records behind what was encoded before, be it the end, and drops what was gathered.
     pub(super) fn interrupt(&mut self, records: &[u8]) -> io::Result<()> {
-        self.check_open()?;
+        if !self.is_finished() {
+            self.check_open()?;
+        }
         self.writer.discard();
         self.writer.encode(records);
         self.state = State::Finished;
@@ -124,7 +131,7 @@ impl<'a> Stdin<'a> {
     }
 }
 
-impl Write for Stdin<'_> {
+impl Write for Stdin {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
         self.check_open()?;
         let written = self.writer.write(data);

@@ -1,11 +1,12 @@
 use std::fmt;
 use std::io::{self, BufRead, Read, Write};
 
+use super::cutter::Cutter;
+use super::wire::Wire;
 use super::Config;
 use crate::cgi::{Head, HeadParser};
 use crate::error::{Error, Result};
-use crate::net::Stream;
-use crate::record::{EndRequest, ProtocolStatus, RecordType, NULL_REQUEST_ID};
+use crate::record::{ProtocolStatus, RecordType, NULL_REQUEST_ID};
 use crate::stream::RecordReader;
 
 /// The response to a request, as it comes (the STDOUT stream, section 5.3).
@@ -18,10 +19,12 @@ use crate::stream::RecordReader;
 /// What the application writes to STDERR meanwhile is held, up to [`Config::max_stderr`], or goes
 /// [elsewhere](Self::stderr_to).
 pub struct Stdout<'a> {
-    reader: &'a mut RecordReader<Stream>,
+    reader: &'a mut RecordReader<Wire>,
     request_id: u16,
     state: State,
     stderr: Sink<'a>,
+    /// What others can cut the request with, while it is under way.
+    cutter: Option<Cutter>,
     config: &'a Config,
 }
 
@@ -56,14 +59,24 @@ pub struct Completion {
 }
 
 impl<'a> Stdout<'a> {
-    pub(super) fn new(reader: &'a mut RecordReader<Stream>, request_id: u16, config: &'a Config) -> Self {
+    pub(super) fn new(reader: &'a mut RecordReader<Wire>, request_id: u16, config: &'a Config) -> Self {
         let stderr = Sink::Held { bytes: Vec::new(), dropped: 0 };
-        Self { reader, request_id, state: State::Open, stderr, config }
+        Self { reader, request_id, state: State::Open, stderr, cutter: None, config }
     }
 
     /// Sends STDERR to a writer of the caller's as it comes, whenever the response is read.
     pub fn stderr_to(&mut self, writer: impl Write + Send + 'a) {
         self.stderr = Sink::Elsewhere(Box::new(writer));
+    }
+
+    /// What another thread can give the request up with, when nobody wants the response any more.
+    pub fn cutter(&mut self) -> Cutter {
+        let wire = self.reader.get_ref();
+        let cutter = self.cutter.get_or_insert_with(|| Cutter::new(wire.clone())).clone();
+        if self.is_complete() {
+            cutter.disarm();
+        }
+        cutter
     }
 
     /// Reads the response head (RFC 3875, section 6); what is then read is the response's body.
@@ -74,17 +87,23 @@ impl<'a> Stdout<'a> {
     pub fn read_head(&mut self) -> Result<Head> {
         let mut parser = HeadParser::new().max_bytes(self.config.max_head).max_fields(self.config.max_head_fields);
         parser.read(self)?;
-        parser.into_head()
+        parser.finish()
     }
 
     /// Reads and drops the rest of the response, and waits for the end of the request.
-    pub(super) fn complete(&mut self) -> Result<Completion> {
+    ///
+    /// # Errors
+    /// As reading.
+    pub fn finish(&mut self) -> Result<Completion> {
         loop {
-            if let State::Complete(app_status) = self.state {
-                return Ok(self.completion(app_status));
+            match self.state {
+                State::Open | State::Ended => {
+                    let outcome = self.next_record();
+                    self.note(outcome)?;
+                }
+                State::Complete(app_status) => return Ok(self.completion(app_status)),
+                State::Failed => return Err(failed()),
             }
-            let outcome = self.next_record();
-            self.note(outcome)?;
         }
     }
 
@@ -107,7 +126,7 @@ impl<'a> Stdout<'a> {
         match self.state {
             State::Open => Ok(self.reader.content_left() > 0 || self.next_record()?),
             State::Ended | State::Complete(_) => Ok(false),
-            State::Failed => Err(Error::UnexpectedEof("a response that has failed")),
+            State::Failed => Err(failed()),
         }
     }
 
@@ -136,12 +155,14 @@ impl<'a> Stdout<'a> {
     }
 
     fn end(&mut self) -> Result<bool> {
-        let (body, len) = self.reader.read_body()?;
-        let end = EndRequest::parse(&body[..len])?;
+        let end = self.reader.read_end_request()?;
         if end.protocol_status != ProtocolStatus::RequestComplete {
             return Err(Error::Refused(end.protocol_status));
         }
         self.state = State::Complete(end.app_status);
+        if let Some(cutter) = &self.cutter {
+            cutter.disarm();
+        }
         Ok(false)
     }
 
@@ -191,6 +212,11 @@ impl Sink<'_> {
             Self::Elsewhere(writer) => writer.write_all(content),
         }
     }
+}
+
+/// What is said of a response once an error was reported. A caller that has ignored it must not get a part for the whole.
+fn failed() -> Error {
+    Error::UnexpectedEof("a response that has failed")
 }
 
 impl Read for Stdout<'_> {

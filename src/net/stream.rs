@@ -58,6 +58,24 @@ impl Stream {
         Self(Arc::new(Socket::Tcp(socket)))
     }
 
+    /// Two ends of a connection inside this process.
+    ///
+    /// # Errors
+    /// What the system reports.
+    pub(crate) fn pair() -> Result<(Self, Self)> {
+        #[cfg(unix)]
+        {
+            let (one, other) = UnixStream::pair()?;
+            Ok((one.into(), other.into()))
+        }
+        #[cfg(not(unix))]
+        {
+            let listener = std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0))?;
+            let one = TcpStream::connect(listener.local_addr()?)?;
+            Ok((one.into(), listener.accept()?.0.into()))
+        }
+    }
+
     /// Sets how long a read and a write may wait; `None` is for ever. A write waits only as long as the peer takes nothing.
     ///
     /// # Errors
@@ -84,10 +102,14 @@ impl Stream {
         })
     }
 
-    /// Whether the other end can read what was sent even after this end was closed with unread input. TCP resets such a
-    /// connection, and what is on its way is lost.
-    pub(crate) fn keeps_what_was_sent(&self) -> bool {
-        !matches!(&*self.0, Socket::Tcp(_))
+    /// After a write that has waited too long, part of a record may have left; nothing can follow it.
+    fn write_error(&self, error: io::Error) -> io::Error {
+        if !is_expiry(&error) {
+            return error;
+        }
+        // If this fails, the connection has ended already.
+        let _ = self.shutdown(Shutdown::Write);
+        Error::TimedOut("write").into()
     }
 
     /// Ends one direction of the connection, or both, for every clone.
@@ -140,12 +162,13 @@ impl Read for &Stream {
 
 impl Write for &Stream {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        with_socket!(self, socket => { let mut socket: &_ = socket; socket.write(data) }).map_err(write_error)
+        with_socket!(self, socket => { let mut socket: &_ = socket; socket.write(data) })
+            .map_err(|error| self.write_error(error))
     }
 
     fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         with_socket!(self, socket => { let mut socket: &_ = socket; socket.write_vectored(slices) })
-            .map_err(write_error)
+            .map_err(|error| self.write_error(error))
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -203,14 +226,6 @@ pub(super) fn is_expiry(error: &io::Error) -> bool {
 fn read_error(error: io::Error) -> io::Error {
     if is_expiry(&error) {
         Error::TimedOut("read").into()
-    } else {
-        error
-    }
-}
-
-fn write_error(error: io::Error) -> io::Error {
-    if is_expiry(&error) {
-        Error::TimedOut("write").into()
     } else {
         error
     }

@@ -45,7 +45,7 @@ pub struct Config {
     /// The requests served on a kept connection before it is closed. Default `None`: any number.
     pub max_requests: Option<u64>,
     /// The bytes of input that are read and dropped before a connection is closed, so that closing it does not destroy
-    /// the answer on its way. Default 1 MiB.
+    /// the answer on its way. Default 16 MiB: an upload that was refused unread fits, and the time is limited too.
     pub drain_bytes: u64,
     /// The longest time that this takes. Default 1 second.
     pub drain_time: Duration,
@@ -65,7 +65,7 @@ impl Default for Config {
             write_timeout: Some(Duration::from_secs(60)),
             idle_timeout: None,
             max_requests: None,
-            drain_bytes: 1024 * 1024,
+            drain_bytes: 16 * 1024 * 1024,
             drain_time: Duration::from_secs(1),
             shutdown_timeout: Duration::from_secs(8),
         }

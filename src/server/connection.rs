@@ -1,13 +1,14 @@
 use std::fmt;
-use std::io::Read;
+use std::io::{self, Read};
 use std::net::Shutdown;
 use std::sync::Arc;
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use super::activity::Activity;
 use super::input::Input;
 use super::request::{Ending, Outcome, Request};
-use super::stdin::Stdin;
+use super::stdin::{last_stream, Stdin};
 use super::Config;
 use crate::error::{Error, Result};
 use crate::net::Stream;
@@ -45,6 +46,8 @@ pub struct Connection {
     state: State,
     /// The requests that were begun.
     requests: u64,
+    /// When the last request was answered, if more of its input was still to come then.
+    answered: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +61,9 @@ enum State {
     /// There is nothing more to do.
     Closed,
 }
+
+/// How long to rest between two looks at a connection whose reading side was shut down.
+const DEAF_PAUSE: Duration = Duration::from_millis(5);
 
 /// The memory that a connection leaves to the next one of its thread.
 #[derive(Debug, Default)]
@@ -90,7 +96,7 @@ impl Connection {
     /// What setting the time-outs reports.
     pub fn with_config(stream: impl Into<Stream>, config: Arc<Config>) -> Result<Self> {
         let stream = stream.into();
-        let activity = Arc::new(Activity::new(stream.clone()));
+        let activity = Arc::new(Activity::new(stream.clone(), Arc::default()));
         Self::with_buffers(stream, config, activity, Buffers::default())
     }
 
@@ -110,6 +116,7 @@ impl Connection {
             activity,
             state: State::Waiting,
             requests: 0,
+            answered: None,
         })
     }
 
@@ -128,12 +135,8 @@ impl Connection {
         }
         let begun = match self.begin() {
             Ok(Some(begun)) => begun,
-            outcome => {
-                if self.state == State::Waiting {
-                    self.state = State::Closed;
-                }
-                return outcome.map(|_| None);
-            }
+            Ok(None) => return self.end_waiting(None),
+            Err(error) => return self.end_waiting(Some(error)),
         };
         let Begun { request_id, begin } = begun;
         self.requests += 1;
@@ -175,7 +178,14 @@ impl Connection {
         let outcome = self.ending.outcome;
         let may_stay = keep_conn && self.config.max_requests.map_or(true, |max| self.requests < max);
         self.state = match outcome {
-            Outcome::Finished { is_in_step: true, .. } if may_stay && self.activity.end() => State::Waiting,
+            Outcome::Finished { is_in_step: true, has_whole_input } if may_stay => {
+                self.answered = (!has_whole_input).then(Instant::now);
+                if self.activity.end() {
+                    State::Waiting
+                } else {
+                    State::Answered { has_whole_input }
+                }
+            }
             Outcome::Finished { has_whole_input, .. } => State::Answered { has_whole_input },
             Outcome::Unfinished | Outcome::Failed => State::Closed,
         };
@@ -188,18 +198,14 @@ impl Connection {
     /// Waits for a request with a role that we have, and for its params.
     fn begin(&mut self) -> Result<Option<Begun>> {
         while self.state == State::Waiting {
-            if self.input.reader.buffer().is_empty() {
-                self.input.reader.get_mut().wait_idle();
-            }
             let Some(header) = self.input.next(NULL_REQUEST_ID)? else {
                 return Ok(None);
             };
-            let (body, len) = self.input.reader.read_body()?;
-            let begin = BeginRequest::parse(&body[..len])?;
-            if !self.activity.begin() {
+            let begin = self.input.reader.read_begin_request()?;
+            let request_id = header.request_id;
+            if !self.activity.begin() && !self.input.has_whole_request(request_id, last_stream(begin.role))? {
                 return Ok(None);
             }
-            let request_id = header.request_id;
             if !self.config.roles.contains(&begin.role) {
                 self.input.end_request(request_id, ProtocolStatus::UnknownRole)?;
             } else if self.read_params(request_id, begin)? {
@@ -212,6 +218,26 @@ impl Connection {
         Ok(None)
     }
 
+    /// The connection ends before another request was handed out. Where that was our own wish, or it was idle for too long,
+    /// it is no error.
+    fn end_waiting(&mut self, error: Option<Error>) -> Result<Option<Request<'_>>> {
+        let is_wanted = match error {
+            None => true,
+            Some(Error::UnexpectedEof(_)) => self.activity.is_deaf(),
+            Some(Error::TimedOut(_)) => self.input.is_idle(),
+            Some(_) => false,
+        };
+        if self.state == State::Waiting {
+            let may_be_on_its_way = self.answered.is_some_and(|then| then.elapsed() < self.config.drain_time);
+            self.state = if may_be_on_its_way && self.activity.is_deaf() {
+                State::Answered { has_whole_input: false }
+            } else {
+                State::Closed
+            };
+        }
+        error.filter(|_| !is_wanted).map_or(Ok(None), Err)
+    }
+
     /// After a request that no handler has seen: waits for the next, or closes.
     fn pass_over(&mut self, keep_conn: bool) {
         if !(keep_conn && self.activity.end()) {
@@ -221,7 +247,7 @@ impl Connection {
 
     /// Gathers the params of a request (section 5.2); false if it was aborted.
     fn read_params(&mut self, request_id: u16, begin: BeginRequest) -> Result<bool> {
-        self.params.clear();
+        self.params.recycle();
         loop {
             let Some(header) = self.input.next(request_id)? else {
                 return Err(Error::UnexpectedEof("a request's params"));
@@ -236,7 +262,7 @@ impl Connection {
                     if len > self.config.max_params {
                         return self.refuse_params(request_id, begin.role);
                     }
-                    self.input.gather(&mut self.params)?;
+                    self.input.reader.gather_into(&mut self.params)?;
                 }
                 RecordType::AbortRequest => return Ok(false),
                 record_type @ (RecordType::BeginRequest | RecordType::Stdin | RecordType::Data) => {
@@ -261,21 +287,28 @@ impl Connection {
     }
 
     /// Ends our side, and gives the web server time to take the answer: data that comes for a closed socket would make
-    /// the system throw the answer away.
+    /// the system throw the answer away. Where our reading side was shut down before, ending the other too would have
+    /// that effect at once, and that there is nothing to read does not tell whether the web server has closed its side.
     fn linger(&mut self) -> Result<()> {
-        let deadline = Instant::now() + self.config.drain_time;
-        self.stream.shutdown(Shutdown::Write)?;
+        let is_deaf = self.activity.is_deaf();
+        let start = self.answered.filter(|_| is_deaf).unwrap_or_else(Instant::now);
+        if !is_deaf {
+            self.stream.shutdown(Shutdown::Write)?;
+        }
         let mut scratch = [0; 8192];
         let mut drained = 0;
         while drained < self.config.drain_bytes {
-            let left = deadline.saturating_duration_since(Instant::now());
+            let left = self.config.drain_time.saturating_sub(start.elapsed());
             if left.is_zero() {
                 break;
             }
             self.stream.set_timeouts(Some(left), None)?;
-            match (&self.stream).read(&mut scratch)? {
-                0 => break,
-                n => drained += n as u64,
+            match (&self.stream).read(&mut scratch) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error.into()),
+                Ok(0) if is_deaf && self.stream.peer_ip().is_some() => thread::sleep(DEAF_PAUSE),
+                Ok(0) => break,
+                Ok(n) => drained += n as u64,
             }
         }
         Ok(())
@@ -289,8 +322,7 @@ impl Drop for Connection {
         let State::Answered { has_whole_input } = self.state else {
             return;
         };
-        let is_quiet =
-            || self.stream.keeps_what_was_sent() || matches!(self.stream.try_read(&mut [0]), Ok(None | Some(0)));
+        let is_quiet = || matches!(self.stream.try_read(&mut [0]), Ok(None | Some(0)));
         if !(has_whole_input && is_quiet()) {
             let _ = self.linger();
         }

@@ -35,6 +35,9 @@ impl Input {
     #[inline]
     pub(super) fn next(&mut self, active: u16) -> Result<Option<Header>> {
         loop {
+            if active == NULL_REQUEST_ID {
+                self.note_idleness()?;
+            }
             let Some(header) = self.reader.next_header()? else {
                 return Ok(None);
             };
@@ -46,6 +49,32 @@ impl Input {
                 _ => {}
             }
         }
+    }
+
+    /// Between requests, whatever came last: if nothing has come behind it, the connection is idle until something does.
+    fn note_idleness(&mut self) -> Result<()> {
+        self.reader.skip_record()?;
+        if self.reader.buffer().is_empty() {
+            self.reader.get_mut().is_idle = true;
+        }
+        Ok(())
+    }
+
+    /// Whether nothing has come since the connection became idle: if a read has timed out, that it was idle for too long.
+    pub(super) fn is_idle(&self) -> bool {
+        self.reader.get_ref().is_idle
+    }
+
+    /// Whether all of a request has come, up to the end of its last stream; BEGIN is the current record. For a connection
+    /// whose reading side was shut down, so that this waits for nothing. A request that is larger than the buffer is taken
+    /// to be cut.
+    pub(super) fn has_whole_request(&mut self, request_id: u16, last: RecordType) -> Result<bool> {
+        while !self.has_buffered_end(request_id, last) {
+            if self.reader.is_full() || self.reader.fill_with(|inner, free| inner.read(free))? == 0 {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Ends a request that no handler has seen.
@@ -82,7 +111,7 @@ impl Input {
     /// short, the whole pairs count.
     fn answer_get_values(&mut self) -> Result<()> {
         let mut query = Params::new();
-        self.gather(&mut query)?;
+        self.reader.gather_into(&mut query)?;
         let _cut_short = query.index();
         let mut result = Params::new();
         let max = self.max_connections.to_string();
@@ -92,17 +121,6 @@ impl Input {
             }
         }
         record::write_record(&mut self.stream(), RecordType::GetValuesResult, NULL_REQUEST_ID, result.as_bytes())
-    }
-
-    /// Appends the rest of the current record's content to `params`.
-    pub(super) fn gather(&mut self, params: &mut Params) -> Result<()> {
-        while self.reader.content_left() > 0 {
-            let content = self.reader.fill_content()?;
-            let len = content.len();
-            params.gather(content);
-            self.reader.consume(len);
-        }
-        Ok(())
     }
 }
 
@@ -115,7 +133,7 @@ pub(super) struct PatientStream {
     tick: Option<Duration>,
     read_timeout: Option<Duration>,
     idle_timeout: Option<Duration>,
-    /// Whether nothing of a request has come yet.
+    /// Whether the connection is between requests and nothing has come yet.
     is_idle: bool,
 }
 
@@ -130,16 +148,13 @@ impl PatientStream {
         Ok(Self { stream, tick, read_timeout, idle_timeout, is_idle: true })
     }
 
-    /// From here to the first byte the connection is idle.
-    pub(super) fn wait_idle(&mut self) {
-        self.is_idle = true;
-    }
-
     fn patiently(&mut self, mut read: impl FnMut(&Stream) -> io::Result<usize>) -> io::Result<usize> {
         let limit = if self.is_idle { self.idle_timeout } else { self.read_timeout };
         let mut waited = Duration::ZERO;
         loop {
             match read(&self.stream) {
+                // How HAProxy ends a connection for which it has no more use.
+                Err(error) if self.is_idle && error.kind() == io::ErrorKind::ConnectionReset => return Ok(0),
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => {
                     waited += self.tick.unwrap_or_default();
                     if limit.is_some_and(|limit| waited >= limit) {

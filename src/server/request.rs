@@ -1,5 +1,6 @@
 use std::fmt;
 use std::io::Write;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::stdin::Stdin;
 use crate::error::Result;
@@ -76,6 +77,13 @@ impl Request<'_> {
     /// An aborted request is ended like any other.
     pub fn is_aborted(&mut self) -> bool {
         self.stdin.is_aborted()
+    }
+
+    /// When the file that a filter works on was last changed (`FCGI_DATA_LAST_MOD`, section 6.4); `None` if that was not
+    /// told.
+    pub fn data_last_modified(&self) -> Option<SystemTime> {
+        let seconds = self.params.decimal("FCGI_DATA_LAST_MOD")?;
+        UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
     }
 
     /// Ends the request: what is left of both streams, their ends and END_REQUEST with [`app_status`](Self::app_status)

@@ -106,7 +106,7 @@ impl<'a> Stdin<'a> {
 
     /// Whether the request's input has come to its end, read or not.
     pub(super) fn has_whole_input(&self) -> bool {
-        let last = if self.role == Role::Filter { RecordType::Data } else { RecordType::Stdin };
+        let last = last_stream(self.role);
         match self.state {
             State::Ended if self.stream == last || self.role == Role::Authorizer => true,
             State::Open | State::Ended => self.input.has_buffered_end(self.request_id, last),
@@ -225,6 +225,15 @@ impl<'a> Stdin<'a> {
             _ => self.state = State::Broken,
         }
         error.into()
+    }
+}
+
+/// The stream whose end is the end of the input.
+pub(super) fn last_stream(role: Role) -> RecordType {
+    match role {
+        Role::Authorizer => RecordType::Params,
+        Role::Filter => RecordType::Data,
+        _ => RecordType::Stdin,
     }
 }
 

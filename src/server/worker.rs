@@ -48,22 +48,29 @@ impl Worker {
         started.map(drop)
     }
 
+    /// Sees to it that a thread waits in `accept`. If none can be started, the first that is done with its connection will,
+    /// and one that waits for a connection's next request is done now.
+    fn start_another(self: &Arc<Self>) {
+        if let Err(error) = self.start_thread() {
+            self.report(&error.into());
+            self.pool.close_an_idle_one();
+        }
+    }
+
     fn work(self: &Arc<Self>) {
         let mut buffers = Buffers::default();
         while let Some(stream) = self.accept() {
-            match self.pool.admit(&stream, &self.config) {
-                Admission::Serve(activity, is_last_thread) => {
-                    if is_last_thread {
-                        // If this fails, this thread goes back to `accept` itself when it is done.
-                        self.report_failure(self.start_thread());
-                    }
-                    self.report_failure(self.serve(stream, &activity, &mut buffers));
-                    if !self.pool.release(&activity) {
-                        return;
-                    }
-                }
-                Admission::Reject => self.report_failure(self.reject(stream)),
-                Admission::Stop => {}
+            let Some(Admission { activity, has_room, is_last_thread }) = self.pool.admit(&stream, &self.config) else {
+                continue;
+            };
+            if is_last_thread {
+                self.start_another();
+            }
+            let outcome =
+                if has_room { self.serve(stream, &activity, &mut buffers) } else { self.reject(stream, &activity) };
+            self.report_failure(outcome);
+            if !self.pool.release(activity) {
+                return;
             }
         }
         self.pool.thread_ends();
@@ -81,10 +88,8 @@ impl Worker {
                 Ok(None) => return None,
                 Err(error) if is_fatal(&error) => self.pool.fail(error),
                 Err(error) => {
-                    (self.report)(&error);
-                    // Most likely descriptors have run out; an idle connection holds one.
-                    self.pool.close_an_idle_one();
-                    thread::sleep(pause);
+                    self.report(&error);
+                    self.pool.wait_for_an_end(pause);
                     pause = longest_pause.min(pause * 2);
                 }
             }
@@ -102,33 +107,39 @@ impl Worker {
 
     fn serve_requests(&self, connection: &mut Connection) -> Result<()> {
         while let Some(request) = connection.next_request()? {
-            self.answer(request)?;
-            if self.pool.wants_connections_closed() {
-                break;
-            }
+            answer(request, &self.handler)?;
         }
         Ok(())
     }
 
-    fn answer(&self, mut request: Request<'_>) -> Result<()> {
-        match catch_unwind(AssertUnwindSafe(|| (self.handler)(&mut request))) {
-            Ok(Ok(())) => request.finish(),
-            Ok(Err(error)) => request.fail(error),
-            Err(panic) => request.fail(format_args!("handler panicked: {}", panic_message(&*panic))),
-        }
-    }
-
     /// Refuses the request of a connection for which there is no room, without waiting long for it.
-    fn reject(&self, stream: Stream) -> Result<()> {
+    fn reject(&self, stream: Stream, activity: &Arc<Activity>) -> Result<()> {
         let mut config = Config::clone(&self.config).idle_timeout(Some(REJECTION_TIMEOUT));
         config.read_timeout = Some(REJECTION_TIMEOUT);
-        Connection::with_config(stream, Arc::new(config))?.reject()
+        Connection::with_buffers(stream, Arc::new(config), Arc::clone(activity), Buffers::default())?.reject()
     }
 
-    fn report_failure<E: Into<Error>>(&self, outcome: std::result::Result<(), E>) {
+    fn report_failure(&self, outcome: Result<()>) {
         if let Err(error) = outcome {
-            (self.report)(&error.into());
+            self.report(&error);
         }
+    }
+
+    /// Tells the application of an error. Should that panic, it costs no thread.
+    fn report(&self, error: &Error) {
+        let _ = catch_unwind(AssertUnwindSafe(|| (self.report)(error)));
+    }
+}
+
+/// Lets a handler answer a request, and ends it.
+pub(crate) fn answer(
+    mut request: Request<'_>,
+    handler: &(impl Fn(&mut Request<'_>) -> HandlerResult + ?Sized),
+) -> Result<()> {
+    match catch_unwind(AssertUnwindSafe(|| handler(&mut request))) {
+        Ok(Ok(())) => request.finish(),
+        Ok(Err(error)) => request.fail(error),
+        Err(panic) => request.fail(format_args!("handler panicked: {}", panic_message(&*panic))),
     }
 }
 

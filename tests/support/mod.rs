@@ -1,14 +1,19 @@
 //! What the tests of connections share: records made and read by hand, so that no test trusts the codec that it tests, and
 //! a server that ends with its test.
-#![allow(dead_code)] // Each test file uses a part of it.
+#![allow(dead_code, unreachable_pub, clippy::struct_field_names)] // Each test file uses a part of it.
 
 use std::io::{self, Read, Write};
-use std::thread::JoinHandle;
-use std::time::Duration;
+use std::sync::mpsc::{self, Receiver};
+use std::sync::Mutex;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use fcgi::net::{Address, Listener, Stream};
 use fcgi::server::{Config, Handle, HandlerResult, Request};
 use fcgi::Server;
+
+#[cfg(unix)]
+pub mod application;
 
 pub const BEGIN: u8 = 1;
 pub const ABORT: u8 = 2;
@@ -91,6 +96,7 @@ pub fn request(id: u16, role: u16, flags: u8, pairs: &[(&str, &str)], body: &[u8
 
 /// A record as it came.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(clippy::struct_field_names)] // `type` is a word of the language.
 pub struct Record {
     pub record_type: u8,
     pub id: u16,
@@ -184,38 +190,78 @@ pub fn assert_closed(reader: &mut impl Read) {
     }
 }
 
+/// What `echo` answers with before anything else.
+pub const HEAD: &str = "Content-Type: text/plain\r\n\r\n";
+
+/// A handler that answers with every param on a line, an empty line, and the body.
+pub fn echo(request: &mut Request) -> HandlerResult {
+    request.stdout.write_all(HEAD.as_bytes())?;
+    for (name, value) in request.params {
+        request.stdout.write_all(&[name, b"=", value, b"\n"].concat())?;
+    }
+    request.stdout.write_all(b"\n")?;
+    io::copy(&mut request.stdin, &mut request.stdout)?;
+    Ok(())
+}
+
+/// What `echo` answers to these.
+pub fn echoed(pairs: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
+    let lines = pairs.iter().flat_map(|(name, value)| [name, "=", value, "\n"]).collect::<String>();
+    [HEAD.as_bytes(), lines.as_bytes(), b"\n", body].concat()
+}
+
 /// A server on a socket of its own, which ends with its test.
 pub struct Running {
     pub address: Address,
     pub handle: Handle,
+    /// The errors that the server reported: the kind and the text of each.
+    errors: Mutex<Receiver<(io::ErrorKind, String)>>,
     thread: Option<JoinHandle<fcgi::Result<()>>>,
-    _directory: Option<tempfile::TempDir>,
+    directory: Option<tempfile::TempDir>,
 }
 
 impl Running {
     /// Serves on TCP.
     pub fn tcp(config: Config, handler: impl Fn(&mut Request) -> HandlerResult + Send + Sync + 'static) -> Self {
-        Self::start(&"127.0.0.1:0".parse().expect("an address"), None, config, handler)
+        Self::start(listening("127.0.0.1:0").config(config), handler)
     }
 
     /// Serves on a Unix socket.
     pub fn unix(config: Config, handler: impl Fn(&mut Request) -> HandlerResult + Send + Sync + 'static) -> Self {
         let directory = tempfile::tempdir().expect("a directory for the socket");
-        let address = Address::unix(directory.path().join("app.sock")).expect("an address");
-        Self::start(&address, Some(directory), config, handler)
+        let path = directory.path().join("app.sock");
+        let server = listening(path.to_str().expect("a path in UTF-8")).config(config);
+        let mut running = Self::start(server, handler);
+        running.directory = Some(directory);
+        running
     }
 
-    fn start(
-        address: &Address,
-        directory: Option<tempfile::TempDir>,
-        config: Config,
-        handler: impl Fn(&mut Request) -> HandlerResult + Send + Sync + 'static,
-    ) -> Self {
-        let listener = Listener::bind(address).expect("a listening socket");
-        let server = Server::new(listener).expect("a server").config(config).on_error(|_| {});
+    /// Serves with a server made by the test.
+    pub fn start(server: Server, handler: impl Fn(&mut Request) -> HandlerResult + Send + Sync + 'static) -> Self {
+        let (sender, errors) = mpsc::channel();
+        let server = server.on_error(move |error| drop(sender.send((error.kind(), error.to_string()))));
         let (address, handle) = (server.local_address().expect("its address"), server.handle());
-        let thread = Some(std::thread::spawn(move || server.serve(handler)));
-        Self { address, handle, thread, _directory: directory }
+        let thread = Some(thread::spawn(move || server.serve(handler)));
+        Self { address, handle, errors: Mutex::new(errors), thread, directory: None }
+    }
+
+    /// The next error that the server reports.
+    #[track_caller]
+    pub fn error(&self) -> (io::ErrorKind, String) {
+        self.errors.lock().expect("errors").recv_timeout(PATIENCE).expect("an error is reported")
+    }
+
+    /// The errors that the server has reported and nobody has looked at.
+    pub fn reported(&self) -> Vec<(io::ErrorKind, String)> {
+        self.errors.lock().expect("errors").try_iter().collect()
+    }
+
+    /// One server of each kind.
+    pub fn both(
+        config: &Config,
+        handler: impl Fn(&mut Request) -> HandlerResult + Clone + Send + Sync + 'static,
+    ) -> [Self; 2] {
+        [Self::tcp(config.clone(), handler.clone()), Self::unix(config.clone(), handler)]
     }
 
     /// Connects to the server; reads and writes that take too long fail.
@@ -245,6 +291,32 @@ impl Drop for Running {
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
+    }
+}
+
+/// Asserts that the other end closes, cleanly or not, without a byte.
+#[track_caller]
+pub fn assert_silent(reader: &mut impl Read) {
+    let mut said = Vec::new();
+    if let Err(error) = reader.read_to_end(&mut said) {
+        assert_ne!(error.kind(), io::ErrorKind::TimedOut, "not closed");
+    }
+    assert_eq!(String::from_utf8_lossy(&said), "");
+}
+
+/// A server on a listening socket of its own.
+fn listening(address: &str) -> Server {
+    let listener = Listener::bind(&address.parse().expect("an address")).expect("a listening socket");
+    Server::new(listener).expect("a server")
+}
+
+/// Waits until something holds that no event tells of.
+#[track_caller]
+pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "waited in vain until {what}");
+        thread::sleep(Duration::from_millis(2));
     }
 }
 

@@ -1,0 +1,73 @@
+//! What the client is told when something goes wrong.
+
+use std::{error, fmt, io};
+
+use fcgi::record::ProtocolStatus;
+use fcgi::Error;
+
+/// A status for the client, and a reason for the log.
+#[derive(Debug)]
+pub struct Failure {
+    pub status: u16,
+    reason: String,
+}
+
+impl Failure {
+    pub fn new(status: u16, reason: impl Into<String>) -> Self {
+        Self { status, reason: reason.into() }
+    }
+}
+
+impl From<Error> for Failure {
+    /// Why a request could not be passed on, or has no proper answer. A failure that went through the library, where a body
+    /// was read or a response received, comes out as it was.
+    fn from(error: Error) -> Self {
+        let error = match error {
+            Error::Io(error) => match downcast(error) {
+                Ok(failure) => return failure,
+                Err(error) => Error::Io(error),
+            },
+            error => error,
+        };
+        let (status, what) = match &error {
+            Error::InvalidRequest { .. } => (400, "not a request for an application"),
+            Error::TimedOut(_) => (504, "the application is too slow"),
+            Error::Refused(ProtocolStatus::Overloaded) => (503, "the application is overloaded"),
+            Error::Io(cause) if is_unreachable(cause.kind()) => (503, "cannot connect to the application"),
+            _ => (502, "the application's answer is of no use"),
+        };
+        Self::new(status, format!("{what}: {error}"))
+    }
+}
+
+impl From<Failure> for io::Error {
+    fn from(failure: Failure) -> Self {
+        Self::other(failure)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.status, self.reason)
+    }
+}
+
+impl error::Error for Failure {}
+
+fn downcast(error: io::Error) -> Result<Failure, io::Error> {
+    if !error.get_ref().is_some_and(|inner| inner.is::<Failure>()) {
+        return Err(error);
+    }
+    let inner = error.into_inner().map(|inner| inner.downcast::<Failure>());
+    inner.and_then(Result::ok).map(|failure| *failure).ok_or_else(|| io::ErrorKind::Other.into())
+}
+
+fn is_unreachable(kind: io::ErrorKind) -> bool {
+    matches!(
+        kind,
+        io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::NotFound
+            | io::ErrorKind::PermissionDenied
+            | io::ErrorKind::AddrNotAvailable
+    )
+}

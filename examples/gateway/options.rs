@@ -1,0 +1,73 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub const USAGE: &str = "usage: gateway [--listen ADDRESS]
+       gateway --connect ADDRESS --root DIR [--listen ADDRESS] [--index FILE]... [--keep] [--timeout SECONDS]
+               [--max-body BYTES]";
+
+/// What was asked for.
+pub struct Options {
+    /// Where HTTP is spoken; `None` for port 8080, or another if that is taken.
+    pub listen: Option<String>,
+    /// The application; `None` for the demonstration.
+    pub connect: Option<String>,
+    /// The directory that is served.
+    pub root: Option<PathBuf>,
+    /// The files that stand for their directory.
+    pub index: Vec<String>,
+    /// Whether connections to the application are kept.
+    pub keep: bool,
+    /// How long the application may be silent.
+    pub timeout: Duration,
+    /// The longest body of a request, in bytes.
+    pub max_body: u64,
+}
+
+impl Options {
+    pub fn parse(mut args: impl Iterator<Item = String>) -> Result<Self, String> {
+        let mut options = Self {
+            listen: None,
+            connect: None,
+            root: None,
+            index: Vec::new(),
+            keep: false,
+            timeout: Duration::from_secs(60),
+            max_body: 1024 * 1024 * 1024,
+        };
+        while let Some(option) = args.next() {
+            let mut value = || args.next().ok_or(format!("{option} lacks its value"));
+            match option.as_str() {
+                "--listen" => options.listen = Some(value()?),
+                "--connect" => options.connect = Some(value()?),
+                "--root" => options.root = Some(value()?.into()),
+                "--index" => options.index.push(value()?),
+                "--keep" => options.keep = true,
+                "--timeout" => options.timeout = parse_seconds(&value()?)?,
+                "--max-body" => options.max_body = parse_bytes(&value()?)?,
+                _ => return Err(format!("unknown option {option:?}")),
+            }
+        }
+        options.check()
+    }
+
+    fn check(mut self) -> Result<Self, String> {
+        if self.connect.is_some() != self.root.is_some() {
+            return Err("--connect and --root go together".into());
+        }
+        if self.index.is_empty() {
+            self.index = vec!["index.php".into(), "index.html".into()];
+        }
+        Ok(self)
+    }
+}
+
+fn parse_seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    seconds.filter(|seconds| !seconds.is_zero()).ok_or(format!("{text:?} is not a number of seconds"))
+}
+
+fn parse_bytes(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| format!("{text:?} is not a number of bytes"))
+}

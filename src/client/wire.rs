@@ -1,0 +1,73 @@
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::net::Shutdown;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::Arc;
+
+use crate::net::Stream;
+
+/// A connection on which a read is not too late while something is written: an application that reads all of a large or
+/// slow body before it answers may take as long as it takes the body.
+///
+/// A clone is the same connection, as with [`Stream`].
+#[derive(Clone, Debug)]
+pub(super) struct Wire {
+    stream: Stream,
+    /// Whether anything was written since the read that now waits began to.
+    has_written: Arc<AtomicBool>,
+}
+
+impl Wire {
+    pub(super) fn new(stream: Stream) -> Self {
+        Self { stream, has_written: Arc::default() }
+    }
+
+    /// Reads what is there, without waiting: `None` if nothing is.
+    pub(super) fn try_read(&self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        self.stream.try_read(buffer)
+    }
+
+    /// Ends both directions, for every clone.
+    pub(super) fn cut(&self) {
+        let _ = self.stream.shutdown(Shutdown::Both);
+    }
+
+    fn read_with(&self, mut read: impl FnMut(&mut &Stream) -> io::Result<usize>) -> io::Result<usize> {
+        self.has_written.store(false, Relaxed);
+        loop {
+            match read(&mut &self.stream) {
+                Err(error) if error.kind() == io::ErrorKind::TimedOut && self.has_written.swap(false, Relaxed) => {}
+                outcome => return outcome,
+            }
+        }
+    }
+
+    fn write_with(&self, write: impl FnOnce(&mut &Stream) -> io::Result<usize>) -> io::Result<usize> {
+        let written = write(&mut &self.stream)?;
+        self.has_written.store(true, Relaxed);
+        Ok(written)
+    }
+}
+
+impl Read for Wire {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.read_with(|stream| stream.read(buffer))
+    }
+
+    fn read_vectored(&mut self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        self.read_with(|stream| stream.read_vectored(buffers))
+    }
+}
+
+impl Write for Wire {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        self.write_with(|stream| stream.write(data))
+    }
+
+    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.write_with(|stream| stream.write_vectored(slices))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

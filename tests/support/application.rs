@@ -1,0 +1,397 @@
+//! An application that does what a test tells it, in records made by hand: what a client is tested against.
+
+use std::collections::VecDeque;
+use std::io::{self, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{mpsc, Arc, Mutex};
+use std::thread::JoinHandle;
+
+use fcgi::client::Config;
+use fcgi::net::{Address, Stream};
+use fcgi::{Client, Params};
+
+use super::*;
+
+/// Runs a script on each connection that it accepts, each on a thread of its own. When it is dropped, all of them must have
+/// ended: drop the clients first. A script that panics fails the test.
+pub struct Application {
+    pub address: Address,
+    shared: Arc<Shared>,
+    acceptor: Option<JoinHandle<()>>,
+    /// Holds the socket, if that is its to remove.
+    directory: Option<tempfile::TempDir>,
+}
+
+#[derive(Default)]
+struct Shared {
+    accepted: AtomicUsize,
+    is_closing: AtomicBool,
+}
+
+impl Application {
+    /// Listens on TCP. The script is told which connection it has, from 0.
+    pub fn tcp(script: impl Fn(usize, Stream) + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a listening socket");
+        let address = listener.local_addr().expect("its address").into();
+        let accept = move || Stream::from(listener.accept().expect("a connection").0);
+        Self::start(address, accept, script)
+    }
+
+    /// Listens on a Unix socket.
+    pub fn unix(script: impl Fn(usize, Stream) + Send + Sync + 'static) -> Self {
+        let directory = tempfile::tempdir().expect("a directory for the socket");
+        let mut application = Self::unix_at(&directory.path().join("app.sock"), script);
+        application.directory = Some(directory);
+        application
+    }
+
+    /// Listens on this Unix socket, whose file stays.
+    pub fn unix_at(path: &Path, script: impl Fn(usize, Stream) + Send + Sync + 'static) -> Self {
+        let listener = UnixListener::bind(path).expect("a listening socket");
+        let accept = move || Stream::from(listener.accept().expect("a connection").0);
+        Self::start(Address::unix(path).expect("an address"), accept, script)
+    }
+
+    /// One on TCP and one on a Unix socket.
+    pub fn both(script: impl Fn(usize, Stream) + Send + Sync + Clone + 'static) -> [Self; 2] {
+        [Self::tcp(script.clone()), Self::unix(script)]
+    }
+
+    /// Reads a request on each connection, answers with these bytes whatever it was, and closes.
+    pub fn answering(answer: impl Into<Vec<u8>>) -> Self {
+        let answer = answer.into();
+        Self::unix(move |_, mut stream| {
+            read_request(&mut stream).expect("a request");
+            let _gone = stream.write_all(&answer);
+        })
+    }
+
+    fn start(
+        address: Address,
+        accept: impl Fn() -> Stream + Send + 'static,
+        script: impl Fn(usize, Stream) + Send + Sync + 'static,
+    ) -> Self {
+        let shared = Arc::new(Shared::default());
+        let (state, script) = (Arc::clone(&shared), script);
+        let accept_all = move || {
+            std::thread::scope(|scope| loop {
+                let stream = accept();
+                if state.is_closing.load(Ordering::SeqCst) {
+                    return;
+                }
+                let number = state.accepted.fetch_add(1, Ordering::SeqCst);
+                stream.set_timeouts(Some(PATIENCE), Some(PATIENCE)).expect("time-outs");
+                let script = &script;
+                scope.spawn(move || script(number, stream));
+            });
+        };
+        Self { address, shared, acceptor: Some(std::thread::spawn(accept_all)), directory: None }
+    }
+
+    /// A client of it, whose time-outs end a test that hangs.
+    pub fn client(&self) -> Client {
+        Client::from(self.address.clone()).config(patient())
+    }
+
+    /// A client of it that keeps connections.
+    pub fn keeping_client(&self) -> Client {
+        self.client().keep_alive(true)
+    }
+
+    /// How many connections there were.
+    pub fn accepted(&self) -> usize {
+        self.shared.accepted.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Application {
+    fn drop(&mut self) {
+        self.shared.is_closing.store(true, Ordering::SeqCst);
+        let _wakes_it = Stream::connect(&self.address, Some(PATIENCE));
+        let outcome = self.acceptor.take().expect("dropped once").join();
+        assert!(outcome.is_ok() || std::thread::panicking(), "the application's script failed");
+    }
+}
+
+/// The default bounds, but for the time-outs.
+pub fn patient() -> Config {
+    Config::new().connect_timeout(Some(PATIENCE)).read_timeout(Some(PATIENCE)).write_timeout(Some(PATIENCE))
+}
+
+/// Params of a request that may be repeated.
+pub fn get() -> Params {
+    Params::from_pairs([("REQUEST_METHOD", "GET")]).expect("params")
+}
+
+/// Params of a request that may not be repeated, without its length.
+pub fn post() -> Params {
+    Params::from_pairs([("REQUEST_METHOD", "POST")]).expect("params")
+}
+
+/// Params of a request with a body of this length.
+pub fn upload(len: u64) -> Params {
+    let mut params = post();
+    params.set("CONTENT_LENGTH", len.to_string()).expect("a pair");
+    params
+}
+
+/// The two ends of a connection that no one listens for.
+pub fn pipe() -> (UnixStream, Stream) {
+    let (near, far) = UnixStream::pair().expect("a pair of sockets");
+    let far = Stream::from(far);
+    far.set_timeouts(Some(PATIENCE), Some(PATIENCE)).expect("time-outs");
+    (near, far)
+}
+
+/// The two ends of a connection over TCP.
+pub fn tcp_pipe() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a listening socket");
+    let near = TcpStream::connect(listener.local_addr().expect("its address")).expect("a connection");
+    (near, listener.accept().expect("its other end").0)
+}
+
+/// What an application sends for a response: STDOUT, its end, and END_REQUEST with app status 0.
+pub fn response(stdout: &[u8]) -> Vec<u8> {
+    [stream(STDOUT, 1, stdout), record(STDOUT, 1, b""), end(1, 0, 0)].concat()
+}
+
+/// A request as it came.
+#[derive(Clone, Debug, Default)]
+pub struct Received {
+    pub id: u16,
+    pub role: u16,
+    pub flags: u8,
+    pub params: Vec<(Vec<u8>, Vec<u8>)>,
+    pub stdin: Vec<u8>,
+    /// What a filter was sent.
+    pub data: Vec<u8>,
+    /// All its records.
+    pub records: Vec<Record>,
+}
+
+impl Received {
+    pub fn param(&self, name: &str) -> Option<&[u8]> {
+        self.params.iter().find(|(known, _)| known == name.as_bytes()).map(|(_, value)| &value[..])
+    }
+
+    /// The types of its records, in their order.
+    pub fn types(&self) -> Vec<u8> {
+        self.records.iter().map(|record| record.record_type).collect()
+    }
+
+    /// The content lengths of its records of a type.
+    pub fn lengths(&self, record_type: u8) -> Vec<usize> {
+        let of_type = self.records.iter().filter(|record| record.record_type == record_type);
+        of_type.map(|record| record.content.len()).collect()
+    }
+
+    /// The next stream of the request, up to its end.
+    #[track_caller]
+    fn read_stream(&mut self, reader: &mut impl Read, record_type: u8) -> Vec<u8> {
+        let mut data = Vec::new();
+        loop {
+            let record = read_record(reader).expect("a record of the request, not its end");
+            assert_eq!((record.record_type, record.id), (record_type, self.id), "out of order: {record:?}");
+            let is_end = record.content.is_empty();
+            data.extend_from_slice(&record.content);
+            self.records.push(record);
+            if is_end {
+                return data;
+            }
+        }
+    }
+}
+
+/// Reads BEGIN_REQUEST and the params; fails on anything else, be it another id or a record out of order. `None` where the
+/// client closes instead.
+#[track_caller]
+pub fn read_head(reader: &mut impl Read) -> Option<Received> {
+    let begin = read_record(reader)?;
+    assert_eq!((begin.record_type, begin.content.len()), (BEGIN, 8), "{begin:?}");
+    assert_ne!(begin.id, 0, "the id of a request");
+    let role = u16::from_be_bytes([begin.content[0], begin.content[1]]);
+    let mut request = Received { id: begin.id, role, flags: begin.content[2], ..Received::default() };
+    request.records.push(begin);
+    request.params = pairs(&request.read_stream(reader, PARAMS));
+    Some(request)
+}
+
+/// Reads a whole request, as [`read_head`].
+#[track_caller]
+pub fn read_request(reader: &mut impl Read) -> Option<Received> {
+    let mut request = read_head(reader)?;
+    request.stdin = request.read_stream(reader, STDIN);
+    if request.role == FILTER {
+        request.data = request.read_stream(reader, DATA);
+    }
+    Some(request)
+}
+
+/// Takes name-value pairs apart.
+#[track_caller]
+pub fn pairs(mut encoded: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let mut pairs = Vec::new();
+    while !encoded.is_empty() {
+        let [name_len, value_len] = [take_len(&mut encoded), take_len(&mut encoded)];
+        let (name, rest) = encoded.split_at(name_len);
+        let (value, rest) = rest.split_at(value_len);
+        pairs.push((name.to_vec(), value.to_vec()));
+        encoded = rest;
+    }
+    pairs
+}
+
+fn take_len(encoded: &mut &[u8]) -> usize {
+    let first = encoded[0];
+    let size = if first < 128 { 1 } else { 4 };
+    let (len, rest) = encoded.split_at(size);
+    *encoded = rest;
+    len.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte)) & 0x7fff_ffff
+}
+
+/// Reads until the client closes the connection, in whatever way.
+pub fn wait_for_close(reader: &mut impl Read) {
+    let mut buffer = [0; 4096];
+    loop {
+        match reader.read(&mut buffer) {
+            Ok(0) => return,
+            Err(error) => {
+                assert_eq!(error.kind(), io::ErrorKind::ConnectionReset, "waiting for the client to close");
+                return;
+            }
+            Ok(_) => {}
+        }
+    }
+}
+
+/// Reads STDIN and writes it to STDOUT as it comes, then ends the request.
+pub fn echo(stream: &mut Stream) {
+    while let Some(mut record) = read_record(stream) {
+        assert_eq!(record.record_type, STDIN, "{record:?}");
+        if record.content.is_empty() {
+            stream.write_all(&response(b"")).expect("the end is taken");
+            return;
+        }
+        let mut header = self::record(STDOUT, record.id, b"");
+        header[4..6].copy_from_slice(&(record.content.len() as u16).to_be_bytes());
+        header.append(&mut record.content);
+        stream.write_all(&header).expect("the echo is taken");
+    }
+}
+
+/// A long stream whose every part tells where it belongs; as a reader it makes it, as a writer it checks it.
+#[derive(Debug)]
+pub struct Pattern {
+    left: u64,
+    /// The part that repeats; its length divides no buffer's.
+    part: Vec<u8>,
+    at: usize,
+}
+
+impl Pattern {
+    pub fn new(len: u64) -> Self {
+        let mut seed = 1_u32;
+        let mut next = || {
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (seed >> 24) as u8
+        };
+        Self { left: len, part: (0..65521).map(|_| next()).collect(), at: 0 }
+    }
+
+    /// The whole of it.
+    pub fn bytes(len: u64) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        Self::new(len).read_to_end(&mut bytes).expect("a pattern");
+        bytes
+    }
+
+    /// What has not come yet.
+    pub fn left(&self) -> u64 {
+        self.left
+    }
+
+    /// The next bytes, up to `max`.
+    fn next(&mut self, max: usize) -> &[u8] {
+        let start = self.at;
+        let len = max.min(self.part.len() - start).min(usize::try_from(self.left).unwrap_or(max));
+        self.at = (start + len) % self.part.len();
+        self.left -= len as u64;
+        &self.part[start..start + len]
+    }
+}
+
+impl Read for Pattern {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut filled = 0;
+        while filled < buffer.len() && self.left > 0 {
+            let piece = self.next(buffer.len() - filled);
+            buffer[filled..filled + piece.len()].copy_from_slice(piece);
+            filled += piece.len();
+        }
+        Ok(filled)
+    }
+}
+
+impl Write for Pattern {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        let left = self.left;
+        let piece = self.next(data.len());
+        assert!(!piece.is_empty(), "more than was to come");
+        assert!(piece == &data[..piece.len()], "other bytes, {left} before the end");
+        Ok(piece.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Reads that give these pieces one after the other.
+#[derive(Debug, Default)]
+pub struct Pieces(pub VecDeque<Vec<u8>>);
+
+impl Pieces {
+    pub fn new(pieces: &[&[u8]]) -> Self {
+        Self(pieces.iter().map(|piece| piece.to_vec()).collect())
+    }
+}
+
+impl Read for Pieces {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let Some(piece) = self.0.pop_front() else { return Ok(0) };
+        buffer[..piece.len()].copy_from_slice(&piece);
+        Ok(piece.len())
+    }
+}
+
+/// Runs what would wait for ever if it were wrong, on a thread of its own, and returns what became of it.
+#[track_caller]
+pub fn within_patience<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -> std::thread::Result<T> {
+    let (tell, told) = mpsc::channel();
+    let _ends_alone = std::thread::spawn(move || {
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run));
+        let _gave_up = tell.send(outcome);
+    });
+    told.recv_timeout(PATIENCE).expect("an end within the test's patience")
+}
+
+/// Holds a script until the test lets go of the other half; the script reads nothing meanwhile.
+#[derive(Clone, Debug)]
+pub struct Hold(Arc<Mutex<mpsc::Receiver<()>>>);
+
+/// A hold, and what opens it when it is dropped.
+pub fn hold() -> (Hold, mpsc::Sender<()>) {
+    let (open, opened) = mpsc::channel();
+    (Hold(Arc::new(Mutex::new(opened))), open)
+}
+
+impl Hold {
+    pub fn wait(&self) {
+        let opened = self.0.lock().expect("a hold");
+        let outcome = opened.recv_timeout(PATIENCE);
+        assert_eq!(outcome, Err(mpsc::RecvTimeoutError::Disconnected), "held for too long");
+    }
+}
