@@ -131,9 +131,11 @@ impl<R> RecordReader<R> {
 
     /// Moves what the buffer holds to its front, so that there is room behind it.
     fn make_room(&mut self) {
-        self.buffer.copy_within(self.start..self.end, 0);
-        self.end -= self.start;
-        self.start = 0;
+        if self.start > 0 {
+            self.buffer.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
+        }
         if self.buffer.is_empty() {
             self.buffer.resize(SMALL_BUFFER, 0);
         }
@@ -541,7 +543,7 @@ impl<W: Write> StreamWriter<W> {
     }
 
     /// Sends data without copying it, behind what was gathered.
-    fn send_direct(&mut self, data: &[u8]) -> io::Result<()> {
+    pub(crate) fn send_direct(&mut self, data: &[u8]) -> io::Result<()> {
         self.encode_gathered();
         self.begin_sending()?;
         let which = (self.record_type, self.request_id);

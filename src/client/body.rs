@@ -1,9 +1,12 @@
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 
 use super::Stdin;
 
 /// The part of a body that is sent together with the beginning of its request: a small request leaves in one write.
 const FIRST_PIECE: usize = 32 * 1024;
+/// The same where the length of the body is not known: mostly there is none, and what comes does not matter before it is
+/// seen to be all.
+const FIRST_PROBE: usize = 512;
 /// The most that is read of a body at a time.
 const PIECE: usize = 64 * 1024;
 
@@ -36,7 +39,8 @@ impl<B: Read, D: Read> Body<B, D> {
     /// Gathers what the first read gives, behind the beginning of the request. Where that is all, the stream is ended, and
     /// the answer is true.
     pub(crate) fn gather_first_piece(&mut self, stdin: &mut Stdin) -> io::Result<bool> {
-        let is_whole = self.stdin.gather(stdin, FIRST_PIECE)? && self.data.is_none();
+        let max = if self.stdin.left.is_some() { FIRST_PIECE } else { FIRST_PROBE };
+        let is_whole = self.stdin.gather(stdin, max)? && self.data.is_none();
         if is_whole {
             stdin.encode_end()?;
         }
@@ -60,10 +64,19 @@ impl<R: Read> Source<R> {
     }
 
     fn pump(&mut self, stdin: &mut Stdin) -> Result<(), PumpError> {
-        while !self.gather(stdin, PIECE).map_err(PumpError::Read)? {
-            stdin.flush().map_err(|_| PumpError::Write)?;
+        let mut piece = vec![0; PIECE];
+        loop {
+            let max = self.left.map_or(PIECE, |left| PIECE.min(usize::try_from(left).unwrap_or(PIECE)));
+            match self.reader.read(&mut piece[..max]) {
+                Ok(0) => return Ok(()),
+                Ok(n) => {
+                    stdin.write_now(&piece[..n]).map_err(|_| PumpError::Write)?;
+                    self.left = self.left.map(|left| left - n as u64);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(PumpError::Read(error)),
+            }
         }
-        Ok(())
     }
 
     /// Gathers what one read gives; true at the end of what is to be sent.

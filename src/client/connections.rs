@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 use super::{Config, Connection};
 use crate::error::{Error, Result};
 
-/// A connection that was idle for less is not looked at before it is used again: back-to-back requests pay nothing, and
-/// an application that closes in that moment is dealt with like one that closes a moment later.
+/// A connection whose last request began less than this ago is not looked at before it is used again: back-to-back requests
+/// pay nothing, and an application that closes in that moment is dealt with like one that closes a moment later.
 const FRESH: Duration = Duration::from_millis(1);
 
 /// How long an application that was short of something is asked for less.
@@ -21,7 +21,7 @@ pub(super) struct Connections {
 
 #[derive(Debug, Default)]
 struct State {
-    /// The longest idle first.
+    /// With the time at which their last request began, the longest idle first.
     idle: Vec<(Instant, Connection)>,
     /// The connections that carry a request, or are being made for one.
     busy: usize,
@@ -37,6 +37,8 @@ struct State {
 #[derive(Debug)]
 pub(super) struct Permit<'a> {
     connections: &'a Connections,
+    /// When it was given: a request looks at the clock once.
+    since: Instant,
 }
 
 impl Connections {
@@ -48,10 +50,10 @@ impl Connections {
             state = self.wait(state, config)?;
         }
         state.busy += 1;
-        let permit = Permit { connections: self };
-        while let Some((since, mut connection)) = state.idle.pop() {
+        let permit = Permit { connections: self, since: Instant::now() };
+        while let Some((began, mut connection)) = state.idle.pop() {
             drop(state);
-            if since.elapsed() < FRESH || connection.is_alive() {
+            if permit.since.saturating_duration_since(began) < FRESH || connection.is_alive() {
                 return Ok((permit, Some(connection)));
             }
             state = self.lock();
@@ -100,7 +102,7 @@ impl Permit<'_> {
     /// Leaves a connection to other requests, and lets go of the longest idle beyond the most that are kept.
     pub(super) fn keep(self, connection: Connection, config: &Config) {
         let mut state = self.connections.lock();
-        state.idle.push((Instant::now(), connection));
+        state.idle.push((self.since, connection));
         let surplus = (state.idle.len() > config.max_idle).then(|| state.idle.remove(0));
         drop(state);
         drop(surplus);

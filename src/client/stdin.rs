@@ -75,6 +75,13 @@ impl Stdin {
         self.writer.gather_from(source, max)
     }
 
+    /// Sends data that is not copied, behind what was gathered.
+    pub(super) fn write_now(&mut self, data: &[u8]) -> io::Result<()> {
+        self.check_open()?;
+        let sent = self.writer.send_direct(data);
+        self.note(sent)
+    }
+
     /// All that was written and not sent, as whole records.
     pub(super) fn into_encoded(mut self) -> Vec<u8> {
         self.writer.encode(&[]);
