@@ -65,10 +65,10 @@ impl<R: Read> Source<R> {
 
     fn pump(&mut self, stdin: &mut Stdin) -> Result<(), PumpError> {
         let mut piece = vec![0; PIECE];
-        loop {
+        while self.left != Some(0) {
             let max = self.left.map_or(PIECE, |left| PIECE.min(usize::try_from(left).unwrap_or(PIECE)));
             match self.reader.read(&mut piece[..max]) {
-                Ok(0) => return Ok(()),
+                Ok(0) => break,
                 Ok(n) => {
                     stdin.write_now(&piece[..n]).map_err(|_| PumpError::Write)?;
                     self.left = self.left.map(|left| left - n as u64);
@@ -77,6 +77,7 @@ impl<R: Read> Source<R> {
                 Err(error) => return Err(PumpError::Read(error)),
             }
         }
+        Ok(())
     }
 
     /// Gathers what one read gives; true at the end of what is to be sent.
