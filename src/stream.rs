@@ -371,8 +371,8 @@ pub struct StreamWriter<W> {
     open: usize,
     /// Whether a write to `inner` was begun.
     has_sent: bool,
-    /// Whether one has failed. No one can tell where the next record would begin, so nothing more is sent.
-    has_failed: bool,
+    /// How one has failed. No one can tell where the next record would begin, so nothing more is sent.
+    failure: Option<io::ErrorKind>,
 }
 
 /// A write this large that does not fit into the buffer is not copied there.
@@ -396,7 +396,7 @@ impl<W: Write> StreamWriter<W> {
 
     /// A writer that uses this buffer's memory. What is in it already, whole records, leaves with the first write.
     pub(crate) fn with_buffer(inner: W, record_type: RecordType, request_id: u16, buffer: Vec<u8>) -> Self {
-        Self { inner, record_type, request_id, open: buffer.len(), buffer, has_sent: false, has_failed: false }
+        Self { inner, record_type, request_id, open: buffer.len(), buffer, has_sent: false, failure: None }
     }
 
     /// Sends what was gathered and the empty record that ends the stream, in one write.
@@ -472,13 +472,13 @@ impl<W: Write> StreamWriter<W> {
         };
         self.buffer.clear();
         self.open = 0;
-        self.has_failed = sent.is_err();
+        self.failure = sent.as_ref().err().map(io::Error::kind);
         sent
     }
 
     fn begin_sending(&mut self) -> io::Result<()> {
-        if self.has_failed {
-            return Err(io::Error::new(io::ErrorKind::BrokenPipe, "an earlier write of the stream has failed"));
+        if let Some(kind) = self.failure {
+            return Err(io::Error::new(kind, "an earlier write of the stream has failed"));
         }
         self.has_sent = true;
         Ok(())
@@ -551,7 +551,7 @@ impl<W: Write> StreamWriter<W> {
             let sent = send_records(&mut self.inner, &self.buffer, which, data);
             self.buffer.clear();
             self.open = 0;
-            self.has_failed = sent.is_err();
+            self.failure = sent.as_ref().err().map(io::Error::kind);
             sent?;
         }
         Ok(())
