@@ -4,7 +4,7 @@
 
 mod support;
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -90,7 +90,7 @@ fn the_response_is_printed_as_it_comes() {
     let told = Mutex::new(told);
     let application = Application::unix(move |_, mut stream| {
         read_request(&mut stream).expect("a request");
-        for piece in [record(STDOUT, 1, b"one\n"), record(STDERR, 1, b"log\n"), record(STDOUT, 1, b"two\n")] {
+        for piece in [record(STDOUT, 1, b"one"), record(STDERR, 1, b"log"), record(STDOUT, 1, b"two")] {
             stream.write_all(&piece).expect("a piece is taken");
             told.lock().unwrap().recv_timeout(PATIENCE).expect("the piece before was printed");
         }
@@ -98,16 +98,14 @@ fn the_response_is_printed_as_it_comes() {
     });
     let mut child =
         fetch(&application, &[]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program runs");
-    let mut stdout = BufReader::new(child.stdout.take().unwrap());
-    let mut stderr = BufReader::new(child.stderr.take().unwrap());
-    let mut line = String::new();
-    stdout.read_line(&mut line).unwrap();
-    tell.send(()).unwrap();
-    stderr.read_line(&mut line).unwrap();
-    tell.send(()).unwrap();
-    stdout.read_line(&mut line).unwrap();
-    tell.send(()).unwrap();
-    assert_eq!(line, "one\nlog\ntwo\n");
+    let (mut stdout, mut stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+    let mut piece = [0; 3];
+    for expected in [b"one", b"log", b"two"] {
+        let pipe: &mut dyn Read = if expected == b"log" { &mut stderr } else { &mut stdout };
+        pipe.read_exact(&mut piece).unwrap();
+        assert_eq!(&piece, expected);
+        tell.send(()).unwrap();
+    }
     assert!(child.wait().unwrap().success());
 }
 
