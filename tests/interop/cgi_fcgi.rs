@@ -65,8 +65,7 @@ fn check_bind(cgi_fcgi: &Path, place: Place, folder: &Folder) {
     app.stop();
 }
 
-/// `cgi-fcgi -start`: copies of an application that it leaves behind, with the socket on descriptor 0. They are in its
-/// process group, which ends with the test.
+/// `cgi-fcgi -start`: copies of an application that it leaves behind, with the socket on descriptor 0.
 fn check_start(cgi_fcgi: &Path) {
     let folder = Folder::new();
     let place = Place::unix(&folder);

@@ -14,7 +14,6 @@ mod app;
 mod applications;
 mod cgi_fcgi;
 mod echo;
-mod gateway;
 mod haproxy;
 mod http;
 mod lighttpd;

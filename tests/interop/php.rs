@@ -276,7 +276,7 @@ fn gateway_to_fpm() {
     for (unix, options) in [(true, &[][..]), (false, &[]), (true, &["--keep"])] {
         let folder = Folder::new();
         let place = if unix { Place::unix(&folder) } else { Place::tcp() };
-        let _fpm = start_fpm(&place, &folder);
+        let fpm = start_fpm(&place, &folder);
         let (root, port) = (write_scripts(&folder), free_port());
         let mut gateway = Command::new(example("gateway"));
         gateway.args(["--connect", &place.to_string(), "--listen", &format!("127.0.0.1:{port}")]);
@@ -288,6 +288,8 @@ fn gateway_to_fpm() {
         assert_eq!(Ask::get("/log.php").send(port).text(), "logged");
         gateway.wait_for_log("a word for the log");
         gateway.wait_for_log("undefined function no_such_function");
+        drop(fpm);
+        assert_eq!(Ask::get("/info.php").send(port).status, 503);
         gateway.signal("TERM");
         assert_eq!(gateway.wait().code(), Some(0), "{}", gateway.log());
     }

@@ -53,8 +53,15 @@ pub fn command(name: &str) -> Command {
 
 /// How many processes run a program.
 pub fn running(program: &Path) -> usize {
+    processes_of(program).len()
+}
+
+/// The processes that run a program, or one below a directory.
+fn processes_of(path: &Path) -> Vec<u32> {
     let processes = fs::read_dir("/proc").expect("the list of processes").flatten();
-    processes.filter(|process| fs::read_link(process.path().join("exe")).is_ok_and(|exe| exe == program)).count()
+    let ids =
+        processes.filter(|process| fs::read_link(process.path().join("exe")).is_ok_and(|exe| exe.starts_with(path)));
+    ids.filter_map(|process| process.file_name().to_str()?.parse().ok()).collect()
 }
 
 /// Whether the tests run as root, whom several servers treat in their own ways.
@@ -107,6 +114,15 @@ impl Folder {
         let copy = self.join(program.file_name().and_then(OsStr::to_str).expect("the name of a program"));
         fs::copy(program, &copy).expect("a copy of a program");
         copy
+    }
+}
+
+impl Drop for Folder {
+    /// Ends the programs in it that others have started and left behind, in groups of their own.
+    fn drop(&mut self) {
+        for id in processes_of(self.path()) {
+            let _ = kill("KILL", &id.to_string());
+        }
     }
 }
 
@@ -210,25 +226,6 @@ impl Drop for Process {
         self.end();
         if thread::panicking() {
             eprintln!("---- log of {} ----\n{}----", self.name, self.log());
-        }
-    }
-}
-
-/// Processes that their starter has left behind; they end with the test.
-pub struct Orphans(pub Vec<u32>);
-
-impl Orphans {
-    /// Those whose numbers are in a file.
-    pub fn of(file: &Path) -> Self {
-        let list = fs::read_to_string(file).unwrap_or_default();
-        Self(list.split_whitespace().map(|id| id.parse().expect("a process id")).collect())
-    }
-}
-
-impl Drop for Orphans {
-    fn drop(&mut self) {
-        for id in &self.0 {
-            let _ = kill("KILL", &id.to_string());
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::app::{check_hello, example};
 use crate::place::Place;
-use crate::process::{command, program, running, send_signal, wait_until, Folder, Orphans, Process};
+use crate::process::{command, program, running, send_signal, wait_until, Folder, Process};
 
 #[test]
 #[ignore = "needs spawn-fcgi, run by .ci/run"]
@@ -24,14 +24,14 @@ fn spawn_fcgi_becomes_hello() {
 #[ignore = "needs spawn-fcgi, run by .ci/run"]
 fn spawn_fcgi_leaves_several_behind() {
     let folder = Folder::new();
-    let (place, pids) = (Place::unix(&folder), folder.join("pids"));
+    let place = Place::unix(&folder);
+    let hello = folder.install(&example("hello"));
     let mut spawn = command("spawn-fcgi");
-    spawn.args(["-F", "3", "-s", &place.plain(), "-P"]).arg(&pids).arg("--").arg(example("hello"));
+    spawn.args(["-F", "3", "-s", &place.plain(), "--"]).arg(&hello);
     let mut spawn = Process::start("spawn-fcgi", &mut spawn, &folder);
     let status = spawn.wait();
-    let applications = Orphans::of(&pids);
     assert!(status.success(), "{status}: {}", spawn.log());
-    assert_eq!(applications.0.len(), 3);
+    wait_until("three run", || running(&hello) == 3);
     for _ in 0..30 {
         check_hello(&place);
     }
