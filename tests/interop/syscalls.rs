@@ -112,7 +112,7 @@ fn without_looks(calls: &[String]) -> Vec<&String> {
             }
         }
     }
-    assert!(looks < REQUESTS / 20, "{looks} looks at a connection in use");
+    assert!(looks < REQUESTS / 8, "{looks} looks at a connection in use");
     kept
 }
 
