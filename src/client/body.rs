@@ -67,6 +67,9 @@ impl<R: Read> Source<R> {
         let mut piece = vec![0; PIECE];
         while self.left != Some(0) {
             let max = self.left.map_or(PIECE, |left| PIECE.min(usize::try_from(left).unwrap_or(PIECE)));
+            if max == 0 {
+                return Ok(());
+            }
             match self.reader.read(&mut piece[..max]) {
                 Ok(0) => break,
                 Ok(n) => {
