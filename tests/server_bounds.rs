@@ -197,6 +197,9 @@ fn idle_timeout() {
             thread::sleep(2 * SHORT);
         }
         assert_eq!(read_answer(&mut stream, 1).stdout, echoed(&[("A", "1")], b"body"));
+        server.handle.shutdown();
+        wait_until("serve returns", || server.has_ended());
+        assert_eq!(server.reported(), []);
     }
 }
 

@@ -128,9 +128,9 @@ fn a_newcomer_at_the_end_of_a_request() {
             newcomer.write_all(&request(1, RESPONDER, 1, &[], b"")).unwrap();
             assert_eq!(read_answer(&mut kept, 1).stdout, echoed(&[], b""));
             assert_eq!(read_answer(&mut newcomer, 1).stdout, echoed(&[], b""));
+            assert!(start.elapsed() < Duration::from_secs(40), "they wait for each other");
         }
     }
-    assert!(start.elapsed() < Duration::from_secs(60), "{:?}", start.elapsed());
 }
 
 /// A connection on which nothing comes gives way too, a little later; in PARAMS or in its body it does not.

@@ -278,6 +278,11 @@ impl Running {
         read_answer(&mut stream, id)
     }
 
+    /// Whether `serve` has returned.
+    pub fn has_ended(&self) -> bool {
+        self.thread.as_ref().map_or(true, |thread| thread.is_finished())
+    }
+
     /// Stops the server and returns what `serve` returned.
     pub fn stop(mut self) -> fcgi::Result<()> {
         self.handle.shutdown();
