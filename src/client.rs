@@ -39,6 +39,9 @@ use crate::record::Role;
 /// may be quicker than the thread that has just sent the last of it.
 const BODY_LAG: Duration = Duration::from_millis(5);
 
+/// How long the application may pause in taking a body before another thread goes on sending it: it may have begun to answer.
+const PAUSE: Duration = Duration::from_millis(1);
+
 /// Sends requests to an application.
 ///
 /// ```no_run
@@ -154,8 +157,7 @@ impl Client {
     fn fetch_as(&self, role: Role, params: &Params, body: &[u8]) -> Result<Reply> {
         let max = self.config.max_response;
         let mut stdout = Vec::new();
-        let source = Source::new(body, Some(body.len() as u64));
-        let body = Body::new(source, None::<Source<io::Empty>>);
+        let body = Body::new(Source::ready(body), None::<Source<io::Empty>>);
         let ((), completion) = self.run(role, params, body, |response| {
             (&mut response.stdout).take((max as u64).saturating_add(1)).read_to_end(&mut stdout)?;
             if stdout.len() > max {
@@ -253,7 +255,7 @@ impl Client {
         &self,
         role: Role,
         params: &Params,
-        mut body: Body<impl Read + Send, impl Read + Send>,
+        mut body: Body<'_, impl Read + Send, impl Read + Send>,
         receive: impl FnOnce(&mut Response<'_>) -> io::Result<T>,
     ) -> Result<(T, Completion)> {
         let (permit, idle) = self.connections.take(&self.config)?;
@@ -271,8 +273,14 @@ impl Client {
             connection = self.connect()?;
             sent = connection.send(&first)?;
         }
-        let exchange = connection.resume(sent, is_whole);
-        let outcome = if is_whole { receive_all(exchange, receive) } else { flow(exchange, body, receive) };
+        let mut exchange = connection.resume(sent, is_whole);
+        let is_whole = is_whole || self.push(&mut exchange, &mut body)?;
+        let outcome = if is_whole {
+            drop(body);
+            receive_all(exchange, receive)
+        } else {
+            flow(exchange, body, receive)
+        };
         connection.keep_buffer(first);
         if outcome.as_ref().is_err_and(Error::is_transient) {
             permit.application_is_short();
@@ -280,6 +288,24 @@ impl Client {
             permit.keep(connection, &self.config);
         }
         outcome
+    }
+
+    /// Sends a body that is in memory in this thread, as long as the application takes it without a pause; true if nothing is
+    /// left to send.
+    fn push(&self, exchange: &mut Exchange<'_>, body: &mut Body<'_, impl Read, impl Read>) -> Result<bool> {
+        if !body.is_pushable() {
+            return Ok(false);
+        }
+        let timeout = self.config.write_timeout;
+        exchange.stdin.set_pause(Some(timeout.map_or(PAUSE, |timeout| timeout.min(PAUSE))), timeout)?;
+        let pushed = body.push(&mut exchange.stdin);
+        exchange.stdin.set_pause(None, timeout)?;
+        match pushed {
+            Ok(is_whole) => Ok(is_whole),
+            Err(PumpError::Read(error)) => Err(error.into()),
+            // The response counts.
+            Err(PumpError::Write) => Ok(true),
+        }
     }
 }
 
@@ -303,7 +329,7 @@ fn receive_all<T>(
 /// Receives the response while another thread sends the rest of the body.
 fn flow<T>(
     exchange: Exchange<'_>,
-    body: Body<impl Read + Send, impl Read + Send>,
+    body: Body<'_, impl Read + Send, impl Read + Send>,
     receive: impl FnOnce(&mut Response<'_>) -> io::Result<T>,
 ) -> Result<(T, Completion)> {
     let Exchange { mut stdin, stdout, wire, keeps_conn, buffer, is_in_step } = exchange;

@@ -567,22 +567,27 @@ pub(crate) fn fixed_record(record_type: RecordType, request_id: u16, body: [u8; 
 const MAX_SLICES: usize = 64;
 
 /// Writes all parts one after the other, however few bytes the writer takes at a time; the parts are used up on the way.
-pub(crate) fn write_parts(writer: &mut impl Write, mut parts: &mut [&[u8]]) -> io::Result<()> {
+pub(crate) fn write_parts(writer: &mut impl Write, parts: &mut [&[u8]]) -> io::Result<()> {
+    write_from(writer, &mut &mut *parts)
+}
+
+/// The same; after an error `parts` are those that were not written.
+pub(crate) fn write_from(writer: &mut impl Write, parts: &mut &mut [&[u8]]) -> io::Result<()> {
     loop {
         // Empty parts would make a write of nothing look like a writer that takes nothing.
         let empty = parts.iter().take_while(|part| part.is_empty()).count();
-        parts = &mut parts[empty..];
+        *parts = &mut std::mem::take(parts)[empty..];
         if parts.is_empty() {
             return Ok(());
         }
         let mut slices = [IoSlice::new(&[]); MAX_SLICES];
         let count = parts.len().min(MAX_SLICES);
-        for (slice, part) in slices.iter_mut().zip(&*parts) {
+        for (slice, part) in slices.iter_mut().zip(&**parts) {
             *slice = IoSlice::new(part);
         }
         match writer.write_vectored(&slices[..count]) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(written) => parts = advance(parts, written),
+            Ok(written) => *parts = advance(std::mem::take(parts), written),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }

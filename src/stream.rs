@@ -9,7 +9,8 @@ use std::io::{self, IoSliceMut, Read, Write};
 use crate::error::{Error, Result};
 use crate::params::Params;
 use crate::record::{
-    check_id, padding_len, write_parts, BeginRequest, EndRequest, Header, RecordType, HEADER_LEN, MAX_ALIGNED_LEN,
+    check_id, padding_len, write_from, write_parts, BeginRequest, EndRequest, Header, RecordType, HEADER_LEN,
+    MAX_ALIGNED_LEN,
 };
 
 /// The size of a buffer as long as nothing has needed more: a small request or response fits.
@@ -377,8 +378,10 @@ pub struct StreamWriter<W> {
 
 /// A write this large that does not fit into the buffer is not copied there.
 const DIRECT_WRITE: usize = 16 * 1024;
-/// The records that leave in one vectored write: two slices each, and what was gathered before.
+/// The records that leave in one vectored write: two slices each, and what was gathered before and comes behind.
 const DIRECT_RECORDS: usize = 31;
+/// The data in them.
+pub(crate) const DIRECT_LEN: usize = DIRECT_RECORDS * MAX_ALIGNED_LEN;
 /// The bytes behind a record's content that may have to leave with it: padding, and the records that end a request.
 const END_ROOM: usize = 64;
 /// The size of a buffer for a full record.
@@ -412,6 +415,11 @@ impl<W: Write> StreamWriter<W> {
     /// The writer below.
     pub fn get_ref(&self) -> &W {
         &self.inner
+    }
+
+    /// The writer below.
+    pub(crate) fn get_mut(&mut self) -> &mut W {
+        &mut self.inner
     }
 
     /// Whether anything has left, or may have.
@@ -546,15 +554,59 @@ impl<W: Write> StreamWriter<W> {
     pub(crate) fn send_direct(&mut self, data: &[u8]) -> io::Result<()> {
         self.encode_gathered();
         self.begin_sending()?;
-        let which = (self.record_type, self.request_id);
-        for data in data.chunks(DIRECT_RECORDS * MAX_ALIGNED_LEN) {
-            let sent = send_records(&mut self.inner, &self.buffer, which, data);
+        for data in data.chunks(DIRECT_LEN) {
+            let sent = self.send_records(data, &[]).map_err(|(error, _rest)| error);
             self.buffer.clear();
             self.open = 0;
             self.failure = sent.as_ref().err().map(io::Error::kind);
             sent?;
         }
         Ok(())
+    }
+
+    /// The same for at most `DIRECT_LEN` bytes, with `is_last` the end of the stream behind them. If the writer below
+    /// would block it returns false, and nothing is lost: the rest leaves before anything else.
+    pub(crate) fn try_send_direct(&mut self, data: &[u8], is_last: bool) -> io::Result<bool> {
+        self.encode_gathered();
+        self.begin_sending()?;
+        let end = Header::new(self.record_type, self.request_id, 0).encode();
+        let sent = self.send_records(data, if is_last { &end } else { &[] });
+        self.buffer.clear();
+        let is_sent = match sent {
+            Ok(()) => Ok(true),
+            Err((error, rest)) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.buffer = rest;
+                Ok(false)
+            }
+            Err((error, _rest)) => Err(error),
+        };
+        self.open = self.buffer.len();
+        self.failure = is_sent.as_ref().err().map(io::Error::kind);
+        is_sent
+    }
+
+    /// Writes what was encoded, at most `DIRECT_LEN` bytes of data as records of the stream, and whole records behind them
+    /// in one vectored write. With an error comes what was not written.
+    fn send_records(&mut self, data: &[u8], behind: &[u8]) -> std::result::Result<(), (io::Error, Vec<u8>)> {
+        let contents = data.chunks(MAX_ALIGNED_LEN);
+        let count = contents.len();
+        let last_len = (data.len() - count.saturating_sub(1) * MAX_ALIGNED_LEN) as u16;
+        // All records but the last are full, so one header serves them all.
+        let header = |len| Header::new(self.record_type, self.request_id, len).encode();
+        let (full, last) = (header(MAX_ALIGNED_LEN as u16), header(last_len));
+
+        let mut parts = [&[][..]; 2 * DIRECT_RECORDS + 3];
+        parts[0] = &self.buffer;
+        for (pair, content) in parts[1..].chunks_mut(2).zip(contents) {
+            pair.copy_from_slice(&[&full, content]);
+        }
+        if count > 0 {
+            parts[2 * count - 1] = &last;
+        }
+        parts[2 * count + 1] = &[0; 8][..usize::from(padding_len(last_len))];
+        parts[2 * count + 2] = behind;
+        let mut parts = &mut parts[..2 * count + 3];
+        write_from(&mut self.inner, &mut parts).map_err(|error| (error, parts.concat()))
     }
 }
 
@@ -592,33 +644,8 @@ impl<W: fmt::Debug> fmt::Debug for StreamWriter<W> {
     }
 }
 
-/// Writes the records in `before`, and `data` as at most `DIRECT_RECORDS` records of a stream, in one vectored write.
-fn send_records(
-    writer: &mut impl Write,
-    before: &[u8],
-    (record_type, request_id): (RecordType, u16),
-    data: &[u8],
-) -> io::Result<()> {
-    let contents = data.chunks(MAX_ALIGNED_LEN);
-    let count = contents.len();
-    let last_len = (data.len() - (count - 1) * MAX_ALIGNED_LEN) as u16;
-    // All records but the last are full, so one header serves them all.
-    let full = Header::new(record_type, request_id, MAX_ALIGNED_LEN as u16).encode();
-    let last = Header::new(record_type, request_id, last_len).encode();
-    let padding = &[0; 8][..usize::from(padding_len(last_len))];
-
-    let mut parts = [&[][..]; 2 * DIRECT_RECORDS + 2];
-    parts[0] = before;
-    for (pair, content) in parts[1..].chunks_mut(2).zip(contents) {
-        pair.copy_from_slice(&[&full, content]);
-    }
-    parts[2 * count - 1] = &last;
-    parts[2 * count + 1] = padding;
-    write_parts(writer, &mut parts[..2 * count + 2])
-}
-
 /// Calls again what a signal has interrupted.
-fn retry(mut read: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+pub(crate) fn retry(mut read: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
     loop {
         match read() {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

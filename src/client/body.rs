@@ -1,6 +1,7 @@
 use std::io::{self, Read};
 
 use super::Stdin;
+use crate::stream::{retry, DIRECT_LEN};
 
 /// The part of a body that is sent together with the beginning of its request: a small request leaves in one write.
 const FIRST_PIECE: usize = 32 * 1024;
@@ -9,15 +10,21 @@ const FIRST_PIECE: usize = 32 * 1024;
 const FIRST_PROBE: usize = 512;
 /// The most that is read of a body at a time.
 const PIECE: usize = 64 * 1024;
+/// A body of which no more than this is left may be sent by the thread that then receives the response: to start another
+/// takes as long as to send some hundred KiB.
+const PUSHED: u64 = 2 * 1024 * 1024;
 
 /// What a request sends behind its params: its body and, to a filter, a file.
-pub(crate) struct Body<B, D> {
-    stdin: Source<B>,
-    data: Option<Source<D>>,
+pub(crate) struct Body<'a, B, D> {
+    stdin: Source<'a, B>,
+    data: Option<Source<'a, D>>,
+    /// Memory for what is read of them.
+    piece: Vec<u8>,
 }
 
-/// A reader, and how many bytes of it may be sent at most.
-pub(crate) struct Source<R> {
+/// Bytes that are in memory and a reader behind them, and how much of both may be sent at most.
+pub(crate) struct Source<'a, R> {
+    ready: &'a [u8],
     reader: R,
     left: Option<u64>,
 }
@@ -31,9 +38,9 @@ pub(crate) enum PumpError {
     Write,
 }
 
-impl<B: Read, D: Read> Body<B, D> {
-    pub(crate) fn new(stdin: Source<B>, data: Option<Source<D>>) -> Self {
-        Self { stdin, data }
+impl<'a, B: Read, D: Read> Body<'a, B, D> {
+    pub(crate) fn new(stdin: Source<'a, B>, data: Option<Source<'a, D>>) -> Self {
+        Self { stdin, data, piece: Vec::new() }
     }
 
     /// Gathers what the first read gives, behind the beginning of the request. Where that is all, the stream is ended, and
@@ -47,40 +54,83 @@ impl<B: Read, D: Read> Body<B, D> {
         Ok(is_whole)
     }
 
+    /// Whether [`push`](Self::push) may be of use: all that is left is in memory. A reader might wait for long, even for
+    /// the response.
+    pub(super) fn is_pushable(&self) -> bool {
+        self.data.is_none() && self.stdin.is_ready() && self.stdin.left.is_some_and(|left| left <= PUSHED)
+    }
+
+    /// Sends what is in memory, as long as the application takes it in time; true if it has taken all.
+    pub(super) fn push(&mut self, stdin: &mut Stdin) -> Result<bool, PumpError> {
+        loop {
+            let Next { data, is_last } = self.stdin.next(&mut self.piece).map_err(PumpError::Read)?;
+            let is_sent = stdin.try_write_now(data, is_last).map_err(|_| PumpError::Write)?;
+            if !is_sent || is_last {
+                return Ok(is_sent);
+            }
+        }
+    }
+
     /// Sends the rest.
     pub(crate) fn pump(mut self, stdin: &mut Stdin) -> Result<(), PumpError> {
-        self.stdin.pump(stdin)?;
+        self.stdin.pump(stdin, &mut self.piece)?;
         if let Some(data) = &mut self.data {
             stdin.start_data().map_err(|_| PumpError::Write)?;
-            data.pump(stdin)?;
+            data.pump(stdin, &mut self.piece)?;
         }
         stdin.finish().map_err(|_| PumpError::Write)
     }
 }
 
-impl<R: Read> Source<R> {
+/// What is sent next of a source.
+struct Next<'b> {
+    data: &'b [u8],
+    /// Whether nothing comes behind it. (If nothing is announced, only no data tells that.)
+    is_last: bool,
+}
+
+impl<'a, R: Read> Source<'a, R> {
     pub(crate) fn new(reader: R, left: Option<u64>) -> Self {
-        Self { reader, left }
+        Self { ready: &[], reader, left }
     }
 
-    fn pump(&mut self, stdin: &mut Stdin) -> Result<(), PumpError> {
-        let mut piece = vec![0; PIECE];
-        while self.left != Some(0) {
-            let max = self.left.map_or(PIECE, |left| PIECE.min(usize::try_from(left).unwrap_or(PIECE)));
-            if max == 0 {
+    fn pump(&mut self, stdin: &mut Stdin, piece: &mut Vec<u8>) -> Result<(), PumpError> {
+        loop {
+            let Next { data, is_last } = self.next(piece).map_err(PumpError::Read)?;
+            if !data.is_empty() {
+                stdin.write_now(data).map_err(|_| PumpError::Write)?;
+            }
+            if is_last {
                 return Ok(());
             }
-            match self.reader.read(&mut piece[..max]) {
-                Ok(0) => break,
-                Ok(n) => {
-                    stdin.write_now(&piece[..n]).map_err(|_| PumpError::Write)?;
-                    self.left = self.left.map(|left| left - n as u64);
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(PumpError::Read(error)),
-            }
         }
-        Ok(())
+    }
+
+    /// Whether all that is left is in memory.
+    fn is_ready(&self) -> bool {
+        self.left == Some(self.ready.len() as u64)
+    }
+
+    /// Takes what is ready, or else what one read gives.
+    fn next<'b>(&'b mut self, piece: &'b mut Vec<u8>) -> io::Result<Next<'b>>
+    where
+        'a: 'b,
+    {
+        let data = if self.ready.is_empty() {
+            let max = self.left.map_or(PIECE, |left| PIECE.min(usize::try_from(left).unwrap_or(PIECE)));
+            if max == 0 {
+                return Ok(Next { data: &[], is_last: true });
+            }
+            piece.resize(PIECE, 0);
+            let n = retry(|| self.reader.read(&mut piece[..max]))?;
+            &piece[..n]
+        } else {
+            let (data, rest) = self.ready.split_at(self.ready.len().min(DIRECT_LEN));
+            self.ready = rest;
+            data
+        };
+        self.left = self.left.map(|left| left - data.len() as u64);
+        Ok(Next { data, is_last: data.is_empty() || self.left == Some(0) })
     }
 
     /// Gathers what one read gives; true at the end of what is to be sent.
@@ -89,10 +139,21 @@ impl<R: Read> Source<R> {
         if max == 0 {
             return Ok(true);
         }
-        let n = stdin.gather_from(&mut self.reader, max)?;
+        let n = if self.ready.is_empty() {
+            stdin.gather_from(&mut self.reader, max)?
+        } else {
+            stdin.gather_from(&mut self.ready, max)?
+        };
         if let Some(left) = &mut self.left {
             *left -= n as u64;
         }
         Ok(n == 0 || self.left == Some(0))
+    }
+}
+
+impl<'a> Source<'a, io::Empty> {
+    /// A source that is in memory.
+    pub(super) fn ready(bytes: &'a [u8]) -> Self {
+        Self { ready: bytes, reader: io::empty(), left: Some(bytes.len() as u64) }
     }
 }

@@ -1,4 +1,5 @@
 use std::io::{self, Read, Write};
+use std::time::Duration;
 
 use super::connection::Sent;
 use super::wire::Wire;
@@ -37,10 +38,9 @@ impl Stdin {
     /// # Errors
     /// What the connection reports.
     pub fn finish(&mut self) -> io::Result<()> {
-        if self.is_finished() {
-            return Ok(());
+        if !self.is_finished() {
+            self.encode_end()?;
         }
-        self.encode_end()?;
         let sent = self.writer.send();
         self.note(sent)
     }
@@ -79,6 +79,23 @@ impl Stdin {
     pub(super) fn write_now(&mut self, data: &[u8]) -> io::Result<()> {
         self.check_open()?;
         let sent = self.writer.send_direct(data);
+        self.note(sent)
+    }
+
+    /// With a pause, [`try_write_now`](Self::try_write_now) waits no longer than that, and it alone may write; without, all is
+    /// as before.
+    pub(super) fn set_pause(&mut self, pause: Option<Duration>, write_timeout: Option<Duration>) -> io::Result<()> {
+        self.writer.get_mut().set_pause(pause, write_timeout)
+    }
+
+    /// The same, for at most [`DIRECT_LEN`](crate::stream::DIRECT_LEN) bytes; with `is_last` the body ends. False if the
+    /// application does not take it in time: then the rest leaves first when something else is sent.
+    pub(super) fn try_write_now(&mut self, data: &[u8], is_last: bool) -> io::Result<bool> {
+        self.check_open()?;
+        if is_last {
+            self.state = State::Finished;
+        }
+        let sent = self.writer.try_send_direct(data, is_last);
         self.note(sent)
     }
 

@@ -2,6 +2,7 @@ use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::net::Shutdown;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::net::Stream;
 
@@ -14,16 +15,25 @@ pub(super) struct Wire {
     stream: Stream,
     /// Whether anything was written since the read that now waits began to.
     has_written: Arc<AtomicBool>,
+    /// Whether a write may come to a pause.
+    is_pausing: bool,
 }
 
 impl Wire {
     pub(super) fn new(stream: Stream) -> Self {
-        Self { stream, has_written: Arc::default() }
+        Self { stream, has_written: Arc::default(), is_pausing: false }
     }
 
     /// Reads what is there, without waiting: `None` if nothing is.
     pub(super) fn try_read(&self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
         self.stream.try_read(buffer)
+    }
+
+    /// Makes a vectored write through this clone wait no longer than a pause, after which it fails with `WouldBlock` and all
+    /// can go on; without one, it waits for the write time-out, and a write that is too late is the last.
+    pub(super) fn set_pause(&mut self, pause: Option<Duration>, write_timeout: Option<Duration>) -> io::Result<()> {
+        self.is_pausing = pause.is_some();
+        self.stream.set_write_timeout(pause.or(write_timeout))
     }
 
     /// Ends both directions, for every clone.
@@ -64,6 +74,9 @@ impl Write for Wire {
     }
 
     fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        if self.is_pausing {
+            return self.stream.try_write_vectored(slices);
+        }
         self.write_with(|stream| stream.write_vectored(slices))
     }
 

@@ -87,6 +87,18 @@ impl Stream {
         })
     }
 
+    /// Sets how long a write may wait, alone.
+    pub(crate) fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        with_socket!(self, socket => socket.set_write_timeout(timeout))
+    }
+
+    /// Writes what the other end takes within the write time-out. If it takes nothing that is a `WouldBlock`, and unlike
+    /// after a write more can be written later.
+    pub(crate) fn try_write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let written = with_socket!(self, socket => { let mut socket: &_ = socket; socket.write_vectored(slices) });
+        written.map_err(|error| if is_expiry(&error) { io::ErrorKind::WouldBlock.into() } else { error })
+    }
+
     /// Reads what is there, without waiting: `None` if nothing is.
     pub(crate) fn try_read(&self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
         with_socket!(self, socket => {
