@@ -566,46 +566,41 @@ pub(crate) fn fixed_record(record_type: RecordType, request_id: u16, body: [u8; 
 /// The most slices that leave in one system call.
 const MAX_SLICES: usize = 64;
 
-/// Writes all parts one after the other, however few bytes the writer takes at a time; the parts are used up on the way.
+/// Writes all parts one after the other, however few bytes the writer takes at a time. The parts are used up on the way:
+/// after an error they are what was not written.
 pub(crate) fn write_parts(writer: &mut impl Write, parts: &mut [&[u8]]) -> io::Result<()> {
-    write_from(writer, &mut &mut *parts)
-}
-
-/// The same; after an error `parts` are those that were not written.
-pub(crate) fn write_from(writer: &mut impl Write, parts: &mut &mut [&[u8]]) -> io::Result<()> {
+    let mut written = 0;
     loop {
         // Empty parts would make a write of nothing look like a writer that takes nothing.
-        let empty = parts.iter().take_while(|part| part.is_empty()).count();
-        *parts = &mut std::mem::take(parts)[empty..];
+        written += parts[written..].iter().take_while(|part| part.is_empty()).count();
+        let parts = &mut parts[written..];
         if parts.is_empty() {
             return Ok(());
         }
         let mut slices = [IoSlice::new(&[]); MAX_SLICES];
         let count = parts.len().min(MAX_SLICES);
-        for (slice, part) in slices.iter_mut().zip(&**parts) {
+        for (slice, part) in slices.iter_mut().zip(&*parts) {
             *slice = IoSlice::new(part);
         }
         match writer.write_vectored(&slices[..count]) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(written) => *parts = advance(std::mem::take(parts), written),
+            Ok(n) => use_up(parts, n),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
     }
 }
 
-/// The parts without their first `n` bytes.
-fn advance<'a, 'b>(parts: &'a mut [&'b [u8]], mut n: usize) -> &'a mut [&'b [u8]] {
-    let mut whole = 0;
-    while whole < parts.len() && parts[whole].len() <= n {
-        n -= parts[whole].len();
-        whole += 1;
+/// Takes the first `n` bytes off the parts.
+fn use_up(parts: &mut [&[u8]], mut n: usize) {
+    for part in parts {
+        let used = n.min(part.len());
+        *part = &part[used..];
+        n -= used;
+        if n == 0 {
+            return;
+        }
     }
-    let parts = &mut parts[whole..];
-    if let Some(first) = parts.first_mut() {
-        *first = &first[n..];
-    }
-    parts
 }
 
 fn fixed_body(record_type: RecordType, content: &[u8]) -> Result<[u8; 8]> {

@@ -9,8 +9,7 @@ use std::io::{self, IoSliceMut, Read, Write};
 use crate::error::{Error, Result};
 use crate::params::Params;
 use crate::record::{
-    check_id, padding_len, write_from, write_parts, BeginRequest, EndRequest, Header, RecordType, HEADER_LEN,
-    MAX_ALIGNED_LEN,
+    check_id, padding_len, write_parts, BeginRequest, EndRequest, Header, RecordType, HEADER_LEN, MAX_ALIGNED_LEN,
 };
 
 /// The size of a buffer as long as nothing has needed more: a small request or response fits.
@@ -605,8 +604,7 @@ impl<W: Write> StreamWriter<W> {
         }
         parts[2 * count + 1] = &[0; 8][..usize::from(padding_len(last_len))];
         parts[2 * count + 2] = behind;
-        let mut parts = &mut parts[..2 * count + 3];
-        write_from(&mut self.inner, &mut parts).map_err(|error| (error, parts.concat()))
+        write_parts(&mut self.inner, &mut parts[..2 * count + 3]).map_err(|error| (error, parts.concat()))
     }
 }
 
