@@ -315,7 +315,7 @@ fn flow<T>(
     let mut response = Response { stdout };
     let (tell_pumped, pumped) = mpsc::channel();
     let (pump, outcome) = thread::scope(|scope| {
-        let pump = scope.spawn(|| {
+        let pump = thread::Builder::new().spawn_scoped(scope, || {
             let guard = CutOnDrop(wire);
             let outcome = body.pump(&mut stdin);
             if !matches!(outcome, Err(PumpError::Read(_))) {
@@ -323,7 +323,7 @@ fn flow<T>(
             }
             let _ = tell_pumped.send(());
             outcome
-        });
+        })?;
         let guard = CutOnDrop(wire);
         let outcome =
             receive(&mut response).map_err(Error::from).and_then(|value| Ok((value, response.stdout.finish()?)));
@@ -332,8 +332,8 @@ fn flow<T>(
         } else {
             drop(guard);
         }
-        (pump.join(), outcome)
-    });
+        Ok::<_, io::Error>((pump.join(), outcome))
+    })?;
     match pump {
         Err(panic) => resume_unwind(panic),
         Ok(Err(PumpError::Read(error))) => return Err(error.into()),
