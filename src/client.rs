@@ -175,7 +175,8 @@ impl Client {
     /// flow at once, and neither is held in memory. What `receive` leaves unread is read and dropped; to break off it
     /// returns an error.
     ///
-    /// At most `CONTENT_LENGTH` bytes of the body are sent. If the application ends the request before it has read them,
+    /// At most `CONTENT_LENGTH` bytes of the body are sent; without it all of them are, but most applications then take it
+    /// that there is no body (RFC 3875, section 4.1.2). If the application ends the request before it has read them,
     /// the response counts all the same.
     ///
     /// A small body is sent by this thread. A larger one is sent by a thread of its own while this one runs `receive`; it
