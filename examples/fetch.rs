@@ -5,7 +5,7 @@
 //! The params are those that are given, and the lengths of the body and the data. The response goes to stdout as it comes,
 //! head and body; what the application writes to STDERR goes to stderr. ROLE is `responder`, `authorizer`, `filter` or a
 //! number; `--data` is for a filter; `--keep` asks the application to keep the connection; `--timeout` is how long each of
-//! connecting, reading and writing may wait (60 seconds).
+//! connecting (else 10 seconds), reading and writing (else 60) may wait.
 //!
 //! The exit status is the application's where that fits 0 to 255, else 255. Without one, the reason goes to stderr, and the
 //! status is 64 for wrong usage, 69 where nobody listens, 74 for a file that cannot be read, 75 for a refusal, 76 for an

@@ -99,13 +99,18 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// The response head, and the body behind it.
+    /// The response head, and the body behind it; of a request that is no `HEAD`, whose response may announce a body that
+    /// is not there: for that there is [`Head::parse`].
     ///
     /// # Errors
-    /// Those of a malformed head, and [`Error::InvalidContentLength`] where the body has another length than the head says.
+    /// Those of a malformed head, and [`Error::StreamTooShort`] or [`Error::StreamTooLong`] where the body has another
+    /// length than the head says.
     pub fn split_head(&self) -> Result<(Head, &[u8])> {
         let (head, body) = Head::parse(&self.stdout)?;
-        head.check_body(body.len() as u64)?;
+        // A 304 tells the length that another status would have had (RFC 9110, section 8.6).
+        if head.has_body("GET") {
+            head.check_body(body.len() as u64)?;
+        }
         Ok((head, body))
     }
 }
@@ -172,7 +177,8 @@ impl Client {
     /// flow at once, and neither is held in memory. What `receive` leaves unread is read and dropped; to break off it
     /// returns an error.
     ///
-    /// At most `CONTENT_LENGTH` bytes of the body are sent. If the application ends the request before it has read them,
+    /// At most `CONTENT_LENGTH` bytes of the body are sent; without it all of them are, but most applications then take it
+    /// that there is no body (RFC 3875, section 4.1.2). If the application ends the request before it has read them,
     /// the response counts all the same.
     ///
     /// A small body is sent by this thread. A larger one is sent by a thread of its own while this one runs `receive`; it
@@ -336,7 +342,7 @@ fn flow<T>(
     let mut response = Response { stdout };
     let (tell_pumped, pumped) = mpsc::channel();
     let (pump, outcome) = thread::scope(|scope| {
-        let pump = scope.spawn(|| {
+        let pump = thread::Builder::new().spawn_scoped(scope, || {
             let guard = CutOnDrop(wire);
             let outcome = body.pump(&mut stdin);
             if !matches!(outcome, Err(PumpError::Read(_))) {
@@ -344,7 +350,7 @@ fn flow<T>(
             }
             let _ = tell_pumped.send(());
             outcome
-        });
+        })?;
         let guard = CutOnDrop(wire);
         let outcome =
             receive(&mut response).map_err(Error::from).and_then(|value| Ok((value, response.stdout.finish()?)));
@@ -353,8 +359,8 @@ fn flow<T>(
         } else {
             drop(guard);
         }
-        (pump.join(), outcome)
-    });
+        Ok::<_, io::Error>((pump.join(), outcome))
+    })?;
     match pump {
         Err(panic) => resume_unwind(panic),
         Ok(Err(PumpError::Read(error))) => return Err(error.into()),

@@ -30,13 +30,14 @@
 //! use std::io;
 //!
 //! let client = Client::new("unix:/run/php/php-fpm.sock")?.keep_alive(true);
-//! let params = Params::from_pairs([("REQUEST_METHOD", "POST"), ("SCRIPT_FILENAME", "/var/www/index.php")])?;
+//! let mut params = Params::from_pairs([("REQUEST_METHOD", "POST"), ("SCRIPT_FILENAME", "/var/www/index.php")])?;
 //!
 //! // Small: all in memory, and bounded.
 //! let reply = client.fetch(&params, b"name=ferris")?;
 //!
-//! // Large: both directions flow at once.
+//! // Large: both directions flow at once, and the length is the caller's to announce.
 //! let file = std::fs::File::open("upload.bin")?;
+//! params.set("CONTENT_LENGTH", file.metadata()?.len().to_string())?;
 //! client.send(&params, file, |response| io::copy(&mut response.stdout, &mut io::stdout()))?;
 //! # Ok::<(), fcgi::Error>(())
 //! ```

@@ -7,7 +7,7 @@ mod support;
 use std::io::{self, BufRead, Read, Write};
 use std::sync::Arc;
 
-use fcgi::client::Connection;
+use fcgi::client::{Authorization, Connection};
 use fcgi::record::Role;
 use fcgi::{Client, Error};
 
@@ -203,4 +203,17 @@ fn a_body_of_another_length_than_its_head_says() {
         let reply = Application::answering(response(text.as_bytes())).client().fetch(&get(), b"").unwrap();
         assert_eq!(reply.split_head().is_ok(), is_right, "{len}");
     }
+}
+
+/// Where there is no body, the length that one would have had says nothing: behind a 304, and in answer to a HEAD, such as
+/// an authorizer's refusal.
+#[test]
+fn a_length_without_a_body() {
+    let not_modified = response(b"Status: 304\r\nContent-Length: 5\r\n\r\n");
+    let reply = Application::answering(not_modified).client().fetch(&get(), b"").unwrap();
+    assert_eq!(reply.split_head().unwrap().1, b"");
+
+    let refusal = Application::answering(response(b"Status: 401\r\nContent-Length: 5\r\n\r\n"));
+    let authorization = refusal.client().authorize(&get()).unwrap();
+    assert!(matches!(authorization, Authorization::Denied(_)));
 }

@@ -104,9 +104,13 @@ impl Gateway {
             Authorization::Allowed(variables) => return Ok(Some(variables)),
             Authorization::Denied(refusal) => refusal,
         };
-        let (head, body) = refusal.split_head()?;
+        let (head, body) = Head::parse(&refusal.stdout)?;
+        let has_body = head.has_body(request.method);
+        if has_body {
+            head.check_body(body.len() as u64)?;
+        }
         let mut writer = reply.start(&head)?;
-        if head.has_body(request.method) {
+        if has_body {
             writer.write_all(body).map_err(fcgi::Error::from)?;
         }
         writer.finish();

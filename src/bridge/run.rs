@@ -51,7 +51,7 @@ where
     let config = client::Config::new().read_timeout(None).write_timeout(None);
     let connection = client::Connection::new(ours, Arc::new(config));
     thread::scope(|scope| {
-        scope.spawn(move || serve_one(theirs, handler));
+        thread::Builder::new().spawn_scoped(scope, move || serve_one(theirs, handler))?;
         forward(connection, params, io::stdin(), &mut io::stdout(), io::stderr())
     })
     .map(drop)

@@ -35,8 +35,8 @@ mod tests {
     use std::sync::Arc;
 
     use crate::client::{Config, Connection};
+    use crate::params::Params;
     use crate::record::Role;
-    use crate::Params;
 
     /// A connection that keeps alive, and the application's end of it.
     fn pair() -> (Connection, TcpStream) {

@@ -161,6 +161,8 @@ impl PatientStream {
                         return Err(error);
                     }
                 }
+                // A signal says nothing of the web server: where there was nothing to read, the connection is still idle.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 outcome => {
                     self.is_idle = false;
                     return outcome;
@@ -177,5 +179,22 @@ impl Read for PatientStream {
 
     fn read_vectored(&mut self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
         self.patiently(|mut stream| stream.read_vectored(buffers))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Linux interrupts a read that has a time-out whenever the process goes on after a stop.
+    #[test]
+    fn a_signal_leaves_an_idle_connection_idle() -> Result<()> {
+        let (stream, _peer) = Stream::pair()?;
+        let mut stream = PatientStream::new(stream, &Config::new().idle_timeout(Some(Duration::from_secs(120))))?;
+        let mut ends = [io::ErrorKind::Interrupted, io::ErrorKind::TimedOut, io::ErrorKind::TimedOut].into_iter();
+        let outcome = stream.patiently(|_| Err(ends.next().expect("no other read").into()));
+        assert_eq!(outcome.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert!(stream.is_idle && ends.next().is_none());
+        Ok(())
     }
 }
