@@ -568,28 +568,31 @@ const MAX_SLICES: usize = 64;
 
 /// Writes all parts one after the other, however few bytes the writer takes at a time; the parts are used up on the way.
 pub(crate) fn write_parts(writer: &mut impl Write, parts: &mut [&[u8]]) -> io::Result<()> {
-    write_from(writer, &mut &mut *parts)
+    write_from(writer, parts).map_err(|(error, _rest)| error)
 }
 
-/// The same; after an error `parts` are those that were not written.
-pub(crate) fn write_from(writer: &mut impl Write, parts: &mut &mut [&[u8]]) -> io::Result<()> {
+/// The same; with an error come the parts that were not written.
+pub(crate) fn write_from<'a, 'b>(
+    writer: &mut impl Write,
+    mut parts: &'a mut [&'b [u8]],
+) -> std::result::Result<(), (io::Error, &'a [&'b [u8]])> {
     loop {
         // Empty parts would make a write of nothing look like a writer that takes nothing.
         let empty = parts.iter().take_while(|part| part.is_empty()).count();
-        *parts = &mut std::mem::take(parts)[empty..];
+        parts = &mut parts[empty..];
         if parts.is_empty() {
             return Ok(());
         }
         let mut slices = [IoSlice::new(&[]); MAX_SLICES];
         let count = parts.len().min(MAX_SLICES);
-        for (slice, part) in slices.iter_mut().zip(&**parts) {
+        for (slice, part) in slices.iter_mut().zip(&*parts) {
             *slice = IoSlice::new(part);
         }
         match writer.write_vectored(&slices[..count]) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(written) => *parts = advance(std::mem::take(parts), written),
+            Ok(0) => return Err((io::ErrorKind::WriteZero.into(), parts)),
+            Ok(written) => parts = advance(parts, written),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+            Err(error) => return Err((error, parts)),
         }
     }
 }

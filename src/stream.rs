@@ -605,8 +605,8 @@ impl<W: Write> StreamWriter<W> {
         }
         parts[2 * count + 1] = &[0; 8][..usize::from(padding_len(last_len))];
         parts[2 * count + 2] = behind;
-        let mut parts = &mut parts[..2 * count + 3];
-        write_from(&mut self.inner, &mut parts).map_err(|error| (error, parts.concat()))
+        let sent = write_from(&mut self.inner, &mut parts[..2 * count + 3]);
+        sent.map_err(|(error, rest)| (error, rest.concat()))
     }
 }
 
