@@ -363,9 +363,9 @@ fn flow<T>(
     })?;
     match pump {
         Err(panic) => resume_unwind(panic),
-        Ok(Err(PumpError::Read(error))) => return Err(error.into()),
+        Ok(Err(PumpError::Read(error))) if outcome.is_err() => return Err(error.into()),
         // The response counts.
-        Ok(Ok(()) | Err(PumpError::Write)) => {}
+        Ok(_) => {}
     }
     let outcome = outcome?;
     Exchange { stdin, stdout: response.stdout, wire, keeps_conn, buffer, is_in_step }.release();

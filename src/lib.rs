@@ -96,6 +96,9 @@
 //! send for ever; responses that are cut (which are never taken for whole ones); heads made to split a response; params
 //! that collide (`Proxy`, underscores); paths that leave the document root ([`cgi`]).
 //!
+//! Time is bounded for each read and write, not for a request as a whole: a web server or application that sends a byte now
+//! and then keeps its connection for long, and a Unix socket whose application has a full backlog keeps a client waiting.
+//!
 //! Not defended: FastCGI has no encryption and no authentication. Whoever can connect to an application can send it any
 //! params, and thereby be any user: listen on a Unix socket that only the web server may open
 //! ([`Listener::set_mode`](net::Listener::set_mode)), on loopback, or behind the address list of

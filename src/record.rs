@@ -564,7 +564,7 @@ pub(crate) fn fixed_record(record_type: RecordType, request_id: u16, body: [u8; 
 }
 
 /// The most slices that leave in one system call.
-const MAX_SLICES: usize = 64;
+pub(crate) const MAX_SLICES: usize = 64;
 
 /// Writes all parts one after the other, however few bytes the writer takes at a time. The parts are used up on the way:
 /// after an error they are what was not written.

@@ -4,6 +4,7 @@ mod activity;
 mod config;
 mod connection;
 mod input;
+mod output;
 mod pool;
 mod request;
 mod stdin;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 
 pub use self::config::{Config, Overload};
 pub use self::connection::Connection;
+pub use self::output::Output;
 pub use self::request::Request;
 pub use self::stdin::Stdin;
 

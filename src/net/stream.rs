@@ -4,11 +4,12 @@ use std::net::{IpAddr, Shutdown, TcpStream, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd};
 #[cfg(unix)]
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::address::{Address, Target};
 use crate::error::{Error, Result};
+use crate::record::write_parts;
 
 /// A connection over TCP or a Unix socket.
 ///
@@ -16,7 +17,14 @@ use crate::error::{Error, Result};
 /// last one. Reading and writing work on a shared reference too. A time-out set by
 /// [`set_timeouts`](Self::set_timeouts) shows as [`Error::TimedOut`].
 #[derive(Clone, Debug)]
-pub struct Stream(Arc<Socket>);
+pub struct Stream(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    socket: Socket,
+    /// Held while several threads could write, for as long as what one writes belongs together.
+    writing: Mutex<()>,
+}
 
 #[derive(Debug)]
 enum Socket {
@@ -28,7 +36,7 @@ enum Socket {
 /// The same expression for either kind of socket.
 macro_rules! with_socket {
     ($stream:expr, $socket:ident => $expression:expr) => {
-        match &*$stream.0 {
+        match &$stream.0.socket {
             Socket::Tcp($socket) => $expression,
             #[cfg(unix)]
             Socket::Unix($socket) => $expression,
@@ -55,7 +63,7 @@ impl Stream {
 
     /// A connection that a listening socket with `TCP_NODELAY` gave: it has it too, without a call of its own.
     pub(super) fn with_nodelay(socket: TcpStream) -> Self {
-        Self(Arc::new(Socket::Tcp(socket)))
+        Socket::Tcp(socket).into()
     }
 
     /// Two ends of a connection inside this process.
@@ -85,6 +93,16 @@ impl Stream {
             socket.set_read_timeout(read)?;
             socket.set_write_timeout(write)
         })
+    }
+
+    /// Writes all parts; until it is done, others that write in this way wait.
+    pub(crate) fn write_whole(&self, parts: &mut [&[u8]]) -> io::Result<()> {
+        let _writing = self.0.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut stream = self;
+        match parts {
+            [part] => stream.write_all(part),
+            parts => write_parts(&mut stream, parts),
+        }
     }
 
     /// Sets how long a write may wait, alone.
@@ -131,11 +149,17 @@ impl Stream {
 
     /// The IP address of the other end; `None` where it has none.
     pub fn peer_ip(&self) -> Option<IpAddr> {
-        match &*self.0 {
+        match &self.0.socket {
             Socket::Tcp(socket) => socket.peer_addr().ok().map(|address| address.ip()),
             #[cfg(unix)]
             Socket::Unix(_) => None,
         }
+    }
+}
+
+impl From<Socket> for Stream {
+    fn from(socket: Socket) -> Self {
+        Self(Arc::new(Inner { socket, writing: Mutex::new(()) }))
     }
 }
 
@@ -151,7 +175,7 @@ impl From<TcpStream> for Stream {
 #[cfg(unix)]
 impl From<UnixStream> for Stream {
     fn from(socket: UnixStream) -> Self {
-        Self(Arc::new(Socket::Unix(socket)))
+        Socket::Unix(socket).into()
     }
 }
 

@@ -146,7 +146,8 @@ impl Connection {
         Ok(Some(Request::new(which, &self.params, stdin, &self.stream, &mut self.ending)))
     }
 
-    /// Refuses the next request with [`ProtocolStatus::Overloaded`], whatever it is, and closes the connection.
+    /// Refuses the next request with [`ProtocolStatus::Overloaded`], whatever it is, and closes the connection. For the
+    /// request it waits no longer than [`Config::read_timeout`], whatever else comes.
     ///
     /// # Errors
     /// As [`next_request`](Self::next_request).
@@ -156,6 +157,9 @@ impl Connection {
             return Ok(());
         }
         self.state = State::Closed;
+        if let Some(timeout) = self.config.read_timeout {
+            self.input.reader.get_mut().end_after(timeout);
+        }
         if let Some(header) = self.input.next(NULL_REQUEST_ID)? {
             self.input.end_request(header.request_id, ProtocolStatus::Overloaded)?;
             self.state = State::Answered { has_whole_input: false };

@@ -1,8 +1,9 @@
 use std::io::{self, IoSliceMut, Read, Write};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use super::output::Output;
 use super::Config;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::net::Stream;
 use crate::params::Params;
 use crate::record::{
@@ -80,11 +81,11 @@ impl Input {
     /// Ends a request that no handler has seen.
     pub(super) fn end_request(&self, request_id: u16, protocol_status: ProtocolStatus) -> Result<()> {
         let end = EndRequest { app_status: 0, protocol_status };
-        Ok(self.stream().write_all(&end.record(request_id))?)
+        Ok(self.output().write_all(&end.record(request_id))?)
     }
 
-    pub(super) fn stream(&self) -> &Stream {
-        &self.reader.get_ref().stream
+    fn output(&self) -> Output<'_> {
+        Output(&self.reader.get_ref().stream)
     }
 
     /// Whether the stream of this type has its end among what was read already and not yet used.
@@ -101,7 +102,7 @@ impl Input {
         match header.record_type {
             RecordType::GetValues => self.answer_get_values(),
             RecordType::Unknown(_) => {
-                record::write_unknown_type(&mut self.stream(), UnknownType { record_type: header.record_type })
+                record::write_unknown_type(&mut self.output(), UnknownType { record_type: header.record_type })
             }
             _ => Ok(()),
         }
@@ -120,7 +121,7 @@ impl Input {
                 result.push(name, value)?;
             }
         }
-        record::write_record(&mut self.stream(), RecordType::GetValuesResult, NULL_REQUEST_ID, result.as_bytes())
+        record::write_record(&mut self.output(), RecordType::GetValuesResult, NULL_REQUEST_ID, result.as_bytes())
     }
 }
 
@@ -135,6 +136,8 @@ pub(super) struct PatientStream {
     idle_timeout: Option<Duration>,
     /// Whether the connection is between requests and nothing has come yet.
     is_idle: bool,
+    /// When reading ends, whatever comes.
+    deadline: Option<Instant>,
 }
 
 impl PatientStream {
@@ -145,13 +148,21 @@ impl PatientStream {
             (read, idle) => read.or(idle),
         };
         stream.set_timeouts(tick, config.write_timeout)?;
-        Ok(Self { stream, tick, read_timeout, idle_timeout, is_idle: true })
+        Ok(Self { stream, tick, read_timeout, idle_timeout, is_idle: true, deadline: None })
+    }
+
+    /// From here on reading ends after this time, however often something comes.
+    pub(super) fn end_after(&mut self, time: Duration) {
+        self.deadline = Instant::now().checked_add(time);
     }
 
     fn patiently(&mut self, mut read: impl FnMut(&Stream) -> io::Result<usize>) -> io::Result<usize> {
         let limit = if self.is_idle { self.idle_timeout } else { self.read_timeout };
         let mut waited = Duration::ZERO;
         loop {
+            if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                return Err(Error::TimedOut("read").into());
+            }
             match read(&self.stream) {
                 // How HAProxy ends a connection for which it has no more use.
                 Err(error) if self.is_idle && error.kind() == io::ErrorKind::ConnectionReset => return Ok(0),

@@ -177,9 +177,9 @@ impl Pool {
             state = guard;
             // Meanwhile a connection may count as idle that was fresh, and another newcomer may have been quicker.
             if timeout.timed_out() {
-                state.close_an_idle_one();
+                may_wait = state.close_an_idle_one() || config.overload == Overload::Wait;
             }
-            may_wait = !self.is_stopping();
+            may_wait &= !self.is_stopping();
         }
         self.held.fetch_sub(1, SeqCst);
         state

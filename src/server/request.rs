@@ -2,6 +2,7 @@ use std::fmt;
 use std::io::Write;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use super::output::Output;
 use super::stdin::Stdin;
 use crate::error::Result;
 use crate::net::Stream;
@@ -39,9 +40,9 @@ pub struct Request<'a> {
     pub stdin: Stdin<'a>,
     /// The response: header fields as RFC 3875 section 6 has them, an empty line, the body. It is gathered in a buffer;
     /// `flush` sends what there is.
-    pub stdout: StreamWriter<&'a Stream>,
+    pub stdout: StreamWriter<Output<'a>>,
     /// Messages for the web server's log. They are gathered too, and leave with `flush` or at the end of the request.
-    pub stderr: StreamWriter<&'a Stream>,
+    pub stderr: StreamWriter<Output<'a>>,
     /// What END_REQUEST tells the web server, like the exit status of a CGI program. Default 0.
     pub app_status: u32,
     pub(super) id: u16,
@@ -145,7 +146,7 @@ impl Request<'_> {
         ending.outcome = Outcome::Unfinished;
         let writer = |record_type, buffer: &mut Vec<u8>| {
             buffer.clear();
-            StreamWriter::with_buffer(stream, record_type, id, std::mem::take(buffer))
+            StreamWriter::with_buffer(Output(stream), record_type, id, std::mem::take(buffer))
         };
         let stdout = writer(RecordType::Stdout, &mut ending.stdout);
         let stderr = writer(RecordType::Stderr, &mut ending.stderr);

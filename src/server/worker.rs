@@ -66,9 +66,19 @@ impl Worker {
             if is_last_thread {
                 self.start_another();
             }
-            let outcome =
-                if has_room { self.serve(stream, &activity, &mut buffers) } else { self.reject(stream, &activity) };
-            self.report_failure(outcome);
+            let outcome = catch_unwind(AssertUnwindSafe(|| {
+                if has_room {
+                    self.serve(stream, &activity, &mut buffers)
+                } else {
+                    self.reject(stream, &activity)
+                }
+            }));
+            match outcome {
+                Ok(outcome) => self.report_failure(outcome),
+                // An error of the handler's that cannot be displayed, say. It costs the connection, and no thread; and its
+                // payload is not dropped, which might panic again.
+                Err(panic) => std::mem::forget(panic),
+            }
             if !self.pool.release(activity) {
                 return;
             }
