@@ -33,18 +33,26 @@ const KEPT_BYTES: usize = 32 * 1024;
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Params {
     /// The encoded pairs, one behind the other, at most `u32::MAX` bytes. While params are gathered from records the
-    /// index lags behind; it covers all of them whenever the owner sees the value.
+    /// index may lag behind; it covers all of them whenever the owner sees the value.
     bytes: Vec<u8>,
     /// Where each pair is in `bytes`, in their order.
     pairs: Vec<Pair>,
 }
 
 /// Offsets in the encoded bytes; the pair's lengths begin where the pair before it ends.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 struct Pair {
     name: u32,
     value: u32,
     end: u32,
+}
+
+impl Pair {
+    /// The same pair `base` bytes further on.
+    fn moved(self, base: usize) -> Self {
+        let base = base as u32;
+        Self { name: self.name + base, value: self.value + base, end: self.end + base }
+    }
 }
 
 impl Params {
@@ -284,26 +292,57 @@ impl Params {
         }
     }
 
-    /// Appends encoded bytes, of which [`index`](Self::index) makes pairs when all are there.
+    /// Appends encoded bytes, which may end inside a pair; [`index`](Self::index) tells whether the last did.
     pub(crate) fn gather(&mut self, encoded: &[u8]) {
+        let base = self.bytes.len();
         self.bytes.extend_from_slice(encoded);
+        if self.indexed() == base {
+            // Not from the copy: to read bytes that are still on their way to memory takes longer.
+            self.index_pairs(encoded, base);
+        }
     }
 
-    /// Indexes the pairs that were gathered.
+    /// Indexes what is left of the pairs that were gathered.
     pub(crate) fn index(&mut self) -> Result<()> {
-        let bytes = &self.bytes[..];
-        if u32::try_from(bytes.len()).is_err() {
-            return Err(Error::ParamTooLong(bytes.len()));
+        let at = self.indexed();
+        if at < self.bytes.len() {
+            let bytes = std::mem::take(&mut self.bytes);
+            self.index_pairs(&bytes[at..], at);
+            self.bytes = bytes;
         }
-        let mut at = self.pairs.last().map_or(0, |pair| pair.end as usize);
-        while at < bytes.len() {
-            let Some(pair) = parse_pair(bytes, at) else {
-                return Err(Error::InvalidParams(at));
-            };
-            at = pair.end as usize;
-            self.pairs.push(pair);
+        if u32::try_from(self.bytes.len()).is_err() {
+            return Err(Error::ParamTooLong(self.bytes.len()));
         }
-        Ok(())
+        match self.indexed() {
+            at if at < self.bytes.len() => Err(Error::InvalidParams(at)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Where the first pair begins that is not in the index.
+    fn indexed(&self) -> usize {
+        self.pairs.last().map_or(0, |pair| pair.end as usize)
+    }
+
+    /// Indexes the whole pairs at the beginning of some bytes, which are those from `base` on.
+    fn index_pairs(&mut self, encoded: &[u8], base: usize) {
+        if u32::try_from(base + encoded.len()).is_err() {
+            return;
+        }
+        let mut at = 0;
+        loop {
+            // A few at a time: the compiler keeps the length of a vector in memory.
+            let (mut some, mut count) = ([Pair::default(); 16], 0);
+            while let (Some(place), Some(pair)) = (some.get_mut(count), parse_pair(encoded, at)) {
+                at = pair.end as usize;
+                *place = pair.moved(base);
+                count += 1;
+            }
+            self.pairs.extend_from_slice(&some[..count]);
+            if count < some.len() {
+                return;
+            }
+        }
     }
 
     fn name(&self, pair: Pair) -> &[u8] {
