@@ -175,13 +175,7 @@ impl<R: Read> RecordReader<R> {
     /// reports.
     #[inline]
     pub fn next_header(&mut self) -> Result<Option<Header>> {
-        let rest = self.content_left + self.padding_left;
-        if rest <= self.end - self.start {
-            self.start += rest;
-            (self.content_left, self.padding_left) = (0, 0);
-        } else {
-            self.skip_record()?;
-        }
+        self.skip_record()?;
         while self.end - self.start < HEADER_LEN {
             if self.fill()? > 0 {
                 continue;
@@ -280,8 +274,20 @@ impl<R: Read> RecordReader<R> {
 
     /// Skips what is left of the current record. Its content is given up at once: where the reader fails on the way, what
     /// is left is never taken for content.
+    #[inline]
     pub(crate) fn skip_record(&mut self) -> Result<()> {
-        self.padding_left += std::mem::take(&mut self.content_left);
+        let rest = self.padding_left + std::mem::take(&mut self.content_left);
+        self.padding_left = rest;
+        if rest > self.end - self.start {
+            return self.skip_to_come();
+        }
+        self.start += rest;
+        self.padding_left = 0;
+        Ok(())
+    }
+
+    /// Skips what is left of a record that has not come whole.
+    fn skip_to_come(&mut self) -> Result<()> {
         while self.padding_left > 0 {
             if self.start == self.end && self.fill()? == 0 {
                 return Err(Error::UnexpectedEof("a record"));

@@ -1,3 +1,4 @@
+use std::cell::OnceCell;
 use std::io::{self, BufRead, Read};
 
 use super::input::Input;
@@ -21,11 +22,10 @@ pub struct Stdin<'a> {
     role: Role,
     /// The stream that is being read: STDIN, and in a filter DATA after it.
     stream: RecordType,
-    /// The length announced for that stream.
-    announced: Option<u64>,
+    params: &'a Params,
+    /// The length announced for that stream, once it was looked up: a handler that reads nothing need not pay for that.
+    announced: OnceCell<Option<u64>>,
     received: u64,
-    /// The length announced for DATA.
-    data_announced: Option<u64>,
     state: State,
 }
 
@@ -42,14 +42,13 @@ enum State {
 }
 
 impl<'a> Stdin<'a> {
-    pub(super) fn new(input: &'a mut Input, request_id: u16, role: Role, params: &Params) -> Self {
+    pub(super) fn new(input: &'a mut Input, request_id: u16, role: Role, params: &'a Params) -> Self {
         // An authorizer has no body (section 6.3).
         let (state, announced) = match role {
-            Role::Authorizer => (State::Ended, None),
-            _ => (State::Open, params.content_length()),
+            Role::Authorizer => (State::Ended, OnceCell::from(None)),
+            _ => (State::Open, OnceCell::new()),
         };
-        let data_announced = if role == Role::Filter { params.decimal("FCGI_DATA_LENGTH") } else { None };
-        Self { input, request_id, role, stream: RecordType::Stdin, announced, received: 0, data_announced, state }
+        Self { input, request_id, role, stream: RecordType::Stdin, params, announced, received: 0, state }
     }
 
     /// Goes on to the file that a filter works on (the DATA stream, section 6.4): from here on that is what is read, and
@@ -62,7 +61,7 @@ impl<'a> Stdin<'a> {
         if self.stream == RecordType::Data {
             return Ok(self);
         }
-        self.announced = None;
+        self.announced = OnceCell::from(None);
         loop {
             match self.fill_buf()?.len() {
                 0 => break,
@@ -71,7 +70,7 @@ impl<'a> Stdin<'a> {
         }
         if self.role == Role::Filter {
             self.stream = RecordType::Data;
-            self.announced = self.data_announced;
+            self.announced = OnceCell::new();
             self.received = 0;
             self.state = State::Open;
         }
@@ -188,9 +187,13 @@ impl<'a> Stdin<'a> {
         }
     }
 
+    fn announced(&self) -> Option<u64> {
+        *self.announced.get_or_init(|| self.params.decimal(self.variable()))
+    }
+
     /// How many bytes the stream may still have; there is content, so none is too few.
     fn allowed(&self) -> Result<usize> {
-        match self.announced {
+        match self.announced() {
             None => Ok(usize::MAX),
             Some(announced) if announced == self.received => {
                 Err(Error::StreamTooLong { variable: self.variable(), announced })
@@ -201,7 +204,7 @@ impl<'a> Stdin<'a> {
 
     /// At the end of the stream: nothing more may be read, and all that was announced must have come.
     fn check_length(&self) -> Result<usize> {
-        match self.announced {
+        match self.announced() {
             Some(announced) if announced > self.received => {
                 Err(Error::StreamTooShort { variable: self.variable(), announced, received: self.received })
             }
