@@ -83,6 +83,8 @@ fn vanish(address: &Address, random: &mut Random) {
     let query = format!("bytes={}", random.size());
     let bytes = request(1, RESPONDER, 1, &[("QUERY_STRING", &query)], &vec![b'y'; random.size()]);
     let mut stream = Stream::connect(address, Some(PATIENCE)).expect("a connection");
+    // Where both sides write and neither reads, the server would wait for its own time-out.
+    stream.set_timeouts(None, Some(Duration::from_millis(100))).expect("a time-out");
     let part = random.below(bytes.len() as u64 + 1) as usize;
     // The server may have gone too.
     let _ = stream.write_all(&bytes[..part]);
