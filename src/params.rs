@@ -47,14 +47,6 @@ struct Pair {
     end: u32,
 }
 
-impl Pair {
-    /// The same pair `base` bytes further on.
-    fn moved(self, base: usize) -> Self {
-        let base = base as u32;
-        Self { name: self.name + base, value: self.value + base, end: self.end + base }
-    }
-}
-
 impl Params {
     /// No pairs; allocates nothing.
     pub fn new() -> Self {
@@ -189,8 +181,12 @@ impl Params {
     /// The last value of this name.
     pub fn get_bytes(&self, name: impl AsRef<[u8]>) -> Option<&[u8]> {
         let name = name.as_ref();
-        // The length tells most pairs apart, without a look at their names.
-        let is_wanted = |pair: &&Pair| (pair.value - pair.name) as usize == name.len() && self.name(**pair) == name;
+        let (len, last) = (name.len(), name.last());
+        // The length tells most pairs apart, and of the others the last letter: names begin alike more often.
+        let is_wanted = |pair: &&Pair| {
+            let found = || self.name(**pair);
+            (pair.value - pair.name) as usize == len && found().last() == last && found() == name
+        };
         Some(self.value(*self.pairs.iter().rfind(is_wanted)?))
     }
 
@@ -294,20 +290,19 @@ impl Params {
 
     /// Appends encoded bytes, which may end inside a pair; [`index`](Self::index) tells whether the last did.
     pub(crate) fn gather(&mut self, encoded: &[u8]) {
-        let base = self.bytes.len();
+        let is_first = self.bytes.is_empty();
         self.bytes.extend_from_slice(encoded);
-        if self.indexed() == base {
+        if is_first {
             // Not from the copy: to read bytes that are still on their way to memory takes longer.
-            self.index_pairs(encoded, base);
+            self.index_from(encoded);
         }
     }
 
     /// Indexes what is left of the pairs that were gathered.
     pub(crate) fn index(&mut self) -> Result<()> {
-        let at = self.indexed();
-        if at < self.bytes.len() {
+        if self.indexed() < self.bytes.len() {
             let bytes = std::mem::take(&mut self.bytes);
-            self.index_pairs(&bytes[at..], at);
+            self.index_from(&bytes);
             self.bytes = bytes;
         }
         if u32::try_from(self.bytes.len()).is_err() {
@@ -324,24 +319,22 @@ impl Params {
         self.pairs.last().map_or(0, |pair| pair.end as usize)
     }
 
-    /// Indexes the whole pairs at the beginning of some bytes, which are those from `base` on.
-    fn index_pairs(&mut self, encoded: &[u8], base: usize) {
-        if u32::try_from(base + encoded.len()).is_err() {
+    /// Indexes the whole pairs of `bytes`, from where the index ends.
+    fn index_from(&mut self, bytes: &[u8]) {
+        if u32::try_from(bytes.len()).is_err() {
             return;
         }
-        let mut at = 0;
-        loop {
-            // A few at a time: the compiler keeps the length of a vector in memory.
-            let (mut some, mut count) = ([Pair::default(); 16], 0);
-            while let (Some(place), Some(pair)) = (some.get_mut(count), parse_pair(encoded, at)) {
+        // A few at a time: the compiler keeps the length of a vector in memory.
+        let mut some = [Pair::default(); 16];
+        let (mut at, mut count) = (self.indexed(), some.len());
+        while count == some.len() {
+            count = 0;
+            while let (Some(place), Some(pair)) = (some.get_mut(count), parse_pair(bytes, at)) {
                 at = pair.end as usize;
-                *place = pair.moved(base);
+                *place = pair;
                 count += 1;
             }
             self.pairs.extend_from_slice(&some[..count]);
-            if count < some.len() {
-                return;
-            }
         }
     }
 
@@ -402,20 +395,20 @@ impl fmt::Debug for Iter<'_> {
     }
 }
 
-/// The pair whose lengths begin at `at`; `None` if `bytes` end before it does.
+/// The pair whose lengths begin at `at`; `None` if `bytes`, at most `u32::MAX`, end before it does.
 #[inline]
 fn parse_pair(bytes: &[u8], at: usize) -> Option<Pair> {
-    // Nearly all are short.
-    let (name_len, value_len, name) = if let [name_len @ ..=0x7f, value_len @ ..=0x7f] = *bytes.get(at..at + 2)? {
-        (usize::from(name_len), usize::from(value_len), at + 2)
-    } else {
-        let (name_len, at) = parse_len(bytes, at)?;
-        let (value_len, at) = parse_len(bytes, at)?;
-        (name_len, value_len, at)
+    let (name_len, value_len, name) = match *bytes.get(at..at + 2)? {
+        // Nearly all are short.
+        [name_len @ ..=0x7f, value_len @ ..=0x7f] => (usize::from(name_len), usize::from(value_len), at + 2),
+        _ => {
+            let (name_len, at) = parse_len(bytes, at)?;
+            let (value_len, at) = parse_len(bytes, at)?;
+            (name_len, value_len, at)
+        }
     };
     let value = name.checked_add(name_len)?;
     let end = value.checked_add(value_len)?;
-    // `bytes` is at most `u32::MAX` long, so offsets within it fit.
     (end <= bytes.len()).then_some(Pair { name: name as u32, value: value as u32, end: end as u32 })
 }
 

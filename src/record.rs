@@ -180,11 +180,14 @@ impl Header {
     /// ```
     #[inline]
     pub fn parse(bytes: [u8; HEADER_LEN]) -> Result<Self> {
+        Self::decode(bytes).ok_or_else(|| Error::UnsupportedVersion(bytes[0]))
+    }
+
+    /// Reads a header from its bytes; `None` if it has another version.
+    #[inline]
+    pub(crate) fn decode(bytes: [u8; HEADER_LEN]) -> Option<Self> {
         let [version, record_type, id1, id0, len1, len0, padding_len, _reserved] = bytes;
-        if version != VERSION {
-            return Err(Error::UnsupportedVersion(version));
-        }
-        Ok(Self {
+        (version == VERSION).then(|| Self {
             record_type: record_type.into(),
             request_id: u16::from_be_bytes([id1, id0]),
             content_len: u16::from_be_bytes([len1, len0]),
@@ -605,7 +608,7 @@ fn use_up(parts: &mut [&[u8]], mut n: usize) {
 
 fn fixed_body(record_type: RecordType, content: &[u8]) -> Result<[u8; 8]> {
     let body = content.get(..8).and_then(|body| body.try_into().ok());
-    body.ok_or(Error::InvalidBodyLength { record_type, len: content.len() })
+    body.ok_or_else(|| Error::InvalidBodyLength { record_type, len: content.len() })
 }
 
 fn read_all(reader: &mut impl Read, buffer: &mut [u8]) -> Result<()> {

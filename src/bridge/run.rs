@@ -63,8 +63,8 @@ where
 {
     let config = server::Config::new().read_timeout(None).write_timeout(None).max_params(usize::MAX);
     let mut connection = server::Connection::with_config(stream, Arc::new(config))?;
-    while let Some(request) = connection.next_request()? {
-        server::answer(request, handler)?;
+    while let Some(mut request) = connection.next_request()? {
+        server::answer(&mut request, handler)?;
     }
     Ok(())
 }

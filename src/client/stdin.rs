@@ -102,7 +102,7 @@ impl Stdin {
     /// All that was written and not sent, as whole records.
     pub(super) fn into_encoded(mut self) -> Vec<u8> {
         self.writer.encode(&[]);
-        self.writer.into_buffer()
+        self.writer.take_buffer()
     }
 
     /// A body of which the first part was sent already, or was to be.

@@ -13,7 +13,7 @@ use super::Config;
 use crate::error::{Error, Result};
 use crate::net::Stream;
 use crate::params::Params;
-use crate::record::{BeginRequest, ProtocolStatus, RecordType, Role, NULL_REQUEST_ID};
+use crate::record::{BeginRequest, ProtocolStatus, RecordType, Role};
 
 /// A connection from a web server, for those who want a loop of their own: one request after the other, in this thread.
 ///
@@ -75,7 +75,7 @@ pub(super) struct Buffers {
 }
 
 /// A request whose params have come.
-struct Begun {
+pub(super) struct Begun {
     request_id: u16,
     begin: BeginRequest,
 }
@@ -129,6 +129,12 @@ impl Connection {
     /// [`Error::UnsupportedVersion`], [`Error::Unfinished`] if the request before was dropped. The
     /// connection is then of no more use.
     pub fn next_request(&mut self) -> Result<Option<Request<'_>>> {
+        let begun = self.wait_for_request()?;
+        Ok(begun.map(|begun| self.request(begun)))
+    }
+
+    /// [`next_request`](Self::next_request) up to where its params have come.
+    pub(super) fn wait_for_request(&mut self) -> Result<Option<Begun>> {
         self.settle()?;
         if self.state != State::Waiting {
             return Ok(None);
@@ -138,12 +144,17 @@ impl Connection {
             Ok(None) => return self.end_waiting(None),
             Err(error) => return self.end_waiting(Some(error)),
         };
-        let Begun { request_id, begin } = begun;
         self.requests += 1;
-        self.state = State::InRequest { keep_conn: begin.keep_conn() };
+        self.state = State::InRequest { keep_conn: begun.begin.keep_conn() };
+        Ok(Some(begun))
+    }
+
+    /// The request whose params have come.
+    #[inline]
+    pub(super) fn request(&mut self, begun: Begun) -> Request<'_> {
+        let Begun { request_id, begin } = begun;
         let stdin = Stdin::new(&mut self.input, request_id, begin.role, &self.params);
-        let which = (request_id, begin.role);
-        Ok(Some(Request::new(which, &self.params, stdin, &self.stream, &mut self.ending)))
+        Request::new((request_id, begin.role), &self.params, stdin, &self.stream, &mut self.ending)
     }
 
     /// Refuses the next request with [`ProtocolStatus::Overloaded`], whatever it is, and closes the connection. For the
@@ -160,7 +171,7 @@ impl Connection {
         if let Some(timeout) = self.config.read_timeout {
             self.input.reader.get_mut().end_after(timeout);
         }
-        if let Some(header) = self.input.next(NULL_REQUEST_ID)? {
+        if let Some(header) = self.input.next_begin()? {
             self.input.end_request(header.request_id, ProtocolStatus::Overloaded)?;
             self.state = State::Answered { has_whole_input: false };
         }
@@ -198,7 +209,7 @@ impl Connection {
     /// Waits for a request with a role that we have, and for its params.
     fn begin(&mut self) -> Result<Option<Begun>> {
         while self.state == State::Waiting {
-            let Some(header) = self.input.next(NULL_REQUEST_ID)? else {
+            let Some(header) = self.input.next_begin()? else {
                 return Ok(None);
             };
             let begin = self.input.reader.read_begin_request()?;
@@ -220,7 +231,7 @@ impl Connection {
 
     /// The connection ends before another request was handed out. Where that was our own wish, or it was idle for too long,
     /// it is no error.
-    fn end_waiting(&mut self, error: Option<Error>) -> Result<Option<Request<'_>>> {
+    fn end_waiting(&mut self, error: Option<Error>) -> Result<Option<Begun>> {
         let is_wanted = match error {
             None => true,
             Some(Error::UnexpectedEof(_)) => self.activity.is_deaf(),

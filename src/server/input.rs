@@ -13,8 +13,8 @@ use crate::stream::RecordReader;
 
 /// The reading side of an application's connection.
 ///
-/// [`next`](Self::next) is the one place where records are looked at, whatever phase a request is in: it deals with all
-/// that does not concern the request, and hands out the rest.
+/// [`next`](Self::next) and, between requests, [`next_begin`](Self::next_begin) are where records are looked at: they deal
+/// with all that does not concern the request, and hand out the rest.
 #[derive(Debug)]
 pub(super) struct Input {
     pub(super) reader: RecordReader<PatientStream>,
@@ -28,27 +28,40 @@ impl Input {
         Ok(Self { reader, max_connections: config.max_connections })
     }
 
-    /// The next record of the request `active`, or with [`NULL_REQUEST_ID`] the next that begins one; `None` at the clean
-    /// end of the input.
+    /// The next record of the request `active`; `None` at the clean end of the input.
     ///
-    /// On the way management records are answered (section 4), requests begun while one is active are refused, and the
-    /// records of ids that are not active are passed over (section 3.3).
+    /// On the way management records are answered (section 4), other requests are refused, and the records of ids that are
+    /// not active are passed over (section 3.3).
     #[inline]
     pub(super) fn next(&mut self, active: u16) -> Result<Option<Header>> {
         loop {
-            if active == NULL_REQUEST_ID {
-                self.note_idleness()?;
+            match self.reader.next_header()? {
+                Some(header) if header.request_id != active => self.pass(header)?,
+                header => return Ok(header),
             }
-            let Some(header) = self.reader.next_header()? else {
-                return Ok(None);
-            };
-            match (header.request_id, header.record_type) {
-                (NULL_REQUEST_ID, _) => self.answer_management(header)?,
-                (id, _) if id == active => return Ok(Some(header)),
-                (_, RecordType::BeginRequest) if active == NULL_REQUEST_ID => return Ok(Some(header)),
-                (id, RecordType::BeginRequest) => self.end_request(id, ProtocolStatus::CantMpxConn)?,
-                _ => {}
+        }
+    }
+
+    /// The next record that begins a request; `None` at the clean end of the input. On the way, as with
+    /// [`next`](Self::next).
+    pub(super) fn next_begin(&mut self) -> Result<Option<Header>> {
+        loop {
+            self.note_idleness()?;
+            match self.reader.next_header()? {
+                Some(header) if header.request_id == NULL_REQUEST_ID => self.answer_management(header)?,
+                Some(header) if header.record_type != RecordType::BeginRequest => {}
+                header => return Ok(header),
             }
+        }
+    }
+
+    /// Deals with a record that is not of the active request.
+    #[cold]
+    fn pass(&mut self, header: Header) -> Result<()> {
+        match (header.request_id, header.record_type) {
+            (NULL_REQUEST_ID, _) => self.answer_management(header),
+            (id, RecordType::BeginRequest) => self.end_request(id, ProtocolStatus::CantMpxConn),
+            _ => Ok(()),
         }
     }
 
@@ -98,6 +111,7 @@ impl Input {
 
     /// Answers a record with the null id. Types that belong to requests, or that only an application sends, mean nothing
     /// there.
+    #[cold]
     fn answer_management(&mut self, header: Header) -> Result<()> {
         match header.record_type {
             RecordType::GetValues => self.answer_get_values(),
@@ -157,7 +171,6 @@ impl PatientStream {
     }
 
     fn patiently(&mut self, mut read: impl FnMut(&Stream) -> io::Result<usize>) -> io::Result<usize> {
-        let limit = if self.is_idle { self.idle_timeout } else { self.read_timeout };
         let mut waited = Duration::ZERO;
         loop {
             if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
@@ -168,6 +181,7 @@ impl PatientStream {
                 Err(error) if self.is_idle && error.kind() == io::ErrorKind::ConnectionReset => return Ok(0),
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => {
                     waited += self.tick.unwrap_or_default();
+                    let limit = if self.is_idle { self.idle_timeout } else { self.read_timeout };
                     if limit.is_some_and(|limit| waited >= limit) {
                         return Err(error);
                     }
@@ -184,6 +198,7 @@ impl PatientStream {
 }
 
 impl Read for PatientStream {
+    #[inline]
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.patiently(|mut stream| stream.read(buffer))
     }

@@ -11,8 +11,12 @@ pub struct Output<'a>(pub(super) &'a Stream);
 
 impl Write for Output<'_> {
     fn write(&mut self, records: &[u8]) -> io::Result<usize> {
-        self.0.write_whole(&mut [records])?;
+        self.write_all(records)?;
         Ok(records.len())
+    }
+
+    fn write_all(&mut self, records: &[u8]) -> io::Result<()> {
+        self.0.write_whole(&mut [records])
     }
 
     fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {

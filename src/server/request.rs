@@ -7,7 +7,7 @@ use super::stdin::Stdin;
 use crate::error::Result;
 use crate::net::Stream;
 use crate::params::Params;
-use crate::record::{EndRequest, ProtocolStatus, RecordType, Role};
+use crate::record::{EndRequest, Header, ProtocolStatus, RecordType, Role, HEADER_LEN};
 use crate::stream::StreamWriter;
 
 /// A request, and the answer to it; shaped like [`std::process::Child`].
@@ -93,9 +93,12 @@ impl Request<'_> {
     /// # Errors
     /// What the connection reports. It is then of no more use.
     pub fn finish(mut self) -> Result<()> {
-        let end = EndRequest { app_status: self.app_status, protocol_status: ProtocolStatus::RequestComplete };
-        self.stdout.encode_end();
-        self.stdout.encode(&end.record(self.id));
+        self.end()
+    }
+
+    /// [`finish`](Self::finish), for those who then drop the request.
+    pub(super) fn end(&mut self) -> Result<()> {
+        self.stdout.encode(&self.last_records());
         if !self.stderr.is_unused() {
             self.stderr.encode_end();
         }
@@ -107,9 +110,18 @@ impl Request<'_> {
             }
             Err(_) => Outcome::Failed,
         };
-        self.ending.stdout = self.stdout.into_buffer();
-        self.ending.stderr = self.stderr.into_buffer();
+        self.ending.stdout = self.stdout.take_buffer();
+        self.ending.stderr = self.stderr.take_buffer();
         Ok(sent?)
+    }
+
+    /// The empty record that ends stdout, and END_REQUEST.
+    fn last_records(&self) -> [u8; HEADER_LEN + 16] {
+        let end = EndRequest { app_status: self.app_status, protocol_status: ProtocolStatus::RequestComplete };
+        let mut records = [0; HEADER_LEN + 16];
+        records[..HEADER_LEN].copy_from_slice(&Header::new(RecordType::Stdout, self.id, 0).encode());
+        records[HEADER_LEN..].copy_from_slice(&end.record(self.id));
+        records
     }
 
     /// Ends the request as failed: the reason goes to stderr, [`app_status`](Self::app_status) becomes 1 if it is 0, and
@@ -118,12 +130,17 @@ impl Request<'_> {
     /// # Errors
     /// As [`finish`](Self::finish).
     pub fn fail(mut self, reason: impl fmt::Display) -> Result<()> {
+        self.end_failed(reason)
+    }
+
+    /// [`fail`](Self::fail), for those who then drop the request.
+    pub(super) fn end_failed(&mut self, reason: impl fmt::Display) -> Result<()> {
         self.replace_response("500 Internal Server Error", "The application failed.")?;
         // The log of the web server is made of lines: a reason must not forge some of its own.
         let reason = reason.to_string().replace(|c: char| c.is_control(), " ");
         writeln!(self.stderr, "{reason}")?;
         self.app_status = self.app_status.max(1);
-        self.finish()
+        self.end()
     }
 
     /// Answers with an error status and a line of text, unless something of the response has left already.

@@ -116,8 +116,8 @@ impl Worker {
     }
 
     fn serve_requests(&self, connection: &mut Connection) -> Result<()> {
-        while let Some(request) = connection.next_request()? {
-            answer(request, &self.handler)?;
+        while let Some(begun) = connection.wait_for_request()? {
+            answer(&mut connection.request(begun), &self.handler)?;
         }
         Ok(())
     }
@@ -143,13 +143,13 @@ impl Worker {
 
 /// Lets a handler answer a request, and ends it.
 pub(crate) fn answer(
-    mut request: Request<'_>,
+    request: &mut Request<'_>,
     handler: &(impl Fn(&mut Request<'_>) -> HandlerResult + ?Sized),
 ) -> Result<()> {
-    match catch_unwind(AssertUnwindSafe(|| handler(&mut request))) {
-        Ok(Ok(())) => request.finish(),
-        Ok(Err(error)) => request.fail(error),
-        Err(panic) => request.fail(format_args!("handler panicked: {}", panic_message(&*panic))),
+    match catch_unwind(AssertUnwindSafe(|| handler(request))) {
+        Ok(Ok(())) => request.end(),
+        Ok(Err(error)) => request.end_failed(error),
+        Err(panic) => request.end_failed(format_args!("handler panicked: {}", panic_message(&*panic))),
     }
 }
 
