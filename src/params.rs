@@ -398,14 +398,13 @@ impl fmt::Debug for Iter<'_> {
 /// The pair whose lengths begin at `at`; `None` if `bytes`, at most `u32::MAX`, end before it does.
 #[inline]
 fn parse_pair(bytes: &[u8], at: usize) -> Option<Pair> {
-    let (name_len, value_len, name) = match *bytes.get(at..at + 2)? {
-        // Nearly all are short.
-        [name_len @ ..=0x7f, value_len @ ..=0x7f] => (usize::from(name_len), usize::from(value_len), at + 2),
-        _ => {
-            let (name_len, at) = parse_len(bytes, at)?;
-            let (value_len, at) = parse_len(bytes, at)?;
-            (name_len, value_len, at)
-        }
+    // Nearly all are short.
+    let (name_len, value_len, name) = if let [name_len @ ..=0x7f, value_len @ ..=0x7f] = *bytes.get(at..at + 2)? {
+        (usize::from(name_len), usize::from(value_len), at + 2)
+    } else {
+        let (name_len, at) = parse_len(bytes, at)?;
+        let (value_len, at) = parse_len(bytes, at)?;
+        (name_len, value_len, at)
     };
     let value = name.checked_add(name_len)?;
     let end = value.checked_add(value_len)?;

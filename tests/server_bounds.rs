@@ -146,6 +146,21 @@ fn write_timeout() {
     }
 }
 
+/// The write time-out holds for small answers as well, of which only the first is sure to be taken at once.
+#[test]
+fn write_timeout_of_small_answers() {
+    for server in Running::both(&Config::new().write_timeout(Some(SHORT)), |request| {
+        request.stdout.write_all(&[b'x'; 1000])?;
+        Ok(())
+    }) {
+        let mut stream = server.connect();
+        // Until the server is cut off, and not a byte of the answers is read.
+        let asking = thread::spawn(move || while stream.write_all(&request(1, RESPONDER, 1, &[], b"")).is_ok() {});
+        assert_eq!(server.error().0, io::ErrorKind::TimedOut);
+        asking.join().unwrap();
+    }
+}
+
 /// A kept connection that is idle, after whatever was last on it.
 const BEFORE_IDLENESS: [fn() -> Vec<u8>; 5] = [
     || Vec::new(),

@@ -165,11 +165,15 @@ impl Listener {
     }
 
     fn wait(&self) -> Result<Option<Stream>> {
+        let mut start = None;
         while !self.is_closed() {
-            let start = Instant::now();
             match self.accept_one() {
                 Ok(stream) => return Ok(Some(stream)),
-                Err(error) if is_expiry(&error) => self.rest_if_nonblocking(start),
+                Err(error) if is_expiry(&error) => {
+                    if let Some(start) = start.replace(Instant::now()) {
+                        self.rest_if_nonblocking(start);
+                    }
+                }
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(_) if self.is_closed() => {}
                 Err(error) => return Err(error.into()),

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Shutdown, TcpStream, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd};
 #[cfg(unix)]
 use std::os::unix::net::UnixStream;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::address::{Address, Target};
@@ -23,8 +23,23 @@ pub struct Stream(Arc<Inner>);
 struct Inner {
     socket: Socket,
     /// Held while several threads could write, for as long as what one writes belongs together.
-    writing: Mutex<()>,
+    writing: Mutex<Writing>,
 }
+
+/// What is to be known before something is written.
+#[derive(Debug, Default)]
+enum Writing {
+    /// The time-out is set.
+    #[default]
+    Ready,
+    /// Nothing was written yet, and this is the time-out.
+    First(Duration),
+    /// This is the time-out.
+    Next(Duration),
+}
+
+/// What a new socket takes at once, however small its buffer.
+const FIRST_WRITE: usize = 2 * 1024;
 
 #[derive(Debug)]
 enum Socket {
@@ -95,14 +110,39 @@ impl Stream {
         })
     }
 
+    /// Sets how long [`write_whole`](Self::write_whole) may wait on a new connection. The system call for that is left out
+    /// as long as nothing can wait: an answer that is small and the only one takes one less.
+    pub(crate) fn set_first_write_timeout(&self, timeout: Option<Duration>) {
+        *self.lock() = timeout.map_or(Writing::Ready, Writing::First);
+    }
+
     /// Writes all parts; until it is done, others that write in this way wait.
     pub(crate) fn write_whole(&self, parts: &mut [&[u8]]) -> io::Result<()> {
-        let _writing = self.0.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut writing = self.lock();
+        match *writing {
+            Writing::Ready => {}
+            Writing::First(timeout) if parts.iter().map(|part| part.len()).sum::<usize>() <= FIRST_WRITE => {
+                *writing = Writing::Next(timeout);
+            }
+            Writing::First(timeout) | Writing::Next(timeout) => {
+                self.set_write_timeout(Some(timeout))?;
+                *writing = Writing::Ready;
+            }
+        }
         let mut stream = self;
         match parts {
             [part] => stream.write_all(part),
             parts => write_parts(&mut stream, parts),
         }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Writing> {
+        self.0.writing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sets how long a read may wait, alone.
+    pub(crate) fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        with_socket!(self, socket => socket.set_read_timeout(timeout))
     }
 
     /// Sets how long a write may wait, alone.
@@ -147,6 +187,11 @@ impl Stream {
         with_socket!(self, socket => socket.shutdown(how))
     }
 
+    /// Whether it is a Unix socket.
+    pub(crate) fn is_unix(&self) -> bool {
+        !matches!(self.0.socket, Socket::Tcp(_))
+    }
+
     /// The IP address of the other end; `None` where it has none.
     pub fn peer_ip(&self) -> Option<IpAddr> {
         match &self.0.socket {
@@ -159,7 +204,7 @@ impl Stream {
 
 impl From<Socket> for Stream {
     fn from(socket: Socket) -> Self {
-        Self(Arc::new(Inner { socket, writing: Mutex::new(()) }))
+        Self(Arc::new(Inner { socket, writing: Mutex::default() }))
     }
 }
 

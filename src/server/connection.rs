@@ -65,6 +65,9 @@ enum State {
 /// How long to rest between two looks at a connection whose reading side was shut down.
 const DEAF_PAUSE: Duration = Duration::from_millis(5);
 
+/// The age up to which nothing is taken to have come behind the one request of a connection.
+const SHORT: Duration = Duration::from_millis(1);
+
 /// The memory that a connection leaves to the next one of its thread.
 #[derive(Debug, Default)]
 pub(super) struct Buffers {
@@ -75,6 +78,7 @@ pub(super) struct Buffers {
 }
 
 /// A request whose params have come.
+#[derive(Clone, Copy)]
 pub(super) struct Begun {
     request_id: u16,
     begin: BeginRequest,
@@ -96,10 +100,12 @@ impl Connection {
     /// What setting the time-outs reports.
     pub fn with_config(stream: impl Into<Stream>, config: Arc<Config>) -> Result<Self> {
         let stream = stream.into();
+        stream.set_write_timeout(config.write_timeout)?;
         let activity = Arc::new(Activity::new(stream.clone(), Arc::default()));
         Self::with_buffers(stream, config, activity, Buffers::default())
     }
 
+    /// A connection whose write time-out was set, with the memory of one that has ended.
     pub(super) fn with_buffers(
         stream: Stream,
         config: Arc<Config>,
@@ -293,6 +299,15 @@ impl Connection {
         Err(Error::ParamsTooLarge(self.config.max_params))
     }
 
+    /// Whether nothing has come behind the last request, as far as that matters.
+    ///
+    /// To look takes as long as a third of a small request. What comes late takes an answer away over TCP alone, from a Unix
+    /// socket no more than the clean end behind it; so if the connection was as short as nearly all are, there is no look.
+    fn is_quiet(&self) -> bool {
+        let is_short = || self.stream.is_unix() && !self.input.reader.may_have_more() && self.activity.age() < SHORT;
+        is_short() || matches!(self.stream.try_read(&mut [0]), Ok(None | Some(0)))
+    }
+
     /// Ends our side, and gives the web server time to take the answer: data that comes for a closed socket would make
     /// the system throw the answer away. Where our reading side was shut down before, ending the other too would have
     /// that effect at once, and that there is nothing to read does not tell whether the web server has closed its side.
@@ -331,8 +346,7 @@ impl Drop for Connection {
             State::Waiting if self.answered.is_some_and(|then| then.elapsed() < self.config.drain_time) => false,
             _ => return,
         };
-        let is_quiet = || matches!(self.stream.try_read(&mut [0]), Ok(None | Some(0)));
-        if !(has_whole_input && is_quiet()) {
+        if !(has_whole_input && self.is_quiet()) {
             let _ = self.linger();
         }
     }

@@ -161,7 +161,7 @@ impl PatientStream {
             (Some(read), Some(idle)) => Some(read.min(idle)),
             (read, idle) => read.or(idle),
         };
-        stream.set_timeouts(tick, config.write_timeout)?;
+        stream.set_read_timeout(tick)?;
         Ok(Self { stream, tick, read_timeout, idle_timeout, is_idle: true, deadline: None })
     }
 

@@ -108,6 +108,7 @@ impl Worker {
 
     /// Serves a connection to its end, in this memory.
     fn serve(&self, stream: Stream, activity: &Arc<Activity>, buffers: &mut Buffers) -> Result<()> {
+        stream.set_first_write_timeout(self.config.write_timeout);
         let (config, activity) = (Arc::clone(&self.config), Arc::clone(activity));
         let mut connection = Connection::with_buffers(stream, config, activity, std::mem::take(buffers))?;
         let outcome = self.serve_requests(&mut connection);
@@ -126,6 +127,7 @@ impl Worker {
     fn reject(&self, stream: Stream, activity: &Arc<Activity>) -> Result<()> {
         let mut config = Config::clone(&self.config).idle_timeout(Some(REJECTION_TIMEOUT));
         config.read_timeout = Some(REJECTION_TIMEOUT);
+        stream.set_first_write_timeout(config.write_timeout);
         Connection::with_buffers(stream, Arc::new(config), Arc::clone(activity), Buffers::default())?.reject()
     }
 
