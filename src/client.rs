@@ -11,7 +11,7 @@ mod stdout;
 mod values;
 mod wire;
 
-use std::io::{self, Read};
+use std::io::{self, BufRead, Read};
 use std::panic::resume_unwind;
 use std::sync::mpsc;
 use std::sync::Arc;
@@ -163,12 +163,17 @@ impl Client {
         let max = self.config.max_response;
         let mut stdout = Vec::new();
         let body = Body::new(Source::ready(body), None::<Source<io::Empty>>);
-        let ((), completion) = self.run(role, params, body, |response| {
-            (&mut response.stdout).take((max as u64).saturating_add(1)).read_to_end(&mut stdout)?;
-            if stdout.len() > max {
+        let ((), completion) = self.run(role, params, body, |response| loop {
+            let piece = response.stdout.fill_buf()?;
+            let len = piece.len();
+            if len == 0 {
+                return Ok(());
+            }
+            if len > max - stdout.len() {
                 return Err(Error::ResponseTooLarge(max).into());
             }
-            Ok(())
+            stdout.extend_from_slice(piece);
+            response.stdout.consume(len);
         })?;
         Ok(Reply { stdout, completion })
     }
@@ -268,15 +273,15 @@ impl Client {
         let is_reused = idle.is_some();
         let mut connection = match idle {
             Some(connection) => connection,
-            None => self.connect()?,
+            None => Box::new(self.connect()?),
         };
-        let mut exchange = connection.begin(role, params)?;
-        let is_whole = body.gather_first_piece(&mut exchange.stdin)?;
-        let first = exchange.into_encoded();
+        let mut first = connection.gather(role, params)?;
+        let is_whole = body.gather_first_piece(&mut first)?;
+        let first = first.into_records();
 
         let mut sent = connection.send(&first)?;
         if is_reused && connection.is_dead(sent, is_whole && is_idempotent(params))? {
-            connection = self.connect()?;
+            *connection = self.connect()?;
             sent = connection.send(&first)?;
         }
         let mut exchange = connection.resume(sent, is_whole);
@@ -326,10 +331,12 @@ fn receive_all<T>(
     exchange: Exchange<'_>,
     receive: impl FnOnce(&mut Response<'_>) -> io::Result<T>,
 ) -> Result<(T, Completion)> {
-    let mut response = Response { stdout: exchange.stdout };
+    let Exchange { stdin, stdout, wire, keeps_conn, buffer, is_in_step } = exchange;
+    let mut response = Response { stdout };
     let value = receive(&mut response)?;
-    let exchange = Exchange { stdout: response.stdout, ..exchange };
-    Ok((value, exchange.finish()?))
+    let completion = response.stdout.finish()?;
+    Exchange { stdin, stdout: response.stdout, wire, keeps_conn, buffer, is_in_step }.release();
+    Ok((value, completion))
 }
 
 /// Receives the response while another thread sends the rest of the body.

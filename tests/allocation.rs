@@ -78,7 +78,7 @@ fn records_allocate_nothing() {
 #[test]
 fn a_reader_allocates_its_buffer_alone() {
     let bytes: Vec<u8> = (0..200).flat_map(|n| support::padded(6, n, &vec![b'x'; usize::from(n) * 10], 7)).collect();
-    let mut out = vec![0; 70_000];
+    let mut out = vec![0; 140_000];
     let mut reader = RecordReader::new(Endless { bytes: &bytes, at: 0 });
     let mut read = |reader: &mut RecordReader<_>, len: usize| {
         for _ in 0..200 {
@@ -87,8 +87,8 @@ fn a_reader_allocates_its_buffer_alone() {
         }
     };
     let info = measure(|| read(&mut reader, 100));
-    assert_eq!((info.count_total, info.bytes_total), (2, 8192 + 65536));
-    for len in [100, 70_000] {
+    assert_eq!((info.count_total, info.bytes_total), (2, 8192 + 131_072));
+    for len in [100, 140_000] {
         assert_none(|| read(&mut reader, len));
     }
 }

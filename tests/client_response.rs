@@ -241,7 +241,9 @@ fn records_and_writes_of_one_byte() {
 #[test]
 fn responses_around_the_sizes_of_buffers() {
     let near = |size: usize| size - 20..=size + 12;
-    let lengths = [near(8192), near(16384), near(65536), near(2 * 65536), near(65536 + 8192)].into_iter().flatten();
+    let lengths = [near(8192), near(16384), near(65536), near(2 * 65536), near(65536 + 8192), near(2 * 65536 + 8192)]
+        .into_iter()
+        .flatten();
     let application = Application::unix(|_, mut stream| {
         while let Some(request) = read_request(&mut stream) {
             let number = |name| std::str::from_utf8(request.param(name).unwrap()).unwrap().parse::<usize>().unwrap();

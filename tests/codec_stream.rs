@@ -236,7 +236,7 @@ mod reader {
         let around = |size: usize| size - 24..size + 16;
         let value = data(65535);
         for len in around(8192).chain(around(65536 - 30)).filter(|len| *len <= 65535) {
-            for (padding, slice) in [(0, 1000), (7, 8192), (255, 65536), (0, 65536)] {
+            for (padding, slice) in [(0, 1000), (7, 8192), (255, 131_072), (0, 131_072)] {
                 let first = padded(STDOUT, 1, &value[..len], padding);
                 let bytes = [first, record(STDOUT, 2, b"next"), record(3, 3, &value[..8])].concat();
                 let mut reader = RecordReader::new(&bytes[..]);
@@ -255,9 +255,9 @@ mod reader {
     #[test]
     fn small_records_across_the_end_of_the_buffer() {
         for len in 0..26_usize {
-            let bytes: Vec<u8> = (0..1000).flat_map(|n| record(STDOUT, n, &data(len))).collect();
+            let bytes: Vec<u8> = (0..5000).flat_map(|n| record(STDOUT, n, &data(len))).collect();
             let mut reader = RecordReader::new(&bytes[..]);
-            for n in 0..1000 {
+            for n in 0..5000 {
                 assert_eq!(next(&mut reader).request_id, n);
                 assert_eq!(content(&mut reader, 64), data(len));
             }
@@ -293,7 +293,7 @@ mod reader {
         let mut reader = RecordReader::new(Recording { bytes: &bytes, slices: Vec::new() });
         // The header comes alone with the first bytes, up to the size of the buffer.
         next(&mut reader);
-        let mut out = vec![0; 80_000];
+        let mut out = vec![0; 140_000];
         let buffered = reader.read_content(&mut out).expect("content");
         assert_eq!(buffered, 8184, "what the buffer has comes first");
         let rest = &mut out[buffered..];
@@ -345,7 +345,7 @@ mod reader {
         let bytes = stream(STDOUT, 1, &data(60_000));
         let mut reader = RecordReader::new(&bytes[..bytes.len() - 1]);
         next(&mut reader);
-        let mut out = vec![0; 65536];
+        let mut out = vec![0; 131_072];
         let mut len = 0;
         let error = loop {
             match reader.read_content(&mut out) {

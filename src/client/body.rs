@@ -1,7 +1,7 @@
 use std::io::{self, Read};
 
 use super::Stdin;
-use crate::stream::{retry, DIRECT_LEN};
+use crate::stream::{retry, StreamWriter, DIRECT_LEN};
 
 /// The part of a body that is sent together with the beginning of its request: a small request leaves in one write.
 const FIRST_PIECE: usize = 32 * 1024;
@@ -45,11 +45,11 @@ impl<'a, B: Read, D: Read> Body<'a, B, D> {
 
     /// Gathers what the first read gives, behind the beginning of the request. Where that is all, the stream is ended, and
     /// the answer is true.
-    pub(crate) fn gather_first_piece(&mut self, stdin: &mut Stdin) -> io::Result<bool> {
+    pub(super) fn gather_first_piece(&mut self, stdin: &mut StreamWriter<io::Sink>) -> io::Result<bool> {
         let max = if self.stdin.left.is_some() { FIRST_PIECE } else { FIRST_PROBE };
         let is_whole = self.stdin.gather(stdin, max)? && self.data.is_none();
         if is_whole {
-            stdin.encode_end()?;
+            stdin.encode_end();
         }
         Ok(is_whole)
     }
@@ -134,7 +134,7 @@ impl<'a, R: Read> Source<'a, R> {
     }
 
     /// Gathers what one read gives; true at the end of what is to be sent.
-    fn gather(&mut self, stdin: &mut Stdin, max: usize) -> io::Result<bool> {
+    fn gather(&mut self, stdin: &mut StreamWriter<io::Sink>, max: usize) -> io::Result<bool> {
         let max = self.left.map_or(max, |left| max.min(usize::try_from(left).unwrap_or(max)));
         if max == 0 {
             return Ok(true);

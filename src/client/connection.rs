@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::net::{Address, Stream};
 use crate::params::Params;
 use crate::record::{fixed_record, BeginRequest, Header, RecordType, Role};
-use crate::stream::RecordReader;
+use crate::stream::{RecordReader, StreamWriter};
 
 /// The id of every request: there is one at a time on a connection.
 const REQUEST_ID: u16 = 1;
@@ -67,6 +67,19 @@ impl Connection {
     /// # Errors
     /// `NotConnected` if the connection [cannot carry](Self::is_reusable) another request.
     pub fn begin(&mut self, role: Role, params: &Params) -> Result<Exchange<'_>> {
+        let preface = self.preface(role, params)?;
+        Ok(self.exchange(|wire| Stdin::new(wire, REQUEST_ID, preface)))
+    }
+
+    /// The same where the first part of the body is gathered before anything is sent. The exchange goes on with
+    /// [`resume`](Self::resume).
+    pub(super) fn gather(&mut self, role: Role, params: &Params) -> Result<StreamWriter<io::Sink>> {
+        let preface = self.preface(role, params)?;
+        Ok(StreamWriter::with_buffer(io::sink(), RecordType::Stdin, REQUEST_ID, preface))
+    }
+
+    /// What comes before the body.
+    fn preface(&mut self, role: Role, params: &Params) -> Result<Vec<u8>> {
         if !self.is_reusable() {
             return Err(io::Error::new(io::ErrorKind::NotConnected, "an earlier request did not end").into());
         }
@@ -76,7 +89,7 @@ impl Connection {
         let begin = BeginRequest::new(role, self.config.keep_alive);
         preface.extend_from_slice(&fixed_record(RecordType::BeginRequest, REQUEST_ID, begin.encode()));
         params.encode_stream(REQUEST_ID, &mut preface)?;
-        Ok(self.exchange(|wire| Stdin::new(wire, REQUEST_ID, preface)))
+        Ok(preface)
     }
 
     /// Sends the first part of a request.
@@ -120,7 +133,9 @@ impl Connection {
 
     /// Keeps memory for what is written to later requests.
     pub(super) fn keep_buffer(&mut self, buffer: Vec<u8>) {
-        self.buffer = buffer;
+        if buffer.capacity() > self.buffer.capacity() {
+            self.buffer = buffer;
+        }
     }
 
     fn exchange(&mut self, stdin: impl FnOnce(Wire) -> Stdin) -> Exchange<'_> {
@@ -221,15 +236,10 @@ impl<'a> Exchange<'a> {
         Ok(completion)
     }
 
-    /// What was written and not yet sent; the exchange goes on with [`Connection::resume`].
-    pub(super) fn into_encoded(self) -> Vec<u8> {
-        self.stdin.into_encoded()
-    }
-
     /// Leaves the connection to other requests, if both directions have ended. The response must be complete.
-    pub(super) fn release(self) {
+    pub(super) fn release(mut self) {
         *self.is_in_step = self.keeps_conn && self.stdin.is_finished();
-        let buffer = self.stdin.into_encoded();
+        let buffer = self.stdin.take_buffer();
         if buffer.capacity() > self.buffer.capacity() {
             *self.buffer = buffer;
         }

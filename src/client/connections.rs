@@ -22,7 +22,7 @@ pub(super) struct Connections {
 #[derive(Debug, Default)]
 struct State {
     /// With the time at which their last request began, the longest idle first.
-    idle: Vec<(Instant, Connection)>,
+    idle: Vec<(Instant, Box<Connection>)>,
     /// The connections that carry a request, or are being made for one.
     busy: usize,
     /// The requests that wait for a connection.
@@ -44,7 +44,7 @@ pub(super) struct Permit<'a> {
 impl Connections {
     /// The right to a connection, and one that is idle, if there is one that is still open. Where the most are in use it
     /// waits, as long as connecting may take.
-    pub(super) fn take(&self, config: &Config) -> Result<(Permit<'_>, Option<Connection>)> {
+    pub(super) fn take(&self, config: &Config) -> Result<(Permit<'_>, Option<Box<Connection>>)> {
         let mut state = self.lock();
         if state.busy >= state.max(config) {
             state = self.wait(state, config)?;
@@ -100,7 +100,7 @@ impl State {
 
 impl Permit<'_> {
     /// Leaves a connection to other requests, and lets go of the longest idle beyond the most that are kept.
-    pub(super) fn keep(self, connection: Connection, config: &Config) {
+    pub(super) fn keep(self, connection: Box<Connection>, config: &Config) {
         let mut state = self.connections.lock();
         state.idle.push((self.since, connection));
         let surplus = (state.idle.len() > config.max_idle).then(|| state.idle.remove(0));

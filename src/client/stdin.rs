@@ -1,4 +1,4 @@
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::time::Duration;
 
 use super::connection::Sent;
@@ -39,7 +39,9 @@ impl Stdin {
     /// What the connection reports.
     pub fn finish(&mut self) -> io::Result<()> {
         if !self.is_finished() {
-            self.encode_end()?;
+            self.check_open()?;
+            self.writer.encode_end();
+            self.state = State::Finished;
         }
         let sent = self.writer.send();
         self.note(sent)
@@ -60,19 +62,6 @@ impl Stdin {
     /// Ends both directions of the connection, which breaks the request off.
     pub(crate) fn cut(&self) {
         self.writer.get_ref().cut();
-    }
-
-    /// Ends the body; nothing is sent.
-    pub(super) fn encode_end(&mut self) -> io::Result<()> {
-        self.check_open()?;
-        self.writer.encode_end();
-        self.state = State::Finished;
-        Ok(())
-    }
-
-    /// Gathers what one read gives, of at most `max` bytes; 0 where the source has ended.
-    pub(super) fn gather_from(&mut self, source: &mut impl Read, max: usize) -> io::Result<usize> {
-        self.writer.gather_from(source, max)
     }
 
     /// Sends data that is not copied, behind what was gathered.
@@ -99,9 +88,8 @@ impl Stdin {
         self.note(sent)
     }
 
-    /// All that was written and not sent, as whole records.
-    pub(super) fn into_encoded(mut self) -> Vec<u8> {
-        self.writer.encode(&[]);
+    /// Gives the buffer's memory away, and with it what was not sent.
+    pub(super) fn take_buffer(&mut self) -> Vec<u8> {
         self.writer.take_buffer()
     }
 

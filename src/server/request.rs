@@ -72,7 +72,7 @@ pub(super) enum Outcome {
 
 impl Request<'_> {
     /// Whether the web server has aborted the request (section 5.4) or gone away, as far as that can be seen without
-    /// waiting: a long answer may ask from time to time, and stop. (It cannot be seen behind more than 64 KiB of unread
+    /// waiting: a long answer may ask from time to time, and stop. (It cannot be seen behind more than 128 KiB of unread
     /// body.) Three system calls.
     ///
     /// An aborted request is ended like any other.

@@ -7,7 +7,7 @@ use crate::params::Params;
 use crate::record::{BeginRequest, EndRequest, Header, HEADER_LEN, VERSION};
 
 /// The size that a read buffer grows to when a read fills it; larger ones gain little.
-const LARGE_BUFFER: usize = 64 * 1024;
+const LARGE_BUFFER: usize = 128 * 1024;
 /// Where a read takes this much content straight to the caller's slice, it leaves the next record to another: that may go
 /// straight there, too.
 const LARGE_RECORD: usize = 16 * 1024;
@@ -18,7 +18,7 @@ const LARGE_RECORD: usize = 16 * 1024;
 /// included. Its content is then read with [`read_content`](Self::read_content), or in place with
 /// [`fill_content`](Self::fill_content) and [`consume`](Self::consume).
 ///
-/// All reading goes through one buffer of 8 KiB, which grows once, to 64 KiB, when there is more to read at a time. A
+/// All reading goes through one buffer of 8 KiB, which grows once, to 128 KiB, when there is more to read at a time. A
 /// read into a slice that is at least as large goes straight there.
 ///
 /// An error of the reader, such as a time-out, loses nothing: the call can be made again.

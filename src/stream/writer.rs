@@ -161,6 +161,12 @@ impl<W: Write> StreamWriter<W> {
         Ok(())
     }
 
+    /// All that was written and not sent, as whole records.
+    pub(crate) fn into_records(mut self) -> Vec<u8> {
+        self.encode_gathered();
+        self.buffer
+    }
+
     /// Gives the buffer's memory away, and with it what was not sent.
     pub(crate) fn take_buffer(&mut self) -> Vec<u8> {
         self.open = 0;
@@ -197,12 +203,8 @@ impl<W: Write> StreamWriter<W> {
         self.buffer.extend_from_slice(data);
     }
 
-    /// Gathers what one read gives, of at most `max` bytes; returns 0 where the source has ended.
+    /// Gathers what one read gives, of at most `max` bytes, for which there is room; returns 0 where the source has ended.
     pub(crate) fn gather_from(&mut self, source: &mut impl Read, max: usize) -> io::Result<usize> {
-        if self.room() == 0 {
-            self.send()?;
-        }
-        let max = max.min(self.room());
         let start = self.open_record(max);
         self.buffer.resize(start + max, 0);
         let outcome = retry(|| source.read(&mut self.buffer[start..]));

@@ -2,7 +2,7 @@
 //!
 //! `ours WORKLOAD ADDRESS [REQUESTS]`: with a number it ends after as many requests.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use fcgi::server::{Config, HandlerResult, Request};
@@ -35,11 +35,14 @@ fn small(request: &mut Request) -> HandlerResult {
 }
 
 fn body(request: &mut Request) -> HandlerResult {
-    let (mut buffer, mut len) = (vec![0; 64 * 1024], 0);
+    let mut len = 0;
     loop {
-        match request.stdin.read(&mut buffer)? {
+        match request.stdin.fill_buf()?.len() {
             0 => break,
-            n => len += n,
+            n => {
+                request.stdin.consume(n);
+                len += n;
+            }
         }
     }
     write!(request.stdout, "Content-Type: text/plain\r\n\r\n{len}\n")?;
