@@ -9,7 +9,7 @@ const FIRST_PIECE: usize = 32 * 1024;
 /// seen to be all.
 const FIRST_PROBE: usize = 512;
 /// The most that is read of a body at a time.
-const PIECE: usize = 64 * 1024;
+const PIECE: usize = 128 * 1024;
 /// A body of which no more than this is left may be sent by the thread that then receives the response: to start another
 /// takes as long as to send some hundred KiB.
 const PUSHED: u64 = 2 * 1024 * 1024;
@@ -46,7 +46,12 @@ impl<'a, B: Read, D: Read> Body<'a, B, D> {
     /// Gathers what the first read gives, behind the beginning of the request. Where that is all, the stream is ended, and
     /// the answer is true.
     pub(super) fn gather_first_piece(&mut self, stdin: &mut StreamWriter<io::Sink>) -> io::Result<bool> {
-        let max = if self.stdin.left.is_some() { FIRST_PIECE } else { FIRST_PROBE };
+        let max = match self.stdin.left {
+            // What is in memory leaves without a copy.
+            Some(left) if self.stdin.is_ready() && left > FIRST_PIECE as u64 => FIRST_PROBE,
+            Some(_) => FIRST_PIECE,
+            None => FIRST_PROBE,
+        };
         let is_whole = self.stdin.gather(stdin, max)? && self.data.is_none();
         if is_whole {
             stdin.encode_end();

@@ -5,7 +5,7 @@ use super::{retry, SMALL_BUFFER};
 use crate::error::Result;
 use crate::record::{check_id, padding_len, write_parts, Header, RecordType, HEADER_LEN, MAX_ALIGNED_LEN};
 
-/// A write this large that does not fit into the buffer is not copied there.
+/// A write this large is not copied into the buffer, unless it may be that it leaves together with all the rest.
 const DIRECT_WRITE: usize = 16 * 1024;
 /// The records that leave in one vectored write: two slices each, and what was gathered before and comes behind.
 const DIRECT_RECORDS: usize = 31;
@@ -19,9 +19,9 @@ const FULL_BUFFER: usize = HEADER_LEN + MAX_ALIGNED_LEN + END_ROOM;
 /// Writes data as records of one stream.
 ///
 /// What is written is gathered in a buffer of up to 64 KiB, whose record's header has its place kept, and leaves when the
-/// buffer is full, on [`flush`](Write::flush), or with [`finish`](Self::finish). A write that does not fit and is at least
-/// 16 KiB is not copied: it leaves at once, header and content of each record in one vectored write, behind what was
-/// gathered.
+/// buffer is full, on [`flush`](Write::flush), or with [`finish`](Self::finish). A write of at least 16 KiB that does not
+/// fit, or comes when something has left before, is not copied: it leaves at once, header and content of each record in one
+/// vectored write, behind what was gathered.
 ///
 /// An empty record would end the stream, so neither an empty write nor `flush` makes one. The stream ends with `finish`
 /// alone: dropping the writer drops what was gathered, and leaves the stream without its end.
@@ -291,9 +291,10 @@ impl<W: Write> Write for StreamWriter<W> {
         if data.is_empty() {
             return Ok(0);
         }
-        if data.len() <= self.room() {
+        let is_large = data.len() >= DIRECT_WRITE;
+        if data.len() <= self.room() && !(is_large && self.has_sent) {
             self.gather(data);
-        } else if data.len() >= DIRECT_WRITE {
+        } else if is_large {
             self.send_direct(data)?;
         } else {
             self.send()?;

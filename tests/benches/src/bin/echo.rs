@@ -10,7 +10,7 @@ use fcgi::{Client, Params};
 use fcgi_benches::{clock, FILLER};
 
 const LEN: usize = 64 * 1024 * 1024;
-const BUFFER: usize = 64 * 1024;
+const BUFFER: usize = 128 * 1024;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let path = std::env::temp_dir().join(format!("fcgi-benches-echo-{}.sock", std::process::id()));
@@ -30,12 +30,14 @@ fn ours(path: &Path, data: &[u8]) -> fcgi::Result<()> {
     let handle = server.handle();
     let serving = std::thread::spawn(|| {
         server.serve(|request| {
-            let mut buffer = vec![0; BUFFER];
             loop {
-                match request.stdin.read(&mut buffer)? {
-                    0 => return Ok(()),
-                    n => request.stdout.write_all(&buffer[..n])?,
+                let piece = request.stdin.fill_buf()?;
+                if piece.is_empty() {
+                    return Ok(());
                 }
+                request.stdout.write_all(piece)?;
+                let len = piece.len();
+                request.stdin.consume(len);
             }
         })
     });
