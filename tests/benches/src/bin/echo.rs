@@ -29,16 +29,14 @@ fn ours(path: &Path, data: &[u8]) -> fcgi::Result<()> {
     let server = fcgi::Server::bind(address)?;
     let handle = server.handle();
     let serving = std::thread::spawn(|| {
-        server.serve(|request| {
-            loop {
-                let piece = request.stdin.fill_buf()?;
-                if piece.is_empty() {
-                    return Ok(());
-                }
-                request.stdout.write_all(piece)?;
-                let len = piece.len();
-                request.stdin.consume(len);
+        server.serve(|request| loop {
+            let piece = request.stdin.fill_buf()?;
+            if piece.is_empty() {
+                return Ok(());
             }
+            request.stdout.write_all(piece)?;
+            let len = piece.len();
+            request.stdin.consume(len);
         })
     });
     let client = Client::new(address)?.keep_alive(true);

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::race::{median, Group, Race};
+use super::race::{median, spread, Group, Race};
 use super::table::absolute;
 
 const WIDTH: f64 = 860.0;
@@ -55,7 +55,7 @@ fn draw(race: &Race, body: &mut String, y: &mut f64) -> std::fmt::Result {
             "<rect class=\"{class}\" x=\"{LEFT}\" y=\"{y}\" width=\"{width:.1}\" height=\"{}\"/>",
             BAR - 2.0
         )?;
-        let (low, high) = (LEFT + length(ratios[0]), LEFT + length(ratios[ratios.len() - 1]));
+        let (low, high) = spread(&ratios).map_or((0.0, 0.0), |(low, high)| (LEFT + length(low), LEFT + length(high)));
         let line = format!("x1=\"{low:.1}\" x2=\"{high:.1}\" y1=\"{middle}\" y2=\"{middle}\"");
         writeln!(body, "<line class=\"spread\" {line}/>")?;
         let text_x = high.max(LEFT + width) + 6.0;

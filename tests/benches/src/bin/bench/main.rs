@@ -45,7 +45,7 @@ fn main() -> ExitCode {
 }
 
 fn options(mut arguments: impl Iterator<Item = String>) -> Options {
-    let mut options = Options { rounds: 5, seconds: 0.5, svg: None, left_out: Vec::new() };
+    let mut options = Options { rounds: 15, seconds: 0.15, svg: None, left_out: Vec::new() };
     while let Some(name) = arguments.next() {
         let value = arguments.next().unwrap_or_else(|| panic!("{name} needs a value"));
         match &*name {

@@ -163,6 +163,12 @@ pub fn median(sorted: &[f64]) -> Option<f64> {
     Some(if sorted.len() % 2 == 1 { *middle } else { (middle + sorted[sorted.len() / 2 - 1]) / 2.0 })
 }
 
+/// The middle half of sorted numbers: where it begins and ends.
+pub fn spread(sorted: &[f64]) -> Option<(f64, f64)> {
+    let quarter = sorted.len() / 4;
+    Some((*sorted.get(quarter)?, sorted[sorted.len() - 1 - quarter]))
+}
+
 /// Starts the programs, which are all in one directory: that of this one.
 pub struct Runner {
     directory: PathBuf,

@@ -2,11 +2,11 @@
 
 use std::fmt::Write;
 
-use super::race::{median, sorted, Entry, Group, Race};
+use super::race::{median, sorted, spread, Entry, Group, Race};
 
 pub fn markdown(races: &[Race], rounds: usize) -> String {
     let mut text = format!(
-        "Ratios to the floor, medians of {rounds} rounds (lowest–highest); the floor in absolute numbers. Unix sockets unless \
+        "Ratios to the floor, medians of {rounds} rounds (and where the middle half of them is); the floor in absolute numbers. Unix sockets unless \
          said. One connection: both ends on one CPU.\n"
     );
     for (group, title) in [(Group::Server, "Server"), (Group::Client, "Client"), (Group::Echo, "Both")] {
@@ -31,7 +31,7 @@ pub fn markdown(races: &[Race], rounds: usize) -> String {
 
 fn ratio(race: &Race, entry: &Entry) -> Option<String> {
     let ratios = race.ratios(entry);
-    let (median, low, high) = (median(&ratios)?, ratios.first()?, ratios.last()?);
+    let (median, (low, high)) = (median(&ratios)?, spread(&ratios)?);
     Some(format!("{median:.2} ({low:.2}–{high:.2})"))
 }
 
