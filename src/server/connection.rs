@@ -102,7 +102,7 @@ impl Connection {
         let stream = stream.into();
         stream.set_write_timeout(config.write_timeout)?;
         let activity = Arc::new(Activity::new(stream.clone(), Arc::default()));
-        Self::with_buffers(stream, config, activity, Buffers::default())
+        Ok(Self::with_buffers(stream, config, activity, Buffers::default()))
     }
 
     /// A connection whose write time-out was set, with the memory of one that has ended.
@@ -111,10 +111,10 @@ impl Connection {
         config: Arc<Config>,
         activity: Arc<Activity>,
         buffers: Buffers,
-    ) -> Result<Self> {
+    ) -> Self {
         let Buffers { input, params, stdout, stderr } = buffers;
-        Ok(Self {
-            input: Input::new(stream.clone(), &config, input)?,
+        Self {
+            input: Input::new(stream.clone(), &config, input),
             stream,
             params,
             ending: Ending { stdout, stderr, outcome: Outcome::default() },
@@ -123,7 +123,7 @@ impl Connection {
             state: State::Waiting,
             requests: 0,
             answered: None,
-        })
+        }
     }
 
     /// Waits for the next request; `None` when the connection has ended, because the web server closed it or did not ask
@@ -328,7 +328,7 @@ impl Connection {
             match (&self.stream).read(&mut scratch) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error.into()),
-                Ok(0) if is_deaf && self.stream.peer_ip().is_some() => thread::sleep(DEAF_PAUSE),
+                Ok(0) if is_deaf && !self.stream.is_unix() => thread::sleep(DEAF_PAUSE),
                 Ok(0) => break,
                 Ok(n) => drained += n as u64,
             }

@@ -110,7 +110,7 @@ impl Worker {
     fn serve(&self, stream: Stream, activity: &Arc<Activity>, buffers: &mut Buffers) -> Result<()> {
         stream.set_first_write_timeout(self.config.write_timeout);
         let (config, activity) = (Arc::clone(&self.config), Arc::clone(activity));
-        let mut connection = Connection::with_buffers(stream, config, activity, std::mem::take(buffers))?;
+        let mut connection = Connection::with_buffers(stream, config, activity, std::mem::take(buffers));
         let outcome = self.serve_requests(&mut connection);
         *buffers = connection.into_buffers();
         outcome
@@ -128,7 +128,7 @@ impl Worker {
         let mut config = Config::clone(&self.config).idle_timeout(Some(REJECTION_TIMEOUT));
         config.read_timeout = Some(REJECTION_TIMEOUT);
         stream.set_first_write_timeout(config.write_timeout);
-        Connection::with_buffers(stream, Arc::new(config), Arc::clone(activity), Buffers::default())?.reject()
+        Connection::with_buffers(stream, Arc::new(config), Arc::clone(activity), Buffers::default()).reject()
     }
 
     fn report_failure(&self, outcome: Result<()>) {

@@ -36,6 +36,7 @@ fn draw(race: &Race, body: &mut String, y: &mut f64) -> std::fmt::Result {
         Group::Server => "Server",
         Group::Client => "Client",
         Group::Echo => "Both",
+        Group::Steps => "Step by step",
     };
     let floor = absolute(race, &race.entries[0]).unwrap_or_default();
     writeln!(body, "<text class=\"title\" x=\"8\" y=\"{y}\">{group}: {}</text>", race.title)?;
@@ -45,7 +46,8 @@ fn draw(race: &Race, body: &mut String, y: &mut f64) -> std::fmt::Result {
     for entry in &race.entries[1..] {
         let ratios = race.ratios(entry);
         let Some(ratio) = median(&ratios) else { continue };
-        let class = if entry.name.starts_with("fcgi") { "ours" } else { "peer" };
+        let is_ours = entry.name.starts_with("fcgi") || race.group == Group::Steps;
+        let class = if is_ours { "ours" } else { "peer" };
         let (text_y, middle) = (*y + BAR - 3.5, *y + BAR / 2.0);
         let name = entry.name.replace('`', "");
         writeln!(body, "<text x=\"{}\" y=\"{text_y}\" text-anchor=\"end\">{name}</text>", LEFT - 8.0)?;

@@ -26,6 +26,16 @@ const CLIENTS: [(&str, &str, &str); 5] = [
     ("fastcgi-client 0.12", "fastcgi-client-012", ""),
 ];
 
+/// The way from the floor to our server, each step with those before it.
+const STEPS: [(&str, &str, &str); 6] = [
+    ("floor", "floor", ""),
+    ("+ a time-out for reads", "steps", "timeout"),
+    ("+ params kept and indexed", "steps", "params"),
+    ("+ one looked up", "steps", "look-up"),
+    ("+ records read", "steps", "records"),
+    ("+ `Server`: all the rest", "ours", ""),
+];
+
 /// The same work for all who can do it.
 pub struct Race {
     pub title: &'static str,
@@ -45,6 +55,7 @@ pub enum Group {
     Server,
     Client,
     Echo,
+    Steps,
 }
 
 /// One who takes part.
@@ -76,6 +87,7 @@ pub fn all() -> Vec<Race> {
         client("1 MiB response", Response),
         client("1 MiB body", Body),
         Race { bytes: Some(64 * LARGE), ..Race::new("64 MiB there and back", Group::Echo, Small, 0) },
+        Race::new("small request, kept connection", Group::Steps, Small, 1),
     ]
 }
 
@@ -85,6 +97,7 @@ impl Race {
         let entries = match group {
             Group::Server => SERVERS.iter().map(|(name, program)| entry(name, program, "")).collect(),
             Group::Client => CLIENTS.iter().map(|(name, program, argument)| entry(name, program, argument)).collect(),
+            Group::Steps => STEPS.iter().map(|(name, program, argument)| entry(name, program, argument)).collect(),
             Group::Echo => vec![entry("two raw threads", "echo", "floor"), entry("fcgi, both ends", "echo", "ours")],
         };
         let bytes = (workload != Workload::Small).then_some(LARGE);
@@ -119,21 +132,22 @@ impl Race {
         let (server, load) = match self.group {
             Group::Echo => return rate(runner.command("echo", is_pinned).arg(entry.argument)),
             Group::Client => ("floor", entry.program),
-            Group::Server => (entry.program, "load"),
+            Group::Server | Group::Steps => (entry.program, "load"),
         };
         let _ = std::fs::remove_file(&runner.socket);
         let is_new = self.is_new.then_some("new");
         let mut command = runner.command(server, is_pinned);
         // The others are told by the request.
-        command.args([workload, &address]).args(is_new.filter(|_| server == "floor"));
+        let argument = Some(entry.argument).filter(|argument| !argument.is_empty());
+        let (for_server, for_load) = if self.group == Group::Client { (None, argument) } else { (argument, None) };
+        command.args([workload, &address]).args(for_server).args(is_new.filter(|_| server == "floor"));
         let _server = Running(command.stderr(Stdio::null()).spawn().map_err(|error| error.to_string())?);
         let mut load = runner.command(load, is_pinned);
         load.args([workload, &address]);
-        match self.group {
-            Group::Server => load.arg(self.connections.to_string()),
-            _ => load.args(Some(entry.argument).filter(|argument| !argument.is_empty())),
-        };
-        rate(load.args(is_new))
+        if self.group != Group::Client {
+            load.arg(self.connections.to_string());
+        }
+        rate(load.args(for_load).args(is_new))
     }
 
     pub fn failures(&self) -> impl Iterator<Item = String> + '_ {
