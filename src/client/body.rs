@@ -78,12 +78,12 @@ impl<'a, B: Read, D: Read> Body<'a, B, D> {
 
     /// Sends the rest.
     pub(crate) fn pump(mut self, stdin: &mut Stdin) -> Result<(), PumpError> {
-        self.stdin.pump(stdin, &mut self.piece)?;
+        self.stdin.pump(stdin, self.data.is_none(), &mut self.piece)?;
         if let Some(data) = &mut self.data {
             stdin.start_data().map_err(|_| PumpError::Write)?;
-            data.pump(stdin, &mut self.piece)?;
+            data.pump(stdin, true, &mut self.piece)?;
         }
-        stdin.finish().map_err(|_| PumpError::Write)
+        Ok(())
     }
 }
 
@@ -99,12 +99,16 @@ impl<'a, R: Read> Source<'a, R> {
         Self { ready: &[], reader, left }
     }
 
-    fn pump(&mut self, stdin: &mut Stdin, piece: &mut Vec<u8>) -> Result<(), PumpError> {
+    /// Sends all that is left, and with `ends` the end of the request's input behind it.
+    fn pump(&mut self, stdin: &mut Stdin, ends: bool, piece: &mut Vec<u8>) -> Result<(), PumpError> {
         loop {
             let Next { data, is_last } = self.next(piece).map_err(PumpError::Read)?;
-            if !data.is_empty() {
-                stdin.write_now(data).map_err(|_| PumpError::Write)?;
-            }
+            let sent = match (data, ends) {
+                ([], true) => stdin.finish(),
+                ([], false) => Ok(()),
+                (data, _) => stdin.write_now(data, is_last && ends),
+            };
+            sent.map_err(|_| PumpError::Write)?;
             if is_last {
                 return Ok(());
             }

@@ -64,10 +64,13 @@ impl Stdin {
         self.writer.get_ref().cut();
     }
 
-    /// Sends data that is not copied, behind what was gathered.
-    pub(super) fn write_now(&mut self, data: &[u8]) -> io::Result<()> {
+    /// Sends data, of which there is some, without copying it, behind what was gathered; with `is_last` the body ends.
+    pub(super) fn write_now(&mut self, data: &[u8], is_last: bool) -> io::Result<()> {
         self.check_open()?;
-        let sent = self.writer.send_direct(data);
+        if is_last {
+            self.state = State::Finished;
+        }
+        let sent = self.writer.send_direct(data, is_last);
         self.note(sent)
     }
 
@@ -77,7 +80,7 @@ impl Stdin {
         self.writer.get_mut().set_pause(pause, write_timeout)
     }
 
-    /// The same, for at most [`DIRECT_LEN`](crate::stream::DIRECT_LEN) bytes; with `is_last` the body ends. False if the
+    /// [`write_now`](Self::write_now) for at most [`DIRECT_LEN`](crate::stream::DIRECT_LEN) bytes. False if the
     /// application does not take it in time: then the rest leaves first when something else is sent.
     pub(super) fn try_write_now(&mut self, data: &[u8], is_last: bool) -> io::Result<bool> {
         self.check_open()?;

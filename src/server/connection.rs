@@ -106,12 +106,7 @@ impl Connection {
     }
 
     /// A connection whose write time-out was set, with the memory of one that has ended.
-    pub(super) fn with_buffers(
-        stream: Stream,
-        config: Arc<Config>,
-        activity: Arc<Activity>,
-        buffers: Buffers,
-    ) -> Self {
+    pub(super) fn with_buffers(stream: Stream, config: Arc<Config>, activity: Arc<Activity>, buffers: Buffers) -> Self {
         let Buffers { input, params, stdout, stderr } = buffers;
         Self {
             input: Input::new(stream.clone(), &config, input),

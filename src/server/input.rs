@@ -32,7 +32,9 @@ impl Input {
     ///
     /// On the way management records are answered (section 4), other requests are refused, and the records of ids that are
     /// not active are passed over (section 3.3).
-    #[inline]
+    // Each record of a request, of which there are three at least, comes this way.
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
     pub(super) fn next(&mut self, active: u16) -> Result<Option<Header>> {
         loop {
             match self.reader.next_header()? {

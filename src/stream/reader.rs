@@ -124,7 +124,8 @@ impl<R> RecordReader<R> {
     /// The header at this place of the buffer; `None` if it has not come whole, or nobody can read it.
     #[inline]
     fn header_at(&self, at: usize) -> Option<Header> {
-        let bytes = self.buffer[..self.end].get(at..at + HEADER_LEN)?;
+        let end = at + HEADER_LEN;
+        let bytes = self.buffer.get(at..end).filter(|_| end <= self.end)?;
         Header::decode(bytes.try_into().ok()?)
     }
 

@@ -227,12 +227,16 @@ impl<W: Write> StreamWriter<W> {
         start
     }
 
-    /// Sends data without copying it, behind what was gathered.
-    pub(crate) fn send_direct(&mut self, data: &[u8]) -> io::Result<()> {
+    /// Sends data, of which there is some, without copying it, behind what was gathered, and with `is_last` the end of the
+    /// stream behind it.
+    pub(crate) fn send_direct(&mut self, data: &[u8], is_last: bool) -> io::Result<()> {
         self.encode_gathered();
         self.begin_sending()?;
-        for data in data.chunks(DIRECT_LEN) {
-            let sent = self.send_records(data, &[]).map_err(|(error, _rest)| error);
+        let end = Header::new(self.record_type, self.request_id, 0).encode();
+        let mut chunks = data.chunks(DIRECT_LEN);
+        while let Some(data) = chunks.next() {
+            let behind = if is_last && chunks.len() == 0 { &end[..] } else { &[] };
+            let sent = self.send_records(data, behind).map_err(|(error, _rest)| error);
             self.buffer.clear();
             self.open = 0;
             self.failure = sent.as_ref().err().map(io::Error::kind);
@@ -241,7 +245,7 @@ impl<W: Write> StreamWriter<W> {
         Ok(())
     }
 
-    /// The same for at most `DIRECT_LEN` bytes, with `is_last` the end of the stream behind them. If the writer below
+    /// The same for at most `DIRECT_LEN` bytes. If the writer below
     /// would block it returns false, and nothing is lost: the rest leaves before anything else.
     pub(crate) fn try_send_direct(&mut self, data: &[u8], is_last: bool) -> io::Result<bool> {
         self.encode_gathered();
@@ -295,7 +299,7 @@ impl<W: Write> Write for StreamWriter<W> {
         if data.len() <= self.room() && !(is_large && self.has_sent) {
             self.gather(data);
         } else if is_large {
-            self.send_direct(data)?;
+            self.send_direct(data, false)?;
         } else {
             self.send()?;
             self.gather(data);
