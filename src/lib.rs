@@ -86,9 +86,27 @@
 //! # What a request costs
 //!
 //! A small request on a kept connection costs one `read` and one `write` on either side, and no allocation: the buffers of
-//! a connection, and the memory of its params, are used again. Params are kept as they are on the wire, with an index;
-//! what is written to a stream is gathered behind the place of its record's header. A write of 16 KiB or more that the
-//! buffer cannot take is not copied, but leaves in a vectored write; a large read goes straight into the caller's slice.
+//! a connection, and the memory of its params, are used again. A connection for each request costs four system calls over a
+//! Unix socket: `accept`, `read`, `write`, `close`. Over TCP three more look whether something is left to read, which
+//! would make the system throw the answer away. Time-outs are set when the first call may have to wait for the web server
+//! in the middle of a request, and not before: most connections see none.
+//!
+//! Beyond those calls a server of this crate takes some 5 % of the time of a small request: 3.6 µs there and back, with 25
+//! params, both ends on one CPU, against one that looks at nothing but the last bytes. Of these
+//!
+//! - 1.4 are for the params: a copy of them as they are on the wire, because the buffer is read into again, and an index. They
+//!   are indexed at once, because no handler is to see params that are cut, and finding that out takes the same walk.
+//! - 0.5 are for one that is looked up. The last of a name counts, so the index is searched from its end.
+//! - 0.7 are for four records, wherever they begin and end in what was read.
+//! - 2.7 are for the rest: what `write!` does in the handler, the records around that, a lock for handlers that write from
+//!   two threads, two exchanges of an atomic that tells whether the connection is idle.
+//!
+//! Large data is not copied where it need not be: a write of 16 KiB or more leaves from where it is, all its records in one
+//! vectored write; [`BufRead`](std::io::BufRead) on [`server::Stdin`] and [`client::Stdout`] lends what a read of up to 128
+//! KiB gave, which is quicker than [`Read`](std::io::Read) by the copy. [`Client::fetch`] sends a body that is in memory from
+//! this thread; [`Client::send`] starts one for a body of more than 32 KiB, which costs as much as some 300 KiB.
+//!
+//! `tests/benches/run` measures all that, beside other implementations.
 //!
 //! # Security
 //!

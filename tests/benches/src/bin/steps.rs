@@ -1,20 +1,20 @@
 //! The way from the floor to our server, in steps, each with all before it: what of a small request's time goes where.
 //!
-//! `steps WORKLOAD ADDRESS STEP`, on a Unix socket, for one connection after the other.
+//! `steps WORKLOAD ADDRESS STEP`, on a Unix socket.
 
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::time::Duration;
 
 use fcgi::record::RecordType;
 use fcgi::stream::RecordReader;
 use fcgi::Params;
-use fcgi_benches::{arguments, wire};
+use fcgi_benches::{arguments, wire, Workload};
 
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// As many as the floor has.
+const THREADS: usize = 16;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Step {
-    /// The socket has a time-out for reads.
-    Timeout,
     /// The params are kept and indexed.
     Params,
     /// One of them is looked up.
@@ -26,35 +26,38 @@ enum Step {
 fn main() -> fcgi::Result<()> {
     let (workload, address) = arguments();
     let step = match &*std::env::args().nth(3).expect("a step") {
-        "timeout" => Step::Timeout,
         "params" => Step::Params,
         "look-up" => Step::LookUp,
         "records" => Step::Records,
         other => panic!("no step {other:?}"),
     };
     let (listener, answer) = (UnixListener::bind(address)?, wire::answer(workload).concat());
-    loop {
-        let (socket, _) = listener.accept()?;
-        socket.set_read_timeout(Some(Duration::from_secs(60)))?;
-        let _ended = match step {
-            Step::Records => serve_records(&socket, &answer),
-            _ => serve_blocks(&socket, &answer, step),
-        };
-    }
+    std::thread::scope(|scope| {
+        // System calls of a process with one thread take less time.
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                while let Ok((socket, _)) = listener.accept() {
+                    let _ended = match step {
+                        Step::Records => serve_records(&socket, &answer),
+                        _ => serve_blocks(&socket, &answer, step),
+                    };
+                }
+            });
+        }
+    });
+    Ok(())
 }
 
 /// With each request in one read, as the load sends it.
 fn serve_blocks(mut socket: &UnixStream, answer: &[u8], step: Step) -> fcgi::Result<()> {
     // Behind BEGIN_REQUEST and the header of the params.
     const PARAMS: usize = 24;
-    let params_len = wire::params(fcgi_benches::Workload::Small).len();
+    let params_len = wire::params(Workload::Small).len();
     let (mut buffer, mut params) = (vec![0; 8 * 1024], Params::new());
     while socket.read(&mut buffer)? > 0 {
-        if step >= Step::Params {
-            params.clear();
-            params.push_encoded(&buffer[PARAMS..PARAMS + params_len])?;
-        }
-        if step >= Step::LookUp {
+        params.clear();
+        params.push_encoded(&buffer[PARAMS..PARAMS + params_len])?;
+        if step == Step::LookUp {
             look_up(&params);
         }
         socket.write_all(answer)?;

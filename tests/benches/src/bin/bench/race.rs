@@ -27,9 +27,8 @@ const CLIENTS: [(&str, &str, &str); 5] = [
 ];
 
 /// The way from the floor to our server, each step with those before it.
-const STEPS: [(&str, &str, &str); 6] = [
+const STEPS: [(&str, &str, &str); 5] = [
     ("floor", "floor", ""),
-    ("+ a time-out for reads", "steps", "timeout"),
     ("+ params kept and indexed", "steps", "params"),
     ("+ one looked up", "steps", "look-up"),
     ("+ records read", "steps", "records"),
