@@ -26,7 +26,8 @@ pub enum Overload {
 #[non_exhaustive]
 pub struct Config {
     /// The connections that are held at once, each with its thread; also what GET_VALUES answers as FCGI_MAX_CONNS and
-    /// FCGI_MAX_REQS. Default 256: more than web servers keep open by themselves, at some ten MiB when all are in use.
+    /// FCGI_MAX_REQS. Default 256: more than web servers keep open by themselves. Each takes some 30 KiB of memory, and up to
+    /// 200 KiB more once bodies and responses on it are large.
     pub max_connections: usize,
     /// What happens to a connection beyond that, when none of the others is idle. Default [`Overload::Wait`].
     pub overload: Overload,

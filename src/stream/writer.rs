@@ -61,7 +61,7 @@ impl<W: Write> StreamWriter<W> {
     /// A writer of records of this type for this request. Its buffer is allocated by the first write.
     ///
     /// # Errors
-    /// [`Error::InvalidRequestId`] if records of this type cannot have this id.
+    /// [`Error::InvalidRequestId`](crate::Error::InvalidRequestId) if records of this type cannot have this id.
     pub fn new(inner: W, record_type: RecordType, request_id: u16) -> Result<Self> {
         check_id(record_type, request_id)?;
         Ok(Self::with_buffer(inner, record_type, request_id, Vec::new()))
