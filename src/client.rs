@@ -331,12 +331,10 @@ fn receive_all<T>(
     exchange: Exchange<'_>,
     receive: impl FnOnce(&mut Response<'_>) -> io::Result<T>,
 ) -> Result<(T, Completion)> {
-    let Exchange { stdin, stdout, wire, keeps_conn, buffer, is_in_step } = exchange;
-    let mut response = Response { stdout };
+    let mut response = Response { stdout: exchange.stdout };
     let value = receive(&mut response)?;
-    let completion = response.stdout.finish()?;
-    Exchange { stdin, stdout: response.stdout, wire, keeps_conn, buffer, is_in_step }.release();
-    Ok((value, completion))
+    let exchange = Exchange { stdout: response.stdout, ..exchange };
+    Ok((value, exchange.complete()?))
 }
 
 /// Receives the response while another thread sends the rest of the body.

@@ -86,25 +86,28 @@
 //! # What a request costs
 //!
 //! A small request on a kept connection costs one `read` and one `write` on either side, and no allocation: the buffers of
-//! a connection, and the memory of its params, are used again. A connection for each request costs four system calls over a
-//! Unix socket: `accept`, `read`, `write`, `close`. Over TCP three more look whether something is left to read, which
-//! would make the system throw the answer away. Time-outs are set when the first call may have to wait for the web server
-//! in the middle of a request, and not before: most connections see none.
+//! a connection, and the memory of its params, are used again. A connection for each request costs six system calls:
+//! `accept`, `read`, `write`, two that look whether something is left to read, which would make the system reset the
+//! connection, and `close`. Time-outs are set when something may have to wait, and not before: that for reads inside a
+//! request (with an [idle time-out](server::Config::idle_timeout), at once), that for writes with the second write, or one
+//! above 2 KiB. (A socket that other processes share, such as that on descriptor 0, costs one or two more for each `accept`.)
 //!
-//! Beyond those calls a server of this crate takes some 5 % of the time of a small request: 3.6 µs there and back, with 25
-//! params, both ends on one CPU, against one that looks at nothing but the last bytes. Of these
+//! Beyond those calls a server of this crate takes some 5 % of the time of a small request, which is 3.6 µs there and back,
+//! with 25 params and both ends on one CPU; the rest is that of a server that looks at nothing but the last bytes.
 //!
-//! - 1.4 are for the params: a copy of them as they are on the wire, because the buffer is read into again, and an index. They
-//!   are indexed at once, because no handler is to see params that are cut, and finding that out takes the same walk.
-//! - 0.5 are for one that is looked up. The last of a name counts, so the index is searched from its end.
-//! - 0.7 are for four records, wherever they begin and end in what was read.
-//! - 2.7 are for the rest: what `write!` does in the handler, the records around that, a lock for handlers that write from
+//! - 1.4 % are for the params: a copy of them as they are on the wire, because the buffer is read into again, and an index.
+//!   They are indexed at once, because no handler is to see params that are cut, and finding that out takes the same walk.
+//! - 0.5 % are for one that is looked up. The last of a name counts, so the index is searched from its end.
+//! - 0.7 % are for four records, wherever they begin and end in what was read.
+//! - 2.7 % are for the rest: what `write!` does in the handler, the records around that, a lock for handlers that write from
 //!   two threads, two exchanges of an atomic that tells whether the connection is idle.
 //!
 //! Large data is not copied where it need not be: a write of 16 KiB or more leaves from where it is, all its records in one
-//! vectored write; [`BufRead`](std::io::BufRead) on [`server::Stdin`] and [`client::Stdout`] lends what a read of up to 128
-//! KiB gave, which is quicker than [`Read`](std::io::Read) by the copy. [`Client::fetch`] sends a body that is in memory from
-//! this thread; [`Client::send`] starts one for a body of more than 32 KiB, which costs as much as some 300 KiB.
+//! vectored write, unless it fits the buffer and nothing has left before. [`BufRead`](std::io::BufRead) on
+//! [`server::Stdin`] and [`client::Stdout`] lends what a read of up to 128 KiB gave, which is quicker than
+//! [`Read`](std::io::Read) by the copy. [`Client::fetch`] sends a body of up to 2 MiB from this thread, as long as the
+//! application takes it; [`Client::send`] starts a thread for a body that is not all in its first read of 32 KiB (without
+//! `CONTENT_LENGTH`: 512 bytes), which takes as long as to send some 300 KiB.
 //!
 //! `tests/benches/run` measures all that, beside other implementations.
 //!

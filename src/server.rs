@@ -129,13 +129,14 @@ impl Server {
     /// Serves requests with `handler` until [`Handle::shutdown`] is called.
     ///
     /// # Errors
-    /// What keeps it from starting, or makes `accept` fail for good. Everything else is waited out and reported
-    /// ([`on_error`](Self::on_error)).
+    /// What keeps it from starting (`InvalidInput` for a time-out of zero), or makes `accept` fail for good. Everything else is
+    /// waited out and reported ([`on_error`](Self::on_error)).
     pub fn serve<H>(self, handler: H) -> Result<()>
     where
         H: Fn(&mut Request<'_>) -> HandlerResult + Send + Sync + 'static,
     {
         let Self { pool, config, allowed, report } = self;
+        config.check()?;
         Worker { pool, config: Arc::new(config), allowed, report, handler: Box::new(handler) }.run()
     }
 }

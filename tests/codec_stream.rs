@@ -604,6 +604,21 @@ mod writer {
         assert_eq!(lens, [5, 65528, 65528, 65528, 3416, 0]);
     }
 
+    /// Once something has left, a write of 16 KiB is not copied though it would fit: a large answer comes in many of them.
+    #[test]
+    fn a_large_write_on_its_way_is_not_copied() {
+        let value = data(16 * 1024);
+        let mut stdout = writer(Offered::default());
+        stdout.write_all(&value).expect("gathered");
+        assert_eq!(stdout.get_ref().writes, 0, "it may leave with all the rest");
+        stdout.flush().expect("sent");
+        stdout.write_all(&value[1..]).expect("gathered");
+        assert_eq!(stdout.get_ref().writes, 1, "a byte less is gathered");
+        stdout.write_all(&value).expect("sent");
+        assert_eq!(stdout.get_ref().places.last(), Some(&(value.as_ptr() as usize)));
+        assert_eq!(joined(&stdout.finish().expect("sent").taken), [&value, &value[1..], &value].concat());
+    }
+
     /// 31 records leave in one system call, behind what was gathered.
     #[test]
     fn many_records_leave_in_one_write() {

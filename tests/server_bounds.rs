@@ -3,14 +3,15 @@
 mod support;
 
 use std::io::{self, Read, Write};
-use std::sync::mpsc;
+use std::os::unix::net::UnixStream;
+use std::sync::{mpsc, Arc};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use fcgi::net::Stream;
 use fcgi::record::Role;
-use fcgi::server::Config;
-use fcgi::Error;
+use fcgi::server::{Config, Connection};
+use fcgi::{Error, Server};
 use support::*;
 
 const SHORT: Duration = Duration::from_millis(150);
@@ -143,6 +144,34 @@ fn write_timeout() {
         let mut rest = Vec::new();
         let _cut = stream.read_to_end(&mut rest);
         assert!(!rest.is_empty() && rest[1] == STDOUT && !rest.ends_with(&end(1, 1, 0)));
+    }
+}
+
+/// The write time-out holds for an answer that is the first write of its connection, and large.
+#[test]
+fn write_timeout_of_one_large_answer() {
+    for server in Running::both(&Config::new().write_timeout(Some(SHORT)), |request| {
+        request.stdout.write_all(&vec![b'x'; 64 << 20])?;
+        Ok(())
+    }) {
+        let mut stream = server.connect();
+        stream.write_all(&request(1, RESPONDER, 0, &[], b"")).unwrap();
+        assert_eq!(server.error().0, io::ErrorKind::TimedOut);
+    }
+}
+
+/// A time-out of zero, which the system has no idea of, is refused before anything is served.
+#[test]
+fn no_time_is_no_time_out() {
+    let zero = Some(Duration::ZERO);
+    for config in
+        [Config::new().read_timeout(zero), Config::new().write_timeout(zero), Config::new().idle_timeout(zero)]
+    {
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        let error = Connection::with_config(ours, Arc::new(config.clone())).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+        let server = Server::bind("127.0.0.1:0").unwrap().config(config);
+        assert_eq!(server.serve(|_| Ok(())).unwrap_err().kind(), io::ErrorKind::InvalidInput);
     }
 }
 

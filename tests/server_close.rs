@@ -12,6 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use fcgi::net::Stream;
+use fcgi::record::Role;
 use fcgi::server::{Config, Connection, HandlerResult, Request};
 use fcgi::Error;
 use support::*;
@@ -154,6 +155,32 @@ fn a10_connections_of_ones_own() {
         drop(connection);
         assert_eq!(read_record(&mut client).expect("a part").content, b"partial");
         assert_silent(&mut client);
+    }
+}
+
+/// A9, A10: what comes behind a request before the connection is closed costs neither the answer nor the clean end.
+#[test]
+fn a9_a10_late_input() {
+    let config = Arc::new(Config::new().roles(&[Role::Responder, Role::Authorizer]));
+    let cases = [
+        (request(1, RESPONDER, 0, &[], b"body"), record(ABORT, 1, b"")),
+        // An authorizer has no body, and some web servers end it all the same.
+        ([begin(1, AUTHORIZER, 0), params(1, &[])].concat(), record(STDIN, 1, b"")),
+    ];
+    for pair in [tcp_pair, unix_pair] {
+        for (bytes, late) in &cases {
+            let (mut client, served) = pair();
+            client.write_all(bytes).unwrap();
+            let mut connection = Connection::with_config(served, Arc::clone(&config)).unwrap();
+            let request = connection.next_request().unwrap().expect("a request");
+            client.write_all(late).unwrap();
+            request.finish().unwrap();
+            let closing = thread::spawn(move || drop(connection));
+            read_answer(&mut client, 1);
+            assert_closed(&mut client);
+            drop(client);
+            closing.join().unwrap();
+        }
     }
 }
 

@@ -4,11 +4,14 @@
 mod support;
 
 use std::io::Write;
+use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{mpsc, Arc};
 use std::thread;
 use std::time::Duration;
 
-use fcgi::server::{Config, Overload};
+use fcgi::server::{Config, Connection, Overload};
+use fcgi::Error;
 use support::*;
 
 /// More than there are threads for rejections.
@@ -48,4 +51,15 @@ fn a26_noise_does_not_hold_a_rejection_up() {
         is_over.store(true, Ordering::SeqCst);
     });
     drop(release);
+}
+
+/// A connection of one's own that is to be rejected waits for its request no longer than for any read.
+#[test]
+fn a26_a_rejection_of_ones_own_ends() {
+    let config = Config::new().read_timeout(Some(Duration::from_millis(100)));
+    let (_silent, served) = UnixStream::pair().expect("a pair of sockets");
+    let connection = Connection::with_config(served, Arc::new(config)).expect("a connection");
+    let (say, said) = mpsc::channel();
+    thread::spawn(move || say.send(connection.reject()));
+    assert!(matches!(said.recv_timeout(PATIENCE), Ok(Err(Error::TimedOut("read")))));
 }

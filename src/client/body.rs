@@ -1,15 +1,16 @@
 use std::io::{self, Read};
 
 use super::Stdin;
+use crate::record::MAX_ALIGNED_LEN;
 use crate::stream::{retry, StreamWriter, DIRECT_LEN};
 
 /// The part of a body that is sent together with the beginning of its request: a small request leaves in one write.
 const FIRST_PIECE: usize = 32 * 1024;
-/// The same where the length of the body is not known: mostly there is none, and what comes does not matter before it is
-/// seen to be all.
+/// The same where a copy is of no use: of a body that is in memory and larger; or whose length is not known, where mostly
+/// there is none, and what comes does not matter before it is seen to be all.
 const FIRST_PROBE: usize = 512;
-/// The most that is read of a body at a time.
-const PIECE: usize = 128 * 1024;
+/// The most that is read of a body at a time: two full records.
+const PIECE: usize = 2 * MAX_ALIGNED_LEN;
 /// A body of which no more than this is left may be sent by the thread that then receives the response: to start another
 /// takes as long as to send some hundred KiB.
 const PUSHED: u64 = 2 * 1024 * 1024;

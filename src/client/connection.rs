@@ -133,9 +133,7 @@ impl Connection {
 
     /// Keeps memory for what is written to later requests.
     pub(super) fn keep_buffer(&mut self, buffer: Vec<u8>) {
-        if buffer.capacity() > self.buffer.capacity() {
-            self.buffer = buffer;
-        }
+        keep_larger(&mut self.buffer, buffer);
     }
 
     fn exchange(&mut self, stdin: impl FnOnce(Wire) -> Stdin) -> Exchange<'_> {
@@ -230,7 +228,8 @@ impl<'a> Exchange<'a> {
         self.complete()
     }
 
-    fn complete(mut self) -> Result<Completion> {
+    /// Waits for the end of the request, and leaves the connection to others.
+    pub(super) fn complete(mut self) -> Result<Completion> {
         let completion = self.stdout.finish()?;
         self.release();
         Ok(completion)
@@ -239,10 +238,7 @@ impl<'a> Exchange<'a> {
     /// Leaves the connection to other requests, if both directions have ended. The response must be complete.
     pub(super) fn release(mut self) {
         *self.is_in_step = self.keeps_conn && self.stdin.is_finished();
-        let buffer = self.stdin.take_buffer();
-        if buffer.capacity() > self.buffer.capacity() {
-            *self.buffer = buffer;
-        }
+        keep_larger(self.buffer, self.stdin.take_buffer());
     }
 
     /// The two directions alone, for threads that need not wait for each other: the body's may be left behind when the
@@ -254,5 +250,12 @@ impl<'a> Exchange<'a> {
     /// Gives the request up at once: ends both directions of the connection, which wakes whoever waits on them.
     pub fn cut(&self) {
         self.wire.cut();
+    }
+}
+
+/// Keeps the buffer with more memory, for later requests.
+fn keep_larger(kept: &mut Vec<u8>, buffer: Vec<u8>) {
+    if buffer.capacity() > kept.capacity() {
+        *kept = buffer;
     }
 }

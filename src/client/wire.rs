@@ -12,14 +12,14 @@ use crate::net::Stream;
 /// A clone is the same connection, as with [`Stream`].
 #[derive(Clone, Debug)]
 pub(super) struct Wire {
-    ends: Arc<Ends>,
+    shared: Arc<Shared>,
     /// Whether a write may come to a pause.
     is_pausing: bool,
 }
 
 /// What the end that reads and the end that writes share.
 #[derive(Debug)]
-struct Ends {
+struct Shared {
     stream: Stream,
     /// Whether anything was written since the read that now waits began to.
     has_written: AtomicBool,
@@ -27,40 +27,40 @@ struct Ends {
 
 impl Wire {
     pub(super) fn new(stream: Stream) -> Self {
-        Self { ends: Arc::new(Ends { stream, has_written: AtomicBool::new(false) }), is_pausing: false }
+        Self { shared: Arc::new(Shared { stream, has_written: AtomicBool::new(false) }), is_pausing: false }
     }
 
     /// Reads what is there, without waiting: `None` if nothing is.
     pub(super) fn try_read(&self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
-        self.ends.stream.try_read(buffer)
+        self.shared.stream.try_read(buffer)
     }
 
     /// Makes a vectored write through this clone wait no longer than a pause, after which it fails with `WouldBlock` and all
     /// can go on; without one, it waits for the write time-out, and a write that is too late is the last.
     pub(super) fn set_pause(&mut self, pause: Option<Duration>, write_timeout: Option<Duration>) -> io::Result<()> {
         self.is_pausing = pause.is_some();
-        self.ends.stream.set_write_timeout(pause.or(write_timeout))
+        self.shared.stream.set_write_timeout(pause.or(write_timeout))
     }
 
     /// Ends both directions, for every clone.
     pub(super) fn cut(&self) {
-        let _ = self.ends.stream.shutdown(Shutdown::Both);
+        let _ = self.shared.stream.shutdown(Shutdown::Both);
     }
 
     fn read_with(&self, mut read: impl FnMut(&mut &Stream) -> io::Result<usize>) -> io::Result<usize> {
-        self.ends.has_written.store(false, Relaxed);
+        self.shared.has_written.store(false, Relaxed);
         loop {
-            match read(&mut &self.ends.stream) {
-                Err(error) if error.kind() == io::ErrorKind::TimedOut && self.ends.has_written.swap(false, Relaxed) => {
-                }
+            match read(&mut &self.shared.stream) {
+                Err(error)
+                    if error.kind() == io::ErrorKind::TimedOut && self.shared.has_written.swap(false, Relaxed) => {}
                 outcome => return outcome,
             }
         }
     }
 
     fn write_with(&self, write: impl FnOnce(&mut &Stream) -> io::Result<usize>) -> io::Result<usize> {
-        let written = write(&mut &self.ends.stream)?;
-        self.ends.has_written.store(true, Relaxed);
+        let written = write(&mut &self.shared.stream)?;
+        self.shared.has_written.store(true, Relaxed);
         Ok(written)
     }
 }
@@ -82,7 +82,7 @@ impl Write for Wire {
 
     fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         if self.is_pausing {
-            return self.ends.stream.try_write_vectored(slices);
+            return self.shared.stream.try_write_vectored(slices);
         }
         self.write_with(|stream| stream.write_vectored(slices))
     }

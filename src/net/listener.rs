@@ -165,13 +165,13 @@ impl Listener {
     }
 
     fn wait(&self) -> Result<Option<Stream>> {
-        let mut start = None;
+        let mut last_expiry = None;
         while !self.is_closed() {
             match self.accept_one() {
                 Ok(stream) => return Ok(Some(stream)),
                 Err(error) if is_expiry(&error) => {
-                    if let Some(start) = start.replace(Instant::now()) {
-                        self.rest_if_nonblocking(start);
+                    if let Some(before) = last_expiry.replace(Instant::now()) {
+                        self.rest_if_nonblocking(before);
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
@@ -215,11 +215,11 @@ impl Listener {
         }
     }
 
-    /// Tells a time-out, for which the thread has waited since `start`, from a socket in non-blocking mode. That mode
-    /// belongs to the socket, and a process that shares it may set it at any time; should it insist, this does not
+    /// Tells a time-out, for which the thread has waited since the one `before`, from a socket in non-blocking mode. That
+    /// mode belongs to the socket, and a process that shares it may set it at any time; should it insist, this does not
     /// spin.
-    fn rest_if_nonblocking(&self, start: Instant) {
-        if start.elapsed() < REST {
+    fn rest_if_nonblocking(&self, before: Instant) {
+        if before.elapsed() < REST {
             self.set_blocking();
             thread::sleep(REST);
         }

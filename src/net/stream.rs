@@ -29,12 +29,12 @@ struct Inner {
 /// What is to be known before something is written.
 #[derive(Debug, Default)]
 enum Writing {
-    /// The time-out is set.
+    /// The time-out is set, or there is none.
     #[default]
     Ready,
     /// Nothing was written yet, and this is the time-out.
     First(Duration),
-    /// This is the time-out.
+    /// One small write was made, and this is the time-out.
     Next(Duration),
 }
 
@@ -172,6 +172,20 @@ impl Stream {
         })
     }
 
+    /// Whether there is nothing to read, or nothing more. The connection is then only good for being closed: to read from it
+    /// no longer waits.
+    pub(crate) fn is_quiet(&self) -> io::Result<bool> {
+        with_socket!(self, socket => {
+            socket.set_nonblocking(true)?;
+            let mut socket_ref: &_ = socket;
+            let is_quiet = socket_ref.read(&mut [0]).map_or_else(|error| is_expiry(&error), |n| n == 0);
+            if !is_quiet {
+                socket.set_nonblocking(false)?;
+            }
+            Ok(is_quiet)
+        })
+    }
+
     /// After a write that has waited too long, part of a record may have left; nothing can follow it.
     fn write_error(&self, error: io::Error) -> io::Error {
         if !is_expiry(&error) {
@@ -185,11 +199,6 @@ impl Stream {
     /// Ends one direction of the connection, or both, for every clone.
     pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         with_socket!(self, socket => socket.shutdown(how))
-    }
-
-    /// Whether it is a Unix socket.
-    pub(crate) fn is_unix(&self) -> bool {
-        !matches!(self.0.socket, Socket::Tcp(_))
     }
 
     /// The IP address of the other end; `None` where it has none.

@@ -65,12 +65,7 @@ impl Activity {
 
     /// Asks the connection to close if it is idle; false if it is not, or was asked before.
     pub(super) fn close_if_idle(&self) -> bool {
-        self.close_from(IDLE) || self.age() >= GRACE && self.close_from(FRESH)
-    }
-
-    /// How long ago the connection was accepted.
-    pub(super) fn age(&self) -> Duration {
-        self.accepted.elapsed()
+        self.close_from(IDLE) || self.accepted.elapsed() >= GRACE && self.close_from(FRESH)
     }
 
     /// Whether the reading side was shut down, so that an end of the input says nothing about the web server.

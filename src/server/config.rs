@@ -1,3 +1,4 @@
+use std::io;
 use std::time::Duration;
 
 use crate::record::Role;
@@ -138,5 +139,16 @@ impl Config {
     pub fn shutdown_timeout(mut self, timeout: Duration) -> Self {
         self.shutdown_timeout = timeout;
         self
+    }
+
+    /// Checks what the system would refuse later, connection by connection.
+    pub(super) fn check(&self) -> io::Result<()> {
+        for (name, timeout) in [("read", self.read_timeout), ("write", self.write_timeout), ("idle", self.idle_timeout)]
+        {
+            if timeout == Some(Duration::ZERO) {
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("the {name} time-out is zero")));
+            }
+        }
+        Ok(())
     }
 }

@@ -65,9 +65,6 @@ enum State {
 /// How long to rest between two looks at a connection whose reading side was shut down.
 const DEAF_PAUSE: Duration = Duration::from_millis(5);
 
-/// The age up to which nothing is taken to have come behind the one request of a connection.
-const SHORT: Duration = Duration::from_millis(1);
-
 /// The memory that a connection leaves to the next one of its thread.
 #[derive(Debug, Default)]
 pub(super) struct Buffers {
@@ -97,8 +94,9 @@ impl Connection {
     /// that GET_VALUES is answered with them.
     ///
     /// # Errors
-    /// What setting the time-outs reports.
+    /// What setting the time-outs reports: `InvalidInput` for one of zero.
     pub fn with_config(stream: impl Into<Stream>, config: Arc<Config>) -> Result<Self> {
+        config.check()?;
         let stream = stream.into();
         stream.set_write_timeout(config.write_timeout)?;
         let activity = Arc::new(Activity::new(stream.clone(), Arc::default()));
@@ -294,15 +292,6 @@ impl Connection {
         Err(Error::ParamsTooLarge(self.config.max_params))
     }
 
-    /// Whether nothing has come behind the last request, as far as that matters.
-    ///
-    /// To look takes as long as a third of a small request. What comes late takes an answer away over TCP alone, from a Unix
-    /// socket no more than the clean end behind it; so if the connection was as short as nearly all are, there is no look.
-    fn is_quiet(&self) -> bool {
-        let is_short = || self.stream.is_unix() && !self.input.reader.may_have_more() && self.activity.age() < SHORT;
-        is_short() || matches!(self.stream.try_read(&mut [0]), Ok(None | Some(0)))
-    }
-
     /// Ends our side, and gives the web server time to take the answer: data that comes for a closed socket would make
     /// the system throw the answer away. Where our reading side was shut down before, ending the other too would have
     /// that effect at once, and that there is nothing to read does not tell whether the web server has closed its side.
@@ -319,11 +308,11 @@ impl Connection {
             if left.is_zero() {
                 break;
             }
-            self.stream.set_timeouts(Some(left), None)?;
+            self.stream.set_read_timeout(Some(left))?;
             match (&self.stream).read(&mut scratch) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error.into()),
-                Ok(0) if is_deaf && !self.stream.is_unix() => thread::sleep(DEAF_PAUSE),
+                Ok(0) if is_deaf && self.stream.peer_ip().is_some() => thread::sleep(DEAF_PAUSE),
                 Ok(0) => break,
                 Ok(n) => drained += n as u64,
             }
@@ -341,7 +330,7 @@ impl Drop for Connection {
             State::Waiting if self.answered.is_some_and(|then| then.elapsed() < self.config.drain_time) => false,
             _ => return,
         };
-        if !(has_whole_input && self.is_quiet()) {
+        if !(has_whole_input && self.stream.is_quiet().unwrap_or(false)) {
             let _ = self.linger();
         }
     }

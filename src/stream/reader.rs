@@ -51,8 +51,6 @@ pub struct RecordReader<R> {
     /// Where the next record begins, behind the padding. What is neither content nor padding of the current record was
     /// given up.
     record_end: usize,
-    /// Whether the last read got as much as it could, so that there may be more.
-    may_have_more: bool,
 }
 
 impl<R> RecordReader<R> {
@@ -63,7 +61,7 @@ impl<R> RecordReader<R> {
 
     /// A reader that uses the buffer of one that has come to its end.
     pub(crate) fn with_buffer(inner: R, buffer: Vec<u8>) -> Self {
-        Self { inner, buffer, start: 0, end: 0, content_end: 0, record_end: 0, may_have_more: false }
+        Self { inner, buffer, start: 0, end: 0, content_end: 0, record_end: 0 }
     }
 
     /// The bytes of the current record's content that were not yet read.
@@ -171,16 +169,9 @@ impl<R> RecordReader<R> {
         read: impl FnOnce(&mut R, &mut [u8]) -> std::result::Result<usize, E>,
     ) -> std::result::Result<usize, E> {
         self.make_room();
-        let free = &mut self.buffer[self.end..];
-        let n = read(&mut self.inner, free)?;
-        self.may_have_more = n == free.len();
+        let n = read(&mut self.inner, &mut self.buffer[self.end..])?;
         self.filled(n);
         Ok(n)
-    }
-
-    /// Whether there may have been more to read when something was read last.
-    pub(crate) fn may_have_more(&self) -> bool {
-        self.may_have_more
     }
 
     /// Whether nothing more can be looked at before what is there is used.
@@ -338,7 +329,6 @@ impl<R: Read> RecordReader<R> {
         if n == 0 {
             return Err(Error::UnexpectedEof("a record"));
         }
-        self.may_have_more = n == wanted + behind;
         let direct = n.min(wanted);
         self.content_end -= direct;
         self.record_end -= direct;

@@ -27,7 +27,7 @@ const FULL_BUFFER: usize = HEADER_LEN + MAX_ALIGNED_LEN + END_ROOM;
 /// alone: dropping the writer drops what was gathered, and leaves the stream without its end.
 ///
 /// When the writer below fails, a time-out included, a record may have left in part. What would follow would be taken for
-/// the rest of it, so nothing more is sent: the stream is cut, and to send again is a `BrokenPipe`.
+/// the rest of it, so nothing more is sent: the stream is cut, and to send again fails in the same way.
 ///
 /// ```
 /// use fcgi::record::RecordType;
@@ -205,6 +205,7 @@ impl<W: Write> StreamWriter<W> {
 
     /// Gathers what one read gives, of at most `max` bytes, for which there is room; returns 0 where the source has ended.
     pub(crate) fn gather_from(&mut self, source: &mut impl Read, max: usize) -> io::Result<usize> {
+        debug_assert!(max <= self.room(), "more than there is room for");
         let start = self.open_record(max);
         self.buffer.resize(start + max, 0);
         let outcome = retry(|| source.read(&mut self.buffer[start..]));
@@ -245,8 +246,8 @@ impl<W: Write> StreamWriter<W> {
         Ok(())
     }
 
-    /// The same for at most `DIRECT_LEN` bytes. If the writer below
-    /// would block it returns false, and nothing is lost: the rest leaves before anything else.
+    /// The same for at most `DIRECT_LEN` bytes. If the writer below would block it returns false, and nothing is lost: the
+    /// rest leaves before anything else.
     pub(crate) fn try_send_direct(&mut self, data: &[u8], is_last: bool) -> io::Result<bool> {
         self.encode_gathered();
         self.begin_sending()?;
