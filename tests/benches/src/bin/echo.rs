@@ -5,8 +5,11 @@
 use std::io::{self, BufRead, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use fcgi::{Client, Params};
+use fcgi::client::{Config, Connection};
+use fcgi::record::Role;
+use fcgi::Params;
 use fcgi_benches::{clock, FILLER};
 
 const LEN: usize = 64 * 1024 * 1024;
@@ -39,25 +42,33 @@ fn ours(path: &Path, data: &[u8]) -> fcgi::Result<()> {
             request.stdin.consume(len);
         })
     });
-    let client = Client::new(address)?.keep_alive(true);
+    let config = Arc::new(Config::new().keep_alive(true));
+    let mut connection = Connection::connect(&address.parse()?, config)?;
     let params = Params::from_pairs([("REQUEST_METHOD", "POST".to_string()), ("CONTENT_LENGTH", LEN.to_string())])?;
-    clock::measure(|| {
+    clock::measure(|| exchange(&mut connection, &params, data).expect("the echo"));
+    handle.shutdown();
+    serving.join().expect("the server's thread")
+}
+
+fn exchange(connection: &mut Connection, params: &Params, data: &[u8]) -> fcgi::Result<()> {
+    let mut exchange = connection.begin(Role::Responder, params)?;
+    let (stdin, stdout) = (&mut exchange.stdin, &mut exchange.stdout);
+    std::thread::scope(|scope| {
+        scope.spawn(|| stdin.write_all(data).and_then(|()| stdin.finish()).expect("the bytes are taken"));
         let mut len = 0;
-        let outcome = client.send(&params, data, |response| loop {
-            let piece = response.stdout.fill_buf()?;
+        loop {
+            let piece = stdout.fill_buf()?;
             if piece.is_empty() {
-                return Ok(());
+                assert_eq!(len, LEN);
+                return Ok::<_, fcgi::Error>(());
             }
             assert_eq!(piece[0], FILLER);
             let n = piece.len();
             len += n;
-            response.stdout.consume(n);
-        });
-        outcome.expect("the echo");
-        assert_eq!(len, LEN);
-    });
-    handle.shutdown();
-    serving.join().expect("the server's thread")
+            stdout.consume(n);
+        }
+    })?;
+    exchange.finish().map(drop)
 }
 
 fn floor(path: &PathBuf, data: &[u8]) -> io::Result<()> {

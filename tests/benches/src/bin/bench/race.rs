@@ -29,7 +29,7 @@ const CLIENTS: [(&str, &str, &str); 5] = [
 /// The way from the floor to our server, each step with those before it.
 const STEPS: [(&str, &str, &str); 5] = [
     ("floor", "floor", ""),
-    ("+ params kept and indexed", "steps", "params"),
+    ("+ params indexed", "steps", "params"),
     ("+ one looked up", "steps", "look-up"),
     ("+ records read", "steps", "records"),
     ("+ `Server`: all the rest", "ours", ""),
