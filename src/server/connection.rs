@@ -35,7 +35,8 @@ use crate::record::{BeginRequest, ProtocolStatus, RecordType, Role};
 ///
 /// Its buffers, and the params of its requests, are used again from one request to the next. When it is dropped behind
 /// the last answer, it waits a little for the web server to take that answer: it ends its own side, reads and drops what
-/// is still on the way ([`Config::drain_bytes`], [`Config::drain_time`]), and closes then.
+/// is still on the way ([`Config::drain_bytes`], [`Config::drain_time`]), and closes then. Clones of its stream are of no
+/// use after that.
 pub struct Connection {
     stream: Stream,
     input: Input,
