@@ -1,4 +1,5 @@
-//! CGI to FastCGI, and a starter of applications: a drop-in for the FastCGI kit's program of this name.
+//! CGI to FastCGI, and a starter of applications: a drop-in for the FastCGI kit's program of this
+//! name.
 //!
 //! ```text
 //! cgi-fcgi [-env] -connect NAME [-bind]       sends this CGI call to the application at NAME
@@ -7,12 +8,14 @@
 //! cgi-fcgi -f FILE                            takes these words from FILE, so that it can follow `#!`
 //! ```
 //!
-//! NAME is the path of a Unix socket, HOST:PORT or :PORT. Of the environment, what CGI defines is sent, or all of it with
-//! `-env`. A started application has the listening socket on descriptor 0; N is 1 if left out.
+//! NAME is the path of a Unix socket, HOST:PORT or :PORT. Of the environment, what CGI defines is
+//! sent, or all of it with `-env`. A started application has the listening socket on descriptor 0;
+//! N is 1 if left out.
 //!
-//! Where the application cannot be reached, refuses or breaks off, the web server gets a CGI answer that says so (`Status:`
-//! 502, 503 or 504), and stderr a reason. The exit status is the application's where that fits 0 to 255, else 255; without
-//! one it is 64 for wrong usage, 69 where the application cannot be reached or started, and 76 where it gave no answer.
+//! Where the application cannot be reached, refuses or breaks off, the web server gets a CGI answer
+//! that says so (`Status:` 502, 503 or 504), and stderr a reason. The exit status is the
+//! application's where that fits 0 to 255, else 255; without one it is 64 for wrong usage, 69 where
+//! the application cannot be reached or started, and 76 where it gave no answer.
 
 use std::env;
 use std::ffi::OsString;
@@ -46,7 +49,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// Puts the words of a file in the place of `-f FILE`. Lines that begin with `#` are not among them.
+/// Puts the words of a file in the place of `-f FILE`. Lines that begin with `#` are not among
+/// them.
 fn expand(words: Vec<String>) -> Result<Vec<String>, Failure> {
     let Some(at) = words.iter().position(|word| word == "-f") else { return Ok(words) };
     let path = words.get(at + 1).ok_or_else(|| usage("-f lacks its FILE"))?;
@@ -71,11 +75,15 @@ impl Call {
         let mut words = words.iter();
         while let Some(word) = words.next() {
             match word.as_str() {
-                "-connect" => name = Some(words.next().ok_or_else(|| usage("-connect lacks its NAME"))?),
+                "-connect" => {
+                    name = Some(words.next().ok_or_else(|| usage("-connect lacks its NAME"))?)
+                }
                 "-start" => only_start = true,
                 "-bind" => only_connect = true,
                 "-env" => send_all = true,
-                option if option.starts_with('-') => return Err(usage(&format!("unknown option {option:?}"))),
+                option if option.starts_with('-') => {
+                    return Err(usage(&format!("unknown option {option:?}")))
+                }
                 _ => plain.push(word),
             }
         }
@@ -101,7 +109,9 @@ impl Call {
             Some((path, copies)) => {
                 let client = Client::from(address.clone());
                 let connection = match client.connect() {
-                    Err(error) if is_absent(&error) => start(&address, path, *copies).and_then(|()| connect(&client)),
+                    Err(error) if is_absent(&error) => {
+                        start(&address, path, *copies).and_then(|()| connect(&client))
+                    }
                     outcome => outcome.map_err(|error| (69, error.to_string())),
                 };
                 self.forward(connection)
@@ -111,12 +121,15 @@ impl Call {
     }
 
     fn forward(&self, connection: Result<Connection, Failure>) -> Result<u32, Failure> {
-        let params =
-            if self.send_all { bridge::all_params(env::vars_os()) } else { bridge::cgi_params(env::vars_os()) };
+        let params = if self.send_all {
+            bridge::all_params(env::vars_os())
+        } else {
+            bridge::cgi_params(env::vars_os())
+        };
         let params = params.map_err(|error| (64, error.to_string()))?;
         let unreached = connection.as_ref().err().cloned();
-        let connection =
-            connection.map_err(|(_, reason)| Error::Io(io::Error::new(io::ErrorKind::NotConnected, reason)));
+        let connection = connection
+            .map_err(|(_, reason)| Error::Io(io::Error::new(io::ErrorKind::NotConnected, reason)));
         match bridge::forward(connection, &params, io::stdin(), &mut io::stdout(), io::stderr()) {
             Ok(completion) => Ok(completion.app_status),
             Err(error) => Err(unreached.unwrap_or_else(|| (76, error.to_string()))),
@@ -130,13 +143,18 @@ fn connect(client: &Client) -> Result<Connection, Failure> {
 
 /// Starts an application that listens on an address. Where another was quicker, that one is it.
 fn start(address: &Address, path: &str, copies: usize) -> Result<(), Failure> {
-    let failed = |what: &dyn std::fmt::Display, error: &dyn std::fmt::Display| (69, format!("{what}: {error}"));
+    let failed = |what: &dyn std::fmt::Display, error: &dyn std::fmt::Display| {
+        (69, format!("{what}: {error}"))
+    };
     fs::metadata(path).map_err(|error| failed(&path, &error))?;
-    let program = fs::canonicalize(Path::new(path)).map_or_else(|_| OsString::from(path), Into::into);
+    let program =
+        fs::canonicalize(Path::new(path)).map_or_else(|_| OsString::from(path), Into::into);
     match Listener::bind(address) {
         Ok(listener) => {
             let listener = listener.shared();
-            bridge::start(&listener, program, copies).map(drop).map_err(|error| failed(&path, &error))
+            bridge::start(&listener, program, copies)
+                .map(drop)
+                .map_err(|error| failed(&path, &error))
         }
         Err(Error::Io(error)) if error.kind() == io::ErrorKind::AddrInUse => Ok(()),
         Err(error) => Err(failed(address, &error)),
@@ -155,7 +173,11 @@ fn parse_name(name: &str) -> Result<Address, Failure> {
 }
 
 fn parse_copies(copies: &str) -> Result<usize, Failure> {
-    copies.parse().ok().filter(|copies| *copies > 0).ok_or_else(|| usage(&format!("{copies:?} is no number of copies")))
+    copies
+        .parse()
+        .ok()
+        .filter(|copies| *copies > 0)
+        .ok_or_else(|| usage(&format!("{copies:?} is no number of copies")))
 }
 
 fn usage(reason: &str) -> Failure {

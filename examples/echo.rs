@@ -1,13 +1,15 @@
 //! Answers with what it was asked: the application that web servers are tested against.
 //!
-//! `echo [ADDRESS]`; with no address it serves the listening socket on descriptor 0. It reads all of stdin, then answers
-//! `text/plain`: a line `NAME=value` for each param, sorted by name, an empty line, and the bytes of stdin. As a filter it
-//! adds the data; as an authorizer it allows, unless the query string has `deny`.
+//! `echo [ADDRESS]`; with no address it serves the listening socket on descriptor 0. It reads all
+//! of stdin, then answers `text/plain`: a line `NAME=value` for each param, sorted by name, an
+//! empty line, and the bytes of stdin. As a filter it adds the data; as an authorizer it allows,
+//! unless the query string has `deny`.
 //!
-//! Keys of the query string, joined with `&` and not percent-decoded, ask for something else: `bytes=N` answers N bytes of
-//! `x` and does not read stdin; `status=404` adds `Status: 404 Not Found`; `stderr=TEXT` writes TEXT to stderr; `sleep=MS`
-//! waits first; `exit=N` ends with that app status; `panic=1` panics; `noread=1` leaves stdin unread; `stream=1` copies
-//! stdin to stdout as it comes. A HEAD request gets the head alone.
+//! Keys of the query string, joined with `&` and not percent-decoded, ask for something else:
+//! `bytes=N` answers N bytes of `x` and does not read stdin; `status=404` adds `Status: 404 Not
+//! Found`; `stderr=TEXT` writes TEXT to stderr; `sleep=MS` waits first; `exit=N` ends with that app
+//! status; `panic=1` panics; `noread=1` leaves stdin unread; `stream=1` copies stdin to stdout as
+//! it comes. A HEAD request gets the head alone.
 //!
 //! SIGTERM and SIGINT end it with status 0, when the requests that have begun are answered.
 
@@ -81,7 +83,10 @@ fn echo(request: &mut Request) -> HandlerResult {
 
 fn authorize(request: &mut Request, query: &Query) -> HandlerResult {
     if query.get("deny").is_some() {
-        write!(request.stdout, "Status: 403 Forbidden\r\nContent-Type: text/plain\r\n\r\ndenied\n")?;
+        write!(
+            request.stdout,
+            "Status: 403 Forbidden\r\nContent-Type: text/plain\r\n\r\ndenied\n"
+        )?;
     } else {
         write!(request.stdout, "Status: 200 OK\r\nVariable-Echo: yes\r\n\r\n")?;
     }

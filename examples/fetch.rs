@@ -1,15 +1,18 @@
 //! Sends one request to an application.
 //!
-//! `fetch ADDRESS [--param NAME=VALUE]… [--body FILE] [--timeout SECONDS] [--keep] [--role ROLE] [--data FILE]`
+//! `fetch ADDRESS [--param NAME=VALUE]… [--body FILE] [--timeout SECONDS] [--keep] [--role ROLE]
+//! [--data FILE]`
 //!
-//! The params are those that are given, and the lengths of the body and the data. The response goes to stdout as it comes,
-//! head and body; what the application writes to STDERR goes to stderr. ROLE is `responder`, `authorizer`, `filter` or a
-//! number; `--data` is for a filter; `--keep` asks the application to keep the connection; `--timeout` is how long each of
-//! connecting (else 10 seconds), reading and writing (else 60) may wait.
+//! The params are those that are given, and the lengths of the body and the data. The response goes
+//! to stdout as it comes, head and body; what the application writes to STDERR goes to stderr. ROLE
+//! is `responder`, `authorizer`, `filter` or a number; `--data` is for a filter; `--keep` asks the
+//! application to keep the connection; `--timeout` is how long each of connecting (else 10
+//! seconds), reading and writing (else 60) may wait.
 //!
-//! The exit status is the application's where that fits 0 to 255, else 255. Without one, the reason goes to stderr, and the
-//! status is 64 for wrong usage, 69 where nobody listens, 74 for a file that cannot be read, 75 for a refusal, 76 for an
-//! answer that breaks off or is no FastCGI, and 124 for a time-out.
+//! The exit status is the application's where that fits 0 to 255, else 255. Without one, the reason
+//! goes to stderr, and the status is 64 for wrong usage, 69 where nobody listens, 74 for a file
+//! that cannot be read, 75 for a refusal, 76 for an answer that breaks off or is no FastCGI, and
+//! 124 for a time-out.
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, Read, Write};
@@ -42,13 +45,17 @@ fn run(options: &Options) -> Result<Completion, (u8, String)> {
     let mut params = options.params.clone();
     let body = Upload::open(options.body.as_deref(), "CONTENT_LENGTH", &mut params)?;
     let data = Upload::open(options.data.as_deref(), "FCGI_DATA_LENGTH", &mut params)?;
-    let client = Client::new(&options.address).map_err(|error| (64, error.to_string()))?.config(options.config.clone());
+    let client = Client::new(&options.address)
+        .map_err(|error| (64, error.to_string()))?
+        .config(options.config.clone());
     let outcome = if options.role == Role::Filter {
         client.filter(&params, body, data, print)
     } else {
         client.send_as(options.role, &params, body, print)
     };
-    outcome.map(|((), completion)| completion).map_err(|error| (exit_status(&error), error.to_string()))
+    outcome
+        .map(|((), completion)| completion)
+        .map_err(|error| (exit_status(&error), error.to_string()))
 }
 
 /// Prints the response as it comes.
@@ -72,7 +79,9 @@ fn exit_status(error: &Error) -> u8 {
         Error::TimedOut(_) => 124,
         Error::Refused(_) => 75,
         Error::Io(error) => match error.kind() {
-            io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => 69,
+            io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::NotFound
+            | io::ErrorKind::PermissionDenied => 69,
             io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => 76,
             _ => 74,
         },
@@ -135,7 +144,10 @@ struct Options {
 impl Options {
     fn parse(mut args: impl Iterator<Item = String>) -> Result<Self, String> {
         let mut options = Self {
-            address: args.next().filter(|address| !address.starts_with("--")).ok_or("ADDRESS is missing")?,
+            address: args
+                .next()
+                .filter(|address| !address.starts_with("--"))
+                .ok_or("ADDRESS is missing")?,
             params: Params::new(),
             body: None,
             data: None,
@@ -163,7 +175,8 @@ impl Options {
     }
 
     fn set_timeout(&mut self, seconds: &str) -> Result<(), String> {
-        let timeout = seconds.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        let timeout =
+            seconds.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
         let timeout = timeout.filter(|timeout| !timeout.is_zero());
         let timeout = Some(timeout.ok_or(format!("{seconds:?} is not a number of seconds"))?);
         self.config.connect_timeout = timeout;
@@ -178,6 +191,8 @@ fn parse_role(role: &str) -> Result<Role, String> {
         "responder" => Ok(Role::Responder),
         "authorizer" => Ok(Role::Authorizer),
         "filter" => Ok(Role::Filter),
-        number => number.parse::<u16>().map(Role::from).map_err(|_| format!("unknown role {role:?}")),
+        number => {
+            number.parse::<u16>().map(Role::from).map_err(|_| format!("unknown role {role:?}"))
+        }
     }
 }

@@ -1,5 +1,5 @@
-//! A filter (section 6.4 of the specification): `filter [ADDRESS]`; with no address it serves the listening socket on
-//! descriptor 0.
+//! A filter (section 6.4 of the specification): `filter [ADDRESS]`; with no address it serves the
+//! listening socket on descriptor 0.
 //!
 //! It answers with the file that it is sent, each line with its number, as it comes.
 

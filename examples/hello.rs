@@ -1,5 +1,6 @@
-//! The smallest responder. It can be started in every way that there is: by a web server or process manager that leaves it
-//! a listening socket as descriptor 0 (`spawn-fcgi -p 9000 -n -- hello`), or as a CGI program.
+//! The smallest responder. It can be started in every way that there is: by a web server or process
+//! manager that leaves it a listening socket as descriptor 0 (`spawn-fcgi -p 9000 -n -- hello`), or
+//! as a CGI program.
 
 use std::io::Write;
 use std::process::ExitCode;

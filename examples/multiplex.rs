@@ -1,12 +1,14 @@
 //! Many requests at once on one connection: `multiplex ADDRESS [N [ABORTED]]`.
 //!
-//! Sends N requests (32 if left out) with a body of 100 KB each to an application that multiplexes, such as one made with
-//! Go's `net/http/fcgi`, and aborts the one with the number ABORTED half-way. What an application refuses to multiplex is
-//! sent one at a time. For each request a line says how it ended, and shows the last line of its response.
+//! Sends N requests (32 if left out) with a body of 100 KB each to an application that multiplexes,
+//! such as one made with Go's `net/http/fcgi`, and aborts the one with the number ABORTED half-way.
+//! What an application refuses to multiplex is sent one at a time. For each request a line says how
+//! it ended, and shows the last line of its response.
 //!
-//! The library's `Client` has one request at a time on a connection; this shows how far its records alone go. Each request
-//! has an id and an entry in a table. One thread writes: a record of each request in turn. This one reads. Neither waits
-//! for the other, so nothing can block; and what is held for a request is bounded.
+//! The library's `Client` has one request at a time on a connection; this shows how far its records
+//! alone go. Each request has an id and an entry in a table. One thread writes: a record of each
+//! request in turn. This one reads. Neither waits for the other, so nothing can block; and what is
+//! held for a request is bounded.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -30,7 +32,8 @@ const PATIENCE: Option<Duration> = Some(Duration::from_secs(30));
 fn main() -> ExitCode {
     let mut args = std::env::args().skip(1);
     let address = args.next().and_then(|address| address.parse().ok());
-    let mut number = |default| args.next().map_or(Some(default), |number| number.parse::<u16>().ok());
+    let mut number =
+        |default| args.next().map_or(Some(default), |number| number.parse::<u16>().ok());
     let (Some(address), Some(count), Some(aborted)) = (address, number(32), number(0)) else {
         eprintln!("usage: multiplex ADDRESS [N [ABORTED]]");
         return ExitCode::from(64);
@@ -55,7 +58,9 @@ fn run(address: &Address, count: u16, aborted: u16) -> Result<()> {
     }
     for id in 1..=count {
         match responses.remove(&id) {
-            Some(response) if response.end.protocol_status == ProtocolStatus::RequestComplete => response.print(id),
+            Some(response) if response.end.protocol_status == ProtocolStatus::RequestComplete => {
+                response.print(id)
+            }
             _refused => send_alone(&client, id)?.print(id),
         }
     }
@@ -75,7 +80,11 @@ impl Response {
         let text = String::from_utf8_lossy(&self.stdout);
         let last_line: String = text.lines().last().unwrap_or("").chars().take(60).collect();
         let aborted = if self.is_aborted { ", aborted" } else { "" };
-        println!("{id}: {} bytes, app status {}{aborted}: {last_line}", self.stdout.len(), self.end.app_status);
+        println!(
+            "{id}: {} bytes, app status {}{aborted}: {last_line}",
+            self.stdout.len(),
+            self.end.app_status
+        );
     }
 }
 
@@ -99,10 +108,17 @@ fn multiplex(address: &Address, count: u16, aborted: u16) -> Result<BTreeMap<u16
     })
 }
 
-/// Writes the requests, a record of each in turn, and an ABORT_REQUEST for each id that comes from the reader.
-fn write_requests(mut stream: &Stream, count: u16, aborted: u16, aborts: Receiver<u16>) -> Result<()> {
+/// Writes the requests, a record of each in turn, and an ABORT_REQUEST for each id that comes from
+/// the reader.
+fn write_requests(
+    mut stream: &Stream,
+    count: u16,
+    aborted: u16,
+    aborts: Receiver<u16>,
+) -> Result<()> {
     for id in 1..=count {
-        // Kept: else an application closes the connection as soon as the first of them is answered (section 5.1).
+        // Kept: else an application closes the connection as soon as the first of them is answered
+        // (section 5.1).
         record::write_begin_request(&mut stream, id, BeginRequest::new(Role::Responder, true))?;
         params(id)?.write_stream(&mut stream, id)?;
     }
@@ -128,7 +144,8 @@ fn write_requests(mut stream: &Stream, count: u16, aborted: u16, aborts: Receive
     aborts.into_iter().try_for_each(|id| record::write_abort_request(&mut stream, id))
 }
 
-/// Reads records until each of the requests has ended; ids whose responses are too long go to `abort`.
+/// Reads records until each of the requests has ended; ids whose responses are too long go to
+/// `abort`.
 fn read_responses(
     stream: &Stream,
     (count, aborted): (u16, u16),

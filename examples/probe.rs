@@ -1,6 +1,7 @@
 //! Asks an application what it can do, and how quickly it answers: `probe ADDRESS`.
 //!
-//! Many applications do not answer such questions; the exit status is then 1, and the reason is on stderr.
+//! Many applications do not answer such questions; the exit status is then 1, and the reason is on
+//! stderr.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};

@@ -1,9 +1,9 @@
-//! CGI/1.1 (RFC 3875), which FastCGI carries: the variables that tell an application about a request, and the head of its
-//! response.
+//! CGI/1.1 (RFC 3875), which FastCGI carries: the variables that tell an application about a
+//! request, and the head of its response.
 //!
-//! On the web server's side an [`Environment`] makes the [`Params`](crate::Params) of an [`HttpRequest`] and the
-//! [`Script`] that is to answer it, and a [`HeadParser`] takes the [`Head`] off the response. On the application's side a
-//! [`ResponseHead`] writes it.
+//! On the web server's side an [`Environment`] makes the [`Params`](crate::Params) of an
+//! [`HttpRequest`] and the [`Script`] that is to answer it, and a [`HeadParser`] takes the [`Head`]
+//! off the response. On the application's side a [`ResponseHead`] writes it.
 //!
 //! ```
 //! use fcgi::cgi::{Environment, Head, HttpRequest, ResponseHead, Script};
@@ -27,7 +27,10 @@
 //!
 //! // The application: a response begins with its head.
 //! let mut stdout = Vec::new();
-//! ResponseHead::new().status(404, "")?.field("Content-Type", "text/plain")?.write_to(&mut stdout)?;
+//! ResponseHead::new()
+//!     .status(404, "")?
+//!     .field("Content-Type", "text/plain")?
+//!     .write_to(&mut stdout)?;
 //! stdout.extend_from_slice(b"no such user\n");
 //!
 //! // The web server again: the head, and the body behind it.

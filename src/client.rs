@@ -1,4 +1,5 @@
-//! The web server's side of FastCGI: a [`Client`] that sends requests, and the [`Connection`] that it is made of.
+//! The web server's side of FastCGI: a [`Client`] that sends requests, and the [`Connection`] that
+//! it is made of.
 
 mod authorize;
 mod body;
@@ -35,11 +36,12 @@ use crate::net::Address;
 use crate::params::Params;
 use crate::record::Role;
 
-/// How long the end of a body may lag behind the end of its request before the body counts as unfinished: the application
-/// may be quicker than the thread that has just sent the last of it.
+/// How long the end of a body may lag behind the end of its request before the body counts as
+/// unfinished: the application may be quicker than the thread that has just sent the last of it.
 const BODY_LAG: Duration = Duration::from_millis(5);
 
-/// How long the application may pause in taking a body before another thread goes on sending it: it may have begun to answer.
+/// How long the application may pause in taking a body before another thread goes on sending it: it
+/// may have begun to answer.
 const PAUSE: Duration = Duration::from_millis(1);
 
 /// Sends requests to an application.
@@ -61,10 +63,11 @@ const PAUSE: Duration = Duration::from_millis(1);
 /// # Ok::<(), fcgi::Error>(())
 /// ```
 ///
-/// A client may be shared by threads; each request has a connection to itself. With [`keep_alive`](Self::keep_alive)
-/// connections are used again. One that the application has closed meanwhile is replaced: before it is used, when it was
-/// idle for a while, and after the request was sent on it, when no byte of an answer has come and the request may be
-/// repeated: all of it was sent at once, and its `REQUEST_METHOD` is one that RFC 9110 calls idempotent.
+/// A client may be shared by threads; each request has a connection to itself. With
+/// [`keep_alive`](Self::keep_alive) connections are used again. One that the application has closed
+/// meanwhile is replaced: before it is used, when it was idle for a while, and after the request
+/// was sent on it, when no byte of an answer has come and the request may be repeated: all of it
+/// was sent at once, and its `REQUEST_METHOD` is one that RFC 9110 calls idempotent.
 #[derive(Debug)]
 pub struct Client {
     address: Address,
@@ -99,12 +102,12 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// The response head, and the body behind it; of a request that is no `HEAD`, whose response may announce a body that
-    /// is not there: for that there is [`Head::parse`].
+    /// The response head, and the body behind it; of a request that is no `HEAD`, whose response
+    /// may announce a body that is not there: for that there is [`Head::parse`].
     ///
     /// # Errors
-    /// Those of a malformed head, and [`Error::StreamTooShort`] or [`Error::StreamTooLong`] where the body has another
-    /// length than the head says.
+    /// Those of a malformed head, and [`Error::StreamTooShort`] or [`Error::StreamTooLong`] where
+    /// the body has another length than the head says.
     pub fn split_head(&self) -> Result<(Head, &[u8])> {
         let (head, body) = Head::parse(&self.stdout)?;
         // A 304 tells the length that another status would have had (RFC 9110, section 8.6).
@@ -116,8 +119,8 @@ impl Reply {
 }
 
 impl Client {
-    /// A client of the application at an address, such as `127.0.0.1:9000` or `unix:/run/php/php-fpm.sock`; every form is
-    /// with [`Address`]. Nothing is connected yet.
+    /// A client of the application at an address, such as `127.0.0.1:9000` or
+    /// `unix:/run/php/php-fpm.sock`; every form is with [`Address`]. Nothing is connected yet.
     ///
     /// # Errors
     /// [`Error::InvalidAddress`].
@@ -142,12 +145,13 @@ impl Client {
         &self.address
     }
 
-    /// Sends a request and returns the whole response, of up to [`Config::max_response`] bytes. If the params lack
-    /// `CONTENT_LENGTH` and there is a body, it is added.
+    /// Sends a request and returns the whole response, of up to [`Config::max_response`] bytes. If
+    /// the params lack `CONTENT_LENGTH` and there is a body, it is added.
     ///
     /// # Errors
-    /// As [`send`](Self::send), [`Error::ResponseTooLarge`], and [`Error::StreamTooShort`] or [`Error::StreamTooLong`] if
-    /// `CONTENT_LENGTH` is there and not the length of the body; then nothing was sent.
+    /// As [`send`](Self::send), [`Error::ResponseTooLarge`], and [`Error::StreamTooShort`] or
+    /// [`Error::StreamTooLong`] if `CONTENT_LENGTH` is there and not the length of the body;
+    /// then nothing was sent.
     pub fn fetch(&self, params: &Params, body: &[u8]) -> Result<Reply> {
         let announced = params.content_length();
         if announced.is_none() && !body.is_empty() {
@@ -178,21 +182,22 @@ impl Client {
         Ok(Reply { stdout, completion })
     }
 
-    /// Sends a request whose body is read from `body`, and gives the response to `receive` as it comes: both directions
-    /// flow at once, and neither is held in memory. What `receive` leaves unread is read and dropped; to break off it
-    /// returns an error.
+    /// Sends a request whose body is read from `body`, and gives the response to `receive` as it
+    /// comes: both directions flow at once, and neither is held in memory. What `receive`
+    /// leaves unread is read and dropped; to break off it returns an error.
     ///
-    /// At most `CONTENT_LENGTH` bytes of the body are sent; without it all of them are, but most applications then take it
-    /// that there is no body (RFC 3875, section 4.1.2). If the application ends the request before it has read them,
-    /// the response counts all the same.
+    /// At most `CONTENT_LENGTH` bytes of the body are sent; without it all of them are, but most
+    /// applications then take it that there is no body (RFC 3875, section 4.1.2). If the
+    /// application ends the request before it has read them, the response counts all the same.
     ///
-    /// A small body is sent by this thread. A larger one is sent by a thread of its own while this one runs `receive`; it
-    /// is waited for, so reading `body` must end by itself.
+    /// A small body is sent by this thread. A larger one is sent by a thread of its own while this
+    /// one runs `receive`; it is waited for, so reading `body` must end by itself.
     ///
     /// # Errors
-    /// [`Error::Refused`], each status a value of its own; [`Error::UnexpectedEof`] if the application closes before the
-    /// request has ended, whatever came before; [`Error::TimedOut`]; other protocol errors; what connecting reports, what
-    /// reading `body` reports, and what `receive` returns.
+    /// [`Error::Refused`], each status a value of its own; [`Error::UnexpectedEof`] if the
+    /// application closes before the request has ended, whatever came before;
+    /// [`Error::TimedOut`]; other protocol errors; what connecting reports, what reading `body`
+    /// reports, and what `receive` returns.
     pub fn send<T>(
         &self,
         params: &Params,
@@ -202,7 +207,8 @@ impl Client {
         self.send_as(Role::Responder, params, body, receive)
     }
 
-    /// Like [`send`](Self::send), to an application in another role; for a filter there is [`filter`](Self::filter).
+    /// Like [`send`](Self::send), to an application in another role; for a filter there is
+    /// [`filter`](Self::filter).
     ///
     /// # Errors
     /// As [`send`](Self::send).
@@ -217,8 +223,9 @@ impl Client {
         self.run(role, params, Body::new(body, None::<Source<io::Empty>>), receive)
     }
 
-    /// Sends a request to a filter (section 6.4): like [`send`](Self::send), with the file that it works on behind the
-    /// body. Its length must be among the params as `FCGI_DATA_LENGTH`, and its time as `FCGI_DATA_LAST_MOD`.
+    /// Sends a request to a filter (section 6.4): like [`send`](Self::send), with the file that it
+    /// works on behind the body. Its length must be among the params as `FCGI_DATA_LENGTH`, and
+    /// its time as `FCGI_DATA_LAST_MOD`.
     ///
     /// # Errors
     /// As [`send`](Self::send).
@@ -234,16 +241,19 @@ impl Client {
         self.run(Role::Filter, params, Body::new(body, Some(data)), receive)
     }
 
-    /// Asks the application what it can do (section 4.1), on a connection of its own. It has a second to answer.
+    /// Asks the application what it can do (section 4.1), on a connection of its own. It has a
+    /// second to answer.
     ///
     /// # Errors
     /// Many applications do not answer: then it is [`Error::TimedOut`], [`Error::UnexpectedEof`] or
-    /// [`Error::UnexpectedRecord`], and it must be taken to accept one request at a time on each connection.
+    /// [`Error::UnexpectedRecord`], and it must be taken to accept one request at a time on each
+    /// connection.
     pub fn get_values(&self) -> Result<Values> {
         Values::ask(&self.address, self.config.connect_timeout)
     }
 
-    /// Asks the application what it can do, and from then on opens no more connections than it accepts.
+    /// Asks the application what it can do, and from then on opens no more connections than it
+    /// accepts.
     ///
     /// # Errors
     /// As [`get_values`](Self::get_values); the bound stays as it was.
@@ -301,14 +311,20 @@ impl Client {
         outcome
     }
 
-    /// Sends a body that is in memory in this thread, as long as the application takes it without a pause; true if nothing is
-    /// left to send.
-    fn push(&self, exchange: &mut Exchange<'_>, body: &mut Body<'_, impl Read, impl Read>) -> Result<bool> {
+    /// Sends a body that is in memory in this thread, as long as the application takes it without a
+    /// pause; true if nothing is left to send.
+    fn push(
+        &self,
+        exchange: &mut Exchange<'_>,
+        body: &mut Body<'_, impl Read, impl Read>,
+    ) -> Result<bool> {
         if !body.is_pushable() {
             return Ok(false);
         }
         let timeout = self.config.write_timeout;
-        exchange.stdin.set_pause(Some(timeout.map_or(PAUSE, |timeout| timeout.min(PAUSE))), timeout)?;
+        exchange
+            .stdin
+            .set_pause(Some(timeout.map_or(PAUSE, |timeout| timeout.min(PAUSE))), timeout)?;
         let pushed = body.push(&mut exchange.stdin);
         exchange.stdin.set_pause(None, timeout)?;
         match pushed {
@@ -357,8 +373,9 @@ fn flow<T>(
             outcome
         })?;
         let guard = CutOnDrop(wire);
-        let outcome =
-            receive(&mut response).map_err(Error::from).and_then(|value| Ok((value, response.stdout.finish()?)));
+        let outcome = receive(&mut response)
+            .map_err(Error::from)
+            .and_then(|value| Ok((value, response.stdout.finish()?)));
         if outcome.is_ok() && pumped.recv_timeout(BODY_LAG).is_ok() {
             guard.disarm();
         } else {
@@ -377,8 +394,9 @@ fn flow<T>(
     Ok(outcome)
 }
 
-/// Ends both directions of a connection when it is dropped, which wakes the thread that waits on the other one: this one
-/// has failed or panicked and the request cannot be completed, or the application reads no more of the body.
+/// Ends both directions of a connection when it is dropped, which wakes the thread that waits on
+/// the other one: this one has failed or panicked and the request cannot be completed, or the
+/// application reads no more of the body.
 struct CutOnDrop<'a>(&'a Wire);
 
 impl CutOnDrop<'_> {
@@ -404,8 +422,12 @@ fn is_idempotent(params: &Params) -> bool {
 fn check_length(announced: Option<u64>, received: u64) -> Result<()> {
     let variable = "CONTENT_LENGTH";
     match announced {
-        Some(announced) if announced > received => Err(Error::StreamTooShort { variable, announced, received }),
-        Some(announced) if announced < received => Err(Error::StreamTooLong { variable, announced }),
+        Some(announced) if announced > received => {
+            Err(Error::StreamTooShort { variable, announced, received })
+        }
+        Some(announced) if announced < received => {
+            Err(Error::StreamTooLong { variable, announced })
+        }
         _ => Ok(()),
     }
 }

@@ -9,16 +9,17 @@ pub type Result<T> = std::result::Result<T, Error>;
 
 /// What went wrong, with the value that was wrong.
 ///
-/// An `Error` turns into an [`io::Error`] and back without loss, so it passes through [`Read`](io::Read),
-/// [`Write`](io::Write) and `?` in code that only knows [`io::Result`].
+/// An `Error` turns into an [`io::Error`] and back without loss, so it passes through
+/// [`Read`](io::Read), [`Write`](io::Write) and `?` in code that only knows [`io::Result`].
 ///
 /// # Which ones may be tried again
 ///
-/// [`is_transient`](Error::is_transient) tells: a refusal for want of a resource ([`Error::Refused`] with
-/// [`ProtocolStatus::Overloaded`] or [`ProtocolStatus::CantMpxConn`]) was made before the application did anything, so the
-/// same request may be sent again, later or on another connection. After [`Error::TimedOut`], [`Error::UnexpectedEof`] and
-/// [`Error::Io`] the application may have acted already: repeat only what may safely happen twice. Every other error would
-/// come again.
+/// [`is_transient`](Error::is_transient) tells: a refusal for want of a resource
+/// ([`Error::Refused`] with [`ProtocolStatus::Overloaded`] or [`ProtocolStatus::CantMpxConn`]) was
+/// made before the application did anything, so the same request may be sent again, later or on
+/// another connection. After [`Error::TimedOut`], [`Error::UnexpectedEof`] and [`Error::Io`] the
+/// application may have acted already: repeat only what may safely happen twice. Every other error
+/// would come again.
 ///
 /// ```
 /// use std::io;
@@ -34,12 +35,14 @@ pub type Result<T> = std::result::Result<T, Error>;
 pub enum Error {
     /// The socket, file or other stream below failed.
     Io(io::Error),
-    /// Nothing could be read, written or connected within the configured time; says which of the three.
+    /// Nothing could be read, written or connected within the configured time; says which of the
+    /// three.
     TimedOut(&'static str),
 
     /// A record header carries a version other than 1 (section 3.3).
     UnsupportedVersion(u8),
-    /// The input ended inside a record, or before the record that had to come; says what was being read.
+    /// The input ended inside a record, or before the record that had to come; says what was being
+    /// read.
     UnexpectedEof(&'static str),
     /// Content too long for one record: its length in bytes; the most is
     /// [`MAX_CONTENT_LEN`](crate::record::MAX_CONTENT_LEN).
@@ -66,9 +69,11 @@ pub enum Error {
         request_id: u16,
     },
 
-    /// A sequence of name-value pairs ends inside a pair, which begins at this offset in bytes (section 3.4).
+    /// A sequence of name-value pairs ends inside a pair, which begins at this offset in bytes
+    /// (section 3.4).
     InvalidParams(usize),
-    /// A name or value too long for the protocol, or for the sequence it was to join: its length in bytes.
+    /// A name or value too long for the protocol, or for the sequence it was to join: its length
+    /// in bytes.
     ParamTooLong(usize),
     /// The params of a request take more bytes than the configured limit, which this is.
     ParamsTooLarge(usize),
@@ -77,7 +82,8 @@ pub enum Error {
     Aborted,
     /// A stream ended before the length that was announced for it.
     StreamTooShort {
-        /// What announced the length: the variable `CONTENT_LENGTH` or `FCGI_DATA_LENGTH`, the field `Content-Length`.
+        /// What announced the length: the variable `CONTENT_LENGTH` or `FCGI_DATA_LENGTH`, the
+        /// field `Content-Length`.
         variable: &'static str,
         /// The announced length in bytes.
         announced: u64,
@@ -86,12 +92,14 @@ pub enum Error {
     },
     /// A stream is longer than the length that was announced for it.
     StreamTooLong {
-        /// What announced the length: the variable `CONTENT_LENGTH` or `FCGI_DATA_LENGTH`, the field `Content-Length`.
+        /// What announced the length: the variable `CONTENT_LENGTH` or `FCGI_DATA_LENGTH`, the
+        /// field `Content-Length`.
         variable: &'static str,
         /// The announced length in bytes.
         announced: u64,
     },
-    /// A request was dropped without [`finish`](crate::server::Request::finish), so its connection is of no more use.
+    /// A request was dropped without [`finish`](crate::server::Request::finish), so its connection
+    /// is of no more use.
     Unfinished,
 
     /// The application refused the request with this status (section 5.5).
@@ -105,11 +113,13 @@ pub enum Error {
     TooManyFields(usize),
     /// The response head ended before its empty line (RFC 3875, section 6.2).
     HeadCut,
-    /// A line of the response head, or a field to be written, that is no header field (RFC 3875, section 6.3).
+    /// A line of the response head, or a field to be written, that is no header field (RFC 3875,
+    /// section 6.3).
     InvalidField(String),
     /// A field that may come once came twice: its name (RFC 3875, section 6.3).
     DuplicateField(String),
-    /// None of `Content-Type`, `Location` and `Status` is in the response head (RFC 3875, section 6.2).
+    /// None of `Content-Type`, `Location` and `Status` is in the response head (RFC 3875, section
+    /// 6.2).
     MissingField,
     /// A `Status` that is not three digits from 100 to 999 and a reason (RFC 3875, section 6.3.3).
     InvalidStatus(String),
@@ -129,12 +139,14 @@ pub enum Error {
     InvalidAddress(String),
     /// Descriptor 0 is no listening socket; says what it is (section 2.2).
     NotListening(&'static str),
-    /// An item of an [`AllowList`](crate::net::AllowList) that is no IP address (section 3.2); empty if there was nothing.
+    /// An item of an [`AllowList`](crate::net::AllowList) that is no IP address (section 3.2);
+    /// empty if there was nothing.
     InvalidAllowList(String),
 }
 
 impl Error {
-    /// Whether the same request may be sent again without harm: it was refused before the application did anything.
+    /// Whether the same request may be sent again without harm: it was refused before the
+    /// application did anything.
     ///
     /// ```
     /// use fcgi::{record::ProtocolStatus, Error};
@@ -150,7 +162,9 @@ impl Error {
         match self {
             Self::Io(error) => error.kind(),
             Self::TimedOut(_) => io::ErrorKind::TimedOut,
-            Self::UnexpectedEof(_) | Self::StreamTooShort { .. } | Self::HeadCut => io::ErrorKind::UnexpectedEof,
+            Self::UnexpectedEof(_) | Self::StreamTooShort { .. } | Self::HeadCut => {
+                io::ErrorKind::UnexpectedEof
+            }
             Self::Aborted => io::ErrorKind::ConnectionAborted,
             Self::Refused(_) => io::ErrorKind::ConnectionRefused,
             Self::ContentTooLong(_)

@@ -1,4 +1,5 @@
-//! Where FastCGI is spoken: addresses, listening sockets and connections, over TCP and Unix sockets.
+//! Where FastCGI is spoken: addresses, listening sockets and connections, over TCP and Unix
+//! sockets.
 //!
 //! ```
 //! use fcgi::net::{Address, Listener, Stream};

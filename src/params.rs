@@ -9,15 +9,17 @@ use crate::record::{check_id, Header, RecordType, MAX_ALIGNED_LEN, MAX_CONTENT_L
 /// The greatest length of a name or value that the protocol can express.
 const MAX_LEN: usize = 0x7fff_ffff;
 
-/// The memory that a connection keeps from one request to the next, in bytes: the params of nearly all requests fit.
+/// The memory that a connection keeps from one request to the next, in bytes: the params of nearly
+/// all requests fit.
 const KEPT_BYTES: usize = 32 * 1024;
 
 /// Name-value pairs in the order in which they came, kept as they are on the wire.
 ///
-/// The pairs are one run of encoded bytes and an index over it: sending them again is a copy, and looking one up
-/// allocates nothing. Names and values are bytes, of any length and in any encoding (the specification names none);
-/// [`get`](Self::get) is for those that are text, which is nearly all. A name may come more than once: [`iter`](Self::iter)
-/// gives every pair, the look-ups give the last of that name, as PHP and others do.
+/// The pairs are one run of encoded bytes and an index over it: sending them again is a copy, and
+/// looking one up allocates nothing. Names and values are bytes, of any length and in any encoding
+/// (the specification names none); [`get`](Self::get) is for those that are text, which is nearly
+/// all. A name may come more than once: [`iter`](Self::iter) gives every pair, the look-ups give
+/// the last of that name, as PHP and others do.
 ///
 /// ```
 /// use fcgi::Params;
@@ -32,8 +34,9 @@ const KEPT_BYTES: usize = 32 * 1024;
 /// ```
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Params {
-    /// The encoded pairs, one behind the other, at most `u32::MAX` bytes. While params are gathered from records the
-    /// index may lag behind; it covers all of them whenever the owner sees the value.
+    /// The encoded pairs, one behind the other, at most `u32::MAX` bytes. While params are
+    /// gathered from records the index may lag behind; it covers all of them whenever the
+    /// owner sees the value.
     bytes: Vec<u8>,
     /// Where each pair is in `bytes`, in their order.
     pairs: Vec<Pair>,
@@ -73,11 +76,12 @@ impl Params {
         Ok(params)
     }
 
-    /// The pairs of an encoded sequence, such as a whole PARAMS stream or the content of a GET_VALUES record.
+    /// The pairs of an encoded sequence, such as a whole PARAMS stream or the content of a
+    /// GET_VALUES record.
     ///
     /// # Errors
-    /// [`Error::InvalidParams`] if it ends inside a pair. No length in it is trusted: what is allocated follows the bytes
-    /// that are there.
+    /// [`Error::InvalidParams`] if it ends inside a pair. No length in it is trusted: what is
+    /// allocated follows the bytes that are there.
     ///
     /// ```
     /// use fcgi::{Error, Params};
@@ -95,8 +99,8 @@ impl Params {
     /// Appends a pair.
     ///
     /// # Errors
-    /// [`Error::ParamTooLong`] for a name or value of more than 2³¹ − 1 bytes, or where all pairs together would take
-    /// more than 2³² − 1; the pairs stay as they were.
+    /// [`Error::ParamTooLong`] for a name or value of more than 2³¹ − 1 bytes, or where all pairs
+    /// together would take more than 2³² − 1; the pairs stay as they were.
     pub fn push(&mut self, name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<()> {
         let (name, value) = (name.as_ref(), value.as_ref());
         let too_long = [name.len(), value.len()].into_iter().find(|&len| len > MAX_LEN);
@@ -104,7 +108,8 @@ impl Params {
             return Err(Error::ParamTooLong(len));
         }
         let end = self.bytes.len() + encoded_len(name.len()) + encoded_len(value.len());
-        let end = u32::try_from(end).map_err(|_| Error::ParamTooLong(name.len().max(value.len())))?;
+        let end =
+            u32::try_from(end).map_err(|_| Error::ParamTooLong(name.len().max(value.len())))?;
 
         encode_len(name.len(), &mut self.bytes);
         encode_len(value.len(), &mut self.bytes);
@@ -115,11 +120,12 @@ impl Params {
         Ok(())
     }
 
-    /// Appends the pairs of an encoded sequence; as [`parse`](Self::parse), into memory that is there already.
+    /// Appends the pairs of an encoded sequence; as [`parse`](Self::parse), into memory that is
+    /// there already.
     ///
     /// # Errors
-    /// As [`parse`](Self::parse), and [`Error::ParamTooLong`] where all pairs together would take more than 2³² − 1 bytes;
-    /// the pairs stay as they were.
+    /// As [`parse`](Self::parse), and [`Error::ParamTooLong`] where all pairs together would take
+    /// more than 2³² − 1 bytes; the pairs stay as they were.
     ///
     /// ```
     /// let mut params = fcgi::Params::from_pairs([("A", "1")])?;
@@ -167,7 +173,11 @@ impl Params {
             if all.name(*pair) != name {
                 let shift = start - self.bytes.len() as u32;
                 self.bytes.extend_from_slice(all.slice(start, pair.end));
-                self.pairs.push(Pair { name: pair.name - shift, value: pair.value - shift, end: pair.end - shift });
+                self.pairs.push(Pair {
+                    name: pair.name - shift,
+                    value: pair.value - shift,
+                    end: pair.end - shift,
+                });
             }
             start = pair.end;
         }
@@ -182,7 +192,8 @@ impl Params {
     pub fn get_bytes(&self, name: impl AsRef<[u8]>) -> Option<&[u8]> {
         let name = name.as_ref();
         let (len, last) = (name.len(), name.last());
-        // The length tells most pairs apart, and of the others the last letter: names begin alike more often.
+        // The length tells most pairs apart, and of the others the last letter: names begin alike
+        // more often.
         let is_wanted = |pair: &&Pair| {
             let found = || self.name(**pair);
             (pair.value - pair.name) as usize == len && found().last() == last && found() == name
@@ -190,8 +201,8 @@ impl Params {
         Some(self.value(*self.pairs.iter().rfind(is_wanted)?))
     }
 
-    /// The length of the request's body in bytes, as `CONTENT_LENGTH` announces it; `None` if it is absent, empty or no
-    /// decimal number.
+    /// The length of the request's body in bytes, as `CONTENT_LENGTH` announces it; `None` if it is
+    /// absent, empty or no decimal number.
     pub fn content_length(&self) -> Option<u64> {
         self.decimal("CONTENT_LENGTH")
     }
@@ -228,9 +239,11 @@ impl Params {
         &self.bytes
     }
 
-    /// Appends the pairs to `out` as a whole PARAMS stream (section 5.2): its records and the empty one that ends it.
+    /// Appends the pairs to `out` as a whole PARAMS stream (section 5.2): its records and the empty
+    /// one that ends it.
     ///
-    /// A pair that fits one record is never split over two: some applications cannot read one that is.
+    /// A pair that fits one record is never split over two: some applications cannot read one that
+    /// is.
     ///
     /// # Errors
     /// [`Error::InvalidRequestId`] for id 0.
@@ -253,7 +266,8 @@ impl Params {
         Ok(())
     }
 
-    /// Writes the pairs as a whole PARAMS stream, as [`encode_stream`](Self::encode_stream) makes it, in one write.
+    /// Writes the pairs as a whole PARAMS stream, as [`encode_stream`](Self::encode_stream) makes
+    /// it, in one write.
     ///
     /// # Errors
     /// [`Error::InvalidRequestId`] for id 0; else what the writer reports.
@@ -263,8 +277,9 @@ impl Params {
         Ok(writer.write_all(&out)?)
     }
 
-    /// The content of the next record when the last `rest` of the encoded bytes are still to be sent: as many whole pairs
-    /// as fit, or what fits of a pair that is too long for any record.
+    /// The content of the next record when the last `rest` of the encoded bytes are still to be
+    /// sent: as many whole pairs as fit, or what fits of a pair that is too long for any
+    /// record.
     fn record_len(&self, rest: usize) -> usize {
         if rest <= MAX_ALIGNED_LEN {
             return rest;
@@ -288,7 +303,8 @@ impl Params {
         }
     }
 
-    /// Appends encoded bytes, which may end inside a pair; [`index`](Self::index) tells whether the last did.
+    /// Appends encoded bytes, which may end inside a pair; [`index`](Self::index) tells whether the
+    /// last did.
     pub(crate) fn gather(&mut self, encoded: &[u8]) {
         let is_first = self.bytes.is_empty();
         self.bytes.extend_from_slice(encoded);
@@ -399,13 +415,14 @@ impl fmt::Debug for Iter<'_> {
 #[inline]
 fn parse_pair(bytes: &[u8], at: usize) -> Option<Pair> {
     // Nearly all are short.
-    let (name_len, value_len, name) = if let [name_len @ ..=0x7f, value_len @ ..=0x7f] = *bytes.get(at..at + 2)? {
-        (usize::from(name_len), usize::from(value_len), at + 2)
-    } else {
-        let (name_len, at) = parse_len(bytes, at)?;
-        let (value_len, at) = parse_len(bytes, at)?;
-        (name_len, value_len, at)
-    };
+    let (name_len, value_len, name) =
+        if let [name_len @ ..=0x7f, value_len @ ..=0x7f] = *bytes.get(at..at + 2)? {
+            (usize::from(name_len), usize::from(value_len), at + 2)
+        } else {
+            let (name_len, at) = parse_len(bytes, at)?;
+            let (value_len, at) = parse_len(bytes, at)?;
+            (name_len, value_len, at)
+        };
     let value = name.checked_add(name_len)?;
     let end = value.checked_add(value_len)?;
     (end <= bytes.len()).then_some(Pair { name: name as u32, value: value as u32, end: end as u32 })

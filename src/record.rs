@@ -1,9 +1,11 @@
-//! Records: the unit of everything that FastCGI sends (sections 3.3 to 5.5 and 8 of the specification).
+//! Records: the unit of everything that FastCGI sends (sections 3.3 to 5.5 and 8 of the
+//! specification).
 //!
-//! A record is an 8-byte [`Header`], content of up to 65535 bytes and padding of up to 255. Headers and the four bodies
-//! of fixed layout are small `Copy` values with `parse` and `encode`, which do no I/O; the `read_` and `write_` functions
-//! move records over any [`Read`](std::io::Read) and [`Write`](std::io::Write). They allocate nothing, [`read_record`]
-//! apart, which fills the caller's vector.
+//! A record is an 8-byte [`Header`], content of up to 65535 bytes and padding of up to 255. Headers
+//! and the four bodies of fixed layout are small `Copy` values with `parse` and `encode`, which do
+//! no I/O; the `read_` and `write_` functions move records over any [`Read`](std::io::Read) and
+//! [`Write`](std::io::Write). They allocate nothing, [`read_record`] apart, which fills the
+//! caller's vector.
 //!
 //! ```
 //! use fcgi::record::{self, Header, RecordType};
@@ -21,8 +23,8 @@
 //! # Ok::<(), fcgi::Error>(())
 //! ```
 //!
-//! For a connection, [`RecordReader`](crate::stream::RecordReader) and [`StreamWriter`](crate::stream::StreamWriter) do the
-//! same with fewer system calls.
+//! For a connection, [`RecordReader`](crate::stream::RecordReader) and
+//! [`StreamWriter`](crate::stream::StreamWriter) do the same with fewer system calls.
 
 mod body;
 mod io;
@@ -30,8 +32,8 @@ mod io;
 pub(crate) use self::body::fixed_record;
 pub use self::body::{BeginRequest, EndRequest, ProtocolStatus, Role, UnknownType};
 pub use self::io::{
-    read_header, read_record, write_abort_request, write_begin_request, write_end_request, write_record, write_stream,
-    write_unknown_type,
+    read_header, read_record, write_abort_request, write_begin_request, write_end_request,
+    write_record, write_stream, write_unknown_type,
 };
 pub(crate) use self::io::{write_parts, MAX_SLICES};
 use crate::error::{Error, Result};
@@ -42,22 +44,26 @@ pub const VERSION: u8 = 1;
 pub const HEADER_LEN: usize = 8;
 /// The most content that a record holds, in bytes (`FCGI_MAX_LENGTH`).
 pub const MAX_CONTENT_LEN: usize = 65535;
-/// The descriptor on which an application finds its listening socket (`FCGI_LISTENSOCK_FILENO`, section 2.2).
+/// The descriptor on which an application finds its listening socket (`FCGI_LISTENSOCK_FILENO`,
+/// section 2.2).
 pub const LISTENSOCK_FILENO: i32 = 0;
 /// The request id of management records (`FCGI_NULL_REQUEST_ID`, section 3.3).
 pub const NULL_REQUEST_ID: u16 = 0;
-/// The flag of [`BeginRequest`] that asks for the connection to stay open (`FCGI_KEEP_CONN`, section 5.1).
+/// The flag of [`BeginRequest`] that asks for the connection to stay open (`FCGI_KEEP_CONN`,
+/// section 5.1).
 pub const KEEP_CONN: u8 = 1;
 
 /// The variable that tells how many connections an application accepts at once (section 4.1).
 pub const MAX_CONNS: &str = "FCGI_MAX_CONNS";
 /// The variable that tells how many requests an application accepts at once (section 4.1).
 pub const MAX_REQS: &str = "FCGI_MAX_REQS";
-/// The variable that tells, as `0` or `1`, whether an application multiplexes connections (section 4.1).
+/// The variable that tells, as `0` or `1`, whether an application multiplexes connections (section
+/// 4.1).
 pub const MPXS_CONNS: &str = "FCGI_MPXS_CONNS";
 
-/// The most content that can still be padded to 8 bytes while content and padding together stay within 65535, which is
-/// the most that some peers add up. Data cut into records of this length needs no padding.
+/// The most content that can still be padded to 8 bytes while content and padding together stay
+/// within 65535, which is the most that some peers add up. Data cut into records of this length
+/// needs no padding.
 pub(crate) const MAX_ALIGNED_LEN: usize = MAX_CONTENT_LEN & !7;
 
 /// The type of a record (section 8).
@@ -97,8 +103,9 @@ pub enum RecordType {
 }
 
 impl RecordType {
-    /// Whether records of this type belong to the connection rather than to a request, so that their id is
-    /// [`NULL_REQUEST_ID`]. An [`Unknown`](Self::Unknown) type is neither: its id decides.
+    /// Whether records of this type belong to the connection rather than to a request, so that
+    /// their id is [`NULL_REQUEST_ID`]. An [`Unknown`](Self::Unknown) type is neither: its id
+    /// decides.
     pub fn is_management(self) -> bool {
         matches!(self, Self::GetValues | Self::GetValuesResult | Self::UnknownType)
     }
@@ -179,7 +186,15 @@ impl Header {
     /// ```
     /// use fcgi::record::{Header, RecordType};
     /// let header = Header::parse([1, 4, 1, 2, 0, 3, 5, 0])?;
-    /// assert_eq!(header, Header { record_type: RecordType::Params, request_id: 258, content_len: 3, padding_len: 5 });
+    /// assert_eq!(
+    ///     header,
+    ///     Header {
+    ///         record_type: RecordType::Params,
+    ///         request_id: 258,
+    ///         content_len: 3,
+    ///         padding_len: 5
+    ///     }
+    /// );
     /// # Ok::<(), fcgi::Error>(())
     /// ```
     #[inline]
@@ -214,12 +229,16 @@ impl Header {
     }
 }
 
-/// The padding in bytes that brings a record with `content_len` bytes of content to a multiple of 8, as section 3.3
-/// recommends; 0 where content and padding together would pass 65535, which some applications refuse.
+/// The padding in bytes that brings a record with `content_len` bytes of content to a multiple of
+/// 8, as section 3.3 recommends; 0 where content and padding together would pass 65535, which some
+/// applications refuse.
 ///
 /// ```
 /// use fcgi::record::padding_len;
-/// assert_eq!([padding_len(0), padding_len(1), padding_len(8), padding_len(65535)], [0, 7, 0, 0]);
+/// assert_eq!(
+///     [padding_len(0), padding_len(1), padding_len(8), padding_len(65535)],
+///     [0, 7, 0, 0]
+/// );
 /// ```
 #[inline]
 pub fn padding_len(content_len: u16) -> u8 {

@@ -1,4 +1,5 @@
-//! The application's side of FastCGI: a [`Server`] that answers requests, and the [`Connection`] that it is made of.
+//! The application's side of FastCGI: a [`Server`] that answers requests, and the [`Connection`]
+//! that it is made of.
 
 mod activity;
 mod config;
@@ -43,14 +44,16 @@ pub type HandlerResult = std::result::Result<(), Box<dyn std::error::Error + Sen
 /// # Ok::<(), fcgi::Error>(())
 /// ```
 ///
-/// Each connection has a thread while it is open, and serves one request at a time; so does a kept one between requests,
-/// unless its thread is needed for a newcomer: then the connection is closed, which no request can suffer from.
+/// Each connection has a thread while it is open, and serves one request at a time; so does a kept
+/// one between requests, unless its thread is needed for a newcomer: then the connection is closed,
+/// which no request can suffer from.
 ///
-/// A handler that returns an error or panics ends its request with a message on stderr and, if nothing of the response
-/// has left yet, a `Status: 500`; the server goes on. (A program built with `panic = "abort"` ends.)
+/// A handler that returns an error or panics ends its request with a message on stderr and, if
+/// nothing of the response has left yet, a `Status: 500`; the server goes on. (A program built with
+/// `panic = "abort"` ends.)
 ///
-/// Where the environment has `FCGI_WEB_SERVER_ADDRS`, only connections over TCP from the addresses in it are served
-/// (section 3.2).
+/// Where the environment has `FCGI_WEB_SERVER_ADDRS`, only connections over TCP from the addresses
+/// in it are served (section 3.2).
 pub struct Server {
     pool: Arc<Pool>,
     config: Config,
@@ -63,20 +66,23 @@ pub struct Server {
 type Report = dyn Fn(&Error) + Send + Sync;
 
 impl Server {
-    /// Listens on an address, such as `127.0.0.1:9000`, `[::1]:9000`, `:9000` or `unix:/run/app.sock`; every form is with
-    /// [`Address`]. The socket file of a server that has ended is replaced.
+    /// Listens on an address, such as `127.0.0.1:9000`, `[::1]:9000`, `:9000` or
+    /// `unix:/run/app.sock`; every form is with [`Address`]. The socket file of a server that
+    /// has ended is replaced.
     ///
     /// # Errors
-    /// [`Error::InvalidAddress`], [`Error::InvalidAllowList`] for a bad `FCGI_WEB_SERVER_ADDRS`, and what the system
-    /// reports.
+    /// [`Error::InvalidAddress`], [`Error::InvalidAllowList`] for a bad `FCGI_WEB_SERVER_ADDRS`,
+    /// and what the system reports.
     pub fn bind(address: &str) -> Result<Self> {
         Self::new(Listener::bind(&address.parse::<Address>()?)?)
     }
 
-    /// Listens on the socket that a web server or process manager has left on descriptor 0 (section 2.2).
+    /// Listens on the socket that a web server or process manager has left on descriptor 0 (section
+    /// 2.2).
     ///
     /// # Errors
-    /// [`Error::NotListening`] if there is none, [`Error::InvalidAllowList`] for a bad `FCGI_WEB_SERVER_ADDRS`.
+    /// [`Error::NotListening`] if there is none, [`Error::InvalidAllowList`] for a bad
+    /// `FCGI_WEB_SERVER_ADDRS`.
     pub fn from_stdin() -> Result<Self> {
         Self::new(Listener::from_stdin()?)
     }
@@ -106,8 +112,8 @@ impl Server {
         self
     }
 
-    /// Sets where errors go that belong to no request: connections that break off or send what is not FastCGI, and
-    /// `accept` failing. Default: a line each on the process's stderr.
+    /// Sets where errors go that belong to no request: connections that break off or send what is
+    /// not FastCGI, and `accept` failing. Default: a line each on the process's stderr.
     pub fn on_error(mut self, report: impl Fn(&Error) + Send + Sync + 'static) -> Self {
         self.report = Box::new(report);
         self
@@ -129,8 +135,8 @@ impl Server {
     /// Serves requests with `handler` until [`Handle::shutdown`] is called.
     ///
     /// # Errors
-    /// What keeps it from starting (`InvalidInput` for a time-out of zero), or makes `accept` fail for good. Everything else is
-    /// waited out and reported ([`on_error`](Self::on_error)).
+    /// What keeps it from starting (`InvalidInput` for a time-out of zero), or makes `accept` fail
+    /// for good. Everything else is waited out and reported ([`on_error`](Self::on_error)).
     pub fn serve<H>(self, handler: H) -> Result<()>
     where
         H: Fn(&mut Request<'_>) -> HandlerResult + Send + Sync + 'static,
@@ -141,7 +147,8 @@ impl Server {
     }
 }
 
-/// Writes to stderr, which may be gone: a program that a web server starts has none to speak of (section 2.2).
+/// Writes to stderr, which may be gone: a program that a web server starts has none to speak of
+/// (section 2.2).
 fn report_to_stderr(error: &Error) {
     let _ = writeln!(io::stderr(), "fcgi: {error}");
 }
@@ -172,12 +179,13 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// Makes the server stop: it accepts nothing more and takes its socket file away, closes the connections that are
-    /// idle and, as soon as their request has ended, the others; then [`Server::serve`] returns. Requests that take longer
-    /// than [`Config::shutdown_timeout`] are cut off.
+    /// Makes the server stop: it accepts nothing more and takes its socket file away, closes the
+    /// connections that are idle and, as soon as their request has ended, the others; then
+    /// [`Server::serve`] returns. Requests that take longer than [`Config::shutdown_timeout`]
+    /// are cut off.
     ///
-    /// Returns at once. A listening socket from [`Server::from_stdin`] may serve other processes and stays open; threads
-    /// that wait for it notice within half a second.
+    /// Returns at once. A listening socket from [`Server::from_stdin`] may serve other processes
+    /// and stays open; threads that wait for it notice within half a second.
     pub fn shutdown(&self) {
         self.pool.stop();
     }

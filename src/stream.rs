@@ -1,7 +1,9 @@
-//! Streams of records: reading records from a connection, and writing data as records (sections 3.3 and 5.3).
+//! Streams of records: reading records from a connection, and writing data as records (sections 3.3
+//! and 5.3).
 //!
-//! [`RecordReader`] reads through one buffer, which it uses again for ever; [`StreamWriter`] is a [`Write`](io::Write) that
-//! cuts what it is given into records. Neither knows which side of the protocol it is on.
+//! [`RecordReader`] reads through one buffer, which it uses again for ever; [`StreamWriter`] is a
+//! [`Write`](io::Write) that cuts what it is given into records. Neither knows which side of the
+//! protocol it is on.
 
 mod reader;
 mod writer;

@@ -1,5 +1,6 @@
-//! What a peer declares allocates nothing, only what it sends does; and memory that was used once is used again, so that
-//! nothing is allocated in steady state. K12 and K17 are the rules of the protocol's encoding that this shows.
+//! What a peer declares allocates nothing, only what it sends does; and memory that was used once
+//! is used again, so that nothing is allocated in steady state. K12 and K17 are the rules of the
+//! protocol's encoding that this shows.
 
 mod support;
 
@@ -13,9 +14,16 @@ use fcgi::Params;
 /// K12, K17: "two lengths of 0x7fffffff, no data behind them".
 #[test]
 fn declared_lengths_allocate_nothing() {
-    for declared in [&[0xff; 8][..], b"\xff\xff\xff\xff\0", b"\0\xff\xff\xff\xff", b"\x80\x01\0\0\x80\x01\0\0"] {
+    for declared in
+        [&[0xff; 8][..], b"\xff\xff\xff\xff\0", b"\0\xff\xff\xff\xff", b"\x80\x01\0\0\x80\x01\0\0"]
+    {
         let info = measure(|| assert!(Params::parse(declared).is_err()));
-        assert!(info.bytes_max <= 16, "{} bytes for the {} that came", info.bytes_max, declared.len());
+        assert!(
+            info.bytes_max <= 16,
+            "{} bytes for the {} that came",
+            info.bytes_max,
+            declared.len()
+        );
     }
     // The same behind pairs that are whole.
     let encoded = [&b"\x01\x01AB".repeat(10)[..], &[0xff; 8]].concat();
@@ -23,7 +31,8 @@ fn declared_lengths_allocate_nothing() {
     assert!(info.bytes_max < 1000, "{} bytes", info.bytes_max);
 }
 
-/// K17: a record is read into a buffer of a fixed size, whatever its header says, and into the caller's memory.
+/// K17: a record is read into a buffer of a fixed size, whatever its header says, and into the
+/// caller's memory.
 #[test]
 fn a_declared_record_allocates_one_buffer() {
     let header = [1, 5, 0, 1, 255, 255, 255, 0];
@@ -46,10 +55,12 @@ fn a_declared_record_allocates_one_buffer() {
 fn a_connection_that_declares_4_gib_costs_its_buffer() {
     use support::{begin, record, PARAMS, RESPONDER};
 
-    let bytes = [begin(1, RESPONDER, 0), record(PARAMS, 1, &[0xff; 8]), record(PARAMS, 1, b"")].concat();
+    let bytes =
+        [begin(1, RESPONDER, 0), record(PARAMS, 1, &[0xff; 8]), record(PARAMS, 1, b"")].concat();
     let info = measure(|| {
         for _ in 0..20 {
-            let (mut ours, theirs) = std::os::unix::net::UnixStream::pair().expect("a pair of sockets");
+            let (mut ours, theirs) =
+                std::os::unix::net::UnixStream::pair().expect("a pair of sockets");
             ours.write_all(&bytes).expect("room for it");
             let mut connection = fcgi::server::Connection::new(theirs).expect("a connection");
             assert!(matches!(connection.next_request(), Err(fcgi::Error::InvalidParams(0))));
@@ -66,7 +77,8 @@ fn records_allocate_nothing() {
     let data = vec![b'x'; 100_000];
     assert_none(|| {
         out.clear();
-        record::write_begin_request(&mut out, 1, BeginRequest::new(Role::Responder, true)).expect("room");
+        record::write_begin_request(&mut out, 1, BeginRequest::new(Role::Responder, true))
+            .expect("room");
         record::write_stream(&mut out, RecordType::Stdout, 1, &data).expect("room");
         record::write_end_request(&mut out, 1, EndRequest::default()).expect("room");
         let mut input = &out[..];
@@ -77,7 +89,8 @@ fn records_allocate_nothing() {
 /// A reader allocates its buffer once, and once a larger one.
 #[test]
 fn a_reader_allocates_its_buffer_alone() {
-    let bytes: Vec<u8> = (0..200).flat_map(|n| support::padded(6, n, &vec![b'x'; usize::from(n) * 10], 7)).collect();
+    let bytes: Vec<u8> =
+        (0..200).flat_map(|n| support::padded(6, n, &vec![b'x'; usize::from(n) * 10], 7)).collect();
     let mut out = vec![0; 140_000];
     let mut reader = RecordReader::new(Endless { bytes: &bytes, at: 0 });
     let mut read = |reader: &mut RecordReader<_>, len: usize| {
@@ -117,7 +130,8 @@ fn a_writer_allocates_its_buffer_alone() {
     assert_eq!(info.count_total, 0, "large data is not copied");
     let info = measure(|| stdout.write_all(&data[..1000]).expect("gathered"));
     assert_eq!((info.count_total, info.bytes_total), (1, 8192));
-    let info = measure(|| data.chunks(1000).for_each(|piece| stdout.write_all(piece).expect("gathered")));
+    let info =
+        measure(|| data.chunks(1000).for_each(|piece| stdout.write_all(piece).expect("gathered")));
     assert_eq!(info.count_total, 1);
     assert!(info.bytes_current < 66_000, "{} bytes", info.bytes_current);
     assert_none(|| {
@@ -128,16 +142,21 @@ fn a_writer_allocates_its_buffer_alone() {
         data.chunks(999).for_each(|piece| stdout.write_all(piece).expect("gathered"));
     });
     assert_none(|| {
-        StreamWriter::new(io::sink(), RecordType::Stdout, 1).expect("a legal id").flush().expect("nothing");
+        StreamWriter::new(io::sink(), RecordType::Stdout, 1)
+            .expect("a legal id")
+            .flush()
+            .expect("nothing");
     });
 }
 
-/// Params allocate nothing while they are looked at, and nothing when their memory was large enough before.
+/// Params allocate nothing while they are looked at, and nothing when their memory was large enough
+/// before.
 #[test]
 fn params_use_their_memory_again() {
     assert_none(|| assert!(Params::new().is_empty()));
     let pairs: Vec<_> = (0..50).map(|n| (format!("NAME_{n}"), "V".repeat(n * 7))).collect();
-    let mut params = Params::from_pairs(pairs.iter().map(|(name, value)| (name, value))).expect("pairs");
+    let mut params =
+        Params::from_pairs(pairs.iter().map(|(name, value)| (name, value))).expect("pairs");
     let mut out = Vec::with_capacity(100_000);
     assert_none(|| {
         assert_eq!(params.get("NAME_0"), Some(""));
@@ -151,20 +170,26 @@ fn params_use_their_memory_again() {
     });
 }
 
-/// A kept connection of an application serves one request after the other in the memory of the first.
+/// A kept connection of an application serves one request after the other in the memory of the
+/// first.
 #[cfg(unix)]
 #[test]
 fn a_kept_connection_allocates_nothing() {
     use support::{request, RESPONDER};
 
     let (mut ours, theirs) = std::os::unix::net::UnixStream::pair().expect("a pair of sockets");
-    let pairs = [("REQUEST_METHOD", "POST"), ("CONTENT_LENGTH", "5"), ("SCRIPT_FILENAME", "/srv/www/app.php")];
+    let pairs = [
+        ("REQUEST_METHOD", "POST"),
+        ("CONTENT_LENGTH", "5"),
+        ("SCRIPT_FILENAME", "/srv/www/app.php"),
+    ];
     let bytes = request(1, RESPONDER, 1, &pairs, b"hello");
     let mut connection = fcgi::server::Connection::new(theirs).expect("a connection");
     let mut answer = [0; 1000];
     let mut serve = || {
         ours.write_all(&bytes).expect("room for it");
-        let mut request = connection.next_request().expect("a request").expect("a request, not the end");
+        let mut request =
+            connection.next_request().expect("a request").expect("a request, not the end");
         assert_eq!(request.params.get("REQUEST_METHOD"), Some("POST"));
         io::copy(&mut request.stdin, &mut request.stdout).expect("gathered");
         request.finish().expect("sent");

@@ -1,9 +1,12 @@
-//! The environment of an HTTP request: the exact variables that are made of it, and which requests and paths are refused.
-//! The numbers (E1 to E27, C25, K24) are those of the rules of RFC 3875 and of FastCGI as the project lists them.
+//! The environment of an HTTP request: the exact variables that are made of it, and which requests
+//! and paths are refused. The numbers (E1 to E27, C25, K24) are those of the rules of RFC 3875 and
+//! of FastCGI as the project lists them.
 
 use std::path::PathBuf;
 
-use fcgi::cgi::{decode_path, for_authorizer, set_variable, Environment, Head, HttpRequest, Script};
+use fcgi::cgi::{
+    decode_path, for_authorizer, set_variable, Environment, Head, HttpRequest, Script,
+};
 use fcgi::{Error, Params};
 use proptest::prelude::*;
 
@@ -101,7 +104,10 @@ fn every_variable_of_a_request() {
         ("HTTP_HOST", "example.org:8443"),
         ("HTTP_ACCEPT", "*/*"),
     ];
-    assert_eq!(environment.params(&request, &script).unwrap(), Params::from_pairs(expected).unwrap());
+    assert_eq!(
+        environment.params(&request, &script).unwrap(),
+        Params::from_pairs(expected).unwrap()
+    );
 }
 
 #[test]
@@ -144,7 +150,13 @@ fn e1_names_are_upper_case_and_never_differ_in_case_alone() {
 
 #[test]
 fn e2_values_keep_their_case_and_empty_ones_are_left_out() {
-    let params = with(&[("X-A", b"MiXed"), ("X-B", b" \t"), ("Content-Type", b""), ("X-C", b""), ("X-C", b"c")]);
+    let params = with(&[
+        ("X-A", b"MiXed"),
+        ("X-B", b" \t"),
+        ("Content-Type", b""),
+        ("X-C", b""),
+        ("X-C", b"c"),
+    ]);
     assert_eq!((params.get("HTTP_X_A"), params.get("HTTP_X_C")), (Some("MiXed"), Some("c")));
     assert!(!names(&params).iter().any(|name| name == "HTTP_X_B" || name == "CONTENT_TYPE"));
 }
@@ -153,18 +165,24 @@ fn e2_values_keep_their_case_and_empty_ones_are_left_out() {
 #[test]
 fn e3_e12_the_user_is_the_servers_own_word() {
     let environment = Environment::new().pass_authorization(true);
-    let request =
-        request("/", &[("Authorization", b"Basic ZmVycmlzOng="), ("Remote-User", b"root"), ("Auth-Type", b"x")]);
+    let request = request(
+        "/",
+        &[("Authorization", b"Basic ZmVycmlzOng="), ("Remote-User", b"root"), ("Auth-Type", b"x")],
+    );
     let mut params = environment.params(&request, &Script::default()).unwrap();
     assert_eq!((params.get("AUTH_TYPE"), params.get("REMOTE_USER")), (None, None));
     set_variable(&mut params, "AUTH_TYPE", "Basic").unwrap();
     set_variable(&mut params, "REMOTE_USER", "ferris").unwrap();
-    assert_eq!((params.get("AUTH_TYPE"), params.get("REMOTE_USER")), (Some("Basic"), Some("ferris")));
+    assert_eq!(
+        (params.get("AUTH_TYPE"), params.get("REMOTE_USER")),
+        (Some("Basic"), Some("ferris"))
+    );
 }
 
 #[test]
 fn e4_content_length_is_there_if_a_body_is() {
-    let of = |content_length, headers| params(&HttpRequest { content_length, ..request("/", headers) });
+    let of =
+        |content_length, headers| params(&HttpRequest { content_length, ..request("/", headers) });
     assert_eq!(of(None, &[]).get("CONTENT_LENGTH"), None);
     assert_eq!(of(Some(0), &[("Content-Length", b"0")]).get("CONTENT_LENGTH"), Some("0"));
     assert_eq!(of(None, &[("Content-Length", b"0")]).get("CONTENT_LENGTH"), None);
@@ -186,13 +204,22 @@ fn e4_e25_a_length_is_that_of_the_body() {
     }
     assert_eq!(refused_part(of(None, &[("Content-Length", b"7")])), "Content-Length");
     assert_eq!(refused_part(of(None, &[("Content-Length", b"")])), "Content-Length");
-    assert_eq!(refused_part(of(Some(7), &[("Content-Length", b"7"), ("Content-Length", b"8")])), "Content-Length");
+    assert_eq!(
+        refused_part(of(Some(7), &[("Content-Length", b"7"), ("Content-Length", b"8")])),
+        "Content-Length"
+    );
 }
 
 #[test]
 fn e5_content_type_is_passed_on_unchanged() {
-    assert_eq!(with(&[("content-type", b"Text/Plain; charset=X")]).get("CONTENT_TYPE"), Some("Text/Plain; charset=X"));
-    assert_eq!(refused_header(&[("Content-Type", b"a/b"), ("content-type", b"c/d")]), "Content-Type");
+    assert_eq!(
+        with(&[("content-type", b"Text/Plain; charset=X")]).get("CONTENT_TYPE"),
+        Some("Text/Plain; charset=X")
+    );
+    assert_eq!(
+        refused_header(&[("Content-Type", b"a/b"), ("content-type", b"c/d")]),
+        "Content-Type"
+    );
 }
 
 #[test]
@@ -270,14 +297,26 @@ fn e7_other_paths_are_decoded_once() {
 
 #[test]
 fn e8_path_translated_comes_with_path_info_and_stays_below_the_root() {
-    let translated = |script| with_script(&script).unwrap().get("PATH_TRANSLATED").map(str::to_owned);
+    let translated =
+        |script| with_script(&script).unwrap().get("PATH_TRANSLATED").map(str::to_owned);
     assert_eq!(translated(Script::new("/app.php", "/x/y")).as_deref(), Some("/srv/www/x/y"));
     assert_eq!(translated(Script::new("/app.php", "")), None);
-    let without_root = Environment::new().params(&request("/", &[]), &Script::new("/app.php", "/x")).unwrap();
-    assert_eq!((without_root.get("PATH_INFO"), without_root.get("PATH_TRANSLATED")), (Some("/x"), None));
-    assert_eq!((without_root.get("SCRIPT_FILENAME"), without_root.get("DOCUMENT_ROOT")), (None, None));
+    let without_root =
+        Environment::new().params(&request("/", &[]), &Script::new("/app.php", "/x")).unwrap();
+    assert_eq!(
+        (without_root.get("PATH_INFO"), without_root.get("PATH_TRANSLATED")),
+        (Some("/x"), None)
+    );
+    assert_eq!(
+        (without_root.get("SCRIPT_FILENAME"), without_root.get("DOCUMENT_ROOT")),
+        (None, None)
+    );
     for bad in ["/../etc", "/a/..", "..", "x", "/a\0", "/a\n", "/\\..\\x"] {
-        assert_eq!(refused_part(with_script(&Script::new("/app.php", bad))), "path info", "{bad:?}");
+        assert_eq!(
+            refused_part(with_script(&Script::new("/app.php", bad))),
+            "path info",
+            "{bad:?}"
+        );
         assert_eq!(refused_part(with_script(&Script::new(bad, ""))), "script name", "{bad:?}");
     }
 }
@@ -294,7 +333,10 @@ fn e9_query_string_is_always_there_and_undecoded() {
     ];
     for (target, query) in cases {
         let params = params(&request(target, &[]));
-        assert_eq!((params.get("QUERY_STRING"), params.get("REQUEST_URI")), (Some(query), Some(target)));
+        assert_eq!(
+            (params.get("QUERY_STRING"), params.get("REQUEST_URI")),
+            (Some(query), Some(target))
+        );
         assert_eq!(request(target, &[]).query().unwrap(), query);
     }
 }
@@ -320,7 +362,10 @@ fn e10_addresses_are_without_brackets_and_port() {
 #[test]
 fn e13_the_method_keeps_its_case() {
     for method in ["GET", "PATCH", "get", "M-SEARCH"] {
-        assert_eq!(params(&HttpRequest { method, ..request("/", &[]) }).get("REQUEST_METHOD"), Some(method));
+        assert_eq!(
+            params(&HttpRequest { method, ..request("/", &[]) }).get("REQUEST_METHOD"),
+            Some(method)
+        );
     }
     for method in ["", "GET ", "G T", "GET\r", "GET\0", "G\u{e9}T", "GET/"] {
         let request = HttpRequest { method, ..request("/", &[]) };
@@ -362,14 +407,21 @@ fn e14_a_path_is_divided_behind_the_extension() {
     }
     // Letters that grow when they are folded must not move the division.
     let path = "/\u{23a}\u{23a}\u{23a}\u{23a}.php/x";
-    assert_eq!(Script::by_extension(path, ".php"), Some(Script::new("/\u{23a}\u{23a}\u{23a}\u{23a}.php", "/x")));
+    assert_eq!(
+        Script::by_extension(path, ".php"),
+        Some(Script::new("/\u{23a}\u{23a}\u{23a}\u{23a}.php", "/x"))
+    );
 }
 
 #[test]
 fn e15_script_and_path_info_are_the_path() {
     for path in ["/a.php/b c/d", "/a.php", "/x/y.php/%41"] {
         let params = with_script(&Script::by_extension(path, ".php").unwrap()).unwrap();
-        let joined = format!("{}{}", params.get("SCRIPT_NAME").unwrap(), params.get("PATH_INFO").unwrap_or(""));
+        let joined = format!(
+            "{}{}",
+            params.get("SCRIPT_NAME").unwrap(),
+            params.get("PATH_INFO").unwrap_or("")
+        );
         assert_eq!((&joined[..], params.get("DOCUMENT_URI")), (path, Some(path)));
     }
 }
@@ -437,7 +489,10 @@ fn e16_a_whole_uri_names_the_host() {
     for (target, name, host, uri, query) in cases {
         let params = params(&request(target, &[("Host", b"other.test")]));
         assert_eq!((params.get("SERVER_NAME"), params.get("HTTP_HOST")), (Some(name), Some(host)));
-        assert_eq!((params.get("REQUEST_URI"), params.get("QUERY_STRING")), (Some(uri), Some(query)));
+        assert_eq!(
+            (params.get("REQUEST_URI"), params.get("QUERY_STRING")),
+            (Some(uri), Some(query))
+        );
         assert_eq!(params.iter().filter(|(name, _)| name == b"HTTP_HOST").count(), 1);
     }
 }
@@ -482,15 +537,35 @@ fn e17_server_port_is_always_there() {
 
 #[test]
 fn e18_server_protocol_has_both_numbers() {
-    for (version, protocol) in
-        [("HTTP/1.0", "HTTP/1.0"), ("HTTP/1.1", "HTTP/1.1"), ("HTTP/2", "HTTP/2.0"), ("HTTP/3.0", "HTTP/3.0")]
-    {
-        assert_eq!(params(&HttpRequest { version, ..request("/", &[]) }).get("SERVER_PROTOCOL"), Some(protocol));
+    for (version, protocol) in [
+        ("HTTP/1.0", "HTTP/1.0"),
+        ("HTTP/1.1", "HTTP/1.1"),
+        ("HTTP/2", "HTTP/2.0"),
+        ("HTTP/3.0", "HTTP/3.0"),
+    ] {
+        assert_eq!(
+            params(&HttpRequest { version, ..request("/", &[]) }).get("SERVER_PROTOCOL"),
+            Some(protocol)
+        );
     }
-    for version in ["", "HTTP", "HTTP/", "1.1", "http/1.1", "HTTP/1.1 ", "HTTP/1.", "HTTP/11", "HTTP/1.1\n", "HTTP/x.y"]
-    {
+    for version in [
+        "",
+        "HTTP",
+        "HTTP/",
+        "1.1",
+        "http/1.1",
+        "HTTP/1.1 ",
+        "HTTP/1.",
+        "HTTP/11",
+        "HTTP/1.1\n",
+        "HTTP/x.y",
+    ] {
         let request = HttpRequest { version, ..request("/", &[]) };
-        assert_eq!(refused_part(Environment::new().params(&request, &Script::default())), "version", "{version}");
+        assert_eq!(
+            refused_part(Environment::new().params(&request, &Script::default())),
+            "version",
+            "{version}"
+        );
     }
 }
 
@@ -553,9 +628,13 @@ fn e21_headers_of_the_server_and_of_the_hop_are_left_out() {
 #[test]
 fn e21_authorization_is_passed_on_where_that_is_asked_for() {
     let environment = Environment::new().pass_authorization(true);
-    let headers: Headers<'_> = &[("authorization", b"Bearer x"), ("Proxy-Authorization", b"Basic y")];
+    let headers: Headers<'_> =
+        &[("authorization", b"Bearer x"), ("Proxy-Authorization", b"Basic y")];
     let params = environment.params(&request("/", headers), &Script::default()).unwrap();
-    assert_eq!((params.get("HTTP_AUTHORIZATION"), params.get("HTTP_PROXY_AUTHORIZATION")), (Some("Bearer x"), None));
+    assert_eq!(
+        (params.get("HTTP_AUTHORIZATION"), params.get("HTTP_PROXY_AUTHORIZATION")),
+        (Some("Bearer x"), None)
+    );
 }
 
 // Pitfall: `Proxy:` became HTTP_PROXY.
@@ -571,7 +650,13 @@ fn e22_proxy_is_dropped() {
 #[test]
 fn e22_names_that_would_pass_for_others_are_dropped() {
     let good = ("X-Forwarded-For", &b"good"[..]);
-    for bad in ["X_Forwarded_For", "X-Forwarded_For", "X.Forwarded.For", "X~Forwarded~For", "x_forwarded-for"] {
+    for bad in [
+        "X_Forwarded_For",
+        "X-Forwarded_For",
+        "X.Forwarded.For",
+        "X~Forwarded~For",
+        "x_forwarded-for",
+    ] {
         for headers in [[good, (bad, b"bad")], [(bad, b"bad"), good]] {
             let params = with(&headers);
             assert_eq!(params.get("HTTP_X_FORWARDED_FOR"), Some("good"));
@@ -598,9 +683,12 @@ fn e23_k24_a_value_is_one_line_without_nul() {
         assert_eq!(refused_part(set_variable(&mut params, "X", bad)), "X");
         assert!(params.is_empty());
     }
-    let newline = Environment::new().document_root("/srv\n/www").params(&request("/", &[]), &Script::default());
+    let newline = Environment::new()
+        .document_root("/srv\n/www")
+        .params(&request("/", &[]), &Script::default());
     assert_eq!(refused_part(newline), "DOCUMENT_ROOT");
-    let nul = Environment::new().server_software("a\0b").params(&request("/", &[]), &Script::default());
+    let nul =
+        Environment::new().server_software("a\0b").params(&request("/", &[]), &Script::default());
     assert_eq!(refused_part(nul), "SERVER_SOFTWARE");
     let filename = Script::new("/a.php", "").filename("/srv/a\n.php");
     assert_eq!(refused_part(with_script(&filename)), "SCRIPT_FILENAME");
@@ -610,7 +698,8 @@ fn e23_k24_a_value_is_one_line_without_nul() {
 fn e24_https_is_on_only_where_it_is() {
     let secure = params(&HttpRequest { https: true, ..request("/", &[]) });
     assert_eq!((secure.get("HTTPS"), secure.get("REQUEST_SCHEME")), (Some("on"), Some("https")));
-    let plain = params(&request("https://a.test/", &[("Https", b"on"), ("X-Forwarded-Proto", b"https")]));
+    let plain =
+        params(&request("https://a.test/", &[("Https", b"on"), ("X-Forwarded-Proto", b"https")]));
     assert_eq!((plain.get("HTTPS"), plain.get("REQUEST_SCHEME")), (None, Some("http")));
 }
 
@@ -618,7 +707,9 @@ fn e24_https_is_on_only_where_it_is() {
 fn e24_the_file_of_a_script() {
     // As text: paths are compared without regard to a slash too many.
     let text = |path: PathBuf| path.to_str().unwrap().to_owned();
-    let filename = |root: &str, script: &Script| Environment::new().document_root(root).filename(script).map(text);
+    let filename = |root: &str, script: &Script| {
+        Environment::new().document_root(root).filename(script).map(text)
+    };
     let script = Script::new("/d/a.php", "/x");
     for root in ["/srv/www", "/srv/www/"] {
         assert_eq!(filename(root, &script), Some("/srv/www/d/a.php".into()));
@@ -642,7 +733,10 @@ fn e24_a_file_may_have_a_name_of_any_bytes() {
     let script = Script::by_extension(decode_path("/%E9.php").unwrap(), ".php").unwrap();
     let filename = Environment::new().document_root("/srv").filename(&script).unwrap();
     assert_eq!(filename.as_os_str().as_bytes(), b"/srv/\xe9.php");
-    assert_eq!(with_script(&script).unwrap().get_bytes("SCRIPT_FILENAME"), Some(&b"/srv/www/\xe9.php"[..]));
+    assert_eq!(
+        with_script(&script).unwrap().get_bytes("SCRIPT_FILENAME"),
+        Some(&b"/srv/www/\xe9.php"[..])
+    );
 }
 
 #[test]
@@ -664,7 +758,8 @@ fn c25_an_authorizer_is_not_told_of_script_and_body() {
 
 #[test]
 fn c25_an_authorizers_variables_join_the_params() {
-    let (head, _) = Head::parse(b"Status: 200\nVariable-AUTH_METHOD: a\nVariable-Auth-Method: b\n\n").unwrap();
+    let (head, _) =
+        Head::parse(b"Status: 200\nVariable-AUTH_METHOD: a\nVariable-Auth-Method: b\n\n").unwrap();
     let mut params = Params::from_pairs([("REMOTE_ADDR", "192.0.2.7")]).unwrap();
     for (name, value) in head.variables() {
         set_variable(&mut params, name, value).unwrap();
@@ -679,7 +774,11 @@ fn c25_an_authorizers_variables_join_the_params() {
 /// A path as a client encodes it: every byte but unreserved ones and the slash.
 fn encoded(path: &[u8]) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte);
-    path.iter().map(|&byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+    path.iter()
+        .map(
+            |&byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") },
+        )
+        .collect()
 }
 
 proptest! {

@@ -1,6 +1,6 @@
-//! The head of a response: what is taken for one, what is refused and as what, and that it makes no difference in which
-//! pieces it comes; and that what an application writes is such a head. The numbers (H1 to H21) are those of the rules of
-//! RFC 3875 as the project lists them.
+//! The head of a response: what is taken for one, what is refused and as what, and that it makes no
+//! difference in which pieces it comes; and that what an application writes is such a head. The
+//! numbers (H1 to H21) are those of the rules of RFC 3875 as the project lists them.
 
 use std::io::{self, BufReader, Write};
 use std::mem::discriminant;
@@ -24,7 +24,8 @@ fn parse_in_pieces(response: &[u8], size: usize) -> Result<(Head, &[u8])> {
 /// The head and body of a response that is valid, whole and a byte at a time.
 #[track_caller]
 fn parse(response: &[u8]) -> (Head, &[u8]) {
-    let (head, body) = Head::parse(response).unwrap_or_else(|error| panic!("{}: {error}", response.escape_ascii()));
+    let (head, body) = Head::parse(response)
+        .unwrap_or_else(|error| panic!("{}: {error}", response.escape_ascii()));
     for size in [1, 2, 3, 7] {
         let in_pieces = parse_in_pieces(response, size).expect("the same in pieces");
         assert_eq!(in_pieces, (head.clone(), body), "in pieces of {size}");
@@ -45,7 +46,11 @@ fn refused(response: &[u8], expected: &Error) {
             Ok((head, _)) => panic!("{} was taken for {head:?}", response.escape_ascii()),
             Err(error) => {
                 let text = response.escape_ascii();
-                assert_eq!(discriminant(&error), discriminant(expected), "{text} in pieces of {size}: {error}");
+                assert_eq!(
+                    discriminant(&error),
+                    discriminant(expected),
+                    "{text} in pieces of {size}: {error}"
+                );
             }
         }
     }
@@ -63,7 +68,14 @@ fn fields(head: &Head) -> Vec<(&str, &str)> {
 fn h1_a_head_is_fields_and_an_empty_line() {
     let (head, body) = parse(b"Content-Type: text/plain\n\n");
     assert_eq!((head.content_type(), body), (Some("text/plain"), &b""[..]));
-    for cut in [&b""[..], b"C", b"Content-Type: a/b", b"Content-Type: a/b\n", b"Content-Type: a/b\r\n\r", b"\r"] {
+    for cut in [
+        &b""[..],
+        b"C",
+        b"Content-Type: a/b",
+        b"Content-Type: a/b\n",
+        b"Content-Type: a/b\r\n\r",
+        b"\r",
+    ] {
         refused(cut, &Error::HeadCut);
         assert!(matches!(Head::parse(cut), Err(Error::HeadCut)));
     }
@@ -71,8 +83,14 @@ fn h1_a_head_is_fields_and_an_empty_line() {
 
 #[test]
 fn h1_one_of_three_fields_is_there() {
-    for missing in [&b"\n"[..], b"\r\n", b"\nbody", b"X-A: b\n\n", b"Content-Length: 1\r\n\r\nx", b"Content-Type:\n\n"]
-    {
+    for missing in [
+        &b"\n"[..],
+        b"\r\n",
+        b"\nbody",
+        b"X-A: b\n\n",
+        b"Content-Length: 1\r\n\r\nx",
+        b"Content-Type:\n\n",
+    ] {
         refused(missing, &Error::MissingField);
     }
     for enough in [&b"Content-Type: a/b\n\n"[..], b"Status: 204\n\n", b"Location: /\n\n"] {
@@ -82,7 +100,8 @@ fn h1_one_of_three_fields_is_there() {
 
 #[test]
 fn h2_lines_end_in_lf_or_cr_lf_or_both() {
-    for ends in [["\n"; 4], ["\r\n"; 4], ["\r\n", "\n", "\r\n", "\n"], ["\n", "\r\n", "\n", "\r\n"]] {
+    for ends in [["\n"; 4], ["\r\n"; 4], ["\r\n", "\n", "\r\n", "\n"], ["\n", "\r\n", "\n", "\r\n"]]
+    {
         let [a, b, c, d] = ends;
         let response = format!("Status: 200{a}A: b{b}Content-Type: c/d{c}{d}\n\nbody");
         let (head, body) = parse(response.as_bytes());
@@ -117,15 +136,22 @@ fn h3_what_is_no_field_is_refused() {
     ];
     for line in lines {
         refused(format!("{line}\n\n").as_bytes(), &invalid_field());
-        refused(format!("A: b\r\n{line}\r\nContent-Type: a/b\r\n\r\n").as_bytes(), &invalid_field());
+        refused(
+            format!("A: b\r\n{line}\r\nContent-Type: a/b\r\n\r\n").as_bytes(),
+            &invalid_field(),
+        );
     }
-    assert!(matches!(Head::parse(b"A: b\nX Y: z\nC: d\n\n"), Err(Error::InvalidField(line)) if line == "X Y: z"));
+    assert!(
+        matches!(Head::parse(b"A: b\nX Y: z\nC: d\n\n"), Err(Error::InvalidField(line)) if line == "X Y: z")
+    );
 }
 
 // Pitfall: folded lines lost, joined or refused, each differently.
 #[test]
 fn h3_folded_lines_are_refused() {
-    for folded in ["Content-Type: a/b\n c\n\n", "Content-Type: a/b\r\n\tc\r\n\r\n", "Status: 200\n \n\n"] {
+    for folded in
+        ["Content-Type: a/b\n c\n\n", "Content-Type: a/b\r\n\tc\r\n\r\n", "Status: 200\n \n\n"]
+    {
         refused(folded.as_bytes(), &invalid_field());
     }
 }
@@ -145,7 +171,8 @@ fn h3_every_token_byte_is_taken_and_no_other() {
 
 #[test]
 fn h4_an_empty_value_is_as_if_the_field_were_not_sent() {
-    let head = head(b"Location:\nStatus: \t\nContent-Length:\r\nX-A: \nContent-Type: a/b\nLocation: \n\n");
+    let head =
+        head(b"Location:\nStatus: \t\nContent-Length:\r\nX-A: \nContent-Type: a/b\nLocation: \n\n");
     assert_eq!(fields(&head), [("Content-Type", "a/b")]);
     assert_eq!((head.status(), head.location(), head.local_redirect()), (200, None, None));
     refused(b"Location:\n\n", &Error::MissingField);
@@ -155,14 +182,22 @@ fn h4_an_empty_value_is_as_if_the_field_were_not_sent() {
 fn h5_some_fields_come_once() {
     for field in ["Content-Type: a/b", "Location: /", "Status: 200"] {
         let again = field.to_ascii_lowercase();
-        refused(format!("{field}\nX: y\n{again}\n\n").as_bytes(), &Error::DuplicateField(String::new()));
+        refused(
+            format!("{field}\nX: y\n{again}\n\n").as_bytes(),
+            &Error::DuplicateField(String::new()),
+        );
     }
 }
 
 #[test]
 fn h5_others_come_as_often_as_they_like() {
     let head = head(b"Set-Cookie: a=1\nContent-Type: a/b\nSet-Cookie: b=2\nset-cookie: a=1\n\n");
-    let cookies = [("Set-Cookie", "a=1"), ("Content-Type", "a/b"), ("Set-Cookie", "b=2"), ("set-cookie", "a=1")];
+    let cookies = [
+        ("Set-Cookie", "a=1"),
+        ("Content-Type", "a/b"),
+        ("Set-Cookie", "b=2"),
+        ("set-cookie", "a=1"),
+    ];
     assert_eq!(fields(&head), cookies);
     assert_eq!(head.get("Set-Cookie"), Some("a=1"), "the first");
 }
@@ -183,7 +218,10 @@ fn h6_a_status_is_three_digits_and_a_reason() {
         let head = head(format!("Status: {value}\n\n").as_bytes());
         assert_eq!((head.status(), head.reason()), (status, reason), "{value}");
     }
-    for value in ["abc", "20", "2000", "99", "1000", "099", "000", "200OK", "+20", "2 0", "-200", "20\u{b2}", "200,"] {
+    for value in [
+        "abc", "20", "2000", "99", "1000", "099", "000", "200OK", "+20", "2 0", "-200", "20\u{b2}",
+        "200,",
+    ] {
         refused(format!("Status: {value}\n\n").as_bytes(), &Error::InvalidStatus(String::new()));
     }
 }
@@ -203,7 +241,10 @@ fn h7_a_document_without_status_is_200() {
 #[test]
 fn h8_a_path_alone_is_a_local_redirect() {
     let head = head(b"Location: /x?y\n\n");
-    assert_eq!((head.local_redirect(), head.location(), head.status()), (Some("/x?y"), Some("/x?y"), 302));
+    assert_eq!(
+        (head.local_redirect(), head.location(), head.status()),
+        (Some("/x?y"), Some("/x?y"), 302)
+    );
 }
 
 #[test]
@@ -239,11 +280,19 @@ fn h10_a_redirect_keeps_its_status() {
 
 #[test]
 fn h11_a_location_is_a_uri_or_a_path() {
-    for location in ["http://h/", "HTTPS://h", "a+b-c.d1:x", "mailto:a@b", "/", "/a?b", "/caf\u{e9}", "/a:b"] {
+    for location in
+        ["http://h/", "HTTPS://h", "a+b-c.d1:x", "mailto:a@b", "/", "/a?b", "/caf\u{e9}", "/a:b"]
+    {
         assert_eq!(head(format!("Location: {location}\n\n").as_bytes()).location(), Some(location));
     }
-    for location in ["foo", "//h/x", "?q", "#a", "./x", "1a:b", ":x", "a_b:c", "http:", "a/b:c", "/a\x01b", "/a\tb"] {
-        refused(format!("Location: {location}\n\n").as_bytes(), &Error::InvalidLocation(String::new()));
+    for location in [
+        "foo", "//h/x", "?q", "#a", "./x", "1a:b", ":x", "a_b:c", "http:", "a/b:c", "/a\x01b",
+        "/a\tb",
+    ] {
+        refused(
+            format!("Location: {location}\n\n").as_bytes(),
+            &Error::InvalidLocation(String::new()),
+        );
     }
     refused(b"Location: /\xff\n\n", &Error::InvalidLocation(String::new()));
 }
@@ -270,7 +319,10 @@ fn h13_h14_the_client_gets_every_field_but_those_of_the_hop() {
         "Upgrade: h2c",
         "X-CGI-Note: x",
     ];
-    let response = format!("{}\nContent-Type: a/b\nSet-Cookie: a\nTEA: b\nSet-Cookie: c\nX-CGI: d\n\n", hop.join("\n"));
+    let response = format!(
+        "{}\nContent-Type: a/b\nSet-Cookie: a\nTEA: b\nSet-Cookie: c\nX-CGI: d\n\n",
+        hop.join("\n")
+    );
     let head = head(response.as_bytes());
     let passed: Vec<_> = head.http_fields().map(|(name, _)| name).collect();
     assert_eq!(passed, ["Content-Type", "Set-Cookie", "TEA", "Set-Cookie", "X-CGI"]);
@@ -329,7 +381,11 @@ fn h16_a_head_may_be_as_long_as_its_limit() {
     let end = response.len() - 4;
     for size in [1, 1000, 1024, 5000, response.len()] {
         let feed_all = |mut parser: HeadParser| {
-            let ends = response.as_bytes().chunks(size).map(|piece| parser.feed(piece)).collect::<Result<Vec<_>>>();
+            let ends = response
+                .as_bytes()
+                .chunks(size)
+                .map(|piece| parser.feed(piece))
+                .collect::<Result<Vec<_>>>();
             ends.map(|ends| ends.iter().any(Option::is_some))
         };
         assert!(feed_all(HeadParser::new().max_bytes(end)).unwrap());
@@ -351,13 +407,17 @@ fn h16_a_head_without_end_is_refused() {
         assert!(fed <= 64 * 1024);
     };
     assert!(matches!(error, Error::HeadTooLarge(65536)), "{error}");
-    assert!(matches!(HeadParser::new().feed(&vec![b'X'; 65537]), Err(Error::HeadTooLarge(_))), "a name without end");
+    assert!(
+        matches!(HeadParser::new().feed(&vec![b'X'; 65537]), Err(Error::HeadTooLarge(_))),
+        "a name without end"
+    );
     assert!(matches!(HeadParser::new().feed(&vec![b'X'; 65536]), Ok(None)));
 }
 
 #[test]
 fn h16_a_head_may_have_as_many_fields_as_its_limit() {
-    let response = |count: usize| format!("Status: 200\n{}\n", "X: y\n".repeat(count - 1)).into_bytes();
+    let response =
+        |count: usize| format!("Status: 200\n{}\n", "X: y\n".repeat(count - 1)).into_bytes();
     assert_eq!(head(&response(256)).fields().count(), 256);
     refused(&response(257), &Error::TooManyFields(256));
 
@@ -369,7 +429,8 @@ fn h16_a_head_may_have_as_many_fields_as_its_limit() {
 
 #[test]
 fn h16_a_byte_at_a_time_takes_no_more_looks() {
-    // Each byte that is fed again to a scan from the line's beginning would make this a matter of minutes.
+    // Each byte that is fed again to a scan from the line's beginning would make this a matter of
+    // minutes.
     let name = "N".repeat(500_000);
     let value = "v".repeat(1_000_000);
     let response = format!("Content-Type: a/b\n{name}: {value}\n\n");
@@ -384,7 +445,8 @@ fn h16_a_byte_at_a_time_takes_no_more_looks() {
 
 #[test]
 fn h17_the_body_is_what_is_behind_the_empty_line() {
-    let bodies: [&[u8]; 6] = [b"", b"\n", b"\n\n", b"\r\n\r\nX: y\r\n\r\n", b"\0\xff", b"Status: 500\n\n"];
+    let bodies: [&[u8]; 6] =
+        [b"", b"\n", b"\n\n", b"\r\n\r\nX: y\r\n\r\n", b"\0\xff", b"Status: 500\n\n"];
     for body in bodies {
         for head in [&b"Content-Type: a/b\n\n"[..], b"Content-Type: a/b\r\n\r\n"] {
             assert_eq!(parse(&[head, body].concat()).1, body);
@@ -404,7 +466,11 @@ fn h17_a_long_piece_is_told_apart_at_every_offset() {
 #[test]
 fn h18_some_responses_have_no_body() {
     let status = |status: &str| head(format!("Status: {status}\n\n").as_bytes());
-    assert!(status("200").has_body("GET") && status("404").has_body("get") && status("500").has_body("head"));
+    assert!(
+        status("200").has_body("GET")
+            && status("404").has_body("get")
+            && status("500").has_body("head")
+    );
     assert!(!status("200").has_body("HEAD"));
     for none in ["100", "103", "204", "304"] {
         assert!(!status(none).has_body("GET"), "{none}");
@@ -425,7 +491,10 @@ fn h20_an_authorizers_variables() {
         VARIABLE-X: \xff\r\nVariable-: none\r\nVariable-EMPTY:\r\nVariables-Y: z\r\nContent-Type: a/b\r\n\r\n",
     );
     let variables: Vec<_> = head.variables().collect();
-    assert_eq!(variables, [("AUTH_METHOD", &b"database lookup"[..]), ("Auth-User", b"ferris"), ("X", b"\xff")]);
+    assert_eq!(
+        variables,
+        [("AUTH_METHOD", &b"database lookup"[..]), ("Auth-User", b"ferris"), ("X", b"\xff")]
+    );
 }
 
 // Pitfall: Content-Length twice, not a number, or at odds with the body.
@@ -441,21 +510,41 @@ fn content_length_is_one_number() {
     ] {
         let head = head(&response(lines));
         assert_eq!(head.content_length(), Some(length), "{lines}");
-        let passed = head.http_fields().filter(|(name, _)| name.eq_ignore_ascii_case("Content-Length"));
+        let passed =
+            head.http_fields().filter(|(name, _)| name.eq_ignore_ascii_case("Content-Length"));
         assert_eq!(passed.count(), 1, "{lines}: what says the same again is not passed on");
     }
     assert_eq!(head(&response("X: y")).content_length(), None);
-    for value in ["x5", "5x", "-1", "+5", "5 5", "5, 5", "0x5", "18446744073709551616", "99999999999999999999999"] {
-        refused(&response(&format!("Content-Length: {value}")), &Error::InvalidContentLength(String::new()));
+    for value in [
+        "x5",
+        "5x",
+        "-1",
+        "+5",
+        "5 5",
+        "5, 5",
+        "0x5",
+        "18446744073709551616",
+        "99999999999999999999999",
+    ] {
+        refused(
+            &response(&format!("Content-Length: {value}")),
+            &Error::InvalidContentLength(String::new()),
+        );
     }
-    refused(&response("Content-Length: 5\nContent-Length: 6"), &Error::InvalidContentLength(String::new()));
+    refused(
+        &response("Content-Length: 5\nContent-Length: 6"),
+        &Error::InvalidContentLength(String::new()),
+    );
 }
 
 #[test]
 fn a_body_too_long_or_too_short_is_told() {
     let (head, _) = parse(b"Content-Type: a/b\nContent-Length: 5\n\n");
     assert!(head.check_body(5).is_ok());
-    assert!(matches!(head.check_body(4), Err(Error::StreamTooShort { announced: 5, received: 4, .. })));
+    assert!(matches!(
+        head.check_body(4),
+        Err(Error::StreamTooShort { announced: 5, received: 4, .. })
+    ));
     assert!(matches!(head.check_body(6), Err(Error::StreamTooLong { announced: 5, .. })));
     assert!(parse(b"Content-Type: a/b\n\n").0.check_body(6).is_ok());
 }
@@ -469,8 +558,11 @@ fn a_value_that_is_not_text_is_bytes() {
 #[test]
 fn a_parser_is_used_again() {
     let mut parser = HeadParser::new();
-    let responses: [(&[u8], u16); 3] =
-        [(b"Location: http://h/\n\nx", 302), (b"Status: 404\n\n", 404), (b"Content-Type: a/b\n\n", 200)];
+    let responses: [(&[u8], u16); 3] = [
+        (b"Location: http://h/\n\nx", 302),
+        (b"Status: 404\n\n", 404),
+        (b"Content-Type: a/b\n\n", 200),
+    ];
     for (response, status) in responses {
         assert!(parser.head().is_none());
         assert!(parser.feed(response).unwrap().is_some());
@@ -504,7 +596,9 @@ fn an_invalid_head_stays_invalid() {
 
 #[test]
 fn an_error_carries_only_the_beginning_of_a_line() {
-    let Err(Error::InvalidField(line)) = Head::parse(&vec![b'('; 60_000]) else { panic!("a line that is no field") };
+    let Err(Error::InvalidField(line)) = Head::parse(&vec![b'('; 60_000]) else {
+        panic!("a line that is no field")
+    };
     assert!(line.len() < 1000);
 }
 
@@ -522,9 +616,13 @@ fn a_buffered_reader_keeps_the_body() {
 
 #[test]
 fn reasons_are_in_order() {
-    for (status, reason) in
-        [(100, "Continue"), (200, "OK"), (302, "Found"), (418, ""), (511, "Network Authentication Required")]
-    {
+    for (status, reason) in [
+        (100, "Continue"),
+        (200, "OK"),
+        (302, "Found"),
+        (418, ""),
+        (511, "Network Authentication Required"),
+    ] {
         assert_eq!(standard_reason(status), reason);
     }
     assert_eq!((100..1000).filter(|&status| !standard_reason(status).is_empty()).count(), 60);

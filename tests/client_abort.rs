@@ -1,5 +1,5 @@
-//! Aborting a request, giving it up, and dropping it: what is sent, what the caller learns, and what becomes of the
-//! connection.
+//! Aborting a request, giving it up, and dropping it: what is sent, what the caller learns, and
+//! what becomes of the connection.
 #![cfg(unix)]
 
 mod support;
@@ -23,11 +23,13 @@ fn connected<T: Send + 'static>(
     application: impl FnOnce(Stream) -> T + Send + 'static,
 ) -> (Connection, thread::JoinHandle<T>) {
     let (near, far) = pipe();
-    let connection = Connection::new(near, Arc::new(config.keep_alive(true))).expect("a connection");
+    let connection =
+        Connection::new(near, Arc::new(config.keep_alive(true))).expect("a connection");
     (connection, thread::spawn(move || application(far)))
 }
 
-/// Reads records up to ABORT_REQUEST, which must name the request and be empty; returns the types of those before.
+/// Reads records up to ABORT_REQUEST, which must name the request and be empty; returns the types
+/// of those before.
 fn read_abort(stream: &mut Stream) -> Vec<u8> {
     let mut types = Vec::new();
     loop {
@@ -41,8 +43,8 @@ fn read_abort(stream: &mut Stream) -> Vec<u8> {
     }
 }
 
-/// C21, C4: ABORT_REQUEST under the request's id, then the application's END_REQUEST; nothing of the body follows, and
-/// the connection serves the next request.
+/// C21, C4: ABORT_REQUEST under the request's id, then the application's END_REQUEST; nothing of
+/// the body follows, and the connection serves the next request.
 #[test]
 fn an_abort_is_answered() {
     let (mut connection, application) = connected(patient(), |mut stream| {
@@ -69,15 +71,22 @@ fn an_abort_is_answered() {
     assert_eq!(application.join().unwrap(), (vec![BEGIN, PARAMS, PARAMS, STDIN], b"all".to_vec()));
 }
 
-/// C21: in each state of the body: nothing sent, something held back, a part sent, all of it sent, a filter's data begun.
+/// C21: in each state of the body: nothing sent, something held back, a part sent, all of it sent,
+/// a filter's data begun.
 #[test]
 fn an_abort_at_any_time() {
     type Prepare = fn(&mut fcgi::client::Exchange<'_>) -> io::Result<()>;
     let cases: [(Prepare, &[u8]); 5] = [
         (|_| Ok(()), &[]),
         (|exchange| exchange.stdin.write_all(b"held back"), &[]),
-        (|exchange| exchange.stdin.write_all(b"sent").and_then(|()| exchange.stdin.flush()), &[STDIN]),
-        (|exchange| exchange.stdin.write_all(b"all").and_then(|()| exchange.stdin.finish()), &[STDIN, STDIN]),
+        (
+            |exchange| exchange.stdin.write_all(b"sent").and_then(|()| exchange.stdin.flush()),
+            &[STDIN],
+        ),
+        (
+            |exchange| exchange.stdin.write_all(b"all").and_then(|()| exchange.stdin.finish()),
+            &[STDIN, STDIN],
+        ),
         (|exchange| exchange.stdin.start_data().and_then(|()| exchange.stdin.flush()), &[STDIN]),
     ];
     for (prepare, expected) in cases {
@@ -96,7 +105,8 @@ fn an_abort_at_any_time() {
     }
 }
 
-/// C21: an application answers when it comes to it: what it still sends of the response is dropped, STDERR is kept.
+/// C21: an application answers when it comes to it: what it still sends of the response is dropped,
+/// STDERR is kept.
 #[test]
 fn an_abort_is_answered_late() {
     let (mut connection, application) = connected(patient(), |mut stream| {
@@ -112,7 +122,8 @@ fn an_abort_is_answered_late() {
     application.join().unwrap();
 }
 
-/// C21; "both close instead of answering an ABORT": the close is an error, and the connection carries no more.
+/// C21; "both close instead of answering an ABORT": the close is an error, and the connection
+/// carries no more.
 #[test]
 fn an_abort_is_answered_by_a_close() {
     let (mut connection, application) = connected(patient(), |mut stream| {
@@ -124,7 +135,8 @@ fn an_abort_is_answered_by_a_close() {
     application.join().unwrap();
 }
 
-/// C21: a refusal in answer to an abort is still one; an answer to another request is not an answer.
+/// C21: a refusal in answer to an abort is still one; an answer to another request is not an
+/// answer.
 #[test]
 fn an_abort_is_answered_wrongly() {
     for (answer, expected) in [
@@ -158,7 +170,8 @@ fn an_abort_is_not_answered() {
     application.join().unwrap();
 }
 
-/// C21, C8: the application ended the request and closed before the abort could reach it: its answer counts.
+/// C21, C8: the application ended the request and closed before the abort could reach it: its
+/// answer counts.
 #[test]
 fn an_abort_that_comes_too_late() {
     for finishes in [false, true] {
@@ -195,7 +208,8 @@ fn an_abort_of_what_has_ended() {
     assert_closed(&mut far);
 }
 
-/// A request that is cut ends both directions: the application sees the end, and the caller no success.
+/// A request that is cut ends both directions: the application sees the end, and the caller no
+/// success.
 #[test]
 fn a_cut_wakes_both_ends() {
     let (mut connection, application) = connected(patient(), |mut stream| {
@@ -213,8 +227,8 @@ fn a_cut_wakes_both_ends() {
     application.join().unwrap();
 }
 
-/// "A connection whose caller gave up half-way was used again": one whose request was dropped, at whatever point, carries
-/// no other.
+/// "A connection whose caller gave up half-way was used again": one whose request was dropped, at
+/// whatever point, carries no other.
 #[test]
 fn a_dropped_request_leaves_its_connection_unusable() {
     for point in 0..4 {
@@ -235,7 +249,10 @@ fn a_dropped_request_leaves_its_connection_unusable() {
         drop(exchange);
         assert!(!connection.is_reusable(), "{point}");
         let error = connection.begin(Role::Responder, &get()).unwrap_err();
-        assert!(matches!(&error, Error::Io(error) if error.kind() == io::ErrorKind::NotConnected), "{error:?}");
+        assert!(
+            matches!(&error, Error::Io(error) if error.kind() == io::ErrorKind::NotConnected),
+            "{error:?}"
+        );
         drop(connection);
         if point == 0 {
             assert_closed(&mut far);
@@ -243,8 +260,9 @@ fn a_dropped_request_leaves_its_connection_unusable() {
     }
 }
 
-/// The receiver of a response that returns an error breaks the request off, though the application does not read what is
-/// left of the body: the caller gets its own error, and the application sees the close.
+/// The receiver of a response that returns an error breaks the request off, though the application
+/// does not read what is left of the body: the caller gets its own error, and the application sees
+/// the close.
 #[test]
 fn an_error_of_the_receiver_breaks_the_request_off() {
     for body in [0, 64 << 20] {
@@ -255,7 +273,8 @@ fn an_error_of_the_receiver_breaks_the_request_off() {
             hold.wait();
             wait_for_close(&mut stream);
         });
-        let client = application.client().config(Config::new().read_timeout(None).write_timeout(None));
+        let client =
+            application.client().config(Config::new().read_timeout(None).write_timeout(None));
         let outcome = within_patience(move || {
             client.send(&upload(body), Pattern::new(body), |response| {
                 response.stdout.read_exact(&mut [0; 5])?;

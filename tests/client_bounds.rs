@@ -1,5 +1,6 @@
-//! The client's bounds, each at its limit and one past it: the response that `fetch` holds, its STDERR, its head. (Those on
-//! idle connections are in `client_reuse`, the time-outs in `client_timeouts`, memory as a whole in `client_memory`.)
+//! The client's bounds, each at its limit and one past it: the response that `fetch` holds, its
+//! STDERR, its head. (Those on idle connections are in `client_reuse`, the time-outs in
+//! `client_timeouts`, memory as a whole in `client_memory`.)
 #![cfg(unix)]
 
 mod support;
@@ -33,13 +34,15 @@ fn head_of(len: usize) -> Vec<u8> {
     head
 }
 
-/// design.md's bound of 64 KiB; "A head of 9 KiB overran a buffer": as long as the limit is no error, one more byte is.
+/// design.md's bound of 64 KiB; "A head of 9 KiB overran a buffer": as long as the limit is no
+/// error, one more byte is.
 #[test]
 fn a_head_up_to_its_limit() {
     assert_eq!(Config::new().max_head, 64 * 1024);
     for (limit, config) in [(64 * 1024, patient()), (1000, patient().max_head(1000, 256))] {
         for len in [limit - 1, limit, limit + 1] {
-            let application = Application::answering(response(&[&head_of(len), &b"body"[..]].concat()));
+            let application =
+                Application::answering(response(&[&head_of(len), &b"body"[..]].concat()));
             match read_head_of(&application, config.clone()) {
                 Ok(head) => {
                     assert!(len <= limit, "{len} of {limit}");
@@ -84,7 +87,8 @@ fn a_head_without_end() {
     }
 }
 
-/// design.md's bound on what `fetch` holds, at a smaller limit: as long is no error, one more byte is.
+/// design.md's bound on what `fetch` holds, at a smaller limit: as long is no error, one more byte
+/// is.
 #[test]
 fn a_reply_up_to_its_limit() {
     assert_eq!(Config::new().max_response, 64 * 1024 * 1024);
@@ -100,8 +104,8 @@ fn a_reply_up_to_its_limit() {
     }
 }
 
-/// A response without end is given up at the limit, while the application still writes; a limit that no response reaches
-/// is none.
+/// A response without end is given up at the limit, while the application still writes; a limit
+/// that no response reaches is none.
 #[test]
 fn a_reply_without_end_and_without_limit() {
     let application = Application::unix(|_, mut stream| {
@@ -113,16 +117,19 @@ fn a_reply_without_end_and_without_limit() {
     assert!(matches!(outcome, Err(Error::ResponseTooLarge(1_048_576))));
 
     let application = Application::answering(response(b"all of it"));
-    let reply = application.client().config(patient().max_response(usize::MAX)).fetch(&get(), b"").unwrap();
+    let reply =
+        application.client().config(patient().max_response(usize::MAX)).fetch(&get(), b"").unwrap();
     assert_eq!(reply.stdout, b"all of it");
 }
 
-/// design.md's bound of 64 KiB on the STDERR that is held: what is beyond it is counted, the response is whole, and the
-/// connection is used again.
+/// design.md's bound of 64 KiB on the STDERR that is held: what is beyond it is counted, the
+/// response is whole, and the connection is used again.
 #[test]
 fn stderr_up_to_its_limit() {
     assert_eq!(Config::new().max_stderr, 64 * 1024);
-    for (limit, config) in [(1 << 16, patient()), (0, patient().max_stderr(0)), (10, patient().max_stderr(10))] {
+    for (limit, config) in
+        [(1 << 16, patient()), (0, patient().max_stderr(0)), (10, patient().max_stderr(10))]
+    {
         for len in [0, 1, limit, limit + 1, limit + 500_000_usize] {
             let application = Application::unix(move |_, mut stream| {
                 while read_request(&mut stream).is_some() {
@@ -144,7 +151,10 @@ fn stderr_up_to_its_limit() {
                 let held = len.min(limit);
                 let Completion { stderr, stderr_dropped, .. } = reply.completion;
                 assert!(stderr == Pattern::bytes(held as u64), "{} of {len} bytes", stderr.len());
-                assert_eq!((&reply.stdout[..], stderr_dropped), (&b"output"[..], (len - held) as u64));
+                assert_eq!(
+                    (&reply.stdout[..], stderr_dropped),
+                    (&b"output"[..], (len - held) as u64)
+                );
             }
             assert_eq!(application.accepted(), 1);
             drop(client);
@@ -152,8 +162,8 @@ fn stderr_up_to_its_limit() {
     }
 }
 
-/// An application that writes nothing but STDERR does not fill the memory, and what it says is counted in 64 bits' worth of
-/// records.
+/// An application that writes nothing but STDERR does not fill the memory, and what it says is
+/// counted in 64 bits' worth of records.
 #[test]
 fn stderr_without_a_response() {
     let (near, mut far) = pipe();

@@ -1,5 +1,5 @@
-//! Both directions flow at once, however large they are, whoever writes first and whoever ends first; and what fails on
-//! the caller's side ends the request at once.
+//! Both directions flow at once, however large they are, whoever writes first and whoever ends
+//! first; and what fails on the caller's side ends the request at once.
 #![cfg(unix)]
 
 mod support;
@@ -70,8 +70,8 @@ fn an_echo_of_20_mib() {
     }
 }
 
-/// C7: the application writes 20 MiB before it reads a byte of the body, which is as long; from `Client` and from an
-/// `Exchange` that two threads use.
+/// C7: the application writes 20 MiB before it reads a byte of the body, which is as long; from
+/// `Client` and from an `Exchange` that two threads use.
 #[test]
 fn the_application_writes_first() {
     for application in Application::both(|_, mut stream| {
@@ -143,10 +143,10 @@ fn a_filter_flows_too() {
         .unwrap();
 }
 
-/// C8; "The application ends early while the body is still being sent; the response is lost to EPIPE": END_REQUEST after
-/// 1 KiB of a body of 64 MiB, from an application that closes and from one that stalls. The response counts, the rest of
-/// the body is not read, and "A connection is pooled at END_REQUEST though stdin was not sent": the next request has
-/// another.
+/// C8; "The application ends early while the body is still being sent; the response is lost to
+/// EPIPE": END_REQUEST after 1 KiB of a body of 64 MiB, from an application that closes and from
+/// one that stalls. The response counts, the rest of the body is not read, and "A connection is
+/// pooled at END_REQUEST though stdin was not sent": the next request has another.
 #[test]
 fn an_application_that_ends_early() {
     for application in Application::both(|_, stream| end_early(stream, || {})) {
@@ -162,7 +162,8 @@ fn end_early(mut stream: Stream, stall: impl FnOnce()) {
     let request = read_head(&mut stream).expect("the head of a request");
     if request.param("CONTENT_LENGTH").is_some() {
         stream.read_exact(&mut [0; 1024]).expect("a part of the body");
-        let answer = [record(STDERR, 1, b"too much"), record(STDOUT, 1, b"413"), end(1, 9, 0)].concat();
+        let answer =
+            [record(STDERR, 1, b"too much"), record(STDOUT, 1, b"413"), end(1, 9, 0)].concat();
         stream.write_all(&answer).expect("the answer is taken");
         stall();
     } else {
@@ -183,7 +184,10 @@ fn assert_early_end(application: &Application) {
             Ok(stdout)
         })
         .unwrap();
-    assert_eq!((&stdout[..], completion.app_status, &completion.stderr[..]), ("413", 9, &b"too much"[..]));
+    assert_eq!(
+        (&stdout[..], completion.app_status, &completion.stderr[..]),
+        ("413", 9, &b"too much"[..])
+    );
     assert!(body.left() > 32 * MIB, "{} were left", body.left());
     assert_eq!(client.fetch(&get(), b"").unwrap().stdout, b"second");
     assert_eq!(application.accepted(), 2);
@@ -202,8 +206,8 @@ fn an_application_that_reads_nothing() {
     }
 }
 
-/// C8: an application that answers and closes before the request is sent at all: the answer is read all the same, be it a
-/// response or a refusal.
+/// C8: an application that answers and closes before the request is sent at all: the answer is read
+/// all the same, be it a response or a refusal.
 #[test]
 fn an_application_that_does_not_wait_for_the_request() {
     struct Late(mpsc::Receiver<()>);
@@ -215,7 +219,9 @@ fn an_application_that_does_not_wait_for_the_request() {
             Ok(buffer.len())
         }
     }
-    for (answer, expected) in [(response(b"busy"), "Ok(4)"), (end(1, 0, 2), "Err(Refused(Overloaded))")] {
+    for (answer, expected) in
+        [(response(b"busy"), "Ok(4)"), (end(1, 0, 2), "Err(Refused(Overloaded))")]
+    {
         let (tell, told) = mpsc::channel();
         let application = Application::unix(move |_, mut stream| {
             stream.write_all(&answer).expect("the answer is taken");
@@ -230,7 +236,8 @@ fn an_application_that_does_not_wait_for_the_request() {
     }
 }
 
-/// C8: an `Exchange` whose body can no longer be written still has its response; writing tells, finishing does not mind.
+/// C8: an `Exchange` whose body can no longer be written still has its response; writing tells,
+/// finishing does not mind.
 #[test]
 fn an_exchange_with_an_application_that_ends_early() {
     let (near, mut far) = pipe();
@@ -297,13 +304,17 @@ impl Read for Failing {
     }
 }
 
-/// A client without time-outs of an application that waits for all of a stream, the end of which must never come.
+/// A client without time-outs of an application that waits for all of a stream, the end of which
+/// must never come.
 fn waiting_for(record_type: u8) -> (Application, Client) {
     let application = Application::unix(move |_, mut stream| {
         let mut header = [0; 8];
         while stream.read_exact(&mut header).is_ok() {
             let len = u64::from(u16::from_be_bytes([header[4], header[5]])) + u64::from(header[6]);
-            assert!((header[1], len) != (record_type, 0), "the stream was ended as if it were whole");
+            assert!(
+                (header[1], len) != (record_type, 0),
+                "the stream was ended as if it were whole"
+            );
             let _be_it_cut = io::copy(&mut (&mut stream).take(len), &mut io::sink());
         }
     });
@@ -312,8 +323,8 @@ fn waiting_for(record_type: u8) -> (Application, Client) {
     (application, client)
 }
 
-/// A body that cannot be read is the caller's own error, told at once though the application waits for the rest, and
-/// never the end of a whole body.
+/// A body that cannot be read is the caller's own error, told at once though the application waits
+/// for the rest, and never the end of a whole body.
 #[test]
 fn a_body_that_fails() {
     for reads in [0, 1, 2, 50] {
@@ -358,10 +369,14 @@ fn an_interrupted_body_goes_on() {
         send_body_back(&mut stream);
     });
     let body = Interrupted(Pattern::new(MIB), false);
-    application.client().send(&upload(MIB), body, |response| check_response(&mut response.stdout, MIB)).unwrap();
+    application
+        .client()
+        .send(&upload(MIB), body, |response| check_response(&mut response.stdout, MIB))
+        .unwrap();
 }
 
-/// A body that panics takes its caller along, and not the request's time-out first: the application waits for the rest.
+/// A body that panics takes its caller along, and not the request's time-out first: the application
+/// waits for the rest.
 #[test]
 fn a_body_that_panics() {
     for reads in [0, 1, 2, 50] {
@@ -370,13 +385,17 @@ fn a_body_that_panics() {
             let body = Failing(reads, || panic!("the body panics"));
             client.send(&post(), body, |response| response.stdout.read_to_end(&mut Vec::new()))
         });
-        assert_eq!(outcome.unwrap_err().downcast_ref(), Some(&"the body panics"), "after {reads} reads");
+        assert_eq!(
+            outcome.unwrap_err().downcast_ref(),
+            Some(&"the body panics"),
+            "after {reads} reads"
+        );
         drop(application);
     }
 }
 
-/// A receiver that panics takes its caller along, also while the body waits for an application that does not read; the
-/// connection is not used again.
+/// A receiver that panics takes its caller along, also while the body waits for an application that
+/// does not read; the connection is not used again.
 #[test]
 fn a_receiver_that_panics() {
     for len in [0, 64 * MIB] {
@@ -399,7 +418,11 @@ fn a_receiver_that_panics() {
                 panic!("the receiver panics")
             })
         });
-        assert_eq!(outcome.unwrap_err().downcast_ref(), Some(&"the receiver panics"), "a body of {len}");
+        assert_eq!(
+            outcome.unwrap_err().downcast_ref(),
+            Some(&"the receiver panics"),
+            "a body of {len}"
+        );
         let params = fcgi::Params::from_pairs([("LAST", "1")]).unwrap();
         assert_eq!(client.fetch(&params, b"").unwrap().stdout, b"served");
         drop((client, open));

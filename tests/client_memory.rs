@@ -1,5 +1,5 @@
-//! C30: a client's memory does not grow with the body or the response. Alone in its process, so that what is measured is
-//! its own.
+//! C30: a client's memory does not grow with the body or the response. Alone in its process, so
+//! that what is measured is its own.
 #![cfg(target_os = "linux")]
 
 mod support;
@@ -19,8 +19,8 @@ fn memory(line: &str) -> u64 {
     kib.expect("a line of kilobytes").trim().parse::<u64>().expect("a number") * 1024
 }
 
-/// C30, C7; "64 MiB echoed", with less than 32 MiB in use for it, on TCP and on a Unix socket; an application in the same
-/// process included.
+/// C30, C7; "64 MiB echoed", with less than 32 MiB in use for it, on TCP and on a Unix socket; an
+/// application in the same process included.
 #[test]
 fn memory_does_not_grow_with_the_data() {
     let start = memory("VmRSS:");
@@ -41,7 +41,8 @@ fn memory_does_not_grow_with_the_data() {
     // A response of 100 MiB of which half is read, with as much STDERR beside it.
     let application = Application::unix(|_, mut stream| {
         read_request(&mut stream).expect("a request");
-        let pair = [record(STDOUT, 1, &b"o".repeat(65535)), record(STDERR, 1, &b"e".repeat(65535))].concat();
+        let pair = [record(STDOUT, 1, &b"o".repeat(65535)), record(STDERR, 1, &b"e".repeat(65535))]
+            .concat();
         (0..1600).for_each(|_| stream.write_all(&pair).expect("the answer is taken"));
         stream.write_all(&response(b"")).expect("the end is taken");
     });

@@ -1,5 +1,5 @@
-//! How many connections a client opens: as many as its bound, what the application says, and its refusals allow
-//! (rules C22, C9).
+//! How many connections a client opens: as many as its bound, what the application says, and its
+//! refusals allow (rules C22, C9).
 
 mod support;
 
@@ -17,7 +17,8 @@ use support::*;
 
 fn listening() -> (TcpListener, Client) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a listening socket");
-    let client = Client::from(fcgi::net::Address::from(listener.local_addr().expect("its address")));
+    let client =
+        Client::from(fcgi::net::Address::from(listener.local_addr().expect("its address")));
     (listener, client)
 }
 
@@ -29,7 +30,8 @@ fn answering(bytes: &[u8]) -> fcgi::Result<Values> {
             let (mut stream, _) = listener.accept().expect("a connection");
             let query = read_record(&mut stream).expect("a query");
             assert_eq!((query.record_type, query.id), (GET_VALUES, 0));
-            let names = [&b"FCGI_MAX_CONNS"[..], b"FCGI_MAX_REQS", b"FCGI_MPXS_CONNS"].map(|name| pair(name, b""));
+            let names = [&b"FCGI_MAX_CONNS"[..], b"FCGI_MAX_REQS", b"FCGI_MPXS_CONNS"]
+                .map(|name| pair(name, b""));
             assert_eq!(query.content, names.concat());
             stream.write_all(bytes).expect("the answer is taken");
         });
@@ -39,7 +41,12 @@ fn answering(bytes: &[u8]) -> fcgi::Result<Values> {
 
 #[test]
 fn c22_what_an_application_says_is_told() {
-    let all = [pair(b"FCGI_MAX_CONNS", b"7"), pair(b"FCGI_MPXS_CONNS", b"1"), pair(b"FCGI_MAX_REQS", b"50")].concat();
+    let all = [
+        pair(b"FCGI_MAX_CONNS", b"7"),
+        pair(b"FCGI_MPXS_CONNS", b"1"),
+        pair(b"FCGI_MAX_REQS", b"50"),
+    ]
+    .concat();
     let cases = [
         (all, Values::default(), (Some(7), Some(50), Some(true))),
         (pair(b"FCGI_MPXS_CONNS", b"0"), Values::default(), (None, None, Some(false))),
@@ -47,8 +54,12 @@ fn c22_what_an_application_says_is_told() {
         (vec![], Values::default(), (None, None, None)),
     ];
     for (result, mut expected, (max_conns, max_reqs, mpxs_conns)) in cases {
-        (expected.max_conns, expected.max_reqs, expected.mpxs_conns) = (max_conns, max_reqs, mpxs_conns);
-        assert_eq!(answering(&padded(GET_VALUES_RESULT, 0, &result, 5)).expect("an answer"), expected);
+        (expected.max_conns, expected.max_reqs, expected.mpxs_conns) =
+            (max_conns, max_reqs, mpxs_conns);
+        assert_eq!(
+            answering(&padded(GET_VALUES_RESULT, 0, &result, 5)).expect("an answer"),
+            expected
+        );
     }
 }
 
@@ -66,13 +77,19 @@ fn c22_old_applications_say_something_else_or_nothing() {
     assert!(matches!(silent, Err(Error::TimedOut(_))), "{silent:?}");
 }
 
-/// Sends `requests` at once to a server that counts how many it has at the same time, and returns the most.
-fn most_at_once(client: impl Fn(Client) -> Client, config: server::Config, requests: usize) -> usize {
+/// Sends `requests` at once to a server that counts how many it has at the same time, and returns
+/// the most.
+fn most_at_once(
+    client: impl Fn(Client) -> Client,
+    config: server::Config,
+    requests: usize,
+) -> usize {
     let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let (count, highest) = (Arc::clone(&now), Arc::clone(&most));
     let server = Running::tcp(config, move |request| {
         highest.fetch_max(count.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-        // Time for another to begin, if it may; that none does proves nothing, that one does fails the test.
+        // Time for another to begin, if it may; that none does proves nothing, that one does fails
+        // the test.
         thread::sleep(Duration::from_millis(20));
         count.fetch_sub(1, Ordering::SeqCst);
         write!(request.stdout, "Content-Type: text/plain\n\n")?;
@@ -105,7 +122,8 @@ fn without_a_bound_each_request_has_a_connection() {
 
 #[test]
 fn the_configured_bound_holds() {
-    let bounded = |client: Client| client.config(Config::new().max_connections(Some(2)).keep_alive(true));
+    let bounded =
+        |client: Client| client.config(Config::new().max_connections(Some(2)).keep_alive(true));
     assert_eq!(most_at_once(bounded, server::Config::new(), 6), 2);
 }
 
@@ -129,7 +147,8 @@ fn who_waits_too_long_for_a_connection_is_told() {
         write!(request.stdout, "Content-Type: text/plain\n\n")?;
         Ok(())
     });
-    let config = Config::new().max_connections(Some(1)).connect_timeout(Some(Duration::from_millis(50)));
+    let config =
+        Config::new().max_connections(Some(1)).connect_timeout(Some(Duration::from_millis(50)));
     let client = Client::from(server.address.clone()).config(config);
     thread::scope(|scope| {
         let first = scope.spawn(|| client.fetch(&Params::new(), b""));
@@ -141,7 +160,8 @@ fn who_waits_too_long_for_a_connection_is_told() {
     });
 }
 
-/// Rule C9: a refusal is one; and for a while the application is asked for one request less at a time.
+/// Rule C9: a refusal is one; and for a while the application is asked for one request less at a
+/// time.
 #[test]
 fn c9_a_refusal_lowers_the_bound() {
     let (listener, client) = listening();

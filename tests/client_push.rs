@@ -1,5 +1,6 @@
-//! A body of one to two MiB is sent by the thread that then receives the response, until the application makes a pause in
-//! taking it: then another goes on in the middle of a record, and not a byte is lost.
+//! A body of one to two MiB is sent by the thread that then receives the response, until the
+//! application makes a pause in taking it: then another goes on in the middle of a record, and not
+//! a byte is lost.
 #![cfg(unix)]
 
 mod support;
@@ -30,7 +31,8 @@ fn check(stream: &mut Stream, mut expected: Pattern) {
     }
 }
 
-/// An application that takes a part of the body, makes a pause, answers with a large response and then takes the rest.
+/// An application that takes a part of the body, makes a pause, answers with a large response and
+/// then takes the rest.
 fn application(len: u64, part: usize) -> Application {
     Application::unix(move |_, mut stream| {
         while read_head(&mut stream).is_some() {
@@ -43,10 +45,13 @@ fn application(len: u64, part: usize) -> Application {
             let mut rest = io::Cursor::new(taken).chain(&mut stream);
             let mut body = Pattern::new(len);
             while body.left() > 0 {
-                body.write_all(&read_record(&mut rest).expect("a record of the body").content).expect("the body");
+                body.write_all(&read_record(&mut rest).expect("a record of the body").content)
+                    .expect("the body");
             }
             assert_eq!(read_record(&mut rest).expect("the end of the body").content, b"");
-            stream.write_all(&[record(STDOUT, 1, b""), end(1, 0, 0)].concat()).expect("the end is taken");
+            stream
+                .write_all(&[record(STDOUT, 1, b""), end(1, 0, 0)].concat())
+                .expect("the end is taken");
         }
     })
 }
@@ -71,7 +76,9 @@ fn an_application_that_takes_all() {
         for _ in 0..3 {
             assert_eq!(client.fetch(&upload(len), &Pattern::bytes(len)).unwrap().stdout, b"taken");
             client
-                .send(&upload(len), Pattern::new(len), |response| io::copy(&mut response.stdout, &mut io::sink()))
+                .send(&upload(len), Pattern::new(len), |response| {
+                    io::copy(&mut response.stdout, &mut io::sink())
+                })
                 .unwrap();
         }
         assert_eq!(application.accepted(), 1, "the connection is kept behind {len} bytes");
@@ -84,8 +91,13 @@ fn an_application_that_makes_a_pause_and_answers_first() {
     for (len, part) in LENGTHS.into_iter().zip([0, 7, 70_001, 300_000, 1]) {
         let application = application(len, part);
         let client = application.keeping_client();
-        assert_eq!(client.fetch(&upload(len), &Pattern::bytes(len)).unwrap().stdout, Pattern::bytes(len));
-        client.send(&upload(len), Pattern::new(len), |response| check_response(response, len)).unwrap();
+        assert_eq!(
+            client.fetch(&upload(len), &Pattern::bytes(len)).unwrap().stdout,
+            Pattern::bytes(len)
+        );
+        client
+            .send(&upload(len), Pattern::new(len), |response| check_response(response, len))
+            .unwrap();
         let body = io::Cursor::new(Pattern::bytes(len));
         client.send(&upload(len), body, |response| check_response(response, len)).unwrap();
         assert_eq!(application.accepted(), 1, "the connection is kept behind {len} bytes");

@@ -1,5 +1,5 @@
-//! What a client sends: every byte of a small request, the order of the records, the id, the flag, the params, and no more
-//! of a body than was announced.
+//! What a client sends: every byte of a small request, the order of the records, the id, the flag,
+//! the params, and no more of a body than was announced.
 #![cfg(unix)]
 
 mod support;
@@ -17,7 +17,8 @@ use fcgi::{Client, Error, Params};
 use support::application::*;
 use support::*;
 
-/// Runs a client against an application that takes each request whole and answers with nothing, and returns what it got.
+/// Runs a client against an application that takes each request whole and answers with nothing, and
+/// returns what it got.
 #[track_caller]
 fn received(ask: impl FnOnce(&Client)) -> Vec<Received> {
     let (tell, told) = mpsc::channel();
@@ -50,8 +51,8 @@ fn sent_bytes(config: Config, ask: impl FnOnce(&mut Connection)) -> Vec<u8> {
     reader.join().expect("the reader")
 }
 
-/// C1, C2, C3, C4, K6; "Reserved bytes carried old memory", "Wire types read as octal", "Empty STDIN missing, or sent
-/// twice", "libfcgi loses step on padded BEGIN and empty records".
+/// C1, C2, C3, C4, K6; "Reserved bytes carried old memory", "Wire types read as octal", "Empty
+/// STDIN missing, or sent twice", "libfcgi loses step on padded BEGIN and empty records".
 #[test]
 fn a_small_request_byte_by_byte() {
     let params = Params::from_pairs([("A", "B"), ("QUERY", "")]).unwrap();
@@ -72,8 +73,8 @@ fn a_small_request_byte_by_byte() {
     assert_eq!(sent, expected.concat());
 }
 
-/// C1: a request without params and without a body still has the empty record of each stream; "Empty STDIN missing, or
-/// sent twice": exactly one, with no body too.
+/// C1: a request without params and without a body still has the empty record of each stream;
+/// "Empty STDIN missing, or sent twice": exactly one, with no body too.
 #[test]
 fn each_stream_has_its_empty_record() {
     let requests = received(|client| {
@@ -87,10 +88,14 @@ fn each_stream_has_its_empty_record() {
     let types: Vec<_> = requests.iter().map(Received::types).collect();
     let with_params = vec![BEGIN, PARAMS, PARAMS, STDIN];
     let without = vec![BEGIN, PARAMS, STDIN];
-    assert_eq!(types, [without.clone(), with_params.clone(), with_params.clone(), with_params, without]);
+    assert_eq!(
+        types,
+        [without.clone(), with_params.clone(), with_params.clone(), with_params, without]
+    );
 }
 
-/// C1, C5, C26: a filter gets DATA behind STDIN, each with its end, and no more of either than was announced.
+/// C1, C5, C26: a filter gets DATA behind STDIN, each with its end, and no more of either than was
+/// announced.
 #[test]
 fn a_filter_gets_its_file_behind_the_body() {
     let mut params = upload(5);
@@ -110,7 +115,8 @@ fn a_filter_gets_its_file_behind_the_body() {
     assert_eq!(request.lengths(DATA).iter().filter(|len| **len == 0).count(), 1);
 }
 
-/// C1, C26: a filter whose body and file are empty gets the ends of both; so it does from an `Exchange`.
+/// C1, C26: a filter whose body and file are empty gets the ends of both; so it does from an
+/// `Exchange`.
 #[test]
 fn a_filter_without_data_gets_the_end_of_it() {
     let requests = received(|client| {
@@ -127,7 +133,8 @@ fn a_filter_without_data_gets_the_end_of_it() {
     assert_eq!((&requests[1].stdin[..], &requests[1].data[..]), (&b"body"[..], &b"file"[..]));
 }
 
-/// C5: DATA goes to a filter alone, an unknown role and an authorizer get the order of a responder, under their number.
+/// C5: DATA goes to a filter alone, an unknown role and an authorizer get the order of a responder,
+/// under their number.
 #[test]
 fn the_role_is_sent_as_given() {
     let requests = received(|client| {
@@ -154,12 +161,16 @@ fn the_id_is_one() {
     assert_eq!(requests.iter().map(|request| request.id).collect::<Vec<_>>(), [1; 6]);
 }
 
-/// C3: KEEP_CONN is set only by a client that keeps connections; without it the other flags are 0 too.
+/// C3: KEEP_CONN is set only by a client that keeps connections; without it the other flags are 0
+/// too.
 #[test]
 fn keep_conn_is_set_only_to_keep() {
     let requests = received(|client| {
         client.fetch(&get(), b"").unwrap();
-        Client::from(client.address().clone()).config(patient().keep_alive(true)).fetch(&get(), b"").unwrap();
+        Client::from(client.address().clone())
+            .config(patient().keep_alive(true))
+            .fetch(&get(), b"")
+            .unwrap();
     });
     assert_eq!(requests.iter().map(|request| request.flags).collect::<Vec<_>>(), [0, 1]);
 }
@@ -177,11 +188,13 @@ fn nothing_follows_the_end_of_the_body() {
         exchange.finish().unwrap();
     });
     let mut sent = &sent[..];
-    let types: Vec<_> = std::iter::from_fn(|| read_record(&mut sent)).map(|record| record.record_type).collect();
+    let types: Vec<_> =
+        std::iter::from_fn(|| read_record(&mut sent)).map(|record| record.record_type).collect();
     assert_eq!(types, [BEGIN, PARAMS, STDIN, STDIN]);
 }
 
-/// C4, K9; "An empty write ended the stream early": neither an empty write nor a flush makes an empty record.
+/// C4, K9; "An empty write ended the stream early": neither an empty write nor a flush makes an
+/// empty record.
 #[test]
 fn an_empty_write_does_not_end_the_body() {
     let sent = sent_bytes(patient(), |connection| {
@@ -198,8 +211,9 @@ fn an_empty_write_does_not_end_the_body() {
     assert_eq!(request.stdin, b"onetwo");
 }
 
-/// C6: all of a body that was announced, of any length; C13: none of its records is longer than a record may be. "Content
-/// length cut to 16 bits, the rest of a body read as records": 65535, 65536 and 99000 bytes.
+/// C6: all of a body that was announced, of any length; C13: none of its records is longer than a
+/// record may be. "Content length cut to 16 bits, the rest of a body read as records": 65535, 65536
+/// and 99000 bytes.
 #[test]
 fn bodies_of_every_length_arrive_whole() {
     let lengths = [
@@ -236,12 +250,17 @@ fn bodies_of_every_length_arrive_whole() {
     });
     assert_eq!(requests.len(), 2 * lengths.len());
     for (request, len) in requests.iter().zip(lengths.iter().chain(&lengths)) {
-        assert!(request.stdin == Pattern::bytes(*len), "a body of {len} bytes came as {}", request.stdin.len());
+        assert!(
+            request.stdin == Pattern::bytes(*len),
+            "a body of {len} bytes came as {}",
+            request.stdin.len()
+        );
         assert_eq!(request.param("CONTENT_LENGTH"), Some(len.to_string().as_bytes()));
     }
 }
 
-/// C6: not a byte more than CONTENT_LENGTH leaves, or is read, of a body that is longer; however it comes.
+/// C6: not a byte more than CONTENT_LENGTH leaves, or is read, of a body that is longer; however it
+/// comes.
 #[test]
 fn no_more_than_the_announced_length_is_sent() {
     let mut lefts = Vec::new();
@@ -260,14 +279,18 @@ fn no_more_than_the_announced_length_is_sent() {
     assert_eq!(lefts, [70_000; 6], "what was left unread of the bodies");
 }
 
-/// C6: a body that ends early is sent as far as it goes and then ended, so that the application can see that it is short.
+/// C6: a body that ends early is sent as far as it goes and then ended, so that the application can
+/// see that it is short.
 #[test]
 fn a_body_that_ends_early_is_ended_early() {
     let requests = received(|client| {
         client.send(&upload(100), &b"short"[..], |_| Ok(())).unwrap();
         client.send(&upload(100_000), Pattern::new(70_000), |_| Ok(())).unwrap();
     });
-    assert_eq!((&requests[0].stdin[..], requests[0].param("CONTENT_LENGTH")), (&b"short"[..], Some(&b"100"[..])));
+    assert_eq!(
+        (&requests[0].stdin[..], requests[0].param("CONTENT_LENGTH")),
+        (&b"short"[..], Some(&b"100"[..]))
+    );
     assert!(requests[1].stdin == Pattern::bytes(70_000));
 }
 
@@ -278,10 +301,23 @@ fn fetch_announces_what_it_sends() {
         client.fetch(&post(), b"twelve bytes").unwrap();
         client.fetch(&get(), b"").unwrap();
         let longer = client.fetch(&upload(3), b"four");
-        assert!(matches!(longer, Err(Error::StreamTooLong { variable: "CONTENT_LENGTH", announced: 3 })), "{longer:?}");
+        assert!(
+            matches!(
+                longer,
+                Err(Error::StreamTooLong { variable: "CONTENT_LENGTH", announced: 3 })
+            ),
+            "{longer:?}"
+        );
         let shorter = client.fetch(&upload(5), b"four");
         assert!(
-            matches!(shorter, Err(Error::StreamTooShort { variable: "CONTENT_LENGTH", announced: 5, received: 4 })),
+            matches!(
+                shorter,
+                Err(Error::StreamTooShort {
+                    variable: "CONTENT_LENGTH",
+                    announced: 5,
+                    received: 4
+                })
+            ),
             "{shorter:?}"
         );
     });
@@ -290,8 +326,9 @@ fn fetch_announces_what_it_sends() {
     assert_eq!(requests[1].param("CONTENT_LENGTH"), None);
 }
 
-/// C32, K11, K13: names and values leave as they are, bytes of any value and any length, in the shortest form; empty ones
-/// too. "Length 127 written in four bytes, a wrong mask wrote 0 for every length of 128 or more".
+/// C32, K11, K13: names and values leave as they are, bytes of any value and any length, in the
+/// shortest form; empty ones too. "Length 127 written in four bytes, a wrong mask wrote 0 for every
+/// length of 128 or more".
 #[test]
 fn params_are_sent_as_given() {
     let mut given = Vec::new();
@@ -303,7 +340,8 @@ fn params_are_sent_as_given() {
     given.push((b"TWICE".to_vec(), b"1".to_vec()));
     given.push((b"TWICE".to_vec(), b"2".to_vec()));
     given.push(((1..=255).collect(), (1..=255).rev().collect()));
-    let params = Params::from_pairs(given.iter().map(|(name, value)| (&name[..], &value[..]))).unwrap();
+    let params =
+        Params::from_pairs(given.iter().map(|(name, value)| (&name[..], &value[..]))).unwrap();
 
     let sent = sent_bytes(patient(), |connection| {
         connection.begin(Role::Responder, &params).unwrap().finish().unwrap();
@@ -312,14 +350,19 @@ fn params_are_sent_as_given() {
     assert!(request.params == given);
     let encoded: Vec<u8> = given.iter().flat_map(|(name, value)| pair(name, value)).collect();
     let of_records = request.records.iter().filter(|record| record.record_type == PARAMS);
-    assert!(of_records.flat_map(|record| record.content.clone()).collect::<Vec<_>>() == encoded, "the shortest form");
+    assert!(
+        of_records.flat_map(|record| record.content.clone()).collect::<Vec<_>>() == encoded,
+        "the shortest form"
+    );
 }
 
-/// "php-cgi wants each pair whole in one PARAMS record": no pair is split that fits one, in a request of many records.
+/// "php-cgi wants each pair whole in one PARAMS record": no pair is split that fits one, in a
+/// request of many records.
 #[test]
 fn no_pair_is_split_that_fits_a_record() {
     let value = [b'v'; 9000];
-    let params = Params::from_pairs((0..40).map(|number| (format!("COOKIE_{number}"), &value[..]))).unwrap();
+    let params =
+        Params::from_pairs((0..40).map(|number| (format!("COOKIE_{number}"), &value[..]))).unwrap();
     let sent = sent_bytes(patient(), |connection| {
         connection.begin(Role::Responder, &params).unwrap().finish().unwrap();
     });
@@ -329,8 +372,8 @@ fn no_pair_is_split_that_fits_a_record() {
     assert_eq!(counts, [7, 7, 7, 7, 7, 5, 0]);
 }
 
-/// "PHP resets when content + padding > 65535", "Content + padding wrapped in 16 bits": no such record is sent, also where
-/// a pair takes the whole of one.
+/// "PHP resets when content + padding > 65535", "Content + padding wrapped in 16 bits": no such
+/// record is sent, also where a pair takes the whole of one.
 #[test]
 fn content_and_padding_stay_within_a_record() {
     for whole in 65520..=65540 {
@@ -343,14 +386,19 @@ fn content_and_padding_stay_within_a_record() {
         let request = read_request(&mut &sent[..]).unwrap();
         assert!(request.stdin == Pattern::bytes(whole as u64));
         assert_eq!(request.params[0].1.len(), whole - 6);
-        let sizes = request.records.iter().map(|record| record.content.len() + record.padding.len());
+        let sizes =
+            request.records.iter().map(|record| record.content.len() + record.padding.len());
         assert!(sizes.max() <= Some(65535), "a pair of {whole} bytes");
-        assert_eq!(request.lengths(PARAMS).len(), if whole <= 65535 { 2 } else { 3 }, "a pair of {whole} bytes");
+        assert_eq!(
+            request.lengths(PARAMS).len(),
+            if whole <= 65535 { 2 } else { 3 },
+            "a pair of {whole} bytes"
+        );
     }
 }
 
-/// Nothing leaves before there is something to send with it, and flushing sends what is there: an application can answer
-/// a part of a body.
+/// Nothing leaves before there is something to send with it, and flushing sends what is there: an
+/// application can answer a part of a body.
 #[test]
 fn a_flush_sends_what_was_written() {
     let (near, mut far) = pipe();
@@ -369,8 +417,9 @@ fn a_flush_sends_what_was_written() {
     exchange.finish().unwrap();
 }
 
-/// "A header and its content in separate writes, with Nagle on: 23 requests a second over TCP": a thousand requests, each
-/// with a body that is flushed on its own, take far less than the 40 s that a delayed acknowledgement for each would.
+/// "A header and its content in separate writes, with Nagle on: 23 requests a second over TCP": a
+/// thousand requests, each with a body that is flushed on its own, take far less than the 40 s that
+/// a delayed acknowledgement for each would.
 #[test]
 fn small_requests_do_not_wait_for_acknowledgements() {
     let application = Application::tcp(|_, mut stream| {
@@ -379,7 +428,8 @@ fn small_requests_do_not_wait_for_acknowledgements() {
         }
     });
     let start = Instant::now();
-    let mut connection = Connection::connect(&application.address, Arc::new(patient().keep_alive(true))).unwrap();
+    let mut connection =
+        Connection::connect(&application.address, Arc::new(patient().keep_alive(true))).unwrap();
     for _ in 0..1000 {
         let mut exchange = connection.begin(Role::Responder, &get()).unwrap();
         exchange.stdin.flush().unwrap();
@@ -395,7 +445,8 @@ fn small_requests_do_not_wait_for_acknowledgements() {
     drop(connection);
 }
 
-/// C23, C32: the next request on a connection is sent like the first; nothing is left of that in its memory.
+/// C23, C32: the next request on a connection is sent like the first; nothing is left of that in
+/// its memory.
 #[test]
 fn one_request_after_the_other() {
     let (near, mut far) = pipe();

@@ -1,5 +1,5 @@
-//! What a client makes of a response: every division into records and reads, padding of every length, STDERR in every
-//! place, and an error for every record that cannot come.
+//! What a client makes of a response: every division into records and reads, padding of every
+//! length, STDERR in every place, and an error for every record that cannot come.
 #![cfg(unix)]
 
 mod support;
@@ -25,7 +25,10 @@ fn reply(answer: &[u8]) -> fcgi::Result<Reply> {
 fn assert_reply(answer: &[u8], stdout: &[u8], stderr: &[u8]) {
     let reply = reply(answer).unwrap();
     assert_eq!(String::from_utf8_lossy(&reply.stdout), String::from_utf8_lossy(stdout));
-    assert_eq!(reply.completion, Completion { app_status: 0, stderr: stderr.to_vec(), stderr_dropped: 0 });
+    assert_eq!(
+        reply.completion,
+        Completion { app_status: 0, stderr: stderr.to_vec(), stderr_dropped: 0 }
+    );
 }
 
 /// Asserts that an answer fails because of a record that cannot come.
@@ -82,8 +85,9 @@ fn the_app_status_is_told() {
     }
 }
 
-/// C12: STDOUT and STDERR in any order; STDERR absent, empty, unended or twice ended; STDOUT without its end, or without
-/// any record. "php-cgi leaves out the empty STDOUT and fills END_REQUEST's reserved bytes".
+/// C12: STDOUT and STDERR in any order; STDERR absent, empty, unended or twice ended; STDOUT
+/// without its end, or without any record. "php-cgi leaves out the empty STDOUT and fills
+/// END_REQUEST's reserved bytes".
 #[test]
 fn streams_interleave_and_may_lack_their_ends() {
     let out = |content: &[u8]| record(STDOUT, 1, content);
@@ -121,7 +125,8 @@ fn an_empty_stderr_does_not_hold_up_the_response() {
     assert_eq!(exchange.finish().unwrap(), Completion::default());
 }
 
-/// STDERR goes to the caller's writer as the response is read, all of it and in order, and then nowhere else.
+/// STDERR goes to the caller's writer as the response is read, all of it and in order, and then
+/// nowhere else.
 #[test]
 fn stderr_goes_elsewhere_as_it_comes() {
     let (near, mut far) = pipe();
@@ -136,18 +141,25 @@ fn stderr_goes_elsewhere_as_it_comes() {
     logged.read_exact(&mut first).unwrap();
     assert_eq!(&first, b"one ");
 
-    far.write_all(&[record(STDERR, 1, b"two"), record(STDERR, 1, b""), response(b"")].concat()).unwrap();
+    far.write_all(&[record(STDERR, 1, b"two"), record(STDERR, 1, b""), response(b"")].concat())
+        .unwrap();
     assert_eq!(exchange.finish().unwrap(), Completion::default());
     drop(connection);
     drop(log);
     assert_eq!(read_all(&mut logged).unwrap(), b"two");
 }
 
-/// 300 KB of STDERR between the records of the response, which comes whole; all of it arrives elsewhere.
+/// 300 KB of STDERR between the records of the response, which comes whole; all of it arrives
+/// elsewhere.
 #[test]
 fn stderr_of_any_size_goes_elsewhere() {
     let answer: Vec<u8> = (0..5)
-        .flat_map(|number| [stream(STDERR, 1, &[b'0' + number].repeat(70_000)), record(STDOUT, 1, &[b'a' + number; 3])])
+        .flat_map(|number| {
+            [
+                stream(STDERR, 1, &[b'0' + number].repeat(70_000)),
+                record(STDOUT, 1, &[b'a' + number; 3]),
+            ]
+        })
         .chain([end(1, 0, 0)])
         .flatten()
         .collect();
@@ -172,27 +184,33 @@ fn stderr_of_any_size_goes_elsewhere() {
 /// What the log's writer reports ends the request with that error.
 #[test]
 fn a_log_that_fails_ends_the_request() {
-    let application = Application::answering([record(STDERR, 1, b"log me"), response(b"x")].concat());
+    let application =
+        Application::answering([record(STDERR, 1, b"log me"), response(b"x")].concat());
     let outcome = application.client().send(&get(), &b""[..], |response| {
         response.stdout.stderr_to(io::Cursor::new([0_u8; 2]));
         Ok(())
     });
-    assert!(matches!(&outcome, Err(Error::Io(error)) if error.kind() == io::ErrorKind::WriteZero), "{outcome:?}");
+    assert!(
+        matches!(&outcome, Err(Error::Io(error)) if error.kind() == io::ErrorKind::WriteZero),
+        "{outcome:?}"
+    );
 }
 
-/// "STDERR lines forged in logs": what an application says is quoted in the messages of errors; what it wrote to STDERR is
-/// given as it is, for the caller to escape.
+/// "STDERR lines forged in logs": what an application says is quoted in the messages of errors;
+/// what it wrote to STDERR is given as it is, for the caller to escape.
 #[test]
 fn control_bytes_are_escaped_where_text_is_shown() {
-    let reply =
-        reply(&[record(STDERR, 1, b"a\r\n\x1b[2Jforged"), response(b"X\x1b[2J\rforged: 1\n\n")].concat()).unwrap();
+    let reply = reply(
+        &[record(STDERR, 1, b"a\r\n\x1b[2Jforged"), response(b"X\x1b[2J\rforged: 1\n\n")].concat(),
+    )
+    .unwrap();
     assert_eq!(reply.completion.stderr, b"a\r\n\x1b[2Jforged");
     let message = reply.split_head().unwrap_err().to_string();
     assert!(message.contains("forged") && !message.contains(char::is_control), "{message:?}");
 }
 
-/// C13, K4: padding of 0, 1, 8 and 255 bytes that looks like records, on every record of a response, is skipped.
-/// "Padding of empty records and of END_REQUEST not skipped".
+/// C13, K4: padding of 0, 1, 8 and 255 bytes that looks like records, on every record of a
+/// response, is skipped. "Padding of empty records and of END_REQUEST not skipped".
 #[test]
 fn padding_is_skipped_on_each_type() {
     for padding in [0, 1, 7, 8, 255] {
@@ -209,11 +227,14 @@ fn padding_is_skipped_on_each_type() {
     }
 }
 
-/// C13, K4: a record with the most content and the most padding; "Content + padding wrapped in 16 bits".
+/// C13, K4: a record with the most content and the most padding; "Content + padding wrapped in 16
+/// bits".
 #[test]
 fn the_largest_record_with_the_most_padding() {
     let content = Pattern::bytes(65535);
-    let answer = [padded(STDOUT, 1, &content, 255), padded(STDOUT, 1, b"behind", 255), response(b"")].concat();
+    let answer =
+        [padded(STDOUT, 1, &content, 255), padded(STDOUT, 1, b"behind", 255), response(b"")]
+            .concat();
     let reply = reply(&answer).unwrap();
     assert!(reply.stdout == [&content[..], b"behind"].concat(), "{} bytes", reply.stdout.len());
 }
@@ -236,32 +257,46 @@ fn records_and_writes_of_one_byte() {
     assert_eq!((head.status(), body), (200, &b"body"[..]));
 }
 
-/// C13; "A record whose header straddles the buffer's end taken for the end of input": responses of every length around
-/// the buffer's two sizes and the limits of a record, of one record and of many.
+/// C13; "A record whose header straddles the buffer's end taken for the end of input": responses of
+/// every length around the buffer's two sizes and the limits of a record, of one record and of
+/// many.
 #[test]
 fn responses_around_the_sizes_of_buffers() {
     let near = |size: usize| size - 20..=size + 12;
-    let lengths = [near(8192), near(16384), near(65536), near(2 * 65536), near(65536 + 8192), near(2 * 65536 + 8192)]
-        .into_iter()
-        .flatten();
+    let lengths = [
+        near(8192),
+        near(16384),
+        near(65536),
+        near(2 * 65536),
+        near(65536 + 8192),
+        near(2 * 65536 + 8192),
+    ]
+    .into_iter()
+    .flatten();
     let application = Application::unix(|_, mut stream| {
         while let Some(request) = read_request(&mut stream) {
-            let number = |name| std::str::from_utf8(request.param(name).unwrap()).unwrap().parse::<usize>().unwrap();
+            let number = |name| {
+                std::str::from_utf8(request.param(name).unwrap()).unwrap().parse::<usize>().unwrap()
+            };
             let (len, size) = (number("LEN"), number("SIZE"));
             let content = Pattern::bytes(len as u64);
-            let records: Vec<u8> = content.chunks(size).flat_map(|content| record(STDOUT, 1, content)).collect();
+            let records: Vec<u8> =
+                content.chunks(size).flat_map(|content| record(STDOUT, 1, content)).collect();
             stream.write_all(&[records, response(b"")].concat()).expect("the answer is taken");
         }
     });
     let client = application.keeping_client();
     for len in lengths {
         for size in [65535, 8184, 1000] {
-            let params = Params::from_pairs([("LEN", len.to_string()), ("SIZE", size.to_string())]).unwrap();
+            let params =
+                Params::from_pairs([("LEN", len.to_string()), ("SIZE", size.to_string())]).unwrap();
             // With small reads, which the buffer serves, and with large ones that go past it.
             let ((), _) = client
                 .send(&params, &b""[..], |response| {
-                    let (mut expected, mut piece) =
-                        (Pattern::new(len as u64), vec![0; if len % 2 == 0 { 4096 } else { 1 << 17 }]);
+                    let (mut expected, mut piece) = (
+                        Pattern::new(len as u64),
+                        vec![0; if len % 2 == 0 { 4096 } else { 1 << 17 }],
+                    );
                     loop {
                         let n = response.stdout.read(&mut piece)?;
                         if n == 0 {
@@ -278,7 +313,8 @@ fn responses_around_the_sizes_of_buffers() {
     drop(client);
 }
 
-/// C13: every way to read gives the same: by the slice, large and small by turns, as `BufRead`, and none at all.
+/// C13: every way to read gives the same: by the slice, large and small by turns, as `BufRead`, and
+/// none at all.
 #[test]
 fn every_way_to_read_gives_the_same() {
     let body = Pattern::bytes(300_000);
@@ -322,26 +358,39 @@ fn every_way_to_read_gives_the_same() {
     });
     assert!(lent == body);
 
-    let ((), completion) = Application::answering(answer()).client().send(&get(), &b""[..], |_| Ok(())).unwrap();
+    let ((), completion) =
+        Application::answering(answer()).client().send(&get(), &b""[..], |_| Ok(())).unwrap();
     assert_eq!(completion, Completion::default());
 }
 
-/// C14; "Records with another id were put into the body": an error, wherever they come; an END_REQUEST of another request
-/// ends nothing.
+/// C14; "Records with another id were put into the body": an error, wherever they come; an
+/// END_REQUEST of another request ends nothing.
 #[test]
 fn another_id_is_an_error() {
     let open = record(STDOUT, 1, b"mine");
     for id in [2, 256, 257, 65535] {
-        assert_unexpected(&[&open, &record(STDOUT, id, b"theirs"), &response(b"")], RecordType::Stdout, id);
-        assert_unexpected(&[&open, &record(STDERR, id, b"theirs"), &response(b"")], RecordType::Stderr, id);
-        assert_unexpected(&[&open, &record(STDOUT, id, b""), &response(b"")], RecordType::Stdout, id);
+        assert_unexpected(
+            &[&open, &record(STDOUT, id, b"theirs"), &response(b"")],
+            RecordType::Stdout,
+            id,
+        );
+        assert_unexpected(
+            &[&open, &record(STDERR, id, b"theirs"), &response(b"")],
+            RecordType::Stderr,
+            id,
+        );
+        assert_unexpected(
+            &[&open, &record(STDOUT, id, b""), &response(b"")],
+            RecordType::Stdout,
+            id,
+        );
         assert_unexpected(&[&open, &end(id, 0, 0), &response(b"")], RecordType::EndRequest, id);
         assert_unexpected(&[&end(id, 0, 0)], RecordType::EndRequest, id);
     }
 }
 
-/// C15, K7; "Application record with id 0 crashed": what comes under the null id is no data and ends nothing, and
-/// management records in between are skipped, however long.
+/// C15, K7; "Application record with id 0 crashed": what comes under the null id is no data and
+/// ends nothing, and management records in between are skipped, however long.
 #[test]
 fn the_null_id_belongs_to_no_request() {
     let long = vec![b'v'; 65535];
@@ -358,9 +407,15 @@ fn the_null_id_belongs_to_no_request() {
         record(99, 0, b"?"),
         record(0, 0, b""),
     ] {
-        let records = [record(STDOUT, 1, b"a"), record(STDOUT, 1, b"b"), record(STDOUT, 1, b""), end(1, 0, 0)];
+        let records = [
+            record(STDOUT, 1, b"a"),
+            record(STDOUT, 1, b"b"),
+            record(STDOUT, 1, b""),
+            end(1, 0, 0),
+        ];
         for place in 0..records.len() {
-            let answer = [records[..place].concat(), noise.clone(), records[place..].concat()].concat();
+            let answer =
+                [records[..place].concat(), noise.clone(), records[place..].concat()].concat();
             assert_reply(&answer, b"ab", b"");
         }
     }
@@ -371,19 +426,30 @@ fn the_null_id_belongs_to_no_request() {
 fn another_version_is_an_error() {
     for version in [0, 2, 128, 255] {
         for place in 0..4 {
-            let mut records = [record(STDOUT, 1, b"a"), record(STDERR, 1, b"b"), record(STDOUT, 1, b""), end(1, 0, 0)];
+            let mut records = [
+                record(STDOUT, 1, b"a"),
+                record(STDERR, 1, b"b"),
+                record(STDOUT, 1, b""),
+                end(1, 0, 0),
+            ];
             records[place][0] = version;
             let outcome = reply(&records.concat());
-            assert!(matches!(outcome, Err(Error::UnsupportedVersion(found)) if found == version), "{outcome:?}");
+            assert!(
+                matches!(outcome, Err(Error::UnsupportedVersion(found)) if found == version),
+                "{outcome:?}"
+            );
         }
     }
 }
 
-/// C17, K19: an END_REQUEST that is too short is an error; one that is longer is read for its first 8 bytes.
+/// C17, K19: an END_REQUEST that is too short is an error; one that is longer is read for its first
+/// 8 bytes.
 #[test]
 fn a_short_end_is_an_error() {
     for len in 0..8 {
-        let answer = [record(STDOUT, 1, b"a"), record(STDOUT, 1, b""), record(END, 1, &[0; 8][..len])].concat();
+        let answer =
+            [record(STDOUT, 1, b"a"), record(STDOUT, 1, b""), record(END, 1, &[0; 8][..len])]
+                .concat();
         let outcome = reply(&answer);
         let is_right = matches!(&outcome, Err(Error::InvalidBodyLength { record_type: RecordType::EndRequest, len: found })
             if *found == len);
@@ -400,13 +466,29 @@ fn a_short_end_is_an_error() {
 /// C18: unknown types, and those that only a web server sends, are an error under the request's id.
 #[test]
 fn types_that_cannot_come_are_an_error() {
-    for record_type in
-        [0, BEGIN, ABORT, PARAMS, STDIN, DATA, GET_VALUES, GET_VALUES_RESULT, UNKNOWN_TYPE, 12, 99, 200, 255]
-    {
+    for record_type in [
+        0,
+        BEGIN,
+        ABORT,
+        PARAMS,
+        STDIN,
+        DATA,
+        GET_VALUES,
+        GET_VALUES_RESULT,
+        UNKNOWN_TYPE,
+        12,
+        99,
+        200,
+        255,
+    ] {
         for content in [&b""[..], b"eight by"] {
             let noise = record(record_type, 1, content);
             assert_unexpected(&[&noise, &response(b"a")], record_type.into(), 1);
-            assert_unexpected(&[&record(STDOUT, 1, b"a"), &noise, &response(b"")], record_type.into(), 1);
+            assert_unexpected(
+                &[&record(STDOUT, 1, b"a"), &noise, &response(b"")],
+                record_type.into(),
+                1,
+            );
         }
     }
 }
@@ -427,18 +509,23 @@ fn stdout_behind_its_end_is_an_error() {
 /// C20: what comes behind END_REQUEST belongs to no request: it changes nothing of the response.
 #[test]
 fn bytes_behind_the_end_are_not_the_response() {
-    for ghost in
-        [record(STDOUT, 1, b"ghost"), record(STDERR, 1, b"ghost"), end(1, 9, 0), end(1, 0, 2), b"rubbish".to_vec()]
-    {
+    for ghost in [
+        record(STDOUT, 1, b"ghost"),
+        record(STDERR, 1, b"ghost"),
+        end(1, 9, 0),
+        end(1, 0, 2),
+        b"rubbish".to_vec(),
+    ] {
         assert_reply(&[response(b"all"), ghost].concat(), b"all", b"");
     }
 }
 
-/// A caller that ignores an error of reading does not get a response for complete that was not: the records behind the
-/// error are not looked at.
+/// A caller that ignores an error of reading does not get a response for complete that was not: the
+/// records behind the error are not looked at.
 #[test]
 fn an_ignored_error_is_no_success() {
-    let broken: [&[u8]; 3] = [&record(STDOUT, 2, b"theirs"), &record(99, 1, b""), &record(END, 1, b"short")];
+    let broken: [&[u8]; 3] =
+        [&record(STDOUT, 2, b"theirs"), &record(99, 1, b""), &record(END, 1, b"short")];
     for record in broken {
         let answer = [record, &end(1, 0, 0)].concat();
         let application = Application::answering(answer.clone());
@@ -464,7 +551,9 @@ fn an_ignored_error_is_no_success() {
 fn a_head_in_pieces() {
     let text = b"Status: 404 Not Found\r\nContent-Type: text/plain\r\n\r\nno such page\n\n";
     for cut in 1..text.len() {
-        let answer = [record(STDOUT, 1, &text[..cut]), record(STDERR, 1, b"log"), response(&text[cut..])].concat();
+        let answer =
+            [record(STDOUT, 1, &text[..cut]), record(STDERR, 1, b"log"), response(&text[cut..])]
+                .concat();
         let application = Application::answering(answer);
         let ((head, body), _) = application
             .client()
@@ -475,6 +564,9 @@ fn a_head_in_pieces() {
                 Ok((head, body))
             })
             .unwrap();
-        assert_eq!((head.status(), head.content_type(), &body[..]), (404, Some("text/plain"), "no such page\n\n"));
+        assert_eq!(
+            (head.status(), head.content_type(), &body[..]),
+            (404, Some("text/plain"), "no such page\n\n")
+        );
     }
 }

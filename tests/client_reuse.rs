@@ -1,4 +1,5 @@
-//! Kept connections: when one is used again, when it is not, and when a request is repeated on another.
+//! Kept connections: when one is used again, when it is not, and when a request is repeated on
+//! another.
 #![cfg(unix)]
 
 mod support;
@@ -52,8 +53,9 @@ fn a_kept_connection_is_used_again() {
     }
 }
 
-/// C23: a connection is kept behind a large body too, once all of it was sent. That is known a moment after the
-/// application knows it, and the client waits a little for it; a busy machine may take longer now and then.
+/// C23: a connection is kept behind a large body too, once all of it was sent. That is known a
+/// moment after the application knows it, and the client waits a little for it; a busy machine may
+/// take longer now and then.
 #[test]
 fn a_connection_is_kept_behind_a_large_body() {
     struct Watched(Pattern, mpsc::Sender<()>);
@@ -78,14 +80,16 @@ fn a_connection_is_kept_behind_a_large_body() {
     });
     let client = application.keeping_client();
     for _ in 0..10 {
-        client.send(&upload(1 << 20), Watched(Pattern::new(1 << 20), tell.clone()), |_| Ok(())).unwrap();
+        client
+            .send(&upload(1 << 20), Watched(Pattern::new(1 << 20), tell.clone()), |_| Ok(()))
+            .unwrap();
     }
     assert!(application.accepted() < 10, "no connection was used again");
     drop(client);
 }
 
-/// C3, C19: without keep-alive each request has a connection of its own, which the client closes by itself when the
-/// request has ended, though the application keeps it open.
+/// C3, C19: without keep-alive each request has a connection of its own, which the client closes by
+/// itself when the request has ended, though the application keeps it open.
 #[test]
 fn without_keep_alive_the_client_closes() {
     let application = Application::unix(|number, mut stream| {
@@ -109,11 +113,14 @@ fn without_keep_alive_a_connection_carries_one_request() {
     drop(connection);
 }
 
-/// K4, C23; "Padding of empty records and of END_REQUEST not skipped (nginx); keep-alive lost after it": the padding of
-/// END_REQUEST arrives late: before the next request, in part, with its answer; the connection is used again.
+/// K4, C23; "Padding of empty records and of END_REQUEST not skipped (nginx); keep-alive lost after
+/// it": the padding of END_REQUEST arrives late: before the next request, in part, with its answer;
+/// the connection is used again.
 #[test]
 fn padding_that_arrives_late_costs_nothing() {
-    let whole = [padded(STDOUT, 1, b"x", 255), padded(STDOUT, 1, b"", 8), padded(END, 1, &[0; 8], 255)].concat();
+    let whole =
+        [padded(STDOUT, 1, b"x", 255), padded(STDOUT, 1, b"", 8), padded(END, 1, &[0; 8], 255)]
+            .concat();
     for early in [0, 1, 8, 100, 254, 255] {
         let (padding, whole) = (whole[whole.len() - 255..].to_vec(), whole.clone());
         let (tell, told) = mpsc::channel();
@@ -146,8 +153,8 @@ fn padding_that_arrives_late_costs_nothing() {
     }
 }
 
-/// C20: what comes behind END_REQUEST belongs to no request: with the answer or while the connection is idle, it retires
-/// the connection; the next request gets its own answer.
+/// C20: what comes behind END_REQUEST belongs to no request: with the answer or while the
+/// connection is idle, it retires the connection; the next request gets its own answer.
 #[test]
 fn bytes_behind_the_end_retire_the_connection() {
     let ghosts = [
@@ -200,8 +207,9 @@ fn bytes_behind_the_end_make_a_connection_unusable() {
     connection.begin(Role::Responder, &get()).unwrap_err();
 }
 
-/// "A connection is pooled at END_REQUEST though stdin was not sent": an `Exchange` whose request ended before its body
-/// did leaves a connection that carries no other, and finishing sends nothing more.
+/// "A connection is pooled at END_REQUEST though stdin was not sent": an `Exchange` whose request
+/// ended before its body did leaves a connection that carries no other, and finishing sends nothing
+/// more.
 #[test]
 fn a_connection_is_not_kept_before_its_body_has_ended() {
     let (near, mut far) = pipe();
@@ -219,15 +227,17 @@ fn a_connection_is_not_kept_before_its_body_has_ended() {
     assert_closed(&mut far);
 }
 
-/// "A connection whose caller gave up half-way was used again: request 2 got the answer to request 1": the rest of a
-/// response is either read to its end, or the connection is not used again.
+/// "A connection whose caller gave up half-way was used again: request 2 got the answer to request
+/// 1": the rest of a response is either read to its end, or the connection is not used again.
 #[test]
 fn a_response_half_read() {
     let application = Application::unix(|number, mut stream| {
         while let Some(request) = read_request(&mut stream) {
             let name = String::from_utf8_lossy(request.param("NAME").unwrap()).into_owned();
-            let records: Vec<u8> = (0..20_000).flat_map(|_| record(STDOUT, 1, name.as_bytes())).collect();
-            let taken = stream.write_all(&[records, response(number.to_string().as_bytes())].concat());
+            let records: Vec<u8> =
+                (0..20_000).flat_map(|_| record(STDOUT, 1, name.as_bytes())).collect();
+            let taken =
+                stream.write_all(&[records, response(number.to_string().as_bytes())].concat());
             if name == "c" {
                 return wait_for_close(&mut stream);
             }
@@ -240,7 +250,10 @@ fn a_response_half_read() {
         client.send(&params, io::empty(), |response| {
             let mut half = [0; 5000];
             response.stdout.read_exact(&mut half)?;
-            assert!(half.iter().all(|byte| *byte == name.as_bytes()[0]), "the answer to another request");
+            assert!(
+                half.iter().all(|byte| *byte == name.as_bytes()[0]),
+                "the answer to another request"
+            );
             if gives_up {
                 return Err(io::Error::other("enough"));
             }
@@ -256,8 +269,8 @@ fn a_response_half_read() {
     drop(client);
 }
 
-/// "A dead pooled connection fails the request": one that the application has closed while it was idle is replaced before
-/// it is used, for a request of any kind.
+/// "A dead pooled connection fails the request": one that the application has closed while it was
+/// idle is replaced before it is used, for a request of any kind.
 #[test]
 fn an_idle_connection_that_was_closed_is_replaced() {
     let (tell, told) = mpsc::channel();
@@ -280,8 +293,8 @@ fn an_idle_connection_that_was_closed_is_replaced() {
     }
 }
 
-/// "the application restarts between two requests": while nobody listens a request fails at once, and afterwards the same
-/// client goes on.
+/// "the application restarts between two requests": while nobody listens a request fails at once,
+/// and afterwards the same client goes on.
 #[test]
 fn the_application_restarts() {
     let directory = tempfile::tempdir().unwrap();
@@ -295,7 +308,10 @@ fn the_application_restarts() {
     assert_eq!(fetch(&client), "served");
     drop(application);
     let error = client.fetch(&get(), b"").unwrap_err();
-    assert!(matches!(&error, Error::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused), "{error:?}");
+    assert!(
+        matches!(&error, Error::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused),
+        "{error:?}"
+    );
 
     std::fs::remove_file(&path).unwrap();
     let application = Application::unix_at(&path, serve_one);
@@ -333,8 +349,9 @@ fn with_method(method: &str) -> Params {
     Params::from_pairs([("REQUEST_METHOD", method)]).expect("params")
 }
 
-/// "retry once, on a new connection, only if no response byte came and the request may be repeated": an application that
-/// takes the request and closes gets it again if its method is idempotent, the same to the byte.
+/// "retry once, on a new connection, only if no response byte came and the request may be
+/// repeated": an application that takes the request and closes gets it again if its method is
+/// idempotent, the same to the byte.
 #[test]
 fn an_idempotent_request_is_repeated() {
     for method in ["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"] {
@@ -397,7 +414,8 @@ fn nothing_is_repeated_after_an_answer_has_begun() {
         record(UNKNOWN_TYPE, 0, b""),
     ];
     for answer in answers {
-        let begun = move |mut stream: Stream| stream.write_all(&answer).expect("the beginning is taken");
+        let begun =
+            move |mut stream: Stream| stream.write_all(&answer).expect("the beginning is taken");
         let (applications, seen) = failing_second(begun, true);
         for application in applications {
             seen.lock().unwrap().clear();
@@ -416,7 +434,8 @@ fn nothing_is_repeated_after_an_answer_has_begun() {
 fn late_padding_is_no_answer() {
     let application = Application::unix(|number, mut stream| {
         read_request(&mut stream).expect("a request");
-        let answer = [record(STDOUT, 1, number.to_string().as_bytes()), padded(END, 1, &[0; 8], 9)].concat();
+        let answer =
+            [record(STDOUT, 1, number.to_string().as_bytes()), padded(END, 1, &[0; 8], 9)].concat();
         stream.write_all(&answer[..answer.len() - 9]).expect("the answer is taken");
         if number == 0 {
             read_request(&mut stream).expect("a second request");
@@ -429,7 +448,8 @@ fn late_padding_is_no_answer() {
     drop(client);
 }
 
-/// A request that is larger than what leaves at once is not repeated: its body cannot be read again.
+/// A request that is larger than what leaves at once is not repeated: its body cannot be read
+/// again.
 #[test]
 fn a_large_request_is_not_repeated() {
     let (applications, seen) = failing_second(drop, true);
@@ -463,7 +483,8 @@ fn a_request_is_repeated_once() {
     drop(client);
 }
 
-/// C29: a request that was not answered in time is not repeated: the application may be at work on it.
+/// C29: a request that was not answered in time is not repeated: the application may be at work on
+/// it.
 #[test]
 fn a_request_that_timed_out_is_not_repeated() {
     let application = Application::unix(|_, mut stream| {
@@ -481,8 +502,8 @@ fn a_request_that_timed_out_is_not_repeated() {
     drop(client);
 }
 
-/// design.md's bound of 8 idle connections, and other bounds: the longest idle beyond it are closed, the others are used
-/// again.
+/// design.md's bound of 8 idle connections, and other bounds: the longest idle beyond it are
+/// closed, the others are used again.
 #[test]
 fn idle_connections_are_bounded() {
     for (max_idle, count) in [(8, 10), (8, 8), (2, 5), (1, 2), (0, 1)] {
@@ -494,7 +515,9 @@ fn idle_connections_are_bounded() {
             while read_request(&mut stream).is_some() {
                 tell_asked.send(()).expect("the test");
                 answers[number].lock().unwrap().recv_timeout(PATIENCE).expect("the test");
-                stream.write_all(&response(number.to_string().as_bytes())).expect("the answer is taken");
+                stream
+                    .write_all(&response(number.to_string().as_bytes()))
+                    .expect("the answer is taken");
             }
             tell_closed.send(number).expect("the test");
         });
@@ -518,7 +541,8 @@ fn idle_connections_are_bounded() {
                 assert_eq!(done.recv_timeout(PATIENCE).unwrap(), number.to_string());
             }
         });
-        let mut oldest: Vec<_> = (max_idle..count).map(|_| closed.recv_timeout(PATIENCE).unwrap()).collect();
+        let mut oldest: Vec<_> =
+            (max_idle..count).map(|_| closed.recv_timeout(PATIENCE).unwrap()).collect();
         oldest.sort_unstable();
         assert_eq!(oldest, (0..count.saturating_sub(max_idle)).collect::<Vec<_>>());
         // Those that were kept serve as many requests at once again.
@@ -526,7 +550,9 @@ fn idle_connections_are_bounded() {
         thread::scope(|scope| {
             let kept = count.min(max_idle);
             (0..kept).for_each(|_| drop(scope.spawn(|| fetch(&client))));
-            (0..kept).for_each(|_| asked.recv_timeout(PATIENCE).expect("a request at once with the others"));
+            (0..kept).for_each(|_| {
+                asked.recv_timeout(PATIENCE).expect("a request at once with the others")
+            });
             for answer in &answer {
                 let _closed = answer.send(());
             }
@@ -536,8 +562,8 @@ fn idle_connections_are_bounded() {
     }
 }
 
-/// A client shared by threads: each request has a connection to itself and gets its own answer, and there are no more
-/// connections than threads.
+/// A client shared by threads: each request has a connection to itself and gets its own answer, and
+/// there are no more connections than threads.
 #[test]
 fn a_client_is_shared_by_threads() {
     let requests = Arc::new(AtomicUsize::new(0));
@@ -555,7 +581,10 @@ fn a_client_is_shared_by_threads() {
                 scope.spawn(move || {
                     for turn in 0..50 {
                         let body = format!("{number}.{turn}").repeat(1 + turn * 10);
-                        assert_eq!(client.fetch(&post(), body.as_bytes()).unwrap().stdout, body.as_bytes());
+                        assert_eq!(
+                            client.fetch(&post(), body.as_bytes()).unwrap().stdout,
+                            body.as_bytes()
+                        );
                     }
                 });
             }

@@ -1,4 +1,5 @@
-//! Each way in which an application refuses a request is a value of its own, and never an empty success.
+//! Each way in which an application refuses a request is a value of its own, and never an empty
+//! success.
 #![cfg(unix)]
 
 mod support;
@@ -30,14 +31,16 @@ fn assert_refused<T: std::fmt::Debug>(outcome: fcgi::Result<T>, expected: Protoc
     }
 }
 
-/// C9; "status OVERLOADED became `200` with no body": whatever came before, and whatever the app status.
+/// C9; "status OVERLOADED became `200` with no body": whatever came before, and whatever the app
+/// status.
 #[test]
 fn each_status_is_told() {
     for (byte, status) in STATUSES {
         let before: [Vec<u8>; 4] = [
             Vec::new(),
             record(STDOUT, 1, b""),
-            [record(STDOUT, 1, b"Content-Type: text/plain\n\nall"), record(STDOUT, 1, b"")].concat(),
+            [record(STDOUT, 1, b"Content-Type: text/plain\n\nall"), record(STDOUT, 1, b"")]
+                .concat(),
             [record(STDERR, 1, b"busy"), record(STDERR, 1, b"")].concat(),
         ];
         for before in before {
@@ -45,18 +48,20 @@ fn each_status_is_told() {
             let client = application.client();
             assert_refused(client.fetch(&get(), b""), status);
             assert_refused(client.send(&get(), io::empty(), |_| Ok(())), status);
-            let read = client.send(&get(), io::empty(), |response| response.stdout.read_to_end(&mut Vec::new()));
+            let read = client
+                .send(&get(), io::empty(), |response| response.stdout.read_to_end(&mut Vec::new()));
             assert_refused(read, status);
 
-            let mut connection = Connection::connect(&application.address, Arc::new(patient())).unwrap();
+            let mut connection =
+                Connection::connect(&application.address, Arc::new(patient())).unwrap();
             assert_refused(connection.begin(Role::Responder, &get()).unwrap().finish(), status);
             assert!(!connection.is_reusable());
         }
     }
 }
 
-/// C9: a refusal is told while a body is sent that the application does not read, be the connection closed or held; the
-/// failure to write is not what the caller gets.
+/// C9: a refusal is told while a body is sent that the application does not read, be the connection
+/// closed or held; the failure to write is not what the caller gets.
 #[test]
 fn a_refusal_is_told_while_the_body_is_sent() {
     let refuse = |stream: &mut Stream| {
@@ -70,16 +75,17 @@ fn a_refusal_is_told_while_the_body_is_sent() {
         hold.wait();
     });
     for application in closing.iter().chain(&holding) {
-        let outcome = application
-            .client()
-            .send(&upload(64 << 20), Pattern::new(64 << 20), |response| response.stdout.read_to_end(&mut Vec::new()));
+        let outcome =
+            application.client().send(&upload(64 << 20), Pattern::new(64 << 20), |response| {
+                response.stdout.read_to_end(&mut Vec::new())
+            });
         assert_refused(outcome, ProtocolStatus::Overloaded);
     }
     drop(open);
 }
 
-/// C9, C19: a refusal ends a caller's waiting at once where the application keeps the connection open; the next request
-/// does not hear of it.
+/// C9, C19: a refusal ends a caller's waiting at once where the application keeps the connection
+/// open; the next request does not hear of it.
 #[test]
 fn a_refusal_does_not_wait_for_the_connection_to_close() {
     let application = Application::unix(|number, mut stream| {
@@ -119,12 +125,14 @@ fn refusals_are_told_apart() {
         (9, false, "application refused the request: protocol status 9"),
     ];
     for (byte, is_transient, message) in expected {
-        let error = Application::answering(end(1, 0, byte)).client().fetch(&get(), b"").unwrap_err();
+        let error =
+            Application::answering(end(1, 0, byte)).client().fetch(&get(), b"").unwrap_err();
         assert_eq!((error.is_transient(), &error.to_string()[..]), (is_transient, message));
     }
 }
 
-/// "both close instead of answering an ABORT or an unknown role": the close is an error, not a refusal and no success.
+/// "both close instead of answering an ABORT or an unknown role": the close is an error, not a
+/// refusal and no success.
 #[test]
 fn an_unknown_role_may_be_answered_by_a_close() {
     let application = Application::unix(|_, mut stream| {

@@ -1,5 +1,5 @@
-//! C29 and C31: an application that is not there, or is there and does nothing, is an error in time; one that is slow is
-//! none.
+//! C29 and C31: an application that is not there, or is there and does nothing, is an error in
+//! time; one that is slow is none.
 #![cfg(unix)]
 
 mod support;
@@ -85,17 +85,20 @@ fn connecting_takes_too_long() {
     assert_eq!(Config::new().connect_timeout, Some(Duration::from_secs(10)));
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address: SocketAddr = listener.local_addr().unwrap();
-    let _waiting: Vec<_> =
-        std::iter::from_fn(|| TcpStream::connect_timeout(&address, SHORT).ok()).take(10_000).collect();
-    let client = Client::from(Address::from(address)).config(impatient().connect_timeout(Some(SHORT)));
-    let outcomes = within_patience(move || (client.fetch(&get(), b""), client.connect())).expect("no panic");
+    let _waiting: Vec<_> = std::iter::from_fn(|| TcpStream::connect_timeout(&address, SHORT).ok())
+        .take(10_000)
+        .collect();
+    let client =
+        Client::from(Address::from(address)).config(impatient().connect_timeout(Some(SHORT)));
+    let outcomes =
+        within_patience(move || (client.fetch(&get(), b""), client.connect())).expect("no panic");
     assert_timed_out(outcomes.0, "connect");
     assert_timed_out(outcomes.1, "connect");
     drop(listener);
 }
 
-/// C29: an application that takes a request and never answers; the connection is given up, and the next request has
-/// another.
+/// C29: an application that takes a request and never answers; the connection is given up, and the
+/// next request has another.
 #[test]
 fn an_application_that_never_answers() {
     assert_eq!(Config::new().read_timeout, Some(Duration::from_secs(60)));
@@ -118,7 +121,8 @@ fn an_application_that_never_answers() {
     }
 }
 
-/// C29: an application that neither reads nor answers: with a body, and with params that the socket does not hold.
+/// C29: an application that neither reads nor answers: with a body, and with params that the socket
+/// does not hold.
 #[test]
 fn an_application_that_never_reads() {
     assert_eq!(Config::new().write_timeout, Some(Duration::from_secs(60)));
@@ -143,13 +147,25 @@ fn an_application_that_never_reads() {
     drop(open);
 }
 
-/// C29: an application that stops in mid-response, in whichever part of a record; what came before has been read.
+/// C29: an application that stops in mid-response, in whichever part of a record; what came before
+/// has been read.
 #[test]
 fn an_application_that_stalls() {
-    let answer = [padded(STDOUT, 1, b"begun", 3), record(STDERR, 1, b"log"), response(b"")].concat();
+    let answer =
+        [padded(STDOUT, 1, b"begun", 3), record(STDERR, 1, b"log"), response(b"")].concat();
     let (header, content, padding) = (4, 10, 14);
     let (tell, told) = mpsc::channel();
-    let stops = [header, content, padding, 16, 20, 25, answer.len() - 20, answer.len() - 16, answer.len() - 1];
+    let stops = [
+        header,
+        content,
+        padding,
+        16,
+        20,
+        25,
+        answer.len() - 20,
+        answer.len() - 16,
+        answer.len() - 1,
+    ];
     let application = Application::unix(move |number, mut stream| {
         read_request(&mut stream).expect("a request");
         stream.write_all(&answer[..stops[number]]).expect("the beginning is taken");
@@ -157,7 +173,8 @@ fn an_application_that_stalls() {
         wait_for_close(&mut stream);
     });
     for stop in stops {
-        let mut connection = Connection::connect(&application.address, Arc::new(impatient())).unwrap();
+        let mut connection =
+            Connection::connect(&application.address, Arc::new(impatient())).unwrap();
         let mut exchange = connection.begin(Role::Responder, &get()).unwrap();
         exchange.stdin.finish().unwrap();
         told.recv_timeout(PATIENCE).unwrap();
@@ -174,8 +191,8 @@ fn an_application_that_stalls() {
     }
 }
 
-/// C29: time-outs count from the last byte: an application that sends a byte now and then is waited for, longer than the
-/// time-out in all.
+/// C29: time-outs count from the last byte: an application that sends a byte now and then is waited
+/// for, longer than the time-out in all.
 #[test]
 fn a_slow_response_is_no_time_out() {
     let timeout = Duration::from_secs(1);
@@ -187,7 +204,11 @@ fn a_slow_response_is_no_time_out() {
         }
     });
     let start = Instant::now();
-    let reply = application.client().config(patient().read_timeout(Some(timeout))).fetch(&get(), b"").unwrap();
+    let reply = application
+        .client()
+        .config(patient().read_timeout(Some(timeout)))
+        .fetch(&get(), b"")
+        .unwrap();
     assert_eq!(reply.stdout, b"slow");
     assert!(start.elapsed() > timeout);
 }
@@ -221,14 +242,16 @@ impl Read for Slow {
     }
 }
 
-/// C29: while an upload goes on, the application is not late with an answer that it gives when it has all of it: only when
-/// it has taken nothing either is it too late.
+/// C29: while an upload goes on, the application is not late with an answer that it gives when it
+/// has all of it: only when it has taken nothing either is it too late.
 #[test]
 fn a_slow_upload_is_no_time_out() {
     let timeout = Duration::from_secs(1);
     let application = Application::unix(|_, mut stream| {
         let request = read_request(&mut stream).expect("a request");
-        stream.write_all(&response(request.stdin.len().to_string().as_bytes())).expect("the answer is taken");
+        stream
+            .write_all(&response(request.stdin.len().to_string().as_bytes()))
+            .expect("the answer is taken");
     });
     let client = application.client().config(patient().read_timeout(Some(timeout)));
     let body = Slow { pieces: 10, pause: timeout / 4 };
@@ -253,5 +276,8 @@ fn without_time_outs_a_client_waits() {
         stream.write_all(&response(b"late")).expect("the answer is taken");
     });
     let config = Config::new().connect_timeout(None).read_timeout(None).write_timeout(None);
-    assert_eq!(application.client().config(config).fetch(&Params::new(), b"").unwrap().stdout, b"late");
+    assert_eq!(
+        application.client().config(config).fetch(&Params::new(), b"").unwrap().stdout,
+        b"late"
+    );
 }

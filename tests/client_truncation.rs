@@ -1,5 +1,5 @@
-//! A response that is cut is an error wherever it is cut, never a success and never a hang; what came before the cut is
-//! still read.
+//! A response that is cut is an error wherever it is cut, never a success and never a hang; what
+//! came before the cut is still read.
 #![cfg(unix)]
 
 mod support;
@@ -63,8 +63,8 @@ fn assert_each_cut_fails<T: std::fmt::Debug>(ask: impl Fn(&Client) -> fcgi::Resu
     }
 }
 
-/// C11; "END_REQUEST missing, yet taken as complete", also behind the empty STDOUT; "A partial header": each header is cut
-/// at each of its inner offsets.
+/// C11; "END_REQUEST missing, yet taken as complete", also behind the empty STDOUT; "A partial
+/// header": each header is cut at each of its inner offsets.
 #[test]
 fn fetch_fails_at_each_cut() {
     assert_each_cut_fails(|client| client.fetch(&get(), b""));
@@ -80,11 +80,14 @@ fn an_unread_response_fails_at_each_cut() {
 #[test]
 fn the_response_to_a_large_body_fails_at_each_cut() {
     assert_each_cut_fails(|client| {
-        client.send(&upload(100_000), Pattern::new(100_000), |response| response.stdout.read_to_end(&mut Vec::new()))
+        client.send(&upload(100_000), Pattern::new(100_000), |response| {
+            response.stdout.read_to_end(&mut Vec::new())
+        })
     });
 }
 
-/// C11: the same for a request that asks for the connection to be kept: on a new connection it is not repeated.
+/// C11: the same for a request that asks for the connection to be kept: on a new connection it is
+/// not repeated.
 #[test]
 fn a_kept_connection_fails_at_each_cut() {
     for application in cutting() {
@@ -97,12 +100,14 @@ fn a_kept_connection_fails_at_each_cut() {
     }
 }
 
-/// C11; "EOF honoured before buffered bytes were read": an `Exchange` gives what came, then the error, for ever.
+/// C11; "EOF honoured before buffered bytes were read": an `Exchange` gives what came, then the
+/// error, for ever.
 #[test]
 fn what_came_before_the_cut_is_read() {
     for application in cutting() {
         for cut in 0..whole().len() {
-            let mut connection = Connection::connect(&application.address, Arc::new(patient())).unwrap();
+            let mut connection =
+                Connection::connect(&application.address, Arc::new(patient())).unwrap();
             let mut exchange = connection.begin(Role::Responder, &get()).unwrap();
             exchange.stdin.finish().unwrap();
             let mut stdout = Vec::new();
@@ -113,7 +118,11 @@ fn what_came_before_the_cut_is_read() {
             match outcome {
                 Ok(_) => assert!(has_ended, "cut at {cut}"),
                 Err(error) => {
-                    assert_eq!((error.kind(), has_ended), (io::ErrorKind::UnexpectedEof, false), "cut at {cut}");
+                    assert_eq!(
+                        (error.kind(), has_ended),
+                        (io::ErrorKind::UnexpectedEof, false),
+                        "cut at {cut}"
+                    );
                     exchange.stdout.read(&mut [0]).unwrap_err();
                     exchange.stdout.fill_buf().unwrap_err();
                 }
@@ -141,10 +150,12 @@ fn a_reset_is_an_error() {
     }
 }
 
-/// C11: a cut inside END_REQUEST's padding cuts nothing: the request has ended, and the connection with it.
+/// C11: a cut inside END_REQUEST's padding cuts nothing: the request has ended, and the connection
+/// with it.
 #[test]
 fn a_cut_in_the_last_padding_cuts_nothing() {
-    let whole = [record(STDOUT, 1, b"all"), record(STDOUT, 1, b""), padded(END, 1, &[0; 8], 255)].concat();
+    let whole =
+        [record(STDOUT, 1, b"all"), record(STDOUT, 1, b""), padded(END, 1, &[0; 8], 255)].concat();
     let application = Application::tcp(move |number, mut stream| {
         read_request(&mut stream).expect("a request");
         stream.write_all(&whole[..whole.len() - 1 - number]).expect("the answer is taken");
@@ -167,7 +178,8 @@ fn a_stall_at_each_record_is_a_time_out() {
         })
         .collect();
     let last = ends.len() - 1;
-    let cuts: Vec<usize> = [0].into_iter().chain(ends[..last].iter().flat_map(|end| [*end, *end + 3])).collect();
+    let cuts: Vec<usize> =
+        [0].into_iter().chain(ends[..last].iter().flat_map(|end| [*end, *end + 3])).collect();
     let count = cuts.len();
     let application = Application::unix(move |number, mut stream| {
         read_request(&mut stream).expect("a request");
@@ -188,7 +200,8 @@ fn a_head_that_is_cut_is_an_error() {
     let head = b"Status: 200 OK\r\nContent-Type: text/plain\r\n\r\n";
     for cut in 0..head.len() {
         let application = Application::answering(response(&head[..cut]));
-        let outcome = application.client().send(&get(), io::empty(), |response| Ok(response.read_head()?));
+        let outcome =
+            application.client().send(&get(), io::empty(), |response| Ok(response.read_head()?));
         assert!(matches!(outcome, Err(Error::HeadCut)), "cut at {cut}: {outcome:?}");
         let reply = application.client().fetch(&get(), b"").unwrap();
         assert!(matches!(reply.split_head(), Err(Error::HeadCut)), "cut at {cut}");
@@ -200,13 +213,14 @@ fn a_head_that_is_cut_is_an_error() {
 fn a_body_of_another_length_than_its_head_says() {
     for (len, is_right) in [(4, false), (5, true), (6, false)] {
         let text = format!("Content-Type: text/plain\r\nContent-Length: {len}\r\n\r\nhello");
-        let reply = Application::answering(response(text.as_bytes())).client().fetch(&get(), b"").unwrap();
+        let reply =
+            Application::answering(response(text.as_bytes())).client().fetch(&get(), b"").unwrap();
         assert_eq!(reply.split_head().is_ok(), is_right, "{len}");
     }
 }
 
-/// Where there is no body, the length that one would have had says nothing: behind a 304, and in answer to a HEAD, such as
-/// an authorizer's refusal.
+/// Where there is no body, the length that one would have had says nothing: behind a 304, and in
+/// answer to a HEAD, such as an authorizer's refusal.
 #[test]
 fn a_length_without_a_body() {
     let not_modified = response(b"Status: 304\r\nContent-Length: 5\r\n\r\n");

@@ -1,5 +1,6 @@
-//! Name-value pairs are encoded and decoded as section 3.4 has them, and travel as a PARAMS stream that every application can
-//! read. The numbers K5 to K24 are those of the rules of the protocol's encoding that each test shows.
+//! Name-value pairs are encoded and decoded as section 3.4 has them, and travel as a PARAMS stream
+//! that every application can read. The numbers K5 to K24 are those of the rules of the protocol's
+//! encoding that each test shows.
 
 #[path = "support/drive.rs"]
 mod drive;
@@ -22,7 +23,8 @@ const LENGTHS: [(usize, &[u8]); 10] = [
     (65536, &[0x80, 1, 0, 0]),
 ];
 
-/// K11: all four layouts; "length 127 written in four bytes", "a wrong mask wrote 0 for every length of 128 or more".
+/// K11: all four layouts; "length 127 written in four bytes", "a wrong mask wrote 0 for every
+/// length of 128 or more".
 #[test]
 fn lengths_up_to_127_take_one_byte_and_others_four() {
     for (name_len, name_bytes) in LENGTHS {
@@ -44,7 +46,14 @@ fn lengths_of_24_bits_and_more() {
     for (len, bytes) in [(0x0001_0203, [0x80, 1, 2, 3]), (0x0100_0000, [0x81, 0, 0, 0])] {
         let params = Params::from_pairs([("", vec![0; len])]).expect("a pair");
         assert_eq!(params.as_bytes()[..5], [&[0], &bytes[..]].concat());
-        assert_eq!(Params::parse(params.as_bytes()).expect("a pair").iter().map(|pair| pair.1.len()).next(), Some(len));
+        assert_eq!(
+            Params::parse(params.as_bytes())
+                .expect("a pair")
+                .iter()
+                .map(|pair| pair.1.len())
+                .next(),
+            Some(len)
+        );
     }
 }
 
@@ -77,7 +86,10 @@ fn lengths_beyond_the_data_are_an_error() {
         let outcome = Params::parse(encoded);
         assert!(matches!(outcome, Err(Error::InvalidParams(0))), "{outcome:?}");
         let behind = [b"\x01\x01AB", encoded].concat();
-        assert!(matches!(Params::parse(&behind), Err(Error::InvalidParams(4))), "the offset is that of the pair");
+        assert!(
+            matches!(Params::parse(&behind), Err(Error::InvalidParams(4))),
+            "the offset is that of the pair"
+        );
     }
 }
 
@@ -95,22 +107,36 @@ fn no_bit_of_a_length_is_dropped() {
 /// K13
 #[test]
 fn the_long_form_of_a_short_length_is_read() {
-    for encoded in [&b"\x80\0\0\x01\x80\0\0\x01AB"[..], b"\x01\x80\0\0\x01AB", b"\x80\0\0\x01\x01AB"] {
+    for encoded in
+        [&b"\x80\0\0\x01\x80\0\0\x01AB"[..], b"\x01\x80\0\0\x01AB", b"\x80\0\0\x01\x01AB"]
+    {
         let params = Params::parse(encoded).expect("a pair");
         assert_eq!(params.get("A"), Some("B"));
         assert_eq!(params.as_bytes(), encoded, "kept as it came");
-        assert_eq!(Params::from_pairs(&params).expect("a pair").as_bytes(), b"\x01\x01AB", "written in the short form");
+        assert_eq!(
+            Params::from_pairs(&params).expect("a pair").as_bytes(),
+            b"\x01\x01AB",
+            "written in the short form"
+        );
     }
-    assert!(Params::parse(b"\x80\0\0\0\x80\0\0\0").expect("an empty pair").iter().eq([(&b""[..], &b""[..])]));
+    assert!(Params::parse(b"\x80\0\0\0\x80\0\0\0")
+        .expect("an empty pair")
+        .iter()
+        .eq([(&b""[..], &b""[..])]));
 }
 
 /// K14, K24 for the receiver: every byte, NUL too, and no name or value at all.
 #[test]
 fn names_and_values_are_any_bytes() {
     let all: Vec<u8> = (0..=255).collect();
-    for (name, value) in
-        [(&all[..], &all[..]), (b"", b""), (b"A", b""), (b"", b"B"), (b"A\0B", b"\0"), (b"\xff", b"\xfe")]
-    {
+    for (name, value) in [
+        (&all[..], &all[..]),
+        (b"", b""),
+        (b"A", b""),
+        (b"", b"B"),
+        (b"A\0B", b"\0"),
+        (b"\xff", b"\xfe"),
+    ] {
         let params = Params::from_pairs([(name, value)]).expect("a pair");
         let parsed = Params::parse(params.as_bytes()).expect("a pair");
         assert!(parsed.iter().eq([(name, value)]));
@@ -144,9 +170,14 @@ fn a_cut_pair_is_an_error() {
     let both = [&first[..], &second].concat();
     for len in 0..=both.len() {
         match Params::parse(&both[..len]) {
-            Ok(params) => assert!([(0, 0), (first.len(), 1), (both.len(), 2)].contains(&(len, params.len())), "{len}"),
+            Ok(params) => assert!(
+                [(0, 0), (first.len(), 1), (both.len(), 2)].contains(&(len, params.len())),
+                "{len}"
+            ),
             Err(Error::InvalidParams(0)) => assert!((1..first.len()).contains(&len), "{len}"),
-            Err(Error::InvalidParams(at)) => assert!(at == first.len() && (at + 1..both.len()).contains(&len), "{len}"),
+            Err(Error::InvalidParams(at)) => {
+                assert!(at == first.len() && (at + 1..both.len()).contains(&len), "{len}")
+            }
             Err(error) => panic!("{error}"),
         }
     }
@@ -174,17 +205,25 @@ fn a_stream_is_its_records_and_an_empty_one() {
 fn a_stream_has_a_request() {
     let params = Params::from_pairs([("A", "B")]).expect("a pair");
     let mut out = Vec::new();
-    assert!(matches!(params.encode_stream(0, &mut out), Err(Error::InvalidRequestId { request_id: 0, .. })));
-    assert!(matches!(params.write_stream(&mut out, 0), Err(Error::InvalidRequestId { request_id: 0, .. })));
+    assert!(matches!(
+        params.encode_stream(0, &mut out),
+        Err(Error::InvalidRequestId { request_id: 0, .. })
+    ));
+    assert!(matches!(
+        params.write_stream(&mut out, 0),
+        Err(Error::InvalidRequestId { request_id: 0, .. })
+    ));
     assert!(out.is_empty());
 }
 
-/// "A 65535-byte PARAMS record as sent by us"; K3: one pair of every length around what fits a record, alone, and before and
-/// behind others.
+/// "A 65535-byte PARAMS record as sent by us"; K3: one pair of every length around what fits a
+/// record, alone, and before and behind others.
 #[test]
 fn a_pair_that_fits_a_record_is_not_split() {
     // Length bytes, name and value together.
-    for len in [65520, 65527, 65528, 65529, 65530, 65531, 65532, 65533, 65534, 65535, 65536, 65537, 131_072] {
+    for len in [
+        65520, 65527, 65528, 65529, 65530, 65531, 65532, 65533, 65534, 65535, 65536, 65537, 131_072,
+    ] {
         let long = vec![b'V'; len - 6];
         for pairs in [
             vec![("L", &long[..])],
@@ -202,7 +241,12 @@ fn a_pair_that_fits_a_record_is_not_split() {
             for (name, value) in &params {
                 let end = start + pair(name, value).len();
                 let is_split = bounds.iter().any(|bound| start < *bound && *bound < end);
-                assert_eq!(is_split, end - start > 65535, "a pair of {} bytes, records {bounds:?}", end - start);
+                assert_eq!(
+                    is_split,
+                    end - start > 65535,
+                    "a pair of {} bytes, records {bounds:?}",
+                    end - start
+                );
                 start = end;
             }
         }
@@ -221,11 +265,17 @@ fn many_pairs_fill_records() {
         let params = Params::from_pairs((0..count).map(|_| ("NAME", &value))).expect("pairs");
         let records = records_of(&params);
         let pair_len = pair(b"NAME", &value).len();
-        assert!(records.iter().all(|record| record.content.len() % pair_len == 0), "{len}: whole pairs");
+        assert!(
+            records.iter().all(|record| record.content.len() % pair_len == 0),
+            "{len}: whole pairs"
+        );
         let full = records[0].content.len();
         assert!(full + pair_len > 65528, "{len}: as many as fit");
         let (last, others) = records.split_last().expect("a record");
-        assert!(others.iter().all(|record| record.content.len() == full), "{len}: all but the last");
+        assert!(
+            others.iter().all(|record| record.content.len() == full),
+            "{len}: all but the last"
+        );
         assert!(last.content.len() <= full, "{len}");
     }
 }
@@ -248,7 +298,10 @@ fn records_of(params: &Params) -> Vec<support::Record> {
         assert!(!record.content.is_empty(), "K9");
         assert!(record.content.len() + record.padding.len() <= 65535, "no sum beyond 16 bits");
         assert!(record.padding.iter().all(|byte| *byte == 0), "K6");
-        assert!((record.content.len() + record.padding.len()) % 8 == 0 || record.content.len() > 65528, "K5");
+        assert!(
+            (record.content.len() + record.padding.len()) % 8 == 0 || record.content.len() > 65528,
+            "K5"
+        );
     }
     assert!(records.iter().flat_map(|record| &record.content).eq(params.as_bytes()));
     records
@@ -256,7 +309,8 @@ fn records_of(params: &Params) -> Vec<support::Record> {
 
 #[test]
 fn the_last_of_a_name_is_looked_up_and_all_are_listed() {
-    let params = Params::from_pairs([("A", "1"), ("B", "2"), ("A", "3"), ("a", "4")]).expect("pairs");
+    let params =
+        Params::from_pairs([("A", "1"), ("B", "2"), ("A", "3"), ("a", "4")]).expect("pairs");
     assert_eq!(
         (params.get("A"), params.get("a"), params.get("AA"), params.get("")),
         (Some("3"), Some("4"), None, None)
@@ -271,11 +325,16 @@ fn the_last_of_a_name_is_looked_up_and_all_are_listed() {
 
 #[test]
 fn pairs_are_replaced_and_removed() {
-    let mut params = Params::from_pairs([("A", "1"), ("B", &"2".repeat(200)), ("A", "3"), ("C", "")]).expect("pairs");
+    let mut params =
+        Params::from_pairs([("A", "1"), ("B", &"2".repeat(200)), ("A", "3"), ("C", "")])
+            .expect("pairs");
     params.remove("none");
     assert_eq!(params.len(), 4);
     params.set("A", "new").expect("a pair");
-    assert_eq!(params, Params::from_pairs([("B", &*"2".repeat(200)), ("C", ""), ("A", "new")]).expect("pairs"));
+    assert_eq!(
+        params,
+        Params::from_pairs([("B", &*"2".repeat(200)), ("C", ""), ("A", "new")]).expect("pairs")
+    );
     assert_eq!(params, Params::parse(params.as_bytes()).expect("what is left is whole"));
     params.remove("B");
     assert_eq!((params.get("B"), params.get("C"), params.get("A")), (None, Some(""), Some("new")));
@@ -346,8 +405,10 @@ mod received {
         // More than a socket holds may come.
         let sending = std::thread::spawn(move || ours.write_all(&records).map(|()| ours));
         let config = Config::new().max_params(1 << 20).read_timeout(Some(PATIENCE));
-        let mut connection = Connection::with_config(theirs, Arc::new(config)).expect("a connection");
-        let params = connection.next_request().map(|request| request.expect("a request").params.clone());
+        let mut connection =
+            Connection::with_config(theirs, Arc::new(config)).expect("a connection");
+        let params =
+            connection.next_request().map(|request| request.expect("a request").params.clone());
         drop(connection);
         let _ = sending.join().expect("no panic");
         params
@@ -355,15 +416,19 @@ mod received {
 
     fn in_records(records: &[&[u8]]) -> Vec<u8> {
         let mut bytes = begin(1, RESPONDER, 0);
-        bytes.extend(records.iter().flat_map(|content| padded(PARAMS, 1, content, content.len() as u8)));
+        bytes.extend(
+            records.iter().flat_map(|content| padded(PARAMS, 1, content, content.len() as u8)),
+        );
         bytes.extend([record(PARAMS, 1, b""), record(STDIN, 1, b"")].concat());
         bytes
     }
 
-    /// K15: "a pair cut at every byte", in a length too, over two records; and every byte in one of its own.
+    /// K15: "a pair cut at every byte", in a length too, over two records; and every byte in one of
+    /// its own.
     #[test]
     fn a_pair_may_be_cut_anywhere() {
-        let expected = Params::from_pairs([("A", "1"), ("LONG", &"V".repeat(130)), ("", "")]).expect("pairs");
+        let expected =
+            Params::from_pairs([("A", "1"), ("LONG", &"V".repeat(130)), ("", "")]).expect("pairs");
         // The long form wherever it is legal, so that there is more to cut.
         let tail = b"\x80\0\0\0\x80\0\0\0";
         let encoded = [&expected.as_bytes()[..expected.as_bytes().len() - 2], tail].concat();
@@ -379,11 +444,17 @@ mod received {
     /// K16: the end of the stream inside a pair is told at once.
     #[test]
     fn a_stream_that_ends_inside_a_pair_is_an_error() {
-        for (encoded, at) in
-            [(&b"\x05\x01NA"[..], 0), (b"\x01\x01AB\x05", 4), (b"\x80\0\0", 0), (b"\xff\xff\xff\xff\x01", 0)]
-        {
+        for (encoded, at) in [
+            (&b"\x05\x01NA"[..], 0),
+            (b"\x01\x01AB\x05", 4),
+            (b"\x80\0\0", 0),
+            (b"\xff\xff\xff\xff\x01", 0),
+        ] {
             let outcome = receive(&in_records(&[encoded]));
-            assert!(matches!(outcome, Err(Error::InvalidParams(found)) if found == at), "{outcome:?}");
+            assert!(
+                matches!(outcome, Err(Error::InvalidParams(found)) if found == at),
+                "{outcome:?}"
+            );
         }
     }
 

@@ -1,5 +1,6 @@
-//! Records are read and written as section 3.3 has them: every field, every boundary, cut anywhere, and never a byte more or
-//! less. The numbers K1 to K24 are those of the rules of the protocol's encoding that each test shows.
+//! Records are read and written as section 3.3 has them: every field, every boundary, cut anywhere,
+//! and never a byte more or less. The numbers K1 to K24 are those of the rules of the protocol's
+//! encoding that each test shows.
 
 #[path = "support/drive.rs"]
 mod drive;
@@ -45,10 +46,14 @@ fn headers_are_big_endian_both_ways() {
 /// K1: the record of the specification's layout, and the next one 16 bytes on.
 #[test]
 fn the_next_record_is_behind_content_and_padding() {
-    let mut input = &b"\x01\x04\x01\x02\x00\x03\x05\x00abcPADPA\x01\x05\x00\x01\x00\x00\x00\x00"[..];
+    let mut input =
+        &b"\x01\x04\x01\x02\x00\x03\x05\x00abcPADPA\x01\x05\x00\x01\x00\x00\x00\x00"[..];
     let mut content = Vec::new();
     let header = read_record(&mut input, &mut content).expect("a record").expect("not the end");
-    assert_eq!((header.record_type, header.request_id, header.padding_len), (RecordType::Params, 258, 5));
+    assert_eq!(
+        (header.record_type, header.request_id, header.padding_len),
+        (RecordType::Params, 258, 5)
+    );
     assert_eq!(content, b"abc");
     assert_eq!(input.len(), 8);
     let header = read_record(&mut input, &mut content).expect("a record").expect("not the end");
@@ -60,7 +65,10 @@ fn the_next_record_is_behind_content_and_padding() {
 #[test]
 fn a_header_alone_is_read() {
     let mut input = &b"\x01\x06\0\x01\0\x05\x03\0hello"[..];
-    assert_eq!(read_header(&mut input).expect("a header"), Some(Header::new(RecordType::Stdout, 1, 5)));
+    assert_eq!(
+        read_header(&mut input).expect("a header"),
+        Some(Header::new(RecordType::Stdout, 1, 5))
+    );
     assert_eq!(input, b"hello");
 }
 
@@ -69,8 +77,12 @@ fn a_header_alone_is_read() {
 fn every_other_version_is_refused_by_name() {
     for version in (0..=255).filter(|version| *version != 1) {
         let bytes = [version, 6, 0, 1, 0, 1, 0, 0];
-        assert!(matches!(Header::parse(bytes), Err(Error::UnsupportedVersion(found)) if found == version));
-        assert!(matches!(read_header(&mut &bytes[..]), Err(Error::UnsupportedVersion(found)) if found == version));
+        assert!(
+            matches!(Header::parse(bytes), Err(Error::UnsupportedVersion(found)) if found == version)
+        );
+        assert!(
+            matches!(read_header(&mut &bytes[..]), Err(Error::UnsupportedVersion(found)) if found == version)
+        );
         let outcome = read_record(&mut &bytes[..], &mut Vec::new());
         assert!(matches!(outcome, Err(Error::UnsupportedVersion(found)) if found == version));
     }
@@ -112,14 +124,19 @@ fn padding_is_skipped_whatever_it_holds() {
     for record_type in 0..=12 {
         for padding in 0..=255 {
             for content in [&b""[..], b"12345678"] {
-                let bytes =
-                    [support::padded(record_type, 1, content, padding), support::record(5, 2, b"next")].concat();
+                let bytes = [
+                    support::padded(record_type, 1, content, padding),
+                    support::record(5, 2, b"next"),
+                ]
+                .concat();
                 let mut input = &bytes[..];
                 let mut found = Vec::new();
-                let header = read_record(&mut input, &mut found).expect("a record").expect("not the end");
+                let header =
+                    read_record(&mut input, &mut found).expect("a record").expect("not the end");
                 assert_eq!((header.record_type, header.padding_len), (record_type.into(), padding));
                 assert_eq!(found, content);
-                let header = read_record(&mut input, &mut found).expect("a record").expect("not the end");
+                let header =
+                    read_record(&mut input, &mut found).expect("a record").expect("not the end");
                 assert_eq!((header.request_id, &found[..]), (2, &b"next"[..]));
             }
         }
@@ -133,7 +150,10 @@ fn the_largest_record_has_content_and_padding_beyond_16_bits() {
     let bytes = [support::padded(6, 1, &content, 255), support::record(3, 1, &[0; 8])].concat();
     let mut input = &bytes[..];
     let mut found = Vec::new();
-    assert_eq!(read_record(&mut input, &mut found).expect("a record").expect("not the end").body_len(), 65790);
+    assert_eq!(
+        read_record(&mut input, &mut found).expect("a record").expect("not the end").body_len(),
+        65790
+    );
     assert_eq!(found, content);
     let header = read_record(&mut input, &mut found).expect("a record").expect("not the end");
     assert_eq!(header.record_type, RecordType::EndRequest);
@@ -155,7 +175,8 @@ fn what_is_sent_is_aligned_with_zeros() {
     }
 }
 
-/// "A peer resets when content and padding together are more than 65535": for every length there is.
+/// "A peer resets when content and padding together are more than 65535": for every length there
+/// is.
 #[test]
 fn content_and_padding_never_pass_65535() {
     for len in 0..=u16::MAX {
@@ -172,7 +193,8 @@ fn content_and_padding_never_pass_65535() {
 fn reserved_bytes_are_ignored() {
     let mut bytes = *b"\x01\x06\0\x01\0\x02\0\xffhi";
     let mut content = Vec::new();
-    let header = read_record(&mut &bytes[..], &mut content).expect("a record").expect("not the end");
+    let header =
+        read_record(&mut &bytes[..], &mut content).expect("a record").expect("not the end");
     assert_eq!(
         (header, &content[..]),
         (Header { padding_len: 0, ..Header::new(RecordType::Stdout, 1, 2) }, &b"hi"[..])
@@ -200,9 +222,13 @@ fn only_management_records_have_the_null_id() {
             let is_legal = !is_known || is_management == (request_id == 0);
             let mut out = Vec::new();
             match write_record(&mut out, record_type, request_id, b"x") {
-                Ok(()) => assert!(is_legal && out[..4] == [1, byte, (request_id >> 8) as u8, request_id as u8]),
+                Ok(()) => assert!(
+                    is_legal && out[..4] == [1, byte, (request_id >> 8) as u8, request_id as u8]
+                ),
                 Err(Error::InvalidRequestId { record_type: found, request_id: id }) => {
-                    assert!(!is_legal && out.is_empty() && (found, id) == (record_type, request_id));
+                    assert!(
+                        !is_legal && out.is_empty() && (found, id) == (record_type, request_id)
+                    );
                 }
                 Err(error) => panic!("{error}"),
             }
@@ -248,19 +274,24 @@ fn a_cut_is_an_error_except_between_records() {
         };
         assert_eq!(cut, drive::what_is_cut(len % record.len()), "{len}");
         let outcome = read_header(&mut &record[..len.min(7)]);
-        assert!(matches!(outcome, Ok(None)) == (len == 0) && !matches!(outcome, Ok(Some(_))), "{outcome:?}");
+        assert!(
+            matches!(outcome, Ok(None)) == (len == 0) && !matches!(outcome, Ok(Some(_))),
+            "{outcome:?}"
+        );
     }
 }
 
 /// K10: a few bytes at a time, and interrupted.
 #[test]
 fn pieces_make_no_difference() {
-    let bytes: Vec<u8> = (0..40).flat_map(|n| support::padded(6, n, &vec![b'x'; n.into()], n as u8)).collect();
+    let bytes: Vec<u8> =
+        (0..40).flat_map(|n| support::padded(6, n, &vec![b'x'; n.into()], n as u8)).collect();
     for seed in 0..50 {
         let mut input = Patient(Pieces::new(&bytes, &Dice::new(seed)));
         let mut content = Vec::new();
         for n in 0..40 {
-            let header = read_record(&mut input, &mut content).expect("a record").expect("not the end");
+            let header =
+                read_record(&mut input, &mut content).expect("a record").expect("not the end");
             assert_eq!((header.request_id, content.len()), (n, n.into()));
         }
         assert!(read_record(&mut input, &mut content).expect("a clean end").is_none());
@@ -313,7 +344,8 @@ impl Write for Failing {
     }
 }
 
-/// Header, content and padding arrive whole through a writer that takes a few bytes of them at a time.
+/// Header, content and padding arrive whole through a writer that takes a few bytes of them at a
+/// time.
 #[test]
 fn a_writer_may_take_a_few_bytes_at_a_time() {
     let data = [b'd'; 1003];
@@ -339,7 +371,8 @@ fn a_record_is_one_write() {
 
 #[test]
 fn an_error_of_the_writer_is_told() {
-    let outcome = write_record(&mut Failing(io::ErrorKind::BrokenPipe), RecordType::Stdout, 1, b"x");
+    let outcome =
+        write_record(&mut Failing(io::ErrorKind::BrokenPipe), RecordType::Stdout, 1, b"x");
     assert!(matches!(outcome, Err(Error::Io(error)) if error.kind() == io::ErrorKind::BrokenPipe));
     let outcome = write_record(&mut &mut [0; 10][..], RecordType::Stdout, 1, b"hello");
     assert!(matches!(outcome, Err(Error::Io(error)) if error.kind() == io::ErrorKind::WriteZero));
@@ -421,7 +454,10 @@ fn bodies_have_8_bytes() {
     let bytes = [0, 1, 1, 0, 0, 0, 0, 0, 0xff, 0xff];
     for len in 0..=bytes.len() {
         let outcomes = [
-            (RecordType::BeginRequest, BeginRequest::parse(&bytes[..len]).map(BeginRequest::encode)),
+            (
+                RecordType::BeginRequest,
+                BeginRequest::parse(&bytes[..len]).map(BeginRequest::encode),
+            ),
             (RecordType::EndRequest, EndRequest::parse(&bytes[..len]).map(EndRequest::encode)),
             (RecordType::UnknownType, UnknownType::parse(&bytes[..len]).map(UnknownType::encode)),
         ];
@@ -442,7 +478,10 @@ fn bodies_have_8_bytes() {
 fn numbers_are_those_of_the_specification() {
     assert_eq!((VERSION, HEADER_LEN, MAX_CONTENT_LEN), (1, 8, 65535));
     assert_eq!((LISTENSOCK_FILENO, NULL_REQUEST_ID, KEEP_CONN), (0, 0, 1));
-    assert_eq!([MAX_CONNS, MAX_REQS, MPXS_CONNS], ["FCGI_MAX_CONNS", "FCGI_MAX_REQS", "FCGI_MPXS_CONNS"]);
+    assert_eq!(
+        [MAX_CONNS, MAX_REQS, MPXS_CONNS],
+        ["FCGI_MAX_CONNS", "FCGI_MAX_REQS", "FCGI_MPXS_CONNS"]
+    );
 
     let types = [
         RecordType::BeginRequest,
@@ -465,8 +504,9 @@ fn numbers_are_those_of_the_specification() {
         let statuses = ["REQUEST_COMPLETE", "CANT_MPX_CONN", "OVERLOADED", "UNKNOWN_ROLE"];
         let status = ProtocolStatus::from(byte);
         assert_eq!(u8::from(status), byte);
-        let name =
-            statuses.get(usize::from(byte)).map_or(format!("protocol status {byte}"), |name| (*name).to_string());
+        let name = statuses
+            .get(usize::from(byte))
+            .map_or(format!("protocol status {byte}"), |name| (*name).to_string());
         assert_eq!(status.to_string(), name);
     }
     let roles = [Role::Responder, Role::Authorizer, Role::Filter];

@@ -1,6 +1,6 @@
-//! Streams are read and written in records, however the transport, the other side or the caller cuts them: nothing is lost,
-//! nothing ends early, and large data is not copied. The numbers K1 to K23 are those of the rules of the protocol's encoding
-//! that each test shows.
+//! Streams are read and written in records, however the transport, the other side or the caller
+//! cuts them: nothing is lost, nothing ends early, and large data is not copied. The numbers K1 to
+//! K23 are those of the rules of the protocol's encoding that each test shows.
 
 #[path = "support/drive.rs"]
 mod drive;
@@ -40,16 +40,22 @@ fn next(reader: &mut RecordReader<impl Read>) -> Header {
 mod reader {
     use super::*;
 
-    /// K1, K4, K10: "padding of empty records and of END_REQUEST not skipped"; all types have one way through the reader.
+    /// K1, K4, K10: "padding of empty records and of END_REQUEST not skipped"; all types have one
+    /// way through the reader.
     #[test]
     fn padding_on_each_type_a_byte_at_a_time_then_a_second_record() {
         for record_type in 0..=255 {
             for padding in [0, 8, 255] {
                 for body in [&b""[..], b"8 bytes."] {
-                    let bytes = [padded(record_type, 1, body, padding), padded(STDIN, 258, b"next", 3)].concat();
+                    let bytes =
+                        [padded(record_type, 1, body, padding), padded(STDIN, 258, b"next", 3)]
+                            .concat();
                     let mut reader = RecordReader::new(Singly(&bytes));
                     let header = next(&mut reader);
-                    assert_eq!((header.record_type, header.padding_len), (record_type.into(), padding));
+                    assert_eq!(
+                        (header.record_type, header.padding_len),
+                        (record_type.into(), padding)
+                    );
                     assert_eq!(content(&mut reader, 5), body);
                     let header = next(&mut reader);
                     assert_eq!((header.record_type, header.request_id), (RecordType::Stdin, 258));
@@ -64,13 +70,17 @@ mod reader {
     #[test]
     fn another_version_is_an_error() {
         for version in [0, 2, 255] {
-            let bytes = [padded(STDOUT, 1, b"good", 4), vec![version, 6, 0, 1, 0, 0, 0, 0]].concat();
+            let bytes =
+                [padded(STDOUT, 1, b"good", 4), vec![version, 6, 0, 1, 0, 0, 0, 0]].concat();
             let mut reader = RecordReader::new(&bytes[..]);
             next(&mut reader);
             assert_eq!(content(&mut reader, 100), b"good");
             for _ in 0..2 {
                 let outcome = reader.next_header();
-                assert!(matches!(outcome, Err(Error::UnsupportedVersion(found)) if found == version), "{outcome:?}");
+                assert!(
+                    matches!(outcome, Err(Error::UnsupportedVersion(found)) if found == version),
+                    "{outcome:?}"
+                );
             }
         }
     }
@@ -80,7 +90,8 @@ mod reader {
     fn how_a_stream_is_cut_has_no_meaning() {
         let value = data(70_000);
         for len in [1, 7, 8, 4096, 65535] {
-            let mut bytes: Vec<u8> = value.chunks(len).flat_map(|piece| padded(STDIN, 1, piece, len as u8)).collect();
+            let mut bytes: Vec<u8> =
+                value.chunks(len).flat_map(|piece| padded(STDIN, 1, piece, len as u8)).collect();
             bytes.extend(record(STDIN, 1, b""));
             let mut reader = RecordReader::new(&bytes[..]);
             let mut found = Vec::new();
@@ -125,13 +136,20 @@ mod reader {
         Ok(())
     }
 
-    /// K10: a time-out at every offset, and interruptions; the call made again goes on where it was.
+    /// K10: a time-out at every offset, and interruptions; the call made again goes on where it
+    /// was.
     #[test]
     fn nothing_is_lost_where_the_reader_fails() {
-        let bytes =
-            [padded(STDOUT, 1, b"hello", 11), padded(STDOUT, 2, b"", 3), padded(STDOUT, 3, b"world", 0)].concat();
+        let bytes = [
+            padded(STDOUT, 1, b"hello", 11),
+            padded(STDOUT, 2, b"", 3),
+            padded(STDOUT, 3, b"world", 0),
+        ]
+        .concat();
         for at in 0..=bytes.len() {
-            for kind in [io::ErrorKind::TimedOut, io::ErrorKind::WouldBlock, io::ErrorKind::Interrupted] {
+            for kind in
+                [io::ErrorKind::TimedOut, io::ErrorKind::WouldBlock, io::ErrorKind::Interrupted]
+            {
                 let source = Pausing { bytes: &bytes, pause: Some(at), kind };
                 let mut reader = RecordReader::new(source);
                 let mut failures = 0;
@@ -152,7 +170,11 @@ mod reader {
                     [(1, b"hello".to_vec()), (2, b"".to_vec()), (3, b"world".to_vec())],
                     "{kind} at {at}"
                 );
-                assert_eq!(failures, usize::from(kind != io::ErrorKind::Interrupted), "{kind} at {at}");
+                assert_eq!(
+                    failures,
+                    usize::from(kind != io::ErrorKind::Interrupted),
+                    "{kind} at {at}"
+                );
             }
         }
     }
@@ -188,8 +210,8 @@ mod reader {
         }
     }
 
-    /// Whoever goes to the next record has done with this one, though its padding should have to be waited for: what is
-    /// left of it is not taken for content.
+    /// Whoever goes to the next record has done with this one, though its padding should have to be
+    /// waited for: what is left of it is not taken for content.
     #[test]
     fn a_record_that_was_left_has_no_more_content() {
         let bytes = [padded(STDOUT, 1, b"hello", 16), record(STDOUT, 2, b"next")].concat();
@@ -200,7 +222,11 @@ mod reader {
             assert!(matches!(reader.next_header(), Err(Error::Io(_))));
             assert_eq!(reader.content_left(), 0, "{at}");
             assert_eq!(reader.fill_content().expect("the end of the content"), b"", "{at}");
-            assert_eq!(reader.read_content(&mut [0; 100]).expect("the end of the content"), 0, "{at}");
+            assert_eq!(
+                reader.read_content(&mut [0; 100]).expect("the end of the content"),
+                0,
+                "{at}"
+            );
             assert_eq!(next(&mut reader).request_id, 2, "{at}");
             assert_eq!(content(&mut reader, 9), b"next", "{at}");
         }
@@ -229,8 +255,8 @@ mod reader {
         }
     }
 
-    /// "A record whose header straddles the buffer's end taken for the end of input": contents of every length around the
-    /// sizes that the buffer has.
+    /// "A record whose header straddles the buffer's end taken for the end of input": contents of
+    /// every length around the sizes that the buffer has.
     #[test]
     fn records_of_every_length_around_the_size_of_the_buffer() {
         let around = |size: usize| size - 24..size + 16;
@@ -285,7 +311,8 @@ mod reader {
         }
     }
 
-    /// Content goes straight into a slice as large as the buffer, and what is read behind it into the buffer.
+    /// Content goes straight into a slice as large as the buffer, and what is read behind it into
+    /// the buffer.
     #[test]
     fn a_large_slice_is_read_into_directly() {
         let value = data(60_000);
@@ -301,7 +328,11 @@ mod reader {
         let n = reader.read_content(rest).expect("content");
         assert_eq!(n, 60_000 - buffered, "all that is left in one read");
         assert_eq!(out[..60_000], value);
-        assert_eq!(reader.get_ref().slices.last(), Some(&(range.start as usize, n)), "not through the buffer");
+        assert_eq!(
+            reader.get_ref().slices.last(),
+            Some(&(range.start as usize, n)),
+            "not through the buffer"
+        );
 
         let reads = reader.get_ref().slices.len();
         assert_eq!(next(&mut reader).request_id, 2);
@@ -309,7 +340,8 @@ mod reader {
         assert_eq!(content(&mut reader, 100_000), b"next");
     }
 
-    /// A slice that is smaller than the buffer is not read into: what one read gives serves many of them.
+    /// A slice that is smaller than the buffer is not read into: what one read gives serves many of
+    /// them.
     #[test]
     fn a_small_slice_is_read_through_the_buffer() {
         let value = data(20_000);
@@ -358,7 +390,8 @@ mod reader {
         assert_eq!(len, 59_999, "what there was was given");
     }
 
-    /// K18, K19: the bodies of fixed layout, a time-out at every offset; of a longer one the rest is skipped.
+    /// K18, K19: the bodies of fixed layout, a time-out at every offset; of a longer one the rest
+    /// is skipped.
     #[test]
     fn bodies_of_fixed_layout() {
         let bytes = [
@@ -378,7 +411,11 @@ mod reader {
             assert_eq!(begin, BeginRequest::new(Role::Filter, true), "{at}");
             again(&mut failures, || reader.next_header()).expect("a record");
             let end = again(&mut failures, || reader.read_end_request());
-            assert_eq!(end, EndRequest { app_status: 938, protocol_status: ProtocolStatus::Overloaded }, "{at}");
+            assert_eq!(
+                end,
+                EndRequest { app_status: 938, protocol_status: ProtocolStatus::Overloaded },
+                "{at}"
+            );
             assert_eq!(reader.content_left(), 3);
             for len in [7, 0] {
                 again(&mut failures, || reader.next_header()).expect("a record");
@@ -391,7 +428,11 @@ mod reader {
                     "{outcome:?}"
                 );
             }
-            assert_eq!(again(&mut failures, || reader.next_header()).expect("a record").request_id, 3, "{at}");
+            assert_eq!(
+                again(&mut failures, || reader.next_header()).expect("a record").request_id,
+                3,
+                "{at}"
+            );
         }
         let mut reader = RecordReader::new(&bytes[..12]);
         next(&mut reader);
@@ -460,7 +501,11 @@ mod writer {
         let (records, end) = decode_records(bytes);
         assert_eq!(end, End::Clean);
         let (last, records) = records.split_last().expect("the end of the stream");
-        assert_eq!((last.content.len(), last.padding_len), (0, 0), "K9: one empty record at the end");
+        assert_eq!(
+            (last.content.len(), last.padding_len),
+            (0, 0),
+            "K9: one empty record at the end"
+        );
         for record in records {
             assert_eq!((record.record_type, record.id), (6, 1));
             assert!(!record.content.is_empty(), "K9: none before");
@@ -521,7 +566,8 @@ mod writer {
         stdout.flush().expect("nothing");
         stdout.write_all(b"b").expect("gathered");
         stdout.finish().expect("sent");
-        let lens: Vec<_> = decode_records(&out.taken).0.iter().map(|record| record.content.len()).collect();
+        let lens: Vec<_> =
+            decode_records(&out.taken).0.iter().map(|record| record.content.len()).collect();
         assert_eq!(lens, [1, 1, 0]);
         assert_eq!(joined(&out.taken), b"ab");
     }
@@ -544,17 +590,26 @@ mod writer {
         assert!(out.is_empty());
     }
 
-    /// K3, K8: "content length cut to 16 bits": all lengths where something changes, written in any way.
+    /// K3, K8: "content length cut to 16 bits": all lengths where something changes, written in any
+    /// way.
     #[test]
     fn data_of_any_length_written_in_any_way() {
         let value = data(131_072);
-        for len in [1, 7, 8, 8191, 8192, 16383, 16384, 65527, 65528, 65529, 65535, 65536, 99_000, 131_056, 131_072] {
+        for len in [
+            1, 7, 8, 8191, 8192, 16383, 16384, 65527, 65528, 65529, 65535, 65536, 99_000, 131_056,
+            131_072,
+        ] {
             for piece in [1000, 8185, 16383, 16384, 65528, 65529, 65536, len] {
                 let mut stdout = writer(Vec::new());
-                value[..len].chunks(piece).for_each(|piece| stdout.write_all(piece).expect("taken"));
+                value[..len]
+                    .chunks(piece)
+                    .for_each(|piece| stdout.write_all(piece).expect("taken"));
                 let out = stdout.finish().expect("sent");
                 assert!(joined(&out) == value[..len], "{len} in pieces of {piece}");
-                assert!(decode_records(&out).0.len() <= len / 16384 + 2, "{len} in pieces of {piece}: full records");
+                assert!(
+                    decode_records(&out).0.len() <= len / 16384 + 2,
+                    "{len} in pieces of {piece}: full records"
+                );
             }
         }
     }
@@ -566,7 +621,8 @@ mod writer {
         value.iter().try_for_each(|byte| stdout.write_all(&[*byte])).expect("gathered");
         let out = stdout.finish().expect("sent");
         assert_eq!(joined(&out), value);
-        let lens: Vec<_> = decode_records(&out).0.iter().map(|record| record.content.len()).collect();
+        let lens: Vec<_> =
+            decode_records(&out).0.iter().map(|record| record.content.len()).collect();
         assert_eq!(lens, [65528, 65528, 8944, 0]);
     }
 
@@ -587,7 +643,8 @@ mod writer {
         }
     }
 
-    /// A write that is large leaves at once and is not copied, behind what was gathered, in one vectored write.
+    /// A write that is large leaves at once and is not copied, behind what was gathered, in one
+    /// vectored write.
     #[test]
     fn a_large_write_is_not_copied() {
         let value = data(200_000);
@@ -600,11 +657,13 @@ mod writer {
         assert_eq!(offered.places, [at, at + 65528, at + 2 * 65528, at + 3 * 65528]);
         let bytes = stdout.finish().expect("sent").taken;
         assert_eq!(joined(&bytes), [&b"first"[..], &value].concat());
-        let lens: Vec<_> = decode_records(&bytes).0.iter().map(|record| record.content.len()).collect();
+        let lens: Vec<_> =
+            decode_records(&bytes).0.iter().map(|record| record.content.len()).collect();
         assert_eq!(lens, [5, 65528, 65528, 65528, 3416, 0]);
     }
 
-    /// Once something has left, a write of 16 KiB is not copied though it would fit: a large answer comes in many of them.
+    /// Once something has left, a write of 16 KiB is not copied though it would fit: a large answer
+    /// comes in many of them.
     #[test]
     fn a_large_write_on_its_way_is_not_copied() {
         let value = data(16 * 1024);
@@ -616,19 +675,27 @@ mod writer {
         assert_eq!(stdout.get_ref().writes, 1, "a byte less is gathered");
         stdout.write_all(&value).expect("sent");
         assert_eq!(stdout.get_ref().places.last(), Some(&(value.as_ptr() as usize)));
-        assert_eq!(joined(&stdout.finish().expect("sent").taken), [&value, &value[1..], &value].concat());
+        assert_eq!(
+            joined(&stdout.finish().expect("sent").taken),
+            [&value, &value[1..], &value].concat()
+        );
     }
 
     /// 31 records leave in one system call, behind what was gathered.
     #[test]
     fn many_records_leave_in_one_write() {
         let value = data(62 * 65528 + 1);
-        for (len, writes) in [(31 * 65528 - 1, 1), (31 * 65528, 1), (31 * 65528 + 1, 2), (62 * 65528 + 1, 3)] {
+        for (len, writes) in
+            [(31 * 65528 - 1, 1), (31 * 65528, 1), (31 * 65528 + 1, 2), (62 * 65528 + 1, 3)]
+        {
             let mut stdout = writer(Offered::default());
             stdout.write_all(b"first").expect("gathered");
             stdout.write_all(&value[..len]).expect("sent");
             assert_eq!(stdout.get_ref().writes, writes, "{len}");
-            assert!(joined(&stdout.finish().expect("sent").taken) == [b"first", &value[..len]].concat(), "{len}");
+            assert!(
+                joined(&stdout.finish().expect("sent").taken) == [b"first", &value[..len]].concat(),
+                "{len}"
+            );
         }
     }
 
@@ -647,7 +714,12 @@ mod writer {
 
         fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
             self.writes += 1;
-            self.places.extend(slices.iter().filter(|slice| slice.len() > 1000).map(|slice| slice.as_ptr() as usize));
+            self.places.extend(
+                slices
+                    .iter()
+                    .filter(|slice| slice.len() > 1000)
+                    .map(|slice| slice.as_ptr() as usize),
+            );
             self.taken.extend(slices.iter().flat_map(|slice| slice.iter()));
             Ok(slices.iter().map(|slice| slice.len()).sum())
         }
@@ -676,8 +748,8 @@ mod writer {
         }
     }
 
-    /// After an error nobody knows where the next record would begin: nothing more is sent, so that the stream is cut and
-    /// cannot be taken for whole.
+    /// After an error nobody knows where the next record would begin: nothing more is sent, so that
+    /// the stream is cut and cannot be taken for whole.
     #[test]
     fn after_an_error_nothing_more_is_sent() {
         for large in [false, true] {

@@ -1,5 +1,6 @@
-//! Each error says what was wrong, has the kind that callers of `std::io` expect, and passes through an `io::Error` without
-//! loss; and where the crate's functions can be made to, they return it.
+//! Each error says what was wrong, has the kind that callers of `std::io` expect, and passes
+//! through an `io::Error` without loss; and where the crate's functions can be made to, they return
+//! it.
 
 use std::error::Error as _;
 use std::io::{self, ErrorKind};
@@ -118,7 +119,10 @@ fn io_errors_are_kept_whole() {
     let plain = Error::from(io::Error::from(ErrorKind::TimedOut));
     assert!(matches!(&plain, Error::Io(_)) && plain.kind() == ErrorKind::TimedOut, "{plain:?}");
 
-    let own = Error::from(io::Error::new(ErrorKind::NotFound, "by the caller".parse::<u8>().expect_err("no number")));
+    let own = Error::from(io::Error::new(
+        ErrorKind::NotFound,
+        "by the caller".parse::<u8>().expect_err("no number"),
+    ));
     let inner = io::Error::from(own).into_inner().expect("the caller's error");
     assert!(inner.is::<std::num::ParseIntError>());
 
@@ -160,21 +164,40 @@ fn errors_go_where_others_go() {
 #[test]
 fn errors_of_the_codec_and_the_response_head() {
     let head = |bytes: &[u8]| Head::parse(bytes).expect_err("a bad head");
-    let fields = |max| HeadParser::new().max_fields(max).feed(b"Status: 200\nA: 1\nB: 2\n\n").expect_err("a bad head");
+    let fields = |max| {
+        HeadParser::new()
+            .max_fields(max)
+            .feed(b"Status: 200\nA: 1\nB: 2\n\n")
+            .expect_err("a bad head")
+    };
     let table = [
         (Params::parse(b"\x05\x01NA").expect_err("cut"), "InvalidParams(0)"),
-        (EndRequest::parse(&[0; 7]).expect_err("short"), "InvalidBodyLength { record_type: EndRequest, len: 7 }"),
-        (record::read_header(&mut &[2, 0, 0, 0, 0, 0, 0, 0][..]).expect_err("bad"), "UnsupportedVersion(2)"),
-        (record::read_header(&mut &[1][..]).expect_err("cut"), r#"UnexpectedEof("a record header")"#),
         (
-            record::write_record(&mut Vec::new(), RecordType::Stdin, 1, &[0; 65536]).expect_err("long"),
+            EndRequest::parse(&[0; 7]).expect_err("short"),
+            "InvalidBodyLength { record_type: EndRequest, len: 7 }",
+        ),
+        (
+            record::read_header(&mut &[2, 0, 0, 0, 0, 0, 0, 0][..]).expect_err("bad"),
+            "UnsupportedVersion(2)",
+        ),
+        (
+            record::read_header(&mut &[1][..]).expect_err("cut"),
+            r#"UnexpectedEof("a record header")"#,
+        ),
+        (
+            record::write_record(&mut Vec::new(), RecordType::Stdin, 1, &[0; 65536])
+                .expect_err("long"),
             "ContentTooLong(65536)",
         ),
         (
-            record::write_record(&mut Vec::new(), RecordType::GetValues, 5, b"").expect_err("bad id"),
+            record::write_record(&mut Vec::new(), RecordType::GetValues, 5, b"")
+                .expect_err("bad id"),
             "InvalidRequestId { record_type: GetValues, request_id: 5 }",
         ),
-        (HeadParser::new().max_bytes(20).feed(&[b'x'; 21]).expect_err("a bad head"), "HeadTooLarge(20)"),
+        (
+            HeadParser::new().max_bytes(20).feed(&[b'x'; 21]).expect_err("a bad head"),
+            "HeadTooLarge(20)",
+        ),
         (fields(2), "TooManyFields(2)"),
         (head(b"Status: 200\n"), "HeadCut"),
         (head(b"HTTP/1.1 200 OK\n\n"), r#"InvalidField("HTTP/1.1 200 OK")"#),
@@ -215,7 +238,8 @@ mod connections {
         ours.write_all(&records.concat()).expect("room for it");
         let soon = Duration::from_millis(1);
         let config = server::Config::new().max_params(100).read_timeout(Some(soon)).drain(0, soon);
-        let mut connection = server::Connection::with_config(theirs, Arc::new(config)).expect("a connection");
+        let mut connection =
+            server::Connection::with_config(theirs, Arc::new(config)).expect("a connection");
         loop {
             let mut request = match connection.next_request() {
                 Ok(request) => request.expect("a request or an error"),
@@ -273,8 +297,14 @@ mod connections {
         let table: [(&[&[u8]], &str); 6] = [
             (&[b"\x01\x03\0\x01\0\x08\0\0\0\0\0\0\x02\0\0\0"], "Refused(Overloaded)"),
             (&[b"\x01\x03\0\x01\0\x08\0\0\0\0\0\0\x07\0\0\0"], "Refused(Unknown(7))"),
-            (&[b"\x01\x06\0\x02\0\0\0\0"], "UnexpectedRecord { record_type: Stdout, request_id: 2 }"),
-            (&[b"\x01\x03\0\x01\0\x07\0\0\0\0\0\0\0\0\0"], "InvalidBodyLength { record_type: EndRequest, len: 7 }"),
+            (
+                &[b"\x01\x06\0\x02\0\0\0\0"],
+                "UnexpectedRecord { record_type: Stdout, request_id: 2 }",
+            ),
+            (
+                &[b"\x01\x03\0\x01\0\x07\0\0\0\0\0\0\0\0\0"],
+                "InvalidBodyLength { record_type: EndRequest, len: 7 }",
+            ),
             (&[b"\x01\x06\0\x01\0\0\0\0"], r#"UnexpectedEof("a response")"#),
             (&[b"\xff\x06\0\x01\0\0\0\0"], "UnsupportedVersion(255)"),
         ];
@@ -294,7 +324,10 @@ mod connections {
 
         let params = |len| Params::from_pairs([("CONTENT_LENGTH", len)]).expect("a pair");
         let error = client.fetch(&params("9"), b"hello").expect_err("too short");
-        assert!(matches!(error, Error::StreamTooShort { announced: 9, received: 5, .. }), "{error:?}");
+        assert!(
+            matches!(error, Error::StreamTooShort { announced: 9, received: 5, .. }),
+            "{error:?}"
+        );
         let error = client.fetch(&params("4"), b"hello").expect_err("too long");
         assert!(matches!(error, Error::StreamTooLong { announced: 4, .. }), "{error:?}");
 
@@ -312,5 +345,6 @@ mod connections {
         answering.join().expect("no panic");
     }
 
-    const HELLO_BACK: &[u8] = b"\x01\x06\0\x01\0\x05\0\0hello\x01\x03\0\x01\0\x08\0\0\0\0\0\0\0\0\0\0";
+    const HELLO_BACK: &[u8] =
+        b"\x01\x06\0\x01\0\x05\0\0hello\x01\x03\0\x01\0\x08\0\0\0\0\0\0\0\0\0\0";
 }

@@ -1,5 +1,6 @@
-//! The example `cgi-fcgi`: a CGI call reaches the application and its answer comes back, whatever the words; and where there
-//! is no answer, the web server gets one that says so (rules A1, A2, C27, R3.1).
+//! The example `cgi-fcgi`: a CGI call reaches the application and its answer comes back, whatever
+//! the words; and where there is no answer, the web server gets one that says so (rules A1, A2,
+//! C27, R3.1).
 #![cfg(unix)]
 
 #[path = "support/example.rs"]
@@ -37,7 +38,9 @@ fn assert_output(output: &Output, status: i32, stdout: &str, stderr: &str) {
 fn connect_sends_what_cgi_defines_and_gives_the_answer() {
     let echo = Application::start("echo");
     let name = echo.address.path().expect("a path").to_str().expect("in UTF-8").to_owned();
-    for words in [&["-connect", &name][..], &["-connect", &name, "-bind"], &["-bind", "-connect", &name]] {
+    for words in
+        [&["-connect", &name][..], &["-connect", &name, "-bind"], &["-bind", "-connect", &name]]
+    {
         // Behind CONTENT_LENGTH bytes the input is somebody else's.
         assert_output(&example::run("cgi-fcgi", words, CALL, b"hello and more"), 0, ANSWER, "");
     }
@@ -47,7 +50,8 @@ fn connect_sends_what_cgi_defines_and_gives_the_answer() {
 fn env_sends_all_of_the_environment() {
     let echo = Application::start("echo");
     let address = echo.address.to_string();
-    let output = example::run("cgi-fcgi", &["-env", "-connect", &address], &[("HOME", "/secret")], b"");
+    let output =
+        example::run("cgi-fcgi", &["-env", "-connect", &address], &[("HOME", "/secret")], b"");
     assert_output(&output, 0, "Content-Type: text/plain\r\n\r\nHOME=/secret\n\n", "");
 }
 
@@ -55,9 +59,12 @@ fn env_sends_all_of_the_environment() {
 fn the_exit_status_is_the_applications_where_it_fits() {
     let echo = Application::start("echo");
     let address = echo.address.to_string();
-    for (query, status) in
-        [("bytes=0&exit=0", 0), ("bytes=0&exit=7", 7), ("bytes=0&exit=255", 255), ("bytes=0&exit=256", 255)]
-    {
+    for (query, status) in [
+        ("bytes=0&exit=0", 0),
+        ("bytes=0&exit=7", 7),
+        ("bytes=0&exit=255", 255),
+        ("bytes=0&exit=256", 255),
+    ] {
         let call = [("QUERY_STRING", query)];
         let output = example::run("cgi-fcgi", &["-connect", &address], &call, b"");
         assert_output(&output, status, "Content-Type: text/plain\r\n\r\n", "");
@@ -81,12 +88,14 @@ fn a_large_body_flows_both_ways() {
 fn without_an_application_the_web_server_gets_an_answer() {
     let directory = tempfile::tempdir().expect("a directory");
     let name = directory.path().join("nobody.sock");
-    let output = example::run("cgi-fcgi", &["-connect", name.to_str().expect("in UTF-8")], CALL, b"hello");
+    let output =
+        example::run("cgi-fcgi", &["-connect", name.to_str().expect("in UTF-8")], CALL, b"hello");
     let answer = "Status: 503 Service Unavailable\r\nContent-Type: text/plain\r\n\r\nThe application gave no answer.\n";
     assert_output(&output, 69, answer, "nobody.sock");
 }
 
-/// Descriptor 0 is the listening socket, 1 and 2 are closed (C27), and an application that dies is noticed.
+/// Descriptor 0 is the listening socket, 1 and 2 are closed (C27), and an application that dies is
+/// noticed.
 #[test]
 fn an_application_is_started_where_nobody_listens() {
     let directory = tempfile::tempdir().expect("a directory");
@@ -123,19 +132,27 @@ fn start_starts_copies_and_leaves_them() {
     let pids = directory.path().join("pids");
     let script = directory.path().join("application");
     let program = example::path("echo");
-    fs::write(&script, format!("#!/bin/sh\necho $$ >> {}\nexec {}\n", pids.display(), program.display()))
-        .expect("a script");
+    fs::write(
+        &script,
+        format!("#!/bin/sh\necho $$ >> {}\nexec {}\n", pids.display(), program.display()),
+    )
+    .expect("a script");
     fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("its mode");
     let name = socket.to_str().expect("in UTF-8");
-    let output =
-        example::run("cgi-fcgi", &["-start", "-connect", name, script.to_str().expect("in UTF-8"), "3"], &[], b"");
+    let output = example::run(
+        "cgi-fcgi",
+        &["-start", "-connect", name, script.to_str().expect("in UTF-8"), "3"],
+        &[],
+        b"",
+    );
     assert_output(&output, 0, "", "");
     example::wait_for(&Address::unix(&socket).expect("an address"));
     let answer = example::run("cgi-fcgi", &["-connect", name], CALL, b"hello");
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
     let mut started = Vec::new();
     while started.len() < 3 && std::time::Instant::now() < deadline {
-        started = fs::read_to_string(&pids).unwrap_or_default().lines().map(str::to_owned).collect();
+        started =
+            fs::read_to_string(&pids).unwrap_or_default().lines().map(str::to_owned).collect();
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
     let ended = Command::new("kill").args(&started).status().expect("kill runs");
@@ -150,7 +167,8 @@ fn words_come_from_a_file_behind_a_hash_bang() {
     let directory = tempfile::tempdir().expect("a directory");
     let script = directory.path().join("script");
     let program = example::path("cgi-fcgi");
-    fs::write(&script, format!("#!{} -f\n-connect {}\n", program.display(), echo.address)).expect("a script");
+    fs::write(&script, format!("#!{} -f\n-connect {}\n", program.display(), echo.address))
+        .expect("a script");
     fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("its mode");
     let mut command = Command::new(&script);
     command.env_clear().envs(CALL.iter().copied());
@@ -174,14 +192,20 @@ fn wrong_words_are_named() {
         let output = example::run("cgi-fcgi", words, &[], b"");
         assert_output(&output, 64, "", reason);
     }
-    assert_output(&example::run("cgi-fcgi", &["-f", "/nonexistent/file"], &[], b""), 64, "", "/nonexistent/file");
+    assert_output(
+        &example::run("cgi-fcgi", &["-f", "/nonexistent/file"], &[], b""),
+        64,
+        "",
+        "/nonexistent/file",
+    );
 }
 
 #[test]
 fn a_program_that_is_not_there_is_named() {
     let directory = tempfile::tempdir().expect("a directory");
     let socket = directory.path().join("app.sock");
-    let words = ["-start", "-connect", socket.to_str().expect("in UTF-8"), "/nonexistent/application"];
+    let words =
+        ["-start", "-connect", socket.to_str().expect("in UTF-8"), "/nonexistent/application"];
     assert_output(&example::run("cgi-fcgi", &words, &[], b""), 69, "", "/nonexistent/application");
     assert!(!socket.exists(), "no socket is left without an application");
 }

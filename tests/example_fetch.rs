@@ -1,5 +1,5 @@
-//! The example `fetch`, run as a program: what it sends for its options, where the response goes and when, and each of its
-//! exit statuses.
+//! The example `fetch`, run as a program: what it sends for its options, where the response goes
+//! and when, and each of its exit statuses.
 #![cfg(unix)]
 
 mod support;
@@ -44,7 +44,10 @@ fn status(output: &Output) -> i32 {
 fn assert_fails(output: &Output, expected: i32, reason: &str) {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(status(output), expected, "{stderr}");
-    assert!(stderr.starts_with("fetch: ") && stderr.contains(reason), "{stderr:?} without {reason:?}");
+    assert!(
+        stderr.starts_with("fetch: ") && stderr.contains(reason),
+        "{stderr:?} without {reason:?}"
+    );
 }
 
 /// Runs the program and returns what it sent; the answer is empty.
@@ -78,7 +81,10 @@ fn the_response_is_printed() {
         stream.write_all(&answer.concat()).expect("the answer is taken");
     }) {
         let output = run(&application, &[]);
-        assert_eq!((status(&output), &output.stdout[..]), (0, &b"Status: 404 Not Found\r\n\r\nsorry\0\xff"[..]));
+        assert_eq!(
+            (status(&output), &output.stdout[..]),
+            (0, &b"Status: 404 Not Found\r\n\r\nsorry\0\xff"[..])
+        );
         assert_eq!(output.stderr, b"no such\x1b file\n");
     }
 }
@@ -90,14 +96,19 @@ fn the_response_is_printed_as_it_comes() {
     let told = Mutex::new(told);
     let application = Application::unix(move |_, mut stream| {
         read_request(&mut stream).expect("a request");
-        for piece in [record(STDOUT, 1, b"one"), record(STDERR, 1, b"log"), record(STDOUT, 1, b"two")] {
+        for piece in
+            [record(STDOUT, 1, b"one"), record(STDERR, 1, b"log"), record(STDOUT, 1, b"two")]
+        {
             stream.write_all(&piece).expect("a piece is taken");
             told.lock().unwrap().recv_timeout(PATIENCE).expect("the piece before was printed");
         }
         stream.write_all(&response(b"")).expect("the end is taken");
     });
-    let mut child =
-        fetch(&application, &[]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program runs");
+    let mut child = fetch(&application, &[])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program runs");
     let (mut stdout, mut stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
     let mut piece = [0; 3];
     for expected in [b"one", b"log", b"two"] {
@@ -124,13 +135,17 @@ fn a_large_body_is_echoed() {
     assert!(output.stdout == body, "{} bytes", output.stdout.len());
 }
 
-/// `--param`: as given, in order, empty and repeated ones too; without one there are none, and no flag is set.
+/// `--param`: as given, in order, empty and repeated ones too; without one there are none, and no
+/// flag is set.
 #[test]
 fn params_are_sent() {
-    let request = received(&["--param", "B=2", "--param", "A=x=y", "--param", "EMPTY=", "--param", "B=3"]);
+    let request =
+        received(&["--param", "B=2", "--param", "A=x=y", "--param", "EMPTY=", "--param", "B=3"]);
     let expected = [("B", "2"), ("A", "x=y"), ("EMPTY", ""), ("B", "3")];
-    let expected: Vec<_> =
-        expected.iter().map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec())).collect();
+    let expected: Vec<_> = expected
+        .iter()
+        .map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec()))
+        .collect();
     assert_eq!(request.params, expected);
     assert_eq!((request.role, request.flags, &request.stdin[..]), (RESPONDER, 0, &b""[..]));
     assert_eq!(received(&[]).params, []);
@@ -142,9 +157,15 @@ fn a_body_is_sent() {
     let directory = tempfile::tempdir().unwrap();
     let path = written(directory.path(), "body", b"name=ferris");
     let request = received(&["--body", &path]);
-    assert_eq!((request.param("CONTENT_LENGTH"), &request.stdin[..]), (Some(&b"11"[..]), &b"name=ferris"[..]));
+    assert_eq!(
+        (request.param("CONTENT_LENGTH"), &request.stdin[..]),
+        (Some(&b"11"[..]), &b"name=ferris"[..])
+    );
     let request = received(&["--body", &path, "--param", "CONTENT_LENGTH=4"]);
-    assert_eq!((request.param("CONTENT_LENGTH"), &request.stdin[..]), (Some(&b"4"[..]), &b"name"[..]));
+    assert_eq!(
+        (request.param("CONTENT_LENGTH"), &request.stdin[..]),
+        (Some(&b"4"[..]), &b"name"[..])
+    );
     let empty = written(directory.path(), "empty", b"");
     assert_eq!(received(&["--body", &empty]).param("CONTENT_LENGTH"), Some(&b"0"[..]));
 }
@@ -158,7 +179,13 @@ fn roles_and_data_are_sent() {
     let directory = tempfile::tempdir().unwrap();
     let body = written(directory.path(), "body", b"the body");
     let data = written(directory.path(), "data", &Pattern::bytes(100_000));
-    let since = fs::metadata(&data).unwrap().modified().unwrap().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let since = fs::metadata(&data)
+        .unwrap()
+        .modified()
+        .unwrap()
+        .duration_since(UNIX_EPOCH)
+        .unwrap()
+        .as_secs();
     for role in ["filter", "3"] {
         let request = received(&["--role", role, "--body", &body, "--data", &data]);
         assert_eq!((request.role, &request.stdin[..]), (FILTER, &b"the body"[..]));
@@ -177,10 +204,16 @@ fn keeping_is_asked_for() {
 /// The exit status is the app status where it fits, else 255.
 #[test]
 fn the_exit_status_is_the_app_status() {
-    for (app_status, expected) in [(0, 0), (1, 1), (42, 42), (255, 255), (256, 255), (u32::MAX, 255)] {
-        let application = Application::answering([record(STDOUT, 1, b"out"), end(1, app_status, 0)].concat());
+    for (app_status, expected) in
+        [(0, 0), (1, 1), (42, 42), (255, 255), (256, 255), (u32::MAX, 255)]
+    {
+        let application =
+            Application::answering([record(STDOUT, 1, b"out"), end(1, app_status, 0)].concat());
         let output = run(&application, &[]);
-        assert_eq!((status(&output), &output.stdout[..], &output.stderr[..]), (expected, &b"out"[..], &b""[..]));
+        assert_eq!(
+            (status(&output), &output.stdout[..], &output.stderr[..]),
+            (expected, &b"out"[..], &b""[..])
+        );
     }
 }
 
@@ -243,7 +276,9 @@ fn a_directory_is_no_body() {
 /// 75: each refusal, with its name.
 #[test]
 fn a_refusal() {
-    for (protocol_status, reason) in [(1, "CANT_MPX_CONN"), (2, "OVERLOADED"), (3, "UNKNOWN_ROLE"), (77, "77")] {
+    for (protocol_status, reason) in
+        [(1, "CANT_MPX_CONN"), (2, "OVERLOADED"), (3, "UNKNOWN_ROLE"), (77, "77")]
+    {
         let output = run(&Application::answering(end(1, 0, protocol_status)), &[]);
         assert_fails(&output, 75, reason);
         assert_eq!(output.stdout, b"");

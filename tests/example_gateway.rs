@@ -1,4 +1,5 @@
-//! The example `gateway`, driven over HTTP: its demonstration, and what it makes of applications that are scripted here.
+//! The example `gateway`, driven over HTTP: its demonstration, and what it makes of applications
+//! that are scripted here.
 
 #[path = "support/example.rs"]
 mod example;
@@ -31,7 +32,8 @@ fn shows_the_environment() {
 #[test]
 fn takes_a_form() {
     let gateway = Gateway::demo();
-    let answer = agent().post(gateway.url("/form")).send("name=Ferris+%3C3&empty=").expect("an answer");
+    let answer =
+        agent().post(gateway.url("/form")).send("name=Ferris+%3C3&empty=").expect("an answer");
     let page = text(answer);
     assert!(page.contains("<tr><th>name<td>Ferris &lt;3\n"), "{page}");
     assert!(page.contains("read 23 bytes"), "{page}");
@@ -40,13 +42,17 @@ fn takes_a_form() {
 #[test]
 fn takes_an_upload() {
     let gateway = Gateway::demo();
-    let file: Vec<u8> = (0..5_u32 << 20).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let file: Vec<u8> =
+        (0..5_u32 << 20).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     let expected = format!("{} bytes, CRC-32 {:08x}\n", file.len(), crc32(&file));
 
     let answer = agent().post(gateway.url("/upload")).send(&file[..]).expect("an answer");
     assert_eq!(text(answer), expected, "of announced length");
     let mut reader = &file[..];
-    let answer = agent().put(gateway.url("/upload")).send(SendBody::from_reader(&mut reader)).expect("an answer");
+    let answer = agent()
+        .put(gateway.url("/upload"))
+        .send(SendBody::from_reader(&mut reader))
+        .expect("an answer");
     assert_eq!(text(answer), expected, "in chunks");
     let answer = agent().post(gateway.url("/upload")).send_empty().expect("an answer");
     assert_eq!(text(answer), "0 bytes, CRC-32 00000000\n", "empty");
@@ -55,13 +61,16 @@ fn takes_an_upload() {
 #[test]
 fn streams_line_by_line() {
     let gateway = Gateway::demo();
-    let mut lines = BufReader::new(gateway.get("/stream?by-hand").into_body().into_reader()).lines();
+    let mut lines =
+        BufReader::new(gateway.get("/stream?by-hand").into_body().into_reader()).lines();
     for line in 1..=12 {
-        // The application writes a line only after the one before it was read and the next was asked for.
+        // The application writes a line only after the one before it was read and the next was
+        // asked for.
         let text = lines.next().expect("a line").expect("a readable line");
         assert_eq!(text, format!("line {line} of 12"));
         if line < 12 {
-            let answer = agent().post(gateway.url("/next?by-hand")).send_empty().expect("an answer");
+            let answer =
+                agent().post(gateway.url("/next?by-hand")).send_empty().expect("an answer");
             assert_eq!(answer.status(), 204);
         }
     }
@@ -88,17 +97,25 @@ fn passes_status_and_redirects_on() {
     assert_eq!(gateway.get("/panic").status(), 500);
 
     let moved = gateway.get("/moved");
-    assert_eq!((moved.status().as_u16(), &moved.headers()["location"]), (302, &"/?moved".parse().expect("a value")));
+    assert_eq!(
+        (moved.status().as_u16(), &moved.headers()["location"]),
+        (302, &"/?moved".parse().expect("a value"))
+    );
     let shortcut = gateway.get("/shortcut");
     assert_eq!(shortcut.status(), 200);
-    assert!(text(shortcut).contains("This is <code>/shortcut</code>"), "the page behind the local redirect");
+    assert!(
+        text(shortcut).contains("This is <code>/shortcut</code>"),
+        "the page behind the local redirect"
+    );
 }
 
 #[test]
 fn logs_what_the_application_says() {
     let gateway = Gateway::demo();
     text(gateway.get("/log"));
-    gateway.wait_for_log("application: a message for the log, with an escape \\u{1b}[31m that does no harm");
+    gateway.wait_for_log(
+        "application: a message for the log, with an escape \\u{1b}[31m that does no harm",
+    );
     text(gateway.get("/status"));
     gateway.wait_for_log("gateway: the application ended the request with status 3");
 }
@@ -114,21 +131,35 @@ fn ends_cleanly_on_sigterm() {
     stream.read_line(&mut String::new()).expect("a line");
 
     let pid = gateway.child.id().to_string();
-    assert!(Command::new("sh").args(["-c", "kill -TERM $0", &pid]).status().expect("a shell").success());
+    assert!(Command::new("sh")
+        .args(["-c", "kill -TERM $0", &pid])
+        .status()
+        .expect("a shell")
+        .success());
     assert_eq!(idle.read(&mut [0]).expect("the end of an idle connection"), 0);
-    assert_eq!(stream.lines().map_while(Result::ok).last().as_deref(), Some("line 12 of 12"), "what had begun");
+    assert_eq!(
+        stream.lines().map_while(Result::ok).last().as_deref(),
+        Some("line 12 of 12"),
+        "what had begun"
+    );
     assert!(gateway.child.wait().expect("its status").success());
     assert!(!PathBuf::from(&socket).exists(), "the socket is gone");
 }
 
 // An authorizer in front
 
-/// Rule C25: who brings the password is let in, and the application hears who it is; nobody else sees anything.
+/// Rule C25: who brings the password is let in, and the application hears who it is; nobody else
+/// sees anything.
 #[cfg(unix)]
 #[test]
 fn asks_an_authorizer_first() {
     let authorizer = example::Application::start("authorizer");
-    let gateway = Gateway::start(&["--listen", "127.0.0.1:0", "--authorizer", &authorizer.address.to_string()]);
+    let gateway = Gateway::start(&[
+        "--listen",
+        "127.0.0.1:0",
+        "--authorizer",
+        &authorizer.address.to_string(),
+    ]);
     let refused = gateway.get("/");
     assert_eq!(
         (refused.status().as_u16(), &refused.headers()["www-authenticate"]),
@@ -136,7 +167,8 @@ fn asks_an_authorizer_first() {
     );
     assert_eq!(text(refused), "");
     // "ferris:open sesame", and a header that would be a user's name
-    let request = agent().get(gateway.url("/")).header("Authorization", "Basic ZmVycmlzOm9wZW4gc2VzYW1l");
+    let request =
+        agent().get(gateway.url("/")).header("Authorization", "Basic ZmVycmlzOm9wZW4gc2VzYW1l");
     let page = text(request.header("Remote-User", "root").call().expect("an answer"));
     assert!(page.contains("<tr><th>REMOTE_USER<td>ferris\n"), "{page}");
 }
@@ -168,7 +200,11 @@ fn says_502_when_an_answer_is_bad() {
         ("a bad status", answer(b"Status: abc\n\n"), "invalid Status"),
         ("a status of its own", answer(b"Status: 101\n\n"), "status 101"),
         ("none of the three fields", answer(b"X: y\n\n"), "Content-Type, Location or Status"),
-        ("a bad length", answer(b"Content-Type: a/b\nContent-Length: x\n\n"), "invalid Content-Length"),
+        (
+            "a bad length",
+            answer(b"Content-Type: a/b\nContent-Length: x\n\n"),
+            "invalid Content-Length",
+        ),
         ("a CR in a value", answer(b"Status: 200\nX: a\rB: c\n\n"), "invalid header field"),
     ];
     for (name, bytes, reason) in cases {
@@ -188,7 +224,9 @@ fn says_503_when_the_application_is_overloaded() {
 
 #[test]
 fn says_503_when_nobody_listens() {
-    let address = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port");
+    let address = TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .expect("a free port");
     let root = root();
     let gateway = Gateway::connect(&address.to_string(), &root, &[]);
     assert_eq!(gateway.get("/a.php").status(), 503);
@@ -206,9 +244,15 @@ fn says_504_when_the_application_is_silent() {
 fn breaks_off_a_response_that_is_cut() {
     let cases: &[(&str, Vec<u8>)] = &[
         ("without a length", record(STDOUT, 1, b"Content-Type: text/plain\n\npart")),
-        ("with a length", record(STDOUT, 1, b"Content-Type: text/plain\nContent-Length: 10\n\npart")),
+        (
+            "with a length",
+            record(STDOUT, 1, b"Content-Type: text/plain\nContent-Length: 10\n\npart"),
+        ),
         ("too short", answer(b"Content-Type: text/plain\nContent-Length: 10\n\npart")),
-        ("refused in the end", [record(STDOUT, 1, b"Content-Type: text/plain\n\npart"), end(1, 0, 2)].concat()),
+        (
+            "refused in the end",
+            [record(STDOUT, 1, b"Content-Type: text/plain\n\npart"), end(1, 0, 2)].concat(),
+        ),
     ];
     for (name, bytes) in cases {
         let site = Site::scripted(&[], bytes.clone());
@@ -222,7 +266,10 @@ fn breaks_off_a_response_that_is_cut() {
 
 #[test]
 fn stops_at_the_announced_length() {
-    let site = Site::scripted(&[], answer(b"Content-Type: text/plain\nContent-Length: 4\n\npart and more"));
+    let site = Site::scripted(
+        &[],
+        answer(b"Content-Type: text/plain\nContent-Length: 4\n\npart and more"),
+    );
     let answer = site.gateway.get("/a.php");
     assert_eq!(answer.headers()["content-length"], "4");
     assert_eq!(text(answer), "part");
@@ -235,7 +282,10 @@ fn stops_at_the_announced_length() {
 fn tells_the_application_what_was_asked() {
     let site = Site::echo(&["--keep"]);
     let root = site.root.path().canonicalize().expect("the root");
-    let request = agent().get(site.gateway.url("/a.php/x%20y/z?q=%26")).header("Cookie", "c=1").header("Proxy", "evil");
+    let request = agent()
+        .get(site.gateway.url("/a.php/x%20y/z?q=%26"))
+        .header("Cookie", "c=1")
+        .header("Proxy", "evil");
     let params = params(request.call().expect("an answer"));
     let expected = [
         ("REQUEST_METHOD", "GET"),
@@ -257,14 +307,18 @@ fn tells_the_application_what_was_asked() {
 
 #[test]
 fn passes_header_fields_on() {
-    let head = b"Status: 404 Nothing Here\nContent-Type: text/plain\nSet-Cookie: a=1\nSet-Cookie: b=2\n\
+    let head =
+        b"Status: 404 Nothing Here\nContent-Type: text/plain\nSet-Cookie: a=1\nSet-Cookie: b=2\n\
                  Transfer-Encoding: gzip\nConnection: close\nX-CGI-Secret: 1\nX-Own: yes\n\nbody";
     let site = Site::scripted(&[], answer(head));
     let mut answer = site.gateway.get("/a.php");
-    let values = |name| answer.headers().get_all(name).iter().map(|value| value.to_str().expect("text")).collect();
+    let values = |name| {
+        answer.headers().get_all(name).iter().map(|value| value.to_str().expect("text")).collect()
+    };
     let cookies: Vec<_> = values("set-cookie");
     assert_eq!(cookies, ["a=1", "b=2"]);
-    let own: Vec<_> = ["x-own", "connection", "x-cgi-secret", "status"].into_iter().flat_map(values).collect();
+    let own: Vec<_> =
+        ["x-own", "connection", "x-cgi-secret", "status"].into_iter().flat_map(values).collect();
     assert_eq!(own, ["yes"]);
     assert_eq!(answer.status(), 404);
     assert_eq!(answer.body_mut().read_to_string().expect("a body"), "body");
@@ -278,14 +332,17 @@ fn streams_both_ways_at_once() {
         loop {
             match request.stdin.read(&mut buffer)? {
                 0 => return Ok(()),
-                n => request.stdout.write_all(&buffer[..n]).and_then(|()| request.stdout.flush())?,
+                n => {
+                    request.stdout.write_all(&buffer[..n]).and_then(|()| request.stdout.flush())?
+                }
             }
         }
     });
     let root = root();
     let gateway = Gateway::connect(&application.address.to_string(), &root, &[]);
-    let mut stream =
-        gateway.raw("POST /a.php HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 9\r\n\r\nfirst");
+    let mut stream = gateway.raw(
+        "POST /a.php HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 9\r\n\r\nfirst",
+    );
     let mut seen = Vec::new();
     while !seen.ends_with(b"first\r\n") {
         let mut byte = [0];
@@ -301,7 +358,9 @@ fn streams_both_ways_at_once() {
 #[test]
 fn refuses_bodies_that_are_too_long() {
     let site = Site::echo(&["--max-body", "1000"]);
-    let post = |body: SendBody| agent().post(site.gateway.url("/a.php")).send(body).expect("an answer").status();
+    let post = |body: SendBody| {
+        agent().post(site.gateway.url("/a.php")).send(body).expect("an answer").status()
+    };
     assert_eq!(post(SendBody::from_reader(&mut &[b'x'; 1000][..])), 200, "in chunks");
     assert_eq!(post(SendBody::from_reader(&mut &[b'x'; 1001][..])), 413, "in chunks");
     let announced = "POST /a.php HTTP/1.1\r\nHost: a\r\nContent-Length: 1001\r\n\r\n";
@@ -318,7 +377,11 @@ fn follows_local_redirects_and_not_for_ever() {
             Some("go") => "Location: /a.php?there\n\n".to_owned(),
             _ => {
                 let get = |name| received.params.get(name).unwrap_or("-");
-                format!("Content-Type: text/plain\n\n{} {}", get("REQUEST_METHOD"), get("CONTENT_LENGTH"))
+                format!(
+                    "Content-Type: text/plain\n\n{} {}",
+                    get("REQUEST_METHOD"),
+                    get("CONTENT_LENGTH")
+                )
             }
         };
         stream.write_all(&answer(body.as_bytes())).expect("an answer that is taken");
@@ -388,11 +451,17 @@ fn serves_files_but_no_sources() {
     assert_eq!(text(site.gateway.get("/style.css")), "body {}");
     for (path, location) in [("/sub?a=b", "/sub/?a=b"), ("//sub%20dir", "/sub%20dir/")] {
         let directory = site.gateway.get(path);
-        assert_eq!((directory.status().as_u16(), directory.headers()["location"].to_str().ok()), (301, Some(location)));
+        assert_eq!(
+            (directory.status().as_u16(), directory.headers()["location"].to_str().ok()),
+            (301, Some(location))
+        );
     }
     let head = agent().head(site.gateway.url("/style.css")).call().expect("an answer");
     assert_eq!(head.headers()["content-length"], "7");
-    assert_eq!(agent().delete(site.gateway.url("/style.css")).call().expect("an answer").status(), 405);
+    assert_eq!(
+        agent().delete(site.gateway.url("/style.css")).call().expect("an answer").status(),
+        405
+    );
 }
 
 #[test]
@@ -422,14 +491,17 @@ impl Gateway {
     fn connect(address: &str, root: &Root, options: &[&str]) -> Self {
         let root = root.path();
         let root = root.to_str().expect("a name that is text");
-        Self::start(&[&["--listen", "127.0.0.1:0", "--connect", address, "--root", root], options].concat())
+        Self::start(
+            &[&["--listen", "127.0.0.1:0", "--connect", address, "--root", root], options].concat(),
+        )
     }
 
     fn start(args: &[&str]) -> Self {
         let mut command = Command::new(example::path("gateway"));
         command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("a gateway");
-        let (stdout, stderr) = (child.stdout.take().expect("its stdout"), child.stderr.take().expect("its stderr"));
+        let (stdout, stderr) =
+            (child.stdout.take().expect("its stdout"), child.stderr.take().expect("its stderr"));
         let log = Arc::new((Mutex::default(), Condvar::new()));
         let mut gateway = Self { child, greeting: String::new(), log: Arc::clone(&log) };
         thread::spawn(move || {
@@ -469,7 +541,9 @@ impl Gateway {
         let (lines, more) = &*self.log;
         let find = |lines: &Vec<String>| lines.iter().find(|line| line.contains(text)).cloned();
         let lines = lines.lock().expect("the log");
-        let (lines, _) = more.wait_timeout_while(lines, PATIENCE, |lines| find(lines).is_none()).expect("the log");
+        let (lines, _) = more
+            .wait_timeout_while(lines, PATIENCE, |lines| find(lines).is_none())
+            .expect("the log");
         find(&lines).unwrap_or_else(|| panic!("{text:?} in the log: {lines:#?}"))
     }
 }
@@ -506,7 +580,11 @@ impl Site {
             }
         });
         let root = root();
-        Self { gateway: Gateway::connect(&address.to_string(), &root, options), root, _application: None }
+        Self {
+            gateway: Gateway::connect(&address.to_string(), &root, options),
+            root,
+            _application: None,
+        }
     }
 
     /// The application answers with the params as they came.

@@ -1,5 +1,5 @@
-//! The example `hello`, which is one `fcgi::run`: it serves the listening socket on descriptor 0, answers a CGI call, and
-//! says how to start it otherwise (rules A1, A3, A4).
+//! The example `hello`, which is one `fcgi::run`: it serves the listening socket on descriptor 0,
+//! answers a CGI call, and says how to start it otherwise (rules A1, A3, A4).
 #![cfg(unix)]
 
 #[path = "support/example.rs"]
@@ -15,7 +15,13 @@ use fcgi::net::Address;
 use fcgi::{Client, Params};
 
 fn serve(listener: OwnedFd) -> Ended {
-    Ended(Command::new(example::path("hello")).env_clear().stdin(listener).spawn().expect("hello starts"))
+    Ended(
+        Command::new(example::path("hello"))
+            .env_clear()
+            .stdin(listener)
+            .spawn()
+            .expect("hello starts"),
+    )
 }
 
 #[track_caller]
@@ -42,7 +48,10 @@ fn a1_it_serves_the_socket_on_descriptor_0() {
 fn a3_it_answers_a_cgi_call() {
     let call = [("GATEWAY_INTERFACE", "CGI/1.1"), ("REMOTE_ADDR", "192.0.2.1")];
     let output = example::run("hello", &[], &call, b"");
-    assert_eq!(String::from_utf8_lossy(&output.stdout), "Content-Type: text/plain\r\n\r\nHello, 192.0.2.1.\n");
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        "Content-Type: text/plain\r\n\r\nHello, 192.0.2.1.\n"
+    );
     assert!(output.status.success() && output.stderr.is_empty());
 }
 
@@ -64,5 +73,9 @@ fn a4_the_environment_is_not_among_the_params() {
     command.env_clear().env("REMOTE_ADDR", "192.0.2.99").stdin(OwnedFd::from(listener));
     let _hello = Ended(command.spawn().expect("hello starts"));
     let reply = Client::from(Address::from(address)).fetch(&Params::new(), b"").expect("an answer");
-    assert!(reply.stdout.ends_with(b"Hello, whoever you are.\n"), "{:?}", String::from_utf8_lossy(&reply.stdout));
+    assert!(
+        reply.stdout.ends_with(b"Hello, whoever you are.\n"),
+        "{:?}",
+        String::from_utf8_lossy(&reply.stdout)
+    );
 }

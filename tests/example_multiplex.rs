@@ -1,5 +1,6 @@
-//! The example `multiplex` against an application made by hand: many requests are open at once on one connection, answers
-//! may come in any order, an abort concerns one of them, a refusal is made up for (rules C22, C24, A22).
+//! The example `multiplex` against an application made by hand: many requests are open at once on
+//! one connection, answers may come in any order, an abort concerns one of them, a refusal is made
+//! up for (rules C22, C24, A22).
 #![cfg(unix)]
 
 #[path = "support/example.rs"]
@@ -25,14 +26,17 @@ fn tell(listener: &TcpListener, mpxs_conns: &[u8]) {
     stream.write_all(&record(GET_VALUES_RESULT, 0, &result)).expect("the answer is taken");
 }
 
-/// Reads records until each of `COUNT` requests has all its input or is aborted; the bytes of STDIN of each.
+/// Reads records until each of `COUNT` requests has all its input or is aborted; the bytes of STDIN
+/// of each.
 fn read_requests(stream: &mut TcpStream) -> BTreeMap<u16, Option<usize>> {
     let mut lens: BTreeMap<u16, usize> = BTreeMap::new();
     let mut ended = BTreeMap::new();
     while ended.len() < usize::from(COUNT) {
         let record = read_record(stream).expect("more records");
         match record.record_type {
-            STDIN if record.content.is_empty() => drop(ended.insert(record.id, Some(lens[&record.id]))),
+            STDIN if record.content.is_empty() => {
+                drop(ended.insert(record.id, Some(lens[&record.id])))
+            }
             STDIN => *lens.entry(record.id).or_default() += record.content.len(),
             ABORT => drop(ended.insert(record.id, None)),
             _ => {}
@@ -54,7 +58,8 @@ fn requests_are_open_at_once_and_answers_do_not_mix() {
             tell(&listener, b"1");
             let (mut stream, _) = listener.accept().expect("a connection");
             let requests = read_requests(&mut stream);
-            let expected: BTreeMap<_, _> = (1..=COUNT).map(|id| (id, (id != 2).then_some(BODY))).collect();
+            let expected: BTreeMap<_, _> =
+                (1..=COUNT).map(|id| (id, (id != 2).then_some(BODY))).collect();
             assert_eq!(requests, expected, "bodies that came whole, and one that was aborted");
             // A piece of each in turn, the last request first.
             for piece in ["Content-Type: text/plain\n\n", "answer "] {
@@ -63,8 +68,11 @@ fn requests_are_open_at_once_and_answers_do_not_mix() {
                 }
             }
             for id in (1..=COUNT).rev() {
-                let rest =
-                    [record(STDOUT, id, id.to_string().as_bytes()), record(STDOUT, id, b""), end(id, id.into(), 0)];
+                let rest = [
+                    record(STDOUT, id, id.to_string().as_bytes()),
+                    record(STDOUT, id, b""),
+                    end(id, id.into(), 0),
+                ];
                 stream.write_all(&rest.concat()).expect("taken");
             }
         });
@@ -96,15 +104,18 @@ fn c24_what_is_refused_is_sent_alone() {
                 let answer = [stream_of(id, text), end(id, 0, status)];
                 stream.write_all(&answer.concat()).expect("taken");
             }
-            let (mut stream, _) = listener.accept().expect("a connection for the one that was refused");
+            let (mut stream, _) =
+                listener.accept().expect("a connection for the one that was refused");
             while read_record(&mut stream)
                 .is_some_and(|record| record.record_type != STDIN || !record.content.is_empty())
-            {}
+            {
+            }
             stream.write_all(&[stream_of(1, "alone"), end(1, 0, 0)].concat()).expect("taken");
         });
         example::run("multiplex", &[&address, &COUNT.to_string()], &[], b"")
     });
-    let endings: Vec<_> = lines(&output).iter().map(|line| line.rsplit(' ').next().map(str::to_owned)).collect();
+    let endings: Vec<_> =
+        lines(&output).iter().map(|line| line.rsplit(' ').next().map(str::to_owned)).collect();
     let expected = ["together", "together", "alone", "together", "together"];
     assert_eq!(endings.into_iter().flatten().collect::<Vec<_>>(), expected);
 }
@@ -144,6 +155,9 @@ fn an_application_that_does_not_multiplex_gets_one_request_at_a_time() {
     let echo = example::Application::start("echo");
     let output = example::run("multiplex", &[&echo.address.to_string(), "3"], &[], b"");
     assert_eq!(lines(&output).len(), 3);
-    assert!(lines(&output).iter().all(|line| line.contains(" bytes, app status 0: xxxx")), "{output:?}");
+    assert!(
+        lines(&output).iter().all(|line| line.contains(" bytes, app status 0: xxxx")),
+        "{output:?}"
+    );
     assert!(String::from_utf8_lossy(&output.stderr).contains("one request at a time"));
 }

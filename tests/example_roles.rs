@@ -1,4 +1,5 @@
-//! The examples of the other roles, through the client's own words for them (rules A50 to A52, C25, C26, H20), and `probe`.
+//! The examples of the other roles, through the client's own words for them (rules A50 to A52, C25,
+//! C26, H20), and `probe`.
 #![cfg(unix)]
 
 #[path = "support/example.rs"]
@@ -17,26 +18,36 @@ fn client(application: &Application) -> Client {
 fn a50_the_authorizer_tells_who_it_is() {
     let authorizer = Application::start("authorizer");
     // "ferris:open sesame"
-    let params = Params::from_pairs([("HTTP_AUTHORIZATION", "Basic ZmVycmlzOm9wZW4gc2VzYW1l")]).expect("params");
+    let params = Params::from_pairs([("HTTP_AUTHORIZATION", "Basic ZmVycmlzOm9wZW4gc2VzYW1l")])
+        .expect("params");
     let allowed = client(&authorizer).authorize(&params).expect("an answer");
-    let variables = Params::from_pairs([("REMOTE_USER", "ferris"), ("AUTH_TYPE", "Basic")]).expect("params");
+    let variables =
+        Params::from_pairs([("REMOTE_USER", "ferris"), ("AUTH_TYPE", "Basic")]).expect("params");
     assert_eq!(allowed, Authorization::Allowed(variables));
 }
 
 #[test]
 fn a50_the_authorizer_refuses_others() {
     let authorizer = Application::start("authorizer");
-    for credentials in ["", "Basic", "Basic ???", "Basic ZmVycmlzOndyb25n", "Bearer ZmVycmlzOm9wZW4gc2VzYW1l"] {
+    for credentials in
+        ["", "Basic", "Basic ???", "Basic ZmVycmlzOndyb25n", "Bearer ZmVycmlzOm9wZW4gc2VzYW1l"]
+    {
         let params = Params::from_pairs([("HTTP_AUTHORIZATION", credentials)]).expect("params");
-        let Authorization::Denied(reply) = client(&authorizer).authorize(&params).expect("an answer") else {
+        let Authorization::Denied(reply) =
+            client(&authorizer).authorize(&params).expect("an answer")
+        else {
             panic!("{credentials:?} is let in");
         };
         let (head, _) = reply.split_head().expect("a head");
-        assert_eq!((head.status(), head.get("WWW-Authenticate")), (401, Some("Basic realm=\"cave\"")));
+        assert_eq!(
+            (head.status(), head.get("WWW-Authenticate")),
+            (401, Some("Basic realm=\"cave\""))
+        );
     }
 }
 
-/// Rule C25: some params are not for it, and other fields and the body of what it answers are not the client's.
+/// Rule C25: some params are not for it, and other fields and the body of what it answers are not
+/// the client's.
 #[test]
 fn c25_echo_as_an_authorizer() {
     let echo = Application::start("echo");
@@ -54,7 +65,12 @@ fn a_responder_is_no_authorizer() {
     assert!(matches!(outcome, Err(Error::Refused(ProtocolStatus::UnknownRole))), "{outcome:?}");
 }
 
-fn filtered(application: &Application, params: &[(&str, &str)], body: &[u8], data: &[u8]) -> fcgi::Result<String> {
+fn filtered(
+    application: &Application,
+    params: &[(&str, &str)],
+    body: &[u8],
+    data: &[u8],
+) -> fcgi::Result<String> {
     let params = Params::from_pairs(params.iter().copied())?;
     let (text, _) = client(application).filter(&params, body, data, |response| {
         response.read_head()?;
@@ -85,7 +101,12 @@ fn probe_prints_what_an_application_says() {
     let echo = Application::start("echo");
     let output = example::run("probe", &[&echo.address.to_string()], &[], b"");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(text.starts_with("FCGI_MAX_CONNS  2048\nFCGI_MAX_REQS   2048\nFCGI_MPXS_CONNS 0\nanswers in "), "{text}");
+    assert!(
+        text.starts_with(
+            "FCGI_MAX_CONNS  2048\nFCGI_MAX_REQS   2048\nFCGI_MPXS_CONNS 0\nanswers in "
+        ),
+        "{text}"
+    );
     assert!(output.status.success());
 }
 

@@ -1,7 +1,7 @@
-//! Proves that addresses of every form are understood and wrong ones refused, that listeners of every kind accept,
-//! close and leave nothing behind that is theirs (and touch nothing that is not), that the listening socket on
-//! descriptor 0 is found and told from everything else (A1, A3), and that only web servers on the allow list are let in
-//! (A5, A6).
+//! Proves that addresses of every form are understood and wrong ones refused, that listeners of
+//! every kind accept, close and leave nothing behind that is theirs (and touch nothing that is
+//! not), that the listening socket on descriptor 0 is found and told from everything else (A1, A3),
+//! and that only web servers on the allow list are let in (A5, A6).
 
 use std::collections::hash_map::DefaultHasher;
 use std::error::Error as _;
@@ -128,7 +128,10 @@ fn every_form_of_tcp_address_is_shown_as_it_was_written() {
 fn every_wrong_form_is_refused_with_its_text() {
     for text in WRONG {
         let error = text.parse::<Address>().unwrap_err();
-        assert!(matches!(&error, Error::InvalidAddress(wrong) if wrong == text), "{text:?}: {error:?}");
+        assert!(
+            matches!(&error, Error::InvalidAddress(wrong) if wrong == text),
+            "{text:?}: {error:?}"
+        );
         assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
         assert!(error.to_string().contains(&format!("{text:?}")), "{error}");
         assert!(error.source().is_none());
@@ -152,12 +155,19 @@ fn addresses_are_equal_if_they_mean_the_same() {
         assert_eq!(hash(&one), hash(&other));
         assert_eq!(address(&other.to_string()), one, "{other} is not read back");
     }
-    for (one, other) in [("localhost:80", "localhost:81"), ("localhost:80", "127.0.0.1:80"), (":80", "localhost:80")] {
+    for (one, other) in [
+        ("localhost:80", "localhost:81"),
+        ("localhost:80", "127.0.0.1:80"),
+        (":80", "localhost:80"),
+    ] {
         assert_ne!(address(one), address(other));
     }
     for host in ["a b", "a/b", "[::1]", "::1%", "::g", "1.2.3", "tcp:a"] {
         let outcome = Address::tcp(host, 80);
-        assert!(matches!(outcome, Err(Error::InvalidAddress(_))) || host == "::1%", "{host}: {outcome:?}");
+        assert!(
+            matches!(outcome, Err(Error::InvalidAddress(_))) || host == "::1%",
+            "{host}: {outcome:?}"
+        );
     }
 }
 
@@ -176,8 +186,14 @@ fn tcp_connections_are_accepted() {
     for text in ["127.0.0.1:0", "tcp:127.0.0.1:0", "localhost:0", ":0", "[::1]:0"] {
         let listener = match Listener::bind(&address(text)) {
             // Written past the test harness, which shows nothing of a test that passes.
-            Err(Error::Io(error)) if text == "[::1]:0" && error.kind() == io::ErrorKind::AddrNotAvailable => {
-                writeln!(io::stderr(), "\nNOT TESTED: IPv6, because this machine has no ::1 ({error})\n").unwrap();
+            Err(Error::Io(error))
+                if text == "[::1]:0" && error.kind() == io::ErrorKind::AddrNotAvailable =>
+            {
+                writeln!(
+                    io::stderr(),
+                    "\nNOT TESTED: IPv6, because this machine has no ::1 ({error})\n"
+                )
+                .unwrap();
                 continue;
             }
             bound => bound.unwrap(),
@@ -199,7 +215,10 @@ fn a_port_alone_is_every_ipv4_interface_to_bind_and_this_machine_to_connect_to()
 #[test]
 fn a_port_in_use_is_an_error() {
     let listener = Listener::bind(&address("127.0.0.1:0")).unwrap();
-    assert_eq!(io_kind(Listener::bind(&listener.local_address().unwrap())), io::ErrorKind::AddrInUse);
+    assert_eq!(
+        io_kind(Listener::bind(&listener.local_address().unwrap())),
+        io::ErrorKind::AddrInUse
+    );
 }
 
 #[test]
@@ -243,8 +262,8 @@ fn with_waiters(listener: &Listener, check: impl FnOnce()) {
                 (waiter, told.recv().unwrap())
             })
             .collect();
-        // Asleep is asleep in `accept`: nothing else that they do waits. Where this cannot be seen they may not be in
-        // it yet, and must end all the same.
+        // Asleep is asleep in `accept`: nothing else that they do waits. Where this cannot be seen
+        // they may not be in it yet, and must end all the same.
         for link in waiters.iter().filter_map(|(_, link)| link.as_ref()) {
             let stat = std::path::Path::new("/proc").join(link).join("stat");
             while !std::fs::read_to_string(&stat).unwrap().contains(") S ") {
@@ -280,8 +299,11 @@ fn close_wakes_everyone_and_refuses_newcomers_on_tcp() {
 
 #[test]
 fn allow_lists_are_read() {
-    let (v4, other, v6): (IpAddr, IpAddr, IpAddr) =
-        ("127.0.0.1".parse().unwrap(), "127.0.0.2".parse().unwrap(), "2001:db8::1".parse().unwrap());
+    let (v4, other, v6): (IpAddr, IpAddr, IpAddr) = (
+        "127.0.0.1".parse().unwrap(),
+        "127.0.0.2".parse().unwrap(),
+        "2001:db8::1".parse().unwrap(),
+    );
     let mapped: IpAddr = "::ffff:127.0.0.1".parse().unwrap();
     let almost: IpAddr = "::127.0.0.1".parse().unwrap();
     for (list, allowed) in [
@@ -321,7 +343,10 @@ fn allow_lists_with_anything_wrong_are_refused() {
         ("*", "*"),
     ] {
         let error = list.parse::<AllowList>().unwrap_err();
-        assert!(matches!(&error, Error::InvalidAllowList(wrong) if wrong == item), "{list:?}: {error:?}");
+        assert!(
+            matches!(&error, Error::InvalidAllowList(wrong) if wrong == item),
+            "{list:?}: {error:?}"
+        );
         assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
     }
 }
@@ -331,7 +356,9 @@ fn allow_lists_with_anything_wrong_are_refused() {
 fn allow_list_on_tcp_connections() {
     let listener = Listener::bind(&address("127.0.0.1:0")).unwrap();
     let (_client, server) = exchange(&listener, &listener.local_address().unwrap());
-    for (list, allowed) in [("127.0.0.1", true), ("::ffff:127.0.0.1", true), ("127.0.0.2", false), ("::1", false)] {
+    for (list, allowed) in
+        [("127.0.0.1", true), ("::ffff:127.0.0.1", true), ("127.0.0.2", false), ("::1", false)]
+    {
         assert_eq!(list.parse::<AllowList>().unwrap().allows(&server), allowed, "{list}");
     }
 }
@@ -342,13 +369,21 @@ fn allow_list_on_a_socket_of_both_families() {
     let socket = match TcpListener::bind("[::]:0") {
         Ok(socket) => socket,
         Err(error) => {
-            return writeln!(io::stderr(), "\nNOT TESTED: IPv6, because this machine has none ({error})\n").unwrap()
+            return writeln!(
+                io::stderr(),
+                "\nNOT TESTED: IPv6, because this machine has none ({error})\n"
+            )
+            .unwrap()
         }
     };
     let port = socket.local_addr().unwrap().port();
     let listener = Listener::from(socket);
     let Ok(_client) = TcpStream::connect(("127.0.0.1", port)) else {
-        return writeln!(io::stderr(), "\nNOT TESTED: mapped addresses, [::] does not take IPv4 here\n").unwrap();
+        return writeln!(
+            io::stderr(),
+            "\nNOT TESTED: mapped addresses, [::] does not take IPv4 here\n"
+        )
+        .unwrap();
     };
     let server = listener.accept().unwrap().unwrap();
     assert!("127.0.0.1".parse::<AllowList>().unwrap().allows(&server));
@@ -427,7 +462,9 @@ mod unix {
     #[test]
     fn a_path_that_is_too_long_says_so() {
         let address = address(&format!("/tmp/{}", "x".repeat(200)));
-        for error in [Listener::bind(&address).unwrap_err(), Stream::connect(&address, None).unwrap_err()] {
+        for error in
+            [Listener::bind(&address).unwrap_err(), Stream::connect(&address, None).unwrap_err()]
+        {
             assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
             assert!(error.to_string().contains("path must be shorter"), "{error}");
         }
@@ -458,21 +495,31 @@ mod unix {
         let dir = dir();
         let path = dir.path().join("app.sock");
         let listener = bind(&path);
-        assert_eq!(io_kind(Listener::bind(&Address::unix(&path).unwrap())), io::ErrorKind::AddrInUse);
+        assert_eq!(
+            io_kind(Listener::bind(&Address::unix(&path).unwrap())),
+            io::ErrorKind::AddrInUse
+        );
         // The first connection that arrives is this one: the attempt to bind has sent none.
         exchange(&listener, &Address::unix(&path).unwrap());
         drop(listener);
 
         let _datagram = UnixDatagram::bind(&path).unwrap();
-        assert_eq!(io_kind(Listener::bind(&Address::unix(&path).unwrap())), io::ErrorKind::AddrInUse);
+        assert_eq!(
+            io_kind(Listener::bind(&Address::unix(&path).unwrap())),
+            io::ErrorKind::AddrInUse
+        );
         assert!(path.exists());
     }
 
     #[test]
     fn what_is_no_socket_is_not_touched() {
         let dir = dir();
-        let (file, link, dangling, folder) =
-            (dir.path().join("file"), dir.path().join("link"), dir.path().join("dangling"), dir.path().join("folder"));
+        let (file, link, dangling, folder) = (
+            dir.path().join("file"),
+            dir.path().join("link"),
+            dir.path().join("dangling"),
+            dir.path().join("folder"),
+        );
         let stale = dir.path().join("stale.sock");
         fs::write(&file, "precious").unwrap();
         leave_stale(&stale);
@@ -595,8 +642,8 @@ mod unix {
         for (listener, sibling) in pairs(dir.path()) {
             let listener = listener.shared();
             let address = listener.local_address().unwrap();
-            // What Linux lets a connection inherit from the listening socket does not stay. That socket has its time-out
-            // when the second connection is made.
+            // What Linux lets a connection inherit from the listening socket does not stay. That
+            // socket has its time-out when the second connection is made.
             exchange(&listener, &address);
             let (_client, server) = exchange(&listener, &address);
             assert_eq!(settings(&server).read_timeout().unwrap(), None);
@@ -609,7 +656,8 @@ mod unix {
         }
     }
 
-    /// Non-blocking mode belongs to the socket: another process that has it can set it under our feet.
+    /// Non-blocking mode belongs to the socket: another process that has it can set it under our
+    /// feet.
     #[cfg(target_os = "linux")]
     #[test]
     fn a_socket_set_non_blocking_is_set_back() {
@@ -620,7 +668,8 @@ mod unix {
             let info = format!("/proc/self/fdinfo/{}", listener.as_fd().as_raw_fd());
             let is_nonblocking = || {
                 let info = fs::read_to_string(&info).unwrap();
-                let flags = info.lines().find_map(|line| line.strip_prefix("flags:")).unwrap().trim();
+                let flags =
+                    info.lines().find_map(|line| line.strip_prefix("flags:")).unwrap().trim();
                 u32::from_str_radix(flags, 8).unwrap() & 0o4000 != 0
             };
             let address = listener.local_address().unwrap();
@@ -648,8 +697,8 @@ mod unix {
     }
 }
 
-/// Tests that need a process of their own, for its descriptor 0 or its environment: this test program again, which runs
-/// `helper` alone.
+/// Tests that need a process of their own, for its descriptor 0 or its environment: this test
+/// program again, which runs `helper` alone.
 #[cfg(unix)]
 mod process {
     use std::ffi::OsStr;
@@ -687,20 +736,24 @@ mod process {
     #[track_caller]
     fn run(task: &str, stdin: Stdio, allowed: Option<&OsStr>) -> String {
         let mut command = Command::new(env::current_exe().unwrap());
-        command.args(["process::helper", "--exact", "--ignored", "--nocapture"]).env(TASK, task).stdin(stdin);
+        command
+            .args(["process::helper", "--exact", "--ignored", "--nocapture"])
+            .env(TASK, task)
+            .stdin(stdin);
         command.env_remove("FCGI_WEB_SERVER_ADDRS");
         if let Some(allowed) = allowed {
             command.env("FCGI_WEB_SERVER_ADDRS", allowed);
         }
         let output = command.output().unwrap();
-        let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned()
+            + &String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{text}");
         let (_, answer) = text.split_once('<').expect(&text);
         answer.split_once(">\n").expect(&text).0.to_owned()
     }
 
-    /// A1: the listening socket on descriptor 0, blocking or not, is served; when the process has ended it is as good
-    /// as before.
+    /// A1: the listening socket on descriptor 0, blocking or not, is served; when the process has
+    /// ended it is as good as before.
     #[test]
     fn a_listening_socket_on_descriptor_0_is_served() {
         let dir = tempfile::tempdir().unwrap();
@@ -709,7 +762,8 @@ mod process {
             let unix = UnixListener::bind(dir.path().join(format!("{nonblocking}.sock"))).unwrap();
             tcp.set_nonblocking(nonblocking).unwrap();
             unix.set_nonblocking(nonblocking).unwrap();
-            let handles: [OwnedFd; 2] = [tcp.try_clone().unwrap().into(), unix.try_clone().unwrap().into()];
+            let handles: [OwnedFd; 2] =
+                [tcp.try_clone().unwrap().into(), unix.try_clone().unwrap().into()];
             for (ours, handle) in [Listener::from(tcp), unix.into()].into_iter().zip(handles) {
                 // `Listener::from` has set it blocking.
                 let socket = TcpListener::from(handle);
@@ -765,7 +819,8 @@ mod process {
             (OwnedFd::from(unbound).into(), other_kind),
         ] {
             let answer = run("accept", stdin, None);
-            let told = format!("descriptor 0 is {what}, not a listening socket: start the program from");
+            let told =
+                format!("descriptor 0 is {what}, not a listening socket: start the program from");
             assert!(answer.starts_with(&told), "{answer}");
         }
     }
@@ -781,7 +836,10 @@ mod process {
             (Some("127.0.0.1, ::1".as_ref()), format!("Ok(Some({list:?}))")),
             (Some("".as_ref()), "Err(InvalidAllowList(\"\"))".to_owned()),
             (Some("nobody".as_ref()), "Err(InvalidAllowList(\"nobody\"))".to_owned()),
-            (Some(OsStr::from_bytes(b"127.0.0.1,\xff")), "Err(InvalidAllowList(\"\u{fffd}\"))".to_owned()),
+            (
+                Some(OsStr::from_bytes(b"127.0.0.1,\xff")),
+                "Err(InvalidAllowList(\"\u{fffd}\"))".to_owned(),
+            ),
         ] {
             assert_eq!(run("allow", Stdio::null(), value), answer);
         }

@@ -1,5 +1,6 @@
-//! What holds for any input: records, params and response heads are the same however they are cut, what was written is read
-//! again, and no bytes make either side of a connection panic, hang, or answer differently for the pieces they came in.
+//! What holds for any input: records, params and response heads are the same however they are cut,
+//! what was written is read again, and no bytes make either side of a connection panic, hang, or
+//! answer differently for the pieces they came in.
 
 #[path = "support/drive.rs"]
 mod drive;
@@ -21,11 +22,13 @@ fn config(cases: u32) -> ProptestConfig {
 
 /// A length: often one where something changes.
 fn length(max: usize) -> impl Strategy<Value = usize> {
-    let edges: Vec<usize> =
-        [0, 1, 7, 8, 127, 128, 255, 256, 8183, 8184, 8185, 16_383, 16_384, 65_527, 65_528, 65_529, 65_535]
-            .into_iter()
-            .filter(|edge| *edge <= max)
-            .collect();
+    let edges: Vec<usize> = [
+        0, 1, 7, 8, 127, 128, 255, 256, 8183, 8184, 8185, 16_383, 16_384, 65_527, 65_528, 65_529,
+        65_535,
+    ]
+    .into_iter()
+    .filter(|edge| *edge <= max)
+    .collect();
     prop_oneof![0..=max.min(40), 0..=max, select(edges)]
 }
 
@@ -35,12 +38,9 @@ fn bytes(max: usize) -> impl Strategy<Value = Vec<u8>> {
 }
 
 fn record(max: usize) -> impl Strategy<Value = Record> {
-    (any::<u8>(), any::<u16>(), bytes(max), any::<u8>()).prop_map(|(record_type, id, content, padding_len)| Record {
-        record_type,
-        id,
-        content,
-        padding_len,
-    })
+    (any::<u8>(), any::<u16>(), bytes(max), any::<u8>()).prop_map(
+        |(record_type, id, content, padding_len)| Record { record_type, id, content, padding_len },
+    )
 }
 
 fn encode(records: &[Record]) -> Vec<u8> {
@@ -159,8 +159,14 @@ mod connections {
             1 => vec(any::<u8>(), 0..700),
         ];
         let padding = prop_oneof![3 => Just(0), 1 => any::<u8>()];
-        (0..13_u8, prop_oneof![6 => Just(1), 1 => 0..4_u16], content, padding)
-            .prop_map(|(record_type, id, content, padding_len)| Record { record_type, id, content, padding_len })
+        (0..13_u8, prop_oneof![6 => Just(1), 1 => 0..4_u16], content, padding).prop_map(
+            |(record_type, id, content, padding_len)| Record {
+                record_type,
+                id,
+                content,
+                padding_len,
+            },
+        )
     }
 
     fn cut(mut bytes: Vec<u8>, kept: Option<prop::sample::Index>) -> Vec<u8> {
@@ -172,18 +178,21 @@ mod connections {
 
     /// BEGIN, PARAMS and STDIN of a request, into which other records may come.
     fn likely_requests() -> impl Strategy<Value = Vec<Record>> {
-        let request = (0..5_u8, any::<u8>(), 0..9_u8, vec(any::<u8>(), 0..9)).prop_map(|(role, flags, len, body)| {
-            let record = |record_type, content| Record { record_type, id: 1, content, padding_len: len };
-            vec![
-                record(1, vec![0, role, flags, 0, 0, 0, 0, 0]),
-                record(4, [b"\x0e\x01CONTENT_LENGTH", &[b'0' + len][..]].concat()),
-                record(4, Vec::new()),
-                record(5, body.clone()),
-                record(5, Vec::new()),
-                record(8, body),
-                record(8, Vec::new()),
-            ]
-        });
+        let request = (0..5_u8, any::<u8>(), 0..9_u8, vec(any::<u8>(), 0..9)).prop_map(
+            |(role, flags, len, body)| {
+                let record =
+                    |record_type, content| Record { record_type, id: 1, content, padding_len: len };
+                vec![
+                    record(1, vec![0, role, flags, 0, 0, 0, 0, 0]),
+                    record(4, [b"\x0e\x01CONTENT_LENGTH", &[b'0' + len][..]].concat()),
+                    record(4, Vec::new()),
+                    record(5, body.clone()),
+                    record(5, Vec::new()),
+                    record(8, body),
+                    record(8, Vec::new()),
+                ]
+            },
+        );
         let part = prop_oneof![2 => request, 1 => vec(likely_record(), 0..4)];
         let others = vec((any::<prop::sample::Index>(), likely_record()), 0..3);
         (vec(part, 0..4), others).prop_map(|(parts, others)| {

@@ -1,5 +1,5 @@
-//! Proves that a request can be aborted at any time: it is answered with exactly one END_REQUEST, the handler learns of it,
-//! and the connection stays in step.
+//! Proves that a request can be aborted at any time: it is answered with exactly one END_REQUEST,
+//! the handler learns of it, and the connection stays in step.
 
 mod support;
 
@@ -20,7 +20,8 @@ fn abort(id: u16) -> Vec<u8> {
     record(ABORT, id, b"")
 }
 
-/// Asserts that a plain request with the same id is served, and that nothing comes before its answer.
+/// Asserts that a plain request with the same id is served, and that nothing comes before its
+/// answer.
 #[track_caller]
 fn assert_in_step(stream: &mut Stream) {
     stream.write_all(&request(1, RESPONDER, 1, &[("A", "1")], b"body")).unwrap();
@@ -37,7 +38,8 @@ struct Directed {
     go_on: Sender<()>,
 }
 
-/// A server for a handler that gets both ends of a conversation with its test. A request with the param `A` is echoed.
+/// A server for a handler that gets both ends of a conversation with its test. A request with the
+/// param `A` is echoed.
 fn directed(
     handler: impl Fn(&mut Request, &dyn Fn(String), &dyn Fn()) -> HandlerResult + Send + Sync + 'static,
 ) -> (Running, Directed) {
@@ -61,8 +63,9 @@ impl Directed {
     }
 }
 
-/// A47: right after BEGIN and in PARAMS, where no handler runs: END_REQUEST at once, with REQUEST_COMPLETE and without STDOUT.
-/// "ABORT answered with two END_REQUESTs and output after the first, or never".
+/// A47: right after BEGIN and in PARAMS, where no handler runs: END_REQUEST at once, with
+/// REQUEST_COMPLETE and without STDOUT. "ABORT answered with two END_REQUESTs and output after the
+/// first, or never".
 #[test]
 fn a47_in_params() {
     for server in Running::both(&Config::new(), echo) {
@@ -75,7 +78,9 @@ fn a47_in_params() {
             assert_in_step(&mut stream);
         }
         // A48: what is still on its way under that id belongs to no request.
-        let late = [params(1, &[("B", "2")]), record(STDIN, 1, b"late"), record(STDIN, 1, b""), abort(1)].concat();
+        let late =
+            [params(1, &[("B", "2")]), record(STDIN, 1, b"late"), record(STDIN, 1, b""), abort(1)]
+                .concat();
         stream.write_all(&[begin(1, RESPONDER, 1), abort(1), late].concat()).unwrap();
         assert_eq!(read_answer(&mut stream, 1), Answer::default());
         assert_in_step(&mut stream);
@@ -86,7 +91,8 @@ fn a47_in_params() {
     }
 }
 
-/// A47, A49: while the handler reads: reading fails with `ConnectionAborted`, and goes on failing so.
+/// A47, A49: while the handler reads: reading fails with `ConnectionAborted`, and goes on failing
+/// so.
 #[test]
 fn a47_a49_while_the_handler_reads() {
     for how in ["read", "fill_buf", "data"] {
@@ -107,10 +113,14 @@ fn a47_a49_while_the_handler_reads() {
             Err(Error::Aborted.into())
         });
         let mut stream = server.connect();
-        stream.write_all(&[begin(1, RESPONDER, 1), params(1, &[]), record(STDIN, 1, b"x")].concat()).unwrap();
+        stream
+            .write_all(&[begin(1, RESPONDER, 1), params(1, &[]), record(STDIN, 1, b"x")].concat())
+            .unwrap();
         directed.expect("reading");
         // A48: more of the body behind the abort, and its end, belong to no request.
-        stream.write_all(&[abort(1), record(STDIN, 1, b"late"), record(STDIN, 1, b"")].concat()).unwrap();
+        stream
+            .write_all(&[abort(1), record(STDIN, 1, b"late"), record(STDIN, 1, b"")].concat())
+            .unwrap();
         let answer = read_answer(&mut stream, 1);
         assert_eq!((answer.app_status, answer.protocol_status), (1, 0));
         assert_eq!(String::from_utf8_lossy(&answer.stderr), "request aborted by the web server\n");
@@ -118,14 +128,20 @@ fn a47_a49_while_the_handler_reads() {
     }
 }
 
-/// A47, A48: before and in STDIN, with everything sent at once: one END_REQUEST, none of the body behind it.
+/// A47, A48: before and in STDIN, with everything sent at once: one END_REQUEST, none of the body
+/// behind it.
 #[test]
 fn a47_a48_in_stdin() {
     for server in Running::both(&Config::new(), echo) {
         let mut stream = server.connect();
-        for body in [&b""[..], &record(STDIN, 1, b"some"), &record(STDIN, 1, &[b'x'].repeat(65535))] {
+        for body in [&b""[..], &record(STDIN, 1, b"some"), &record(STDIN, 1, &[b'x'].repeat(65535))]
+        {
             let late = [record(STDIN, 1, b"late"), record(STDIN, 1, b""), abort(1)].concat();
-            stream.write_all(&[&begin(1, RESPONDER, 1), &params(1, &[]), body, &abort(1), &late].concat()).unwrap();
+            stream
+                .write_all(
+                    &[&begin(1, RESPONDER, 1), &params(1, &[]), body, &abort(1), &late].concat(),
+                )
+                .unwrap();
             let answer = read_answer(&mut stream, 1);
             assert_eq!((answer.app_status, answer.protocol_status), (1, 0));
             assert!(!answer.text().contains("late"));
@@ -163,7 +179,8 @@ fn a47_a49_during_output() {
     }
 }
 
-/// A48: a handler that never looks ends its request as ever, with one END_REQUEST, and the abort is no one's.
+/// A48: a handler that never looks ends its request as ever, with one END_REQUEST, and the abort is
+/// no one's.
 #[test]
 fn a48_unseen() {
     let (server, directed) = directed(|request, say, wait| {
@@ -210,8 +227,8 @@ fn of_another_request() {
     assert_eq!((answer.text(), answer.app_status), ("body".into(), 0));
 }
 
-/// A49: behind body that the handler has not read, or has read in part, the abort is seen all the same, and reading what
-/// came before it is not.
+/// A49: behind body that the handler has not read, or has read in part, the abort is seen all the
+/// same, and reading what came before it is not.
 #[test]
 fn a49_behind_unread_stdin() {
     for part in [0, 3] {
@@ -228,8 +245,13 @@ fn a49_behind_unread_stdin() {
         let mut stream = server.connect();
         stream
             .write_all(
-                &[begin(1, RESPONDER, 1), params(1, &[]), record(STDIN, 1, b"some"), record(STDIN, 1, b"more")]
-                    .concat(),
+                &[
+                    begin(1, RESPONDER, 1),
+                    params(1, &[]),
+                    record(STDIN, 1, b"some"),
+                    record(STDIN, 1, b"more"),
+                ]
+                .concat(),
             )
             .unwrap();
         directed.expect("looking");
@@ -241,7 +263,8 @@ fn a49_behind_unread_stdin() {
     }
 }
 
-/// A47 in the other roles: in a filter's data, and to an authorizer, which has no input where it could come.
+/// A47 in the other roles: in a filter's data, and to an authorizer, which has no input where it
+/// could come.
 #[test]
 fn a47_filter_and_authorizer() {
     let server = Running::tcp(Config::new().roles(&[Role::Filter, Role::Authorizer]), |request| {
@@ -256,22 +279,34 @@ fn a47_filter_and_authorizer() {
         Ok(())
     });
     let mut stream = server.connect();
-    let filter =
-        [request(1, FILTER, 1, &[], b"body"), record(DATA, 1, b"da"), abort(1), record(DATA, 1, b"ta")].concat();
+    let filter = [
+        request(1, FILTER, 1, &[], b"body"),
+        record(DATA, 1, b"da"),
+        abort(1),
+        record(DATA, 1, b"ta"),
+    ]
+    .concat();
     stream.write_all(&filter).unwrap();
     let answer = read_answer(&mut stream, 1);
     assert_eq!((answer.app_status, answer.protocol_status), (1, 0));
-    stream.write_all(&[record(DATA, 1, b""), begin(2, AUTHORIZER, 1), params(2, &[]), abort(2)].concat()).unwrap();
+    stream
+        .write_all(
+            &[record(DATA, 1, b""), begin(2, AUTHORIZER, 1), params(2, &[]), abort(2)].concat(),
+        )
+        .unwrap();
     assert_eq!(read_answer(&mut stream, 2).protocol_status, 0);
     stream
-        .write_all(&[request(3, FILTER, 0, &[], b""), record(DATA, 3, b"data"), record(DATA, 3, b"")].concat())
+        .write_all(
+            &[request(3, FILTER, 0, &[], b""), record(DATA, 3, b"data"), record(DATA, 3, b"")]
+                .concat(),
+        )
         .unwrap();
     assert_eq!(read_answer(&mut stream, 3).text(), "data");
     assert_closed(&mut stream);
 }
 
-/// A12: a web server that has gone away is seen as one that aborts; one that has ended its side behind the whole input is
-/// not (A13).
+/// A12: a web server that has gone away is seen as one that aborts; one that has ended its side
+/// behind the whole input is not (A13).
 #[test]
 fn a12_a13_gone_or_half_closed() {
     let (server, directed) = directed(|request, say, wait| {
@@ -294,12 +329,16 @@ fn a12_a13_gone_or_half_closed() {
     });
     let stream = server.connect();
     (&stream)
-        .write_all(&[begin(1, RESPONDER, 1), params(1, &[("GONE", "1")]), record(STDIN, 1, b"some")].concat())
+        .write_all(
+            &[begin(1, RESPONDER, 1), params(1, &[("GONE", "1")]), record(STDIN, 1, b"some")]
+                .concat(),
+        )
         .unwrap();
     directed.expect("working");
     drop(stream);
     directed.go_on.send(()).unwrap();
-    assert!(["UnexpectedEof", "ConnectionReset"].contains(&&*directed.said.recv_timeout(PATIENCE).unwrap()));
+    assert!(["UnexpectedEof", "ConnectionReset"]
+        .contains(&&*directed.said.recv_timeout(PATIENCE).unwrap()));
 
     let mut stream = server.connect();
     stream.write_all(&request(1, RESPONDER, 1, &[], b"body")).unwrap();
@@ -307,6 +346,11 @@ fn a12_a13_gone_or_half_closed() {
     directed.expect("working");
     directed.go_on.send(()).unwrap();
     let answer = read_answer(&mut stream, 1);
-    assert_eq!((answer.app_status, answer.stderr.len()), (0, 0), "{}", String::from_utf8_lossy(&answer.stderr));
+    assert_eq!(
+        (answer.app_status, answer.stderr.len()),
+        (0, 0),
+        "{}",
+        String::from_utf8_lossy(&answer.stderr)
+    );
     assert_closed(&mut stream);
 }

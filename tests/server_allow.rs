@@ -1,5 +1,5 @@
-//! Proves that only web servers on the allow list are served, that the others get no byte, and that a list which is not
-//! understood keeps the server from starting.
+//! Proves that only web servers on the allow list are served, that the others get no byte, and that
+//! a list which is not understood keeps the server from starting.
 
 mod support;
 
@@ -62,9 +62,17 @@ fn a5_a_unix_socket_is_never_on_the_list() {
 /// A6: "a bad list allows everyone": a list that does not parse is no list.
 #[test]
 fn a6_rubbish_is_refused_whole() {
-    for list in
-        ["", " ", ",", "not-an-address", "256.0.0.1", "127.0.0.1,", "127.0.0.1 ::1", "127.0.0.1,nobody", "10.0.0.0/8"]
-    {
+    for list in [
+        "",
+        " ",
+        ",",
+        "not-an-address",
+        "256.0.0.1",
+        "127.0.0.1,",
+        "127.0.0.1 ::1",
+        "127.0.0.1,nobody",
+        "10.0.0.0/8",
+    ] {
         assert!(matches!(list.parse::<AllowList>(), Err(Error::InvalidAllowList(_))), "{list:?}");
     }
 }

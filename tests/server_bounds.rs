@@ -24,16 +24,17 @@ fn params_of(len: usize) -> Vec<u8> {
     [stream(PARAMS, 1, &encoded), record(PARAMS, 1, b"")].concat()
 }
 
-/// "Memory grew with params sent": params up to the limit are served, one byte more is refused with a `Status: 431` and the
-/// close of the connection, whatever KEEP_CONN says; by default at 256 KiB.
+/// "Memory grew with params sent": params up to the limit are served, one byte more is refused with
+/// a `Status: 431` and the close of the connection, whatever KEEP_CONN says; by default at 256 KiB.
 #[test]
 fn max_params() {
     for (config, limit) in [(Config::new(), 256 << 10), (Config::new().max_params(1000), 1000)] {
-        for server in
-            Running::both(&config, |request| Ok(write!(request.stdout, "{}", request.params.as_bytes().len())?))
-        {
+        for server in Running::both(&config, |request| {
+            Ok(write!(request.stdout, "{}", request.params.as_bytes().len())?)
+        }) {
             let mut stream = server.connect();
-            let serve = |params: &[u8]| [&begin(1, RESPONDER, 1), params, &record(STDIN, 1, b"")].concat();
+            let serve =
+                |params: &[u8]| [&begin(1, RESPONDER, 1), params, &record(STDIN, 1, b"")].concat();
             for _ in 0..2 {
                 stream.write_all(&serve(&params_of(limit))).unwrap();
                 assert_eq!(read_answer(&mut stream, 1).text(), limit.to_string());
@@ -41,7 +42,11 @@ fn max_params() {
             stream.write_all(&serve(&params_of(limit + 1))).unwrap();
             let answer = read_answer(&mut stream, 1);
             // A46 holds for what the library says, too.
-            assert!(answer.text().starts_with("Status: 431 Request Header Fields Too Large\r\n"), "{}", answer.text());
+            assert!(
+                answer.text().starts_with("Status: 431 Request Header Fields Too Large\r\n"),
+                "{}",
+                answer.text()
+            );
             assert_eq!((answer.app_status, answer.protocol_status, answer.stdout_ends), (1, 0, 1));
             assert_closed(&mut stream);
             assert!(server.error().1.contains(&format!("limit of {limit} bytes")));
@@ -56,7 +61,9 @@ fn ten_mib_of_params() {
     let mut stream = server.connect();
     let writer = stream.clone();
     thread::scope(|scope| {
-        scope.spawn(move || drop((&writer).write_all(&[begin(1, RESPONDER, 1), params_of(10 << 20)].concat())));
+        scope.spawn(move || {
+            drop((&writer).write_all(&[begin(1, RESPONDER, 1), params_of(10 << 20)].concat()))
+        });
         assert!(read_answer(&mut stream, 1).text().starts_with("Status: 431 "));
     });
 }
@@ -82,11 +89,14 @@ fn begins_of_every_id() {
     });
 }
 
-/// The read time-out in PARAMS: the connection is closed without an answer, no sooner and not much later.
+/// The read time-out in PARAMS: the connection is closed without an answer, no sooner and not much
+/// later.
 #[test]
 fn read_timeout_in_params() {
     for server in Running::both(&Config::new().read_timeout(Some(SHORT)), echo) {
-        for bytes in [begin(1, RESPONDER, 1), [begin(1, RESPONDER, 1), record(PARAMS, 1, b"\x01")].concat()] {
+        for bytes in
+            [begin(1, RESPONDER, 1), [begin(1, RESPONDER, 1), record(PARAMS, 1, b"\x01")].concat()]
+        {
             let start = Instant::now();
             let mut stream = server.connect();
             stream.write_all(&bytes).unwrap();
@@ -98,7 +108,8 @@ fn read_timeout_in_params() {
     }
 }
 
-/// The read time-out in a body: reading fails with `TimedOut`, the request ends, and the connection with it.
+/// The read time-out in a body: reading fails with `TimedOut`, the request ends, and the connection
+/// with it.
 #[test]
 fn read_timeout_in_stdin() {
     let config = Config::new().read_timeout(Some(SHORT)).roles(&[Role::Responder, Role::Filter]);
@@ -113,7 +124,9 @@ fn read_timeout_in_stdin() {
         Err(error.into())
     }) {
         let cut = [request(1, FILTER, 1, &[], b"body"), record(DATA, 1, b"da")].concat();
-        for bytes in [[begin(1, RESPONDER, 1), params(1, &[]), record(STDIN, 1, b"bo")].concat(), cut] {
+        for bytes in
+            [[begin(1, RESPONDER, 1), params(1, &[]), record(STDIN, 1, b"bo")].concat(), cut]
+        {
             let mut stream = server.connect();
             stream.write_all(&bytes).unwrap();
             let answer = read_answer(&mut stream, 1);
@@ -123,7 +136,8 @@ fn read_timeout_in_stdin() {
     }
 }
 
-/// The write time-out: a web server that takes nothing makes writing fail with `TimedOut`, and loses the connection.
+/// The write time-out: a web server that takes nothing makes writing fail with `TimedOut`, and
+/// loses the connection.
 #[test]
 fn write_timeout() {
     let (say, said) = mpsc::channel();
@@ -164,9 +178,11 @@ fn write_timeout_of_one_large_answer() {
 #[test]
 fn no_time_is_no_time_out() {
     let zero = Some(Duration::ZERO);
-    for config in
-        [Config::new().read_timeout(zero), Config::new().write_timeout(zero), Config::new().idle_timeout(zero)]
-    {
+    for config in [
+        Config::new().read_timeout(zero),
+        Config::new().write_timeout(zero),
+        Config::new().idle_timeout(zero),
+    ] {
         let (ours, _theirs) = UnixStream::pair().unwrap();
         let error = Connection::with_config(ours, Arc::new(config.clone())).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
@@ -175,7 +191,8 @@ fn no_time_is_no_time_out() {
     }
 }
 
-/// The write time-out holds for small answers as well, of which only the first is sure to be taken at once.
+/// The write time-out holds for small answers as well, of which only the first is sure to be taken
+/// at once.
 #[test]
 fn write_timeout_of_small_answers() {
     for server in Running::both(&Config::new().write_timeout(Some(SHORT)), |request| {
@@ -184,7 +201,10 @@ fn write_timeout_of_small_answers() {
     }) {
         let mut stream = server.connect();
         // Until the server is cut off, and not a byte of the answers is read.
-        let asking = thread::spawn(move || while stream.write_all(&request(1, RESPONDER, 1, &[], b"")).is_ok() {});
+        let asking =
+            thread::spawn(
+                move || while stream.write_all(&request(1, RESPONDER, 1, &[], b"")).is_ok() {},
+            );
         assert_eq!(server.error().0, io::ErrorKind::TimedOut);
         asking.join().unwrap();
     }
@@ -196,8 +216,17 @@ const BEFORE_IDLENESS: [fn() -> Vec<u8>; 5] = [
     || request(1, RESPONDER, 1, &[], b""),
     // A body whose end is left unread, one with more behind it, and records that are no request's.
     || request(1, RESPONDER, 1, &[("UNREAD", "1")], b"body"),
-    || [request(1, RESPONDER, 1, &[("UNREAD", "1")], &[b'x'].repeat(100_000)), padded(STDIN, 1, b"late", 255)].concat(),
-    || [request(1, RESPONDER, 1, &[], b""), record(GET_VALUES, 0, b""), record(STDIN, 9, b"noise")].concat(),
+    || {
+        [
+            request(1, RESPONDER, 1, &[("UNREAD", "1")], &[b'x'].repeat(100_000)),
+            padded(STDIN, 1, b"late", 255),
+        ]
+        .concat()
+    },
+    || {
+        [request(1, RESPONDER, 1, &[], b""), record(GET_VALUES, 0, b""), record(STDIN, 9, b"noise")]
+            .concat()
+    },
 ];
 
 fn echo_unless_unread(request: &mut fcgi::server::Request) -> fcgi::server::HandlerResult {
@@ -220,8 +249,9 @@ fn become_idle(stream: &mut Stream, before: &[u8]) {
     }
 }
 
-/// The idle time-out: a kept connection is closed when it has passed, no sooner, though reads inside a request may wait much
-/// longer; and what is left unread of the last request does not count as one. It is an error of nobody's request.
+/// The idle time-out: a kept connection is closed when it has passed, no sooner, though reads
+/// inside a request may wait much longer; and what is left unread of the last request does not
+/// count as one. It is an error of nobody's request.
 #[test]
 fn idle_timeout() {
     let config = Config::new().idle_timeout(Some(SHORT)).read_timeout(Some(LONG));
@@ -268,7 +298,8 @@ fn no_idle_timeout() {
     }
 }
 
-/// The requests of a kept connection: the last that it may carry is answered, and then it is closed.
+/// The requests of a kept connection: the last that it may carry is answered, and then it is
+/// closed.
 #[test]
 fn max_requests() {
     for max in [1, 3] {

@@ -1,5 +1,5 @@
-//! Proves that a connection ends when it should and not before, that its end never costs an answer, and that a web server
-//! may end it, or its own half of it, whenever it likes.
+//! Proves that a connection ends when it should and not before, that its end never costs an answer,
+//! and that a web server may end it, or its own half of it, whenever it likes.
 
 mod support;
 
@@ -25,8 +25,9 @@ fn unread(request: &mut Request) -> HandlerResult {
     Ok(request.stdout.write_all(&vec![b'x'; bytes])?)
 }
 
-/// A9: without KEEP_CONN the close follows END_REQUEST, with no byte in between and no reset; after a refusal and after a
-/// request that failed too. (A16 is a slip of the text's: it is the web server that connects.)
+/// A9: without KEEP_CONN the close follows END_REQUEST, with no byte in between and no reset; after
+/// a refusal and after a request that failed too. (A16 is a slip of the text's: it is the web
+/// server that connects.)
 #[test]
 fn a9_closed_after_the_end() {
     for server in Running::both(&Config::new(), |request| match request.params.get("FAIL") {
@@ -45,15 +46,17 @@ fn a9_closed_after_the_end() {
         assert_closed(&mut stream);
         // What is sent behind a request without KEEP_CONN is not served.
         let mut stream = server.connect();
-        let both = [request(1, RESPONDER, 0, &[], b"one"), request(2, RESPONDER, 0, &[], b"two")].concat();
+        let both =
+            [request(1, RESPONDER, 0, &[], b"one"), request(2, RESPONDER, 0, &[], b"two")].concat();
         stream.write_all(&both).unwrap();
         assert_eq!(read_answer(&mut stream, 1).stdout, echoed(&[], b"one"));
         assert_silent(&mut stream);
     }
 }
 
-/// A10, "Closing with unread input sent a reset and the response was lost": a body that is never read, on a connection that is not kept,
-/// written to its end before a byte of the answer is read. The answer arrives whole, and no reset with it.
+/// A10, "Closing with unread input sent a reset and the response was lost": a body that is never
+/// read, on a connection that is not kept, written to its end before a byte of the answer is read.
+/// The answer arrives whole, and no reset with it.
 #[test]
 fn a10_lingering_close() {
     let config = Config::new().drain(8 << 20, Duration::from_secs(20));
@@ -65,16 +68,21 @@ fn a10_lingering_close() {
     ] {
         for server in Running::both(&config, unread) {
             let mut stream = server.connect();
-            stream.write_all(&request(1, RESPONDER, 0, &[("BYTES", bytes)], &vec![b'b'; body])).unwrap();
+            stream
+                .write_all(&request(1, RESPONDER, 0, &[("BYTES", bytes)], &vec![b'b'; body]))
+                .unwrap();
             let answer = read_answer(&mut stream, 1);
-            assert_eq!((answer.stdout.len().to_string(), answer.stdout_ends), (bytes.to_owned(), 1));
+            assert_eq!(
+                (answer.stdout.len().to_string(), answer.stdout_ends),
+                (bytes.to_owned(), 1)
+            );
             assert_closed(&mut stream);
         }
     }
 }
 
-/// A10: a body and an answer of 4 MiB each, with the bounds as they are by default: what is beyond them may be cut off, but
-/// the answer arrives whole.
+/// A10: a body and an answer of 4 MiB each, with the bounds as they are by default: what is beyond
+/// them may be cut off, but the answer arrives whole.
 #[test]
 fn a10_large_both_ways() {
     for server in Running::both(&Config::new(), unread) {
@@ -89,23 +97,34 @@ fn a10_large_both_ways() {
     }
 }
 
-/// A10, "bounded by bytes *and* by time": a peer that never closes costs its time and no more; the only slot is free again
-/// for the next.
+/// A10, "bounded by bytes *and* by time": a peer that never closes costs its time and no more; the
+/// only slot is free again for the next.
 #[test]
 fn a10_a_peer_that_never_closes() {
-    for server in Running::both(&Config::new().max_connections(1).drain(u64::MAX, Duration::from_millis(200)), unread) {
+    for server in Running::both(
+        &Config::new().max_connections(1).drain(u64::MAX, Duration::from_millis(200)),
+        unread,
+    ) {
         let mut silent = server.connect();
         // The body's end never comes.
-        silent.write_all(&[begin(1, RESPONDER, 0), params(1, &[]), record(STDIN, 1, b"some")].concat()).unwrap();
+        silent
+            .write_all(
+                &[begin(1, RESPONDER, 0), params(1, &[]), record(STDIN, 1, b"some")].concat(),
+            )
+            .unwrap();
         read_answer(&mut silent, 1);
         assert_closed(&mut silent);
         let start = Instant::now();
-        assert_eq!(server.ask(1, &request(1, RESPONDER, 0, &[("BYTES", "9")], b"")).stdout.len(), 9);
+        assert_eq!(
+            server.ask(1, &request(1, RESPONDER, 0, &[("BYTES", "9")], b"")).stdout.len(),
+            9
+        );
         assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
     }
 }
 
-/// A10, the bound in bytes: a peer that never stops sending is cut off long before the time has passed.
+/// A10, the bound in bytes: a peer that never stops sending is cut off long before the time has
+/// passed.
 #[test]
 fn a10_a_peer_that_never_stops() {
     for server in Running::both(&Config::new().drain(64 << 10, Duration::from_secs(3600)), unread) {
@@ -120,12 +139,16 @@ fn a10_a_peer_that_never_stops() {
             }
             assert!(sent < 256 * MIB, "it goes on taking");
         };
-        assert!(matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset), "{error}");
+        assert!(
+            matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset),
+            "{error}"
+        );
     }
 }
 
-/// A10 in a loop of one's own: a connection that is dropped although it was to be kept takes its answer along; one whose
-/// request was dropped says so, and the web server sees an answer that breaks off.
+/// A10 in a loop of one's own: a connection that is dropped although it was to be kept takes its
+/// answer along; one whose request was dropped says so, and the web server sees an answer that
+/// breaks off.
 #[test]
 fn a10_connections_of_ones_own() {
     for pair in [tcp_pair, unix_pair] {
@@ -158,7 +181,8 @@ fn a10_connections_of_ones_own() {
     }
 }
 
-/// A9, A10: what comes behind a request before the connection is closed costs neither the answer nor the clean end.
+/// A9, A10: what comes behind a request before the connection is closed costs neither the answer
+/// nor the clean end.
 #[test]
 fn a9_a10_late_input() {
     let config = Arc::new(Config::new().roles(&[Role::Responder, Role::Authorizer]));
@@ -197,11 +221,14 @@ fn unix_pair() -> (Stream, Stream) {
     (client.into(), served.into())
 }
 
-/// A10: where the whole input has come there is nothing to wait for: the slot is free at once, though the web server never closes its
-/// side and an hour may pass.
+/// A10: where the whole input has come there is nothing to wait for: the slot is free at once,
+/// though the web server never closes its side and an hour may pass.
 #[test]
 fn no_lingering_without_need() {
-    for server in Running::both(&Config::new().max_connections(1).drain(u64::MAX, Duration::from_secs(3600)), echo) {
+    for server in Running::both(
+        &Config::new().max_connections(1).drain(u64::MAX, Duration::from_secs(3600)),
+        echo,
+    ) {
         let open: Vec<Stream> = (0..3)
             .map(|_| {
                 let mut stream = server.connect();
@@ -229,7 +256,10 @@ fn a11_connect_and_leave() {
         let stream = server.connect();
         stream.shutdown(Shutdown::Write).unwrap();
         assert_closed(&mut &stream);
-        assert_eq!(server.ask(1, &request(1, RESPONDER, 0, &[], b"body")).stdout, echoed(&[], b"body"));
+        assert_eq!(
+            server.ask(1, &request(1, RESPONDER, 0, &[], b"body")).stdout,
+            echoed(&[], b"body")
+        );
         assert_eq!(server.reported(), [], "an end between requests is no error");
     }
 }
@@ -251,7 +281,9 @@ fn a13_half_closed_behind_the_input() {
             let writer = stream.clone();
             thread::scope(|scope| {
                 scope.spawn(move || {
-                    (&writer).write_all(&request(1, RESPONDER, flags, pairs, &vec![b'b'; MIB])).unwrap();
+                    (&writer)
+                        .write_all(&request(1, RESPONDER, flags, pairs, &vec![b'b'; MIB]))
+                        .unwrap();
                     writer.shutdown(Shutdown::Write).unwrap();
                 });
                 assert_eq!(read_answer(&mut stream, 1).stdout.len(), size);
@@ -261,7 +293,8 @@ fn a13_half_closed_behind_the_input() {
     }
 }
 
-/// A13: inside a request the same is its end: closed without an answer in PARAMS, an error for a handler that reads.
+/// A13: inside a request the same is its end: closed without an answer in PARAMS, an error for a
+/// handler that reads.
 #[test]
 fn a13_half_closed_inside_a_request() {
     for server in Running::both(&Config::new(), echo) {
@@ -281,7 +314,9 @@ fn a13_half_closed_inside_a_request() {
             stream.shutdown(Shutdown::Write).unwrap();
             let answer = read_answer(&mut stream, 1);
             assert!(answer.text().starts_with("Status: 500 "), "{}", answer.text());
-            assert!(String::from_utf8_lossy(&answer.stderr).contains("input ended before the end of"));
+            assert!(
+                String::from_utf8_lossy(&answer.stderr).contains("input ended before the end of")
+            );
             assert_closed(&mut stream);
         }
     }
@@ -302,7 +337,9 @@ fn a12_others_go_on() {
     });
     let mut streams: Vec<Stream> = (0..8).map(|_| server.connect()).collect();
     for stream in &mut streams {
-        stream.write_all(&[begin(1, RESPONDER, 0), params(1, &[]), record(STDIN, 1, b"bo")].concat()).unwrap();
+        stream
+            .write_all(&[begin(1, RESPONDER, 0), params(1, &[]), record(STDIN, 1, b"bo")].concat())
+            .unwrap();
     }
     streams.truncate(4);
     wait_until("the others' requests have ended", || finished.load(SeqCst) == 4);

@@ -1,6 +1,6 @@
-//! Proves that a server started by a web server or process manager serves the listening socket on descriptor 0, in the
-//! environment that section 2 describes, and what becomes of it when descriptors are scarce. The processes that this takes
-//! are this test program again.
+//! Proves that a server started by a web server or process manager serves the listening socket on
+//! descriptor 0, in the environment that section 2 describes, and what becomes of it when
+//! descriptors are scarce. The processes that this takes are this test program again.
 #![cfg(unix)]
 
 mod support;
@@ -68,7 +68,8 @@ impl Process {
         if let Some(allowed) = allowed {
             shell.env("FCGI_WEB_SERVER_ADDRS", allowed);
         }
-        let child = shell.stdin(Stdio::from(socket)).stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
+        let child =
+            shell.stdin(Stdio::from(socket)).stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
         Self { child: child.expect("a process"), address }
     }
 
@@ -97,7 +98,9 @@ impl Process {
     fn lines(&mut self) -> mpsc::Receiver<String> {
         let stderr = BufReader::new(self.child.stderr.take().expect("its stderr"));
         let (say, said) = mpsc::channel();
-        thread::spawn(move || stderr.lines().map_while(Result::ok).for_each(|line| drop(say.send(line))));
+        thread::spawn(move || {
+            stderr.lines().map_while(Result::ok).for_each(|line| drop(say.send(line)))
+        });
         said
     }
 
@@ -106,7 +109,9 @@ impl Process {
     fn expect_line(&mut self, what: &str, is_it: impl Fn(&str) -> bool) -> String {
         let lines = self.lines();
         loop {
-            let line = lines.recv_timeout(PATIENCE).unwrap_or_else(|error| panic!("no line with {what}: {error}"));
+            let line = lines
+                .recv_timeout(PATIENCE)
+                .unwrap_or_else(|error| panic!("no line with {what}: {error}"));
             if is_it(&line) {
                 return line;
             }
@@ -114,7 +119,8 @@ impl Process {
     }
 
     fn terminate(&self) {
-        let sent = Command::new("sh").arg("-c").arg(format!("kill -TERM {}", self.child.id())).status();
+        let sent =
+            Command::new("sh").arg("-c").arg(format!("kill -TERM {}", self.child.id())).status();
         assert!(sent.expect("a shell").success());
     }
 
@@ -147,9 +153,9 @@ fn assert_served(stream: &mut Stream, flags: u8) {
     assert_eq!((&*answer.stderr, answer.app_status), (&b"a message\n"[..], 0));
 }
 
-/// A1, A4: a listening socket on descriptor 0, TCP or Unix, is served; its environment does not show among the params. A2: with
-/// descriptors 1 and 2 closed, several connections at once, what is printed by habit, text for STDERR and a panic: the records
-/// stay intact.
+/// A1, A4: a listening socket on descriptor 0, TCP or Unix, is served; its environment does not
+/// show among the params. A2: with descriptors 1 and 2 closed, several connections at once, what is
+/// printed by habit, text for STDERR and a panic: the records stay intact.
 #[test]
 fn a1_a2_a4_served_on_descriptor_0() {
     let directory = tempfile::tempdir().unwrap();
@@ -189,20 +195,25 @@ fn a3_no_listening_socket() {
     let (pipe, _other) = std::os::unix::net::UnixStream::pair().unwrap();
     let null = std::fs::File::open("/dev/null").unwrap();
     let any: Address = "127.0.0.1:1".parse().unwrap();
-    for (socket, what) in [(OwnedFd::from(null), "a device such as /dev/null"), (pipe.into(), "a connected socket")] {
+    for (socket, what) in
+        [(OwnedFd::from(null), "a device such as /dev/null"), (pipe.into(), "a connected socket")]
+    {
         let mut process = Process::start(socket, any.clone(), RUN, None);
-        let expected = format!("<descriptor 0 is {what}, not a listening socket: start the program from");
+        let expected =
+            format!("<descriptor 0 is {what}, not a listening socket: start the program from");
         process.expect_line(what, |line| line.starts_with(&expected));
         assert_eq!(process.wait().code(), Some(3));
     }
 }
 
-/// A5: FCGI_WEB_SERVER_ADDRS decides who is served: by address over TCP, nobody over a Unix socket. A6, "fail closed": a list that does
-/// not parse, an empty one too, stops the start.
+/// A5: FCGI_WEB_SERVER_ADDRS decides who is served: by address over TCP, nobody over a Unix socket.
+/// A6, "fail closed": a list that does not parse, an empty one too, stops the start.
 #[test]
 fn a5_a6_addresses_from_the_environment() {
     let directory = tempfile::tempdir().unwrap();
-    for (list, is_allowed) in [("127.0.0.1", true), ("10.0.0.1, ::ffff:127.0.0.1", true), ("127.0.0.2", false)] {
+    for (list, is_allowed) in
+        [("127.0.0.1", true), ("10.0.0.1, ::ffff:127.0.0.1", true), ("127.0.0.2", false)]
+    {
         let process = Process::tcp(RUN, Some(list));
         let mut stream = process.connect();
         if is_allowed {
@@ -224,8 +235,8 @@ fn a5_a6_addresses_from_the_environment() {
     }
 }
 
-/// A14: SIGTERM ends the process with status 0 within ten seconds: idle, with an idle kept connection, and in a request, which is answered
-/// first.
+/// A14: SIGTERM ends the process with status 0 within ten seconds: idle, with an idle kept
+/// connection, and in a request, which is answered first.
 #[test]
 fn a14_sigterm() {
     let directory = tempfile::tempdir().unwrap();
@@ -235,14 +246,21 @@ fn a14_sigterm() {
             // It has started when it has answered.
             assert_served(&mut stream, u8::from(phase != "idle"));
             if phase == "in a request" {
-                let begun = [begin(1, RESPONDER, 1), params(1, &[("A", "1")]), record(GET_VALUES, 0, b"")].concat();
+                let begun =
+                    [begin(1, RESPONDER, 1), params(1, &[("A", "1")]), record(GET_VALUES, 0, b"")]
+                        .concat();
                 stream.write_all(&begun).unwrap();
-                assert_eq!(read_record(&mut stream).expect("BEGIN was read").record_type, GET_VALUES_RESULT);
+                assert_eq!(
+                    read_record(&mut stream).expect("BEGIN was read").record_type,
+                    GET_VALUES_RESULT
+                );
             }
             let start = Instant::now();
             process.terminate();
             if phase == "in a request" {
-                stream.write_all(&[record(STDIN, 1, b"body"), record(STDIN, 1, b"")].concat()).unwrap();
+                stream
+                    .write_all(&[record(STDIN, 1, b"body"), record(STDIN, 1, b"")].concat())
+                    .unwrap();
                 assert_eq!(read_answer(&mut stream, 1).stdout, echoed(&[("A", "1")], b"body"));
             }
             assert_closed(&mut stream);
@@ -252,8 +270,8 @@ fn a14_sigterm() {
     }
 }
 
-/// "Accept errors end the loop": out of descriptors, it says so and waits; as soon as there are some again, those who have
-/// waited are served.
+/// "Accept errors end the loop": out of descriptors, it says so and waits; as soon as there are
+/// some again, those who have waited are served.
 #[test]
 fn out_of_descriptors() {
     let mut process = Process::tcp(&format!("ulimit -n 24; {RUN}"), None);
@@ -283,12 +301,20 @@ fn out_of_descriptors() {
     assert_eq!(process.wait().code(), Some(0));
 }
 
-/// "Descriptors above 1023 broke `select`": 1100 connections open at once, a request begun on each, all of them answered.
+/// "Descriptors above 1023 broke `select`": 1100 connections open at once, a request begun on each,
+/// all of them answered.
 #[test]
 fn eleven_hundred_connections() {
     let mut shell = Command::new("sh");
-    shell.arg("-c").arg(format!("ulimit -n 4096; {RUN}")).arg(env::current_exe().expect("this program"));
-    let output = shell.args(["eleven_hundred_helper", "--exact", "--ignored"]).env(TASK, "1100").output().unwrap();
+    shell
+        .arg("-c")
+        .arg(format!("ulimit -n 4096; {RUN}"))
+        .arg(env::current_exe().expect("this program"));
+    let output = shell
+        .args(["eleven_hundred_helper", "--exact", "--ignored"])
+        .env(TASK, "1100")
+        .output()
+        .unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && text.contains("1 passed"), "{text}");
 }
@@ -303,9 +329,13 @@ fn eleven_hundred_helper() {
     let mut streams = Vec::new();
     for _ in 0..1100 {
         let mut stream = server.connect();
-        let begun = [begin(1, RESPONDER, 1), params(1, &[("A", "1")]), record(GET_VALUES, 0, b"")].concat();
+        let begun =
+            [begin(1, RESPONDER, 1), params(1, &[("A", "1")]), record(GET_VALUES, 0, b"")].concat();
         stream.write_all(&begun).unwrap();
-        assert_eq!(read_record(&mut stream).expect("BEGIN was read").record_type, GET_VALUES_RESULT);
+        assert_eq!(
+            read_record(&mut stream).expect("BEGIN was read").record_type,
+            GET_VALUES_RESULT
+        );
         streams.push(stream);
     }
     for stream in &mut streams {

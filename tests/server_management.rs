@@ -1,5 +1,5 @@
-//! Proves that management records are answered by the library, at once and in any place, and never harm the request that
-//! they come into.
+//! Proves that management records are answered by the library, at once and in any place, and never
+//! harm the request that they come into.
 
 mod support;
 
@@ -43,8 +43,9 @@ const CONNS: &str = "FCGI_MAX_CONNS";
 const REQS: &str = "FCGI_MAX_REQS";
 const MPXS: &str = "FCGI_MPXS_CONNS";
 
-/// A30, A31, A32, A34: the variables that are asked for and known, with no request at all; the values are the server's own.
-/// "GET_VALUES answered only when more bytes come, a wrong value": each query is alone on its way, and answered at once.
+/// A30, A31, A32, A34: the variables that are asked for and known, with no request at all; the
+/// values are the server's own. "GET_VALUES answered only when more bytes come, a wrong value":
+/// each query is alone on its way, and answered at once.
 #[test]
 fn a30_a31_a32_a34_variables() {
     for server in servers() {
@@ -76,13 +77,17 @@ fn a32_values_follow_the_configuration() {
         let mut stream = server.connect();
         stream.write_all(&get_values(&[CONNS, REQS, MPXS])).unwrap();
         let expected = [(CONNS, value), (REQS, value), (MPXS, "0")];
-        let expected = expected.iter().flat_map(|(name, value)| pair(name.as_bytes(), value.as_bytes()));
-        assert_eq!(read_record(&mut stream).expect("a result").content, expected.collect::<Vec<u8>>());
+        let expected =
+            expected.iter().flat_map(|(name, value)| pair(name.as_bytes(), value.as_bytes()));
+        assert_eq!(
+            read_record(&mut stream).expect("a result").content,
+            expected.collect::<Vec<u8>>()
+        );
     }
 }
 
-/// A35: "repeated names overran a buffer": each known name once; a query that is cut short, or that carries values, is
-/// answered for what is whole in it.
+/// A35: "repeated names overran a buffer": each known name once; a query that is cut short, or that
+/// carries values, is answered for what is whole in it.
 #[test]
 fn a35_odd_queries() {
     let cut = [pair(MPXS.as_bytes(), b""), pair(CONNS.as_bytes(), b"")].concat();
@@ -106,8 +111,8 @@ fn a35_odd_queries() {
     }
 }
 
-/// A36, "UNKNOWN_TYPE echoes the type byte", "the next request lost after UNKNOWN_TYPE": every type that the specification does
-/// not define, of every length.
+/// A36, "UNKNOWN_TYPE echoes the type byte", "the next request lost after UNKNOWN_TYPE": every type
+/// that the specification does not define, of every length.
 #[test]
 fn a36_every_unknown_type() {
     for server in servers() {
@@ -125,7 +130,8 @@ fn a36_every_unknown_type() {
     }
 }
 
-/// A33, A36: in every place of a request, alone and repeated: each is answered, and the request unharmed.
+/// A33, A36: in every place of a request, alone and repeated: each is answered, and the request
+/// unharmed.
 #[test]
 fn a33_a36_between_any_two_records() {
     let [pair1, pair2] = PAIRS.map(|(name, value)| pair(name.as_bytes(), value.as_bytes()));
@@ -143,7 +149,10 @@ fn a33_a36_between_any_two_records() {
         for at in 0..=pieces.len() {
             for times in [1, 3] {
                 let mut all = pieces.to_vec();
-                all.insert(at, [get_values(&[CONNS]), padded(99, 0, b"?", 7)].concat().repeat(times));
+                all.insert(
+                    at,
+                    [get_values(&[CONNS]), padded(99, 0, b"?", 7)].concat().repeat(times),
+                );
                 stream.write_all(&all.concat()).unwrap();
                 let answer = read_answer(&mut stream, 1);
                 assert_eq!(answer.stdout, echoed(&PAIRS, b"hello"));
@@ -160,7 +169,8 @@ fn a33_a36_between_any_two_records() {
     }
 }
 
-/// A33: the answer does not wait for the request that it comes into: here no byte of that follows before it is there.
+/// A33: the answer does not wait for the request that it comes into: here no byte of that follows
+/// before it is there.
 #[test]
 fn a33_at_once_inside_a_request() {
     for server in servers() {
@@ -169,7 +179,12 @@ fn a33_at_once_inside_a_request() {
             stream.write_all(&get_values(&[CONNS])).unwrap();
             assert_result(&read_record(&mut stream).expect("a result"), &[CONNS]);
         };
-        for piece in [begin(1, RESPONDER, 1), params(1, &PAIRS), record(STDIN, 1, b"hel"), record(STDIN, 1, b"lo")] {
+        for piece in [
+            begin(1, RESPONDER, 1),
+            params(1, &PAIRS),
+            record(STDIN, 1, b"hel"),
+            record(STDIN, 1, b"lo"),
+        ] {
             stream.write_all(&piece).unwrap();
             ask(&stream);
         }

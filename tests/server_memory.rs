@@ -1,5 +1,5 @@
-//! Proves that memory is bounded by what a handler keeps, whatever a web server sends or does not take. Its one test looks at
-//! the memory of the process, so it is alone in this file.
+//! Proves that memory is bounded by what a handler keeps, whatever a web server sends or does not
+//! take. Its one test looks at the memory of the process, so it is alone in this file.
 #![cfg(target_os = "linux")]
 
 mod support;
@@ -23,7 +23,8 @@ fn resident() -> usize {
     text.split(' ').nth(1).expect("its second number").parse::<usize>().expect("pages") * 4096
 }
 
-/// Does something while it looks at the memory again and again; returns by how much that has grown at most.
+/// Does something while it looks at the memory again and again; returns by how much that has grown
+/// at most.
 fn growth(action: impl FnOnce() + Send) -> usize {
     let before = resident();
     let mut most = before;
@@ -37,14 +38,15 @@ fn growth(action: impl FnOnce() + Send) -> usize {
     most - before
 }
 
-/// Writes so many MiB of a stream of request 1, without its end; false if the application does not take it all.
+/// Writes so many MiB of a stream of request 1, without its end; false if the application does not
+/// take it all.
 fn write_mib(mut stream: &Stream, record_type: u8, count: usize) -> bool {
     let mib = record(record_type, 1, &[0].repeat(32768 - 8)).repeat(32);
     (0..count).all(|_| stream.write_all(&mib).is_ok())
 }
 
-/// A54: 200 MiB out to a slow reader, 128 MiB of unread body in, on a kept connection and not, 1 GiB of PARAMS, 20 requests that
-/// announce names and values of 2 GiB (K17).
+/// A54: 200 MiB out to a slow reader, 128 MiB of unread body in, on a kept connection and not, 1
+/// GiB of PARAMS, 20 requests that announce names and values of 2 GiB (K17).
 #[test]
 fn a54_memory_is_bounded() {
     for server in Running::both(&Config::new(), |request| {
@@ -69,7 +71,9 @@ fn a54_memory_is_bounded() {
             let mut stream = server.connect();
             stream.write_all(&[begin(1, RESPONDER, 1), params(1, &[])].concat()).unwrap();
             assert!(write_mib(&stream, STDIN, 128));
-            stream.write_all(&[record(STDIN, 1, b""), request(2, RESPONDER, 0, &[], b"")].concat()).unwrap();
+            stream
+                .write_all(&[record(STDIN, 1, b""), request(2, RESPONDER, 0, &[], b"")].concat())
+                .unwrap();
             read_answer(&mut stream, 1);
             read_answer(&mut stream, 2);
             // Not kept, it is cut off at some point.
@@ -93,8 +97,15 @@ fn a54_memory_is_bounded() {
             let streams: Vec<Stream> = (0..20).map(|_| server.connect()).collect();
             for mut stream in &streams {
                 let lengths = record(PARAMS, 1, b"\xff\xff\xff\xff\xff\xff\xff\xff");
-                stream.write_all(&[begin(1, RESPONDER, 1), lengths, record(GET_VALUES, 0, b"")].concat()).unwrap();
-                assert_eq!(read_record(&mut stream).expect("a result").record_type, GET_VALUES_RESULT);
+                stream
+                    .write_all(
+                        &[begin(1, RESPONDER, 1), lengths, record(GET_VALUES, 0, b"")].concat(),
+                    )
+                    .unwrap();
+                assert_eq!(
+                    read_record(&mut stream).expect("a result").record_type,
+                    GET_VALUES_RESULT
+                );
             }
         });
         assert!(grown < MARGIN, "{grown} bytes for lengths");

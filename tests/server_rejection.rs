@@ -1,5 +1,5 @@
-//! Newcomers that are to be rejected and say nothing of use cannot keep others from being rejected (rule A26; "memory grew",
-//! "holds the only worker").
+//! Newcomers that are to be rejected and say nothing of use cannot keep others from being rejected
+//! (rule A26; "memory grew", "holds the only worker").
 
 mod support;
 
@@ -40,7 +40,9 @@ fn a26_noise_does_not_hold_a_rejection_up() {
             scope.spawn(move || {
                 // Records of an id that is not active, again and again.
                 for _ in 0..300 {
-                    if is_over.load(Ordering::SeqCst) || stream.write_all(&record(STDIN, 9, b"noise")).is_err() {
+                    if is_over.load(Ordering::SeqCst)
+                        || stream.write_all(&record(STDIN, 9, b"noise")).is_err()
+                    {
                         return;
                     }
                     thread::sleep(Duration::from_millis(100));
@@ -53,7 +55,8 @@ fn a26_noise_does_not_hold_a_rejection_up() {
     drop(release);
 }
 
-/// A connection of one's own that is to be rejected waits for its request no longer than for any read.
+/// A connection of one's own that is to be rejected waits for its request no longer than for any
+/// read.
 #[test]
 fn a26_a_rejection_of_ones_own_ends() {
     let config = Config::new().read_timeout(Some(Duration::from_millis(100)));

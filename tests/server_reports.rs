@@ -1,5 +1,5 @@
-//! What a server does with errors that belong to no request: it tells of them, and whatever becomes of that, it goes on
-//! (rule A15).
+//! What a server does with errors that belong to no request: it tells of them, and whatever becomes
+//! of that, it goes on (rule A15).
 #![cfg(unix)]
 
 #[path = "support/example.rs"]
@@ -27,7 +27,11 @@ fn provoke_and_ask(address: &Address) -> Answer {
     for _ in 0..ERRORS {
         let mut stream = connect();
         stream.write_all(b"GET / HTTP/1.0\r\n\r\n").expect("taken");
-        assert_eq!(read_all(&mut stream).unwrap_or_default(), b"", "a15: no bytes but records come back");
+        assert_eq!(
+            read_all(&mut stream).unwrap_or_default(),
+            b"",
+            "a15: no bytes but records come back"
+        );
     }
     let mut stream = connect();
     stream.write_all(&request(1, RESPONDER, 0, &[], b"")).expect("taken");
@@ -45,7 +49,8 @@ fn each_error_is_told() {
 
 #[test]
 fn who_is_told_may_panic() {
-    let listener = Listener::bind(&"127.0.0.1:0".parse().expect("an address")).expect("a listening socket");
+    let listener =
+        Listener::bind(&"127.0.0.1:0".parse().expect("an address")).expect("a listening socket");
     let server = Server::new(listener).expect("a server").on_error(|error| panic!("{error}"));
     let (address, handle) = (server.local_address().expect("its address"), server.handle());
     let serving = std::thread::spawn(move || server.serve(echo));
@@ -61,7 +66,8 @@ fn stderr_may_be_gone() {
     let directory = tempfile::tempdir().expect("a directory for the socket");
     let address = Address::unix(directory.path().join("app.sock")).expect("an address");
     let mut command = Command::new(example::path("echo"));
-    let child = command.arg(address.to_string()).stderr(Stdio::piped()).spawn().expect("echo starts");
+    let child =
+        command.arg(address.to_string()).stderr(Stdio::piped()).spawn().expect("echo starts");
     let mut echo = example::Ended(child);
     drop(echo.0.stderr.take());
     example::wait_for(&address);

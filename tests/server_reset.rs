@@ -1,4 +1,5 @@
-//! A connection that is reset between requests has ended, and nothing was lost; inside a request it is an error.
+//! A connection that is reset between requests has ended, and nothing was lost; inside a request it
+//! is an error.
 
 mod support;
 
@@ -10,13 +11,16 @@ use fcgi::server::Connection;
 use fcgi::Error;
 use support::*;
 
-/// A connection with a request that was answered, and its other end, where the answer lies unread: closing that resets it.
+/// A connection with a request that was answered, and its other end, where the answer lies unread:
+/// closing that resets it.
 fn answered() -> (Connection, TcpStream) {
-    let listener = Listener::bind(&"127.0.0.1:0".parse().expect("an address")).expect("a listening socket");
+    let listener =
+        Listener::bind(&"127.0.0.1:0".parse().expect("an address")).expect("a listening socket");
     let address = listener.local_address().expect("its address").to_string();
     let mut peer = TcpStream::connect(address).expect("a connection");
     peer.write_all(&request(1, RESPONDER, 1, &[], b"")).expect("the request is taken");
-    let mut connection = Connection::new(listener.accept().expect("it").expect("it")).expect("a connection");
+    let mut connection =
+        Connection::new(listener.accept().expect("it").expect("it")).expect("a connection");
     let mut request = connection.next_request().expect("a request").expect("a request");
     assert_eq!(request.stdin.read(&mut [0]).expect("the end of stdin"), 0);
     request.finish().expect("the answer is taken");

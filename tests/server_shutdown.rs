@@ -1,5 +1,5 @@
-//! Proves that a server stops when it is told to: no request that has begun is lost, no other is begun, and nothing is left
-//! behind.
+//! Proves that a server stops when it is told to: no request that has begun is lost, no other is
+//! begun, and nothing is left behind.
 
 mod support;
 
@@ -29,7 +29,8 @@ fn assert_refused(server: &fcgi::net::Address) {
     assert_silent(&mut stream);
 }
 
-/// Without connections, and with idle ones (fresh, kept, and with half a record), it stops at once, and that is no error.
+/// Without connections, and with idle ones (fresh, kept, and with half a record), it stops at once,
+/// and that is no error.
 #[test]
 fn with_idle_connections() {
     for server in Running::both(&patient(), echo) {
@@ -39,13 +40,18 @@ fn with_idle_connections() {
             assert_eq!(read_answer(stream, 1).stdout, echoed(&[], b"body"));
         }
         // What answers has been accepted, and what came in one piece with the question was read.
-        for (stream, rest) in streams.iter_mut().zip([&[][..], &begin(1, RESPONDER, 1)[..5], &[], &[1]]) {
+        for (stream, rest) in
+            streams.iter_mut().zip([&[][..], &begin(1, RESPONDER, 1)[..5], &[], &[1]])
+        {
             stream.write_all(&[&record(GET_VALUES, 0, b""), rest].concat()).unwrap();
             assert_eq!(read_record(stream).expect("a result").record_type, GET_VALUES_RESULT);
         }
         assert!(server.address.path().map_or(true, |path| path.exists()));
         server.handle.shutdown();
-        assert!(server.address.path().map_or(true, |path| !path.exists()), "the socket file is still there");
+        assert!(
+            server.address.path().map_or(true, |path| !path.exists()),
+            "the socket file is still there"
+        );
         for stream in &mut streams {
             assert_silent(stream);
         }
@@ -61,8 +67,8 @@ fn with_idle_connections() {
     }
 }
 
-/// A14: requests in every phase end as ever, and their connections with them though they were to be kept; newcomers are
-/// refused meanwhile.
+/// A14: requests in every phase end as ever, and their connections with them though they were to be
+/// kept; newcomers are refused meanwhile.
 #[test]
 fn a14_with_requests() {
     let (say, said) = mpsc::channel();
@@ -79,7 +85,13 @@ fn a14_with_requests() {
     in_params.write_all(&[begin(1, RESPONDER, 1), record(GET_VALUES, 0, b"")].concat()).unwrap();
     assert_eq!(read_record(&mut in_params).expect("BEGIN was read").record_type, GET_VALUES_RESULT);
     let mut in_stdin = server.connect();
-    let begun = [begin(2, RESPONDER, 1), params(2, &[]), record(STDIN, 2, b"bo"), record(GET_VALUES, 0, b"")].concat();
+    let begun = [
+        begin(2, RESPONDER, 1),
+        params(2, &[]),
+        record(STDIN, 2, b"bo"),
+        record(GET_VALUES, 0, b""),
+    ]
+    .concat();
     in_stdin.write_all(&begun).unwrap();
     assert_eq!(read_record(&mut in_stdin).expect("STDIN is read").record_type, GET_VALUES_RESULT);
     let mut working = server.connect();
@@ -98,9 +110,10 @@ fn a14_with_requests() {
     server.stop().unwrap();
 }
 
-/// A request that has come whole before the server was told to stop is served, though its connection was idle when it was
-/// asked to close; one that has come in part is not begun. (The connection is held up by answers that its web server does
-/// not take, so that what happens when is not left to chance.)
+/// A request that has come whole before the server was told to stop is served, though its
+/// connection was idle when it was asked to close; one that has come in part is not begun. (The
+/// connection is held up by answers that its web server does not take, so that what happens when is
+/// not left to chance.)
 #[test]
 fn requests_that_have_come_already() {
     const COUNT: usize = 20_000;
@@ -121,7 +134,10 @@ fn requests_that_have_come_already() {
         let server = Running::unix(patient().roles(&roles), {
             let is_told = Arc::clone(&is_told);
             move |request| {
-                assert!(is_told.load(SeqCst), "the request was served before the server was told to stop");
+                assert!(
+                    is_told.load(SeqCst),
+                    "the request was served before the server was told to stop"
+                );
                 assert!(!request.is_aborted());
                 echo(request)
             }
@@ -133,7 +149,10 @@ fn requests_that_have_come_already() {
         is_told.store(true, SeqCst);
         let mut reader = io::BufReader::new(&mut stream);
         for _ in 1..COUNT {
-            assert_eq!(read_record(&mut reader).expect("the other answers").record_type, UNKNOWN_TYPE);
+            assert_eq!(
+                read_record(&mut reader).expect("the other answers").record_type,
+                UNKNOWN_TYPE
+            );
         }
         match answer {
             Some(stdout) => assert_eq!(read_answer(&mut reader, 1).stdout, stdout),
@@ -144,8 +163,8 @@ fn requests_that_have_come_already() {
     }
 }
 
-/// Under load: every request that a handler has begun is answered whole, none is begun once `serve` has returned, and those
-/// who come later are refused.
+/// Under load: every request that a handler has begun is answered whole, none is begun once `serve`
+/// has returned, and those who come later are refused.
 #[test]
 fn a14_under_load() {
     for kept in [true, false] {
@@ -161,7 +180,8 @@ fn a14_under_load() {
                 }
             };
             let config = patient().max_connections(6);
-            let server = if unix { Running::unix(config, handler) } else { Running::tcp(config, handler) };
+            let server =
+                if unix { Running::unix(config, handler) } else { Running::tcp(config, handler) };
             let (address, answered) = (server.address.clone(), AtomicUsize::new(0));
             thread::scope(|scope| {
                 for _ in 0..8 {
@@ -173,7 +193,11 @@ fn a14_under_load() {
                 assert_refused(&address);
                 assert_eq!(begun.load(SeqCst), at_the_end, "begun after the end");
             });
-            assert_eq!(begun.load(SeqCst), answered.load(SeqCst), "requests that were begun, and answered");
+            assert_eq!(
+                begun.load(SeqCst),
+                answered.load(SeqCst),
+                "requests that were begun, and answered"
+            );
         }
     }
 }
@@ -189,7 +213,9 @@ fn ask(address: &fcgi::net::Address, kept: bool, answered: &AtomicUsize) -> fcgi
         match stream.read(&mut first) {
             Ok(1) => {}
             other if other.is_ok() || sent.is_err() => return Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::TimedOut => panic!("neither answered nor closed"),
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                panic!("neither answered nor closed")
+            }
             _ => return Ok(()),
         }
         let answer = read_answer(&mut first.chain(&mut stream), 1);
@@ -221,8 +247,8 @@ fn with_a_newcomer_that_waits() {
     }
 }
 
-/// The bound on shutdown: a request that ends before it has passed is answered, one that does not is cut off; a handler that
-/// looks at nothing is left behind.
+/// The bound on shutdown: a request that ends before it has passed is answered, one that does not
+/// is cut off; a handler that looks at nothing is left behind.
 #[test]
 fn shutdown_timeout() {
     let limit = Duration::from_millis(200);
@@ -240,14 +266,19 @@ fn shutdown_timeout() {
         Ok(())
     });
     let mut cut = server.connect();
-    cut.write_all(&[begin(1, RESPONDER, 0), params(1, &[]), record(STDIN, 1, b"body")].concat()).unwrap();
+    cut.write_all(&[begin(1, RESPONDER, 0), params(1, &[]), record(STDIN, 1, b"body")].concat())
+        .unwrap();
     let mut deaf = server.connect();
     deaf.write_all(&request(1, RESPONDER, 0, &[("DEAF", "1")], b"")).unwrap();
     assert_eq!(said.recv_timeout(PATIENCE).unwrap(), "deaf");
 
     let start = Instant::now();
     server.stop().unwrap();
-    assert!(start.elapsed() >= limit && start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+    assert!(
+        start.elapsed() >= limit && start.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        start.elapsed()
+    );
     assert_eq!(said.recv_timeout(PATIENCE).unwrap(), "Err(UnexpectedEof)");
     assert_silent(&mut cut);
     assert_silent(&mut deaf);

@@ -1,5 +1,6 @@
-//! Proves what the streams of a request are to a handler: its input checked against what was announced, whole or not at
-//! all; its output in order, ended once, and never held up by input that nobody reads. In all three roles.
+//! Proves what the streams of a request are to a handler: its input checked against what was
+//! announced, whole or not at all; its output in order, ended once, and never held up by input that
+//! nobody reads. In all three roles.
 
 mod support;
 
@@ -48,8 +49,8 @@ fn a37_params_come_first() {
     assert_eq!(read_answer(&mut stream, 1).stdout, echoed(&[("A", "1"), ("B", "2")], b""));
 }
 
-/// A39, A40, "Body shorter than CONTENT_LENGTH accepted in silence" (end of stdin at half the length): a handler sees the
-/// difference, with both numbers in the error.
+/// A39, A40, "Body shorter than CONTENT_LENGTH accepted in silence" (end of stdin at half the
+/// length): a handler sees the difference, with both numbers in the error.
 #[test]
 fn a39_a40_stdin_and_content_length() {
     const LENGTH: &str = "CONTENT_LENGTH";
@@ -117,9 +118,14 @@ fn a39_any_division_of_stdin() {
         Ok(write!(request.stdout, "{}", request.stdin.received())?)
     });
     let mut stream = server.connect();
-    for (cut, buffer) in [(7, "0"), (7, "100"), (1000, "100000"), (65535, "0"), (65535, "33"), (65535, "1000000")] {
-        let mut bytes =
-            [begin(1, RESPONDER, 1), params(1, &[("CONTENT_LENGTH", "300000"), ("BUFFER", buffer)])].concat();
+    for (cut, buffer) in
+        [(7, "0"), (7, "100"), (1000, "100000"), (65535, "0"), (65535, "33"), (65535, "1000000")]
+    {
+        let mut bytes = [
+            begin(1, RESPONDER, 1),
+            params(1, &[("CONTENT_LENGTH", "300000"), ("BUFFER", buffer)]),
+        ]
+        .concat();
         bytes.extend(body.chunks(cut).flat_map(|content| record(STDIN, 1, content)));
         bytes.extend(record(STDIN, 1, b""));
         stream.write_all(&bytes).unwrap();
@@ -127,8 +133,8 @@ fn a39_any_division_of_stdin() {
     }
 }
 
-/// A41: the handler answers before it reads, in part or not at all: no deadlock, the rest is dropped, the next request is
-/// right, with 1 MiB of body that nobody reads.
+/// A41: the handler answers before it reads, in part or not at all: no deadlock, the rest is
+/// dropped, the next request is right, with 1 MiB of body that nobody reads.
 #[test]
 fn a41_unread_stdin_of_a_kept_connection() {
     for server in Running::both(&Config::new(), |request| {
@@ -148,8 +154,9 @@ fn a41_unread_stdin_of_a_kept_connection() {
     }
 }
 
-/// A42, A43: STDOUT of any size has one empty record, its last; STDERR has none without messages and one behind them.
-/// "Content length cut to 16 bits, the rest of a body read as records": 65535, 65536 and 99000 bytes.
+/// A42, A43: STDOUT of any size has one empty record, its last; STDERR has none without messages
+/// and one behind them. "Content length cut to 16 bits, the rest of a body read as records": 65535,
+/// 65536 and 99000 bytes.
 #[test]
 fn a42_a43_ends_of_the_output() {
     for server in Running::both(&Config::new(), |request| {
@@ -183,8 +190,8 @@ fn a42_a43_ends_of_the_output() {
     }
 }
 
-/// "An empty write ended the stream early": `write(&[])`, then `flush`, then more; on both streams. A43: STDERR that was only
-/// flushed has no record at all.
+/// "An empty write ended the stream early": `write(&[])`, then `flush`, then more; on both streams.
+/// A43: STDERR that was only flushed has no record at all.
 #[test]
 fn empty_writes_and_flushes() {
     let server = Running::tcp(Config::new(), |request| {
@@ -239,16 +246,22 @@ fn a45_app_status() {
     }) {
         for status in [0, 1, 255, 256, 938, 0x0102_0304, u32::MAX] {
             let mut stream = server.connect();
-            stream.write_all(&request(1, RESPONDER, 0, &[("EXIT", &status.to_string())], b"")).unwrap();
+            stream
+                .write_all(&request(1, RESPONDER, 0, &[("EXIT", &status.to_string())], b""))
+                .unwrap();
             let answer = read_answer(&mut stream, 1);
-            assert_eq!((answer.app_status, answer.protocol_status, answer.stdout_ends), (status, 0, 1));
+            assert_eq!(
+                (answer.app_status, answer.protocol_status, answer.stdout_ends),
+                (status, 0, 1)
+            );
             assert_closed(&mut stream);
         }
     }
 }
 
-/// A45, A46: a handler's error ends the request with a status in CGI form and the reason on STDERR, on one line; after output
-/// has left, with the reason alone. It keeps an app status that the handler has set.
+/// A45, A46: a handler's error ends the request with a status in CGI form and the reason on STDERR,
+/// on one line; after output has left, with the reason alone. It keeps an app status that the
+/// handler has set.
 #[test]
 fn a45_a46_errors_of_a_handler() {
     let server = Running::tcp(Config::new(), |request| {
@@ -274,7 +287,8 @@ fn a45_a46_errors_of_a_handler() {
     }
 }
 
-/// A50: an authorizer has no body: its answer does not wait for STDIN, which need not come and is dropped if it does.
+/// A50: an authorizer has no body: its answer does not wait for STDIN, which need not come and is
+/// dropped if it does.
 #[test]
 fn a50_authorizer() {
     for server in Running::both(&Config::new().roles(&[Role::Authorizer]), |request| {
@@ -284,10 +298,17 @@ fn a50_authorizer() {
         Ok(write!(request.stdout, "Status: 200 OK\r\nVariable-NAME: value\r\n\r\n")?)
     }) {
         let mut stream = server.connect();
-        for stdin in [&b""[..], &record(STDIN, 1, b""), &[record(STDIN, 1, b"dropped"), record(STDIN, 1, b"")].concat()]
-        {
+        for stdin in [
+            &b""[..],
+            &record(STDIN, 1, b""),
+            &[record(STDIN, 1, b"dropped"), record(STDIN, 1, b"")].concat(),
+        ] {
             // As a careless web server would have it: the length of a body that is not sent.
-            stream.write_all(&[begin(1, AUTHORIZER, 1), params(1, &[("CONTENT_LENGTH", "9")])].concat()).unwrap();
+            stream
+                .write_all(
+                    &[begin(1, AUTHORIZER, 1), params(1, &[("CONTENT_LENGTH", "9")])].concat(),
+                )
+                .unwrap();
             let answer = read_answer(&mut stream, 1);
             assert_eq!(answer.text(), "Status: 200 OK\r\nVariable-NAME: value\r\n\r\n");
             assert_eq!((answer.app_status, answer.protocol_status), (0, 0));
@@ -323,8 +344,8 @@ fn filter_request(pairs: &[(&str, &str)], body: &[u8], data: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// A51: a filter has its data behind the body, read to the end or not at all, and may begin its output between the two. A52:
-/// it sees where either is shorter or longer than announced.
+/// A51: a filter has its data behind the body, read to the end or not at all, and may begin its
+/// output between the two. A52: it sees where either is shorter or longer than announced.
 #[test]
 fn a51_a52_filter() {
     let data = "d".repeat(100_000);
@@ -354,7 +375,9 @@ fn a51_a52_filter() {
         stream.write_all(&bytes).unwrap();
         let answer = read_answer(&mut stream, 1);
         assert!(answer.text().starts_with("Status: 500"), "{}", answer.text());
-        assert!(String::from_utf8_lossy(&answer.stderr).contains("4 of the 9 bytes of CONTENT_LENGTH"));
+        assert!(
+            String::from_utf8_lossy(&answer.stderr).contains("4 of the 9 bytes of CONTENT_LENGTH")
+        );
 
         // The output begins before the data has ended, or even come.
         let bytes = filter_request(&[], b"body", b"data");
@@ -369,7 +392,8 @@ fn a51_a52_filter() {
 /// A53: streams out of their order are refused and never mixed into another.
 #[test]
 fn a53_streams_out_of_order() {
-    let [start, more] = [pair(b"A", b"1"), pair(b"B", b"2")].map(|content| record(PARAMS, 1, &content));
+    let [start, more] =
+        [pair(b"A", b"1"), pair(b"B", b"2")].map(|content| record(PARAMS, 1, &content));
     let end_of_params = record(PARAMS, 1, b"");
     let (body, end_of_body) = (record(STDIN, 1, b"body"), record(STDIN, 1, b""));
     let data = record(DATA, 1, b"data");
@@ -393,7 +417,9 @@ fn a53_streams_out_of_order() {
     }
 
     // In the body: the handler is told, and the connection is of no more use.
-    for (role, wrong) in [(RESPONDER, &data), (FILTER, &data), (RESPONDER, &more), (RESPONDER, &end_of_params)] {
+    for (role, wrong) in
+        [(RESPONDER, &data), (FILTER, &data), (RESPONDER, &more), (RESPONDER, &end_of_params)]
+    {
         let mut stream = server.connect();
         let bytes = [&begin(1, role, 1), &start, &end_of_params, &body, wrong, &body, &end_of_body];
         stream.write_all(&bytes.map(|piece| &**piece).concat()).unwrap();
@@ -410,12 +436,22 @@ fn a53_streams_out_of_order() {
         stream.write_all(&bytes.map(|piece| &**piece).concat()).unwrap();
         assert_eq!(read_answer(&mut stream, 1).text(), "body");
     }
-    let bytes = [&begin(1, FILTER, 1), &start, &end_of_params, &body, &end_of_body, &data, &body, &end_of_body];
+    let bytes = [
+        &begin(1, FILTER, 1),
+        &start,
+        &end_of_params,
+        &body,
+        &end_of_body,
+        &data,
+        &body,
+        &end_of_body,
+    ];
     stream.write_all(&bytes.map(|piece| &**piece).concat()).unwrap();
     assert!(read_answer(&mut stream, 1).text().starts_with("Status: 500"));
 }
 
-/// Slow senders: a read may wait for its time-out again and again, as long as something comes each time.
+/// Slow senders: a read may wait for its time-out again and again, as long as something comes each
+/// time.
 #[test]
 fn slow_senders() {
     let server = Running::tcp(Config::new().read_timeout(Some(Duration::from_secs(1))), echo);
@@ -429,14 +465,17 @@ fn slow_senders() {
     assert_eq!(read_answer(&mut stream, 1).stdout, echoed(&[("CONTENT_LENGTH", "4")], b"slow"));
 }
 
-/// Slow readers: a write may wait for its time-out again and again, as long as something is taken each time.
+/// Slow readers: a write may wait for its time-out again and again, as long as something is taken
+/// each time.
 #[test]
 fn slow_readers() {
     const SIZE: usize = 8 << 20;
-    for server in Running::both(&Config::new().write_timeout(Some(Duration::from_secs(1))), |request| {
-        request.stdout.write_all(&vec![b'x'; SIZE])?;
-        Ok(())
-    }) {
+    for server in
+        Running::both(&Config::new().write_timeout(Some(Duration::from_secs(1))), |request| {
+            request.stdout.write_all(&vec![b'x'; SIZE])?;
+            Ok(())
+        })
+    {
         let mut stream = server.connect();
         stream.write_all(&request(1, RESPONDER, 0, &[], b"")).unwrap();
         let mut slowly = Slowly(&mut stream, 0);
@@ -444,7 +483,8 @@ fn slow_readers() {
     }
 }
 
-/// Rests for a while after each 600 KiB: what a reader does that takes longer for the whole than a write may wait.
+/// Rests for a while after each 600 KiB: what a reader does that takes longer for the whole than a
+/// write may wait.
 struct Slowly<'a>(&'a mut fcgi::net::Stream, usize);
 
 impl Read for Slowly<'_> {

@@ -1,5 +1,6 @@
-//! Proves that a server has room for whoever comes: many connections at once, more kept ones than there are places, newcomers
-//! when all are busy; and that a handler's panic is the end of nothing but its request.
+//! Proves that a server has room for whoever comes: many connections at once, more kept ones than
+//! there are places, newcomers when all are busy; and that a handler's panic is the end of nothing
+//! but its request.
 
 mod support;
 
@@ -16,7 +17,8 @@ use support::*;
 
 const OVERLOADED: u8 = 2;
 
-/// A server whose handler, for a request with the param `WAIT`, says that it works and waits until it may go on.
+/// A server whose handler, for a request with the param `WAIT`, says that it works and waits until
+/// it may go on.
 fn waiting(config: Config) -> (Running, Receiver<()>, Sender<()>) {
     let (say, said) = mpsc::channel();
     let (go_on, told) = mpsc::channel();
@@ -46,8 +48,8 @@ fn assert_served(stream: &mut Stream, flags: u8) {
     assert_eq!(read_answer(stream, 1).stdout, echoed(&[], b"body"));
 }
 
-/// A7: 200 idle kept connections, a newcomer served beside them, and each of them served again after it: within
-/// FCGI_MAX_CONNS none is closed.
+/// A7: 200 idle kept connections, a newcomer served beside them, and each of them served again
+/// after it: within FCGI_MAX_CONNS none is closed.
 #[test]
 fn a7_two_hundred_idle_connections() {
     for server in Running::both(&Config::new().max_connections(201), echo) {
@@ -82,8 +84,9 @@ fn a7_requests_at_once() {
     }
 }
 
-/// "One idle keep-alive connection holds the only worker": more kept connections than there are places, and newcomers all
-/// the time: every one is answered within a second, and a request that has begun is never cut.
+/// "One idle keep-alive connection holds the only worker": more kept connections than there are
+/// places, and newcomers all the time: every one is answered within a second, and a request that
+/// has begun is never cut.
 #[test]
 fn more_kept_connections_than_places() {
     let (server, said, go_on) = waiting(Config::new().max_connections(4));
@@ -98,7 +101,11 @@ fn more_kept_connections_than_places() {
         let start = Instant::now();
         let mut newcomer = server.connect();
         assert_served(&mut newcomer, 1);
-        assert!(start.elapsed() < Duration::from_secs(1), "newcomer {n} after {:?}", start.elapsed());
+        assert!(
+            start.elapsed() < Duration::from_secs(1),
+            "newcomer {n} after {:?}",
+            start.elapsed()
+        );
         kept.push(newcomer);
         if n >= 200 {
             thread::sleep(Duration::from_millis(10));
@@ -116,8 +123,8 @@ fn more_kept_connections_than_places() {
     assert_eq!(server.reported(), [], "to give way is no error");
 }
 
-/// A connection that becomes idle at the very moment when another comes gives way to it all the same, and at once. One that
-/// has just been accepted does not: its request is on its way.
+/// A connection that becomes idle at the very moment when another comes gives way to it all the
+/// same, and at once. One that has just been accepted does not: its request is on its way.
 #[test]
 fn a_newcomer_at_the_end_of_a_request() {
     let start = Instant::now();
@@ -133,7 +140,8 @@ fn a_newcomer_at_the_end_of_a_request() {
     }
 }
 
-/// A connection on which nothing comes gives way too, a little later; in PARAMS or in its body it does not.
+/// A connection on which nothing comes gives way too, a little later; in PARAMS or in its body it
+/// does not.
 #[test]
 fn silent_connections_give_way() {
     let server = Running::tcp(Config::new().max_connections(2), echo);
@@ -148,13 +156,14 @@ fn silent_connections_give_way() {
     drop(silent);
 }
 
-/// A connection gives way while its web server is still sending a body that nobody reads: it takes its answer along, as on
-/// any other close (A10).
+/// A connection gives way while its web server is still sending a body that nobody reads: it takes
+/// its answer along, as on any other close (A10).
 #[test]
 fn giving_way_costs_no_answer() {
     const SIZE: usize = 600_000;
     let config = Config::new().max_connections(1).drain(u64::MAX, Duration::from_secs(2));
-    let server = Running::tcp(config, |request| Ok(request.stdout.write_all(&[b'x'].repeat(SIZE))?));
+    let server =
+        Running::tcp(config, |request| Ok(request.stdout.write_all(&[b'x'].repeat(SIZE))?));
     let mut kept = server.connect();
     let more = record(STDIN, 1, &[b'b'].repeat(65528));
     let writer = kept.clone();
@@ -181,8 +190,8 @@ fn giving_way_costs_no_answer() {
     });
 }
 
-/// The bound on connections, to wait: one more than there are places waits for the first that ends its request, which is then
-/// closed though it was to be kept.
+/// The bound on connections, to wait: one more than there are places waits for the first that ends
+/// its request, which is then closed though it was to be kept.
 #[test]
 fn overload_wait() {
     let (server, said, go_on) = waiting(Config::new().max_connections(2));
@@ -204,37 +213,51 @@ fn overload_wait() {
             matches!(stream.read(&mut [0]), Ok(0))
         })
         .collect();
-    assert_eq!(ends.iter().filter(|is_closed| **is_closed).count(), 1, "one has given way: {ends:?}");
+    assert_eq!(
+        ends.iter().filter(|is_closed| **is_closed).count(),
+        1,
+        "one has given way: {ends:?}"
+    );
 }
 
-/// A26: the same bound, to reject: END_REQUEST with OVERLOADED and the request's own id, then the close; as soon as there is a
-/// place, or an idle one to take, newcomers are served again.
+/// A26: the same bound, to reject: END_REQUEST with OVERLOADED and the request's own id, then the
+/// close; as soon as there is a place, or an idle one to take, newcomers are served again.
 #[test]
 fn a26_overload_reject() {
-    let (server, said, go_on) = waiting(Config::new().max_connections(1).overload(Overload::Reject));
+    let (server, said, go_on) =
+        waiting(Config::new().max_connections(1).overload(Overload::Reject));
     let mut busy = keep_busy(&server, &said);
     for id in [1, 7, 65535] {
         let mut newcomer = server.connect();
         let noise = [record(GET_VALUES, 0, b""), record(STDIN, 9, b"noise")].concat();
         newcomer
-            .write_all(&[noise, request(id, RESPONDER, 1, &[("A", "1")], &[b'b'].repeat(100_000))].concat())
+            .write_all(
+                &[noise, request(id, RESPONDER, 1, &[("A", "1")], &[b'b'].repeat(100_000))]
+                    .concat(),
+            )
             .unwrap();
         let answer = read_answer(&mut newcomer, id);
-        assert_eq!((answer.protocol_status, answer.app_status, answer.stdout_ends), (OVERLOADED, 0, 0));
+        assert_eq!(
+            (answer.protocol_status, answer.app_status, answer.stdout_ends),
+            (OVERLOADED, 0, 0)
+        );
         assert_eq!(answer.management.len(), 1);
         assert_closed(&mut newcomer);
     }
     go_on.send(()).unwrap();
     assert_eq!(read_answer(&mut busy, 1).stdout, echoed(&[("WAIT", "1")], b"body"));
     // It is idle as soon as the server has come to it, and gives way.
-    wait_until("there is a place", || server.ask(1, &request(1, RESPONDER, 1, &[], b"")).protocol_status == 0);
+    wait_until("there is a place", || {
+        server.ask(1, &request(1, RESPONDER, 1, &[], b"")).protocol_status == 0
+    });
     assert_closed(&mut busy);
 }
 
 /// Whoever is rejected cannot hold up the others by saying nothing.
 #[test]
 fn a26_silent_newcomers() {
-    let (server, said, go_on) = waiting(Config::new().max_connections(1).overload(Overload::Reject));
+    let (server, said, go_on) =
+        waiting(Config::new().max_connections(1).overload(Overload::Reject));
     let busy = keep_busy(&server, &said);
     let silent: Vec<Stream> = (0..8).map(|_| server.connect()).collect();
     let start = Instant::now();
@@ -244,8 +267,9 @@ fn a26_silent_newcomers() {
     drop((busy, silent));
 }
 
-/// "A panic in the application took the process along": before its first byte the answer is a `Status: 500`, after it the end
-/// of what was begun; the message goes to STDERR, and the connection and the server go on.
+/// "A panic in the application took the process along": before its first byte the answer is a
+/// `Status: 500`, after it the end of what was begun; the message goes to STDERR, and the
+/// connection and the server go on.
 #[test]
 fn panics() {
     let server = Running::tcp(Config::new().max_connections(2), |request| {
@@ -284,7 +308,8 @@ fn panics() {
     }
 }
 
-/// Threads come and go with the connections, and none is lost: as many as there is room for, again and again.
+/// Threads come and go with the connections, and none is lost: as many as there is room for, again
+/// and again.
 #[test]
 fn all_places_again_and_again() {
     let most = Arc::new(AtomicUsize::new(0));

@@ -1,5 +1,5 @@
-//! A handler may use its streams in threads of its own: whole records only leave, whoever writes (property 10 of the
-//! design; rules A33, A44).
+//! A handler may use its streams in threads of its own: whole records only leave, whoever writes
+//! (property 10 of the design; rules A33, A44).
 
 mod support;
 
@@ -17,11 +17,13 @@ const PIECES: usize = 60;
 #[test]
 fn a33_a44_records_do_not_mix() {
     for server in Running::both(&Config::new(), |request| {
-        let (stdin, stdout, stderr) = (&mut request.stdin, &mut request.stdout, &mut request.stderr);
+        let (stdin, stdout, stderr) =
+            (&mut request.stdin, &mut request.stdout, &mut request.stderr);
         thread::scope(|scope| {
             // Answers the queries, and comes to the end when all were sent.
             let reading = scope.spawn(move || stdin.read_to_end(&mut Vec::new()));
-            let writing = scope.spawn(move || (0..PIECES).try_for_each(|_| stderr.write_all(&vec![b'e'; PIECE])));
+            let writing = scope
+                .spawn(move || (0..PIECES).try_for_each(|_| stderr.write_all(&vec![b'e'; PIECE])));
             for _ in 0..PIECES {
                 stdout.write_all(&vec![b'o'; PIECE])?;
             }
@@ -35,7 +37,9 @@ fn a33_a44_records_do_not_mix() {
         let query = record(GET_VALUES, 0, &pair(b"FCGI_MAX_CONNS", b""));
         thread::scope(|scope| {
             scope.spawn(move || {
-                sending.write_all(&[begin(1, RESPONDER, 0), params(1, &[])].concat()).expect("taken");
+                sending
+                    .write_all(&[begin(1, RESPONDER, 0), params(1, &[])].concat())
+                    .expect("taken");
                 for _ in 0..QUERIES {
                     sending.write_all(&query).expect("taken");
                 }
@@ -43,8 +47,14 @@ fn a33_a44_records_do_not_mix() {
             });
             // Anything out of place fails in here.
             let answer = read_answer(&mut { stream }, 1);
-            assert_eq!((answer.stdout.len(), answer.stderr.len()), (PIECE * PIECES, PIECE * PIECES));
-            assert!(answer.stdout.iter().all(|byte| *byte == b'o') && answer.stderr.iter().all(|byte| *byte == b'e'));
+            assert_eq!(
+                (answer.stdout.len(), answer.stderr.len()),
+                (PIECE * PIECES, PIECE * PIECES)
+            );
+            assert!(
+                answer.stdout.iter().all(|byte| *byte == b'o')
+                    && answer.stderr.iter().all(|byte| *byte == b'e')
+            );
             assert_eq!(answer.management.len(), QUERIES);
         });
     }

@@ -1,7 +1,9 @@
-//! A million requests over 64 connections, with random sizes, kept connections and others, aborts, and clients that vanish:
-//! no error that was not provoked, and no growth of memory or of descriptors (rules A8, A12, A17, A47, A54, C23, C30).
+//! A million requests over 64 connections, with random sizes, kept connections and others, aborts,
+//! and clients that vanish: no error that was not provoked, and no growth of memory or of
+//! descriptors (rules A8, A12, A17, A47, A54, C23, C30).
 //!
-//! `cargo test --release --test soak -- --ignored --nocapture`; the environment's `SOAK_REQUESTS` sets another number.
+//! `cargo test --release --test soak -- --ignored --nocapture`; the environment's `SOAK_REQUESTS`
+//! sets another number.
 #![cfg(target_os = "linux")]
 
 #[path = "support/example.rs"]
@@ -39,7 +41,8 @@ impl Random {
 
     /// Mostly small, now and then beyond every buffer.
     fn size(&mut self) -> usize {
-        let limit = [300, 300, 300, 300, 300, 300, 300, 9_000, 70_000, 300_000][self.below(10) as usize];
+        let limit =
+            [300, 300, 300, 300, 300, 300, 300, 9_000, 70_000, 300_000][self.below(10) as usize];
         self.below(limit) as usize
     }
 }
@@ -50,11 +53,13 @@ const HEAD: &[u8] = b"Content-Type: text/plain\r\n\r\n";
 /// The params of a request for what `query` says, with a cookie of random size.
 fn params(query: &str, body: usize, random: &mut Random) -> Params {
     let cookie = "c".repeat(random.below(2000) as usize);
-    let pairs = [("QUERY_STRING", query), ("CONTENT_LENGTH", &body.to_string()), ("HTTP_COOKIE", &cookie)];
+    let pairs =
+        [("QUERY_STRING", query), ("CONTENT_LENGTH", &body.to_string()), ("HTTP_COOKIE", &cookie)];
     Params::from_pairs(pairs).expect("params")
 }
 
-/// A request whose answer is checked: a body that comes back as it goes, or an answer of some length.
+/// A request whose answer is checked: a body that comes back as it goes, or an answer of some
+/// length.
 fn ask(client: &Client, random: &mut Random) {
     let (body, len) = (vec![b'y'; random.size()], random.size());
     let (query, expected) = match random.below(2) {
@@ -63,17 +68,23 @@ fn ask(client: &Client, random: &mut Random) {
     };
     let reply = client.fetch(&params(&query, body.len(), random), &body).expect("an answer");
     assert_eq!(reply.completion.app_status, if query == "stream=1" { 0 } else { 7 });
-    assert!(reply.stdout.strip_prefix(HEAD) == Some(expected), "{query}: {} bytes", reply.stdout.len());
+    assert!(
+        reply.stdout.strip_prefix(HEAD) == Some(expected),
+        "{query}: {} bytes",
+        reply.stdout.len()
+    );
 }
 
 /// A request that is aborted before its body has come, on a connection that goes on.
 fn abort(address: &Address, random: &mut Random) {
     let config = Arc::new(Config::new().keep_alive(true));
     let mut connection = client::Connection::connect(address, config).expect("a connection");
-    let mut exchange = connection.begin(Role::Responder, &params("stream=1", 1000, random)).expect("a request");
+    let mut exchange =
+        connection.begin(Role::Responder, &params("stream=1", 1000, random)).expect("a request");
     exchange.stdin.write_all(b"a part").expect("taken");
     exchange.abort().expect("the end of an aborted request");
-    let mut exchange = connection.begin(Role::Responder, &params("exit=5", 0, random)).expect("another request");
+    let mut exchange =
+        connection.begin(Role::Responder, &params("exit=5", 0, random)).expect("another request");
     exchange.stdin.finish().expect("taken");
     assert_eq!(exchange.finish().expect("its end").app_status, 5);
 }
@@ -92,16 +103,24 @@ fn vanish(address: &Address, random: &mut Random) {
 
 /// The memory of a process in bytes, and its descriptors.
 fn usage(process: &str) -> (u64, usize) {
-    let statm = fs::read_to_string(format!("/proc/{process}/statm")).expect("the memory of a process");
-    let pages: u64 = statm.split(' ').nth(1).and_then(|pages| pages.parse().ok()).expect("its pages");
+    let statm =
+        fs::read_to_string(format!("/proc/{process}/statm")).expect("the memory of a process");
+    let pages: u64 =
+        statm.split(' ').nth(1).and_then(|pages| pages.parse().ok()).expect("its pages");
     (pages * 4096, fs::read_dir(format!("/proc/{process}/fd")).expect("its descriptors").count())
 }
 
 /// Counts what a server reports, all of which must have been provoked by clients that vanish.
 fn count_reports(stderr: ChildStderr) -> u64 {
-    let provoked = ["input ended", "Broken pipe", "Connection reset", "earlier write of the stream has failed"];
+    let provoked = [
+        "input ended",
+        "Broken pipe",
+        "Connection reset",
+        "earlier write of the stream has failed",
+    ];
     let lines = BufReader::new(stderr).lines().map_while(io::Result::ok);
-    lines.inspect(|line| assert!(provoked.iter().any(|text| line.contains(text)), "{line}")).count() as u64
+    lines.inspect(|line| assert!(provoked.iter().any(|text| line.contains(text)), "{line}")).count()
+        as u64
 }
 
 /// Waits until so many requests are done; what the server and this process take then.
@@ -115,11 +134,15 @@ fn sample(done: &AtomicU64, count: u64, server: u32) -> [(u64, usize); 2] {
 #[test]
 #[ignore = "takes a minute or more, in release mode"]
 fn nothing_grows_and_nothing_fails() {
-    let total: u64 = std::env::var("SOAK_REQUESTS").ok().and_then(|count| count.parse().ok()).unwrap_or(1_000_000);
+    let total: u64 = std::env::var("SOAK_REQUESTS")
+        .ok()
+        .and_then(|count| count.parse().ok())
+        .unwrap_or(1_000_000);
     let directory = tempfile::tempdir().expect("a directory for the socket");
     let address = &Address::unix(directory.path().join("app.sock")).expect("an address");
     let mut command = Command::new(example::path("echo"));
-    let server = command.arg(address.to_string()).stderr(Stdio::piped()).spawn().expect("echo starts");
+    let server =
+        command.arg(address.to_string()).stderr(Stdio::piped()).spawn().expect("echo starts");
     let mut server = example::Ended(server);
     let stderr = server.0.stderr.take().expect("its stderr");
     example::wait_for(address);
@@ -157,6 +180,11 @@ fn nothing_grows_and_nothing_fails() {
     assert!(reports <= vanished.load(Ordering::Relaxed), "{reports} errors reported");
     for (first, last) in samples[0].into_iter().zip(samples[9]) {
         assert!(last.0 <= first.0 + GROWTH, "memory grew from {} to {} bytes", first.0, last.0);
-        assert!(last.1 <= first.1 + CLIENTS as usize, "descriptors grew from {} to {}", first.1, last.1);
+        assert!(
+            last.1 <= first.1 + CLIENTS as usize,
+            "descriptors grew from {} to {}",
+            first.1,
+            last.1
+        );
     }
 }

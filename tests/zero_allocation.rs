@@ -1,6 +1,8 @@
-//! A small request on a kept connection allocates nothing, neither in the server nor in a client that uses `send`.
+//! A small request on a kept connection allocates nothing, neither in the server nor in a client
+//! that uses `send`.
 //!
-//! Everything that this process allocates is counted, whichever thread it is in, so it has one test only.
+//! Everything that this process allocates is counted, whichever thread it is in, so it has one test
+//! only.
 
 mod support;
 
@@ -19,7 +21,8 @@ const REQUESTS: usize = 100;
 /// Threads that are starting while the first requests run allocate in their own time.
 const ATTEMPTS: usize = 50;
 
-/// Runs something often enough for a steady state, and asserts that it then runs without an allocation.
+/// Runs something often enough for a steady state, and asserts that it then runs without an
+/// allocation.
 #[track_caller]
 fn assert_allocates_nothing(what: &str, mut request: impl FnMut()) {
     let count = || {
@@ -29,7 +32,11 @@ fn assert_allocates_nothing(what: &str, mut request: impl FnMut()) {
         stats.allocations + stats.reallocations
     };
     let counts: Vec<_> = std::iter::repeat_with(count).take(ATTEMPTS).collect();
-    assert_eq!(counts.iter().min(), Some(&0), "{what}: allocations in each {REQUESTS} requests: {counts:?}");
+    assert_eq!(
+        counts.iter().min(),
+        Some(&0),
+        "{what}: allocations in each {REQUESTS} requests: {counts:?}"
+    );
 }
 
 fn handler(request: &mut Request) -> HandlerResult {
@@ -71,7 +78,9 @@ fn a_small_kept_request_allocates_nothing() -> fcgi::Result<()> {
     // Without a body, and without a word about its length.
     let params = Params::from_pairs([("REQUEST_METHOD", "GET"), ("CONTENT_LENGTH", "")])?;
     assert_allocates_nothing("client and server, no body", || {
-        client.send(&params, io::empty(), |response| response.stdout.read(&mut stdout)).expect("a response");
+        client
+            .send(&params, io::empty(), |response| response.stdout.read(&mut stdout))
+            .expect("a response");
     });
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! The demonstration: a FastCGI application in the gateway's own process, behind a socket like any other.
+//! The demonstration: a FastCGI application in the gateway's own process, behind a socket like any
+//! other.
 
 mod checksum;
 mod page;
@@ -43,7 +44,8 @@ impl Demo {
         let server = Server::bind(&socket(&directory))?;
         let (address, handle) = (server.local_address()?, server.handle());
         let application = Application::default();
-        let thread = thread::spawn(move || server.serve(move |request| application.answer(request)));
+        let thread =
+            thread::spawn(move || server.serve(move |request| application.answer(request)));
         Ok(Self { address, handle, thread, _directory: directory })
     }
 
@@ -68,7 +70,8 @@ fn socket(_: &TempDir) -> String {
 struct Application {
     /// The requests so far.
     requests: AtomicU64,
-    /// How often a line was asked for by hand, by the name of its stream; for streams that are open.
+    /// How often a line was asked for by hand, by the name of its stream; for streams that are
+    /// open.
     hands: Mutex<HashMap<String, u32>>,
     /// Signalled when a line was asked for.
     hand: Condvar,
@@ -94,7 +97,8 @@ impl Application {
         }
     }
 
-    /// Sends lines one by one: with a pause between them or, with a name in the query string, when `/next` is asked for.
+    /// Sends lines one by one: with a pause between them or, with a name in the query string, when
+    /// `/next` is asked for.
     fn stream(&self, request: &mut Request) -> HandlerResult {
         let name = request.params.get("QUERY_STRING").unwrap_or("").to_owned();
         self.hands.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), 0);
@@ -119,14 +123,16 @@ impl Application {
     /// Waits until so many lines were asked for.
     fn wait_for_hand(&self, name: &str, wanted: u32) -> bool {
         let hands = self.hands.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_short = |hands: &mut HashMap<String, u32>| hands.get(name).is_some_and(|count| *count < wanted);
+        let is_short =
+            |hands: &mut HashMap<String, u32>| hands.get(name).is_some_and(|count| *count < wanted);
         let outcome = self.hand.wait_timeout_while(hands, HAND, is_short);
         !outcome.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 
     fn next(&self, request: &mut Request) -> HandlerResult {
         let name = request.params.get("QUERY_STRING").unwrap_or("");
-        if let Some(count) = self.hands.lock().unwrap_or_else(PoisonError::into_inner).get_mut(name) {
+        if let Some(count) = self.hands.lock().unwrap_or_else(PoisonError::into_inner).get_mut(name)
+        {
             *count += 1;
         }
         self.hand.notify_all();
@@ -163,7 +169,10 @@ fn upload(request: &mut Request) -> HandlerResult {
 fn status(request: &mut Request) -> HandlerResult {
     request.app_status = 3;
     head(request, 200, "text/plain; charset=utf-8")?;
-    writeln!(request.stdout, "The application ended this request with status 3. The gateway has logged it.")?;
+    writeln!(
+        request.stdout,
+        "The application ended this request with status 3. The gateway has logged it."
+    )?;
     Ok(())
 }
 
@@ -171,7 +180,10 @@ fn status(request: &mut Request) -> HandlerResult {
 fn log(request: &mut Request) -> HandlerResult {
     writeln!(request.stderr, "a message for the log, with an escape \x1b[31m that does no harm")?;
     head(request, 200, "text/plain; charset=utf-8")?;
-    writeln!(request.stdout, "The application wrote a line to STDERR. It is in the terminal where the gateway runs.")?;
+    writeln!(
+        request.stdout,
+        "The application wrote a line to STDERR. It is in the terminal where the gateway runs."
+    )?;
     Ok(())
 }
 
@@ -190,7 +202,8 @@ fn local_redirect(request: &mut Request, location: &str) -> HandlerResult {
 
 /// Fails in the middle of a response, which the browser must not take for a whole one.
 fn cut(request: &mut Request) -> HandlerResult {
-    let head = ResponseHead::new().field("Content-Type", "text/plain")?.field("Content-Length", "1000")?;
+    let head =
+        ResponseHead::new().field("Content-Type", "text/plain")?.field("Content-Length", "1000")?;
     head.write_to(&mut request.stdout)?;
     writeln!(request.stdout, "This response promises 1000 bytes and ends here.")?;
     request.stdout.flush()?;

@@ -19,8 +19,8 @@ impl Failure {
 }
 
 impl From<Error> for Failure {
-    /// Why a request could not be passed on, or has no proper answer. A failure that went through the library, where a body
-    /// was read or a response received, comes out as it was.
+    /// Why a request could not be passed on, or has no proper answer. A failure that went through
+    /// the library, where a body was read or a response received, comes out as it was.
     fn from(error: Error) -> Self {
         let error = match error {
             Error::Io(error) => match downcast(error) {
@@ -33,7 +33,9 @@ impl From<Error> for Failure {
             Error::InvalidRequest { .. } => (400, "not a request for an application"),
             Error::TimedOut(_) => (504, "the application is too slow"),
             Error::Refused(ProtocolStatus::Overloaded) => (503, "the application is overloaded"),
-            Error::Io(cause) if is_unreachable(cause.kind()) => (503, "cannot connect to the application"),
+            Error::Io(cause) if is_unreachable(cause.kind()) => {
+                (503, "cannot connect to the application")
+            }
             _ => (502, "the application's answer is of no use"),
         };
         Self::new(status, format!("{what}: {error}"))

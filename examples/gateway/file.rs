@@ -48,7 +48,8 @@ impl StaticFile {
     pub fn open(path: &Path) -> Result<Self, Failure> {
         let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or("");
         let known = TYPES.iter().find(|(known, _)| known.eq_ignore_ascii_case(extension));
-        let (_, content_type) = known.ok_or_else(|| Failure::new(404, "a file of no known kind"))?;
+        let (_, content_type) =
+            known.ok_or_else(|| Failure::new(404, "a file of no known kind"))?;
         // Looked at first: opening a pipe would wait.
         let metadata = path.metadata().map_err(|error| not_readable(path, &error))?;
         if !metadata.is_file() {

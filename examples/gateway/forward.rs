@@ -58,8 +58,10 @@ impl Gateway {
 
     fn answer(&self, request: Request, reply: &mut Reply) -> Result<(), Failure> {
         let Request { head, body, remote, local } = request;
-        let mut headers: Vec<_> = head.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
-        let mut upload = Upload::new(body, head.headers.contains_key("content-length"), self.max_body)?;
+        let mut headers: Vec<_> =
+            head.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
+        let mut upload =
+            Upload::new(body, head.headers.contains_key("content-length"), self.max_body)?;
         let mut method = head.method.as_str();
         let mut target = head.uri.to_string();
         for _ in 0..=MAX_REDIRECTS {
@@ -92,12 +94,19 @@ impl Gateway {
             headers.retain(|(name, _)| !BODY_HEADERS.contains(name));
             method = if method == "HEAD" { "HEAD" } else { "GET" };
         }
-        Err(Failure::new(500, format!("more than {MAX_REDIRECTS} local redirects, the last to {target}")))
+        Err(Failure::new(
+            500,
+            format!("more than {MAX_REDIRECTS} local redirects, the last to {target}"),
+        ))
     }
 
-    /// Asks the authorizer, before anything else is looked at: the variables that it adds to the request's, or nothing where
-    /// it has refused the request and the client has its answer.
-    fn authorize(&self, request: &HttpRequest<'_>, reply: &mut Reply) -> Result<Option<Params>, Failure> {
+    /// Asks the authorizer, before anything else is looked at: the variables that it adds to the
+    /// request's, or nothing where it has refused the request and the client has its answer.
+    fn authorize(
+        &self,
+        request: &HttpRequest<'_>,
+        reply: &mut Reply,
+    ) -> Result<Option<Params>, Failure> {
         let Some(authorizer) = &self.authorizer else { return Ok(Some(Params::new())) };
         let params = self.environment.params(request, &Script::new(request.path()?, ""))?;
         let refusal = match authorizer.authorize(&params)? {
@@ -117,7 +126,8 @@ impl Gateway {
         Ok(None)
     }
 
-    /// Sends a request to the application, and its response to the client; or tells to which path it is redirected.
+    /// Sends a request to the application, and its response to the client; or tells to which path
+    /// it is redirected.
     fn forward(
         &self,
         params: &Params,
@@ -125,10 +135,14 @@ impl Gateway {
         method: &str,
         reply: &mut Reply,
     ) -> Result<Option<String>, Failure> {
-        let received = self.client.send(params, upload, |response| receive(response, method, reply));
+        let received =
+            self.client.send(params, upload, |response| receive(response, method, reply));
         let (received, completion) = received?;
         if completion.app_status != 0 {
-            log::line(&format!("the application ended the request with status {}", completion.app_status));
+            log::line(&format!(
+                "the application ended the request with status {}",
+                completion.app_status
+            ));
         }
         match received {
             Received::Whole(writer) => writer.finish(),
@@ -139,7 +153,8 @@ impl Gateway {
     }
 }
 
-/// Passes a response on while it comes. Whether it was whole is known only when the request has ended.
+/// Passes a response on while it comes. Whether it was whole is known only when the request has
+/// ended.
 fn receive(response: &mut Response<'_>, method: &str, reply: &mut Reply) -> io::Result<Received> {
     response.stdout.stderr_to(ApplicationLog::default());
     let cutter = response.stdout.cutter();
@@ -158,8 +173,13 @@ fn receive(response: &mut Response<'_>, method: &str, reply: &mut Reply) -> io::
     Ok(Received::Whole(writer))
 }
 
-/// Copies a body piece by piece as it comes, at most as much as was announced, and tells how long it is.
-fn copy(body: &mut impl BufRead, writer: &mut ResponseWriter, announced: Option<u64>) -> io::Result<u64> {
+/// Copies a body piece by piece as it comes, at most as much as was announced, and tells how long
+/// it is.
+fn copy(
+    body: &mut impl BufRead,
+    writer: &mut ResponseWriter,
+    announced: Option<u64>,
+) -> io::Result<u64> {
     let mut length = 0;
     loop {
         let piece = body.fill_buf()?;

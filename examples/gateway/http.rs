@@ -1,8 +1,8 @@
 //! HTTP for threads: hyper, which is written for asynchronous code, with a blocking face.
 //!
-//! Each connection has a thread that polls hyper, and one that waits in `read` for it; each request has one that runs the
-//! handler. The crates that offer HTTP to blocking code by themselves can't answer while they read, can't break off
-//! an answer, or hold back what should be streamed.
+//! Each connection has a thread that polls hyper, and one that waits in `read` for it; each request
+//! has one that runs the handler. The crates that offer HTTP to blocking code by themselves can't
+//! answer while they read, can't break off an answer, or hold back what should be streamed.
 
 mod exchange;
 mod pipe;
@@ -56,7 +56,8 @@ struct Shared {
 impl Server {
     pub fn bind(address: &str) -> io::Result<Self> {
         let listener = TcpListener::bind(address)?;
-        let (connections, ended, is_stopping) = (Mutex::default(), Condvar::new(), AtomicBool::new(false));
+        let (connections, ended, is_stopping) =
+            (Mutex::default(), Condvar::new(), AtomicBool::new(false));
         Ok(Self(Arc::new(Shared { listener, connections, ended, is_stopping })))
     }
 
@@ -69,7 +70,11 @@ impl Server {
         let handler: Arc<Handler> = Arc::new(handler);
         loop {
             self.wait_for_connections(|open| open < MAX_CONNECTIONS, None);
-            let accepted = self.0.listener.accept().and_then(|(stream, remote)| self.start(stream, remote, &handler));
+            let accepted = self
+                .0
+                .listener
+                .accept()
+                .and_then(|(stream, remote)| self.start(stream, remote, &handler));
             if let Err(error) = accepted {
                 log::line(&format!("cannot accept a connection: {error}"));
                 thread::sleep(Duration::from_millis(50));
@@ -84,7 +89,12 @@ impl Server {
         self.wait_for_connections(|open| open == 0, Some(patience));
     }
 
-    fn start(&self, stream: TcpStream, remote: SocketAddr, handler: &Arc<Handler>) -> io::Result<()> {
+    fn start(
+        &self,
+        stream: TcpStream,
+        remote: SocketAddr,
+        handler: &Arc<Handler>,
+    ) -> io::Result<()> {
         let (server, handler) = (self.clone(), Arc::clone(handler));
         let mut connections = self.connections();
         let thread = thread::Builder::new().spawn(move || {
@@ -98,7 +108,12 @@ impl Server {
         Ok(())
     }
 
-    fn serve_connection(&self, stream: &TcpStream, remote: SocketAddr, handler: &Arc<Handler>) -> io::Result<()> {
+    fn serve_connection(
+        &self,
+        stream: &TcpStream,
+        remote: SocketAddr,
+        handler: &Arc<Handler>,
+    ) -> io::Result<()> {
         let local = stream.local_addr()?;
         stream.set_nodelay(true)?;
         stream.set_write_timeout(Some(PATIENCE))?;
@@ -111,9 +126,13 @@ impl Server {
                 socket::read_all(stream, &sender, busy);
             });
             let service = service_fn(|request| dispatch(request, (remote, local), handler, busy));
-            // What was wrong with a client, or with a response that was broken off, has been said where it was seen.
-            let _ = self.run(http1::Builder::new().serve_connection(Socket::new(stream, receiver), service));
-            // A client that still sends reads what it was told only if it is let; closing at once would destroy that.
+            // What was wrong with a client, or with a response that was broken off, has been said
+            // where it was seen.
+            let _ = self.run(
+                http1::Builder::new().serve_connection(Socket::new(stream, receiver), service),
+            );
+            // A client that still sends reads what it was told only if it is let; closing at once
+            // would destroy that.
             let _ = stream.shutdown(Shutdown::Write);
             let _ = has_read.recv_timeout(LINGER);
             let _ = stream.shutdown(Shutdown::Both);
@@ -121,7 +140,8 @@ impl Server {
         Ok(())
     }
 
-    /// Has hyper serve a connection to its end; when the server stops, to the end of the request that is under way.
+    /// Has hyper serve a connection to its end; when the server stops, to the end of the request
+    /// that is under way.
     fn run<S>(&self, connection: http1::Connection<Socket<'_>, S>) -> hyper::Result<()>
     where
         S: HttpService<Incoming, ResBody = ResponseBody>,
@@ -140,7 +160,9 @@ impl Server {
         let connections = self.connections();
         let condition = |connections: &mut HashMap<_, _>| !enough(connections.len());
         match patience {
-            Some(patience) => drop(self.0.ended.wait_timeout_while(connections, patience, condition)),
+            Some(patience) => {
+                drop(self.0.ended.wait_timeout_while(connections, patience, condition))
+            }
             None => drop(self.0.ended.wait_while(connections, condition)),
         }
     }

@@ -54,6 +54,7 @@ fn write(who: &str, text: &[u8]) {
         }
     }
     line.push('\n');
-    // One write, so that lines of several threads stay apart; nobody is left to tell that it failed.
+    // One write, so that lines of several threads stay apart; nobody is left to tell that it
+    // failed.
     let _ = io::stderr().write_all(line.as_bytes());
 }

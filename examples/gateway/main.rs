@@ -1,29 +1,33 @@
 //! HTTP in front of FastCGI.
 //!
-//! `gateway` starts a demonstration application in its own process, behind a FastCGI socket, and prints the URL of its page.
+//! `gateway` starts a demonstration application in its own process, behind a FastCGI socket, and
+//! prints the URL of its page.
 //!
-//! `gateway --connect ADDRESS --root DIR [--listen ADDRESS] [--index FILE]… [--keep] [--timeout SECONDS] [--max-body BYTES]`
-//! serves a directory whose `.php` files are run by the application at ADDRESS, such as php-fpm. Behind the name of a
-//! script there may be a path, which it gets as `PATH_INFO`. A directory is answered with the first `--index` file that it
-//! has (`index.php`, `index.html`). Files of the usual kinds are sent as they are; all else is not found: nothing that
-//! might be a script's source, and nothing whose name begins with a dot. No path leads out of DIR by its text, but a
-//! symbolic link inside of DIR is followed.
+//! `gateway --connect ADDRESS --root DIR [--listen ADDRESS] [--index FILE]… [--keep] [--timeout
+//! SECONDS] [--max-body BYTES]` serves a directory whose `.php` files are run by the application at
+//! ADDRESS, such as php-fpm. Behind the name of a script there may be a path, which it gets as
+//! `PATH_INFO`. A directory is answered with the first `--index` file that it has (`index.php`,
+//! `index.html`). Files of the usual kinds are sent as they are; all else is not found: nothing
+//! that might be a script's source, and nothing whose name begins with a dot. No path leads out of
+//! DIR by its text, but a symbolic link inside of DIR is followed.
 //!
-//! With `--authorizer ADDRESS` the application there is asked about each request before anything else: it allows it, and may
-//! tell the application who the user is, or its refusal is the answer.
+//! With `--authorizer ADDRESS` the application there is asked about each request before anything
+//! else: it allows it, and may tell the application who the user is, or its refusal is the answer.
 //!
-//! The application's time-out is 60 seconds, a request's body may have 1 GiB. `--keep` keeps up to 8 connections to the
-//! application open; php-fpm has a process for each, so it needs more processes than that.
+//! The application's time-out is 60 seconds, a request's body may have 1 GiB. `--keep` keeps up to
+//! 8 connections to the application open; php-fpm has a process for each, so it needs more
+//! processes than that.
 //!
-//! What the application writes to STDERR goes to stderr, and so does the reason wherever the answer is 502 (the
-//! application's is of no use), 503 (it can't be reached, or is overloaded) or 504 (it is too slow). A response that breaks
-//! off behind its head breaks off for the client too, who never has a part that looks whole. When a client leaves, its
-//! request is cut.
+//! What the application writes to STDERR goes to stderr, and so does the reason wherever the answer
+//! is 502 (the application's is of no use), 503 (it can't be reached, or is overloaded) or 504 (it
+//! is too slow). A response that breaks off behind its head breaks off for the client too, who
+//! never has a part that looks whole. When a client leaves, its request is cut.
 //!
-//! SIGTERM and SIGINT end it with status 0, when the requests that have begun are answered or 5 seconds have passed.
+//! SIGTERM and SIGINT end it with status 0, when the requests that have begun are answered or 5
+//! seconds have passed.
 //!
-//! It is an example. It has no TLS, no access control and no defence against clients that are slow on purpose: on the open
-//! Internet, put a web server there.
+//! It is an example. It has no TLS, no access control and no defence against clients that are slow
+//! on purpose: on the open Internet, put a web server there.
 
 mod demo;
 mod failure;
@@ -91,7 +95,9 @@ fn run(options: Options) -> Result<(), Box<dyn Error>> {
         None => directory(&options),
     }?;
     let accepting = server.clone();
-    thread::spawn(move || accepting.serve(move |request, responder| gateway.handle(request, responder)));
+    thread::spawn(move || {
+        accepting.serve(move |request, responder| gateway.handle(request, responder))
+    });
     match &demo {
         Some(demo) => println!("{url} shows the demonstration, which listens on {}", demo.address),
         None => println!("{url} serves {}", options.root.unwrap_or_default().display()),
@@ -125,7 +131,8 @@ fn demonstration(options: &Options, address: &Address) -> fcgi::Result<Gateway> 
 fn directory(options: &Options) -> fcgi::Result<Gateway> {
     let address = options.connect.as_deref().unwrap_or_default();
     let root = options.root.as_deref().unwrap_or(".".as_ref());
-    let describe = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", root.display()));
+    let describe =
+        |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", root.display()));
     let root: PathBuf = root.canonicalize().map_err(describe)?;
     // Nobody is asked for a password here, so an Authorization is for the scripts.
     let environment = Environment::new().document_root(&root).pass_authorization(true);
@@ -133,7 +140,12 @@ fn directory(options: &Options) -> fcgi::Result<Gateway> {
     gateway(options, Client::new(address)?.config(config(options)), site, environment)
 }
 
-fn gateway(options: &Options, client: Client, site: Site, environment: Environment) -> fcgi::Result<Gateway> {
+fn gateway(
+    options: &Options,
+    client: Client,
+    site: Site,
+    environment: Environment,
+) -> fcgi::Result<Gateway> {
     let authorizer = options.authorizer.as_deref().map(Client::new).transpose()?;
     let authorizer = authorizer.map(|authorizer| authorizer.config(config(options)));
     Ok(Gateway { client, authorizer, site, environment, max_body: options.max_body })
@@ -141,5 +153,9 @@ fn gateway(options: &Options, client: Client, site: Site, environment: Environme
 
 fn config(options: &Options) -> Config {
     let timeout = Some(options.timeout);
-    Config::new().keep_alive(options.keep).connect_timeout(timeout).read_timeout(timeout).write_timeout(timeout)
+    Config::new()
+        .keep_alive(options.keep)
+        .connect_timeout(timeout)
+        .read_timeout(timeout)
+        .write_timeout(timeout)
 }

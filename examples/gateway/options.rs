@@ -69,7 +69,9 @@ impl Options {
 
 fn parse_seconds(text: &str) -> Result<Duration, String> {
     let seconds = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-    seconds.filter(|seconds| !seconds.is_zero()).ok_or(format!("{text:?} is not a number of seconds"))
+    seconds
+        .filter(|seconds| !seconds.is_zero())
+        .ok_or(format!("{text:?} is not a number of seconds"))
 }
 
 fn parse_bytes(text: &str) -> Result<u64, String> {

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use fcgi::cgi::{standard_reason, Head};
 use hyper::ext::ReasonPhrase;
-use hyper::header::{HeaderName, HeaderValue, ALLOW, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, X_CONTENT_TYPE_OPTIONS};
+use hyper::header::{
+    HeaderName, HeaderValue, ALLOW, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, X_CONTENT_TYPE_OPTIONS,
+};
 use hyper::{Response, StatusCode};
 
 use crate::failure::Failure;
@@ -36,12 +38,16 @@ impl Reply {
     /// Sends the head of an application's response.
     pub fn start(&mut self, head: &Head) -> Result<ResponseWriter, Failure> {
         // 1xx would not be the response.
-        let status = StatusCode::from_u16(head.status()).ok().filter(|status| !status.is_informational());
-        let mut response = response(status.ok_or(Failure::new(502, format!("status {}", head.status())))?);
+        let status =
+            StatusCode::from_u16(head.status()).ok().filter(|status| !status.is_informational());
+        let mut response =
+            response(status.ok_or(Failure::new(502, format!("status {}", head.status())))?);
         if let Ok(reason) = ReasonPhrase::try_from(head.reason().as_bytes()) {
             response.extensions_mut().insert(reason);
         }
-        let fields = head.http_fields().map(|(name, value)| (HeaderName::try_from(name), HeaderValue::try_from(value)));
+        let fields = head
+            .http_fields()
+            .map(|(name, value)| (HeaderName::try_from(name), HeaderValue::try_from(value)));
         for field in fields {
             match field {
                 (Ok(name), _) if name == CONTENT_LENGTH => {}
@@ -53,7 +59,11 @@ impl Reply {
     }
 
     /// Begins to send a file.
-    pub fn start_file(&mut self, content_type: &'static str, length: u64) -> Result<ResponseWriter, Failure> {
+    pub fn start_file(
+        &mut self,
+        content_type: &'static str,
+        length: u64,
+    ) -> Result<ResponseWriter, Failure> {
         let mut response = response(StatusCode::OK);
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
         response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
@@ -62,7 +72,8 @@ impl Reply {
 
     /// Sends the client elsewhere.
     pub fn redirect(&mut self, location: &str) -> Result<(), Failure> {
-        let location = HeaderValue::try_from(location).map_err(|_| Failure::new(400, "no location"))?;
+        let location =
+            HeaderValue::try_from(location).map_err(|_| Failure::new(400, "no location"))?;
         let mut response = response(StatusCode::MOVED_PERMANENTLY);
         response.headers_mut().insert(LOCATION, location);
         self.begin(response, Some(0))?.finish();
@@ -71,7 +82,8 @@ impl Reply {
 
     /// Tells the client of a failure, by breaking the response off if it has begun.
     pub fn fail(mut self, failure: &Failure) {
-        let status = StatusCode::from_u16(failure.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let status =
+            StatusCode::from_u16(failure.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let text = format!("{} {}\n", status.as_u16(), standard_reason(status.as_u16()));
         let mut response = response(status);
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
@@ -85,7 +97,11 @@ impl Reply {
         }
     }
 
-    fn begin(&mut self, response: Response<()>, length: Option<u64>) -> Result<ResponseWriter, Failure> {
+    fn begin(
+        &mut self,
+        response: Response<()>,
+        length: Option<u64>,
+    ) -> Result<ResponseWriter, Failure> {
         let responder = self.responder.take().ok_or(Failure::new(500, "the response has begun"))?;
         Ok(responder.respond(response, length))
     }

@@ -45,7 +45,8 @@ pub struct Directory {
 
 impl Directory {
     fn find(&self, request: &HttpRequest) -> Result<Target, Failure> {
-        // It begins with `/`, and holds no `..` nor NUL; so it stays below the root whatever it is joined to.
+        // It begins with `/`, and holds no `..` nor NUL; so it stays below the root whatever it is
+        // joined to.
         let path = request.path()?;
         if path.windows(2).any(|pair| pair == b"/.") {
             return Err(not_found(&path));
@@ -97,7 +98,8 @@ impl Directory {
 /// The same path with a slash at its end, so that relative links lead into the directory.
 fn elsewhere(path: &[u8], query: &str) -> String {
     // Two slashes at the beginning would be followed by a host.
-    let path: String = path.iter().skip_while(|&&byte| byte == b'/').map(|&byte| encode(byte)).collect();
+    let path: String =
+        path.iter().skip_while(|&&byte| byte == b'/').map(|&byte| encode(byte)).collect();
     let query = if query.is_empty() { String::new() } else { format!("?{query}") };
     format!("/{path}/{query}")
 }

@@ -12,13 +12,13 @@ use crate::server::{self, HandlerResult, Request, Server};
 
 /// Runs an application in whatever way it was started.
 ///
-/// * With a listening socket on descriptor 0, as web servers, `spawn-fcgi` and other process managers leave it there: serves
-///   FastCGI, as [`Server::from_stdin`] does.
+/// * With a listening socket on descriptor 0, as web servers, `spawn-fcgi` and other process
+///   managers leave it there: serves FastCGI, as [`Server::from_stdin`] does.
 /// * As a CGI program (`GATEWAY_INTERFACE` is set): answers that one request with the same handler.
 ///
 /// # Errors
-/// [`Error::NotListening`], which says how to start the program, if it was started in another way. Else as
-/// [`Server::serve`] or [`forward`].
+/// [`Error::NotListening`], which says how to start the program, if it was started in another way.
+/// Else as [`Server::serve`] or [`forward`].
 ///
 /// ```no_run
 /// // It would serve for ever.
@@ -42,7 +42,8 @@ where
     }
 }
 
-/// Answers a CGI call: a connection to ourselves carries it to the handler. No time-out applies: those are the web server's.
+/// Answers a CGI call: a connection to ourselves carries it to the handler. No time-out applies:
+/// those are the web server's.
 fn answer_cgi<H>(handler: &H, params: &Params) -> Result<()>
 where
     H: Fn(&mut Request<'_>) -> HandlerResult + Sync,
@@ -61,7 +62,8 @@ fn serve_one<H>(stream: Stream, handler: &H) -> Result<()>
 where
     H: Fn(&mut Request<'_>) -> HandlerResult,
 {
-    let config = server::Config::new().read_timeout(None).write_timeout(None).max_params(usize::MAX);
+    let config =
+        server::Config::new().read_timeout(None).write_timeout(None).max_params(usize::MAX);
     let mut connection = server::Connection::with_config(stream, Arc::new(config))?;
     while let Some(mut request) = connection.next_request()? {
         server::answer(&mut request, handler)?;

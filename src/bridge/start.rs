@@ -6,19 +6,21 @@ use std::process::{Child, Command, Stdio};
 
 use crate::net::Listener;
 
-/// What starts an application with only descriptor 0 open, as section 2.2 has it: a shell closes the others, then becomes
-/// the program.
+/// What starts an application with only descriptor 0 open, as section 2.2 has it: a shell closes
+/// the others, then becomes the program.
 const CLOSE_AND_BECOME: &str = "exec \"$0\" \"$@\" >&- 2>&-";
 
-/// Starts `copies` processes of an application, each with the listening socket on descriptor 0 and descriptors 1 and 2
-/// closed (section 2.2), in a process group of their own.
+/// Starts `copies` processes of an application, each with the listening socket on descriptor 0 and
+/// descriptors 1 and 2 closed (section 2.2), in a process group of their own.
 ///
-/// They inherit the environment; the web servers that may connect can be limited by `FCGI_WEB_SERVER_ADDRS` there, dotted
-/// quads with commas between (section 3.2). The listener is the caller's, who makes it [`shared`](Listener::shared) so that
-/// its socket file stays when it is dropped, and should drop it: then clients notice when no process is left.
+/// They inherit the environment; the web servers that may connect can be limited by
+/// `FCGI_WEB_SERVER_ADDRS` there, dotted quads with commas between (section 3.2). The listener is
+/// the caller's, who makes it [`shared`](Listener::shared) so that its socket file stays when it is
+/// dropped, and should drop it: then clients notice when no process is left.
 ///
 /// # Errors
-/// What the system reports. A program that cannot be executed is not noticed here, as it is a shell that becomes it.
+/// What the system reports. A program that cannot be executed is not noticed here, as it is a shell
+/// that becomes it.
 ///
 /// ```no_run
 /// // It needs an application.
@@ -28,7 +30,11 @@ const CLOSE_AND_BECOME: &str = "exec \"$0\" \"$@\" >&- 2>&-";
 /// bridge::start(&listener, "/usr/bin/php-cgi", 2)?;
 /// # Ok::<(), fcgi::Error>(())
 /// ```
-pub fn start(listener: &Listener, program: impl AsRef<OsStr>, copies: usize) -> io::Result<Vec<Child>> {
+pub fn start(
+    listener: &Listener,
+    program: impl AsRef<OsStr>,
+    copies: usize,
+) -> io::Result<Vec<Child>> {
     let start_one = |_| {
         Command::new("/bin/sh")
             .args([OsStr::new("-c"), OsStr::new(CLOSE_AND_BECOME), program.as_ref()])

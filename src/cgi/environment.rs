@@ -1,4 +1,5 @@
-//! The environment of a request (RFC 3875, section 4): what a web server tells an application about it.
+//! The environment of a request (RFC 3875, section 4): what a web server tells an application about
+//! it.
 
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
@@ -10,51 +11,61 @@ use crate::cgi::rules;
 use crate::error::Result;
 use crate::params::Params;
 
-/// Makes the params of requests: what is the same for all requests of a server, its name and its directory.
+/// Makes the params of requests: what is the same for all requests of a server, its name and its
+/// directory.
 ///
 /// # The variables
 ///
 /// From the server: `GATEWAY_INTERFACE`, `SERVER_SOFTWARE`, and `DOCUMENT_ROOT` where there is one.
 ///
-/// From the connection: `REMOTE_ADDR`, `REMOTE_PORT`, `SERVER_ADDR`, `SERVER_PORT`, `REQUEST_SCHEME`, and `HTTPS` (`on`) only
-/// where it is encrypted. An IPv4 address that is mapped into IPv6 is written as IPv4. There is no `REMOTE_HOST`, as no
-/// name is looked up.
+/// From the connection: `REMOTE_ADDR`, `REMOTE_PORT`, `SERVER_ADDR`, `SERVER_PORT`,
+/// `REQUEST_SCHEME`, and `HTTPS` (`on`) only where it is encrypted. An IPv4 address that is mapped
+/// into IPv6 is written as IPv4. There is no `REMOTE_HOST`, as no name is looked up.
 ///
-/// From the request: `REQUEST_METHOD`, `SERVER_PROTOCOL`, `REQUEST_URI` (path and query, undecoded), `QUERY_STRING`
-/// (undecoded, empty if there is none), `CONTENT_LENGTH` where there is a body, be it empty, `CONTENT_TYPE` where there is
-/// one, and `SERVER_NAME`: the host in the target, else in `Host`, else the local address; without the port, IPv6 in
-/// brackets.
+/// From the request: `REQUEST_METHOD`, `SERVER_PROTOCOL`, `REQUEST_URI` (path and query,
+/// undecoded), `QUERY_STRING` (undecoded, empty if there is none), `CONTENT_LENGTH` where there is
+/// a body, be it empty, `CONTENT_TYPE` where there is one, and `SERVER_NAME`: the host in the
+/// target, else in `Host`, else the local address; without the port, IPv6 in brackets.
 ///
-/// From the [`Script`]: `SCRIPT_NAME`, `DOCUMENT_URI`, and `PATH_INFO` where it is not empty; with a document root also
-/// `SCRIPT_FILENAME` and, if there is a `PATH_INFO`, `PATH_TRANSLATED`. `REDIRECT_STATUS` is always 200, without which a PHP
-/// that is built to insist on it answers nothing.
+/// From the [`Script`]: `SCRIPT_NAME`, `DOCUMENT_URI`, and `PATH_INFO` where it is not empty; with
+/// a document root also `SCRIPT_FILENAME` and, if there is a `PATH_INFO`, `PATH_TRANSLATED`.
+/// `REDIRECT_STATUS` is always 200, without which a PHP that is built to insist on it answers
+/// nothing.
 ///
 /// # The headers
 ///
-/// Each becomes `HTTP_…`, several of one name joined by `, ` (`Cookie` by `; `), those without a value left out. Left out as
-/// well are
+/// Each becomes `HTTP_…`, several of one name joined by `, ` (`Cookie` by `; `), those without a
+/// value left out. Left out as well are
 ///
 /// * `Proxy`, because programs take `HTTP_PROXY` as their own configuration (CVE-2016-5385)
-/// * names with other characters than letters, digits and `-`: an underscore would let `X_Real_IP` pass for `X-Real-IP`
-/// * `Authorization`, unless [`pass_authorization`](Self::pass_authorization) says otherwise, and `Proxy-Authorization`
-/// * those about the connection: `Connection`, `Keep-Alive`, `Proxy-Authenticate`, `Proxy-Connection`, `TE`, `Trailer`,
-///   `Transfer-Encoding`, `Upgrade`
+/// * names with other characters than letters, digits and `-`: an underscore would let `X_Real_IP`
+///   pass for `X-Real-IP`
+/// * `Authorization`, unless [`pass_authorization`](Self::pass_authorization) says otherwise, and
+///   `Proxy-Authorization`
+/// * those about the connection: `Connection`, `Keep-Alive`, `Proxy-Authenticate`,
+///   `Proxy-Connection`, `TE`, `Trailer`, `Transfer-Encoding`, `Upgrade`
 /// * `Content-Length` and `Content-Type`, which have variables of their own
 ///
 /// # What it does not say
 ///
-/// Who the user is: `AUTH_TYPE` and `REMOTE_USER` are never taken from a header. A server that has verified the user says so
-/// with [`set_variable`].
+/// Who the user is: `AUTH_TYPE` and `REMOTE_USER` are never taken from a header. A server that has
+/// verified the user says so with [`set_variable`].
 ///
 /// ```
 /// use fcgi::cgi::{set_variable, Environment, HttpRequest, Script};
 ///
-/// let environment = Environment::new().server_software("gateway/1.0").document_root("/srv/www");
+/// let environment =
+///     Environment::new().server_software("gateway/1.0").document_root("/srv/www");
 /// let request = HttpRequest {
 ///     method: "GET",
 ///     target: "/index.php/7?a=%26",
 ///     version: "HTTP/1.1",
-///     headers: &[("Host", b"example.org"), ("Cookie", b"a=1"), ("Cookie", b"b=2"), ("Proxy", b"evil:80")],
+///     headers: &[
+///         ("Host", b"example.org"),
+///         ("Cookie", b"a=1"),
+///         ("Cookie", b"b=2"),
+///         ("Proxy", b"evil:80"),
+///     ],
 ///     remote: "[2001:db8::7]:49152".parse().unwrap(),
 ///     local: "[2001:db8::1]:443".parse().unwrap(),
 ///     https: true,
@@ -88,7 +99,8 @@ impl Default for Environment {
 }
 
 impl Environment {
-    /// An environment without a document root, of a server that calls itself by the name and version of this crate.
+    /// An environment without a document root, of a server that calls itself by the name and
+    /// version of this crate.
     pub fn new() -> Self {
         Self::default()
     }
@@ -100,22 +112,25 @@ impl Environment {
         self
     }
 
-    /// The directory in which scripts and files are (`DOCUMENT_ROOT`), as the application finds it: an absolute path.
+    /// The directory in which scripts and files are (`DOCUMENT_ROOT`), as the application finds it:
+    /// an absolute path.
     #[must_use]
     pub fn document_root(mut self, document_root: impl Into<PathBuf>) -> Self {
         self.document_root = Some(document_root.into());
         self
     }
 
-    /// Whether `Authorization` becomes `HTTP_AUTHORIZATION`. Off by default, so that no script sees passwords that are for
-    /// the server (RFC 3875, section 9.2); applications that check users themselves, as PHP's do, need it.
+    /// Whether `Authorization` becomes `HTTP_AUTHORIZATION`. Off by default, so that no script sees
+    /// passwords that are for the server (RFC 3875, section 9.2); applications that check users
+    /// themselves, as PHP's do, need it.
     #[must_use]
     pub fn pass_authorization(mut self, pass_authorization: bool) -> Self {
         self.pass_authorization = pass_authorization;
         self
     }
 
-    /// The file of a script: its own, or its name below the document root; `None` where there is neither.
+    /// The file of a script: its own, or its name below the document root; `None` where there is
+    /// neither.
     ///
     /// ```
     /// use fcgi::cgi::{Environment, Script};
@@ -129,13 +144,17 @@ impl Environment {
     /// The params of a request that this script is to answer.
     ///
     /// # Errors
-    /// [`Error::InvalidRequest`](crate::Error::InvalidRequest), which a server answers with `400 Bad Request`, for
-    /// * a method or a header's name that is no token, a target that is no path or URI, another version than `HTTP/…`
+    /// [`Error::InvalidRequest`](crate::Error::InvalidRequest), which a server answers with `400
+    /// Bad Request`, for
+    /// * a method or a header's name that is no token, a target that is no path or URI, another
+    ///   version than `HTTP/…`
     /// * a value with a CR, LF or NUL
-    /// * a `Host` that is not a name or address with or without a port, or more than one; more than one `Content-Type`
-    /// * a `Content-Length` that is not the length of the body, and a `Transfer-Encoding` of a body of unknown length
-    ///   (`411 Length Required`)
-    /// * a script whose name or path info does not begin with `/`, or has a `..` segment or a control byte
+    /// * a `Host` that is not a name or address with or without a port, or more than one; more than
+    ///   one `Content-Type`
+    /// * a `Content-Length` that is not the length of the body, and a `Transfer-Encoding` of a body
+    ///   of unknown length (`411 Length Required`)
+    /// * a script whose name or path info does not begin with `/`, or has a `..` segment or a
+    ///   control byte
     pub fn params(&self, request: &HttpRequest<'_>, script: &Script) -> Result<Params> {
         let target = request.parse_target()?;
         script.check()?;
@@ -175,7 +194,12 @@ impl Environment {
         }
     }
 
-    fn add_headers(&self, params: &mut Params, request: &HttpRequest<'_>, target: &Target<'_>) -> Result<()> {
+    fn add_headers(
+        &self,
+        params: &mut Params,
+        request: &HttpRequest<'_>,
+        target: &Target<'_>,
+    ) -> Result<()> {
         if let Some(authority) = request.authority(target)? {
             add(params, "HTTP_HOST", authority)?;
         }
@@ -187,12 +211,14 @@ impl Environment {
                 headers.push((name, value));
             }
         }
-        // Those of one name side by side, in their order; of any number of headers in little more than one pass.
+        // Those of one name side by side, in their order; of any number of headers in little more
+        // than one pass.
         headers.sort_by(|(a, _), (b, _)| folded(a).cmp(folded(b)));
         let mut variable = String::new();
         let mut rest = &headers[..];
         while let Some((name, _)) = rest.first() {
-            let alike = rest.iter().take_while(|(other, _)| other.eq_ignore_ascii_case(name)).count();
+            let alike =
+                rest.iter().take_while(|(other, _)| other.eq_ignore_ascii_case(name)).count();
             let (group, behind) = rest.split_at(alike);
             variable.clear();
             variable.extend("HTTP_".chars().chain(canonical(name)));
@@ -218,16 +244,16 @@ impl Environment {
     }
 }
 
-/// Sets a variable on the server's own word, in place of any that has its name: who the user is (`AUTH_TYPE`,
-/// `REMOTE_USER`), what an authorizer has found out ([`Head::variables`](crate::cgi::Head::variables)), what an
-/// administrator has configured.
+/// Sets a variable on the server's own word, in place of any that has its name: who the user is
+/// (`AUTH_TYPE`, `REMOTE_USER`), what an authorizer has found out
+/// ([`Head::variables`](crate::cgi::Head::variables)), what an administrator has configured.
 ///
-/// The name is put into its one form, upper case with `_` for `-`, so there are never two that differ in case alone
-/// (RFC 3875, section 4.1).
+/// The name is put into its one form, upper case with `_` for `-`, so there are never two that
+/// differ in case alone (RFC 3875, section 4.1).
 ///
 /// # Errors
-/// [`Error::InvalidRequest`](crate::Error::InvalidRequest) for a name of other characters than letters, digits, `_` and
-/// `-`, or a value with a CR, LF or NUL; the params stay as they were.
+/// [`Error::InvalidRequest`](crate::Error::InvalidRequest) for a name of other characters than
+/// letters, digits, `_` and `-`, or a value with a CR, LF or NUL; the params stay as they were.
 ///
 /// ```
 /// use fcgi::{cgi::set_variable, Params};
@@ -238,7 +264,8 @@ impl Environment {
 /// # Ok::<(), fcgi::Error>(())
 /// ```
 pub fn set_variable(params: &mut Params, name: &str, value: impl AsRef<[u8]>) -> Result<()> {
-    let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
+    let plain =
+        name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
     if name.is_empty() || !plain {
         return Err(invalid("variable", name.as_bytes()));
     }
@@ -246,12 +273,16 @@ pub fn set_variable(params: &mut Params, name: &str, value: impl AsRef<[u8]>) ->
     params.set(canonical(name).collect::<String>(), value)
 }
 
-/// Takes out what an authorizer must not be sent (FastCGI specification, section 6.3): `CONTENT_LENGTH`, `PATH_INFO`,
-/// `PATH_TRANSLATED` and `SCRIPT_NAME`.
+/// Takes out what an authorizer must not be sent (FastCGI specification, section 6.3):
+/// `CONTENT_LENGTH`, `PATH_INFO`, `PATH_TRANSLATED` and `SCRIPT_NAME`.
 ///
 /// ```
-/// let params = fcgi::Params::from_pairs([("SCRIPT_NAME", "/a"), ("REMOTE_ADDR", "192.0.2.7")])?;
-/// assert_eq!(fcgi::cgi::for_authorizer(params), fcgi::Params::from_pairs([("REMOTE_ADDR", "192.0.2.7")])?);
+/// let params =
+///     fcgi::Params::from_pairs([("SCRIPT_NAME", "/a"), ("REMOTE_ADDR", "192.0.2.7")])?;
+/// assert_eq!(
+///     fcgi::cgi::for_authorizer(params),
+///     fcgi::Params::from_pairs([("REMOTE_ADDR", "192.0.2.7")])?
+/// );
 /// # Ok::<(), fcgi::Error>(())
 /// ```
 #[must_use]
@@ -296,7 +327,8 @@ fn add_request(params: &mut Params, request: &HttpRequest<'_>, target: &Target<'
     }
 }
 
-/// The version with both its numbers, as RFC 3875, section 4.1.16, wants it: HTTP/2 and 3 have dropped the second.
+/// The version with both its numbers, as RFC 3875, section 4.1.16, wants it: HTTP/2 and 3 have
+/// dropped the second.
 fn protocol(version: &str) -> Result<String> {
     match version.strip_prefix("HTTP/").map(str::as_bytes) {
         Some([b'0'..=b'9', b'.', b'0'..=b'9']) => Ok(version.into()),
@@ -336,8 +368,8 @@ fn check_header(name: &str, value: &[u8]) -> Result<()> {
     check_value(name, value)
 }
 
-/// Checks that a value is one line, and holds no NUL, which would cut it short for an application in C (RFC 3875,
-/// section 7.2).
+/// Checks that a value is one line, and holds no NUL, which would cut it short for an application
+/// in C (RFC 3875, section 7.2).
 fn check_value(name: &str, value: &[u8]) -> Result<()> {
     if rules::value_len(value) < value.len() {
         return Err(invalid(name, value));
@@ -354,8 +386,8 @@ fn folded(name: &str) -> impl Iterator<Item = u8> + '_ {
     name.bytes().map(|byte| byte.to_ascii_lowercase())
 }
 
-/// The values of headers of one name as one value of the same meaning (RFC 3875, section 4.1.18): `Cookie` has a separator
-/// of its own (RFC 9113, section 8.2.3).
+/// The values of headers of one name as one value of the same meaning (RFC 3875, section 4.1.18):
+/// `Cookie` has a separator of its own (RFC 9113, section 8.2.3).
 fn joined<'a>(headers: &[(&str, &'a [u8])]) -> Cow<'a, [u8]> {
     if let [(_, value)] = headers {
         return Cow::Borrowed(value);

@@ -9,24 +9,26 @@ use crate::error::{Error, Result};
 
 /// The head of an application's response: a valid one, since only [`HeadParser`] makes it.
 ///
-/// The fields are the bytes that came and an index over them, in their order, with every repetition (`Set-Cookie` comes
-/// once for each cookie). Names are compared without regard to case. A field with an empty value is as good as not sent
-/// (RFC 3875, section 6.3) and is left out.
+/// The fields are the bytes that came and an index over them, in their order, with every repetition
+/// (`Set-Cookie` comes once for each cookie). Names are compared without regard to case. A field
+/// with an empty value is as good as not sent (RFC 3875, section 6.3) and is left out.
 ///
 /// # What the web server does with it
 ///
-/// * a [`local_redirect`](Self::local_redirect) is a path that the server answers for as if it had been requested; the
-///   body is dropped
-/// * else the client gets [`status`](Self::status), [`reason`](Self::reason) and the [`http_fields`](Self::http_fields).
-///   If it is missing the server adds a `Date`; a `Content-Type` is never guessed (a browser that guesses can be made to
-///   run what was meant as text)
-/// * the body follows unless [`has_body`](Self::has_body) says that there can be none; when it ends,
-///   [`check_body`](Self::check_body) tells whether it was whole
+/// * a [`local_redirect`](Self::local_redirect) is a path that the server answers for as if it had
+///   been requested; the body is dropped
+/// * else the client gets [`status`](Self::status), [`reason`](Self::reason) and the
+///   [`http_fields`](Self::http_fields). If it is missing the server adds a `Date`; a
+///   `Content-Type` is never guessed (a browser that guesses can be made to run what was meant as
+///   text)
+/// * the body follows unless [`has_body`](Self::has_body) says that there can be none; when it
+///   ends, [`check_body`](Self::check_body) tells whether it was whole
 ///
 /// ```
 /// use fcgi::cgi::Head;
 ///
-/// let (head, body) = Head::parse(b"Status: 201\r\nContent-Type: text/plain\r\nSet-Cookie: a=1\r\n\r\nmade")?;
+/// let (head, body) =
+///     Head::parse(b"Status: 201\r\nContent-Type: text/plain\r\nSet-Cookie: a=1\r\n\r\nmade")?;
 /// assert_eq!((head.status(), head.reason()), (201, "Created"));
 /// assert_eq!(head.get("set-cookie"), Some("a=1"));
 /// assert_eq!(body, b"made");
@@ -65,8 +67,8 @@ struct Field {
 }
 
 impl Head {
-    /// The head at the beginning of a whole response, and the body behind it, under the limits that [`HeadParser`] has by
-    /// default.
+    /// The head at the beginning of a whole response, and the body behind it, under the limits that
+    /// [`HeadParser`] has by default.
     ///
     /// # Errors
     /// As [`HeadParser::feed`], and [`Error::HeadCut`] if there is no empty line.
@@ -76,8 +78,8 @@ impl Head {
         Ok((parser.finish()?, &response[end..]))
     }
 
-    /// The status code: the one in `Status`; else 302 where there is a `Location` and 200 where there is none
-    /// (sections 6.2.1 and 6.2.3).
+    /// The status code: the one in `Status`; else 302 where there is a `Location` and 200 where
+    /// there is none (sections 6.2.1 and 6.2.3).
     pub fn status(&self) -> u16 {
         self.index.status.unwrap_or(if self.index.has_location { 302 } else { 200 })
     }
@@ -118,15 +120,17 @@ impl Head {
         self.get("Location")
     }
 
-    /// The path, with its query if any, that the web server has to answer for as if it had been requested
-    /// (section 6.2.2).
+    /// The path, with its query if any, that the web server has to answer for as if it had been
+    /// requested (section 6.2.2).
     ///
-    /// Such a redirect consists of one `Location`, which holds a path, and of no other field. Where others come with it
-    /// this is `None` and the client is redirected (`302`, or the `Status` that was sent): so no `Set-Cookie` is lost, and
-    /// a script that asks for a redirect by `Status` gets what it asks for. The same goes for a path with a fragment, which
+    /// Such a redirect consists of one `Location`, which holds a path, and of no other field. Where
+    /// others come with it this is `None` and the client is redirected (`302`, or the `Status`
+    /// that was sent): so no `Set-Cookie` is lost, and a script that asks for a redirect by
+    /// `Status` gets what it asks for. The same goes for a path with a fragment, which
     /// only a client can use.
     ///
-    /// A script may redirect to itself: count how often, and check the path as if the client had sent it.
+    /// A script may redirect to itself: count how often, and check the path as if the client had
+    /// sent it.
     ///
     /// ```
     /// use fcgi::cgi::Head;
@@ -139,30 +143,32 @@ impl Head {
     /// ```
     pub fn local_redirect(&self) -> Option<&str> {
         let alone = self.index.fields.len() == 1;
-        self.location().filter(|location| alone && rules::is_path(location) && !location.contains('#'))
+        self.location()
+            .filter(|location| alone && rules::is_path(location) && !location.contains('#'))
     }
 
     /// Every field, in order.
     pub fn fields(&self) -> impl Iterator<Item = (&str, &[u8])> + '_ {
         // Names are tokens, which are ASCII.
-        self.index
-            .fields
-            .iter()
-            .map(|field| (std::str::from_utf8(self.name(field)).unwrap_or_default(), self.value(field)))
+        self.index.fields.iter().map(|field| {
+            (std::str::from_utf8(self.name(field)).unwrap_or_default(), self.value(field))
+        })
     }
 
     /// The fields that belong into the HTTP response, in order: all but
     ///
     /// * `Status`, of which the status line is made
-    /// * those about one connection, which is not the application's: `Connection`, `Keep-Alive`, `Proxy-Authenticate`,
-    ///   `Proxy-Authorization`, `Proxy-Connection`, `TE`, `Trailer`, `Transfer-Encoding`, `Upgrade`
+    /// * those about one connection, which is not the application's: `Connection`, `Keep-Alive`,
+    ///   `Proxy-Authenticate`, `Proxy-Authorization`, `Proxy-Connection`, `TE`, `Trailer`,
+    ///   `Transfer-Encoding`, `Upgrade`
     /// * `X-CGI-…`, which are reserved for the talk between script and server (section 6.3.5)
     ///
-    /// `Date`, `Server` and `Content-Length` are among them if the application sent them: a server that writes its own
-    /// leaves these out.
+    /// `Date`, `Server` and `Content-Length` are among them if the application sent them: a server
+    /// that writes its own leaves these out.
     ///
     /// ```
-    /// let (head, _) = fcgi::cgi::Head::parse(b"Status: 200\nTransfer-Encoding: chunked\nETag: \"7\"\n\n")?;
+    /// let (head, _) =
+    ///     fcgi::cgi::Head::parse(b"Status: 200\nTransfer-Encoding: chunked\nETag: \"7\"\n\n")?;
     /// assert_eq!(head.http_fields().collect::<Vec<_>>(), [("ETag", &b"\"7\""[..])]);
     /// # Ok::<(), fcgi::Error>(())
     /// ```
@@ -174,15 +180,21 @@ impl Head {
         })
     }
 
-    /// The variables that an authorizer's response of status 200 adds to the request: the fields `Variable-NAME`, each as
-    /// its `NAME` as sent and its value (FastCGI specification, section 6.3).
+    /// The variables that an authorizer's response of status 200 adds to the request: the fields
+    /// `Variable-NAME`, each as its `NAME` as sent and its value (FastCGI specification,
+    /// section 6.3).
     ///
-    /// The body of such a response and its other fields are ignored; of any other status the whole response goes to the
-    /// client. [`set_variable`](crate::cgi::set_variable) puts them into the params of the request proper.
+    /// The body of such a response and its other fields are ignored; of any other status the whole
+    /// response goes to the client. [`set_variable`](crate::cgi::set_variable) puts them into
+    /// the params of the request proper.
     ///
     /// ```
-    /// let (head, _) = fcgi::cgi::Head::parse(b"Status: 200 OK\nVariable-AUTH_METHOD: database lookup\n\n")?;
-    /// assert_eq!(head.variables().collect::<Vec<_>>(), [("AUTH_METHOD", &b"database lookup"[..])]);
+    /// let (head, _) =
+    ///     fcgi::cgi::Head::parse(b"Status: 200 OK\nVariable-AUTH_METHOD: database lookup\n\n")?;
+    /// assert_eq!(
+    ///     head.variables().collect::<Vec<_>>(),
+    ///     [("AUTH_METHOD", &b"database lookup"[..])]
+    /// );
     /// # Ok::<(), fcgi::Error>(())
     /// ```
     pub fn variables(&self) -> impl Iterator<Item = (&str, &[u8])> + '_ {
@@ -190,8 +202,8 @@ impl Head {
         self.fields().filter_map(variable).filter(|(name, _)| !name.is_empty())
     }
 
-    /// Whether a response to a request of this method has a body; what the application sends all the same is dropped
-    /// (section 4.3.3; RFC 9110, section 6.4.1).
+    /// Whether a response to a request of this method has a body; what the application sends all
+    /// the same is dropped (section 4.3.3; RFC 9110, section 6.4.1).
     ///
     /// ```
     /// let (head, _) = fcgi::cgi::Head::parse(b"Content-Type: text/plain\n\n")?;
@@ -202,11 +214,12 @@ impl Head {
         method != "HEAD" && !matches!(self.status(), 100..=199 | 204 | 304)
     }
 
-    /// Checks the whole length of the body in bytes, when it has ended, against the `Content-Length` that announced it;
-    /// of a response that [`has_body`](Self::has_body).
+    /// Checks the whole length of the body in bytes, when it has ended, against the
+    /// `Content-Length` that announced it; of a response that [`has_body`](Self::has_body).
     ///
-    /// A server that passes the body on as it comes stops at [`content_length`](Self::content_length) bytes, and ends the
-    /// client's connection if fewer came: the client must not take a part for the whole.
+    /// A server that passes the body on as it comes stops at
+    /// [`content_length`](Self::content_length) bytes, and ends the client's connection if
+    /// fewer came: the client must not take a part for the whole.
     ///
     /// # Errors
     /// [`Error::StreamTooShort`] and [`Error::StreamTooLong`].
@@ -214,14 +227,21 @@ impl Head {
     /// ```
     /// use fcgi::{cgi::Head, Error};
     /// let (head, body) = Head::parse(b"Content-Type: text/plain\nContent-Length: 5\n\ncut")?;
-    /// assert!(matches!(head.check_body(body.len() as u64), Err(Error::StreamTooShort { received: 3, .. })));
+    /// assert!(matches!(
+    ///     head.check_body(body.len() as u64),
+    ///     Err(Error::StreamTooShort { received: 3, .. })
+    /// ));
     /// # Ok::<(), Error>(())
     /// ```
     pub fn check_body(&self, received: u64) -> Result<()> {
         let variable = "Content-Length";
         match self.index.content_length {
-            Some(announced) if received < announced => Err(Error::StreamTooShort { variable, announced, received }),
-            Some(announced) if received > announced => Err(Error::StreamTooLong { variable, announced }),
+            Some(announced) if received < announced => {
+                Err(Error::StreamTooShort { variable, announced, received })
+            }
+            Some(announced) if received > announced => {
+                Err(Error::StreamTooLong { variable, announced })
+            }
             _ => Ok(()),
         }
     }
@@ -263,22 +283,30 @@ impl Index {
         self.has_content_type = false;
     }
 
-    /// Adds the field of the line that begins at `start`, has its colon at `colon` and the CR or LF that ends it at `end`:
-    /// the name is a token, the value holds no CR, LF or NUL.
+    /// Adds the field of the line that begins at `start`, has its colon at `colon` and the CR or LF
+    /// that ends it at `end`: the name is a token, the value holds no CR, LF or NUL.
     #[inline]
-    pub(super) fn add(&mut self, bytes: &[u8], start: usize, colon: usize, end: usize) -> Result<()> {
+    pub(super) fn add(
+        &mut self,
+        bytes: &[u8],
+        start: usize,
+        colon: usize,
+        end: usize,
+    ) -> Result<()> {
         let value = rules::trim(bytes, colon + 1..end);
         if value.is_empty() {
             return Ok(());
         }
         if self.obey_rules(&bytes[start..colon], &bytes[value.clone()])? {
-            let [name, name_end, value, value_end] = [start, colon, value.start, value.end].map(|at| at as u32);
+            let [name, name_end, value, value_end] =
+                [start, colon, value.start, value.end].map(|at| at as u32);
             self.fields.push(Field { name, name_end, value, value_end });
         }
         Ok(())
     }
 
-    /// Applies the rules of the fields that the server itself acts on; false for one that says again what was said.
+    /// Applies the rules of the fields that the server itself acts on; false for one that says
+    /// again what was said.
     #[inline]
     fn obey_rules(&mut self, name: &[u8], value: &[u8]) -> Result<bool> {
         if is(name, b"content-type") {
@@ -309,18 +337,20 @@ impl Index {
         }
     }
 
-    /// Checks what only the end of the head can tell: one of three fields has to be there (section 6.2).
+    /// Checks what only the end of the head can tell: one of three fields has to be there (section
+    /// 6.2).
     pub(super) fn check_whole(&self) -> Result<()> {
         let found = self.has_content_type || self.has_location || self.status.is_some();
         found.then_some(()).ok_or(Error::MissingField)
     }
 }
 
-/// Whether a token is this name, which is given in lower case. Of the bytes that a token may hold only letters become
-/// letters by the bit that is set here.
+/// Whether a token is this name, which is given in lower case. Of the bytes that a token may hold
+/// only letters become letters by the bit that is set here.
 #[inline]
 fn is<const N: usize>(name: &[u8], lower: &[u8; N]) -> bool {
-    let differs = |name: &[u8; N]| (0..N).fold(0, |bits, at| bits | ((name[at] | 0x20) ^ lower[at]));
+    let differs =
+        |name: &[u8; N]| (0..N).fold(0, |bits, at| bits | ((name[at] | 0x20) ^ lower[at]));
     name.try_into().is_ok_and(|name| differs(name) == 0)
 }
 

@@ -6,16 +6,17 @@ use crate::cgi::head::Head;
 use crate::cgi::rules;
 use crate::error::{Error, Result};
 
-/// How much of a piece is copied before its lines are looked at, in bytes: the head ends in one of the first, and the rest
-/// of a large piece is body.
+/// How much of a piece is copied before its lines are looked at, in bytes: the head ends in one of
+/// the first, and the rest of a large piece is body.
 const STEP: usize = 1024;
 
 /// Parses the head of a response from pieces of any size.
 ///
-/// What was looked at once is not looked at again, so a head that comes a byte at a time takes no more steps than one that
-/// comes whole. Lines end in LF or CR LF, or some in one and some in the other. Refused are, with an error: a line without
-/// a name and a colon, a blank before the colon, a line that continues the one before it, a CR that no LF follows, a NUL,
-/// and a response that begins as HTTP does (`HTTP/1.1 200 OK`).
+/// What was looked at once is not looked at again, so a head that comes a byte at a time takes no
+/// more steps than one that comes whole. Lines end in LF or CR LF, or some in one and some in the
+/// other. Refused are, with an error: a line without a name and a colon, a blank before the colon,
+/// a line that continues the one before it, a CR that no LF follows, a NUL, and a response that
+/// begins as HTTP does (`HTTP/1.1 200 OK`).
 ///
 /// ```
 /// use fcgi::cgi::HeadParser;
@@ -58,33 +59,38 @@ impl HeadParser {
         Self::default()
     }
 
-    /// The most bytes that a head may take, its empty line included. 64 KiB by default: large cookies and policies fit,
-    /// and a thousand such heads fit the memory of a small server. At most 2³² − 1.
+    /// The most bytes that a head may take, its empty line included. 64 KiB by default: large
+    /// cookies and policies fit, and a thousand such heads fit the memory of a small server. At
+    /// most 2³² − 1.
     #[must_use]
     pub fn max_bytes(mut self, max_bytes: usize) -> Self {
         self.max_bytes = max_bytes.min(u32::MAX as usize);
         self
     }
 
-    /// The most fields that a head may have; those with an empty value do not count. 256 by default: more than any
-    /// application has a use for.
+    /// The most fields that a head may have; those with an empty value do not count. 256 by
+    /// default: more than any application has a use for.
     #[must_use]
     pub fn max_fields(mut self, max_fields: usize) -> Self {
         self.max_fields = max_fields;
         self
     }
 
-    /// Takes the next piece of the response. `None`: all of it belongs to the head, of which more is to come. `Some(n)`:
-    /// the head is complete, its end is at `n` bytes of this piece, and the rest is body.
+    /// Takes the next piece of the response. `None`: all of it belongs to the head, of which more
+    /// is to come. `Some(n)`: the head is complete, its end is at `n` bytes of this piece, and
+    /// the rest is body.
     ///
     /// # Errors
-    /// The head is not valid, and stays so: answer `502 Bad Gateway`, and [`clear`](Self::clear) the parser for another.
+    /// The head is not valid, and stays so: answer `502 Bad Gateway`, and [`clear`](Self::clear)
+    /// the parser for another.
     /// * [`Error::HeadTooLarge`], [`Error::TooManyFields`]
     /// * [`Error::InvalidField`] for a line that is none
     /// * [`Error::DuplicateField`] for a second `Content-Type`, `Location` or `Status`
     /// * [`Error::InvalidStatus`], [`Error::InvalidLocation`]
-    /// * [`Error::InvalidContentLength`], also for two that differ; one that says the same again is dropped
-    /// * [`Error::MissingField`] if none of `Content-Type`, `Location` and `Status` came before the empty line
+    /// * [`Error::InvalidContentLength`], also for two that differ; one that says the same again is
+    ///   dropped
+    /// * [`Error::MissingField`] if none of `Content-Type`, `Location` and `Status` came before the
+    ///   empty line
     pub fn feed(&mut self, piece: &[u8]) -> Result<Option<usize>> {
         if self.complete {
             return Ok(Some(0));
@@ -101,7 +107,8 @@ impl HeadParser {
     /// Reads the head from a buffered reader, and leaves the body in it.
     ///
     /// # Errors
-    /// As [`feed`](Self::feed); [`Error::HeadCut`] if the reader ends first; and what the reader reports.
+    /// As [`feed`](Self::feed); [`Error::HeadCut`] if the reader ends first; and what the reader
+    /// reports.
     ///
     /// ```
     /// use fcgi::cgi::HeadParser;
@@ -149,7 +156,8 @@ impl HeadParser {
         self.complete = false;
     }
 
-    /// Takes a part of a piece, and tells whether the head ends in it; then what is behind its end is dropped again.
+    /// Takes a part of a piece, and tells whether the head ends in it; then what is behind its end
+    /// is dropped again.
     fn take(&mut self, step: &[u8]) -> Result<bool> {
         let Head { bytes, index } = &mut self.head;
         let room = self.max_bytes.saturating_sub(bytes.len());
@@ -184,7 +192,8 @@ struct Cursor {
     line: usize,
     /// The offset of its colon, once that has come; till then not above `line`.
     colon: usize,
-    /// The offset up to which it was looked at; not above that of a CR of which it is open whether it ends the line.
+    /// The offset up to which it was looked at; not above that of a CR of which it is open whether
+    /// it ends the line.
     scanned: usize,
 }
 
@@ -200,7 +209,8 @@ impl Cursor {
                 Some(b':') if at > start => (self.colon, self.scanned) = (at, at + 1),
                 Some(b'\n' | b'\r') if at == start => {}
                 None => return Ok(None),
-                // No name: a blank before the colon, a folded line, `HTTP/1.1 200 OK`. All are refused (section 6.3).
+                // No name: a blank before the colon, a folded line, `HTTP/1.1 200 OK`. All are
+                // refused (section 6.3).
                 Some(_) => return Err(invalid_line(&bytes[start..])),
             }
         }
@@ -220,8 +230,8 @@ impl Cursor {
     }
 }
 
-/// A line of the head: where it begins, where its colon is, and where the CR or LF that ends it. The empty line, whose end
-/// is its beginning, has no colon.
+/// A line of the head: where it begins, where its colon is, and where the CR or LF that ends it.
+/// The empty line, whose end is its beginning, has no colon.
 #[derive(Clone, Copy)]
 struct Line {
     start: usize,

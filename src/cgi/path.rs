@@ -4,11 +4,12 @@ use std::path::PathBuf;
 
 use crate::error::{Error, Result};
 
-/// The path of a request with its percent-escapes decoded, which may be looked up below a directory.
+/// The path of a request with its percent-escapes decoded, which may be looked up below a
+/// directory.
 ///
-/// What it gives begins with `/`, holds no control byte and has no segment `..`, as it was sent or behind its escapes, `/` and
-/// `\` both taken for separators. All else is left as it is: empty segments, single dots, the case of letters, bytes that
-/// are not UTF-8.
+/// What it gives begins with `/`, holds no control byte and has no segment `..`, as it was sent or
+/// behind its escapes, `/` and `\` both taken for separators. All else is left as it is: empty
+/// segments, single dots, the case of letters, bytes that are not UTF-8.
 ///
 /// # Errors
 /// [`Error::InvalidRequest`], which a server answers with `400 Bad Request`, for a path that
@@ -16,7 +17,8 @@ use crate::error::{Error, Result};
 /// * has an escape that is not `%` and two hexadecimal digits
 /// * holds a control byte, such as a NUL or a line feed, encoded or not
 /// * has a segment `..`: clients resolve these before they send
-/// * has an encoded slash, `%2F`: decoded it would be another path (RFC 3875, section 4.1.5, lets a server refuse it)
+/// * has an encoded slash, `%2F`: decoded it would be another path (RFC 3875, section 4.1.5, lets a
+///   server refuse it)
 ///
 /// ```
 /// use fcgi::cgi::decode_path;
@@ -25,27 +27,32 @@ use crate::error::{Error, Result};
 /// # Ok::<(), fcgi::Error>(())
 /// ```
 pub fn decode_path(path: &str) -> Result<Vec<u8>> {
-    let decoded = unescape(path).filter(|decoded| decoded.first() == Some(&b'/') && is_safe(decoded));
+    let decoded =
+        unescape(path).filter(|decoded| decoded.first() == Some(&b'/') && is_safe(decoded));
     decoded.ok_or_else(|| invalid("path", path.as_bytes()))
 }
 
-/// The script that answers a request, and the rest of the path that is its argument (RFC 3875, sections 4.1.5 and 4.1.13).
+/// The script that answers a request, and the rest of the path that is its argument (RFC 3875,
+/// sections 4.1.5 and 4.1.13).
 ///
-/// Both are decoded, as [`HttpRequest::path`](crate::cgi::HttpRequest::path) gives them: each is empty or begins with `/`,
-/// and together they are the path of the request, unless the server maps it to another script.
+/// Both are decoded, as [`HttpRequest::path`](crate::cgi::HttpRequest::path) gives them: each is
+/// empty or begins with `/`, and together they are the path of the request, unless the server maps
+/// it to another script.
 ///
 /// # Whether there is such a script
 ///
-/// Nothing here looks at files. Before it lets an application run a script the server should see that
-/// [`Environment::filename`](crate::cgi::Environment::filename) is a file: PHP's `cgi.fix_pathinfo` would take
-/// `/upload/image.jpg/x.php`, where there is none, as leave to run the image.
+/// Nothing here looks at files. Before it lets an application run a script the server should see
+/// that [`Environment::filename`](crate::cgi::Environment::filename) is a file: PHP's
+/// `cgi.fix_pathinfo` would take `/upload/image.jpg/x.php`, where there is none, as leave to run
+/// the image.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Script {
     /// The path of the script (`SCRIPT_NAME`); empty for one that answers for the whole site.
     pub name: Vec<u8>,
     /// What of the path is behind the script (`PATH_INFO`); empty if nothing is.
     pub path_info: Vec<u8>,
-    /// The file to run (`SCRIPT_FILENAME`), where it is not the script's path below the document root.
+    /// The file to run (`SCRIPT_FILENAME`), where it is not the script's path below the document
+    /// root.
     pub filename: Option<PathBuf>,
 }
 
@@ -61,8 +68,8 @@ impl Script {
         Self { name: name.into(), path_info: path_info.into(), filename: None }
     }
 
-    /// Divides a path behind the first segment that ends in `extension`, such as `.php`; `None` if there is none. The
-    /// bytes are compared as they are: upper and lower case differ.
+    /// Divides a path behind the first segment that ends in `extension`, such as `.php`; `None` if
+    /// there is none. The bytes are compared as they are: upper and lower case differ.
     ///
     /// ```
     /// use fcgi::cgi::Script;
@@ -72,12 +79,13 @@ impl Script {
     pub fn by_extension(path: impl AsRef<[u8]>, extension: &str) -> Option<Self> {
         let path = path.as_ref();
         let segment_ends = memchr::memchr_iter(b'/', path).chain([path.len()]);
-        let end = segment_ends.into_iter().find(|&end| path[..end].ends_with(extension.as_bytes()))?;
+        let end =
+            segment_ends.into_iter().find(|&end| path[..end].ends_with(extension.as_bytes()))?;
         Some(Self::new(&path[..end], &path[end..]))
     }
 
-    /// Divides a path behind the prefix at which an application is mounted, such as `/app`, or the empty one for the
-    /// whole site; `None` if the path is not below it.
+    /// Divides a path behind the prefix at which an application is mounted, such as `/app`, or the
+    /// empty one for the whole site; `None` if the path is not below it.
     ///
     /// ```
     /// use fcgi::cgi::Script;
@@ -96,7 +104,8 @@ impl Script {
         self
     }
 
-    /// Checks what whoever filled the fields was told: no part of it may lead an application out of its directory.
+    /// Checks what whoever filled the fields was told: no part of it may lead an application out of
+    /// its directory.
     pub(super) fn check(&self) -> Result<()> {
         for (part, path) in [("script name", &self.name), ("path info", &self.path_info)] {
             if !matches!(path[..], [] | [b'/', ..]) || !is_safe(path) {
@@ -112,13 +121,16 @@ pub(super) fn invalid(part: &str, value: &[u8]) -> Error {
     Error::InvalidRequest { part: part.into(), value: super::rules::shown(value) }
 }
 
-/// Decodes the escapes of a path; `None` for a bad one, for one of a slash, and for a path that goes on as a query.
+/// Decodes the escapes of a path; `None` for a bad one, for one of a slash, and for a path that
+/// goes on as a query.
 fn unescape(path: &str) -> Option<Vec<u8>> {
     let mut decoded = Vec::with_capacity(path.len());
     let mut bytes = path.bytes();
     while let Some(byte) = bytes.next() {
         decoded.push(match byte {
-            b'%' => Some(hex(bytes.next()?)? << 4 | hex(bytes.next()?)?).filter(|&byte| byte != b'/')?,
+            b'%' => {
+                Some(hex(bytes.next()?)? << 4 | hex(bytes.next()?)?).filter(|&byte| byte != b'/')?
+            }
             b'?' | b'#' => return None,
             byte => byte,
         });

@@ -6,9 +6,11 @@ use crate::cgi::path::{decode_path, invalid};
 use crate::cgi::rules;
 use crate::error::Result;
 
-/// An HTTP request as the server received it, of which an [`Environment`](crate::cgi::Environment) makes params.
+/// An HTTP request as the server received it, of which an [`Environment`](crate::cgi::Environment)
+/// makes params.
 ///
-/// Every field has to be named, so none can be forgotten. All of them are checked when the params are made.
+/// Every field has to be named, so none can be forgotten. All of them are checked when the params
+/// are made.
 ///
 /// ```
 /// use fcgi::cgi::HttpRequest;
@@ -30,12 +32,14 @@ use crate::error::Result;
 pub struct HttpRequest<'a> {
     /// The method, in the case in which it came.
     pub method: &'a str,
-    /// The target of the request line, undecoded: a path with its query, or a whole URI (RFC 9112, sections 3.2.1 and
-    /// 3.2.2). The other two forms, `*` and the `host:port` of `CONNECT`, name nothing that a script could answer for.
+    /// The target of the request line, undecoded: a path with its query, or a whole URI (RFC 9112,
+    /// sections 3.2.1 and 3.2.2). The other two forms, `*` and the `host:port` of `CONNECT`,
+    /// name nothing that a script could answer for.
     pub target: &'a str,
     /// The protocol as `HTTP/1.1`; `HTTP/2` is passed on as `HTTP/2.0`.
     pub version: &'a str,
-    /// The names and values of the header fields, in order, with repetitions; folded lines already unfolded.
+    /// The names and values of the header fields, in order, with repetitions; folded lines already
+    /// unfolded.
     pub headers: &'a [(&'a str, &'a [u8])],
     /// The client's address.
     pub remote: SocketAddr,
@@ -43,16 +47,19 @@ pub struct HttpRequest<'a> {
     pub local: SocketAddr,
     /// Whether the client's connection is encrypted.
     pub https: bool,
-    /// The length of the body in bytes, without transfer coding; `None` if there is no body. A chunked body has to be
-    /// received whole before its length is known (or to be refused, with `411 Length Required`).
+    /// The length of the body in bytes, without transfer coding; `None` if there is no body. A
+    /// chunked body has to be received whole before its length is known (or to be refused,
+    /// with `411 Length Required`).
     pub content_length: Option<u64>,
 }
 
 impl<'a> HttpRequest<'a> {
-    /// The path that is requested, decoded and checked: what decides which script, or file, answers.
+    /// The path that is requested, decoded and checked: what decides which script, or file,
+    /// answers.
     ///
     /// # Errors
-    /// [`Error::InvalidRequest`](crate::Error::InvalidRequest) for a bad target, or a path that [`decode_path`] refuses.
+    /// [`Error::InvalidRequest`](crate::Error::InvalidRequest) for a bad target, or a path that
+    /// [`decode_path`] refuses.
     pub fn path(&self) -> Result<Vec<u8>> {
         decode_path(self.parse_target()?.path)
     }
@@ -69,7 +76,8 @@ impl<'a> HttpRequest<'a> {
         Target::parse(self.target).ok_or_else(|| invalid("target", self.target.as_bytes()))
     }
 
-    /// The host and port that the client asked for, in the target or else in `Host`; `None` if it named none.
+    /// The host and port that the client asked for, in the target or else in `Host`; `None` if it
+    /// named none.
     pub(super) fn authority(&self, target: &Target<'a>) -> Result<Option<&'a [u8]>> {
         let host = self.header("Host")?;
         Ok(target.authority.map(str::as_bytes).or(host))
@@ -87,12 +95,16 @@ impl<'a> HttpRequest<'a> {
     /// Checks that the length of the body is the one that the headers tell of.
     pub(super) fn check_length(&self) -> Result<()> {
         if self.values("Transfer-Encoding").next().is_some() {
-            // Its length shows when it has been decoded; what `Content-Length` says beside it does not count (RFC 9112,
-            // section 6.3).
+            // Its length shows when it has been decoded; what `Content-Length` says beside it does
+            // not count (RFC 9112, section 6.3).
             let known = self.content_length.is_some();
-            return known.then_some(()).ok_or_else(|| invalid("Transfer-Encoding", b"a body of unknown length"));
+            return known
+                .then_some(())
+                .ok_or_else(|| invalid("Transfer-Encoding", b"a body of unknown length"));
         }
-        let right = |value: &&[u8]| rules::parse_length(value).ok() == Some(self.content_length.unwrap_or(0));
+        let right = |value: &&[u8]| {
+            rules::parse_length(value).ok() == Some(self.content_length.unwrap_or(0))
+        };
         let wrong = self.values("Content-Length").find(|value| !right(value));
         wrong.map_or(Ok(()), |value| Err(invalid("Content-Length", value)))
     }
@@ -100,7 +112,10 @@ impl<'a> HttpRequest<'a> {
     /// The values of each header of this name, without the blanks around them.
     fn values(&self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
         let wanted = move |header: &&(&str, &[u8])| header.0.eq_ignore_ascii_case(name);
-        self.headers.iter().filter(wanted).map(|&(_, value)| &value[rules::trim(value, 0..value.len())])
+        self.headers
+            .iter()
+            .filter(wanted)
+            .map(|&(_, value)| &value[rules::trim(value, 0..value.len())])
     }
 }
 
@@ -120,7 +135,8 @@ impl<'a> Target<'a> {
         if target.bytes().any(|byte| byte <= b' ' || matches!(byte, 0x7f | b'#')) {
             return None;
         }
-        let behind_scheme = ["http://", "https://"].iter().find_map(|scheme| rules::strip_prefix(target, scheme));
+        let behind_scheme =
+            ["http://", "https://"].iter().find_map(|scheme| rules::strip_prefix(target, scheme));
         let (authority, rest) = match behind_scheme {
             Some(rest) => rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len())),
             None => ("", target),
@@ -135,10 +151,13 @@ impl<'a> Target<'a> {
     }
 }
 
-/// The host of an authority without its port, an IPv6 address in its brackets; `None` if it is not a host and a port.
+/// The host of an authority without its port, an IPv6 address in its brackets; `None` if it is not
+/// a host and a port.
 pub(super) fn host_name(authority: &[u8]) -> Option<&str> {
     let authority = std::str::from_utf8(authority).ok()?;
-    let end = authority.find(']').map_or_else(|| authority.find(':').unwrap_or(authority.len()), |at| at + 1);
+    let end = authority
+        .find(']')
+        .map_or_else(|| authority.find(':').unwrap_or(authority.len()), |at| at + 1);
     let (host, port) = authority.split_at(end);
     (is_host(host) && is_port(port)).then_some(host)
 }
@@ -147,7 +166,8 @@ fn is_host(host: &str) -> bool {
     if let Some(address) = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
         return address.parse::<Ipv6Addr>().is_ok();
     }
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
+    let allowed =
+        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
     !host.is_empty() && host.bytes().all(allowed)
 }
 

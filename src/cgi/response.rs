@@ -8,15 +8,19 @@ use crate::error::{Error, Result};
 
 /// Builds the head of a response, for an application.
 ///
-/// It holds to the rules by which a [`HeadParser`](crate::cgi::HeadParser) judges, so what it writes every web server can
-/// read: no value can break out of its line, a name is a token, and what may come once comes once. Values lose the blanks
-/// around them; a field with an empty value is left out, as it would mean nothing (RFC 3875, section 6.3).
+/// It holds to the rules by which a [`HeadParser`](crate::cgi::HeadParser) judges, so what it
+/// writes every web server can read: no value can break out of its line, a name is a token, and
+/// what may come once comes once. Values lose the blanks around them; a field with an empty value
+/// is left out, as it would mean nothing (RFC 3875, section 6.3).
 ///
 /// ```
 /// use fcgi::cgi::ResponseHead;
 ///
 /// let mut stdout = Vec::new();
-/// ResponseHead::new().status(404, "Not Found")?.field("Content-Type", "text/plain")?.write_to(&mut stdout)?;
+/// ResponseHead::new()
+///     .status(404, "Not Found")?
+///     .field("Content-Type", "text/plain")?
+///     .write_to(&mut stdout)?;
 /// assert_eq!(stdout, b"Status: 404 Not Found\r\nContent-Type: text/plain\r\n\r\n");
 ///
 /// let split = ResponseHead::new().field("X-Name", "ferris\r\nSet-Cookie: admin=1");
@@ -30,13 +34,14 @@ pub struct ResponseHead {
 }
 
 impl ResponseHead {
-    /// A head without a field, to which at least one of `Content-Type`, `Location` and `Status` has to be added.
+    /// A head without a field, to which at least one of `Content-Type`, `Location` and `Status` has
+    /// to be added.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds the `Status`: a code from 100 to 999 and the reason; an empty one stands for the usual phrase. Without it the
-    /// web server takes 200, or 302 where there is a `Location`.
+    /// Adds the `Status`: a code from 100 to 999 and the reason; an empty one stands for the usual
+    /// phrase. Without it the web server takes 200, or 302 where there is a `Location`.
     ///
     /// # Errors
     /// [`Error::InvalidStatus`] for another code; else as [`field`](Self::field).
@@ -55,7 +60,9 @@ impl ResponseHead {
         let value = value.as_ref();
         let value = &value[rules::trim(value, 0..value.len())];
         if !rules::is_token(name.as_bytes()) || rules::value_len(value) < value.len() {
-            return Err(Error::InvalidField(rules::shown(&[name.as_bytes(), b": ", value].concat())));
+            return Err(Error::InvalidField(rules::shown(
+                &[name.as_bytes(), b": ", value].concat(),
+            )));
         }
         if !value.is_empty() {
             let start = self.head.bytes.len();
@@ -66,8 +73,8 @@ impl ResponseHead {
         Ok(self)
     }
 
-    /// Adds a variable that an authorizer which allows the request, with status 200, sends along: the field
-    /// `Variable-NAME` (FastCGI specification, section 6.3).
+    /// Adds a variable that an authorizer which allows the request, with status 200, sends along:
+    /// the field `Variable-NAME` (FastCGI specification, section 6.3).
     ///
     /// # Errors
     /// As [`field`](Self::field).
@@ -75,7 +82,10 @@ impl ResponseHead {
     /// ```
     /// use fcgi::cgi::ResponseHead;
     /// let mut stdout = Vec::new();
-    /// ResponseHead::new().status(200, "")?.variable("AUTH_METHOD", "database lookup")?.write_to(&mut stdout)?;
+    /// ResponseHead::new()
+    ///     .status(200, "")?
+    ///     .variable("AUTH_METHOD", "database lookup")?
+    ///     .write_to(&mut stdout)?;
     /// assert_eq!(stdout, b"Status: 200 OK\r\nVariable-AUTH_METHOD: database lookup\r\n\r\n");
     /// # Ok::<(), fcgi::Error>(())
     /// ```
@@ -89,7 +99,8 @@ impl ResponseHead {
     /// Writes the head and its empty line, in one write.
     ///
     /// # Errors
-    /// [`Error::MissingField`] if there is none of `Content-Type`, `Location` and `Status`; else what the writer reports.
+    /// [`Error::MissingField`] if there is none of `Content-Type`, `Location` and `Status`; else
+    /// what the writer reports.
     pub fn write_to(mut self, writer: &mut impl Write) -> Result<()> {
         self.head.index.check_whole()?;
         self.head.bytes.extend(b"\r\n");

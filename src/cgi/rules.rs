@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use crate::error::{Error, Result};
 
-/// The most of a bad line or value that an error carries, in bytes: its sender may have made it as long as the limits let
-/// it.
+/// The most of a bad line or value that an error carries, in bytes: its sender may have made it as
+/// long as the limits let it.
 const SHOWN: usize = 200;
 
 /// Which bytes a `token` may hold (RFC 3875, section 2.2): a field's name, a method.
@@ -58,9 +58,11 @@ pub(super) fn is_token(text: &[u8]) -> bool {
     !text.is_empty() && token_len(text) == text.len()
 }
 
-/// The offset of the first CR, LF or NUL in `text`, none of which a value may hold; its length if there is none.
+/// The offset of the first CR, LF or NUL in `text`, none of which a value may hold; its length if
+/// there is none.
 ///
-/// Values are short, so this goes by words of eight bytes, which costs half of what a call of `memchr3` for each does.
+/// Values are short, so this goes by words of eight bytes, which costs half of what a call of
+/// `memchr3` for each does.
 #[inline]
 pub(super) fn value_len(text: &[u8]) -> usize {
     let mut at = 0;
@@ -81,7 +83,8 @@ fn control_position(text: &[u8]) -> usize {
     let mut at = 0;
     for word in words.by_ref() {
         let word = word.try_into().map_or(0, u64::from_le_bytes);
-        // The high bit of each byte that is below 14; a borrow can set one too many, but only behind one that is right.
+        // The high bit of each byte that is below 14; a borrow can set one too many, but only
+        // behind one that is right.
         let found = word.wrapping_sub(ONES * 14) & !word & (ONES << 7);
         if found != 0 {
             return at + (found.trailing_zeros() / 8) as usize;
@@ -112,8 +115,8 @@ pub(super) fn trim(bytes: &[u8], range: Range<usize>) -> Range<usize> {
     start..end
 }
 
-/// The fields that are about one HTTP connection and not about the resource (RFC 9110, section 7.6.1, and those that
-/// RFC 2616, section 13.5.1, adds).
+/// The fields that are about one HTTP connection and not about the resource (RFC 9110, section
+/// 7.6.1, and those that RFC 2616, section 13.5.1, adds).
 const HOP_BY_HOP: [&str; 9] = [
     "Connection",
     "Keep-Alive",
@@ -137,12 +140,13 @@ pub(super) fn strip_prefix<'a>(value: &'a str, prefix: &str) -> Option<&'a str> 
     begins.then(|| &value[prefix.len()..])
 }
 
-/// The code of a `Status` (RFC 3875, section 6.3.3): three digits, and a blank before what follows. A missing reason is
-/// accepted, as many applications send none.
+/// The code of a `Status` (RFC 3875, section 6.3.3): three digits, and a blank before what follows.
+/// A missing reason is accepted, as many applications send none.
 #[inline]
 pub(super) fn parse_status(value: &[u8]) -> Result<u16> {
     match value {
-        [b'1'..=b'9', b'0'..=b'9', b'0'..=b'9'] | [b'1'..=b'9', b'0'..=b'9', b'0'..=b'9', b' ' | b'\t', ..] => {
+        [b'1'..=b'9', b'0'..=b'9', b'0'..=b'9']
+        | [b'1'..=b'9', b'0'..=b'9', b'0'..=b'9', b' ' | b'\t', ..] => {
             Ok(value[..3].iter().fold(0, |code, digit| code * 10 + u16::from(digit - b'0')))
         }
         _ => Err(Error::InvalidStatus(shown(value))),
@@ -151,7 +155,9 @@ pub(super) fn parse_status(value: &[u8]) -> Result<u16> {
 
 /// Checks a `Location` (RFC 3875, section 6.3.2).
 pub(super) fn check_location(value: &[u8]) -> Result<()> {
-    let location = std::str::from_utf8(value).ok().filter(|text| !text.contains(|c: char| c.is_ascii_control()));
+    let location = std::str::from_utf8(value)
+        .ok()
+        .filter(|text| !text.contains(|c: char| c.is_ascii_control()));
     match location {
         Some(text) if is_path(text) || is_absolute(text) => Ok(()),
         _ => Err(Error::InvalidLocation(shown(value))),
@@ -166,7 +172,9 @@ pub(super) fn is_path(location: &str) -> bool {
 fn is_absolute(location: &str) -> bool {
     let Some((scheme, rest)) = location.split_once(':') else { return false };
     let is_scheme_char = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.');
-    scheme.starts_with(|c: char| c.is_ascii_alphabetic()) && scheme.chars().all(is_scheme_char) && !rest.is_empty()
+    scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+        && scheme.chars().all(is_scheme_char)
+        && !rest.is_empty()
 }
 
 /// A length in bytes, as decimal digits and nothing else.
@@ -185,7 +193,8 @@ pub(super) fn shown(value: &[u8]) -> String {
     String::from_utf8_lossy(&value[..value.len().min(SHOWN)]).into_owned()
 }
 
-/// The reason phrases of the registered status codes (RFC 9110, section 15, and the registry that it names).
+/// The reason phrases of the registered status codes (RFC 9110, section 15, and the registry that
+/// it names).
 const REASONS: &[(u16, &str)] = &[
     (100, "Continue"),
     (101, "Switching Protocols"),

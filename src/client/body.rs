@@ -4,15 +4,17 @@ use super::Stdin;
 use crate::record::MAX_ALIGNED_LEN;
 use crate::stream::{retry, StreamWriter, DIRECT_LEN};
 
-/// The part of a body that is sent together with the beginning of its request: a small request leaves in one write.
+/// The part of a body that is sent together with the beginning of its request: a small request
+/// leaves in one write.
 const FIRST_PIECE: usize = 32 * 1024;
-/// The same where a copy is of no use: of a body that is in memory and larger; or whose length is not known, where mostly
-/// there is none, and what comes does not matter before it is seen to be all.
+/// The same where a copy is of no use: of a body that is in memory and larger; or whose length is
+/// not known, where mostly there is none, and what comes does not matter before it is seen to be
+/// all.
 const FIRST_PROBE: usize = 512;
 /// The most that is read of a body at a time: two full records.
 const PIECE: usize = 2 * MAX_ALIGNED_LEN;
-/// A body of which no more than this is left may be sent by the thread that then receives the response: to start another
-/// takes as long as to send some hundred KiB.
+/// A body of which no more than this is left may be sent by the thread that then receives the
+/// response: to start another takes as long as to send some hundred KiB.
 const PUSHED: u64 = 2 * 1024 * 1024;
 
 /// What a request sends behind its params: its body and, to a filter, a file.
@@ -44,9 +46,12 @@ impl<'a, B: Read, D: Read> Body<'a, B, D> {
         Self { stdin, data, piece: Vec::new() }
     }
 
-    /// Gathers what the first read gives, behind the beginning of the request. Where that is all, the stream is ended, and
-    /// the answer is true.
-    pub(super) fn gather_first_piece(&mut self, stdin: &mut StreamWriter<io::Sink>) -> io::Result<bool> {
+    /// Gathers what the first read gives, behind the beginning of the request. Where that is all,
+    /// the stream is ended, and the answer is true.
+    pub(super) fn gather_first_piece(
+        &mut self,
+        stdin: &mut StreamWriter<io::Sink>,
+    ) -> io::Result<bool> {
         let max = match self.stdin.left {
             // What is in memory leaves without a copy.
             Some(left) if self.stdin.is_ready() && left > FIRST_PIECE as u64 => FIRST_PROBE,
@@ -60,16 +65,20 @@ impl<'a, B: Read, D: Read> Body<'a, B, D> {
         Ok(is_whole)
     }
 
-    /// Whether [`push`](Self::push) may be of use: all that is left is in memory. A reader might wait for long, even for
-    /// the response.
+    /// Whether [`push`](Self::push) may be of use: all that is left is in memory. A reader might
+    /// wait for long, even for the response.
     pub(super) fn is_pushable(&self) -> bool {
-        self.data.is_none() && self.stdin.is_ready() && self.stdin.left.is_some_and(|left| left <= PUSHED)
+        self.data.is_none()
+            && self.stdin.is_ready()
+            && self.stdin.left.is_some_and(|left| left <= PUSHED)
     }
 
-    /// Sends what is in memory, as long as the application takes it in time; true if it has taken all.
+    /// Sends what is in memory, as long as the application takes it in time; true if it has taken
+    /// all.
     pub(super) fn push(&mut self, stdin: &mut Stdin) -> Result<bool, PumpError> {
         loop {
-            let Next { data, is_last } = self.stdin.next(&mut self.piece).map_err(PumpError::Read)?;
+            let Next { data, is_last } =
+                self.stdin.next(&mut self.piece).map_err(PumpError::Read)?;
             let is_sent = stdin.try_write_now(data, is_last).map_err(|_| PumpError::Write)?;
             if !is_sent || is_last {
                 return Ok(is_sent);
@@ -101,7 +110,12 @@ impl<'a, R: Read> Source<'a, R> {
     }
 
     /// Sends all that is left, and with `ends` the end of the request's input behind it.
-    fn pump(&mut self, stdin: &mut Stdin, ends: bool, piece: &mut Vec<u8>) -> Result<(), PumpError> {
+    fn pump(
+        &mut self,
+        stdin: &mut Stdin,
+        ends: bool,
+        piece: &mut Vec<u8>,
+    ) -> Result<(), PumpError> {
         loop {
             let Next { data, is_last } = self.next(piece).map_err(PumpError::Read)?;
             let sent = match (data, ends) {
@@ -127,7 +141,8 @@ impl<'a, R: Read> Source<'a, R> {
         'a: 'b,
     {
         let data = if self.ready.is_empty() {
-            let max = self.left.map_or(PIECE, |left| PIECE.min(usize::try_from(left).unwrap_or(PIECE)));
+            let max =
+                self.left.map_or(PIECE, |left| PIECE.min(usize::try_from(left).unwrap_or(PIECE)));
             if max == 0 {
                 return Ok(Next { data: &[], is_last: true });
             }

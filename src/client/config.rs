@@ -12,25 +12,28 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Config {
-    /// Whether to ask the application to keep connections open, and to use them again. Default `false`: an application
-    /// with few processes may serve nobody else meanwhile.
+    /// Whether to ask the application to keep connections open, and to use them again. Default
+    /// `false`: an application with few processes may serve nobody else meanwhile.
     pub keep_alive: bool,
     /// How long connecting over TCP may take, for each address of a host. Default 10 seconds.
     pub connect_timeout: Option<Duration>,
-    /// How long a read may wait for the application to send anything at all; it waits once more if the application has
-    /// taken any of the request's body meanwhile. Default 60 seconds, as in the common web servers.
+    /// How long a read may wait for the application to send anything at all; it waits once more if
+    /// the application has taken any of the request's body meanwhile. Default 60 seconds, as
+    /// in the common web servers.
     pub read_timeout: Option<Duration>,
     /// How long a write may wait for the application to take anything at all. Default 60 seconds.
     pub write_timeout: Option<Duration>,
-    /// The most connections that carry a request at once; further requests wait for one of them, as long as connecting may
-    /// take. What the application [says](super::Client::negotiate), or a refusal for ten seconds, can lower it. Default
-    /// `None`: as many as there are requests.
+    /// The most connections that carry a request at once; further requests wait for one of them,
+    /// as long as connecting may take. What the application [says](super::Client::negotiate),
+    /// or a refusal for ten seconds, can lower it. Default `None`: as many as there are
+    /// requests.
     pub max_connections: Option<usize>,
     /// The idle connections that are kept; beyond it, the oldest is closed. Default 8.
     pub max_idle: usize,
     /// The most bytes of a response that [`fetch`](super::Client::fetch) holds. Default 64 MiB.
     pub max_response: usize,
-    /// The most bytes of a response's stderr that are held; the rest is dropped and counted. Default 64 KiB.
+    /// The most bytes of a response's stderr that are held; the rest is dropped and counted.
+    /// Default 64 KiB.
     pub max_stderr: usize,
     /// The most bytes of a response head. Default 64 KiB.
     pub max_head: usize,

@@ -14,7 +14,8 @@ use crate::stream::{RecordReader, StreamWriter};
 /// The id of every request: there is one at a time on a connection.
 const REQUEST_ID: u16 = 1;
 
-/// A connection to an application, for those who want to write and read by themselves: one request after the other.
+/// A connection to an application, for those who want to write and read by themselves: one request
+/// after the other.
 ///
 /// ```
 /// use fcgi::{client::Connection, record::Role, Params};
@@ -37,7 +38,8 @@ pub struct Connection {
     config: Arc<Config>,
     /// The memory for what is written.
     buffer: Vec<u8>,
-    /// Whether both directions of every request so far have ended as they should, so that another may follow.
+    /// Whether both directions of every request so far have ended as they should, so that another
+    /// may follow.
     is_in_step: bool,
 }
 
@@ -45,7 +47,8 @@ impl Connection {
     /// Connects to an application.
     ///
     /// # Errors
-    /// [`Error::TimedOut`](crate::Error::TimedOut), and what the system reports: for a missing application at once.
+    /// [`Error::TimedOut`](crate::Error::TimedOut), and what the system reports: for a missing
+    /// application at once.
     pub fn connect(address: &Address, config: Arc<Config>) -> Result<Self> {
         Self::new(Stream::connect(address, config.connect_timeout)?, config)
     }
@@ -71,8 +74,8 @@ impl Connection {
         Ok(self.exchange(|wire| Stdin::new(wire, REQUEST_ID, preface)))
     }
 
-    /// The same where the first part of the body is gathered before anything is sent. The exchange goes on with
-    /// [`resume`](Self::resume).
+    /// The same where the first part of the body is gathered before anything is sent. The exchange
+    /// goes on with [`resume`](Self::resume).
     pub(super) fn gather(&mut self, role: Role, params: &Params) -> Result<StreamWriter<io::Sink>> {
         let preface = self.preface(role, params)?;
         Ok(StreamWriter::with_buffer(io::sink(), RecordType::Stdin, REQUEST_ID, preface))
@@ -81,13 +84,21 @@ impl Connection {
     /// What comes before the body.
     fn preface(&mut self, role: Role, params: &Params) -> Result<Vec<u8>> {
         if !self.is_reusable() {
-            return Err(io::Error::new(io::ErrorKind::NotConnected, "an earlier request did not end").into());
+            return Err(io::Error::new(
+                io::ErrorKind::NotConnected,
+                "an earlier request did not end",
+            )
+            .into());
         }
         self.is_in_step = false;
         let mut preface = std::mem::take(&mut self.buffer);
         preface.clear();
         let begin = BeginRequest::new(role, self.config.keep_alive);
-        preface.extend_from_slice(&fixed_record(RecordType::BeginRequest, REQUEST_ID, begin.encode()));
+        preface.extend_from_slice(&fixed_record(
+            RecordType::BeginRequest,
+            REQUEST_ID,
+            begin.encode(),
+        ));
         params.encode_stream(REQUEST_ID, &mut preface)?;
         Ok(preface)
     }
@@ -112,8 +123,9 @@ impl Connection {
         Ok(Sent::Whole)
     }
 
-    /// Whether the application closed the connection before it took the request, so that it may be sent on another: it has
-    /// seen nothing of it, or it has answered nothing to one that it may see twice.
+    /// Whether the application closed the connection before it took the request, so that it may be
+    /// sent on another: it has seen nothing of it, or it has answered nothing to one that it
+    /// may see twice.
     pub(super) fn is_dead(&mut self, sent: Sent, may_repeat: bool) -> Result<bool> {
         if !may_repeat {
             return Ok(sent == Sent::Nothing);
@@ -147,14 +159,14 @@ impl Connection {
         }
     }
 
-    /// Whether another request may follow: both directions of those before have ended, the application was asked to keep
-    /// the connection, and nothing came behind the last response.
+    /// Whether another request may follow: both directions of those before have ended, the
+    /// application was asked to keep the connection, and nothing came behind the last response.
     pub fn is_reusable(&self) -> bool {
         self.is_in_step && self.reader.is_between_records()
     }
 
-    /// Whether the application still holds the connection open, as far as that can be seen without waiting. Three system
-    /// calls.
+    /// Whether the application still holds the connection open, as far as that can be seen without
+    /// waiting. Three system calls.
     pub(super) fn is_alive(&mut self) -> bool {
         let look = self.reader.fill_with(|wire, free| match wire.try_read(free) {
             Ok(Some(n)) if n > 0 => Ok(n),
@@ -179,11 +191,12 @@ pub(super) enum Sent {
 
 /// A request that is under way: one direction is written, the other is read.
 ///
-/// Both are fields of their own, and may be used by two threads at once, as they have to be where an application answers
-/// while it reads and both directions are larger than what the system holds for them. ([`Client::send`](super::Client::send)
-/// does that.)
+/// Both are fields of their own, and may be used by two threads at once, as they have to be where
+/// an application answers while it reads and both directions are larger than what the system holds
+/// for them. ([`Client::send`](super::Client::send) does that.)
 ///
-/// An exchange that is dropped, rather than [finished](Self::finish), leaves a connection that can carry no other.
+/// An exchange that is dropped, rather than [finished](Self::finish), leaves a connection that can
+/// carry no other.
 #[derive(Debug)]
 pub struct Exchange<'a> {
     /// The request's body.
@@ -198,11 +211,12 @@ pub struct Exchange<'a> {
 }
 
 impl<'a> Exchange<'a> {
-    /// Ends the request's body if that was not done, drops what was not read of the response, and waits for the end of the
-    /// request.
+    /// Ends the request's body if that was not done, drops what was not read of the response, and
+    /// waits for the end of the request.
     ///
     /// # Errors
-    /// As reading [`Stdout`]. That the body could not be written is none, if the response is complete.
+    /// As reading [`Stdout`]. That the body could not be written is none, if the response is
+    /// complete.
     pub fn finish(mut self) -> Result<Completion> {
         if !self.stdout.is_complete() {
             let _response_counts = self.stdin.finish();
@@ -210,18 +224,19 @@ impl<'a> Exchange<'a> {
         self.complete()
     }
 
-    /// Asks the application to end the request (section 5.4), and waits until it has. What it sends meanwhile is dropped.
-    /// If it has ended the request already, nothing is sent.
+    /// Asks the application to end the request (section 5.4), and waits until it has. What it sends
+    /// meanwhile is dropped. If it has ended the request already, nothing is sent.
     ///
     /// # Errors
-    /// As [`finish`](Self::finish). Many applications close the connection instead of answering, which is
-    /// [`Error::UnexpectedEof`](crate::Error::UnexpectedEof).
+    /// As [`finish`](Self::finish). Many applications close the connection instead of answering,
+    /// which is [`Error::UnexpectedEof`](crate::Error::UnexpectedEof).
     pub fn abort(mut self) -> Result<Completion> {
         if !self.stdout.is_complete() {
             let abort = Header::new(RecordType::AbortRequest, REQUEST_ID, 0).encode();
             match self.stdin.interrupt(&abort) {
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => return Err(error.into()),
-                // The application may have ended the request by itself, and gone. Then its answer counts.
+                // The application may have ended the request by itself, and gone. Then its answer
+                // counts.
                 Ok(()) | Err(_) => {}
             }
         }
@@ -235,19 +250,22 @@ impl<'a> Exchange<'a> {
         Ok(completion)
     }
 
-    /// Leaves the connection to other requests, if both directions have ended. The response must be complete.
+    /// Leaves the connection to other requests, if both directions have ended. The response must be
+    /// complete.
     pub(super) fn release(mut self) {
         *self.is_in_step = self.keeps_conn && self.stdin.is_finished();
         keep_larger(self.buffer, self.stdin.take_buffer());
     }
 
-    /// The two directions alone, for threads that need not wait for each other: the body's may be left behind when the
-    /// response has [ended](Stdout::finish). The connection can carry no other request.
+    /// The two directions alone, for threads that need not wait for each other: the body's may be
+    /// left behind when the response has [ended](Stdout::finish). The connection can carry no
+    /// other request.
     pub fn into_parts(self) -> (Stdin, Stdout<'a>) {
         (self.stdin, self.stdout)
     }
 
-    /// Gives the request up at once: ends both directions of the connection, which wakes whoever waits on them.
+    /// Gives the request up at once: ends both directions of the connection, which wakes whoever
+    /// waits on them.
     pub fn cut(&self) {
         self.wire.cut();
     }

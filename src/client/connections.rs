@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 use super::{Config, Connection};
 use crate::error::{Error, Result};
 
-/// A connection whose last request began less than this ago is not looked at before it is used again: back-to-back requests
-/// pay nothing, and an application that closes in that moment is dealt with like one that closes a moment later.
+/// A connection whose last request began less than this ago is not looked at before it is used
+/// again: back-to-back requests pay nothing, and an application that closes in that moment is dealt
+/// with like one that closes a moment later.
 const FRESH: Duration = Duration::from_millis(1);
 
 /// How long an application that was short of something is asked for less.
@@ -42,8 +43,8 @@ pub(super) struct Permit<'a> {
 }
 
 impl Connections {
-    /// The right to a connection, and one that is idle, if there is one that is still open. Where the most are in use it
-    /// waits, as long as connecting may take.
+    /// The right to a connection, and one that is idle, if there is one that is still open. Where
+    /// the most are in use it waits, as long as connecting may take.
     pub(super) fn take(&self, config: &Config) -> Result<(Permit<'_>, Option<Box<Connection>>)> {
         let mut state = self.lock();
         if state.busy >= state.max(config) {
@@ -66,18 +67,24 @@ impl Connections {
         self.lock().accepted = max.map(|max| max.max(1));
     }
 
-    fn wait<'a>(&'a self, mut state: MutexGuard<'a, State>, config: &Config) -> Result<MutexGuard<'a, State>> {
+    fn wait<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        config: &Config,
+    ) -> Result<MutexGuard<'a, State>> {
         let deadline = config.connect_timeout.map(|timeout| Instant::now() + timeout);
         state.waiting += 1;
         while state.busy >= state.max(config) {
-            let left = deadline.map_or(RECOVERY, |deadline| deadline.saturating_duration_since(Instant::now()));
+            let left = deadline
+                .map_or(RECOVERY, |deadline| deadline.saturating_duration_since(Instant::now()));
             if left.is_zero() {
                 state.waiting -= 1;
                 return Err(Error::TimedOut("waiting for a connection"));
             }
             // A bound that was lowered rises again without being told.
             let left = left.min(RECOVERY);
-            state = self.released.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            state =
+                self.released.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
         state.waiting -= 1;
         Ok(state)
@@ -99,7 +106,8 @@ impl State {
 }
 
 impl Permit<'_> {
-    /// Leaves a connection to other requests, and lets go of the longest idle beyond the most that are kept.
+    /// Leaves a connection to other requests, and lets go of the longest idle beyond the most that
+    /// are kept.
     pub(super) fn keep(self, connection: Box<Connection>, config: &Config) {
         let mut state = self.connections.lock();
         state.idle.push((self.since, connection));
@@ -108,8 +116,8 @@ impl Permit<'_> {
         drop(surplus);
     }
 
-    /// Takes note that the application is short of something: for a while it is asked for one connection less than it has
-    /// now.
+    /// Takes note that the application is short of something: for a while it is asked for one
+    /// connection less than it has now.
     pub(super) fn application_is_short(&self) {
         let mut state = self.connections.lock();
         state.lowered = Some((state.busy.saturating_sub(1).max(1), Instant::now() + RECOVERY));

@@ -2,10 +2,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::wire::Wire;
 
-/// Gives a request up from another thread, such as one that sees the browser leave: the connection to the application is
-/// closed, and whoever waits for the response gets an error. See [`Stdout::cutter`](super::Stdout::cutter).
+/// Gives a request up from another thread, such as one that sees the browser leave: the connection
+/// to the application is closed, and whoever waits for the response gets an error. See
+/// [`Stdout::cutter`](super::Stdout::cutter).
 ///
-/// Once the request has ended it does nothing, so it can't hit the next request of a kept connection.
+/// Once the request has ended it does nothing, so it can't hit the next request of a kept
+/// connection.
 #[derive(Clone, Debug)]
 pub struct Cutter(Arc<Mutex<Option<Wire>>>);
 
@@ -41,7 +43,8 @@ mod tests {
     /// A connection that keeps alive, and the application's end of it.
     fn pair() -> (Connection, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
-        let stream = TcpStream::connect(listener.local_addr().expect("its address")).expect("a connection");
+        let stream =
+            TcpStream::connect(listener.local_addr().expect("its address")).expect("a connection");
         let config = Arc::new(Config::new().keep_alive(true));
         let application = listener.accept().expect("the other end").0;
         (Connection::new(stream, config).expect("a connection"), application)

@@ -8,9 +8,10 @@ use crate::stream::StreamWriter;
 
 /// The body of a request on its way to the application (the STDIN stream, section 5.3).
 ///
-/// What is written is gathered in a buffer, behind the request's beginning and its params, and leaves when the buffer is
-/// full, on `flush`, or with [`finish`](Self::finish). An application may answer before it has read all, and end the
-/// request without: writing may then fail, which says nothing about the response.
+/// What is written is gathered in a buffer, behind the request's beginning and its params, and
+/// leaves when the buffer is full, on `flush`, or with [`finish`](Self::finish). An application may
+/// answer before it has read all, and end the request without: writing may then fail, which says
+/// nothing about the response.
 #[derive(Debug)]
 pub struct Stdin {
     writer: StreamWriter<Wire>,
@@ -33,7 +34,8 @@ impl Stdin {
         Self { writer, state: State::Open }
     }
 
-    /// Ends the body; sends what was gathered and the end in one write. Doing it again does nothing.
+    /// Ends the body; sends what was gathered and the end in one write. Doing it again does
+    /// nothing.
     ///
     /// # Errors
     /// What the connection reports.
@@ -47,8 +49,9 @@ impl Stdin {
         self.note(sent)
     }
 
-    /// Ends the body and begins the file that a filter works on (the DATA stream, section 6.4), which is written in its
-    /// place from here on. Only for [`Role::Filter`](crate::record::Role::Filter).
+    /// Ends the body and begins the file that a filter works on (the DATA stream, section 6.4),
+    /// which is written in its place from here on. Only for
+    /// [`Role::Filter`](crate::record::Role::Filter).
     ///
     /// # Errors
     /// `BrokenPipe` if the body was finished already: then nothing may follow it.
@@ -64,7 +67,8 @@ impl Stdin {
         self.writer.get_ref().cut();
     }
 
-    /// Sends data, of which there is some, without copying it, behind what was gathered; with `is_last` the body ends.
+    /// Sends data, of which there is some, without copying it, behind what was gathered; with
+    /// `is_last` the body ends.
     pub(super) fn write_now(&mut self, data: &[u8], is_last: bool) -> io::Result<()> {
         self.check_open()?;
         if is_last {
@@ -74,14 +78,19 @@ impl Stdin {
         self.note(sent)
     }
 
-    /// With a pause, [`try_write_now`](Self::try_write_now) waits no longer than that, and it alone may write; without, all is
-    /// as before.
-    pub(super) fn set_pause(&mut self, pause: Option<Duration>, write_timeout: Option<Duration>) -> io::Result<()> {
+    /// With a pause, [`try_write_now`](Self::try_write_now) waits no longer than that, and it alone
+    /// may write; without, all is as before.
+    pub(super) fn set_pause(
+        &mut self,
+        pause: Option<Duration>,
+        write_timeout: Option<Duration>,
+    ) -> io::Result<()> {
         self.writer.get_mut().set_pause(pause, write_timeout)
     }
 
-    /// [`write_now`](Self::write_now) for at most [`DIRECT_LEN`](crate::stream::DIRECT_LEN) bytes. False if the
-    /// application does not take it in time: then the rest leaves first when something else is sent.
+    /// [`write_now`](Self::write_now) for at most [`DIRECT_LEN`](crate::stream::DIRECT_LEN) bytes.
+    /// False if the application does not take it in time: then the rest leaves first when
+    /// something else is sent.
     pub(super) fn try_write_now(&mut self, data: &[u8], is_last: bool) -> io::Result<bool> {
         self.check_open()?;
         if is_last {
@@ -106,7 +115,8 @@ impl Stdin {
         Self { state, ..Self::new(wire, request_id, Vec::new()) }
     }
 
-    /// Sends whole records behind what was encoded before, be it the end, and drops what was gathered.
+    /// Sends whole records behind what was encoded before, be it the end, and drops what was
+    /// gathered.
     pub(super) fn interrupt(&mut self, records: &[u8]) -> io::Result<()> {
         if !self.is_finished() {
             self.check_open()?;
@@ -125,8 +135,13 @@ impl Stdin {
     fn check_open(&self) -> io::Result<()> {
         match self.state {
             State::Open => Ok(()),
-            State::Finished => Err(io::Error::new(io::ErrorKind::BrokenPipe, "the request's body was finished")),
-            State::Failed => Err(io::Error::new(io::ErrorKind::BrokenPipe, "writing the request's body has failed")),
+            State::Finished => {
+                Err(io::Error::new(io::ErrorKind::BrokenPipe, "the request's body was finished"))
+            }
+            State::Failed => Err(io::Error::new(
+                io::ErrorKind::BrokenPipe,
+                "writing the request's body has failed",
+            )),
         }
     }
 

@@ -11,10 +11,10 @@ use crate::stream::RecordReader;
 
 /// The response to a request, as it comes (the STDOUT stream, section 5.3).
 ///
-/// Reading gives 0 bytes where the response has ended, and only there: a connection that breaks off before is
-/// [`Error::UnexpectedEof`], a refusal is [`Error::Refused`], silence is [`Error::TimedOut`], and a record that cannot
-/// come is [`Error::UnexpectedRecord`] (all inside an [`io::Error`]). As a [`BufRead`] it lends its data without copying
-/// it.
+/// Reading gives 0 bytes where the response has ended, and only there: a connection that breaks off
+/// before is [`Error::UnexpectedEof`], a refusal is [`Error::Refused`], silence is
+/// [`Error::TimedOut`], and a record that cannot come is [`Error::UnexpectedRecord`] (all inside an
+/// [`io::Error`]). As a [`BufRead`] it lends its data without copying it.
 ///
 /// What the application writes to STDERR meanwhile is held, up to [`Config::max_stderr`], or goes
 /// [elsewhere](Self::stderr_to).
@@ -52,14 +52,19 @@ pub struct Completion {
     /// The application's own status (section 5.5); 0 is success.
     pub app_status: u32,
     /// What the application wrote to STDERR, up to [`Config::max_stderr`]; nothing if that went
-    /// [elsewhere](Stdout::stderr_to). It is the application's word: escape it before it goes to a log of lines.
+    /// [elsewhere](Stdout::stderr_to). It is the application's word: escape it before it goes to a
+    /// log of lines.
     pub stderr: Vec<u8>,
     /// The bytes of STDERR beyond that.
     pub stderr_dropped: u64,
 }
 
 impl<'a> Stdout<'a> {
-    pub(super) fn new(reader: &'a mut RecordReader<Wire>, request_id: u16, config: &'a Config) -> Self {
+    pub(super) fn new(
+        reader: &'a mut RecordReader<Wire>,
+        request_id: u16,
+        config: &'a Config,
+    ) -> Self {
         let stderr = Sink::Held { bytes: Vec::new(), dropped: 0 };
         Self { reader, request_id, state: State::Open, stderr, cutter: None, config }
     }
@@ -82,10 +87,12 @@ impl<'a> Stdout<'a> {
     /// Reads the response head (RFC 3875, section 6); what is then read is the response's body.
     ///
     /// # Errors
-    /// [`Error::HeadTooLarge`] and [`Error::TooManyFields`] beyond [`Config::max_head`], [`Error::HeadCut`], those of a
-    /// malformed head, and as reading.
+    /// [`Error::HeadTooLarge`] and [`Error::TooManyFields`] beyond [`Config::max_head`],
+    /// [`Error::HeadCut`], those of a malformed head, and as reading.
     pub fn read_head(&mut self) -> Result<Head> {
-        let mut parser = HeadParser::new().max_bytes(self.config.max_head).max_fields(self.config.max_head_fields);
+        let mut parser = HeadParser::new()
+            .max_bytes(self.config.max_head)
+            .max_fields(self.config.max_head_fields);
         parser.read(self)?;
         parser.finish()
     }
@@ -130,25 +137,34 @@ impl<'a> Stdout<'a> {
         }
     }
 
-    /// Goes to the next record of STDOUT that has content, or to where STDOUT or the request ends; then false.
+    /// Goes to the next record of STDOUT that has content, or to where STDOUT or the request ends;
+    /// then false.
     fn next_record(&mut self) -> Result<bool> {
         loop {
             let Some(header) = self.reader.next_header()? else {
                 return Err(Error::UnexpectedEof("a response"));
             };
             match header.record_type {
-                // Management records, and what a confused application sends under their id, concern no request.
+                // Management records, and what a confused application sends under their id, concern
+                // no request.
                 _ if header.request_id == NULL_REQUEST_ID => {}
                 RecordType::Stderr if header.request_id == self.request_id => self.read_stderr()?,
-                RecordType::Stdout if header.request_id == self.request_id && self.state == State::Open => {
+                RecordType::Stdout
+                    if header.request_id == self.request_id && self.state == State::Open =>
+                {
                     if header.content_len == 0 {
                         self.state = State::Ended;
                     }
                     return Ok(header.content_len > 0);
                 }
-                RecordType::EndRequest if header.request_id == self.request_id => return self.end(),
+                RecordType::EndRequest if header.request_id == self.request_id => {
+                    return self.end()
+                }
                 record_type => {
-                    return Err(Error::UnexpectedRecord { record_type, request_id: header.request_id });
+                    return Err(Error::UnexpectedRecord {
+                        record_type,
+                        request_id: header.request_id,
+                    });
                 }
             }
         }
@@ -214,7 +230,8 @@ impl Sink<'_> {
     }
 }
 
-/// What is said of a response once an error was reported. A caller that has ignored it must not get a part for the whole.
+/// What is said of a response once an error was reported. A caller that has ignored it must not get
+/// a part for the whole.
 fn failed() -> Error {
     Error::UnexpectedEof("a response that has failed")
 }

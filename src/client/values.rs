@@ -10,7 +10,8 @@ use crate::stream::RecordReader;
 /// How long an application may take to answer: those that cannot, say nothing.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// What an application says that it can do (section 4.1); `None` where it does not say, or says no number.
+/// What an application says that it can do (section 4.1); `None` where it does not say, or says no
+/// number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Values {
     /// The connections that it accepts at once (`FCGI_MAX_CONNS`).
@@ -22,19 +23,28 @@ pub struct Values {
 }
 
 impl Values {
-    /// Asks on a connection of its own, which an application that cannot answer may close, or leave without an answer.
+    /// Asks on a connection of its own, which an application that cannot answer may close, or leave
+    /// without an answer.
     pub(super) fn ask(address: &Address, connect_timeout: Option<Duration>) -> Result<Self> {
-        let mut stream =
-            Stream::connect(address, Some(connect_timeout.map_or(PATIENCE, |timeout| timeout.min(PATIENCE))))?;
+        let mut stream = Stream::connect(
+            address,
+            Some(connect_timeout.map_or(PATIENCE, |timeout| timeout.min(PATIENCE))),
+        )?;
         stream.set_timeouts(Some(PATIENCE), Some(PATIENCE))?;
         let query = Params::from_pairs([MAX_CONNS, MAX_REQS, MPXS_CONNS].map(|name| (name, "")))?;
-        record::write_record(&mut stream, RecordType::GetValues, NULL_REQUEST_ID, query.as_bytes())?;
+        record::write_record(
+            &mut stream,
+            RecordType::GetValues,
+            NULL_REQUEST_ID,
+            query.as_bytes(),
+        )?;
         stream.flush()?;
         Self::read(&mut RecordReader::new(stream))
     }
 
     fn read(reader: &mut RecordReader<Stream>) -> Result<Self> {
-        let header = reader.next_header()?.ok_or(Error::UnexpectedEof("the answer to GET_VALUES"))?;
+        let header =
+            reader.next_header()?.ok_or(Error::UnexpectedEof("the answer to GET_VALUES"))?;
         if header.record_type != RecordType::GetValuesResult {
             let (record_type, request_id) = (header.record_type, header.request_id);
             return Err(Error::UnexpectedRecord { record_type, request_id });

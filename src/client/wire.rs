@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use crate::net::Stream;
 
-/// A connection on which a read is not too late while something is written: an application that reads all of a large or
-/// slow body before it answers may take as long as it takes the body.
+/// A connection on which a read is not too late while something is written: an application that
+/// reads all of a large or slow body before it answers may take as long as it takes the body.
 ///
 /// A clone is the same connection, as with [`Stream`].
 #[derive(Clone, Debug)]
@@ -27,7 +27,10 @@ struct Shared {
 
 impl Wire {
     pub(super) fn new(stream: Stream) -> Self {
-        Self { shared: Arc::new(Shared { stream, has_written: AtomicBool::new(false) }), is_pausing: false }
+        Self {
+            shared: Arc::new(Shared { stream, has_written: AtomicBool::new(false) }),
+            is_pausing: false,
+        }
     }
 
     /// Reads what is there, without waiting: `None` if nothing is.
@@ -35,9 +38,14 @@ impl Wire {
         self.shared.stream.try_read(buffer)
     }
 
-    /// Makes a vectored write through this clone wait no longer than a pause, after which it fails with `WouldBlock` and all
-    /// can go on; without one, it waits for the write time-out, and a write that is too late is the last.
-    pub(super) fn set_pause(&mut self, pause: Option<Duration>, write_timeout: Option<Duration>) -> io::Result<()> {
+    /// Makes a vectored write through this clone wait no longer than a pause, after which it fails
+    /// with `WouldBlock` and all can go on; without one, it waits for the write time-out, and a
+    /// write that is too late is the last.
+    pub(super) fn set_pause(
+        &mut self,
+        pause: Option<Duration>,
+        write_timeout: Option<Duration>,
+    ) -> io::Result<()> {
         self.is_pausing = pause.is_some();
         self.shared.stream.set_write_timeout(pause.or(write_timeout))
     }
@@ -47,18 +55,25 @@ impl Wire {
         let _ = self.shared.stream.shutdown(Shutdown::Both);
     }
 
-    fn read_with(&self, mut read: impl FnMut(&mut &Stream) -> io::Result<usize>) -> io::Result<usize> {
+    fn read_with(
+        &self,
+        mut read: impl FnMut(&mut &Stream) -> io::Result<usize>,
+    ) -> io::Result<usize> {
         self.shared.has_written.store(false, Relaxed);
         loop {
             match read(&mut &self.shared.stream) {
                 Err(error)
-                    if error.kind() == io::ErrorKind::TimedOut && self.shared.has_written.swap(false, Relaxed) => {}
+                    if error.kind() == io::ErrorKind::TimedOut
+                        && self.shared.has_written.swap(false, Relaxed) => {}
                 outcome => return outcome,
             }
         }
     }
 
-    fn write_with(&self, write: impl FnOnce(&mut &Stream) -> io::Result<usize>) -> io::Result<usize> {
+    fn write_with(
+        &self,
+        write: impl FnOnce(&mut &Stream) -> io::Result<usize>,
+    ) -> io::Result<usize> {
         let written = write(&mut &self.shared.stream)?;
         self.shared.has_written.store(true, Relaxed);
         Ok(written)

@@ -19,8 +19,9 @@ use crate::error::{Error, Result};
 /// | `unix:/run/app.sock`, `unix:app.sock` | a Unix socket |
 /// | `/run/app.sock`, `./app.sock` | the same; without `unix:` it takes a slash to be told from a host |
 ///
-/// Port 0 has the system choose a free one: see [`Listener::local_address`](super::Listener::local_address). An address
-/// is shown as it was written. Two are equal if they name the same place in the same way, whether or not they are
+/// Port 0 has the system choose a free one: see
+/// [`Listener::local_address`](super::Listener::local_address). An address is shown as it was
+/// written. Two are equal if they name the same place in the same way, whether or not they are
 /// written with their `tcp:` or `unix:`.
 ///
 /// ```
@@ -54,8 +55,8 @@ impl Address {
     /// A Unix socket; its path may hold any bytes.
     ///
     /// # Errors
-    /// [`Error::InvalidAddress`] for a path that is empty or contains a NUL. One that is too long, which is about 100
-    /// bytes and differs between systems, is reported when it is used.
+    /// [`Error::InvalidAddress`] for a path that is empty or contains a NUL. One that is too long,
+    /// which is about 100 bytes and differs between systems, is reported when it is used.
     ///
     /// ```
     /// let address = fcgi::net::Address::unix("/run/app.sock")?;
@@ -72,7 +73,8 @@ impl Address {
         }
     }
 
-    /// A port of a host, which is a name, an IP address (IPv6 without brackets), or empty as in `:9000`.
+    /// A port of a host, which is a name, an IP address (IPv6 without brackets), or empty as in
+    /// `:9000`.
     ///
     /// # Errors
     /// [`Error::InvalidAddress`] for what is no host.
@@ -117,8 +119,8 @@ impl FromStr for Address {
     type Err = Error;
 
     /// # Errors
-    /// [`Error::InvalidAddress`] with the whole text: no port, or one above 65535; an IPv6 address without brackets; an
-    /// empty path; a Unix socket on a system without them.
+    /// [`Error::InvalidAddress`] with the whole text: no port, or one above 65535; an IPv6 address
+    /// without brackets; an empty path; a Unix socket on a system without them.
     fn from_str(text: &str) -> Result<Self> {
         match parse(text) {
             Some(target) => Ok(Self { text: text.to_owned(), target }),
@@ -145,7 +147,11 @@ impl From<SocketAddr> for Address {
     fn from(address: SocketAddr) -> Self {
         let text = address.to_string();
         // The text has the scope of a link-local address, which the IP address alone has not.
-        let host = text.rsplit_once(':').map_or("", |(host, _)| host).trim_matches(&['[', ']'][..]).to_owned();
+        let host = text
+            .rsplit_once(':')
+            .map_or("", |(host, _)| host)
+            .trim_matches(&['[', ']'][..])
+            .to_owned();
         Self { text, target: Target::Tcp { host, port: address.port() } }
     }
 }
@@ -204,7 +210,8 @@ fn tcp_target(text: &str) -> Option<Target> {
         None => Some(host).filter(|host| is_name_or_ipv4(host))?,
     };
     // The parser of numbers would take a sign.
-    let port = Some(port).filter(|port| port.bytes().all(|byte| byte.is_ascii_digit()))?.parse().ok()?;
+    let port =
+        Some(port).filter(|port| port.bytes().all(|byte| byte.is_ascii_digit()))?.parse().ok()?;
     Some(Target::Tcp { host: host.to_owned(), port })
 }
 
@@ -214,7 +221,8 @@ fn is_ipv6(host: &str) -> bool {
     address.parse::<Ipv6Addr>().is_ok()
 }
 
-/// Digits and dots alone are an address: one such as `256.0.0.1` is not left to be looked up as a name.
+/// Digits and dots alone are an address: one such as `256.0.0.1` is not left to be looked up as a
+/// name.
 fn is_name_or_ipv4(host: &str) -> bool {
     if host.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
         return host.is_empty() || host.parse::<Ipv4Addr>().is_ok();

@@ -5,11 +5,13 @@ use std::str::FromStr;
 use super::Stream;
 use crate::error::{Error, Result};
 
-/// The addresses from which a web server may connect: the value of `FCGI_WEB_SERVER_ADDRS` (section 3.2).
+/// The addresses from which a web server may connect: the value of `FCGI_WEB_SERVER_ADDRS` (section
+/// 3.2).
 ///
-/// It is a list of IPv4 and IPv6 addresses, separated by commas; blanks around them are allowed. `127.0.0.1` and
-/// `::ffff:127.0.0.1` are the same address. Names and networks are not understood, and a list with anything in it that
-/// is not understood is refused as a whole: it must not admit whom it was to keep out.
+/// It is a list of IPv4 and IPv6 addresses, separated by commas; blanks around them are allowed.
+/// `127.0.0.1` and `::ffff:127.0.0.1` are the same address. Names and networks are not understood,
+/// and a list with anything in it that is not understood is refused as a whole: it must not admit
+/// whom it was to keep out.
 ///
 /// ```
 /// use fcgi::net::AllowList;
@@ -27,18 +29,19 @@ pub struct AllowList {
 }
 
 impl AllowList {
-    /// The list that this process was started with; `None` if the variable `FCGI_WEB_SERVER_ADDRS` is not set, so that
-    /// everyone may connect.
+    /// The list that this process was started with; `None` if the variable `FCGI_WEB_SERVER_ADDRS`
+    /// is not set, so that everyone may connect.
     ///
     /// # Errors
-    /// [`Error::InvalidAllowList`] if it is set to anything but such a list; an application should not start then.
+    /// [`Error::InvalidAllowList`] if it is set to anything but such a list; an application should
+    /// not start then.
     pub fn from_env() -> Result<Option<Self>> {
         let value = env::var_os("FCGI_WEB_SERVER_ADDRS");
         value.map(|value| value.to_string_lossy().parse()).transpose()
     }
 
-    /// Whether this connection comes from one of the addresses. One that is not over TCP never does, as section 3.2
-    /// demands.
+    /// Whether this connection comes from one of the addresses. One that is not over TCP never
+    /// does, as section 3.2 demands.
     pub fn allows(&self, stream: &Stream) -> bool {
         stream.peer_ip().is_some_and(|ip| self.allows_ip(ip))
     }

@@ -30,7 +30,8 @@ fn adopt(socket: OwnedFd) -> Result<Listener> {
         return Ok(unix.into());
     }
     let tcp = TcpListener::from(OwnedFd::from(unix));
-    // Only TCP knows the option; and a socket that was bound, as one that listens must be, has a port.
+    // Only TCP knows the option; and a socket that was bound, as one that listens must be, has a
+    // port.
     if stream.nodelay().is_ok() && tcp.local_addr().is_ok_and(|address| address.port() != 0) {
         return Ok(tcp.into());
     }

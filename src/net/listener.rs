@@ -16,20 +16,23 @@ use super::socket_file::SocketFile;
 use super::stream::{is_expiry, Stream};
 use crate::error::Result;
 
-/// Whether the system is known to behave as Linux does: an accepted connection has the `TCP_NODELAY` and the receive
-/// time-out of the listening socket but never its non-blocking mode, `accept` heeds that time-out, and shutting a
-/// listening socket down wakes those who wait in `accept`.
+/// Whether the system is known to behave as Linux does: an accepted connection has the
+/// `TCP_NODELAY` and the receive time-out of the listening socket but never its non-blocking mode,
+/// `accept` heeds that time-out, and shutting a listening socket down wakes those who wait in
+/// `accept`.
 const LINUX: bool = cfg!(target_os = "linux");
 
 /// How long `accept` waits on a shared socket before it looks whether the listener has been closed.
 const SHARED_WAIT: Duration = Duration::from_millis(500);
 
-/// How long a thread rests that found the socket non-blocking. A time-out that passed sooner than this was none.
+/// How long a thread rests that found the socket non-blocking. A time-out that passed sooner than
+/// this was none.
 const REST: Duration = Duration::from_millis(10);
 
 /// A listening socket, TCP or Unix.
 ///
-/// Any number of threads may wait in [`accept`](Self::accept) at once; the system wakes one for each connection.
+/// Any number of threads may wait in [`accept`](Self::accept) at once; the system wakes one for
+/// each connection.
 ///
 /// ```
 /// use fcgi::net::{Listener, Stream};
@@ -54,9 +57,9 @@ const REST: Duration = Duration::from_millis(10);
 #[derive(Debug)]
 pub struct Listener {
     socket: Socket,
-    /// The same socket once more, for what `std` offers on streams alone: time-out, shutdown, `TCP_NODELAY` (which it
-    /// has if it is TCP). Kept, because a process that is out of descriptors must still be able to close; `None` where
-    /// it cannot be had.
+    /// The same socket once more, for what `std` offers on streams alone: time-out, shutdown,
+    /// `TCP_NODELAY` (which it has if it is TCP). Kept, because a process that is out of
+    /// descriptors must still be able to close; `None` where it cannot be had.
     twin: Option<TcpStream>,
     /// The socket file, if it is this listener's to remove.
     #[cfg(unix)]
@@ -65,7 +68,8 @@ pub struct Listener {
     shared: bool,
     /// Never unset.
     closed: AtomicBool,
-    /// How many threads are in `accept`. Counted before they look at `closed`, so that none is missed by `close`.
+    /// How many threads are in `accept`. Counted before they look at `closed`, so that none is
+    /// missed by `close`.
     waiting: AtomicUsize,
 }
 
@@ -79,12 +83,12 @@ enum Socket {
 impl Listener {
     /// Listens on an address; on every IPv4 interface (`0.0.0.0`) if its host is left out.
     ///
-    /// The file of a Unix socket is removed when the listener is closed or dropped, unless another has taken its place
-    /// by then. A file that a dead process has left behind is replaced.
+    /// The file of a Unix socket is removed when the listener is closed or dropped, unless another
+    /// has taken its place by then. A file that a dead process has left behind is replaced.
     ///
     /// # Errors
-    /// What the system reports; `AddrInUse` for a path where somebody listens, or where something other than a socket
-    /// is. That is never touched, a symbolic link neither.
+    /// What the system reports; `AddrInUse` for a path where somebody listens, or where something
+    /// other than a socket is. That is never touched, a symbolic link neither.
     pub fn bind(address: &Address) -> Result<Self> {
         match address.target() {
             Target::Tcp { host, port } => {
@@ -101,12 +105,13 @@ impl Listener {
         }
     }
 
-    /// The listening socket, TCP or Unix, that a web server or process manager has left on descriptor 0 (section 2.2).
-    /// It is taken to be [`shared`](Self::shared), and set blocking.
+    /// The listening socket, TCP or Unix, that a web server or process manager has left on
+    /// descriptor 0 (section 2.2). It is taken to be [`shared`](Self::shared), and set
+    /// blocking.
     ///
     /// # Errors
-    /// [`Error::NotListening`](crate::Error::NotListening) for anything else, such as a terminal, `/dev/null` or a
-    /// connection: the process was not started as a FastCGI application.
+    /// [`Error::NotListening`](crate::Error::NotListening) for anything else, such as a terminal,
+    /// `/dev/null` or a connection: the process was not started as a FastCGI application.
     #[cfg(unix)]
     pub fn from_stdin() -> Result<Self> {
         Ok(descriptor::listener(&io::stdin())?.shared())
@@ -121,11 +126,11 @@ impl Listener {
         Err(crate::Error::NotListening("of no use on this system"))
     }
 
-    /// Declares that other processes hold the socket too, as one that comes from a process manager. It is never shut
-    /// down and its file never removed, so that they can go on accepting.
+    /// Declares that other processes hold the socket too, as one that comes from a process manager.
+    /// It is never shut down and its file never removed, so that they can go on accepting.
     ///
-    /// On Linux [`accept`](Self::accept) sets a receive time-out on such a socket, to return soon after a
-    /// [`close`](Self::close); it is taken back when the listener is dropped.
+    /// On Linux [`accept`](Self::accept) sets a receive time-out on such a socket, to return soon
+    /// after a [`close`](Self::close); it is taken back when the listener is dropped.
     #[must_use]
     pub fn shared(mut self) -> Self {
         self.shared = true;
@@ -136,27 +141,32 @@ impl Listener {
         self
     }
 
-    /// Sets the permission bits of the socket file, such as `0o660`, which decide who may connect. Until then they are
-    /// as the process's umask has them: where that is too much, let the directory forbid it.
+    /// Sets the permission bits of the socket file, such as `0o660`, which decide who may connect.
+    /// Until then they are as the process's umask has them: where that is too much, let the
+    /// directory forbid it.
     ///
     /// # Errors
-    /// `NotFound` if there is no such file: for TCP, for a socket that was not made by [`bind`](Self::bind), and where
-    /// another file has taken its place.
+    /// `NotFound` if there is no such file: for TCP, for a socket that was not made by
+    /// [`bind`](Self::bind), and where another file has taken its place.
     #[cfg(unix)]
     pub fn set_mode(&self, mode: u32) -> Result<()> {
         match &self.file {
             Some(file) => Ok(file.set_mode(mode)?),
-            None => Err(io::Error::new(io::ErrorKind::NotFound, "listener has no socket file").into()),
+            None => {
+                Err(io::Error::new(io::ErrorKind::NotFound, "listener has no socket file").into())
+            }
         }
     }
 
     /// Waits for a connection; `None` once the listener has been [closed](Self::close).
     ///
-    /// A TCP connection gets `TCP_NODELAY`. A signal, or a client that has left already, does not end the wait; and if
-    /// another process that has the socket sets it non-blocking, it is set back.
+    /// A TCP connection gets `TCP_NODELAY`. A signal, or a client that has left already, does not
+    /// end the wait; and if another process that has the socket sets it non-blocking, it is set
+    /// back.
     ///
     /// # Errors
-    /// What the system reports. Want of descriptors or memory passes; wait a little before the next try.
+    /// What the system reports. Want of descriptors or memory passes; wait a little before the next
+    /// try.
     pub fn accept(&self) -> Result<Option<Stream>> {
         self.waiting.fetch_add(1, Ordering::SeqCst);
         let outcome = self.wait();
@@ -184,7 +194,8 @@ impl Listener {
 
     fn accept_one(&self) -> io::Result<Stream> {
         if self.shared {
-            // Each time, because a process that shares the socket takes the time-out back when it ends.
+            // Each time, because a process that shares the socket takes the time-out back when it
+            // ends.
             self.set_accept_timeout(Some(SHARED_WAIT));
         }
         match &self.socket {
@@ -200,8 +211,8 @@ impl Listener {
         }
     }
 
-    /// Undoes what a connection has inherited from the listening socket and should not have. None of the calls can fail
-    /// on a socket that is open.
+    /// Undoes what a connection has inherited from the listening socket and should not have. None
+    /// of the calls can fail on a socket that is open.
     fn accepted_tcp(&self, socket: TcpStream) -> Stream {
         if !LINUX {
             let _ = socket.set_nonblocking(false);
@@ -215,9 +226,9 @@ impl Listener {
         }
     }
 
-    /// Tells a time-out, for which the thread has waited since the one `before`, from a socket in non-blocking mode. That
-    /// mode belongs to the socket, and a process that shares it may set it at any time; should it insist, this does not
-    /// spin.
+    /// Tells a time-out, for which the thread has waited since the one `before`, from a socket in
+    /// non-blocking mode. That mode belongs to the socket, and a process that shares it may set
+    /// it at any time; should it insist, this does not spin.
     fn rest_if_nonblocking(&self, before: Instant) {
         if before.elapsed() < REST {
             self.set_blocking();
@@ -225,12 +236,14 @@ impl Listener {
         }
     }
 
-    /// Ends every wait in [`accept`](Self::accept), now and later, from any thread. What has been accepted goes on.
+    /// Ends every wait in [`accept`](Self::accept), now and later, from any thread. What has been
+    /// accepted goes on.
     ///
-    /// The file of a Unix socket made by [`bind`](Self::bind) is removed. On Linux new connections are refused from now
-    /// on, and those not yet accepted are reset; elsewhere they are when the listener is dropped. A
-    /// [`shared`](Self::shared) socket stays open for the others, and a wait on it ends within half a second (elsewhere
-    /// than on Linux, with the next connection, if another process takes the one that is meant to wake it).
+    /// The file of a Unix socket made by [`bind`](Self::bind) is removed. On Linux new connections
+    /// are refused from now on, and those not yet accepted are reset; elsewhere they are when
+    /// the listener is dropped. A [`shared`](Self::shared) socket stays open for the others,
+    /// and a wait on it ends within half a second (elsewhere than on Linux, with the next
+    /// connection, if another process takes the one that is meant to wake it).
     pub fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
         match &self.twin {
@@ -258,8 +271,8 @@ impl Listener {
         }
     }
 
-    /// An address under which this process can connect to its own listener: not every system lets it connect to
-    /// `0.0.0.0`.
+    /// An address under which this process can connect to its own listener: not every system lets
+    /// it connect to `0.0.0.0`.
     fn own_address(&self) -> Result<Address> {
         let mut address = match &self.socket {
             Socket::Tcp(socket) => socket.local_addr()?,
@@ -284,7 +297,10 @@ impl Listener {
             #[cfg(unix)]
             Socket::Unix(socket) => match socket.local_addr()?.as_pathname() {
                 Some(path) => Address::unix(path),
-                None => Err(io::Error::new(io::ErrorKind::Unsupported, "Unix socket without a path").into()),
+                None => {
+                    Err(io::Error::new(io::ErrorKind::Unsupported, "Unix socket without a path")
+                        .into())
+                }
             },
         }
     }
@@ -338,8 +354,8 @@ impl Drop for Listener {
 }
 
 impl From<TcpListener> for Listener {
-    /// The socket is set blocking, and shut down by [`close`](Listener::close): if another process has it too, say so
-    /// by [`shared`](Listener::shared).
+    /// The socket is set blocking, and shut down by [`close`](Listener::close): if another process
+    /// has it too, say so by [`shared`](Listener::shared).
     fn from(socket: TcpListener) -> Self {
         Self::new(Socket::Tcp(socket))
     }
@@ -395,8 +411,9 @@ mod tests {
         for address in ["127.0.0.1:0", ":0"] {
             let listener = Listener::bind(&address.parse()?)?;
             thread::scope(|scope| {
-                let waiters: Vec<_> =
-                    (0..4).map(|_| scope.spawn(|| while listener.accept().unwrap().is_some() {})).collect();
+                let waiters: Vec<_> = (0..4)
+                    .map(|_| scope.spawn(|| while listener.accept().unwrap().is_some() {}))
+                    .collect();
                 while listener.waiting.load(Ordering::SeqCst) < 4 {
                     thread::yield_now();
                 }

@@ -5,8 +5,8 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::{Path, PathBuf};
 
-/// The file of a listening socket, known by its device and inode: while the socket is open the system gives them to no
-/// other file, so that another's is never taken for it.
+/// The file of a listening socket, known by its device and inode: while the socket is open the
+/// system gives them to no other file, so that another's is never taken for it.
 #[derive(Debug)]
 pub(super) struct SocketFile {
     /// Absolute, so that a change of the working directory does not matter.
@@ -24,13 +24,17 @@ impl SocketFile {
             }
             bound => bound?,
         };
-        let path = if path.is_absolute() { path.to_owned() } else { env::current_dir()?.join(path) };
+        let path =
+            if path.is_absolute() { path.to_owned() } else { env::current_dir()?.join(path) };
         Ok((socket, Self { id: id(&path)?, path }))
     }
 
     pub(super) fn set_mode(&self, mode: u32) -> io::Result<()> {
         if !self.is_there() {
-            return Err(io::Error::new(io::ErrorKind::NotFound, format!("{} is another file", self.path.display())));
+            return Err(io::Error::new(
+                io::ErrorKind::NotFound,
+                format!("{} is another file", self.path.display()),
+            ));
         }
         fs::set_permissions(&self.path, Permissions::from_mode(mode))
     }
@@ -54,12 +58,14 @@ fn id(path: &Path) -> io::Result<(u64, u64)> {
 
 /// Removes a socket file on which nobody listens.
 fn remove_stale(path: &Path) -> io::Result<()> {
-    let in_use = |what| io::Error::new(io::ErrorKind::AddrInUse, format!("{} {what}", path.display()));
+    let in_use =
+        |what| io::Error::new(io::ErrorKind::AddrInUse, format!("{} {what}", path.display()));
     if !fs::symlink_metadata(path)?.file_type().is_socket() {
         return Err(in_use("exists and is no socket"));
     }
-    // A datagram socket neither waits in the application's queue nor shows up there as a connection: it is told that
-    // the socket is of the wrong type, if there still is one behind the file, and else that it is refused.
+    // A datagram socket neither waits in the application's queue nor shows up there as a
+    // connection: it is told that the socket is of the wrong type, if there still is one behind
+    // the file, and else that it is refused.
     match UnixDatagram::unbound()?.connect(path) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(error),

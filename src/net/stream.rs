@@ -13,9 +13,9 @@ use crate::record::write_parts;
 
 /// A connection over TCP or a Unix socket.
 ///
-/// A clone is the same connection, not another descriptor: like an [`Arc`], it is cheap, and the connection ends with the
-/// last one. Reading and writing work on a shared reference too. A time-out set by
-/// [`set_timeouts`](Self::set_timeouts) shows as [`Error::TimedOut`].
+/// A clone is the same connection, not another descriptor: like an [`Arc`], it is cheap, and the
+/// connection ends with the last one. Reading and writing work on a shared reference too. A
+/// time-out set by [`set_timeouts`](Self::set_timeouts) shows as [`Error::TimedOut`].
 #[derive(Clone, Debug)]
 pub struct Stream(Arc<Inner>);
 
@@ -60,11 +60,11 @@ macro_rules! with_socket {
 }
 
 impl Stream {
-    /// Connects to an address. A TCP connection gets `TCP_NODELAY`; of the addresses of a host name, each is tried in
-    /// turn.
+    /// Connects to an address. A TCP connection gets `TCP_NODELAY`; of the addresses of a host
+    /// name, each is tried in turn.
     ///
-    /// `timeout` bounds each attempt over TCP. Connecting a Unix socket takes no time, unless the application's backlog is
-    /// full: then it waits for the application.
+    /// `timeout` bounds each attempt over TCP. Connecting a Unix socket takes no time, unless the
+    /// application's backlog is full: then it waits for the application.
     ///
     /// # Errors
     /// [`Error::TimedOut`], and what the system reports: for a missing application at once.
@@ -76,7 +76,8 @@ impl Stream {
         }
     }
 
-    /// A connection that a listening socket with `TCP_NODELAY` gave: it has it too, without a call of its own.
+    /// A connection that a listening socket with `TCP_NODELAY` gave: it has it too, without a call
+    /// of its own.
     pub(super) fn with_nodelay(socket: TcpStream) -> Self {
         Socket::Tcp(socket).into()
     }
@@ -99,7 +100,8 @@ impl Stream {
         }
     }
 
-    /// Sets how long a read and a write may wait; `None` is for ever. A write waits only as long as the peer takes nothing.
+    /// Sets how long a read and a write may wait; `None` is for ever. A write waits only as long as
+    /// the peer takes nothing.
     ///
     /// # Errors
     /// `InvalidInput` for a time of zero.
@@ -110,8 +112,9 @@ impl Stream {
         })
     }
 
-    /// Sets how long [`write_whole`](Self::write_whole) may wait on a new connection. The system call for that is left out
-    /// as long as nothing can wait: an answer that is small and the only one takes one less.
+    /// Sets how long [`write_whole`](Self::write_whole) may wait on a new connection. The system
+    /// call for that is left out as long as nothing can wait: an answer that is small and the
+    /// only one takes one less.
     pub(crate) fn set_first_write_timeout(&self, timeout: Option<Duration>) {
         *self.lock() = timeout.map_or(Writing::Ready, Writing::First);
     }
@@ -121,7 +124,9 @@ impl Stream {
         let mut writing = self.lock();
         match *writing {
             Writing::Ready => {}
-            Writing::First(timeout) if parts.iter().map(|part| part.len()).sum::<usize>() <= FIRST_WRITE => {
+            Writing::First(timeout)
+                if parts.iter().map(|part| part.len()).sum::<usize>() <= FIRST_WRITE =>
+            {
                 *writing = Writing::Next(timeout);
             }
             Writing::First(timeout) | Writing::Next(timeout) => {
@@ -150,11 +155,13 @@ impl Stream {
         with_socket!(self, socket => socket.set_write_timeout(timeout))
     }
 
-    /// Writes what the other end takes within the write time-out. If it takes nothing that is a `WouldBlock`, and unlike
-    /// after a write more can be written later.
+    /// Writes what the other end takes within the write time-out. If it takes nothing that is a
+    /// `WouldBlock`, and unlike after a write more can be written later.
     pub(crate) fn try_write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         let written = with_socket!(self, socket => { let mut socket: &_ = socket; socket.write_vectored(slices) });
-        written.map_err(|error| if is_expiry(&error) { io::ErrorKind::WouldBlock.into() } else { error })
+        written.map_err(
+            |error| if is_expiry(&error) { io::ErrorKind::WouldBlock.into() } else { error },
+        )
     }
 
     /// Reads what is there, without waiting: `None` if nothing is.
@@ -172,8 +179,8 @@ impl Stream {
         })
     }
 
-    /// Whether there is nothing to read, or nothing more. The connection is then only good for being closed: to read from it
-    /// no longer waits.
+    /// Whether there is nothing to read, or nothing more. The connection is then only good for
+    /// being closed: to read from it no longer waits.
     pub(crate) fn is_quiet(&self) -> io::Result<bool> {
         with_socket!(self, socket => {
             socket.set_nonblocking(true)?;
@@ -186,7 +193,8 @@ impl Stream {
         })
     }
 
-    /// After a write that has waited too long, part of a record may have left; nothing can follow it.
+    /// After a write that has waited too long, part of a record may have left; nothing can follow
+    /// it.
     fn write_error(&self, error: io::Error) -> io::Error {
         if !is_expiry(&error) {
             return error;
@@ -218,7 +226,8 @@ impl From<Socket> for Stream {
 }
 
 impl From<TcpStream> for Stream {
-    /// Sets `TCP_NODELAY`, without which a record may wait 40 ms for the answer to the one before it.
+    /// Sets `TCP_NODELAY`, without which a record may wait 40 ms for the answer to the one before
+    /// it.
     fn from(socket: TcpStream) -> Self {
         // A socket that cannot have it (its peer is gone) says so when it is used.
         let _ = socket.set_nodelay(true);
@@ -242,11 +251,13 @@ impl AsFd for Stream {
 
 impl Read for &Stream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        with_socket!(self, socket => { let mut socket: &_ = socket; socket.read(buffer) }).map_err(read_error)
+        with_socket!(self, socket => { let mut socket: &_ = socket; socket.read(buffer) })
+            .map_err(read_error)
     }
 
     fn read_vectored(&mut self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        with_socket!(self, socket => { let mut socket: &_ = socket; socket.read_vectored(buffers) }).map_err(read_error)
+        with_socket!(self, socket => { let mut socket: &_ = socket; socket.read_vectored(buffers) })
+            .map_err(read_error)
     }
 }
 
@@ -293,7 +304,8 @@ impl Write for Stream {
 fn connect_tcp(host: &str, port: u16, timeout: Option<Duration>) -> Result<Stream> {
     // A host left out is this machine, as in the kit's programs.
     let host = if host.is_empty() { "localhost" } else { host };
-    let mut failure = Error::Io(io::Error::new(io::ErrorKind::NotFound, format!("no address for host {host:?}")));
+    let mut failure =
+        Error::Io(io::Error::new(io::ErrorKind::NotFound, format!("no address for host {host:?}")));
     for address in (host, port).to_socket_addrs()? {
         let connected = match timeout {
             Some(timeout) => TcpStream::connect_timeout(&address, timeout),
@@ -301,7 +313,9 @@ fn connect_tcp(host: &str, port: u16, timeout: Option<Duration>) -> Result<Strea
         };
         match connected {
             Ok(socket) => return Ok(socket.into()),
-            Err(error) if error.kind() == io::ErrorKind::TimedOut => failure = Error::TimedOut("connect"),
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                failure = Error::TimedOut("connect")
+            }
             Err(error) => failure = error.into(),
         }
     }

@@ -159,12 +159,18 @@ impl EndRequest {
     /// ```
     /// use fcgi::record::{EndRequest, ProtocolStatus};
     /// let body = EndRequest::parse(&[0, 0, 3, 170, 0, 0, 0, 0])?;
-    /// assert_eq!(body, EndRequest { app_status: 938, protocol_status: ProtocolStatus::RequestComplete });
+    /// assert_eq!(
+    ///     body,
+    ///     EndRequest { app_status: 938, protocol_status: ProtocolStatus::RequestComplete }
+    /// );
     /// # Ok::<(), fcgi::Error>(())
     /// ```
     pub fn parse(content: &[u8]) -> Result<Self> {
         let [a3, a2, a1, a0, status, ..] = fixed_body(RecordType::EndRequest, content)?;
-        Ok(Self { app_status: u32::from_be_bytes([a3, a2, a1, a0]), protocol_status: status.into() })
+        Ok(Self {
+            app_status: u32::from_be_bytes([a3, a2, a1, a0]),
+            protocol_status: status.into(),
+        })
     }
 
     /// The bytes of this body.
@@ -200,7 +206,10 @@ impl UnknownType {
     ///
     /// ```
     /// use fcgi::record::{RecordType, UnknownType};
-    /// assert_eq!(UnknownType { record_type: RecordType::Unknown(99) }.encode(), [99, 0, 0, 0, 0, 0, 0, 0]);
+    /// assert_eq!(
+    ///     UnknownType { record_type: RecordType::Unknown(99) }.encode(),
+    ///     [99, 0, 0, 0, 0, 0, 0, 0]
+    /// );
     /// ```
     pub fn encode(self) -> [u8; 8] {
         [self.record_type.into(), 0, 0, 0, 0, 0, 0, 0]

@@ -5,10 +5,12 @@ use std::time::{Duration, Instant};
 
 use crate::net::Stream;
 
-/// What a connection is doing, for those who may want it to close: one atomic, so that a request takes no lock.
+/// What a connection is doing, for those who may want it to close: one atomic, so that a request
+/// takes no lock.
 ///
-/// The connection's thread goes from idle to busy and back; anyone may ask it to close, once. A request that has begun is
-/// never cut by that: only a connection that was idle has its reading side shut down, which wakes its thread.
+/// The connection's thread goes from idle to busy and back; anyone may ask it to close, once. A
+/// request that has begun is never cut by that: only a connection that was idle has its reading
+/// side shut down, which wakes its thread.
 #[derive(Debug)]
 pub(super) struct Activity {
     state: AtomicU8,
@@ -27,8 +29,8 @@ const CLOSING_IDLE: u8 = 3;
 /// Was asked to close while busy, or gives way by itself.
 const CLOSING_BUSY: u8 = 4;
 
-/// How long a connection may take to begin its first request before it counts as idle. A web server that has just
-/// connected takes a close for a failure, while on a kept connection it expects one.
+/// How long a connection may take to begin its first request before it counts as idle. A web server
+/// that has just connected takes a close for a failure, while on a kept connection it expects one.
 pub(super) const GRACE: Duration = Duration::from_millis(250);
 
 impl Activity {
@@ -36,7 +38,8 @@ impl Activity {
         Self { state: AtomicU8::new(FRESH), stream, accepted: Instant::now(), held }
     }
 
-    /// A request begins. False if the reading side was shut down before, so that its input may be cut.
+    /// A request begins. False if the reading side was shut down before, so that its input may be
+    /// cut.
     pub(super) fn begin(&self) -> bool {
         self.changes(IDLE, BUSY) || self.changes(FRESH, BUSY)
     }
@@ -68,7 +71,8 @@ impl Activity {
         self.close_from(IDLE) || self.accepted.elapsed() >= GRACE && self.close_from(FRESH)
     }
 
-    /// Whether the reading side was shut down, so that an end of the input says nothing about the web server.
+    /// Whether the reading side was shut down, so that an end of the input says nothing about the
+    /// web server.
     pub(super) fn is_deaf(&self) -> bool {
         self.state.load(SeqCst) == CLOSING_IDLE
     }

@@ -9,7 +9,8 @@ pub enum Overload {
     /// Let it wait until another connection ends; those behind it wait in the system's backlog.
     #[default]
     Wait,
-    /// Answer its requests with [`ProtocolStatus::Overloaded`](crate::record::ProtocolStatus::Overloaded), so that the web
+    /// Answer its requests with
+    /// [`ProtocolStatus::Overloaded`](crate::record::ProtocolStatus::Overloaded), so that the web
     /// server can turn to another application at once.
     Reject,
 }
@@ -26,33 +27,40 @@ pub enum Overload {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Config {
-    /// The connections that are held at once, each with its thread; also what GET_VALUES answers as FCGI_MAX_CONNS and
-    /// FCGI_MAX_REQS. Default 256: more than web servers keep open by themselves. Each takes some 30 KiB of memory, and up to
-    /// 200 KiB more once bodies and responses on it are large.
+    /// The connections that are held at once, each with its thread; also what GET_VALUES answers
+    /// as FCGI_MAX_CONNS and FCGI_MAX_REQS. Default 256: more than web servers keep open by
+    /// themselves. Each takes some 30 KiB of memory, and up to 200 KiB more once bodies and
+    /// responses on it are large.
     pub max_connections: usize,
-    /// What happens to a connection beyond that, when none of the others is idle. Default [`Overload::Wait`].
+    /// What happens to a connection beyond that, when none of the others is idle. Default
+    /// [`Overload::Wait`].
     pub overload: Overload,
-    /// The roles that requests may ask for; others are answered with UNKNOWN_ROLE. Default: [`Role::Responder`] alone,
-    /// because a responder's answer to an authorizer's request would allow what it did not look at.
+    /// The roles that requests may ask for; others are answered with UNKNOWN_ROLE. Default:
+    /// [`Role::Responder`] alone, because a responder's answer to an authorizer's request
+    /// would allow what it did not look at.
     pub roles: Vec<Role>,
-    /// The most bytes that the params of a request may take. Default 256 KiB: web servers accept a quarter of that in
-    /// header fields. Beyond it the answer is `Status: 431`, and the connection is closed.
+    /// The most bytes that the params of a request may take. Default 256 KiB: web servers accept a
+    /// quarter of that in header fields. Beyond it the answer is `Status: 431`, and the
+    /// connection is closed.
     pub max_params: usize,
-    /// How long a read inside a request may wait. Default 60 seconds, as in the common web servers.
+    /// How long a read inside a request may wait. Default 60 seconds, as in the common web
+    /// servers.
     pub read_timeout: Option<Duration>,
     /// How long a write may wait for the web server to take anything at all. Default 60 seconds.
     pub write_timeout: Option<Duration>,
-    /// How long a kept connection may be idle. Default `None`: it gives way when its thread is needed.
+    /// How long a kept connection may be idle. Default `None`: it gives way when its thread is
+    /// needed.
     pub idle_timeout: Option<Duration>,
     /// The requests served on a kept connection before it is closed. Default `None`: any number.
     pub max_requests: Option<u64>,
-    /// The bytes of input that are read and dropped before a connection is closed, so that closing it does not destroy
-    /// the answer on its way. Default 16 MiB: an upload that was refused unread fits, and the time is limited too.
+    /// The bytes of input that are read and dropped before a connection is closed, so that closing
+    /// it does not destroy the answer on its way. Default 16 MiB: an upload that was refused
+    /// unread fits, and the time is limited too.
     pub drain_bytes: u64,
     /// The longest time that this takes. Default 1 second.
     pub drain_time: Duration,
-    /// How long [`Handle::shutdown`](super::Handle::shutdown) waits for requests to end before it cuts them off. Default 8
-    /// seconds: process managers tend to wait ten before they kill.
+    /// How long [`Handle::shutdown`](super::Handle::shutdown) waits for requests to end before it
+    /// cuts them off. Default 8 seconds: process managers tend to wait ten before they kill.
     pub shutdown_timeout: Duration,
 }
 
@@ -143,10 +151,16 @@ impl Config {
 
     /// Checks what the system would refuse later, connection by connection.
     pub(super) fn check(&self) -> io::Result<()> {
-        for (name, timeout) in [("read", self.read_timeout), ("write", self.write_timeout), ("idle", self.idle_timeout)]
-        {
+        for (name, timeout) in [
+            ("read", self.read_timeout),
+            ("write", self.write_timeout),
+            ("idle", self.idle_timeout),
+        ] {
             if timeout == Some(Duration::ZERO) {
-                return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("the {name} time-out is zero")));
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidInput,
+                    format!("the {name} time-out is zero"),
+                ));
             }
         }
         Ok(())

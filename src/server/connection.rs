@@ -15,7 +15,8 @@ use crate::net::Stream;
 use crate::params::Params;
 use crate::record::{BeginRequest, ProtocolStatus, RecordType, Role};
 
-/// A connection from a web server, for those who want a loop of their own: one request after the other, in this thread.
+/// A connection from a web server, for those who want a loop of their own: one request after the
+/// other, in this thread.
 ///
 /// ```
 /// use fcgi::{net::Listener, server::Connection};
@@ -33,10 +34,10 @@ use crate::record::{BeginRequest, ProtocolStatus, RecordType, Role};
 /// }
 /// ```
 ///
-/// Its buffers, and the params of its requests, are used again from one request to the next. When it is dropped behind
-/// the last answer, it waits a little for the web server to take that answer: it ends its own side, reads and drops what
-/// is still on the way ([`Config::drain_bytes`], [`Config::drain_time`]), and closes then. Clones of its stream are of no
-/// use after that.
+/// Its buffers, and the params of its requests, are used again from one request to the next. When
+/// it is dropped behind the last answer, it waits a little for the web server to take that answer:
+/// it ends its own side, reads and drops what is still on the way ([`Config::drain_bytes`],
+/// [`Config::drain_time`]), and closes then. Clones of its stream are of no use after that.
 pub struct Connection {
     stream: Stream,
     input: Input,
@@ -55,7 +56,8 @@ pub struct Connection {
 enum State {
     /// Between requests.
     Waiting,
-    /// A request was handed out; whether the connection stays open after it is the web server's wish.
+    /// A request was handed out; whether the connection stays open after it is the web server's
+    /// wish.
     InRequest { keep_conn: bool },
     /// All was said; the web server may still be sending.
     Answered { has_whole_input: bool },
@@ -91,8 +93,8 @@ impl Connection {
         Self::with_config(stream, Arc::new(Config::default()))
     }
 
-    /// A connection with bounds that it may share with others. Those on the number of connections mean nothing here, but
-    /// that GET_VALUES is answered with them.
+    /// A connection with bounds that it may share with others. Those on the number of connections
+    /// mean nothing here, but that GET_VALUES is answered with them.
     ///
     /// # Errors
     /// What setting the time-outs reports: `InvalidInput` for one of zero.
@@ -105,7 +107,12 @@ impl Connection {
     }
 
     /// A connection whose write time-out was set, with the memory of one that has ended.
-    pub(super) fn with_buffers(stream: Stream, config: Arc<Config>, activity: Arc<Activity>, buffers: Buffers) -> Self {
+    pub(super) fn with_buffers(
+        stream: Stream,
+        config: Arc<Config>,
+        activity: Arc<Activity>,
+        buffers: Buffers,
+    ) -> Self {
         let Buffers { input, params, stdout, stderr } = buffers;
         Self {
             input: Input::new(stream.clone(), &config, input),
@@ -120,14 +127,15 @@ impl Connection {
         }
     }
 
-    /// Waits for the next request; `None` when the connection has ended, because the web server closed it or did not ask
-    /// for it to be kept, or because it was idle for too long.
+    /// Waits for the next request; `None` when the connection has ended, because the web server
+    /// closed it or did not ask for it to be kept, or because it was idle for too long.
     ///
     /// # Errors
-    /// Whatever ends a connection in another way: [`Error::UnexpectedEof`] or [`Error::TimedOut`] inside a request's params,
-    /// [`Error::ParamsTooLarge`] (answered with `Status: 431`), [`Error::InvalidParams`], [`Error::UnexpectedRecord`],
-    /// [`Error::UnsupportedVersion`], [`Error::Unfinished`] if the request before was dropped. The
-    /// connection is then of no more use.
+    /// Whatever ends a connection in another way: [`Error::UnexpectedEof`] or [`Error::TimedOut`]
+    /// inside a request's params, [`Error::ParamsTooLarge`] (answered with `Status: 431`),
+    /// [`Error::InvalidParams`], [`Error::UnexpectedRecord`], [`Error::UnsupportedVersion`],
+    /// [`Error::Unfinished`] if the request before was dropped. The connection is then of no
+    /// more use.
     pub fn next_request(&mut self) -> Result<Option<Request<'_>>> {
         let begun = self.wait_for_request()?;
         Ok(begun.map(|begun| self.request(begun)))
@@ -157,8 +165,9 @@ impl Connection {
         Request::new((request_id, begin.role), &self.params, stdin, &self.stream, &mut self.ending)
     }
 
-    /// Refuses the next request with [`ProtocolStatus::Overloaded`], whatever it is, and closes the connection. For the
-    /// request it waits no longer than [`Config::read_timeout`], whatever else comes.
+    /// Refuses the next request with [`ProtocolStatus::Overloaded`], whatever it is, and closes the
+    /// connection. For the request it waits no longer than [`Config::read_timeout`], whatever
+    /// else comes.
     ///
     /// # Errors
     /// As [`next_request`](Self::next_request).
@@ -181,8 +190,14 @@ impl Connection {
     /// Ends the connection, and gives its memory back.
     pub(super) fn into_buffers(mut self) -> Buffers {
         let ending = &mut self.ending;
-        let (stdout, stderr) = (std::mem::take(&mut ending.stdout), std::mem::take(&mut ending.stderr));
-        Buffers { input: self.input.reader.take_buffer(), params: std::mem::take(&mut self.params), stdout, stderr }
+        let (stdout, stderr) =
+            (std::mem::take(&mut ending.stdout), std::mem::take(&mut ending.stderr));
+        Buffers {
+            input: self.input.reader.take_buffer(),
+            params: std::mem::take(&mut self.params),
+            stdout,
+            stderr,
+        }
     }
 
     /// Draws the conclusions from how the last request ended.
@@ -191,12 +206,15 @@ impl Connection {
             return Ok(());
         };
         let outcome = self.ending.outcome;
-        let may_stay = keep_conn && self.config.max_requests.map_or(true, |max| self.requests < max);
+        let may_stay =
+            keep_conn && self.config.max_requests.map_or(true, |max| self.requests < max);
         if let Outcome::Finished { has_whole_input, .. } = outcome {
             self.answered = (!has_whole_input).then(Instant::now);
         }
         self.state = match outcome {
-            Outcome::Finished { is_in_step: true, .. } if may_stay && self.activity.end() => State::Waiting,
+            Outcome::Finished { is_in_step: true, .. } if may_stay && self.activity.end() => {
+                State::Waiting
+            }
             Outcome::Finished { has_whole_input, .. } => State::Answered { has_whole_input },
             Outcome::Unfinished | Outcome::Failed => State::Closed,
         };
@@ -214,7 +232,9 @@ impl Connection {
             };
             let begin = self.input.reader.read_begin_request()?;
             let request_id = header.request_id;
-            if !self.activity.begin() && !self.input.has_whole_request(request_id, last_stream(begin.role))? {
+            if !self.activity.begin()
+                && !self.input.has_whole_request(request_id, last_stream(begin.role))?
+            {
                 return Ok(None);
             }
             if !self.config.roles.contains(&begin.role) {
@@ -229,8 +249,8 @@ impl Connection {
         Ok(None)
     }
 
-    /// The connection ends before another request was handed out. Where that was our own wish, or it was idle for too long,
-    /// it is no error.
+    /// The connection ends before another request was handed out. Where that was our own wish, or
+    /// it was idle for too long, it is no error.
     fn end_waiting(&mut self, error: Option<Error>) -> Result<Option<Begun>> {
         let is_wanted = match error {
             None => true,
@@ -285,17 +305,22 @@ impl Connection {
     fn refuse_params(&mut self, request_id: u16, role: Role) -> Result<bool> {
         self.params.clear();
         let stdin = Stdin::new(&mut self.input, request_id, role, &self.params);
-        let mut request = Request::new((request_id, role), &self.params, stdin, &self.stream, &mut self.ending);
-        request.replace_response("431 Request Header Fields Too Large", "The request's header is too large.")?;
+        let mut request =
+            Request::new((request_id, role), &self.params, stdin, &self.stream, &mut self.ending);
+        request.replace_response(
+            "431 Request Header Fields Too Large",
+            "The request's header is too large.",
+        )?;
         request.app_status = 1;
         request.finish()?;
         self.state = State::Answered { has_whole_input: false };
         Err(Error::ParamsTooLarge(self.config.max_params))
     }
 
-    /// Ends our side, and gives the web server time to take the answer: data that comes for a closed socket would make
-    /// the system throw the answer away. Where our reading side was shut down before, ending the other too would have
-    /// that effect at once, and that there is nothing to read does not tell whether the web server has closed its side.
+    /// Ends our side, and gives the web server time to take the answer: data that comes for a
+    /// closed socket would make the system throw the answer away. Where our reading side was
+    /// shut down before, ending the other too would have that effect at once, and that there is
+    /// nothing to read does not tell whether the web server has closed its side.
     fn linger(&mut self) -> Result<()> {
         let is_deaf = self.activity.is_deaf();
         let start = self.answered.filter(|_| is_deaf).unwrap_or_else(Instant::now);
@@ -328,7 +353,11 @@ impl Drop for Connection {
         let _ = self.settle();
         let has_whole_input = match self.state {
             State::Answered { has_whole_input } => has_whole_input,
-            State::Waiting if self.answered.is_some_and(|then| then.elapsed() < self.config.drain_time) => false,
+            State::Waiting
+                if self.answered.is_some_and(|then| then.elapsed() < self.config.drain_time) =>
+            {
+                false
+            }
             _ => return,
         };
         if !(has_whole_input && self.stream.is_quiet().unwrap_or(false)) {

@@ -7,14 +7,15 @@ use crate::error::{Error, Result};
 use crate::net::Stream;
 use crate::params::Params;
 use crate::record::{
-    self, EndRequest, Header, ProtocolStatus, RecordType, UnknownType, MAX_CONNS, MAX_REQS, MPXS_CONNS, NULL_REQUEST_ID,
+    self, EndRequest, Header, ProtocolStatus, RecordType, UnknownType, MAX_CONNS, MAX_REQS,
+    MPXS_CONNS, NULL_REQUEST_ID,
 };
 use crate::stream::RecordReader;
 
 /// The reading side of an application's connection.
 ///
-/// [`next`](Self::next) and, between requests, [`next_begin`](Self::next_begin) are where records are looked at: they deal
-/// with all that does not concern the request, and hand out the rest.
+/// [`next`](Self::next) and, between requests, [`next_begin`](Self::next_begin) are where records
+/// are looked at: they deal with all that does not concern the request, and hand out the rest.
 #[derive(Debug)]
 pub(super) struct Input {
     pub(super) reader: RecordReader<PatientStream>,
@@ -30,8 +31,8 @@ impl Input {
 
     /// The next record of the request `active`; `None` at the clean end of the input.
     ///
-    /// On the way management records are answered (section 4), other requests are refused, and the records of ids that are
-    /// not active are passed over (section 3.3).
+    /// On the way management records are answered (section 4), other requests are refused, and the
+    /// records of ids that are not active are passed over (section 3.3).
     // Each record of a request comes this way, and a call for each takes 4 % of our instructions.
     #[allow(clippy::inline_always)]
     #[inline(always)]
@@ -44,13 +45,15 @@ impl Input {
         }
     }
 
-    /// The next record that begins a request; `None` at the clean end of the input. On the way, as with
-    /// [`next`](Self::next).
+    /// The next record that begins a request; `None` at the clean end of the input. On the way, as
+    /// with [`next`](Self::next).
     pub(super) fn next_begin(&mut self) -> Result<Option<Header>> {
         loop {
             self.note_idleness()?;
             match self.reader.next_header()? {
-                Some(header) if header.request_id == NULL_REQUEST_ID => self.answer_management(header)?,
+                Some(header) if header.request_id == NULL_REQUEST_ID => {
+                    self.answer_management(header)?
+                }
                 Some(header) if header.record_type != RecordType::BeginRequest => {}
                 header => return Ok(header),
             }
@@ -67,7 +70,8 @@ impl Input {
         }
     }
 
-    /// Between requests, whatever came last: if nothing has come behind it, the connection is idle until something does.
+    /// Between requests, whatever came last: if nothing has come behind it, the connection is idle
+    /// until something does.
     fn note_idleness(&mut self) -> Result<()> {
         self.reader.skip_record()?;
         if self.reader.buffer().is_empty() {
@@ -76,17 +80,19 @@ impl Input {
         Ok(())
     }
 
-    /// Whether nothing has come since the connection became idle: if a read has timed out, that it was idle for too long.
+    /// Whether nothing has come since the connection became idle: if a read has timed out, that it
+    /// was idle for too long.
     pub(super) fn is_idle(&self) -> bool {
         self.reader.get_ref().is_idle
     }
 
-    /// Whether all of a request has come, up to the end of its last stream; BEGIN is the current record. For a connection
-    /// whose reading side was shut down, so that this waits for nothing. A request that is larger than the buffer is taken
-    /// to be cut.
+    /// Whether all of a request has come, up to the end of its last stream; BEGIN is the current
+    /// record. For a connection whose reading side was shut down, so that this waits for
+    /// nothing. A request that is larger than the buffer is taken to be cut.
     pub(super) fn has_whole_request(&mut self, request_id: u16, last: RecordType) -> Result<bool> {
         while !self.has_buffered_end(request_id, last) {
-            if self.reader.is_full() || self.reader.fill_with(|inner, free| inner.read(free))? == 0 {
+            if self.reader.is_full() || self.reader.fill_with(|inner, free| inner.read(free))? == 0
+            {
                 return Ok(false);
             }
         }
@@ -94,7 +100,11 @@ impl Input {
     }
 
     /// Ends a request that no handler has seen.
-    pub(super) fn end_request(&self, request_id: u16, protocol_status: ProtocolStatus) -> Result<()> {
+    pub(super) fn end_request(
+        &self,
+        request_id: u16,
+        protocol_status: ProtocolStatus,
+    ) -> Result<()> {
         let end = EndRequest { app_status: 0, protocol_status };
         Ok(self.output().write_all(&end.record(request_id))?)
     }
@@ -106,26 +116,29 @@ impl Input {
     /// Whether the stream of this type has its end among what was read already and not yet used.
     pub(super) fn has_buffered_end(&self, request_id: u16, record_type: RecordType) -> bool {
         let is_end = |header: Header| {
-            header.record_type == record_type && header.request_id == request_id && header.content_len == 0
+            header.record_type == record_type
+                && header.request_id == request_id
+                && header.content_len == 0
         };
         self.reader.buffered_headers().any(is_end)
     }
 
-    /// Answers a record with the null id. Types that belong to requests, or that only an application sends, mean nothing
-    /// there.
+    /// Answers a record with the null id. Types that belong to requests, or that only an
+    /// application sends, mean nothing there.
     #[cold]
     fn answer_management(&mut self, header: Header) -> Result<()> {
         match header.record_type {
             RecordType::GetValues => self.answer_get_values(),
-            RecordType::Unknown(_) => {
-                record::write_unknown_type(&mut self.output(), UnknownType { record_type: header.record_type })
-            }
+            RecordType::Unknown(_) => record::write_unknown_type(
+                &mut self.output(),
+                UnknownType { record_type: header.record_type },
+            ),
             _ => Ok(()),
         }
     }
 
-    /// Answers GET_VALUES (section 4.1): each variable that we know once, the others left out. Of a query that is cut
-    /// short, the whole pairs count.
+    /// Answers GET_VALUES (section 4.1): each variable that we know once, the others left out. Of a
+    /// query that is cut short, the whole pairs count.
     fn answer_get_values(&mut self) -> Result<()> {
         let mut query = Params::new();
         self.reader.gather_into(&mut query)?;
@@ -137,13 +150,19 @@ impl Input {
                 result.push(name, value)?;
             }
         }
-        record::write_record(&mut self.output(), RecordType::GetValuesResult, NULL_REQUEST_ID, result.as_bytes())
+        record::write_record(
+            &mut self.output(),
+            RecordType::GetValuesResult,
+            NULL_REQUEST_ID,
+            result.as_bytes(),
+        )
     }
 }
 
-/// A stream whose reads wait longer while the connection is idle than inside a request, without a system call to say so:
-/// the socket's time-out is the shorter one, and reads that expire are counted. It is set before the first read that needs
-/// it: with idle connections that may wait for ever, small requests never do, and take a few percent less time.
+/// A stream whose reads wait longer while the connection is idle than inside a request, without a
+/// system call to say so: the socket's time-out is the shorter one, and reads that expire are
+/// counted. It is set before the first read that needs it: with idle connections that may wait for
+/// ever, small requests never do, and take a few percent less time.
 #[derive(Debug)]
 pub(super) struct PatientStream {
     pub(super) stream: Stream,
@@ -165,7 +184,15 @@ impl PatientStream {
             (Some(read), Some(idle)) => Some(read.min(idle)),
             (read, idle) => read.or(idle),
         };
-        Self { stream, tick, is_ticking: false, read_timeout, idle_timeout, is_idle: true, deadline: None }
+        Self {
+            stream,
+            tick,
+            is_ticking: false,
+            read_timeout,
+            idle_timeout,
+            is_idle: true,
+            deadline: None,
+        }
     }
 
     /// From here on reading ends after this time, however often something comes.
@@ -173,10 +200,12 @@ impl PatientStream {
         self.deadline = Instant::now().checked_add(time);
     }
 
-    /// Sets the socket's time-out, unless this read may wait for ever. Who wants the connection to close wakes it by shutting
-    /// the reading side down, which elsewhere than on Unix is not sure to.
+    /// Sets the socket's time-out, unless this read may wait for ever. Who wants the connection to
+    /// close wakes it by shutting the reading side down, which elsewhere than on Unix is not
+    /// sure to.
     fn start_ticking(&mut self) -> io::Result<()> {
-        let may_wait_for_ever = cfg!(unix) && self.is_idle && self.idle_timeout.is_none() && self.deadline.is_none();
+        let may_wait_for_ever =
+            cfg!(unix) && self.is_idle && self.idle_timeout.is_none() && self.deadline.is_none();
         if !may_wait_for_ever {
             self.stream.set_read_timeout(self.tick)?;
             self.is_ticking = true;
@@ -184,7 +213,10 @@ impl PatientStream {
         Ok(())
     }
 
-    fn patiently(&mut self, mut read: impl FnMut(&Stream) -> io::Result<usize>) -> io::Result<usize> {
+    fn patiently(
+        &mut self,
+        mut read: impl FnMut(&Stream) -> io::Result<usize>,
+    ) -> io::Result<usize> {
         if !self.is_ticking {
             self.start_ticking()?;
         }
@@ -195,7 +227,9 @@ impl PatientStream {
             }
             match read(&self.stream) {
                 // How HAProxy ends a connection for which it has no more use.
-                Err(error) if self.is_idle && error.kind() == io::ErrorKind::ConnectionReset => return Ok(0),
+                Err(error) if self.is_idle && error.kind() == io::ErrorKind::ConnectionReset => {
+                    return Ok(0)
+                }
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => {
                     waited += self.tick.unwrap_or_default();
                     let limit = if self.is_idle { self.idle_timeout } else { self.read_timeout };
@@ -203,7 +237,8 @@ impl PatientStream {
                         return Err(error);
                     }
                 }
-                // A signal says nothing of the web server: where there was nothing to read, the connection is still idle.
+                // A signal says nothing of the web server: where there was nothing to read, the
+                // connection is still idle.
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 outcome => {
                     self.is_idle = false;
@@ -233,8 +268,11 @@ mod tests {
     #[test]
     fn a_signal_leaves_an_idle_connection_idle() -> Result<()> {
         let (stream, _peer) = Stream::pair()?;
-        let mut stream = PatientStream::new(stream, &Config::new().idle_timeout(Some(Duration::from_secs(120))));
-        let mut ends = [io::ErrorKind::Interrupted, io::ErrorKind::TimedOut, io::ErrorKind::TimedOut].into_iter();
+        let mut stream =
+            PatientStream::new(stream, &Config::new().idle_timeout(Some(Duration::from_secs(120))));
+        let mut ends =
+            [io::ErrorKind::Interrupted, io::ErrorKind::TimedOut, io::ErrorKind::TimedOut]
+                .into_iter();
         let outcome = stream.patiently(|_| Err(ends.next().expect("no other read").into()));
         assert_eq!(outcome.unwrap_err().kind(), io::ErrorKind::TimedOut);
         assert!(stream.is_idle && ends.next().is_none());

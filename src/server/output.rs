@@ -3,9 +3,11 @@ use std::io::{self, IoSlice, Write};
 use crate::net::Stream;
 use crate::record::MAX_SLICES;
 
-/// The writing side of an application's connection, which stdout, stderr and the answers to management records share.
+/// The writing side of an application's connection, which stdout, stderr and the answers to
+/// management records share.
 ///
-/// What is written at once is whole records, and leaves whole before anything else does, whichever thread writes.
+/// What is written at once is whole records, and leaves whole before anything else does, whichever
+/// thread writes.
 #[derive(Clone, Copy, Debug)]
 pub struct Output<'a>(pub(super) &'a Stream);
 

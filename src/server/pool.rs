@@ -7,19 +7,24 @@ use super::{Config, Overload};
 use crate::error::{Error, Result};
 use crate::net::{Listener, Stream};
 
-/// The threads that stay in `accept` although there is nothing to do; more are started when they are needed.
+/// The threads that stay in `accept` although there is nothing to do; more are started when they
+/// are needed.
 const SPARE_THREADS: usize = 4;
-/// The connections that are rejected at once by threads of their own, so that none of them holds up the others.
+/// The connections that are rejected at once by threads of their own, so that none of them holds up
+/// the others.
 const REJECTING_THREADS: usize = 16;
 
-/// What the threads of a server share: which of them wait in `accept`, and which connections are served.
+/// What the threads of a server share: which of them wait in `accept`, and which connections are
+/// served.
 #[derive(Debug)]
 pub(super) struct Pool {
     pub(super) listener: Listener,
     state: Mutex<State>,
-    /// Told when a connection or a thread ends while someone waits for that, and when the server stops.
+    /// Told when a connection or a thread ends while someone waits for that, and when the server
+    /// stops.
     changed: Condvar,
-    /// The connections that wait for another to end. While there are any, each that ends its request closes.
+    /// The connections that wait for another to end. While there are any, each that ends its
+    /// request closes.
     held: Arc<AtomicUsize>,
     stopping: AtomicBool,
 }
@@ -81,8 +86,8 @@ impl Pool {
         self.stopping.load(SeqCst)
     }
 
-    /// Waits until the server is stopped and every connection has ended, or the time for that has passed and the rest
-    /// was cut.
+    /// Waits until the server is stopped and every connection has ended, or the time for that has
+    /// passed and the rest was cut.
     pub(super) fn wait_for_end(&self, shutdown_timeout: Duration) -> Result<()> {
         let mut state = self.lock();
         while !self.is_stopping() {
@@ -90,7 +95,8 @@ impl Pool {
         }
         state = self.wait_for_threads(state, shutdown_timeout);
         state.serving.iter().for_each(|activity| activity.cut());
-        // What was cut ends by itself, unless a handler does not look at its streams; that one is left behind.
+        // What was cut ends by itself, unless a handler does not look at its streams; that one is
+        // left behind.
         state = self.wait_for_threads(state, Duration::from_secs(1));
         state.failure.take().map_or(Ok(()), Err)
     }
@@ -110,8 +116,9 @@ impl Pool {
         self.changed.notify_all();
     }
 
-    /// Takes a connection among those that are served, as soon as there is room for it, or among those that are rejected.
-    /// Its thread does not wait in `accept` any more. `None` when the server stops.
+    /// Takes a connection among those that are served, as soon as there is room for it, or among
+    /// those that are rejected. Its thread does not wait in `accept` any more. `None` when the
+    /// server stops.
     pub(super) fn admit(&self, stream: &Stream, config: &Config) -> Option<Admission> {
         let mut state = self.lock();
         if state.serving.len() >= config.max_connections {
@@ -129,7 +136,8 @@ impl Pool {
         Some(Admission { activity, has_room, is_last_thread })
     }
 
-    /// Takes a connection that has ended out again; false if its thread is not needed any more, and is counted out.
+    /// Takes a connection that has ended out again; false if its thread is not needed any more, and
+    /// is counted out.
     pub(super) fn release(&self, activity: Arc<Activity>) -> bool {
         let mut state = self.lock();
         state.serving.retain(|other| !Arc::ptr_eq(other, &activity));
@@ -153,8 +161,8 @@ impl Pool {
         self.lock().close_an_idle_one();
     }
 
-    /// After `accept` has failed, most likely for want of a descriptor: asks an idle connection to close, and waits until one
-    /// ends, or for this time.
+    /// After `accept` has failed, most likely for want of a descriptor: asks an idle connection to
+    /// close, and waits until one ends, or for this time.
     pub(super) fn wait_for_an_end(&self, longest: Duration) {
         let mut state = self.lock();
         if self.is_stopping() {
@@ -166,16 +174,22 @@ impl Pool {
         state.pausing -= 1;
     }
 
-    /// Asks an idle connection to close and waits for it; if there is none, for any that ends its request, unless newcomers
-    /// are to be rejected.
-    fn make_room<'a>(&'a self, mut state: MutexGuard<'a, State>, config: &Config) -> MutexGuard<'a, State> {
+    /// Asks an idle connection to close and waits for it; if there is none, for any that ends its
+    /// request, unless newcomers are to be rejected.
+    fn make_room<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        config: &Config,
+    ) -> MutexGuard<'a, State> {
         self.held.fetch_add(1, SeqCst);
         // Only now: one that becomes idle from here on sees that it is to close.
         let mut may_wait = state.close_an_idle_one() || config.overload == Overload::Wait;
         while may_wait && state.serving.len() >= config.max_connections {
-            let (guard, timeout) = self.changed.wait_timeout(state, GRACE).unwrap_or_else(PoisonError::into_inner);
+            let (guard, timeout) =
+                self.changed.wait_timeout(state, GRACE).unwrap_or_else(PoisonError::into_inner);
             state = guard;
-            // Meanwhile a connection may count as idle that was fresh, and another newcomer may have been quicker.
+            // Meanwhile a connection may count as idle that was fresh, and another newcomer may
+            // have been quicker.
             if timeout.timed_out() {
                 may_wait = state.close_an_idle_one() || config.overload == Overload::Wait;
             }
@@ -185,14 +199,19 @@ impl Pool {
         state
     }
 
-    fn wait_for_threads<'a>(&'a self, mut state: MutexGuard<'a, State>, longest: Duration) -> MutexGuard<'a, State> {
+    fn wait_for_threads<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        longest: Duration,
+    ) -> MutexGuard<'a, State> {
         let start = Instant::now();
         while state.threads > 0 {
             let left = longest.saturating_sub(start.elapsed());
             if left.is_zero() {
                 break;
             }
-            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            state =
+                self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
         state
     }

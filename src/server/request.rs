@@ -28,20 +28,24 @@ use crate::stream::StreamWriter;
 /// }
 /// ```
 ///
-/// A request ends with [`finish`](Self::finish) or [`fail`](Self::fail), which [`Server`](super::Server) calls by itself.
-/// One that is dropped instead leaves the web server with an answer that breaks off.
+/// A request ends with [`finish`](Self::finish) or [`fail`](Self::fail), which
+/// [`Server`](super::Server) calls by itself. One that is dropped instead leaves the web server
+/// with an answer that breaks off.
 #[derive(Debug)]
 pub struct Request<'a> {
-    /// What the application is asked to be; one of those in [`Config::roles`](super::Config::roles).
+    /// What the application is asked to be; one of those in
+    /// [`Config::roles`](super::Config::roles).
     pub role: Role,
-    /// The parameters: the CGI variables of the HTTP request, and those that the web server was configured to add.
+    /// The parameters: the CGI variables of the HTTP request, and those that the web server was
+    /// configured to add.
     pub params: &'a Params,
     /// The body of the HTTP request. For a filter, the file follows in [`data`](Stdin::data).
     pub stdin: Stdin<'a>,
-    /// The response: header fields as RFC 3875 section 6 has them, an empty line, the body. It is gathered in a buffer;
-    /// `flush` sends what there is.
+    /// The response: header fields as RFC 3875 section 6 has them, an empty line, the body. It is
+    /// gathered in a buffer; `flush` sends what there is.
     pub stdout: StreamWriter<Output<'a>>,
-    /// Messages for the web server's log. They are gathered too, and leave with `flush` or at the end of the request.
+    /// Messages for the web server's log. They are gathered too, and leave with `flush` or at the
+    /// end of the request.
     pub stderr: StreamWriter<Output<'a>>,
     /// What END_REQUEST tells the web server, like the exit status of a CGI program. Default 0.
     pub app_status: u32,
@@ -63,32 +67,33 @@ pub(super) enum Outcome {
     /// It has not.
     #[default]
     Unfinished,
-    /// With END_REQUEST. Another request may follow if the input is in step; the web server owes nothing more if the
-    /// whole input has come.
+    /// With END_REQUEST. Another request may follow if the input is in step; the web server owes
+    /// nothing more if the whole input has come.
     Finished { is_in_step: bool, has_whole_input: bool },
     /// The connection failed.
     Failed,
 }
 
 impl Request<'_> {
-    /// Whether the web server has aborted the request (section 5.4) or gone away, as far as that can be seen without
-    /// waiting: a long answer may ask from time to time, and stop. (It cannot be seen behind more than 128 KiB of unread
-    /// body.) Three system calls.
+    /// Whether the web server has aborted the request (section 5.4) or gone away, as far as that
+    /// can be seen without waiting: a long answer may ask from time to time, and stop. (It
+    /// cannot be seen behind more than 128 KiB of unread body.) Three system calls.
     ///
     /// An aborted request is ended like any other.
     pub fn is_aborted(&mut self) -> bool {
         self.stdin.is_aborted()
     }
 
-    /// When the file that a filter works on was last changed (`FCGI_DATA_LAST_MOD`, section 6.4); `None` if that was not
-    /// told.
+    /// When the file that a filter works on was last changed (`FCGI_DATA_LAST_MOD`, section 6.4);
+    /// `None` if that was not told.
     pub fn data_last_modified(&self) -> Option<SystemTime> {
         let seconds = self.params.decimal("FCGI_DATA_LAST_MOD")?;
         UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
     }
 
-    /// Ends the request: what is left of both streams, their ends and END_REQUEST with [`app_status`](Self::app_status)
-    /// leave in one write. Returns before the connection is closed, where it is to be.
+    /// Ends the request: what is left of both streams, their ends and END_REQUEST with
+    /// [`app_status`](Self::app_status) leave in one write. Returns before the connection is
+    /// closed, where it is to be.
     ///
     /// # Errors
     /// What the connection reports. It is then of no more use.
@@ -105,7 +110,8 @@ impl Request<'_> {
         let sent = self.stdout.send_behind(self.stderr.encoded());
         self.ending.outcome = match sent {
             Ok(()) => {
-                let (is_in_step, has_whole_input) = (self.stdin.is_in_step(), self.stdin.has_whole_input());
+                let (is_in_step, has_whole_input) =
+                    (self.stdin.is_in_step(), self.stdin.has_whole_input());
                 Outcome::Finished { is_in_step, has_whole_input }
             }
             Err(_) => Outcome::Failed,
@@ -117,15 +123,20 @@ impl Request<'_> {
 
     /// The empty record that ends stdout, and END_REQUEST.
     fn last_records(&self) -> [u8; HEADER_LEN + 16] {
-        let end = EndRequest { app_status: self.app_status, protocol_status: ProtocolStatus::RequestComplete };
+        let end = EndRequest {
+            app_status: self.app_status,
+            protocol_status: ProtocolStatus::RequestComplete,
+        };
         let mut records = [0; HEADER_LEN + 16];
-        records[..HEADER_LEN].copy_from_slice(&Header::new(RecordType::Stdout, self.id, 0).encode());
+        records[..HEADER_LEN]
+            .copy_from_slice(&Header::new(RecordType::Stdout, self.id, 0).encode());
         records[HEADER_LEN..].copy_from_slice(&end.record(self.id));
         records
     }
 
-    /// Ends the request as failed: the reason goes to stderr, [`app_status`](Self::app_status) becomes 1 if it is 0, and
-    /// where nothing of the response has left yet, it is replaced by a `Status: 500`. The client is not told the reason.
+    /// Ends the request as failed: the reason goes to stderr, [`app_status`](Self::app_status)
+    /// becomes 1 if it is 0, and where nothing of the response has left yet, it is replaced by
+    /// a `Status: 500`. The client is not told the reason.
     ///
     /// # Errors
     /// As [`finish`](Self::finish).
@@ -143,7 +154,8 @@ impl Request<'_> {
         self.end()
     }
 
-    /// Answers with an error status and a line of text, unless something of the response has left already.
+    /// Answers with an error status and a line of text, unless something of the response has left
+    /// already.
     pub(super) fn replace_response(&mut self, status: &str, text: &str) -> Result<()> {
         if self.stdout.has_sent() {
             return Ok(());

@@ -8,13 +8,16 @@ use crate::record::{RecordType, Role};
 
 /// The body of a request, as it comes (the STDIN stream, section 5.3).
 ///
-/// Reading waits for the web server. At the end of the body it gives 0 bytes, and it is an error where the body is not
-/// what was announced: a body shorter than `CONTENT_LENGTH` ends in [`Error::StreamTooShort`], a longer one in
-/// [`Error::StreamTooLong`] (both inside an [`io::Error`]); a body without `CONTENT_LENGTH` may have any length. When the
-/// web server aborts the request, reading fails with [`Error::Aborted`], whose kind is `ConnectionAborted`; when it goes
-/// away, with [`Error::UnexpectedEof`]; when it sends nothing for too long, with [`Error::TimedOut`].
+/// Reading waits for the web server. At the end of the body it gives 0 bytes, and it is an error
+/// where the body is not what was announced: a body shorter than `CONTENT_LENGTH` ends in
+/// [`Error::StreamTooShort`], a longer one in [`Error::StreamTooLong`] (both inside an
+/// [`io::Error`]); a body without `CONTENT_LENGTH` may have any length. When the web server aborts
+/// the request, reading fails with [`Error::Aborted`], whose kind is `ConnectionAborted`; when it
+/// goes away, with [`Error::UnexpectedEof`]; when it sends nothing for too long, with
+/// [`Error::TimedOut`].
 ///
-/// What the handler leaves unread is dropped. As a [`BufRead`] it lends its data without copying it.
+/// What the handler leaves unread is dropped. As a [`BufRead`] it lends its data without copying
+/// it.
 #[derive(Debug)]
 pub struct Stdin<'a> {
     pub(super) input: &'a mut Input,
@@ -23,7 +26,8 @@ pub struct Stdin<'a> {
     /// The stream that is being read: STDIN, and in a filter DATA after it.
     stream: RecordType,
     params: &'a Params,
-    /// The length announced for that stream, once it was looked up: a handler that reads nothing need not pay for that.
+    /// The length announced for that stream, once it was looked up: a handler that reads nothing
+    /// need not pay for that.
     announced: OnceCell<Option<u64>>,
     received: u64,
     state: State,
@@ -42,18 +46,33 @@ enum State {
 }
 
 impl<'a> Stdin<'a> {
-    pub(super) fn new(input: &'a mut Input, request_id: u16, role: Role, params: &'a Params) -> Self {
+    pub(super) fn new(
+        input: &'a mut Input,
+        request_id: u16,
+        role: Role,
+        params: &'a Params,
+    ) -> Self {
         // An authorizer has no body (section 6.3).
         let (state, announced) = match role {
             Role::Authorizer => (State::Ended, OnceCell::from(None)),
             _ => (State::Open, OnceCell::new()),
         };
-        Self { input, request_id, role, stream: RecordType::Stdin, params, announced, received: 0, state }
+        Self {
+            input,
+            request_id,
+            role,
+            stream: RecordType::Stdin,
+            params,
+            announced,
+            received: 0,
+            state,
+        }
     }
 
-    /// Goes on to the file that a filter works on (the DATA stream, section 6.4): from here on that is what is read, and
-    /// `FCGI_DATA_LENGTH` announces its length. What was not read of the body is dropped. In another role than
-    /// [`Role::Filter`] there is no such file, and nothing more to read.
+    /// Goes on to the file that a filter works on (the DATA stream, section 6.4): from here on that
+    /// is what is read, and `FCGI_DATA_LENGTH` announces its length. What was not read of the
+    /// body is dropped. In another role than [`Role::Filter`] there is no such file, and
+    /// nothing more to read.
     ///
     /// # Errors
     /// As reading.
@@ -82,17 +101,19 @@ impl<'a> Stdin<'a> {
         self.received
     }
 
-    /// Whether the web server has aborted the request or gone away, as far as that can be seen without waiting.
+    /// Whether the web server has aborted the request or gone away, as far as that can be seen
+    /// without waiting.
     pub(super) fn is_aborted(&mut self) -> bool {
         if matches!(self.state, State::Aborted | State::Broken) || self.has_buffered_abort() {
             return true;
         }
         while !self.input.reader.is_full() {
-            let look = self.input.reader.fill_with(|inner, free| match inner.stream.try_read(free) {
-                Ok(Some(n)) => Ok(n),
-                Ok(None) => Err(false),
-                Err(_) => Err(true),
-            });
+            let look =
+                self.input.reader.fill_with(|inner, free| match inner.stream.try_read(free) {
+                    Ok(Some(n)) => Ok(n),
+                    Ok(None) => Err(false),
+                    Err(_) => Err(true),
+                });
             match look {
                 Ok(0) => return !self.has_whole_input(),
                 Ok(_) if self.has_buffered_abort() => return true,
@@ -120,18 +141,17 @@ impl<'a> Stdin<'a> {
 
     fn has_buffered_abort(&mut self) -> bool {
         let id = self.request_id;
-        let is_abort = self
-            .input
-            .reader
-            .buffered_headers()
-            .any(|header| header.record_type == RecordType::AbortRequest && header.request_id == id);
+        let is_abort = self.input.reader.buffered_headers().any(|header| {
+            header.record_type == RecordType::AbortRequest && header.request_id == id
+        });
         if is_abort {
             self.state = State::Aborted;
         }
         is_abort
     }
 
-    /// Goes to where there is content of the stream, and tells how much of it may be read; 0 at the stream's end.
+    /// Goes to where there is content of the stream, and tells how much of it may be read; 0 at the
+    /// stream's end.
     fn advance(&mut self) -> Result<usize> {
         match self.state {
             State::Open => {
@@ -178,9 +198,14 @@ impl<'a> Stdin<'a> {
                     return Ok(header.content_len > 0);
                 }
                 RecordType::AbortRequest => return Err(Error::Aborted),
-                record_type
-                @ (RecordType::BeginRequest | RecordType::Params | RecordType::Stdin | RecordType::Data) => {
-                    return Err(Error::UnexpectedRecord { record_type, request_id: header.request_id });
+                record_type @ (RecordType::BeginRequest
+                | RecordType::Params
+                | RecordType::Stdin
+                | RecordType::Data) => {
+                    return Err(Error::UnexpectedRecord {
+                        record_type,
+                        request_id: header.request_id,
+                    });
                 }
                 _ => {}
             }
@@ -202,12 +227,15 @@ impl<'a> Stdin<'a> {
         }
     }
 
-    /// At the end of the stream: nothing more may be read, and all that was announced must have come.
+    /// At the end of the stream: nothing more may be read, and all that was announced must have
+    /// come.
     fn check_length(&self) -> Result<usize> {
         match self.announced() {
-            Some(announced) if announced > self.received => {
-                Err(Error::StreamTooShort { variable: self.variable(), announced, received: self.received })
-            }
+            Some(announced) if announced > self.received => Err(Error::StreamTooShort {
+                variable: self.variable(),
+                announced,
+                received: self.received,
+            }),
             _ => Ok(0),
         }
     }

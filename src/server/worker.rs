@@ -19,9 +19,10 @@ const REJECTION_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What every thread of a server does.
 ///
-/// Every free thread waits in `accept`, and the kernel wakes one: no queue, no hand-over. The thread that takes a
-/// connection serves it, and if it was the last free one it starts another first; one that is done goes back to `accept`,
-/// or ends if enough are there. At the most, `max_connections` are at work while one more holds a connection that waits.
+/// Every free thread waits in `accept`, and the kernel wakes one: no queue, no hand-over. The
+/// thread that takes a connection serves it, and if it was the last free one it starts another
+/// first; one that is done goes back to `accept`, or ends if enough are there. At the most,
+/// `max_connections` are at work while one more holds a connection that waits.
 pub(super) struct Worker {
     pub(super) pool: Arc<Pool>,
     pub(super) config: Arc<Config>,
@@ -48,8 +49,9 @@ impl Worker {
         started.map(drop)
     }
 
-    /// Sees to it that a thread waits in `accept`. If none can be started, the first that is done with its connection will,
-    /// and one that waits for a connection's next request is done now.
+    /// Sees to it that a thread waits in `accept`. If none can be started, the first that is done
+    /// with its connection will, and one that waits for a connection's next request is done
+    /// now.
     fn start_another(self: &Arc<Self>) {
         if let Err(error) = self.start_thread() {
             self.report(&error.into());
@@ -60,7 +62,9 @@ impl Worker {
     fn work(self: &Arc<Self>) {
         let mut buffers = Buffers::default();
         while let Some(stream) = self.accept() {
-            let Some(Admission { activity, has_room, is_last_thread }) = self.pool.admit(&stream, &self.config) else {
+            let Some(Admission { activity, has_room, is_last_thread }) =
+                self.pool.admit(&stream, &self.config)
+            else {
                 continue;
             };
             if is_last_thread {
@@ -75,8 +79,9 @@ impl Worker {
             }));
             match outcome {
                 Ok(outcome) => self.report_failure(outcome),
-                // An error of the handler's that cannot be displayed, say. It costs the connection, and no thread; and its
-                // payload is not dropped, which might panic again.
+                // An error of the handler's that cannot be displayed, say. It costs the connection,
+                // and no thread; and its payload is not dropped, which might panic
+                // again.
                 Err(panic) => std::mem::forget(panic),
             }
             if !self.pool.release(activity) {
@@ -91,7 +96,9 @@ impl Worker {
         let (mut pause, longest_pause) = ACCEPT_PAUSES;
         loop {
             match self.pool.listener.accept() {
-                Ok(Some(stream)) if self.allowed.as_ref().map_or(true, |list| list.allows(&stream)) => {
+                Ok(Some(stream))
+                    if self.allowed.as_ref().map_or(true, |list| list.allows(&stream)) =>
+                {
                     return Some(stream);
                 }
                 Ok(Some(_not_allowed)) => {}
@@ -110,7 +117,8 @@ impl Worker {
     fn serve(&self, stream: Stream, activity: &Arc<Activity>, buffers: &mut Buffers) -> Result<()> {
         stream.set_first_write_timeout(self.config.write_timeout);
         let (config, activity) = (Arc::clone(&self.config), Arc::clone(activity));
-        let mut connection = Connection::with_buffers(stream, config, activity, std::mem::take(buffers));
+        let mut connection =
+            Connection::with_buffers(stream, config, activity, std::mem::take(buffers));
         let outcome = self.serve_requests(&mut connection);
         *buffers = connection.into_buffers();
         outcome
@@ -128,7 +136,8 @@ impl Worker {
         let mut config = Config::clone(&self.config).idle_timeout(Some(REJECTION_TIMEOUT));
         config.read_timeout = Some(REJECTION_TIMEOUT);
         stream.set_first_write_timeout(config.write_timeout);
-        Connection::with_buffers(stream, Arc::new(config), Arc::clone(activity), Buffers::default()).reject()
+        Connection::with_buffers(stream, Arc::new(config), Arc::clone(activity), Buffers::default())
+            .reject()
     }
 
     fn report_failure(&self, outcome: Result<()>) {
@@ -151,7 +160,9 @@ pub(crate) fn answer(
     match catch_unwind(AssertUnwindSafe(|| handler(request))) {
         Ok(Ok(())) => request.end(),
         Ok(Err(error)) => request.end_failed(error),
-        Err(panic) => request.end_failed(format_args!("handler panicked: {}", panic_message(&*panic))),
+        Err(panic) => {
+            request.end_failed(format_args!("handler panicked: {}", panic_message(&*panic)))
+        }
     }
 }
 

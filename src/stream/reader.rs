@@ -8,18 +8,19 @@ use crate::record::{BeginRequest, EndRequest, Header, HEADER_LEN, VERSION};
 
 /// The size that a read buffer grows to when a read fills it; larger ones gain little.
 const LARGE_BUFFER: usize = 128 * 1024;
-/// Where a read takes this much content straight to the caller's slice, it leaves the next record to another: that may go
-/// straight there, too.
+/// Where a read takes this much content straight to the caller's slice, it leaves the next record
+/// to another: that may go straight there, too.
 const LARGE_RECORD: usize = 16 * 1024;
 
 /// Reads records from a connection, however the transport cuts them.
 ///
-/// [`next_header`](Self::next_header) goes to the next record, over whatever is left of the one before, its padding
-/// included. Its content is then read with [`read_content`](Self::read_content), or in place with
-/// [`fill_content`](Self::fill_content) and [`consume`](Self::consume).
+/// [`next_header`](Self::next_header) goes to the next record, over whatever is left of the one
+/// before, its padding included. Its content is then read with
+/// [`read_content`](Self::read_content), or in place with [`fill_content`](Self::fill_content) and
+/// [`consume`](Self::consume).
 ///
-/// All reading goes through one buffer of 8 KiB, which grows once, to 128 KiB, when there is more to read at a time. A
-/// read into a slice that is at least as large goes straight there.
+/// All reading goes through one buffer of 8 KiB, which grows once, to 128 KiB, when there is more
+/// to read at a time. A read into a slice that is at least as large goes straight there.
 ///
 /// An error of the reader, such as a time-out, loses nothing: the call can be made again.
 ///
@@ -46,10 +47,11 @@ pub struct RecordReader<R> {
     /// What was read and not yet used is `buffer[start..end]`.
     start: usize,
     end: usize,
-    /// Where the current record's content ends, which begins at `start`; beyond `end` if it has not come whole.
+    /// Where the current record's content ends, which begins at `start`; beyond `end` if it has
+    /// not come whole.
     content_end: usize,
-    /// Where the next record begins, behind the padding. What is neither content nor padding of the current record was
-    /// given up.
+    /// Where the next record begins, behind the padding. What is neither content nor padding of
+    /// the current record was given up.
     record_end: usize,
 }
 
@@ -100,7 +102,10 @@ impl<R> RecordReader<R> {
     /// # Panics
     /// If that was less.
     pub fn consume(&mut self, amount: usize) {
-        assert!(amount <= self.content_end.min(self.end) - self.start, "consumed more content than there is");
+        assert!(
+            amount <= self.content_end.min(self.end) - self.start,
+            "consumed more content than there is"
+        );
         self.start += amount;
     }
 
@@ -109,7 +114,8 @@ impl<R> RecordReader<R> {
         self.end <= self.record_end
     }
 
-    /// The headers of the records in the buffer behind the current one, as far as they have arrived.
+    /// The headers of the records in the buffer behind the current one, as far as they have
+    /// arrived.
     pub(crate) fn buffered_headers(&self) -> impl Iterator<Item = Header> + '_ {
         let mut at = self.record_end;
         std::iter::from_fn(move || {
@@ -119,7 +125,8 @@ impl<R> RecordReader<R> {
         })
     }
 
-    /// The header at this place of the buffer; `None` if it has not come whole, or nobody can read it.
+    /// The header at this place of the buffer; `None` if it has not come whole, or nobody can read
+    /// it.
     #[inline]
     fn header_at(&self, at: usize) -> Option<Header> {
         let end = at + HEADER_LEN;
@@ -153,7 +160,8 @@ impl<R> RecordReader<R> {
         }
     }
 
-    /// Counts in what a read has put into the buffer. A read that filled it shows that there is more to read at a time.
+    /// Counts in what a read has put into the buffer. A read that filled it shows that there is
+    /// more to read at a time.
     fn filled(&mut self, n: usize) {
         self.end += n;
         if self.end == self.buffer.len() && self.end < LARGE_BUFFER {
@@ -184,8 +192,8 @@ impl<R: Read> RecordReader<R> {
     /// Goes to the next record; `None` where the input ends cleanly, between two records.
     ///
     /// # Errors
-    /// [`Error::UnexpectedEof`] where the input ends inside a record, [`Error::UnsupportedVersion`], and what the reader
-    /// reports.
+    /// [`Error::UnexpectedEof`] where the input ends inside a record,
+    /// [`Error::UnsupportedVersion`], and what the reader reports.
     #[inline]
     pub fn next_header(&mut self) -> Result<Option<Header>> {
         loop {
@@ -198,7 +206,8 @@ impl<R: Read> RecordReader<R> {
         }
     }
 
-    /// Goes to the next record and waits for its header; false where the input ends cleanly instead.
+    /// Goes to the next record and waits for its header; false where the input ends cleanly
+    /// instead.
     #[inline(never)]
     fn wait_for_header(&mut self) -> Result<bool> {
         self.skip_record()?;
@@ -226,9 +235,14 @@ impl<R: Read> RecordReader<R> {
     /// Reads content of the current record; 0 at its end.
     ///
     /// # Errors
-    /// [`Error::UnexpectedEof`] where the input ends before the content does, and what the reader reports.
+    /// [`Error::UnexpectedEof`] where the input ends before the content does, and what the reader
+    /// reports.
     pub fn read_content(&mut self, out: &mut [u8]) -> Result<usize> {
-        if self.start == self.end && self.content_left() > 0 && !out.is_empty() && out.len() >= self.buffer.len() {
+        if self.start == self.end
+            && self.content_left() > 0
+            && !out.is_empty()
+            && out.len() >= self.buffer.len()
+        {
             return self.read_direct(out);
         }
         let content = self.fill_content()?;
@@ -238,10 +252,12 @@ impl<R: Read> RecordReader<R> {
         Ok(n)
     }
 
-    /// The content of the current record that the buffer holds; waits for some if it holds none. Empty at its end.
+    /// The content of the current record that the buffer holds; waits for some if it holds none.
+    /// Empty at its end.
     ///
     /// # Errors
-    /// [`Error::UnexpectedEof`] where the input ends before the content does, and what the reader reports.
+    /// [`Error::UnexpectedEof`] where the input ends before the content does, and what the reader
+    /// reports.
     pub fn fill_content(&mut self) -> Result<&[u8]> {
         if self.start == self.end && self.content_left() > 0 && self.fill()? == 0 {
             return Err(Error::UnexpectedEof("a record"));
@@ -263,7 +279,8 @@ impl<R: Read> RecordReader<R> {
     /// Reads the content of a BEGIN_REQUEST record.
     ///
     /// # Errors
-    /// [`Error::InvalidBodyLength`] if it is shorter than 8 bytes; else as [`read_content`](Self::read_content).
+    /// [`Error::InvalidBodyLength`] if it is shorter than 8 bytes; else as
+    /// [`read_content`](Self::read_content).
     pub fn read_begin_request(&mut self) -> Result<BeginRequest> {
         let (body, len) = self.read_body()?;
         BeginRequest::parse(&body[..len])
@@ -278,8 +295,8 @@ impl<R: Read> RecordReader<R> {
         EndRequest::parse(&body[..len])
     }
 
-    /// Reads the first bytes of the current record's content: as many as there are, up to 8. They are taken together, so
-    /// that a time-out between two of them loses none.
+    /// Reads the first bytes of the current record's content: as many as there are, up to 8. They
+    /// are taken together, so that a time-out between two of them loses none.
     fn read_body(&mut self) -> Result<([u8; 8], usize)> {
         let mut body = [0; 8];
         let len = body.len().min(self.content_left());
@@ -293,8 +310,8 @@ impl<R: Read> RecordReader<R> {
         Ok((body, len))
     }
 
-    /// Skips what is left of the current record. Its content is given up at once: where the reader fails on the way, what
-    /// is left is never taken for content.
+    /// Skips what is left of the current record. Its content is given up at once: where the reader
+    /// fails on the way, what is left is never taken for content.
     #[inline]
     pub(crate) fn skip_record(&mut self) -> Result<()> {
         self.content_end = self.start;
@@ -310,8 +327,8 @@ impl<R: Read> RecordReader<R> {
         Ok(())
     }
 
-    /// Reads content straight into `out`, and what comes behind it into the buffer: the next header, and where records are
-    /// small more of them.
+    /// Reads content straight into `out`, and what comes behind it into the buffer: the next
+    /// header, and where records are small more of them.
     fn read_direct(&mut self, out: &mut [u8]) -> Result<usize> {
         self.make_room();
         let wanted = out.len().min(self.content_left());
@@ -323,7 +340,10 @@ impl<R: Read> RecordReader<R> {
             self.buffer.len()
         };
         let n = retry(|| {
-            let slices = &mut [IoSliceMut::new(&mut out[..wanted]), IoSliceMut::new(&mut self.buffer[..behind])];
+            let slices = &mut [
+                IoSliceMut::new(&mut out[..wanted]),
+                IoSliceMut::new(&mut self.buffer[..behind]),
+            ];
             self.inner.read_vectored(slices)
         })?;
         if n == 0 {

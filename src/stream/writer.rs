@@ -3,31 +3,39 @@ use std::io::{self, Read, Write};
 
 use super::{retry, SMALL_BUFFER};
 use crate::error::Result;
-use crate::record::{check_id, padding_len, write_parts, Header, RecordType, HEADER_LEN, MAX_ALIGNED_LEN};
+use crate::record::{
+    check_id, padding_len, write_parts, Header, RecordType, HEADER_LEN, MAX_ALIGNED_LEN,
+};
 
-/// A write this large is not copied into the buffer, unless it may be that it leaves together with all the rest.
+/// A write this large is not copied into the buffer, unless it may be that it leaves together with
+/// all the rest.
 const DIRECT_WRITE: usize = 16 * 1024;
-/// The records that leave in one vectored write: two slices each, and what was gathered before and comes behind.
+/// The records that leave in one vectored write: two slices each, and what was gathered before and
+/// comes behind.
 const DIRECT_RECORDS: usize = 31;
 /// The data in them.
 pub(crate) const DIRECT_LEN: usize = DIRECT_RECORDS * MAX_ALIGNED_LEN;
-/// The bytes behind a record's content that may have to leave with it: padding, and the records that end a request.
+/// The bytes behind a record's content that may have to leave with it: padding, and the records
+/// that end a request.
 const END_ROOM: usize = 64;
 /// The size of a buffer for a full record.
 const FULL_BUFFER: usize = HEADER_LEN + MAX_ALIGNED_LEN + END_ROOM;
 
 /// Writes data as records of one stream.
 ///
-/// What is written is gathered in a buffer of up to 64 KiB, whose record's header has its place kept, and leaves when the
-/// buffer is full, on [`flush`](Write::flush), or with [`finish`](Self::finish). A write of at least 16 KiB that does not
-/// fit, or comes when something has left before, is not copied: it leaves at once, header and content of each record in one
+/// What is written is gathered in a buffer of up to 64 KiB, whose record's header has its place
+/// kept, and leaves when the buffer is full, on [`flush`](Write::flush), or with
+/// [`finish`](Self::finish). A write of at least 16 KiB that does not fit, or comes when something
+/// has left before, is not copied: it leaves at once, header and content of each record in one
 /// vectored write, behind what was gathered.
 ///
-/// An empty record would end the stream, so neither an empty write nor `flush` makes one. The stream ends with `finish`
-/// alone: dropping the writer drops what was gathered, and leaves the stream without its end.
+/// An empty record would end the stream, so neither an empty write nor `flush` makes one. The
+/// stream ends with `finish` alone: dropping the writer drops what was gathered, and leaves the
+/// stream without its end.
 ///
-/// When the writer below fails, a time-out included, a record may have left in part. What would follow would be taken for
-/// the rest of it, so nothing more is sent: the stream is cut, and to send again fails in the same way.
+/// When the writer below fails, a time-out included, a record may have left in part. What would
+/// follow would be taken for the rest of it, so nothing more is sent: the stream is cut, and to
+/// send again fails in the same way.
 ///
 /// ```
 /// use fcgi::record::RecordType;
@@ -46,30 +54,48 @@ pub struct StreamWriter<W> {
     inner: W,
     record_type: RecordType,
     request_id: u16,
-    /// Whole records that are to leave first, then from `open` on the record that is being gathered: room for its header,
-    /// and its content, which is never empty and at most `MAX_ALIGNED_LEN` bytes.
+    /// Whole records that are to leave first, then from `open` on the record that is being
+    /// gathered: room for its header, and its content, which is never empty and at most
+    /// `MAX_ALIGNED_LEN` bytes.
     buffer: Vec<u8>,
     /// Where that record begins; the end of `buffer` if there is none.
     open: usize,
     /// Whether a write to `inner` was begun.
     has_sent: bool,
-    /// How one has failed. No one can tell where the next record would begin, so nothing more is sent.
+    /// How one has failed. No one can tell where the next record would begin, so nothing more is
+    /// sent.
     failure: Option<io::ErrorKind>,
 }
 
 impl<W: Write> StreamWriter<W> {
-    /// A writer of records of this type for this request. Its buffer is allocated by the first write.
+    /// A writer of records of this type for this request. Its buffer is allocated by the first
+    /// write.
     ///
     /// # Errors
-    /// [`Error::InvalidRequestId`](crate::Error::InvalidRequestId) if records of this type cannot have this id.
+    /// [`Error::InvalidRequestId`](crate::Error::InvalidRequestId) if records of this type cannot
+    /// have this id.
     pub fn new(inner: W, record_type: RecordType, request_id: u16) -> Result<Self> {
         check_id(record_type, request_id)?;
         Ok(Self::with_buffer(inner, record_type, request_id, Vec::new()))
     }
 
-    /// A writer that uses this buffer's memory. What is in it already, whole records, leaves with the first write.
-    pub(crate) fn with_buffer(inner: W, record_type: RecordType, request_id: u16, buffer: Vec<u8>) -> Self {
-        Self { inner, record_type, request_id, open: buffer.len(), buffer, has_sent: false, failure: None }
+    /// A writer that uses this buffer's memory. What is in it already, whole records, leaves with
+    /// the first write.
+    pub(crate) fn with_buffer(
+        inner: W,
+        record_type: RecordType,
+        request_id: u16,
+        buffer: Vec<u8>,
+    ) -> Self {
+        Self {
+            inner,
+            record_type,
+            request_id,
+            open: buffer.len(),
+            buffer,
+            has_sent: false,
+            failure: None,
+        }
     }
 
     /// Sends what was gathered and the empty record that ends the stream, in one write.
@@ -107,7 +133,8 @@ impl<W: Write> StreamWriter<W> {
         self.buffer.truncate(self.open);
     }
 
-    /// Makes what was gathered a whole record and adds the one that ends the stream. Nothing is sent.
+    /// Makes what was gathered a whole record and adds the one that ends the stream. Nothing is
+    /// sent.
     pub(crate) fn encode_end(&mut self) {
         self.encode(&Header::new(self.record_type, self.request_id, 0).encode());
     }
@@ -184,9 +211,11 @@ impl<W: Write> StreamWriter<W> {
     /// Fills in the header of the record that is being gathered, and pads it.
     fn close_record(&mut self) {
         let content = self.open + HEADER_LEN;
-        let header = Header::new(self.record_type, self.request_id, (self.buffer.len() - content) as u16);
+        let header =
+            Header::new(self.record_type, self.request_id, (self.buffer.len() - content) as u16);
         self.buffer[self.open..content].copy_from_slice(&header.encode());
-        // As many as there can be, and some off again: a copy of known length is a single instruction.
+        // As many as there can be, and some off again: a copy of known length is a single
+        // instruction.
         self.buffer.extend_from_slice(&[0; 8]);
         self.buffer.truncate(self.buffer.len() - 8 + usize::from(header.padding_len));
         self.open = self.buffer.len();
@@ -203,7 +232,8 @@ impl<W: Write> StreamWriter<W> {
         self.buffer.extend_from_slice(data);
     }
 
-    /// Gathers what one read gives, of at most `max` bytes, for which there is room; returns 0 where the source has ended.
+    /// Gathers what one read gives, of at most `max` bytes, for which there is room; returns 0
+    /// where the source has ended.
     pub(crate) fn gather_from(&mut self, source: &mut impl Read, max: usize) -> io::Result<usize> {
         debug_assert!(max <= self.room(), "more than there is room for");
         let start = self.open_record(max);
@@ -228,8 +258,8 @@ impl<W: Write> StreamWriter<W> {
         start
     }
 
-    /// Sends data, of which there is some, without copying it, behind what was gathered, and with `is_last` the end of the
-    /// stream behind it.
+    /// Sends data, of which there is some, without copying it, behind what was gathered, and with
+    /// `is_last` the end of the stream behind it.
     pub(crate) fn send_direct(&mut self, data: &[u8], is_last: bool) -> io::Result<()> {
         self.encode_gathered();
         self.begin_sending()?;
@@ -246,8 +276,8 @@ impl<W: Write> StreamWriter<W> {
         Ok(())
     }
 
-    /// The same for at most `DIRECT_LEN` bytes. If the writer below would block it returns false, and nothing is lost: the
-    /// rest leaves before anything else.
+    /// The same for at most `DIRECT_LEN` bytes. If the writer below would block it returns false,
+    /// and nothing is lost: the rest leaves before anything else.
     pub(crate) fn try_send_direct(&mut self, data: &[u8], is_last: bool) -> io::Result<bool> {
         self.encode_gathered();
         self.begin_sending()?;
@@ -267,9 +297,14 @@ impl<W: Write> StreamWriter<W> {
         is_sent
     }
 
-    /// Writes what was encoded, at most `DIRECT_LEN` bytes of data as records of the stream, and whole records behind them
-    /// in one vectored write. With an error comes what was not written.
-    fn send_records(&mut self, data: &[u8], behind: &[u8]) -> std::result::Result<(), (io::Error, Vec<u8>)> {
+    /// Writes what was encoded, at most `DIRECT_LEN` bytes of data as records of the stream, and
+    /// whole records behind them in one vectored write. With an error comes what was not
+    /// written.
+    fn send_records(
+        &mut self,
+        data: &[u8],
+        behind: &[u8],
+    ) -> std::result::Result<(), (io::Error, Vec<u8>)> {
         let contents = data.chunks(MAX_ALIGNED_LEN);
         let count = contents.len();
         let last_len = (data.len() - count.saturating_sub(1) * MAX_ALIGNED_LEN) as u16;
@@ -287,7 +322,8 @@ impl<W: Write> StreamWriter<W> {
         }
         parts[2 * count + 1] = &[0; 8][..usize::from(padding_len(last_len))];
         parts[2 * count + 2] = behind;
-        write_parts(&mut self.inner, &mut parts[..2 * count + 3]).map_err(|error| (error, parts.concat()))
+        write_parts(&mut self.inner, &mut parts[..2 * count + 3])
+            .map_err(|error| (error, parts.concat()))
     }
 }
 

@@ -1,4 +1,5 @@
-//! Apache in front of `echo` (mod_proxy_fcgi), and as the one that starts an application (mod_fcgid).
+//! Apache in front of `echo` (mod_proxy_fcgi), and as the one that starts an application
+//! (mod_fcgid).
 
 use std::fs;
 
@@ -87,18 +88,24 @@ fn fcgid_starts_hello_on_descriptor_0() {
     }
 }
 
-/// `echo` allows with `Variable-Echo: yes`, which the server is to hand on, or denies, for which Apache asks for a password.
+/// `echo` allows with `Variable-Echo: yes`, which the server is to hand on, or denies, for which
+/// Apache asks for a password.
 fn check_authorizer(port: u16, variable: &str) {
     for _ in 0..5 {
         // "ferris:crab"
-        let ask = |target| Ask::get(target).header("Authorization", "Basic ZmVycmlzOmNyYWI=").send(port);
+        let ask =
+            |target| Ask::get(target).header("Authorization", "Basic ZmVycmlzOmNyYWI=").send(port);
         let answer = ask("/file.txt");
-        assert_eq!((answer.status, &*answer.text(), answer.one("X-Echo")), (200, "allowed", variable));
+        assert_eq!(
+            (answer.status, &*answer.text(), answer.one("X-Echo")),
+            (200, "allowed", variable)
+        );
         assert_eq!(ask("/file.txt?deny").status, 401);
     }
 }
 
-/// The application has each of the three roles that this server makes of one; a request must pass all of them.
+/// The application has each of the three roles that this server makes of one; a request must pass
+/// all of them.
 #[test]
 #[ignore = "needs apache2 with mod_fcgid, run by .ci/run"]
 fn fcgid_starts_echo_as_an_authorizer() {
@@ -109,7 +116,8 @@ fn fcgid_starts_echo_as_an_authorizer() {
         ipc = fcgid_files(&folder),
         echo = folder.install(&example("echo")).display(),
     );
-    let (port, _process) = start(&["fcgid", "headers", "authn_core", "authz_user"], &settings, &folder);
+    let (port, _process) =
+        start(&["fcgid", "headers", "authn_core", "authz_user"], &settings, &folder);
     fs::write(folder.join("apache/file.txt"), "allowed").expect("a file");
     check_authorizer(port, "yes, yes, yes");
     assert_eq!(Ask::get("/file.txt").send(port).status, 401);
@@ -126,11 +134,15 @@ fn fcgid_starts_the_authorizer() {
         ipc = fcgid_files(&folder),
         authorizer = folder.install(&example("authorizer")).display(),
     );
-    let (port, _process) = start(&["fcgid", "headers", "authn_core", "authz_user"], &settings, &folder);
+    let (port, _process) =
+        start(&["fcgid", "headers", "authn_core", "authz_user"], &settings, &folder);
     fs::write(folder.join("apache/file.txt"), "allowed").expect("a file");
     for _ in 0..5 {
         let answer = Ask::get("/file.txt").header("Authorization", FERRIS).send(port);
-        assert_eq!((answer.status, &*answer.text(), answer.one("X-User")), (200, "allowed", "ferris"));
+        assert_eq!(
+            (answer.status, &*answer.text(), answer.one("X-User")),
+            (200, "allowed", "ferris")
+        );
         assert_eq!(Ask::get("/file.txt").header("Authorization", MALLORY).send(port).status, 401);
         assert_eq!(Ask::get("/file.txt").send(port).status, 401);
     }

@@ -10,7 +10,8 @@ use fcgi::{Client, Params};
 use crate::place::Place;
 use crate::process::{Folder, Process};
 
-/// The credentials of one whom the example `authorizer` lets in, "ferris:open sesame", and of one with another password.
+/// The credentials of one whom the example `authorizer` lets in, "ferris:open sesame", and of one
+/// with another password.
 pub const FERRIS: &str = "Basic ZmVycmlzOm9wZW4gc2VzYW1l";
 pub const MALLORY: &str = "Basic bWFsbG9yeTpvcGVu";
 
@@ -48,14 +49,16 @@ impl App {
     /// Starts an example with its address as the argument, and waits until it listens.
     #[track_caller]
     pub fn start(name: &str, place: Place, folder: &Folder) -> Self {
-        let mut process = Process::start(name, Command::new(example(name)).arg(place.to_string()), folder);
+        let mut process =
+            Process::start(name, Command::new(example(name)).arg(place.to_string()), folder);
         process.wait_until("it listens", || place.is_open());
         Self { place, process }
     }
 
     /// Starts an example with a listening socket on descriptor 0.
     pub fn start_on_descriptor_0(name: &str, place: Place, folder: &Folder) -> Self {
-        let process = Process::start(name, Command::new(example(name)).stdin(place.listen()), folder);
+        let process =
+            Process::start(name, Command::new(example(name)).stdin(place.listen()), folder);
         Self { place, process }
     }
 

@@ -27,7 +27,13 @@ fn build(compiler: &mut Command) {
 #[track_caller]
 pub fn build_libfcgi(folder: &Folder) -> PathBuf {
     let program = folder.join("libfcgi");
-    build(command("cc").args(["-Wall", "-Wextra", "-O", "-o"]).arg(&program).arg(source("libfcgi.c")).arg("-lfcgi"));
+    build(
+        command("cc")
+            .args(["-Wall", "-Wextra", "-O", "-o"])
+            .arg(&program)
+            .arg(source("libfcgi.c"))
+            .arg("-lfcgi"),
+    );
     program
 }
 
@@ -38,7 +44,9 @@ pub fn build_go(folder: &Folder) -> PathBuf {
     // What is compiled of Go itself is kept for the next time.
     let cache = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let mut go = command("go");
-    go.env("GOCACHE", cache.join("go-cache")).env("GOPATH", cache.join("go-path")).env("GO111MODULE", "off");
+    go.env("GOCACHE", cache.join("go-cache"))
+        .env("GOPATH", cache.join("go-path"))
+        .env("GO111MODULE", "off");
     build(go.args(["build", "-o"]).arg(&program).arg(source("go.go")));
     program
 }
@@ -90,9 +98,13 @@ fn check(place: &Place) {
             assert_eq!((head.status(), body), (200, &b"GET \n"[..]));
         }
         // It does not read what is sent to it.
-        let reply = client.fetch(&params("POST", "noread", 8 << 20), &noise(8 << 20)).expect("an answer");
+        let reply =
+            client.fetch(&params("POST", "noread", 8 << 20), &noise(8 << 20)).expect("an answer");
         assert_eq!(reply.split_head().expect("a head").1, b"POST noread\n");
-        assert_eq!(client.fetch(&params("GET", "", 0), b"").expect("an answer").completion.app_status, 0);
+        assert_eq!(
+            client.fetch(&params("GET", "", 0), b"").expect("an answer").completion.app_status,
+            0
+        );
     }
 
     // It is asked to stop in the middle of a body, does or does not answer to that, and goes on.
@@ -144,7 +156,8 @@ fn client_and_go() {
     }
 }
 
-/// 32 requests at once on one connection, each with its own answer; and the same with one that is aborted half-way.
+/// 32 requests at once on one connection, each with its own answer; and the same with one that is
+/// aborted half-way.
 #[test]
 #[ignore = "needs go, run by .ci/run"]
 fn multiplex_and_go() {
@@ -155,7 +168,8 @@ fn multiplex_and_go() {
         for (network, place) in [("unix", Place::unix(&folder)), ("tcp", Place::tcp())] {
             let app = start(&program, &[network, &place.plain()], place, &folder);
             let mut multiplex = Command::new(example("multiplex"));
-            let output = multiplex.args([&app.place.to_string(), "32", &aborted.to_string()]).output();
+            let output =
+                multiplex.args([&app.place.to_string(), "32", &aborted.to_string()]).output();
             let output = output.expect("multiplex starts");
             let stderr = String::from_utf8_lossy(&output.stderr);
             assert!(output.status.success() && stderr.is_empty(), "{}: {stderr}", output.status);
@@ -163,7 +177,8 @@ fn multiplex_and_go() {
                 id if id == aborted => format!("{id}: 0 bytes, app status 0, aborted: "),
                 _ => format!("{id}: {} bytes, app status 0: n={id}, 32 at once", answer_len(id)),
             });
-            let lines: Vec<_> = String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect();
+            let lines: Vec<_> =
+                String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect();
             assert_eq!(lines, expected.collect::<Vec<_>>());
         }
     }
@@ -171,6 +186,7 @@ fn multiplex_and_go() {
 
 /// The length of Go's answer to a request of `multiplex`.
 fn answer_len(id: u16) -> usize {
-    let head = "Status: 200 OK\r\nContent-Type: text/plain\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\n\r\n";
+    let head =
+        "Status: 200 OK\r\nContent-Type: text/plain\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\n\r\n";
     head.len() + format!("POST n={id}\n").len() + 100_000 + format!("\nn={id}, 32 at once\n").len()
 }

@@ -18,8 +18,12 @@ use crate::process::{program, running, wait_until, Folder, Process};
 #[track_caller]
 fn run_cgi(command: &mut Command, variables: &[(&str, &str)], body: &[u8]) -> Output {
     command.env_clear().envs(variables.iter().copied());
-    let mut child =
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("a start");
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("a start");
     let mut stdin = child.stdin.take().expect("its stdin");
     thread::scope(|scope| {
         // It may have ended without reading the body; its output tells what matters.
@@ -42,14 +46,23 @@ fn check_bind(cgi_fcgi: &Path, place: Place, folder: &Folder) {
             ("SERVER_PROTOCOL", "HTTP/1.1"),
         ];
         let mut command = Command::new(cgi_fcgi);
-        let output = run_cgi(command.args(["-bind", "-connect", &app.place.plain()]), &variables, body);
-        let lines: String = variables.iter().map(|(name, value)| format!("{name}={value}\n")).collect();
-        let expected = [b"Content-Type: text/plain\r\n\r\n", lines.as_bytes(), b"\n", body].concat();
+        let output =
+            run_cgi(command.args(["-bind", "-connect", &app.place.plain()]), &variables, body);
+        let lines: String =
+            variables.iter().map(|(name, value)| format!("{name}={value}\n")).collect();
+        let expected =
+            [b"Content-Type: text/plain\r\n\r\n", lines.as_bytes(), b"\n", body].concat();
         (output, expected)
     };
-    for (method, len) in [("GET", 0), ("POST", 0), ("POST", 5), ("POST", 100 << 10), ("POST", 64 << 20)] {
+    for (method, len) in
+        [("GET", 0), ("POST", 0), ("POST", 5), ("POST", 100 << 10), ("POST", 64 << 20)]
+    {
         let (output, expected) = run(method, "a=1&b=%26", &noise(len));
-        assert_eq!((output.status.code(), &*String::from_utf8_lossy(&output.stderr)), (Some(0), ""), "{method} {len}");
+        assert_eq!(
+            (output.status.code(), &*String::from_utf8_lossy(&output.stderr)),
+            (Some(0), ""),
+            "{method} {len}"
+        );
         assert_same(&output.stdout, &expected);
     }
     for status in [0, 3, 255] {
@@ -61,11 +74,15 @@ fn check_bind(cgi_fcgi: &Path, place: Place, folder: &Folder) {
     assert!(output.stdout.starts_with(head), "{:?}", String::from_utf8_lossy(&output.stdout));
     Echoed::parse(&output.stdout[head.len()..]).has(&[("REQUEST_METHOD", "GET")]);
     let (output, _) = run("GET", "bytes=20000000", b"");
-    assert_same(&output.stdout, &[&b"Content-Type: text/plain\r\n\r\n"[..], &b"x".repeat(20_000_000)].concat());
+    assert_same(
+        &output.stdout,
+        &[&b"Content-Type: text/plain\r\n\r\n"[..], &b"x".repeat(20_000_000)].concat(),
+    );
     app.stop();
 }
 
-/// `cgi-fcgi -start`: copies of an application that it leaves behind, with the socket on descriptor 0.
+/// `cgi-fcgi -start`: copies of an application that it leaves behind, with the socket on descriptor
+/// 0.
 fn check_start(cgi_fcgi: &Path) {
     let folder = Folder::new();
     let place = Place::unix(&folder);
@@ -87,7 +104,12 @@ fn check_connect(cgi_fcgi: &Path) {
     let mut kept = Vec::new();
     for _ in 0..3 {
         let mut command = Command::new(cgi_fcgi);
-        command.args(["-connect", &place.plain()]).arg(&hello).arg("1").stdin(Stdio::null()).env_clear();
+        command
+            .args(["-connect", &place.plain()])
+            .arg(&hello)
+            .arg("1")
+            .stdin(Stdio::null())
+            .env_clear();
         command.env("REMOTE_ADDR", "192.0.2.1").env("REQUEST_METHOD", "GET");
         let mut process = Process::start("cgi-fcgi", &mut command, &folder);
         assert!(process.wait().success(), "{}", process.log());
@@ -102,10 +124,14 @@ fn check_connect(cgi_fcgi: &Path) {
 fn check_as_cgi(cgi_fcgi: &Path) {
     let folder = Folder::new();
     let app = App::start("echo", Place::unix(&folder), &folder);
-    let settings = "cgi.assign = (\".fcgi\" => \"\")\nurl.rewrite-once = (\"^/(.*)$\" => \"/app.fcgi/$1\")\n";
+    let settings =
+        "cgi.assign = (\".fcgi\" => \"\")\nurl.rewrite-once = (\"^/(.*)$\" => \"/app.fcgi/$1\")\n";
     let (port, process) = lighttpd::start(&["mod_cgi", "mod_rewrite"], settings, &folder);
-    let script =
-        format!("#!{} -f\n# The application runs already.\n-bind -connect {}\n", cgi_fcgi.display(), app.place.plain());
+    let script = format!(
+        "#!{} -f\n# The application runs already.\n-bind -connect {}\n",
+        cgi_fcgi.display(),
+        app.place.plain()
+    );
     folder.write_program("lighttpd-root/app.fcgi", script);
     echo::check(port, &process);
     drop(process);
@@ -119,7 +145,8 @@ fn check_the_kits_application(cgi_fcgi: &Path) {
     let settings = "cgi.assign = (\".fcgi\" => \"\")\n";
     let (port, process) = lighttpd::start(&["mod_cgi"], settings, &folder);
     let (socket, cgi_fcgi) = (folder.join("kit.sock"), cgi_fcgi.display());
-    let script = format!("#!{cgi_fcgi} -f\n-connect {} {} 1\n", socket.display(), application.display());
+    let script =
+        format!("#!{cgi_fcgi} -f\n-connect {} {} 1\n", socket.display(), application.display());
     folder.write_program("lighttpd-root/app.fcgi", script);
     for len in [0, 100 << 10, 8 << 20] {
         let body = noise(len);
@@ -127,7 +154,10 @@ fn check_the_kits_application(cgi_fcgi: &Path) {
         assert_eq!((answer.status, answer.one("Content-Type")), (200, "text/plain"));
         assert_same(&answer.body, &[b"POST a=1\n", &body[..]].concat());
     }
-    assert_eq!(Ask::post("/app.fcgi?noread", "text/plain", "not read").send(port).text(), "POST noread\n");
+    assert_eq!(
+        Ask::post("/app.fcgi?noread", "text/plain", "not read").send(port).text(),
+        "POST noread\n"
+    );
     Ask::get("/app.fcgi?stderr").send(port);
     process.wait_for_log("a word for the log");
     assert_eq!(running(&application), 1);
@@ -138,7 +168,8 @@ fn check_php(cgi_fcgi: &Path) {
     let folder = Folder::new();
     let place = Place::unix(&folder);
     let _fpm = php::start_fpm(&place, &folder);
-    let wrapper = format!("#!/bin/sh\nexec {} -bind -connect {}\n", cgi_fcgi.display(), place.plain());
+    let wrapper =
+        format!("#!/bin/sh\nexec {} -bind -connect {}\n", cgi_fcgi.display(), place.plain());
     let wrapper = folder.write_program("php", wrapper);
     let root = php::write_scripts(&folder);
     let settings = format!(

@@ -19,12 +19,17 @@ impl Echoed {
         let mut rest = answer;
         loop {
             let end = rest.iter().position(|byte| *byte == b'\n').expect("a line of echo's answer");
-            let (line, behind) = (String::from_utf8_lossy(&rest[..end]).into_owned(), &rest[end + 1..]);
+            let (line, behind) =
+                (String::from_utf8_lossy(&rest[..end]).into_owned(), &rest[end + 1..]);
             if line.is_empty() {
                 return Self { params, body: behind.to_vec() };
             }
-            let (name, value) = line.split_once('=').unwrap_or_else(|| panic!("{line:?} in echo's answer"));
-            assert!(params.keys().next_back().map_or(true, |last| **last < *name), "{name} is twice, or out of order");
+            let (name, value) =
+                line.split_once('=').unwrap_or_else(|| panic!("{line:?} in echo's answer"));
+            assert!(
+                params.keys().next_back().map_or(true, |last| **last < *name),
+                "{name} is twice, or out of order"
+            );
             params.insert(name.to_owned(), value.to_owned());
             rest = behind;
         }
@@ -41,7 +46,12 @@ impl Echoed {
     #[track_caller]
     pub fn has(&self, params: &[(&str, &str)]) {
         for (name, value) in params {
-            assert_eq!(self.params.get(*name).map(String::as_str), Some(*value), "{name} of {:#?}", self.params);
+            assert_eq!(
+                self.params.get(*name).map(String::as_str),
+                Some(*value),
+                "{name} of {:#?}",
+                self.params
+            );
         }
     }
 
@@ -58,7 +68,11 @@ pub fn assert_same(got: &[u8], want: &[u8]) {
     if got != want {
         let common = got.iter().zip(want).take_while(|(got, want)| got == want).count();
         let piece = String::from_utf8_lossy(&got[common..got.len().min(common + 200)]);
-        panic!("{} bytes, expected {}; they differ from byte {common}: {piece:?}", got.len(), want.len());
+        panic!(
+            "{} bytes, expected {}; they differ from byte {common}: {piece:?}",
+            got.len(),
+            want.len()
+        );
     }
 }
 
@@ -71,16 +85,18 @@ pub fn noise(len: usize) -> Vec<u8> {
         state ^= state << 5;
         state.to_le_bytes()
     };
-    let mut bytes: Vec<u8> = std::iter::repeat_with(&mut step).take(len.div_ceil(4)).flatten().collect();
+    let mut bytes: Vec<u8> =
+        std::iter::repeat_with(&mut step).take(len.div_ceil(4)).flatten().collect();
     bytes.truncate(len);
     bytes
 }
 
-/// Sends requests through a web server that are all under way at once, and checks that each gets its own answer.
-/// `are_begun` waits, with all of them half sent, for what shows that.
+/// Sends requests through a web server that are all under way at once, and checks that each gets
+/// its own answer. `are_begun` waits, with all of them half sent, for what shows that.
 #[track_caller]
 pub fn check_at_once(port: u16, target: &str, count: usize, are_begun: impl FnOnce()) {
-    let bodies: Vec<Vec<u8>> = (0..count).map(|number| format!("{number} ").repeat(500).into_bytes()).collect();
+    let bodies: Vec<Vec<u8>> =
+        (0..count).map(|number| format!("{number} ").repeat(500).into_bytes()).collect();
     let mut held: Vec<Held> = bodies.iter().map(|body| Held::begin(port, target, body)).collect();
     are_begun();
     held.iter_mut().for_each(Held::release);
@@ -92,7 +108,9 @@ pub fn check_at_once(port: u16, target: &str, count: usize, are_begun: impl FnOn
 /// What every web server in front of `echo` is to be able to do; it has `echo` on all paths.
 #[track_caller]
 pub fn check(port: u16, server: &Process) {
-    let get = Ask::get("/a/path?a=1&b=%26").header("X-Asked", &"long ".repeat(400)).header("Cookie", "a=1; b=2");
+    let get = Ask::get("/a/path?a=1&b=%26")
+        .header("X-Asked", &"long ".repeat(400))
+        .header("Cookie", "a=1; b=2");
     let echoed = Echoed::of(&get.send(port));
     echoed.has(&[
         ("GATEWAY_INTERFACE", "CGI/1.1"),
@@ -120,7 +138,10 @@ pub fn check(port: u16, server: &Process) {
     let answer = Ask::get("/?bytes=8000000").send(port);
     assert_same(&answer.body, &b"x".repeat(8_000_000));
     let answer = Ask::head("/?bytes=100").send(port);
-    assert_eq!((answer.status, answer.body.len(), answer.one("Content-Type")), (200, 0, "text/plain"));
+    assert_eq!(
+        (answer.status, answer.body.len(), answer.one("Content-Type")),
+        (200, 0, "text/plain")
+    );
     let answer = Ask::get("/?status=404").send(port);
     assert_eq!(answer.status, 404);
     Echoed::parse(&answer.body).has(&[("REQUEST_METHOD", "GET")]);

@@ -11,7 +11,8 @@ use crate::http::{self, Ask};
 use crate::place::{free_port, Place};
 use crate::process::{command, wait_until, Folder, Process};
 
-/// Starts HAProxy with the server lines of one backend, and the options of its application; its port.
+/// Starts HAProxy with the server lines of one backend, and the options of its application; its
+/// port.
 #[track_caller]
 fn start(servers: &str, options: &str, folder: &Folder) -> (u16, Process) {
     let port = free_port();
@@ -23,7 +24,8 @@ fn start(servers: &str, options: &str, folder: &Folder) -> (u16, Process) {
          fcgi-app echo\n docroot /\n log-stderr global\n{options}"
     );
     let file = folder.write("haproxy.cfg", config);
-    let mut process = Process::start("haproxy", command("haproxy").arg("-db").arg("-f").arg(file), folder);
+    let mut process =
+        Process::start("haproxy", command("haproxy").arg("-db").arg("-f").arg(file), folder);
     process.wait_until("it listens", || http::is_up(port));
     (port, process)
 }
@@ -33,11 +35,13 @@ fn check_echo(place: impl Fn(&Folder) -> Place) {
     for number in 0..8 {
         let word = |bit: u8| if number & bit == 0 { " no" } else { "" };
         let (keep, get, mpxs) = (word(1), word(2), word(4));
-        let options = format!("{keep} option keep-conn\n{get} option get-values\n{mpxs} option mpxs-conns\n");
+        let options =
+            format!("{keep} option keep-conn\n{get} option get-values\n{mpxs} option mpxs-conns\n");
         println!("{options}");
         let folder = Folder::new();
         let app = App::start("echo", place(&folder), &folder);
-        let (port, process) = start(&format!(" server echo {} proto fcgi\n", app.place.plain()), &options, &folder);
+        let (port, process) =
+            start(&format!(" server echo {} proto fcgi\n", app.place.plain()), &options, &folder);
         echo::check(port, &process);
         drop(process);
         app.stop();
@@ -56,21 +60,27 @@ fn in_front_of_echo_on_tcp() {
     check_echo(|_| Place::tcp());
 }
 
-/// Requests spread over three applications, of which one is stopped and another killed under load. Those that had not begun
-/// are answered by the others; only what the killed one had in its hands may be lost.
+/// Requests spread over three applications, of which one is stopped and another killed under load.
+/// Those that had not begun are answered by the others; only what the killed one had in its hands
+/// may be lost.
 #[test]
 #[ignore = "needs haproxy, run by .ci/run"]
 fn spreads_load_over_three_applications() {
     const CLIENTS: usize = 16;
     let folder = Folder::new();
-    let mut apps: Vec<_> = ["a", "b", "c"].map(|name| (name, App::start("echo", Place::tcp(), &folder))).into();
-    let servers: String =
-        apps.iter().map(|(name, app)| format!(" server {name} {} proto fcgi\n", app.place.plain())).collect();
-    // A request that nobody takes is sent to another application, and the one that failed is left alone until it answers.
+    let mut apps: Vec<_> =
+        ["a", "b", "c"].map(|name| (name, App::start("echo", Place::tcp(), &folder))).into();
+    let servers: String = apps
+        .iter()
+        .map(|(name, app)| format!(" server {name} {} proto fcgi\n", app.place.plain()))
+        .collect();
+    // A request that nobody takes is sent to another application, and the one that failed is left
+    // alone until it answers.
     let retries = " balance roundrobin\n retries 3\n option redispatch 1\n retry-on conn-failure empty-response\n \
                    http-response set-header X-Server %s\n \
                    default-server check observe layer4 error-limit 1 on-error mark-down\n";
-    let (port, _haproxy) = start(&(retries.to_owned() + &servers), " option keep-conn\n option get-values\n", &folder);
+    let (port, _haproxy) =
+        start(&(retries.to_owned() + &servers), " option keep-conn\n option get-values\n", &folder);
 
     let tally = Tally::default();
     tally.begin("at first");
@@ -96,7 +106,12 @@ fn spreads_load_over_three_applications() {
 
     let phases = tally.phases();
     for (name, phase) in &phases {
-        println!("{name:>12}: {:5} answered {:?}, {} failed", phase.answered(), phase.answered_by, phase.failed);
+        println!(
+            "{name:>12}: {:5} answered {:?}, {} failed",
+            phase.answered(),
+            phase.answered_by,
+            phase.failed
+        );
     }
     for (name, phase) in phases {
         let lost = if name == "b is killed" { CLIENTS } else { 0 };

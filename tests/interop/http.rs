@@ -8,7 +8,8 @@ use ureq::Agent;
 
 use crate::process::PATIENCE;
 
-/// A request. Without a body it has no length either, which is another thing than a body of 0 bytes.
+/// A request. Without a body it has no length either, which is another thing than a body of 0
+/// bytes.
 #[derive(Clone, Debug)]
 pub struct Ask {
     pub method: &'static str,
@@ -36,7 +37,8 @@ impl Ask {
     }
 
     pub fn post(target: impl Into<String>, content_type: &str, body: impl Into<Vec<u8>>) -> Self {
-        Self { method: "POST", body: Some(body.into()), ..Self::get(target) }.header("Content-Type", content_type)
+        Self { method: "POST", body: Some(body.into()), ..Self::get(target) }
+            .header("Content-Type", content_type)
     }
 
     pub fn header(mut self, name: &str, value: &str) -> Self {
@@ -62,7 +64,9 @@ impl Ask {
             .timeout_global(Some(PATIENCE))
             .build()
             .into();
-        let mut request = Request::builder().method(self.method).uri(format!("http://127.0.0.1:{port}{}", self.target));
+        let mut request = Request::builder()
+            .method(self.method)
+            .uri(format!("http://127.0.0.1:{port}{}", self.target));
         for (name, value) in &self.headers {
             request = request.header(name, value);
         }
@@ -70,7 +74,8 @@ impl Ask {
             None => agent.run(request.body(()).expect("a request")),
             Some(body) => agent.run(request.body(&body[..]).expect("a request")),
         };
-        let mut response = response.unwrap_or_else(|error| panic!("{} {}: {error}", self.method, self.target));
+        let mut response =
+            response.unwrap_or_else(|error| panic!("{} {}: {error}", self.method, self.target));
         let body = response.body_mut().with_config().limit(u64::MAX).read_to_vec();
         let text = |(name, value): (_, &ureq::http::HeaderValue)| {
             let name: &ureq::http::HeaderName = name;
@@ -79,7 +84,9 @@ impl Ask {
         Answer {
             status: response.status().as_u16(),
             headers: response.headers().iter().map(text).collect(),
-            body: body.unwrap_or_else(|error| panic!("the body of {} {}: {error}", self.method, self.target)),
+            body: body.unwrap_or_else(|error| {
+                panic!("the body of {} {}: {error}", self.method, self.target)
+            }),
         }
     }
 }
@@ -114,7 +121,8 @@ pub struct Held {
 impl Held {
     /// Sends the head and half of the body.
     pub fn begin(port: u16, target: &str, body: &[u8]) -> Self {
-        let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("a connection to the web server");
+        let mut stream =
+            TcpStream::connect(("127.0.0.1", port)).expect("a connection to the web server");
         stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
         let (half, rest) = body.split_at(body.len() / 2);
         let head = format!(
@@ -122,7 +130,10 @@ impl Held {
              Content-Length: {}\r\n\r\n",
             body.len()
         );
-        stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(half)).expect("half a request");
+        stream
+            .write_all(head.as_bytes())
+            .and_then(|()| stream.write_all(half))
+            .expect("half a request");
         Self { stream, rest: rest.to_vec() }
     }
 
@@ -143,13 +154,20 @@ impl Held {
 /// Takes a response to its parts.
 #[track_caller]
 fn parse(bytes: &[u8]) -> Answer {
-    let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").expect("the end of a response head");
+    let end = bytes
+        .windows(4)
+        .position(|window| window == b"\r\n\r\n")
+        .expect("the end of a response head");
     let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
     let mut lines = head.lines();
-    let status = lines.next().and_then(|line| line.split(' ').nth(1)).and_then(|status| status.parse().ok());
-    let headers: Vec<(String, String)> =
-        lines.filter_map(|line| line.split_once(": ")).map(|(name, value)| (name.into(), value.into())).collect();
-    let answer = Answer { status: status.expect("a status"), headers, body: bytes[end + 4..].to_vec() };
+    let status =
+        lines.next().and_then(|line| line.split(' ').nth(1)).and_then(|status| status.parse().ok());
+    let headers: Vec<(String, String)> = lines
+        .filter_map(|line| line.split_once(": "))
+        .map(|(name, value)| (name.into(), value.into()))
+        .collect();
+    let answer =
+        Answer { status: status.expect("a status"), headers, body: bytes[end + 4..].to_vec() };
     match answer.all("Transfer-Encoding")[..] {
         ["chunked"] => Answer { body: join_chunks(&answer.body), ..answer },
         _ => answer,

@@ -19,7 +19,8 @@ pub fn start(modules: &[&str], settings: &str, folder: &Folder) -> (u16, Process
         uploads = folder.make("lighttpd-uploads").display(),
     );
     let file = folder.write("lighttpd.conf", config.replace('[', "(").replace(']', ")"));
-    let mut process = Process::start("lighttpd", command("lighttpd").arg("-D").arg("-f").arg(file), folder);
+    let mut process =
+        Process::start("lighttpd", command("lighttpd").arg("-D").arg("-f").arg(file), folder);
     process.wait_until("it listens", || http::is_up(port));
     (port, process)
 }
@@ -40,8 +41,11 @@ fn check_echo(place: impl Fn(&Folder) -> Place) {
             Place::Tcp(port) => format!("\"host\" => \"127.0.0.1\", \"port\" => {port}"),
             Place::Unix(path) => format!("\"socket\" => \"{}\"", path.display()),
         };
-        let stream = format!("server.stream-request-body = {streaming}\nserver.stream-response-body = {streaming}\n");
-        let (port, process) = start(&["mod_fastcgi"], &(fastcgi_server(&address) + &stream), &folder);
+        let stream = format!(
+            "server.stream-request-body = {streaming}\nserver.stream-response-body = {streaming}\n"
+        );
+        let (port, process) =
+            start(&["mod_fastcgi"], &(fastcgi_server(&address) + &stream), &folder);
         echo::check(port, &process);
         drop(process);
         app.stop();
@@ -83,8 +87,8 @@ fn starts_hello_on_descriptor_0() {
     }
 }
 
-/// lighttpd with an application that it starts and asks before each request. What that adds reaches a script, which shows
-/// its variables.
+/// lighttpd with an application that it starts and asks before each request. What that adds reaches
+/// a script, which shows its variables.
 fn start_authorizer(name: &str, folder: &Folder) -> (u16, Process) {
     let script = "echo 'Content-Type: text/plain'; echo; env | grep -E '^(ECHO|QUERY_STRING|REMOTE_USER)=' | sort";
     let application = format!(
@@ -94,7 +98,8 @@ fn start_authorizer(name: &str, folder: &Folder) -> (u16, Process) {
         program = example(name).display(),
         socket = folder.join("authorizer.sock").display(),
     );
-    let settings = "cgi.assign = (\".sh\" => \"/bin/sh\")\n".to_owned() + &fastcgi_server(&application);
+    let settings =
+        "cgi.assign = (\".sh\" => \"/bin/sh\")\n".to_owned() + &fastcgi_server(&application);
     let started = start(&["mod_fastcgi", "mod_cgi"], &settings, folder);
     folder.write("lighttpd-root/show.sh", script);
     started
@@ -119,10 +124,13 @@ fn starts_the_authorizer() {
     for _ in 0..5 {
         let answer = Ask::get("/show.sh").header("Authorization", FERRIS).send(port);
         assert_eq!((answer.status, &*answer.text()), (200, "QUERY_STRING=\nREMOTE_USER=ferris\n"));
-        for answer in
-            [Ask::get("/show.sh"), Ask::get("/show.sh").header("Authorization", MALLORY)].map(|ask| ask.send(port))
+        for answer in [Ask::get("/show.sh"), Ask::get("/show.sh").header("Authorization", MALLORY)]
+            .map(|ask| ask.send(port))
         {
-            assert_eq!((answer.status, answer.one("WWW-Authenticate")), (401, "Basic realm=\"cave\""));
+            assert_eq!(
+                (answer.status, answer.one("WWW-Authenticate")),
+                (401, "Basic realm=\"cave\"")
+            );
         }
     }
 }

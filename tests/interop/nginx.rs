@@ -43,8 +43,11 @@ impl Nginx {
             }}"
         );
         let file = folder.write("nginx.conf", config);
-        let mut process =
-            Process::start("nginx", command("nginx").arg("-p").arg(folder.path()).arg("-c").arg(file), folder);
+        let mut process = Process::start(
+            "nginx",
+            command("nginx").arg("-p").arg(folder.path()).arg("-c").arg(file),
+            folder,
+        );
         process.wait_until("it listens", || http::is_up(port));
         Self { port, process }
     }
@@ -116,7 +119,11 @@ fn check_echo(folder: &Folder, place: Place, keep_conn: bool) {
         assert_same(&answer.body, &expected(ask, nginx.port));
     };
     check(&Ask::get("/"));
-    check(&Ask::get("/a/path?a=1&b=%26").header("X-Long", "long ".repeat(600).trim_end()).header("Cookie", "a=1; b=2"));
+    check(
+        &Ask::get("/a/path?a=1&b=%26")
+            .header("X-Long", "long ".repeat(600).trim_end())
+            .header("Cookie", "a=1; b=2"),
+    );
     for path in ["/buffered", "/unbuffered"] {
         for len in [0, 100 << 10, 64 << 20] {
             check(&Ask::post(path, "application/octet-stream", noise(len)));
@@ -133,7 +140,8 @@ fn check_echo(folder: &Folder, place: Place, keep_conn: bool) {
     nginx.process.wait_for_log("FastCGI sent in stderr: \"a-word-for-the-log");
 
     check_at_once(nginx.port, "/buffered", 200, || {});
-    // Without buffering nginx begins each request at once: all are in the application's hands together.
+    // Without buffering nginx begins each request at once: all are in the application's hands
+    // together.
     check_at_once(nginx.port, "/unbuffered", 200, || {
         wait_until("200 requests are begun", || app.place.connections() >= 200);
     });
@@ -199,8 +207,12 @@ fn auth_request_asks_echo() {
         ),
     );
     let answer = Ask::get("/file.txt").send(nginx.port);
-    assert_eq!((answer.status, &*answer.text(), answer.one("X-Kind")), (200, "allowed", "text/plain"));
-    let answer = Ask::post("/file.txt", "text/plain", "a body that is not for the authorizer").send(nginx.port);
+    assert_eq!(
+        (answer.status, &*answer.text(), answer.one("X-Kind")),
+        (200, "allowed", "text/plain")
+    );
+    let answer = Ask::post("/file.txt", "text/plain", "a body that is not for the authorizer")
+        .send(nginx.port);
     assert_eq!(answer.status, 405, "a static file takes no POST");
     for status in [401, 403] {
         assert_eq!(Ask::get(format!("/file.txt?status={status}")).send(nginx.port).status, status);

@@ -74,8 +74,10 @@ pub fn write_scripts(folder: &Folder) -> PathBuf {
 #[track_caller]
 pub fn start_fpm(place: &Place, folder: &Folder) -> Process {
     let user = if is_root() { "user = root\ngroup = root\n" } else { "" };
-    let settings: String =
-        SETTINGS.iter().map(|(name, value)| format!("php_admin_value[{name}] = {value}\n")).collect();
+    let settings: String = SETTINGS
+        .iter()
+        .map(|(name, value)| format!("php_admin_value[{name}] = {value}\n"))
+        .collect();
     let config = format!(
         "[global]\ndaemonize = no\nerror_log = {log}\n[www]\n{user}listen = {listen}\npm = static\npm.max_children = 4\n\
          clear_env = no\n{settings}",
@@ -85,7 +87,8 @@ pub fn start_fpm(place: &Place, folder: &Folder) -> Process {
     let file = folder.write("php-fpm.conf", config);
     let mut fpm = command("php-fpm");
     fpm.args(["--nodaemonize", "--allow-to-run-as-root", "--fpm-config"]).arg(file);
-    let mut process = Process::start("php-fpm", &mut fpm, folder).with_log(folder.join("php-fpm-errors.log"));
+    let mut process =
+        Process::start("php-fpm", &mut fpm, folder).with_log(folder.join("php-fpm-errors.log"));
     process.wait_until("it listens", || place.is_open());
     process
 }
@@ -142,7 +145,8 @@ fn fetch(place: &Place, root: &Path, folder: &Folder, ask: &Ask) -> (Answer, Str
 /// Takes a CGI response to its parts.
 #[track_caller]
 fn parse(response: &[u8]) -> Answer {
-    let end = response.windows(4).position(|window| window == b"\r\n\r\n").expect("the end of a head");
+    let end =
+        response.windows(4).position(|window| window == b"\r\n\r\n").expect("the end of a head");
     let head = String::from_utf8_lossy(&response[..end]).into_owned();
     let mut headers: Vec<(String, String)> = head
         .lines()
@@ -164,14 +168,25 @@ pub fn check(ask: &dyn Fn(&Ask) -> Answer) {
 
     // A page, with headers and cookies both ways.
     let long = "long ".repeat(200) + "end";
-    let answer = ask(&Ask::get("/info.php?a=1&b=%26").header("X-Asked", &long).header("Cookie", "c=3; d=4%20"));
+    let answer = ask(&Ask::get("/info.php?a=1&b=%26")
+        .header("X-Asked", &long)
+        .header("Cookie", "c=3; d=4%20"));
     assert_eq!(answer.one("X-First"), "one");
     assert_eq!(answer.all("X-Second"), ["a", "b"]);
     assert_eq!(answer.all("Set-Cookie"), ["seen=yes%3B%20and%20more", "other=2"]);
     assert!(answer.one("Content-Type").starts_with("text/plain"));
     let asked = format!("HTTP_X_ASKED={long}");
-    let page = ["REQUEST_METHOD=GET", "QUERY_STRING=a=1&b=%26", "PATH_INFO=", "SCRIPT_NAME=/info.php", &asked];
-    assert_eq!(lines(answer), [&page[..], &["get a=1", "get b=&", "cookie c=3", "cookie d=4 "]].concat());
+    let page = [
+        "REQUEST_METHOD=GET",
+        "QUERY_STRING=a=1&b=%26",
+        "PATH_INFO=",
+        "SCRIPT_NAME=/info.php",
+        &asked,
+    ];
+    assert_eq!(
+        lines(answer),
+        [&page[..], &["get a=1", "get b=&", "cookie c=3", "cookie d=4 "]].concat()
+    );
 
     // Forms.
     let form = "application/x-www-form-urlencoded";
@@ -190,7 +205,8 @@ pub fn check(ask: &dyn Fn(&Ask) -> Answer) {
         &file,
         b"\r\n--limit--\r\n",
     ];
-    let answer = ask(&Ask::post("/form.php", "multipart/form-data; boundary=limit", upload.concat()));
+    let answer =
+        ask(&Ask::post("/form.php", "multipart/form-data; boundary=limit", upload.concat()));
     let told = format!("file file=noise.bin 0 {} {:016x}", file.len(), fnv1a64(&file));
     assert_eq!(lines(answer), ["post word=hello", &told]);
 
@@ -228,7 +244,9 @@ pub fn check_over_http(port: u16) {
 
 /// A checksum that PHP has too.
 fn fnv1a64(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }
 
 /// The same, and what only the other end of FastCGI gets to see.
@@ -295,7 +313,8 @@ fn gateway_to_fpm() {
     }
 }
 
-/// The checks themselves, on the pair that everyone uses: what they ask of a gateway is what nginx does.
+/// The checks themselves, on the pair that everyone uses: what they ask of a gateway is what nginx
+/// does.
 #[test]
 #[ignore = "needs nginx and php-fpm, run by .ci/run"]
 fn the_checks_hold_for_nginx() {

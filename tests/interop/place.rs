@@ -1,4 +1,5 @@
-//! Where a server listens: ports and socket files that nobody else has, and what the system knows of them.
+//! Where a server listens: ports and socket files that nobody else has, and what the system knows
+//! of them.
 
 use std::fmt;
 use std::fs::{self, Permissions};
@@ -31,7 +32,9 @@ impl Place {
     /// Listens, for a program that is to find the socket on descriptor 0.
     pub fn listen(&self) -> OwnedFd {
         match self {
-            Self::Tcp(port) => TcpListener::bind(("127.0.0.1", *port)).expect("a listening socket").into(),
+            Self::Tcp(port) => {
+                TcpListener::bind(("127.0.0.1", *port)).expect("a listening socket").into()
+            }
             Self::Unix(path) => UnixListener::bind(path).expect("a listening socket").into(),
         }
     }
@@ -47,7 +50,8 @@ impl Place {
     /// Lets every user connect: some servers give up being root.
     pub fn open_to_all(&self) {
         if let Self::Unix(path) = self {
-            fs::set_permissions(path, Permissions::from_mode(0o777)).expect("the mode of a socket file");
+            fs::set_permissions(path, Permissions::from_mode(0o777))
+                .expect("the mode of a socket file");
         }
     }
 
@@ -66,13 +70,15 @@ impl Place {
             Self::Tcp(port) => {
                 let local = format!("0100007F:{port:04X}");
                 let list = list("/proc/net/tcp");
-                let established = list.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+                let established =
+                    list.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
                 established.filter(|line| line[1] == local && line[3] == "01").count()
             }
             Self::Unix(path) => {
                 let path = path.to_str().expect("a path of text");
                 let list = list("/proc/net/unix");
-                let connected = list.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+                let connected =
+                    list.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
                 connected.filter(|line| line.last() == Some(&path) && line[5] == "03").count()
             }
         }
@@ -88,8 +94,8 @@ impl fmt::Display for Place {
     }
 }
 
-/// A port on which nobody listens, given out once. It is below those that the system gives to outgoing connections, so
-/// that none of them takes it before the server does.
+/// A port on which nobody listens, given out once. It is below those that the system gives to
+/// outgoing connections, so that none of them takes it before the server does.
 pub fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let start = (process::id() % 400) as u16 * 25;

@@ -1,4 +1,5 @@
-//! Other programs: found, started in the foreground, waited for, and ended with the test whatever becomes of it.
+//! Other programs: found, started in the foreground, waited for, and ended with the test whatever
+//! becomes of it.
 
 use std::env;
 use std::ffi::OsStr;
@@ -26,24 +27,30 @@ pub fn wait_until(what: &str, mut has_come: impl FnMut() -> bool) {
     }
 }
 
-/// The file of a program that a package of the system installs; `name` may lack a version at its end (`php-fpm`).
+/// The file of a program that a package of the system installs; `name` may lack a version at its
+/// end (`php-fpm`).
 ///
 /// # Panics
 /// If it is not installed: these tests are run where it has to be.
 pub fn program(name: &str) -> PathBuf {
     let path = env::var_os("PATH").unwrap_or_default();
-    let folders: Vec<PathBuf> =
-        env::split_paths(&path).chain(["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from)).collect();
+    let folders: Vec<PathBuf> = env::split_paths(&path)
+        .chain(["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from))
+        .collect();
     if let Some(file) = folders.iter().map(|folder| folder.join(name)).find(|file| file.is_file()) {
         return file;
     }
     let is_version = |file: &PathBuf| {
-        let rest = file.file_name().and_then(OsStr::to_str).and_then(|file| file.strip_prefix(name));
+        let rest =
+            file.file_name().and_then(OsStr::to_str).and_then(|file| file.strip_prefix(name));
         rest.is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit()))
     };
-    let mut files = folders.iter().filter_map(|folder| fs::read_dir(folder).ok()).flatten().flatten();
+    let mut files =
+        folders.iter().filter_map(|folder| fs::read_dir(folder).ok()).flatten().flatten();
     let found = files.find_map(|entry| Some(entry.path()).filter(is_version));
-    found.unwrap_or_else(|| panic!("{name} is not installed, and this test needs it; .ci/run installs it"))
+    found.unwrap_or_else(|| {
+        panic!("{name} is not installed, and this test needs it; .ci/run installs it")
+    })
 }
 
 /// A command that runs a program which has to be installed.
@@ -59,8 +66,9 @@ pub fn running(program: &Path) -> usize {
 /// The processes that run a program, or one below a directory.
 fn processes_of(path: &Path) -> Vec<u32> {
     let processes = fs::read_dir("/proc").expect("the list of processes").flatten();
-    let ids =
-        processes.filter(|process| fs::read_link(process.path().join("exe")).is_ok_and(|exe| exe.starts_with(path)));
+    let ids = processes.filter(|process| {
+        fs::read_link(process.path().join("exe")).is_ok_and(|exe| exe.starts_with(path))
+    });
     ids.filter_map(|process| process.file_name().to_str()?.parse().ok()).collect()
 }
 
@@ -69,12 +77,14 @@ pub fn is_root() -> bool {
     fs::metadata("/proc/self").expect("this process in /proc").uid() == 0
 }
 
-/// A directory for one test: configuration, sockets, logs. Everyone may enter it, since some servers give up being root.
+/// A directory for one test: configuration, sockets, logs. Everyone may enter it, since some
+/// servers give up being root.
 pub struct Folder(tempfile::TempDir);
 
 impl Folder {
     pub fn new() -> Self {
-        let folder = tempfile::Builder::new().prefix("fcgi-").tempdir().expect("a temporary directory");
+        let folder =
+            tempfile::Builder::new().prefix("fcgi-").tempdir().expect("a temporary directory");
         fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).expect("its mode");
         Self(folder)
     }
@@ -111,7 +121,8 @@ impl Folder {
 
     /// Copies a program to where every user can run it.
     pub fn install(&self, program: &Path) -> PathBuf {
-        let copy = self.join(program.file_name().and_then(OsStr::to_str).expect("the name of a program"));
+        let copy =
+            self.join(program.file_name().and_then(OsStr::to_str).expect("the name of a program"));
         fs::copy(program, &copy).expect("a copy of a program");
         copy
     }
@@ -141,7 +152,9 @@ impl Process {
         let log = folder.join(&format!("{name}.log"));
         let file = append(&log).expect("a log file");
         command.stdout(file.try_clone().expect("a descriptor")).stderr(file).process_group(0);
-        let child = command.spawn().unwrap_or_else(|error| panic!("{name} does not start: {error} ({command:?})"));
+        let child = command
+            .spawn()
+            .unwrap_or_else(|error| panic!("{name} does not start: {error} ({command:?})"));
         Self { name: name.to_owned(), child, logs: vec![log], has_ended: false }
     }
 
@@ -157,7 +170,8 @@ impl Process {
 
     /// The processes that it has started itself.
     pub fn children(&self) -> Vec<u32> {
-        let list = fs::read_to_string(format!("/proc/{0}/task/{0}/children", self.id())).unwrap_or_default();
+        let list = fs::read_to_string(format!("/proc/{0}/task/{0}/children", self.id()))
+            .unwrap_or_default();
         list.split_whitespace().map(|id| id.parse().expect("a process id")).collect()
     }
 
@@ -167,7 +181,8 @@ impl Process {
         texts.map(|text| String::from_utf8_lossy(&text).into_owned()).collect()
     }
 
-    /// Waits until something has come about; panics if it never does, or if the program ends before.
+    /// Waits until something has come about; panics if it never does, or if the program ends
+    /// before.
     #[track_caller]
     pub fn wait_until(&mut self, what: &str, mut has_come: impl FnMut() -> bool) {
         wait_until(what, || {

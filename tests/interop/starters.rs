@@ -14,7 +14,8 @@ fn spawn_fcgi_becomes_hello() {
             Place::Tcp(port) => spawn.args(["-a", "127.0.0.1", "-p", &port.to_string()]),
             Place::Unix(path) => spawn.arg("-s").arg(path),
         };
-        let mut process = Process::start("spawn-fcgi", spawn.arg("-n").arg("--").arg(example("hello")), &folder);
+        let mut process =
+            Process::start("spawn-fcgi", spawn.arg("-n").arg("--").arg(example("hello")), &folder);
         process.wait_until("it listens", || place.is_open());
         check_hello(&place);
     }
@@ -45,7 +46,8 @@ fn multiwatch_keeps_several_running() {
     let mut spawn = command("spawn-fcgi");
     let hello = folder.install(&example("hello"));
     spawn.args(["-n", "-s", &place.plain(), "--"]).arg(program("multiwatch"));
-    let mut process = Process::start("multiwatch", spawn.args(["-f", "3", "--"]).arg(&hello), &folder);
+    let mut process =
+        Process::start("multiwatch", spawn.args(["-f", "3", "--"]).arg(&hello), &folder);
     process.wait_until("three run", || running(&hello) == 3);
     check_hello(&place);
 

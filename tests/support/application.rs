@@ -1,4 +1,5 @@
-//! An application that does what a test tells it, in records made by hand: what a client is tested against.
+//! An application that does what a test tells it, in records made by hand: what a client is tested
+//! against.
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
@@ -15,8 +16,9 @@ use fcgi::{Client, Params};
 
 use super::*;
 
-/// Runs a script on each connection that it accepts, each on a thread of its own. When it is dropped, all of them must have
-/// ended: drop the clients first. A script that panics fails the test.
+/// Runs a script on each connection that it accepts, each on a thread of its own. When it is
+/// dropped, all of them must have ended: drop the clients first. A script that panics fails the
+/// test.
 pub struct Application {
     pub address: Address,
     shared: Arc<Shared>,
@@ -118,7 +120,10 @@ impl Drop for Application {
 
 /// The default bounds, but for the time-outs.
 pub fn patient() -> Config {
-    Config::new().connect_timeout(Some(PATIENCE)).read_timeout(Some(PATIENCE)).write_timeout(Some(PATIENCE))
+    Config::new()
+        .connect_timeout(Some(PATIENCE))
+        .read_timeout(Some(PATIENCE))
+        .write_timeout(Some(PATIENCE))
 }
 
 /// Params of a request that may be repeated.
@@ -149,7 +154,8 @@ pub fn pipe() -> (UnixStream, Stream) {
 /// The two ends of a connection over TCP.
 pub fn tcp_pipe() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a listening socket");
-    let near = TcpStream::connect(listener.local_addr().expect("its address")).expect("a connection");
+    let near =
+        TcpStream::connect(listener.local_addr().expect("its address")).expect("a connection");
     (near, listener.accept().expect("its other end").0)
 }
 
@@ -194,7 +200,11 @@ impl Received {
         let mut data = Vec::new();
         loop {
             let record = read_record(reader).expect("a record of the request, not its end");
-            assert_eq!((record.record_type, record.id), (record_type, self.id), "out of order: {record:?}");
+            assert_eq!(
+                (record.record_type, record.id),
+                (record_type, self.id),
+                "out of order: {record:?}"
+            );
             let is_end = record.content.is_empty();
             data.extend_from_slice(&record.content);
             self.records.push(record);
@@ -205,15 +215,16 @@ impl Received {
     }
 }
 
-/// Reads BEGIN_REQUEST and the params; fails on anything else, be it another id or a record out of order. `None` where the
-/// client closes instead.
+/// Reads BEGIN_REQUEST and the params; fails on anything else, be it another id or a record out of
+/// order. `None` where the client closes instead.
 #[track_caller]
 pub fn read_head(reader: &mut impl Read) -> Option<Received> {
     let begin = read_record(reader)?;
     assert_eq!((begin.record_type, begin.content.len()), (BEGIN, 8), "{begin:?}");
     assert_ne!(begin.id, 0, "the id of a request");
     let role = u16::from_be_bytes([begin.content[0], begin.content[1]]);
-    let mut request = Received { id: begin.id, role, flags: begin.content[2], ..Received::default() };
+    let mut request =
+        Received { id: begin.id, role, flags: begin.content[2], ..Received::default() };
     request.records.push(begin);
     request.params = pairs(&request.read_stream(reader, PARAMS));
     Some(request)
@@ -259,7 +270,11 @@ pub fn wait_for_close(reader: &mut impl Read) {
         match reader.read(&mut buffer) {
             Ok(0) => return,
             Err(error) => {
-                assert_eq!(error.kind(), io::ErrorKind::ConnectionReset, "waiting for the client to close");
+                assert_eq!(
+                    error.kind(),
+                    io::ErrorKind::ConnectionReset,
+                    "waiting for the client to close"
+                );
                 return;
             }
             Ok(_) => {}
@@ -282,7 +297,8 @@ pub fn send_body_back(stream: &mut Stream) {
     }
 }
 
-/// A long stream whose every part tells where it belongs; as a reader it makes it, as a writer it checks it.
+/// A long stream whose every part tells where it belongs; as a reader it makes it, as a writer it
+/// checks it.
 #[derive(Debug)]
 pub struct Pattern {
     left: u64,
@@ -367,9 +383,12 @@ impl Read for Pieces {
     }
 }
 
-/// Runs what would wait for ever if it were wrong, on a thread of its own, and returns what became of it.
+/// Runs what would wait for ever if it were wrong, on a thread of its own, and returns what became
+/// of it.
 #[track_caller]
-pub fn within_patience<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -> std::thread::Result<T> {
+pub fn within_patience<T: Send + 'static>(
+    run: impl FnOnce() -> T + Send + 'static,
+) -> std::thread::Result<T> {
     let (tell, told) = mpsc::channel();
     let _ends_alone = std::thread::spawn(move || {
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run));

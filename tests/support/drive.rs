@@ -1,6 +1,6 @@
-//! What the property tests and the fuzz targets share. Each `check_` function takes any bytes, has the crate read them whole
-//! and in pieces, and panics where the two differ, or where they differ from a decoder of a few lines that is written to be
-//! obvious and for nothing else.
+//! What the property tests and the fuzz targets share. Each `check_` function takes any bytes, has
+//! the crate read them whole and in pieces, and panics where the two differ, or where they differ
+//! from a decoder of a few lines that is written to be obvious and for nothing else.
 #![allow(dead_code, unreachable_pub)] // Each user takes a part of it.
 
 use std::io::{self, BufRead, IoSlice, IoSliceMut, Read, Write};
@@ -97,7 +97,8 @@ impl Read for Pieces<'_> {
     }
 }
 
-/// A writer that takes at most so many bytes at a time; where that is few, it is interrupted in between.
+/// A writer that takes at most so many bytes at a time; where that is few, it is interrupted in
+/// between.
 #[derive(Debug)]
 pub struct Sips {
     pub taken: Vec<u8>,
@@ -172,7 +173,8 @@ impl Record {
     }
 }
 
-/// What an error says is cut where the input ends this many bytes into a record; none if there is no byte of it.
+/// What an error says is cut where the input ends this many bytes into a record; none if there is
+/// no byte of it.
 pub fn what_is_cut(at: usize) -> Option<&'static str> {
     match at {
         0 => None,
@@ -195,7 +197,9 @@ impl End {
     fn matches(self, error: &Error) -> bool {
         match (self, error) {
             (Self::CutInHeader, Error::UnexpectedEof(what)) => *what == "a record header",
-            (Self::CutInContent | Self::CutInPadding, Error::UnexpectedEof(what)) => *what == "a record",
+            (Self::CutInContent | Self::CutInPadding, Error::UnexpectedEof(what)) => {
+                *what == "a record"
+            }
             (Self::Version(version), Error::UnsupportedVersion(found)) => version == *found,
             _ => false,
         }
@@ -212,13 +216,19 @@ pub fn decode_records(mut bytes: &[u8]) -> (Vec<Record>, End) {
         if bytes[0] != 1 {
             return (records, End::Version(bytes[0]));
         }
-        let (content_len, padding_len) = (usize::from(bytes[4]) * 256 + usize::from(bytes[5]), bytes[6]);
+        let (content_len, padding_len) =
+            (usize::from(bytes[4]) * 256 + usize::from(bytes[5]), bytes[6]);
         let (record_type, id) = (bytes[1], u16::from(bytes[2]) * 256 + u16::from(bytes[3]));
         bytes = &bytes[8..];
         if bytes.len() < content_len {
             return (records, End::CutInContent);
         }
-        records.push(Record { record_type, id, content: bytes[..content_len].to_vec(), padding_len });
+        records.push(Record {
+            record_type,
+            id,
+            content: bytes[..content_len].to_vec(),
+            padding_len,
+        });
         bytes = &bytes[content_len..];
         if bytes.len() < usize::from(padding_len) {
             return (records, End::CutInPadding);
@@ -235,7 +245,12 @@ pub fn check_records(bytes: &[u8]) {
     check_read_record(bytes, &records, end);
     check_record_reader(RecordReader::new(bytes), &mut Dice::new(1), &records, end);
     check_record_reader(RecordReader::new(bytes), &mut dice.clone(), &records, end);
-    check_record_reader(RecordReader::new(Pieces::new(bytes, &dice)), &mut dice.clone(), &records, end);
+    check_record_reader(
+        RecordReader::new(Pieces::new(bytes, &dice)),
+        &mut dice.clone(),
+        &records,
+        end,
+    );
 }
 
 fn check_read_record(mut bytes: &[u8], records: &[Record], end: End) {
@@ -243,7 +258,9 @@ fn check_read_record(mut bytes: &[u8], records: &[Record], end: End) {
     let whole = if end == End::CutInPadding { &records[..records.len() - 1] } else { records };
     let mut content = Vec::new();
     for record in whole {
-        let header = record::read_record(&mut bytes, &mut content).expect("a record").expect("a record, not the end");
+        let header = record::read_record(&mut bytes, &mut content)
+            .expect("a record")
+            .expect("a record, not the end");
         assert_eq!(Record::new(header, content.clone()), *record);
     }
     match record::read_record(&mut bytes, &mut content) {
@@ -254,20 +271,31 @@ fn check_read_record(mut bytes: &[u8], records: &[Record], end: End) {
 }
 
 /// Reads each record whole, in part or not at all, as the dice have it.
-fn check_record_reader(mut reader: RecordReader<impl Read>, dice: &mut Dice, records: &[Record], end: End) {
+fn check_record_reader(
+    mut reader: RecordReader<impl Read>,
+    dice: &mut Dice,
+    records: &[Record],
+    end: End,
+) {
     for record in records {
-        let header = patiently(|| reader.next_header()).expect("a header").expect("a record, not the end");
+        let header =
+            patiently(|| reader.next_header()).expect("a header").expect("a record, not the end");
         let len = usize::from(header.content_len);
         let wanted = if dice.below(4) == 0 { dice.below(len + 1) } else { len };
         let mut content = Vec::new();
         while content.len() < wanted {
             let piece = read_some(&mut reader, dice, wanted - content.len()).expect("content");
-            assert!(!piece.is_empty(), "the content of {header:?} ended after {} bytes", content.len());
+            assert!(
+                !piece.is_empty(),
+                "the content of {header:?} ended after {} bytes",
+                content.len()
+            );
             content.extend(piece);
             assert_eq!(reader.content_left(), len - content.len());
         }
         assert_eq!(len, record.content.len());
-        let expected = Record { content: record.content[..content.len()].to_vec(), ..record.clone() };
+        let expected =
+            Record { content: record.content[..content.len()].to_vec(), ..record.clone() };
         assert_eq!(Record::new(header, content), expected);
     }
     let mut outcome = patiently(|| reader.next_header());
@@ -291,7 +319,11 @@ fn check_record_reader(mut reader: RecordReader<impl Read>, dice: &mut Dice, rec
 }
 
 /// Some content, by one of the ways to read it: of the large slice it may be more than `max` bytes.
-fn read_some(reader: &mut RecordReader<impl Read>, dice: &mut Dice, max: usize) -> fcgi::Result<Vec<u8>> {
+fn read_some(
+    reader: &mut RecordReader<impl Read>,
+    dice: &mut Dice,
+    max: usize,
+) -> fcgi::Result<Vec<u8>> {
     let way = dice.below(3);
     if way == 0 {
         let n = patiently(|| Ok(reader.fill_content()?.len()))?.min(max);
@@ -435,11 +467,16 @@ pub fn check_response_head(bytes: &[u8]) {
         assert_eq!(feed(parser.clone(), &singly), whole, "a byte at a time");
         assert_eq!(feed(parser.clone(), &cut(bytes, usize::MAX, &mut dice)), whole, "in pieces");
 
-        let mut reader = io::BufReader::with_capacity(1 + dice.below(100), Pieces::new(bytes, &dice));
+        let mut reader =
+            io::BufReader::with_capacity(1 + dice.below(100), Pieces::new(bytes, &dice));
         let mut parser = parser;
         let outcome = patiently(|| parser.read(&mut reader).map(drop));
         let expected = whole.as_ref().map(|(end, _)| *end).ok();
-        assert_eq!(outcome.is_ok(), expected.is_some_and(|end| end.is_some()), "read from a reader");
+        assert_eq!(
+            outcome.is_ok(),
+            expected.is_some_and(|end| end.is_some()),
+            "read from a reader"
+        );
         if let Some(Some(end)) = expected {
             assert_eq!(rest(reader), &bytes[end..], "the body is left");
         }
@@ -454,7 +491,8 @@ fn rest(mut reader: impl BufRead) -> Vec<u8> {
     rest
 }
 
-/// Where the head ends and what it says; of an error, which it is (its text shows as much of a line as had come).
+/// Where the head ends and what it says; of an error, which it is (its text shows as much of a line
+/// as had come).
 type Parsed = Result<(Option<usize>, String), std::mem::Discriminant<Error>>;
 
 fn feed(mut parser: HeadParser, pieces: &[&[u8]]) -> Parsed {
@@ -487,7 +525,8 @@ pub mod connections {
 
     use super::*;
 
-    /// Makes two sockets that are connected. Where they keep the bounds of messages, the pieces arrive as they were cut.
+    /// Makes two sockets that are connected. Where they keep the bounds of messages, the pieces
+    /// arrive as they were cut.
     pub type MakePair = fn() -> (UnixStream, UnixStream);
 
     /// So many pieces fit the memory that the system has for a socket.
@@ -495,7 +534,8 @@ pub mod connections {
     /// Nothing here waits for anything that will not come: a read that takes this long hangs.
     const PATIENCE: Option<Duration> = Some(Duration::from_secs(10));
 
-    /// Has an application read any bytes, whole and in pieces, and compares what it did and answered.
+    /// Has an application read any bytes, whole and in pieces, and compares what it did and
+    /// answered.
     pub fn check_server_connection(make_pair: MakePair, bytes: &[u8]) {
         let whole = serve(UnixStream::pair().expect("a pair of sockets"), &[bytes]);
         check_answers(bytes, &whole.answers);
@@ -541,7 +581,11 @@ pub mod connections {
             match stream.read(&mut buffer) {
                 Ok(0) => return all,
                 Ok(n) => all.extend_from_slice(&buffer[..n]),
-                Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::Interrupted) => {}
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        ErrorKind::ConnectionReset | ErrorKind::Interrupted
+                    ) => {}
                 Err(error) => panic!("{error} after {} bytes", all.len()),
             }
         }
@@ -555,7 +599,8 @@ pub mod connections {
             .read_timeout(PATIENCE)
             .write_timeout(PATIENCE);
         let mut log = Vec::new();
-        let mut connection = server::Connection::with_config(stream, Arc::new(config)).expect("a connection");
+        let mut connection =
+            server::Connection::with_config(stream, Arc::new(config)).expect("a connection");
         loop {
             let ending = match connection.next_request() {
                 Ok(Some(mut request)) => {
@@ -563,7 +608,9 @@ pub mod connections {
                     let outcome = handle(&mut request);
                     log.push(format!("-> {outcome:?}"));
                     match outcome {
-                        Err(error) if request.params.len() % 2 == 0 => request.fail(error).expect("an answer"),
+                        Err(error) if request.params.len() % 2 == 0 => {
+                            request.fail(error).expect("an answer")
+                        }
                         _ => request.finish().expect("an answer"),
                     }
                     continue;
@@ -595,8 +642,9 @@ pub mod connections {
         }
     }
 
-    /// An application's answers are whole records, of types that it may send; the answer to one request ends before that to
-    /// another begins, only a request that is refused beside it ends meanwhile, and none ends that was not begun.
+    /// An application's answers are whole records, of types that it may send; the answer to one
+    /// request ends before that to another begins, only a request that is refused beside it
+    /// ends meanwhile, and none ends that was not begun.
     fn check_answers(input: &[u8], answers: &[u8]) {
         // A request may be refused by its header; what is cut of the last record is made up.
         let mut begun = decode_records(&[input, &[0; 65535 + 255]].concat()).0;
@@ -607,13 +655,22 @@ pub mod connections {
         for record in records {
             match (record.record_type, record.id) {
                 (10 | 11, 0) => {}
-                (6 | 7, id @ 1..) => assert_eq!(*active.get_or_insert(id), id, "two answers are mixed"),
+                (6 | 7, id @ 1..) => {
+                    assert_eq!(*active.get_or_insert(id), id, "two answers are mixed")
+                }
                 (3, id @ 1..) => {
-                    let at = begun.iter().position(|record| record.id == id).expect("a BEGIN for each END");
+                    let at = begun
+                        .iter()
+                        .position(|record| record.id == id)
+                        .expect("a BEGIN for each END");
                     begun.remove(at);
                     match record.content[..] {
-                        [0, 0, 0, 0, 1, 0, 0, 0] => assert_ne!(active, Some(id), "refused inside its answer"),
-                        [_, _, _, _, 0 | 3, 0, 0, 0] => assert_eq!(active.take().unwrap_or(id), id, "the wrong end"),
+                        [0, 0, 0, 0, 1, 0, 0, 0] => {
+                            assert_ne!(active, Some(id), "refused inside its answer")
+                        }
+                        [_, _, _, _, 0 | 3, 0, 0, 0] => {
+                            assert_eq!(active.take().unwrap_or(id), id, "the wrong end")
+                        }
                         _ => panic!("{record:?}"),
                     }
                 }
@@ -623,7 +680,8 @@ pub mod connections {
         assert_eq!(active, None, "an answer did not end");
     }
 
-    /// Has a client read any bytes as the response, whole and in pieces, and compares what it made of them.
+    /// Has a client read any bytes as the response, whole and in pieces, and compares what it made
+    /// of them.
     pub fn check_client_exchange(make_pair: MakePair, bytes: &[u8]) {
         for way in [Way::Read, Way::Head, Way::Finish] {
             let whole = exchange(UnixStream::pair().expect("a pair of sockets"), &[bytes], way);
@@ -642,16 +700,26 @@ pub mod connections {
     }
 
     /// Sends a request and tells what came of it.
-    pub fn exchange((ours, theirs): (UnixStream, UnixStream), pieces: &[&[u8]], way: Way) -> String {
+    pub fn exchange(
+        (ours, theirs): (UnixStream, UnixStream),
+        pieces: &[&[u8]],
+        way: Way,
+    ) -> String {
         let config = client::Config::new().keep_alive(true).max_head(300, 5).read_timeout(PATIENCE);
-        let mut connection = client::Connection::new(theirs, Arc::new(config)).expect("a connection");
+        let mut connection =
+            client::Connection::new(theirs, Arc::new(config)).expect("a connection");
         let params = Params::from_pairs([("REQUEST_METHOD", "GET")]).expect("short params");
         thread::scope(|scope| {
             scope.spawn(|| feed_pieces(&ours, pieces));
             let mut told = Vec::new();
             let mut is_read = !matches!(way, Way::Finish);
-            let mut exchange = connection.begin(Role::Responder, &params).expect("a new connection");
-            exchange.stdin.write_all(b"body").and_then(|()| exchange.stdin.finish()).expect("room for a small request");
+            let mut exchange =
+                connection.begin(Role::Responder, &params).expect("a new connection");
+            exchange
+                .stdin
+                .write_all(b"body")
+                .and_then(|()| exchange.stdin.finish())
+                .expect("room for a small request");
             if matches!(way, Way::Head) {
                 let head = exchange.stdout.read_head();
                 // How much was taken of a head that is none depends on the pieces.

@@ -61,7 +61,9 @@ impl Application {
     pub fn start(name: &str) -> Self {
         let directory = tempfile::tempdir().expect("a directory for the socket");
         let address = Address::unix(directory.path().join("app.sock")).expect("an address");
-        let process = Ended(Command::new(path(name)).arg(address.to_string()).spawn().expect("the example starts"));
+        let process = Ended(
+            Command::new(path(name)).arg(address.to_string()).spawn().expect("the example starts"),
+        );
         wait_for(&address);
         Self { address, _process: process, _directory: directory }
     }

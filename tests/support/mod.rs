@@ -1,5 +1,5 @@
-//! What the tests of connections share: records made and read by hand, so that no test trusts the codec that it tests, and
-//! a server that ends with its test.
+//! What the tests of connections share: records made and read by hand, so that no test trusts the
+//! codec that it tests, and a server that ends with its test.
 #![allow(dead_code, unreachable_pub, clippy::struct_field_names)] // Each test file uses a part of it.
 
 use std::io::{self, Read, Write};
@@ -78,7 +78,8 @@ pub fn pair(name: &[u8], value: &[u8]) -> Vec<u8> {
 
 /// A PARAMS stream with its end.
 pub fn params(id: u16, pairs: &[(&str, &str)]) -> Vec<u8> {
-    let encoded: Vec<u8> = pairs.iter().flat_map(|(name, value)| pair(name.as_bytes(), value.as_bytes())).collect();
+    let encoded: Vec<u8> =
+        pairs.iter().flat_map(|(name, value)| pair(name.as_bytes(), value.as_bytes())).collect();
     let mut bytes = stream(PARAMS, id, &encoded);
     bytes.extend(record(PARAMS, id, b""));
     bytes
@@ -91,7 +92,8 @@ pub fn stream(record_type: u8, id: u16, data: &[u8]) -> Vec<u8> {
 
 /// A whole request: BEGIN, params, body, and the ends of both.
 pub fn request(id: u16, role: u16, flags: u8, pairs: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
-    [begin(id, role, flags), params(id, pairs), stream(STDIN, id, body), record(STDIN, id, b"")].concat()
+    [begin(id, role, flags), params(id, pairs), stream(STDIN, id, body), record(STDIN, id, b"")]
+        .concat()
 }
 
 /// A record as it came.
@@ -142,8 +144,8 @@ impl Answer {
     }
 }
 
-/// Reads the records of a request up to its END_REQUEST, and fails on any that an application may not send, or that belongs
-/// to another request.
+/// Reads the records of a request up to its END_REQUEST, and fails on any that an application may
+/// not send, or that belongs to another request.
 #[track_caller]
 pub fn read_answer(reader: &mut impl Read, id: u16) -> Answer {
     let mut answer = Answer::default();
@@ -171,7 +173,8 @@ pub fn read_answer(reader: &mut impl Read, id: u16) -> Answer {
             END => {
                 assert_eq!(record.content.len(), 8, "{record:?}");
                 assert_eq!(record.content[5..], [0; 3], "the reserved bytes of END_REQUEST");
-                answer.app_status = u32::from_be_bytes(record.content[..4].try_into().expect("four bytes"));
+                answer.app_status =
+                    u32::from_be_bytes(record.content[..4].try_into().expect("four bytes"));
                 answer.protocol_status = record.content[4];
                 return answer;
             }
@@ -222,12 +225,18 @@ pub struct Running {
 
 impl Running {
     /// Serves on TCP.
-    pub fn tcp(config: Config, handler: impl Fn(&mut Request) -> HandlerResult + Send + Sync + 'static) -> Self {
+    pub fn tcp(
+        config: Config,
+        handler: impl Fn(&mut Request) -> HandlerResult + Send + Sync + 'static,
+    ) -> Self {
         Self::start(listening("127.0.0.1:0").config(config), handler)
     }
 
     /// Serves on a Unix socket.
-    pub fn unix(config: Config, handler: impl Fn(&mut Request) -> HandlerResult + Send + Sync + 'static) -> Self {
+    pub fn unix(
+        config: Config,
+        handler: impl Fn(&mut Request) -> HandlerResult + Send + Sync + 'static,
+    ) -> Self {
         let directory = tempfile::tempdir().expect("a directory for the socket");
         let path = directory.path().join("app.sock");
         let server = listening(path.to_str().expect("a path in UTF-8")).config(config);
@@ -237,9 +246,13 @@ impl Running {
     }
 
     /// Serves with a server made by the test.
-    pub fn start(server: Server, handler: impl Fn(&mut Request) -> HandlerResult + Send + Sync + 'static) -> Self {
+    pub fn start(
+        server: Server,
+        handler: impl Fn(&mut Request) -> HandlerResult + Send + Sync + 'static,
+    ) -> Self {
         let (sender, errors) = mpsc::channel();
-        let server = server.on_error(move |error| drop(sender.send((error.kind(), error.to_string()))));
+        let server =
+            server.on_error(move |error| drop(sender.send((error.kind(), error.to_string()))));
         let (address, handle) = (server.local_address().expect("its address"), server.handle());
         let thread = Some(thread::spawn(move || server.serve(handler)));
         Self { address, handle, errors: Mutex::new(errors), thread, directory: None }
@@ -311,7 +324,8 @@ pub fn assert_silent(reader: &mut impl Read) {
 
 /// A server on a listening socket of its own.
 fn listening(address: &str) -> Server {
-    let listener = Listener::bind(&address.parse().expect("an address")).expect("a listening socket");
+    let listener =
+        Listener::bind(&address.parse().expect("an address")).expect("a listening socket");
     Server::new(listener).expect("a server")
 }
 

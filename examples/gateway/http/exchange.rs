@@ -46,8 +46,8 @@ pub struct Responder {
     client: Arc<Client>,
 }
 
-/// Writes the body of a response. Each write is sent at once. Dropped without [`finish`](Self::finish), it breaks off the
-/// response, and the client knows.
+/// Writes the body of a response. Each write is sent at once. Dropped without
+/// [`finish`](Self::finish), it breaks off the response, and the client knows.
 pub struct ResponseWriter(Sender<Piece>);
 
 enum Piece {
@@ -74,8 +74,12 @@ impl RequestBody {
                     Err(_trailers) => {}
                 },
                 Poll::Ready(None) => return Ok(None),
-                Poll::Pending if Instant::now() >= deadline => return Err(io::ErrorKind::TimedOut.into()),
-                Poll::Pending => thread::park_timeout(deadline.saturating_duration_since(Instant::now())),
+                Poll::Pending if Instant::now() >= deadline => {
+                    return Err(io::ErrorKind::TimedOut.into())
+                }
+                Poll::Pending => {
+                    thread::park_timeout(deadline.saturating_duration_since(Instant::now()))
+                }
             }
         }
     }
@@ -104,7 +108,8 @@ impl Responder {
     /// Sends the head of the response; its body, of this length if that is known, is written.
     pub fn respond(self, head: Response<()>, length: Option<u64>) -> ResponseWriter {
         let (sender, pieces) = self.pieces;
-        let body = ResponseBody { pieces, length, received: 0, is_over: false, client: self.client };
+        let body =
+            ResponseBody { pieces, length, received: 0, is_over: false, client: self.client };
         // If the client has gone, writing fails.
         let _ = self.head.send(head.map(|()| body));
         ResponseWriter(sender)
@@ -123,7 +128,9 @@ impl Write for ResponseWriter {
         let data = &data[..data.len().min(PIECE)];
         if !data.is_empty() {
             let piece = Piece::Data(Bytes::copy_from_slice(data));
-            self.0.send(piece).map_err(|_| io::Error::new(io::ErrorKind::BrokenPipe, "the client has gone"))?;
+            self.0
+                .send(piece)
+                .map_err(|_| io::Error::new(io::ErrorKind::BrokenPipe, "the client has gone"))?;
         }
         Ok(data.len())
     }
@@ -162,13 +169,18 @@ impl Body for ResponseBody {
             }
             None => {
                 self.is_over = true;
-                Some(Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the response was broken off")))
+                Some(Err(io::Error::new(
+                    io::ErrorKind::UnexpectedEof,
+                    "the response was broken off",
+                )))
             }
         })
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.length.map_or_else(SizeHint::default, |length| SizeHint::with_exact(length.saturating_sub(self.received)))
+        self.length.map_or_else(SizeHint::default, |length| {
+            SizeHint::with_exact(length.saturating_sub(self.received))
+        })
     }
 
     fn is_end_stream(&self) -> bool {
@@ -265,7 +277,8 @@ pub(super) async fn dispatch(
 
     let responder = Responder { head, pieces: pipe(), client: Arc::clone(&client) };
     let (head, incoming) = request.into_parts();
-    let request = Request { head, body: RequestBody { incoming, piece: Bytes::new() }, remote, local };
+    let request =
+        Request { head, body: RequestBody { incoming, piece: Bytes::new() }, remote, local };
     let handler = Arc::clone(handler);
     // Where no thread can be had, the responder is dropped.
     let _ = thread::Builder::new().spawn(move || handler(request, responder));

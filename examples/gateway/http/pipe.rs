@@ -38,7 +38,8 @@ impl<T> Sender<T> {
     /// Waits until the value before was taken, and leaves this one.
     pub(super) fn send(&self, value: T) -> Result<(), Gone> {
         let is_full = |state: &mut State<T>| state.value.is_some() && state.has_receiver;
-        let mut state = self.0.room.wait_while(self.0.lock(), is_full).unwrap_or_else(PoisonError::into_inner);
+        let mut state =
+            self.0.room.wait_while(self.0.lock(), is_full).unwrap_or_else(PoisonError::into_inner);
         if !state.has_receiver {
             return Err(Gone);
         }

@@ -14,8 +14,8 @@ use super::PATIENCE;
 
 /// The most that is read at a time.
 const PIECE: usize = 16 * 1024;
-/// Writes block; reads are made by [`read_all`] in another thread, so that hyper sees a client leave while it waits for a
-/// response.
+/// Writes block; reads are made by [`read_all`] in another thread, so that hyper sees a client
+/// leave while it waits for a response.
 pub(super) struct Socket<'a> {
     stream: &'a TcpStream,
     pieces: Receiver<io::Result<Bytes>>,
@@ -49,7 +49,11 @@ impl hyper::rt::Read for Socket<'_> {
 }
 
 impl hyper::rt::Write for Socket<'_> {
-    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let mut stream = self.stream;
         Poll::Ready(stream.write(data))
     }
@@ -63,9 +67,13 @@ impl hyper::rt::Write for Socket<'_> {
     }
 }
 
-/// Hands on what the client sends, until it leaves or is silent for too long while no request is `busy`. When nobody listens
-/// any more, what comes is dropped.
-pub(super) fn read_all(mut stream: &TcpStream, pieces: &Sender<io::Result<Bytes>>, busy: &AtomicUsize) {
+/// Hands on what the client sends, until it leaves or is silent for too long while no request is
+/// `busy`. When nobody listens any more, what comes is dropped.
+pub(super) fn read_all(
+    mut stream: &TcpStream,
+    pieces: &Sender<io::Result<Bytes>>,
+    busy: &AtomicUsize,
+) {
     let _ = stream.set_read_timeout(Some(PATIENCE));
     let mut buffer = vec![0; PIECE];
     loop {

@@ -3,7 +3,8 @@
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
-/// How long a measurement takes. In the environment, because every client has it, those of others too.
+/// How long a measurement takes. In the environment, because every client has it, those of others
+/// too.
 pub const SECONDS: &str = "BENCH_SECONDS";
 /// How many requests a measurement has at the most; then it ends.
 pub const COUNT: &str = "BENCH_COUNT";
@@ -13,7 +14,8 @@ const WARM_UP: f64 = 0.15;
 /// Between two looks at the clock.
 const BATCH: u64 = 8;
 
-/// Runs `request` for the time and the count that the environment gives, and prints how many times it ran in a second.
+/// Runs `request` for the time and the count that the environment gives, and prints how many times
+/// it ran in a second.
 pub fn measure(request: impl FnMut()) {
     print(run(request, &Barrier::new(1)));
 }

@@ -11,7 +11,8 @@ use std::str::FromStr;
 /// The length of a large response and of a large body.
 pub const LARGE: usize = 1024 * 1024;
 
-/// What a request asks for. Every server is started for one kind, so that none has to look which it is.
+/// What a request asks for. Every server is started for one kind, so that none has to look which it
+/// is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Workload {
     /// 25 params, no body, a line as the response.
@@ -58,7 +59,10 @@ impl FromStr for Workload {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, String> {
-        Self::ALL.into_iter().find(|workload| workload.name() == name).ok_or(format!("no workload {name:?}"))
+        Self::ALL
+            .into_iter()
+            .find(|workload| workload.name() == name)
+            .ok_or(format!("no workload {name:?}"))
     }
 }
 

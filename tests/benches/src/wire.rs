@@ -82,7 +82,8 @@ fn record(record_type: u8, content: &[u8]) -> Vec<u8> {
 
 /// Data as records, and the one that ends the stream.
 fn stream(record_type: u8, data: &[u8]) -> Vec<u8> {
-    let mut bytes: Vec<u8> = data.chunks(RECORD).flat_map(|content| record(record_type, content)).collect();
+    let mut bytes: Vec<u8> =
+        data.chunks(RECORD).flat_map(|content| record(record_type, content)).collect();
     bytes.extend(record(record_type, b""));
     bytes
 }
@@ -98,7 +99,8 @@ pub fn request(workload: Workload, keep_conn: bool) -> Vec<u8> {
 /// What every request ends with.
 pub const REQUEST_END: [u8; 8] = [1, STDIN, 0, 1, 0, 0, 0, 0];
 
-/// A whole answer to it, in pieces as they would be sent in a vectored write: header, content, header, content…
+/// A whole answer to it, in pieces as they would be sent in a vectored write: header, content,
+/// header, content…
 pub fn answer(workload: Workload) -> Vec<Vec<u8>> {
     let response = workload.response();
     if response.len() <= RECORD {
@@ -107,7 +109,11 @@ pub fn answer(workload: Workload) -> Vec<Vec<u8>> {
     let mut parts = Vec::new();
     for content in response.chunks(RECORD) {
         let record = record(STDOUT, content);
-        parts.extend([record[..8].to_vec(), content.to_vec(), record[8 + content.len()..].to_vec()]);
+        parts.extend([
+            record[..8].to_vec(),
+            content.to_vec(),
+            record[8 + content.len()..].to_vec(),
+        ]);
     }
     parts.push([record(STDOUT, b""), record(END, &[0; 8])].concat());
     parts.retain(|part| !part.is_empty());
@@ -126,7 +132,12 @@ pub struct Scanner {
 
 impl Scanner {
     /// Reads until END_REQUEST has come whole; hands each piece of STDOUT to `take`.
-    pub fn read(&mut self, from: &mut impl Read, buffer: &mut [u8], mut take: impl FnMut(&[u8])) -> io::Result<()> {
+    pub fn read(
+        &mut self,
+        from: &mut impl Read,
+        buffer: &mut [u8],
+        mut take: impl FnMut(&[u8]),
+    ) -> io::Result<()> {
         loop {
             let n = from.read(buffer)?;
             if n == 0 {

@@ -4,4 +4,7 @@
 mod drive;
 mod messages;
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| drive::connections::check_client_exchange(messages::pair, bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| drive::connections::check_client_exchange(
+    messages::pair,
+    bytes
+));

@@ -21,7 +21,9 @@ fn main() -> fcgi::Result<()> {
     assert!(stdout == response, "another response from send");
 
     if is_fetch {
-        clock::measure(|| assert_eq!(client.fetch(&params, &body).expect("a reply").stdout.len(), response.len()));
+        clock::measure(|| {
+            assert_eq!(client.fetch(&params, &body).expect("a reply").stdout.len(), response.len())
+        });
         return Ok(());
     }
     clock::measure(|| {

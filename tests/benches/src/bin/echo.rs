@@ -44,7 +44,10 @@ fn ours(path: &Path, data: &[u8]) -> fcgi::Result<()> {
     });
     let config = Arc::new(Config::new().keep_alive(true));
     let mut connection = Connection::connect(&address.parse()?, config)?;
-    let params = Params::from_pairs([("REQUEST_METHOD", "POST".to_string()), ("CONTENT_LENGTH", LEN.to_string())])?;
+    let params = Params::from_pairs([
+        ("REQUEST_METHOD", "POST".to_string()),
+        ("CONTENT_LENGTH", LEN.to_string()),
+    ])?;
     clock::measure(|| exchange(&mut connection, &params, data).expect("the echo"));
     handle.shutdown();
     serving.join().expect("the server's thread")
@@ -54,7 +57,9 @@ fn exchange(connection: &mut Connection, params: &Params, data: &[u8]) -> fcgi::
     let mut exchange = connection.begin(Role::Responder, params)?;
     let (stdin, stdout) = (&mut exchange.stdin, &mut exchange.stdout);
     std::thread::scope(|scope| {
-        scope.spawn(|| stdin.write_all(data).and_then(|()| stdin.finish()).expect("the bytes are taken"));
+        scope.spawn(|| {
+            stdin.write_all(data).and_then(|()| stdin.finish()).expect("the bytes are taken")
+        });
         let mut len = 0;
         loop {
             let piece = stdout.fill_buf()?;

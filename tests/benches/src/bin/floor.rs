@@ -1,7 +1,8 @@
-//! The floor of a server: what the kernel costs. It knows the end of a request by its last bytes, and looks at nothing else.
+//! The floor of a server: what the kernel costs. It knows the end of a request by its last bytes,
+//! and looks at nothing else.
 //!
-//! `floor WORKLOAD ADDRESS [new]`: threads that wait in `accept`, each with buffers that it uses for ever. With `new` a
-//! connection ends with its first request.
+//! `floor WORKLOAD ADDRESS [new]`: threads that wait in `accept`, each with buffers that it uses
+//! for ever. With `new` a connection ends with its first request.
 
 use std::io::{self, IoSlice, Read, Write};
 
@@ -21,7 +22,8 @@ fn main() -> io::Result<()> {
             scope.spawn(|| {
                 let mut buffer = vec![0; buffer_len];
                 while let Ok(socket) = listener.accept() {
-                    // A connection ends when its client closes it, or has taken the one answer that it wanted.
+                    // A connection ends when its client closes it, or has taken the one answer that
+                    // it wanted.
                     let _ = serve(socket, &mut buffer, &parts, is_kept);
                 }
             });
@@ -30,7 +32,12 @@ fn main() -> io::Result<()> {
     Ok(())
 }
 
-fn serve(mut socket: Socket, buffer: &mut [u8], parts: &[Vec<u8>], is_kept: bool) -> io::Result<()> {
+fn serve(
+    mut socket: Socket,
+    buffer: &mut [u8],
+    parts: &[Vec<u8>],
+    is_kept: bool,
+) -> io::Result<()> {
     let parts: Vec<&[u8]> = parts.iter().map(|part| &part[..]).collect();
     while read_request(&mut socket, buffer)? {
         match &parts[..] {

@@ -1,5 +1,6 @@
-//! What an idle kept connection takes: `idle ADDRESS PID`, for the server with that PID. Opens a thousand connections, has a
-//! small request answered on each, and prints by how many bytes of resident memory each has made the server grow.
+//! What an idle kept connection takes: `idle ADDRESS PID`, for the server with that PID. Opens a
+//! thousand connections, has a small request answered on each, and prints by how many bytes of
+//! resident memory each has made the server grow.
 
 use std::io::{self, Write};
 
@@ -31,6 +32,7 @@ fn main() -> io::Result<()> {
 /// The resident memory of a process, in bytes.
 fn resident(pid: &str) -> io::Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("the resident memory");
+    let line =
+        status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("the resident memory");
     Ok(line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024)
 }

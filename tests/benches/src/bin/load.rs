@@ -1,7 +1,9 @@
-//! The load, which is also the floor of a client: raw sockets, ready bytes, and reads until END_REQUEST.
+//! The load, which is also the floor of a client: raw sockets, ready bytes, and reads until
+//! END_REQUEST.
 //!
-//! `load WORKLOAD ADDRESS [CONNECTIONS [new]]`: with `new` each request has a connection of its own. Of the first answer
-//! on each connection every byte is compared; its head may have more fields.
+//! `load WORKLOAD ADDRESS [CONNECTIONS [new]]`: with `new` each request has a connection of its
+//! own. Of the first answer on each connection every byte is compared; its head may have more
+//! fields.
 
 use std::io::Write;
 
@@ -14,7 +16,8 @@ const BUFFER: usize = 256 * 1024;
 
 fn main() {
     let (workload, address) = arguments();
-    let connections = std::env::args().nth(3).map_or(1, |n| n.parse().expect("the number of connections"));
+    let connections =
+        std::env::args().nth(3).map_or(1, |n| n.parse().expect("the number of connections"));
     let is_new = std::env::args().nth(4).is_some();
     let (request, response) = (&wire::request(workload, !is_new)[..], &workload.response()[..]);
 

@@ -1,4 +1,5 @@
-//! The way from the floor to our server, in steps, each with all before it: what of a small request's time goes where.
+//! The way from the floor to our server, in steps, each with all before it: what of a small
+//! request's time goes where.
 //!
 //! `steps WORKLOAD ADDRESS STEP`, on a Unix socket.
 

@@ -1,4 +1,5 @@
-//! The crate `fastcgi-client` 0.12, which is asynchronous: `fastcgi-client-012 WORKLOAD ADDRESS`, a kept connection.
+//! The crate `fastcgi-client` 0.12, which is asynchronous: `fastcgi-client-012 WORKLOAD ADDRESS`, a
+//! kept connection.
 
 use fastcgi_client_012::{Client, Params, Request};
 use fcgi_benches::net::Socket;
@@ -8,7 +9,8 @@ use tokio::net::UnixStream;
 fn main() {
     let (workload, address) = arguments();
     drop(Socket::connect_first(&address));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let socket = runtime.block_on(UnixStream::connect(address)).expect("a connection");
     let mut client = Client::new_keep_alive_tokio(socket);
     let pairs = wire::pairs(workload);

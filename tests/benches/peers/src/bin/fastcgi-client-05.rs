@@ -1,4 +1,5 @@
-//! The crate `fastcgi-client` 0.5, which is blocking: `fastcgi-client-05 WORKLOAD ADDRESS`, a kept connection.
+//! The crate `fastcgi-client` 0.5, which is blocking: `fastcgi-client-05 WORKLOAD ADDRESS`, a kept
+//! connection.
 
 use std::os::unix::net::UnixStream;
 

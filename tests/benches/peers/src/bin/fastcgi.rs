@@ -27,7 +27,11 @@ fn serve(workload: Workload, listener: i32) {
             let page = vec![FILLER; LARGE];
             fastcgi::run_raw(
                 move |mut request| {
-                    request.stdout().write_all(HEAD).and_then(|()| request.stdout().write_all(&page)).expect("taken");
+                    request
+                        .stdout()
+                        .write_all(HEAD)
+                        .and_then(|()| request.stdout().write_all(&page))
+                        .expect("taken");
                 },
                 listener,
             );

@@ -1,4 +1,5 @@
-//! The crate `outer_cgi`: `outer_cgi WORKLOAD ADDRESS`. It has a command line of its own, with which this starts itself again.
+//! The crate `outer_cgi`: `outer_cgi WORKLOAD ADDRESS`. It has a command line of its own, with
+//! which this starts itself again.
 
 use std::collections::HashMap;
 use std::os::unix::process::CommandExt;

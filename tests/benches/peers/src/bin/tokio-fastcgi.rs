@@ -1,4 +1,5 @@
-//! The crate `tokio-fastcgi`: `tokio-fastcgi WORKLOAD ADDRESS`, on a runtime with a thread for each CPU.
+//! The crate `tokio-fastcgi`: `tokio-fastcgi WORKLOAD ADDRESS`, on a runtime with a thread for each
+//! CPU.
 
 use std::io::Read;
 use std::sync::Arc;
@@ -11,7 +12,8 @@ use tokio_fastcgi::{Request, RequestResult, Requests};
 
 fn main() {
     let (workload, address) = arguments();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     runtime.block_on(serve(workload, &address));
 }
 
@@ -40,16 +42,23 @@ where
     let mut requests = Requests::from_split_socket(halves, 16, 1);
     while let Ok(Some(request)) = requests.next().await {
         let page = &page;
-        let _ = request.process(|request| async move { answer(workload, &request, page).await }).await;
+        let _ =
+            request.process(|request| async move { answer(workload, &request, page).await }).await;
     }
 }
 
-async fn answer<W: AsyncWrite + Unpin>(workload: Workload, request: &Request<W>, page: &[u8]) -> RequestResult {
+async fn answer<W: AsyncWrite + Unpin>(
+    workload: Workload,
+    request: &Request<W>,
+    page: &[u8],
+) -> RequestResult {
     let mut stdout = request.get_stdout();
     let outcome = match workload {
         Workload::Small => {
             let name = request.get_str_param("remote_addr").unwrap_or("whoever you are");
-            stdout.write(format!("Content-Type: text/plain\r\n\r\nHello, {name}.\n").as_bytes()).await
+            stdout
+                .write(format!("Content-Type: text/plain\r\n\r\nHello, {name}.\n").as_bytes())
+                .await
         }
         Workload::Response => {
             stdout.write(HEAD).await.expect("taken");

@@ -1,4 +1,5 @@
-//! The outcome as a picture: for each race a bar for each who took part, and a line where the floor is.
+//! The outcome as a picture: for each race a bar for each who took part, and a line where the floor
+//! is.
 
 use std::fmt::Write;
 
@@ -40,7 +41,11 @@ fn draw(race: &Race, body: &mut String, y: &mut f64) -> std::fmt::Result {
     };
     let floor = absolute(race, &race.entries[0]).unwrap_or_default();
     writeln!(body, "<text class=\"title\" x=\"8\" y=\"{y}\">{group}: {}</text>", race.title)?;
-    writeln!(body, "<text x=\"{}\" y=\"{y}\" text-anchor=\"middle\">floor: {floor}</text>", LEFT + FLOOR)?;
+    writeln!(
+        body,
+        "<text x=\"{}\" y=\"{y}\" text-anchor=\"middle\">floor: {floor}</text>",
+        LEFT + FLOOR
+    )?;
     *y += 8.0;
     let top = *y;
     for entry in &race.entries[1..] {
@@ -50,14 +55,19 @@ fn draw(race: &Race, body: &mut String, y: &mut f64) -> std::fmt::Result {
         let class = if is_ours { "ours" } else { "peer" };
         let (text_y, middle) = (*y + BAR - 3.5, *y + BAR / 2.0);
         let name = entry.name.replace('`', "");
-        writeln!(body, "<text x=\"{}\" y=\"{text_y}\" text-anchor=\"end\">{name}</text>", LEFT - 8.0)?;
+        writeln!(
+            body,
+            "<text x=\"{}\" y=\"{text_y}\" text-anchor=\"end\">{name}</text>",
+            LEFT - 8.0
+        )?;
         let width = length(ratio);
         writeln!(
             body,
             "<rect class=\"{class}\" x=\"{LEFT}\" y=\"{y}\" width=\"{width:.1}\" height=\"{}\"/>",
             BAR - 2.0
         )?;
-        let (low, high) = spread(&ratios).map_or((0.0, 0.0), |(low, high)| (LEFT + length(low), LEFT + length(high)));
+        let (low, high) = spread(&ratios)
+            .map_or((0.0, 0.0), |(low, high)| (LEFT + length(low), LEFT + length(high)));
         let line = format!("x1=\"{low:.1}\" x2=\"{high:.1}\" y1=\"{middle}\" y2=\"{middle}\"");
         writeln!(body, "<line class=\"spread\" {line}/>")?;
         let text_x = high.max(LEFT + width) + 6.0;
@@ -65,7 +75,11 @@ fn draw(race: &Race, body: &mut String, y: &mut f64) -> std::fmt::Result {
         *y += BAR;
     }
     let x = LEFT + FLOOR;
-    writeln!(body, "<line class=\"floor\" x1=\"{x}\" x2=\"{x}\" y1=\"{}\" y2=\"{y}\"/>", top - 2.0)?;
+    writeln!(
+        body,
+        "<line class=\"floor\" x1=\"{x}\" x2=\"{x}\" y1=\"{}\" y2=\"{y}\"/>",
+        top - 2.0
+    )?;
     *y += 28.0;
     Ok(())
 }

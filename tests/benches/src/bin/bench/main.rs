@@ -1,7 +1,9 @@
-//! Runs everything in turn and shows what came out: `bench [--rounds N] [--seconds S] [--svg FILE] [--left-out TEXT]…`
+//! Runs everything in turn and shows what came out: `bench [--rounds N] [--seconds S] [--svg FILE]
+//! [--left-out TEXT]…`
 //!
-//! Each measurement has a server and a load that were started for it, so that none depends on what was before. In each round
-//! everybody takes part once in each race, one after the other; a ratio is one to the floor of the same round.
+//! Each measurement has a server and a load that were started for it, so that none depends on what
+//! was before. In each round everybody takes part once in each race, one after the other; a ratio
+//! is one to the floor of the same round.
 
 mod chart;
 mod race;

@@ -69,7 +69,8 @@ pub struct Entry {
 
 pub fn all() -> Vec<Race> {
     use Workload::{Body, Response, Small};
-    let server = |title, workload, connections| Race::new(title, Group::Server, workload, connections);
+    let server =
+        |title, workload, connections| Race::new(title, Group::Server, workload, connections);
     let client = |title, workload| Race::new(title, Group::Client, workload, 1);
     vec![
         server("small request, kept connection", Small, 1),
@@ -85,20 +86,43 @@ pub fn all() -> Vec<Race> {
         client("small request, kept connection", Small),
         client("1 MiB response", Response),
         client("1 MiB body", Body),
-        Race { bytes: Some(64 * LARGE), ..Race::new("64 MiB there and back, on one CPU", Group::Echo, Small, 1) },
-        Race { bytes: Some(64 * LARGE), ..Race::new("64 MiB there and back", Group::Echo, Small, 0) },
+        Race {
+            bytes: Some(64 * LARGE),
+            ..Race::new("64 MiB there and back, on one CPU", Group::Echo, Small, 1)
+        },
+        Race {
+            bytes: Some(64 * LARGE),
+            ..Race::new("64 MiB there and back", Group::Echo, Small, 0)
+        },
         Race::new("small request, kept connection", Group::Steps, Small, 1),
     ]
 }
 
 impl Race {
     fn new(title: &'static str, group: Group, workload: Workload, connections: u32) -> Self {
-        let entry = |name, program, argument| Entry { name, program, argument, rates: Vec::new(), failure: None };
+        let entry = |name, program, argument| Entry {
+            name,
+            program,
+            argument,
+            rates: Vec::new(),
+            failure: None,
+        };
         let entries = match group {
-            Group::Server => SERVERS.iter().map(|(name, program)| entry(name, program, "")).collect(),
-            Group::Client => CLIENTS.iter().map(|(name, program, argument)| entry(name, program, argument)).collect(),
-            Group::Steps => STEPS.iter().map(|(name, program, argument)| entry(name, program, argument)).collect(),
-            Group::Echo => vec![entry("two raw threads", "echo", "floor"), entry("fcgi, both ends", "echo", "ours")],
+            Group::Server => {
+                SERVERS.iter().map(|(name, program)| entry(name, program, "")).collect()
+            }
+            Group::Client => CLIENTS
+                .iter()
+                .map(|(name, program, argument)| entry(name, program, argument))
+                .collect(),
+            Group::Steps => STEPS
+                .iter()
+                .map(|(name, program, argument)| entry(name, program, argument))
+                .collect(),
+            Group::Echo => vec![
+                entry("two raw threads", "echo", "floor"),
+                entry("fcgi, both ends", "echo", "ours"),
+            ],
         };
         let bytes = (workload != Workload::Small).then_some(LARGE);
         Self { title, group, workload, bytes, connections, is_new: false, is_tcp: false, entries }
@@ -125,15 +149,22 @@ impl Race {
     }
 
     fn measure(&self, entry: &Entry, runner: &Runner) -> Result<f64, String> {
-        let address = if self.is_tcp { free_port() } else { runner.socket.to_str().expect("a path in UTF-8").into() };
+        let address = if self.is_tcp {
+            free_port()
+        } else {
+            runner.socket.to_str().expect("a path in UTF-8").into()
+        };
         let workload = self.workload.name();
-        // With one connection, both ends on one CPU: else it is mostly the waking of an idle one that is measured.
+        // With one connection, both ends on one CPU: else it is mostly the waking of an idle one
+        // that is measured.
         let is_pinned = self.connections == 1;
         let (server, load) = match self.group {
             Group::Echo => {
                 // One of these takes as long as thousands of the others.
                 let mut command = runner.command("echo", is_pinned);
-                return rate(command.arg(entry.argument).env(SECONDS, (4.0 * runner.seconds).to_string()));
+                return rate(
+                    command.arg(entry.argument).env(SECONDS, (4.0 * runner.seconds).to_string()),
+                );
             }
             Group::Client => ("floor", entry.program),
             Group::Server | Group::Steps => (entry.program, "load"),
@@ -143,9 +174,14 @@ impl Race {
         let mut command = runner.command(server, is_pinned);
         // The others are told by the request.
         let argument = Some(entry.argument).filter(|argument| !argument.is_empty());
-        let (for_server, for_load) = if self.group == Group::Client { (None, argument) } else { (argument, None) };
-        command.args([workload, &address]).args(for_server).args(is_new.filter(|_| server == "floor"));
-        let _server = Running(command.stderr(Stdio::null()).spawn().map_err(|error| error.to_string())?);
+        let (for_server, for_load) =
+            if self.group == Group::Client { (None, argument) } else { (argument, None) };
+        command
+            .args([workload, &address])
+            .args(for_server)
+            .args(is_new.filter(|_| server == "floor"));
+        let _server =
+            Running(command.stderr(Stdio::null()).spawn().map_err(|error| error.to_string())?);
         let mut load = runner.command(load, is_pinned);
         load.args([workload, &address]);
         if self.group != Group::Client {
@@ -178,7 +214,11 @@ pub fn sorted(numbers: impl Iterator<Item = f64>) -> Vec<f64> {
 /// The median of sorted numbers.
 pub fn median(sorted: &[f64]) -> Option<f64> {
     let middle = sorted.get(sorted.len() / 2)?;
-    Some(if sorted.len() % 2 == 1 { *middle } else { (middle + sorted[sorted.len() / 2 - 1]) / 2.0 })
+    Some(if sorted.len() % 2 == 1 {
+        *middle
+    } else {
+        (middle + sorted[sorted.len() / 2 - 1]) / 2.0
+    })
 }
 
 /// The middle half of sorted numbers: where it begins and ends.

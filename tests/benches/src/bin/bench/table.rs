@@ -9,9 +9,12 @@ pub fn markdown(races: &[Race], rounds: usize) -> String {
         "Ratios to the floor, medians of {rounds} rounds (and where the middle half of them is); the floor in absolute numbers. Unix sockets unless \
          said. One connection: both ends on one CPU.\n"
     );
-    for (group, title) in
-        [(Group::Server, "Server"), (Group::Client, "Client"), (Group::Echo, "Both"), (Group::Steps, "Step by step")]
-    {
+    for (group, title) in [
+        (Group::Server, "Server"),
+        (Group::Client, "Client"),
+        (Group::Echo, "Both"),
+        (Group::Steps, "Step by step"),
+    ] {
         let races: Vec<_> = races.iter().filter(|race| race.group == group).collect();
         let (mut head, mut line) = (format!("\n| {title} |"), String::from("| --- |"));
         for entry in &races[0].entries {
