@@ -469,7 +469,7 @@ mod reader {
     }
 
     #[test]
-    #[should_panic(expected = "consumed more content than there is")]
+    #[should_panic(expected = "more than the buffered content")]
     fn no_more_content_can_be_used_than_there_is() {
         let bytes = padded(STDOUT, 1, b"hello", 8);
         let mut reader = RecordReader::new(&bytes[..]);
@@ -764,7 +764,7 @@ mod writer {
                     let outcome = stdout.write_all(&more).and_then(|()| stdout.flush());
                     let error = outcome.expect_err("cut");
                     assert_eq!(error.kind(), io::ErrorKind::TimedOut, "what came of the first");
-                    assert_eq!(error.to_string(), "an earlier write of the stream has failed");
+                    assert_eq!(error.to_string(), "an earlier write to the stream failed");
                 }
                 assert!(stdout.finish().is_err());
                 assert_eq!(out.taken.len(), taken);
