@@ -1,0 +1,301 @@
+//! Aborting a request, giving it up, and dropping it: what is sent, what the caller learns, and
+//! what becomes of the connection.
+#![cfg(unix)]
+
+use std::io::{self, Read, Write};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use fcgi::client::{Completion, Config, Connection};
+use fcgi::net::Stream;
+use fcgi::record::{ProtocolStatus, Role};
+use fcgi::Error;
+
+use crate::support::application::*;
+use crate::support::*;
+
+/// A connection that is kept, and an application at its other end.
+fn connected<T: Send + 'static>(
+    config: Config,
+    application: impl FnOnce(Stream) -> T + Send + 'static,
+) -> (Connection, thread::JoinHandle<T>) {
+    let (near, far) = pipe();
+    let connection =
+        Connection::new(near, Arc::new(config.keep_alive(true))).expect("a connection");
+    (connection, thread::spawn(move || application(far)))
+}
+
+/// Reads records up to ABORT_REQUEST, which must name the request and be empty; returns the types
+/// of those before.
+fn read_abort(stream: &mut Stream) -> Vec<u8> {
+    let mut types = Vec::new();
+    loop {
+        let record = read_record(stream).expect("a record, not the end");
+        assert_eq!(record.id, 1, "{record:?}");
+        if record.record_type == ABORT {
+            assert!(record.content.is_empty(), "{record:?}");
+            return types;
+        }
+        types.push(record.record_type);
+    }
+}
+
+/// C21, C4: ABORT_REQUEST under the request's id, then the application's END_REQUEST; nothing of
+/// the body follows, and the connection serves the next request.
+#[test]
+fn an_abort_is_answered() {
+    let (mut connection, application) = connected(patient(), |mut stream| {
+        let types = read_abort(&mut stream);
+        stream.write_all(&end(1, 7, 0)).expect("the answer is taken");
+        let next = read_request(&mut stream).expect("the next request, and nothing before it");
+        stream.write_all(&response(b"next")).expect("the answer is taken");
+        (types, next.stdin)
+    });
+    let mut exchange = connection.begin(Role::Responder, &upload(10)).unwrap();
+    exchange.stdin.write_all(b"hello").unwrap();
+    exchange.stdin.flush().unwrap();
+    let completion = exchange.abort().unwrap();
+    assert_eq!(completion, Completion { app_status: 7, ..Completion::default() });
+
+    assert!(connection.is_reusable());
+    let mut exchange = connection.begin(Role::Responder, &get()).unwrap();
+    exchange.stdin.write_all(b"all").unwrap();
+    exchange.stdin.finish().unwrap();
+    let mut stdout = String::new();
+    exchange.stdout.read_to_string(&mut stdout).unwrap();
+    exchange.finish().unwrap();
+    assert_eq!(stdout, "next");
+    assert_eq!(application.join().unwrap(), (vec![BEGIN, PARAMS, PARAMS, STDIN], b"all".to_vec()));
+}
+
+/// C21: in each state of the body: nothing sent, something held back, a part sent, all of it sent,
+/// a filter's data begun.
+#[test]
+fn an_abort_at_any_time() {
+    type Prepare = fn(&mut fcgi::client::Exchange<'_>) -> io::Result<()>;
+    let cases: [(Prepare, &[u8]); 5] = [
+        (|_| Ok(()), &[]),
+        (|exchange| exchange.stdin.write_all(b"held back"), &[]),
+        (
+            |exchange| exchange.stdin.write_all(b"sent").and_then(|()| exchange.stdin.flush()),
+            &[STDIN],
+        ),
+        (
+            |exchange| exchange.stdin.write_all(b"all").and_then(|()| exchange.stdin.finish()),
+            &[STDIN, STDIN],
+        ),
+        (|exchange| exchange.stdin.start_data().and_then(|()| exchange.stdin.flush()), &[STDIN]),
+    ];
+    for (prepare, expected) in cases {
+        let (mut connection, application) = connected(patient(), |mut stream| {
+            let types = read_abort(&mut stream);
+            stream.write_all(&end(1, 0, 0)).expect("the answer is taken");
+            assert_closed(&mut stream);
+            types
+        });
+        let mut exchange = connection.begin(Role::Filter, &get()).unwrap();
+        prepare(&mut exchange).unwrap();
+        exchange.abort().unwrap();
+        assert!(connection.is_reusable());
+        drop(connection);
+        assert_eq!(application.join().unwrap(), [&[BEGIN, PARAMS, PARAMS], expected].concat());
+    }
+}
+
+/// C21: an application answers when it comes to it: what it still sends of the response is dropped,
+/// STDERR is kept.
+#[test]
+fn an_abort_is_answered_late() {
+    let (mut connection, application) = connected(patient(), |mut stream| {
+        read_abort(&mut stream);
+        let records = self::stream(STDOUT, 1, &vec![b'x'; 1 << 20]);
+        let ends = [record(STDERR, 1, b"gave up"), record(STDOUT, 1, b""), end(1, 1, 0)].concat();
+        stream.write_all(&[records, ends].concat()).expect("the answer is taken");
+    });
+    let exchange = connection.begin(Role::Responder, &get()).unwrap();
+    let completion = exchange.abort().unwrap();
+    assert_eq!((completion.app_status, &completion.stderr[..]), (1, &b"gave up"[..]));
+    assert!(connection.is_reusable());
+    application.join().unwrap();
+}
+
+/// C21; "both close instead of answering an ABORT": the close is an error, and the connection
+/// carries no more.
+#[test]
+fn an_abort_is_answered_by_a_close() {
+    let (mut connection, application) = connected(patient(), |mut stream| {
+        read_abort(&mut stream);
+    });
+    let outcome = connection.begin(Role::Responder, &get()).unwrap().abort();
+    assert!(matches!(outcome, Err(Error::UnexpectedEof(_))), "{outcome:?}");
+    assert!(!connection.is_reusable());
+    application.join().unwrap();
+}
+
+/// C21: a refusal in answer to an abort is still one; an answer to another request is not an
+/// answer.
+#[test]
+fn an_abort_is_answered_wrongly() {
+    for (answer, expected) in [
+        (end(1, 0, 2), "application refused the request: OVERLOADED"),
+        (end(2, 0, 0), "unexpected EndRequest record for request 2"),
+        (record(ABORT, 1, b""), "unexpected AbortRequest record for request 1"),
+    ] {
+        let (mut connection, application) = connected(patient(), move |mut stream| {
+            read_abort(&mut stream);
+            stream.write_all(&answer).expect("the answer is taken");
+        });
+        let outcome = connection.begin(Role::Responder, &get()).unwrap().abort();
+        assert_eq!(outcome.unwrap_err().to_string(), expected);
+        assert!(!connection.is_reusable());
+        application.join().unwrap();
+    }
+}
+
+/// C21, C29: an abort that is never answered ends with the time-out.
+#[test]
+fn an_abort_is_not_answered() {
+    let config = patient().read_timeout(Some(Duration::from_millis(50)));
+    let (mut connection, application) = connected(config, |mut stream| {
+        read_abort(&mut stream);
+        assert_closed(&mut stream);
+    });
+    let outcome = connection.begin(Role::Responder, &get()).unwrap().abort();
+    assert!(matches!(outcome, Err(Error::TimedOut("read"))), "{outcome:?}");
+    assert!(!connection.is_reusable());
+    drop(connection);
+    application.join().unwrap();
+}
+
+/// C21, C8: the application ended the request and closed before the abort could reach it: its
+/// answer counts.
+#[test]
+fn an_abort_that_comes_too_late() {
+    for finishes in [false, true] {
+        let (near, mut far) = pipe();
+        let mut connection = Connection::new(near, Arc::new(patient().keep_alive(true))).unwrap();
+        let mut exchange = connection.begin(Role::Responder, &get()).unwrap();
+        exchange.stdin.flush().unwrap();
+        read_head(&mut far).unwrap();
+        if finishes {
+            exchange.stdin.finish().unwrap();
+            read_record(&mut far).unwrap();
+        }
+        far.write_all(&end(1, 5, 0)).unwrap();
+        drop(far);
+        assert_eq!(exchange.abort().unwrap().app_status, 5);
+        assert!(!connection.is_reusable(), "the abort could not be sent");
+    }
+}
+
+/// C21, C4: a request that has ended cannot be aborted: nothing is sent, and its outcome is told.
+#[test]
+fn an_abort_of_what_has_ended() {
+    let (near, mut far) = pipe();
+    let mut connection = Connection::new(near, Arc::new(patient().keep_alive(true))).unwrap();
+    far.write_all(&[record(STDOUT, 1, b"x"), end(1, 3, 0)].concat()).unwrap();
+    let mut exchange = connection.begin(Role::Responder, &get()).unwrap();
+    exchange.stdin.finish().unwrap();
+    // Without an empty STDOUT, reading to its end reads END_REQUEST.
+    exchange.stdout.read_to_end(&mut Vec::new()).unwrap();
+    assert_eq!(exchange.abort().unwrap().app_status, 3);
+    assert!(connection.is_reusable());
+    drop(connection);
+    read_request(&mut far).unwrap();
+    assert_closed(&mut far);
+}
+
+/// A request that is cut ends both directions: the application sees the end, and the caller no
+/// success.
+#[test]
+fn a_cut_wakes_both_ends() {
+    let (mut connection, application) = connected(patient(), |mut stream| {
+        read_head(&mut stream).expect("the head of a request");
+        stream.write_all(&record(STDOUT, 1, b"half")).expect("the answer is taken");
+        wait_for_close(&mut stream);
+    });
+    let mut exchange = connection.begin(Role::Responder, &get()).unwrap();
+    exchange.stdin.flush().unwrap();
+    exchange.stdout.read_exact(&mut [0; 4]).unwrap();
+    exchange.cut();
+    assert_eq!(exchange.stdout.read(&mut [0]).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+    assert!(exchange.finish().is_err());
+    assert!(!connection.is_reusable());
+    application.join().unwrap();
+}
+
+/// "A connection whose caller gave up half-way was used again": one whose request was dropped, at
+/// whatever point, carries no other.
+#[test]
+fn a_dropped_request_leaves_its_connection_unusable() {
+    for point in 0..4 {
+        let (near, mut far) = pipe();
+        let mut connection = Connection::new(near, Arc::new(patient().keep_alive(true))).unwrap();
+        let mut exchange = connection.begin(Role::Responder, &get()).unwrap();
+        if point > 0 {
+            exchange.stdin.finish().unwrap();
+            read_request(&mut far).unwrap();
+            far.write_all(&response(b"answer")).unwrap();
+        }
+        if point > 1 {
+            exchange.stdout.read_exact(&mut [0; 3]).unwrap();
+        }
+        if point > 2 {
+            exchange.stdout.read_to_end(&mut Vec::new()).unwrap();
+        }
+        drop(exchange);
+        assert!(!connection.is_reusable(), "{point}");
+        let error = connection.begin(Role::Responder, &get()).unwrap_err();
+        assert!(
+            matches!(&error, Error::Io(error) if error.kind() == io::ErrorKind::NotConnected),
+            "{error:?}"
+        );
+        drop(connection);
+        if point == 0 {
+            assert_closed(&mut far);
+        }
+    }
+}
+
+/// The receiver of a response that returns an error breaks the request off, though the application
+/// does not read what is left of the body: the caller gets its own error, and the application sees
+/// the close.
+#[test]
+fn an_error_of_the_receiver_breaks_the_request_off() {
+    for body in [0, 64 << 20] {
+        let (hold, open) = hold();
+        let application = Application::unix(move |_, mut stream| {
+            read_head(&mut stream).expect("the head of a request");
+            stream.write_all(&record(STDOUT, 1, b"begun")).expect("the beginning is taken");
+            hold.wait();
+            wait_for_close(&mut stream);
+        });
+        let client =
+            application.client().config(Config::new().read_timeout(None).write_timeout(None));
+        let outcome = within_patience(move || {
+            client.send(&upload(body), Pattern::new(body), |response| {
+                response.stdout.read_exact(&mut [0; 5])?;
+                Err::<(), _>(io::Error::other("enough"))
+            })
+        });
+        assert_eq!(outcome.expect("no panic").unwrap_err().to_string(), "enough");
+        drop(open);
+    }
+}
+
+/// C21, C9: over TCP, with a body half sent: the answer to an abort may be a refusal.
+#[test]
+fn an_abort_over_tcp() {
+    let application = Application::tcp(|_, mut stream| {
+        read_abort(&mut stream);
+        stream.write_all(&end(1, 0, 3)).expect("the answer is taken");
+        assert_closed(&mut stream);
+    });
+    let mut connection = application.client().connect().unwrap();
+    let mut exchange = connection.begin(Role::Unknown(77), &get()).unwrap();
+    exchange.stdin.write_all(&Pattern::bytes(50_000)).unwrap();
+    exchange.stdin.flush().unwrap();
+    assert!(matches!(exchange.abort(), Err(Error::Refused(ProtocolStatus::UnknownRole))));
+    drop(connection);
+}

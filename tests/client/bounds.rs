@@ -1,0 +1,184 @@
+//! The client's bounds, each at its limit and one past it: the response that `fetch` holds, its
+//! STDERR, its head. (Those on idle connections are in `client_reuse`, the time-outs in
+//! `client_timeouts`, memory as a whole in `client_memory`.)
+#![cfg(unix)]
+
+use std::io::{self, Read, Write};
+use std::sync::Arc;
+
+use fcgi::cgi::Head;
+use fcgi::client::{Completion, Config, Connection};
+use fcgi::record::Role;
+use fcgi::Error;
+
+use crate::support::application::*;
+use crate::support::*;
+
+/// Sends a request and reads the head of the response.
+fn read_head_of(application: &Application, config: Config) -> fcgi::Result<Head> {
+    let client = application.client().config(config);
+    client.send(&get(), io::empty(), |response| Ok(response.read_head()?)).map(|(head, _)| head)
+}
+
+/// A head of exactly this many bytes, the empty line included.
+fn head_of(len: usize) -> Vec<u8> {
+    let mut head = b"Content-Type: text/plain\r\n".to_vec();
+    while len - head.len() > 10_000 {
+        head.extend_from_slice(format!("X-Long: {}\r\n", "v".repeat(5000 - 10)).as_bytes());
+    }
+    let rest = len - head.len() - "X-Last: \r\n\r\n".len();
+    head.extend_from_slice(format!("X-Last: {}\r\n\r\n", "v".repeat(rest)).as_bytes());
+    assert_eq!(head.len(), len);
+    head
+}
+
+/// design.md's bound of 64 KiB; "A head of 9 KiB overran a buffer": as long as the limit is no
+/// error, one more byte is.
+#[test]
+fn a_head_up_to_its_limit() {
+    assert_eq!(Config::new().max_head, 64 * 1024);
+    for (limit, config) in [(64 * 1024, patient()), (1000, patient().max_head(1000, 256))] {
+        for len in [limit - 1, limit, limit + 1] {
+            let application =
+                Application::answering(response(&[&head_of(len), &b"body"[..]].concat()));
+            match read_head_of(&application, config.clone()) {
+                Ok(head) => {
+                    assert!(len <= limit, "{len} of {limit}");
+                    assert_eq!((head.status(), head.content_type()), (200, Some("text/plain")));
+                }
+                Err(Error::HeadTooLarge(told)) => assert_eq!((told, len), (limit, limit + 1)),
+                Err(error) => panic!("{len} of {limit}: {error:?}"),
+            }
+        }
+    }
+}
+
+/// design.md's bound of 256 fields.
+#[test]
+fn as_many_fields_as_the_limit() {
+    assert_eq!(Config::new().max_head_fields, 256);
+    for (limit, config) in [(256, patient()), (3, patient().max_head(1 << 16, 3))] {
+        for count in [limit, limit + 1] {
+            let head = format!("Status: 404\n{}\n", "X-Field: v\n".repeat(count - 1));
+            let application = Application::answering(response(head.as_bytes()));
+            match read_head_of(&application, config.clone()) {
+                Ok(head) => assert_eq!((head.status(), count), (404, limit)),
+                Err(Error::TooManyFields(told)) => assert_eq!((told, count), (limit, limit + 1)),
+                Err(error) => panic!("{count} of {limit}: {error:?}"),
+            }
+        }
+    }
+}
+
+/// A head without end is given up at the limit, while the application still writes.
+#[test]
+fn a_head_without_end() {
+    for line in [&b"X-Same: again\n"[..], b"x"] {
+        let application = Application::unix(move |_, mut stream| {
+            read_request(&mut stream).expect("a request");
+            let lines = record(STDOUT, 1, &line.repeat(4000));
+            // Until the client gives up, which it does long before the end.
+            let _gave_up = (0..1000).try_for_each(|_| stream.write_all(&lines));
+        });
+        let outcome = read_head_of(&application, patient().max_head(64 * 1024, 1_000_000));
+        assert!(matches!(outcome, Err(Error::HeadTooLarge(65536))), "{outcome:?}");
+    }
+}
+
+/// design.md's bound on what `fetch` holds, at a smaller limit: as long is no error, one more byte
+/// is.
+#[test]
+fn a_reply_up_to_its_limit() {
+    assert_eq!(Config::new().max_response, 64 * 1024 * 1024);
+    for limit in [0, 1, 8192, 100_000] {
+        for len in [limit, limit + 1] {
+            let application = Application::answering(response(&Pattern::bytes(len as u64)));
+            match application.client().config(patient().max_response(limit)).fetch(&get(), b"") {
+                Ok(reply) => assert_eq!((len, reply.stdout.len()), (limit, limit)),
+                Err(Error::ResponseTooLarge(told)) => assert_eq!((told, len), (limit, limit + 1)),
+                Err(error) => panic!("{len} of {limit}: {error:?}"),
+            }
+        }
+    }
+}
+
+/// A response without end is given up at the limit, while the application still writes; a limit
+/// that no response reaches is none.
+#[test]
+fn a_reply_without_end_and_without_limit() {
+    let application = Application::unix(|_, mut stream| {
+        read_request(&mut stream).expect("a request");
+        let data = record(STDOUT, 1, &b"x".repeat(60_000));
+        let _gave_up = (0..1000).try_for_each(|_| stream.write_all(&data));
+    });
+    let outcome = application.client().config(patient().max_response(1 << 20)).fetch(&get(), b"");
+    assert!(matches!(outcome, Err(Error::ResponseTooLarge(1_048_576))));
+
+    let application = Application::answering(response(b"all of it"));
+    let reply =
+        application.client().config(patient().max_response(usize::MAX)).fetch(&get(), b"").unwrap();
+    assert_eq!(reply.stdout, b"all of it");
+}
+
+/// design.md's bound of 64 KiB on the STDERR that is held: what is beyond it is counted, the
+/// response is whole, and the connection is used again.
+#[test]
+fn stderr_up_to_its_limit() {
+    assert_eq!(Config::new().max_stderr, 64 * 1024);
+    for (limit, config) in
+        [(1 << 16, patient()), (0, patient().max_stderr(0)), (10, patient().max_stderr(10))]
+    {
+        for len in [0, 1, limit, limit + 1, limit + 500_000_usize] {
+            let application = Application::unix(move |_, mut stream| {
+                while read_request(&mut stream).is_some() {
+                    let text = Pattern::bytes(len as u64);
+                    let (first, last) = text.split_at(text.len() / 3);
+                    let answer = [
+                        self::stream(STDERR, 1, first),
+                        record(STDOUT, 1, b"out"),
+                        self::stream(STDERR, 1, last),
+                        record(STDERR, 1, b""),
+                        response(b"put"),
+                    ];
+                    stream.write_all(&answer.concat()).expect("the answer is taken");
+                }
+            });
+            let client = application.client().config(config.clone().keep_alive(true));
+            for _ in 0..2 {
+                let reply = client.fetch(&get(), b"").unwrap();
+                let held = len.min(limit);
+                let Completion { stderr, stderr_dropped, .. } = reply.completion;
+                assert!(stderr == Pattern::bytes(held as u64), "{} of {len} bytes", stderr.len());
+                assert_eq!(
+                    (&reply.stdout[..], stderr_dropped),
+                    (&b"output"[..], (len - held) as u64)
+                );
+            }
+            assert_eq!(application.accepted(), 1);
+            drop(client);
+        }
+    }
+}
+
+/// An application that writes nothing but STDERR does not fill the memory, and what it says is
+/// counted in 64 bits' worth of records.
+#[test]
+fn stderr_without_a_response() {
+    let (near, mut far) = pipe();
+    let application = std::thread::spawn(move || {
+        read_request(&mut far).expect("a request");
+        let text = record(STDERR, 1, &b"e".repeat(65535));
+        for _ in 0..300 {
+            far.write_all(&text).expect("the text is taken");
+        }
+        far.write_all(&end(1, 1, 0)).expect("the end is taken");
+    });
+    let mut connection = Connection::new(near, Arc::new(patient())).unwrap();
+    let mut exchange = connection.begin(Role::Responder, &get()).unwrap();
+    exchange.stdin.finish().unwrap();
+    assert_eq!(exchange.stdout.read(&mut [0]).unwrap(), 0);
+    let completion = exchange.finish().unwrap();
+    assert_eq!(completion.stderr.len(), 65536);
+    assert_eq!(completion.stderr_dropped, 300 * 65535 - 65536);
+    application.join().unwrap();
+}

@@ -1,0 +1,570 @@
+//! What a client makes of a response: every division into records and reads, padding of every
+//! length, STDERR in every place, and an error for every record that cannot come.
+#![cfg(unix)]
+
+use std::io::{self, BufRead, Read, Write};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use fcgi::client::{Completion, Connection, Reply};
+use fcgi::record::{RecordType, Role};
+use fcgi::{Error, Params};
+
+use crate::support::application::*;
+use crate::support::*;
+
+/// The reply of a client to which an application answers with these bytes, and closes.
+#[track_caller]
+fn reply(answer: &[u8]) -> fcgi::Result<Reply> {
+    Application::answering(answer).client().fetch(&get(), b"")
+}
+
+#[track_caller]
+fn assert_reply(answer: &[u8], stdout: &[u8], stderr: &[u8]) {
+    let reply = reply(answer).unwrap();
+    assert_eq!(String::from_utf8_lossy(&reply.stdout), String::from_utf8_lossy(stdout));
+    assert_eq!(
+        reply.completion,
+        Completion { app_status: 0, stderr: stderr.to_vec(), stderr_dropped: 0 }
+    );
+}
+
+/// Asserts that an answer fails because of a record that cannot come.
+#[track_caller]
+fn assert_unexpected(answer: &[&[u8]], expected_type: RecordType, expected_id: u16) {
+    match reply(&answer.concat()) {
+        Err(Error::UnexpectedRecord { record_type, request_id }) => {
+            assert_eq!((record_type, request_id), (expected_type, expected_id));
+        }
+        outcome => panic!("{outcome:?}"),
+    }
+}
+
+/// An exchange with an application that has answered already, and closed.
+fn with_answer<T>(answer: Vec<u8>, read: impl FnOnce(&mut Connection) -> T) -> T {
+    let (near, mut far) = pipe();
+    let application = thread::spawn(move || {
+        read_request(&mut far).expect("a request");
+        let _gone = far.write_all(&answer);
+    });
+    let mut connection = Connection::new(near, Arc::new(patient())).expect("a connection");
+    let outcome = read(&mut connection);
+    drop(connection);
+    application.join().expect("the application");
+    outcome
+}
+
+/// A writer that shares what it was given.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Log {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        self.0.lock().expect("the log").write(data)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// C10: the app status reaches the caller, all 32 bits of it, in every form of a request.
+#[test]
+fn the_app_status_is_told() {
+    for status in [0, 1, 255, 256, 938, 0x0102_0304, u32::MAX] {
+        let answer = [record(STDOUT, 1, b"x"), record(STDOUT, 1, b""), end(1, status, 0)].concat();
+        let application = Application::answering(answer);
+        assert_eq!(application.client().fetch(&get(), b"").unwrap().completion.app_status, status);
+        let ((), completion) = application.client().send(&get(), &b""[..], |_| Ok(())).unwrap();
+        assert_eq!(completion.app_status, status);
+        let mut connection = application.client().connect().unwrap();
+        let exchange = connection.begin(Role::Responder, &get()).unwrap();
+        assert_eq!(exchange.finish().unwrap().app_status, status);
+    }
+}
+
+/// C12: STDOUT and STDERR in any order; STDERR absent, empty, unended or twice ended; STDOUT
+/// without its end, or without any record. "php-cgi leaves out the empty STDOUT and fills
+/// END_REQUEST's reserved bytes".
+#[test]
+fn streams_interleave_and_may_lack_their_ends() {
+    let out = |content: &[u8]| record(STDOUT, 1, content);
+    let err = |content: &[u8]| record(STDERR, 1, content);
+    let done = || end(1, 0, 0);
+    let cases: &[(&[Vec<u8>], &str, &str)] = &[
+        (&[out(b"a"), out(b""), done()], "a", ""),
+        (&[out(b"a"), out(b""), err(b""), done()], "a", ""),
+        (&[err(b"e"), out(b"a"), err(b"f"), out(b"b"), err(b""), out(b""), done()], "ab", "ef"),
+        (&[out(b"a"), err(b"e"), out(b""), done()], "a", "e"),
+        (&[out(b"a"), err(b"e"), err(b""), err(b""), out(b""), done()], "a", "e"),
+        (&[out(b""), err(b"late"), done()], "", "late"),
+        (&[out(b"a"), done()], "a", ""),
+        (&[err(b"e"), done()], "", "e"),
+        (&[err(b"e"), err(b""), done()], "", "e"),
+        (&[done()], "", ""),
+        (&[out(b"a"), record(END, 1, &[0, 0, 0, 0, 0, 9, 9, 9])], "a", ""),
+    ];
+    for (records, stdout, stderr) in cases {
+        assert_reply(&records.concat(), stdout.as_bytes(), stderr.as_bytes());
+    }
+}
+
+/// C12; "Empty STDERR blocks": it comes first, and the response while the application still waits.
+#[test]
+fn an_empty_stderr_does_not_hold_up_the_response() {
+    let (near, mut far) = pipe();
+    far.write_all(&[record(STDERR, 1, b""), record(STDOUT, 1, b"here")].concat()).unwrap();
+    let mut connection = Connection::new(near, Arc::new(patient())).unwrap();
+    let mut exchange = connection.begin(Role::Responder, &get()).unwrap();
+    let mut stdout = [0; 4];
+    exchange.stdout.read_exact(&mut stdout).unwrap();
+    assert_eq!(&stdout, b"here");
+    far.write_all(&response(b"")).unwrap();
+    assert_eq!(exchange.finish().unwrap(), Completion::default());
+}
+
+/// STDERR goes to the caller's writer as the response is read, all of it and in order, and then
+/// nowhere else.
+#[test]
+fn stderr_goes_elsewhere_as_it_comes() {
+    let (near, mut far) = pipe();
+    far.write_all(&[record(STDERR, 1, b"one "), record(STDOUT, 1, b"a")].concat()).unwrap();
+    let mut connection = Connection::new(near, Arc::new(patient())).unwrap();
+    let (mut log, mut logged) = std::os::unix::net::UnixStream::pair().unwrap();
+    logged.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut exchange = connection.begin(Role::Responder, &get()).unwrap();
+    exchange.stdout.stderr_to(&mut log);
+    exchange.stdout.read_exact(&mut [0]).unwrap();
+    let mut first = [0; 4];
+    logged.read_exact(&mut first).unwrap();
+    assert_eq!(&first, b"one ");
+
+    far.write_all(&[record(STDERR, 1, b"two"), record(STDERR, 1, b""), response(b"")].concat())
+        .unwrap();
+    assert_eq!(exchange.finish().unwrap(), Completion::default());
+    drop(connection);
+    drop(log);
+    assert_eq!(read_all(&mut logged).unwrap(), b"two");
+}
+
+/// 300 KB of STDERR between the records of the response, which comes whole; all of it arrives
+/// elsewhere.
+#[test]
+fn stderr_of_any_size_goes_elsewhere() {
+    let answer: Vec<u8> = (0..5)
+        .flat_map(|number| {
+            [
+                stream(STDERR, 1, &[b'0' + number].repeat(70_000)),
+                record(STDOUT, 1, &[b'a' + number; 3]),
+            ]
+        })
+        .chain([end(1, 0, 0)])
+        .flatten()
+        .collect();
+    let application = Application::answering(answer);
+    let log = Log::default();
+    let (stdout, completion) = application
+        .client()
+        .send(&get(), &b""[..], |response| {
+            response.stdout.stderr_to(log.clone());
+            let mut stdout = String::new();
+            response.stdout.read_to_string(&mut stdout)?;
+            Ok(stdout)
+        })
+        .unwrap();
+    assert_eq!(stdout, "aaabbbcccdddeee");
+    assert_eq!(completion, Completion::default());
+    let expected: Vec<u8> = (0..5).flat_map(|number| [b'0' + number].repeat(70_000)).collect();
+    let log = log.0.lock().unwrap();
+    assert!(*log == expected, "{} bytes", log.len());
+}
+
+/// What the log's writer reports ends the request with that error.
+#[test]
+fn a_log_that_fails_ends_the_request() {
+    let application =
+        Application::answering([record(STDERR, 1, b"log me"), response(b"x")].concat());
+    let outcome = application.client().send(&get(), &b""[..], |response| {
+        response.stdout.stderr_to(io::Cursor::new([0_u8; 2]));
+        Ok(())
+    });
+    assert!(
+        matches!(&outcome, Err(Error::Io(error)) if error.kind() == io::ErrorKind::WriteZero),
+        "{outcome:?}"
+    );
+}
+
+/// "STDERR lines forged in logs": what an application says is quoted in the messages of errors;
+/// what it wrote to STDERR is given as it is, for the caller to escape.
+#[test]
+fn control_bytes_are_escaped_where_text_is_shown() {
+    let reply = reply(
+        &[record(STDERR, 1, b"a\r\n\x1b[2Jforged"), response(b"X\x1b[2J\rforged: 1\n\n")].concat(),
+    )
+    .unwrap();
+    assert_eq!(reply.completion.stderr, b"a\r\n\x1b[2Jforged");
+    let message = reply.split_head().unwrap_err().to_string();
+    assert!(message.contains("forged") && !message.contains(char::is_control), "{message:?}");
+}
+
+/// C13, K4: padding of 0, 1, 8 and 255 bytes that looks like records, on every record of a
+/// response, is skipped. "Padding of empty records and of END_REQUEST not skipped".
+#[test]
+fn padding_is_skipped_on_each_type() {
+    for padding in [0, 1, 7, 8, 255] {
+        let answer = [
+            padded(STDERR, 1, b"", padding),
+            padded(STDOUT, 1, b"hel", padding),
+            padded(GET_VALUES_RESULT, 0, b"", padding),
+            padded(STDERR, 1, b"log", padding),
+            padded(STDOUT, 1, b"lo", padding),
+            padded(STDOUT, 1, b"", padding),
+            padded(END, 1, &[0; 8], padding),
+        ];
+        assert_reply(&answer.concat(), b"hello", b"log");
+    }
+}
+
+/// C13, K4: a record with the most content and the most padding; "Content + padding wrapped in 16
+/// bits".
+#[test]
+fn the_largest_record_with_the_most_padding() {
+    let content = Pattern::bytes(65535);
+    let answer =
+        [padded(STDOUT, 1, &content, 255), padded(STDOUT, 1, b"behind", 255), response(b"")]
+            .concat();
+    let reply = reply(&answer).unwrap();
+    assert!(reply.stdout == [&content[..], b"behind"].concat(), "{} bytes", reply.stdout.len());
+}
+
+/// C13, K8, K10: records of one byte, written a byte at a time, are one response.
+#[test]
+fn records_and_writes_of_one_byte() {
+    let text = b"Content-Type: text/plain\r\n\r\nbody";
+    let records: Vec<u8> = text.iter().flat_map(|byte| padded(STDOUT, 1, &[*byte], 3)).collect();
+    let answer = [records, record(STDERR, 1, b"log"), response(b"")].concat();
+    let application = Application::tcp(move |_, mut stream| {
+        read_request(&mut stream).expect("a request");
+        for byte in &answer {
+            stream.write_all(&[*byte]).expect("a byte is taken");
+        }
+    });
+    let reply = application.client().fetch(&get(), b"").unwrap();
+    assert_eq!((&reply.stdout[..], &reply.completion.stderr[..]), (&text[..], &b"log"[..]));
+    let (head, body) = reply.split_head().unwrap();
+    assert_eq!((head.status(), body), (200, &b"body"[..]));
+}
+
+/// C13; "A record whose header straddles the buffer's end taken for the end of input": responses of
+/// every length around the buffer's two sizes and the limits of a record, of one record and of
+/// many.
+#[test]
+fn responses_around_the_sizes_of_buffers() {
+    let near = |size: usize| size - 20..=size + 12;
+    let lengths = [
+        near(8192),
+        near(16384),
+        near(65536),
+        near(2 * 65536),
+        near(65536 + 8192),
+        near(2 * 65536 + 8192),
+    ]
+    .into_iter()
+    .flatten();
+    let application = Application::unix(|_, mut stream| {
+        while let Some(request) = read_request(&mut stream) {
+            let number = |name| {
+                std::str::from_utf8(request.param(name).unwrap()).unwrap().parse::<usize>().unwrap()
+            };
+            let (len, size) = (number("LEN"), number("SIZE"));
+            let content = Pattern::bytes(len as u64);
+            let records: Vec<u8> =
+                content.chunks(size).flat_map(|content| record(STDOUT, 1, content)).collect();
+            stream.write_all(&[records, response(b"")].concat()).expect("the answer is taken");
+        }
+    });
+    let client = application.keeping_client();
+    for len in lengths {
+        for size in [65535, 8184, 1000] {
+            let params =
+                Params::from_pairs([("LEN", len.to_string()), ("SIZE", size.to_string())]).unwrap();
+            // With small reads, which the buffer serves, and with large ones that go past it.
+            let ((), _) = client
+                .send(&params, &b""[..], |response| {
+                    let (mut expected, mut piece) = (
+                        Pattern::new(len as u64),
+                        vec![0; if len % 2 == 0 { 4096 } else { 1 << 17 }],
+                    );
+                    loop {
+                        let n = response.stdout.read(&mut piece)?;
+                        if n == 0 {
+                            assert_eq!(expected.left(), 0, "{len} bytes in records of {size}");
+                            return Ok(());
+                        }
+                        expected.write_all(&piece[..n])?;
+                    }
+                })
+                .unwrap();
+        }
+    }
+    assert_eq!(application.accepted(), 1);
+    drop(client);
+}
+
+/// C13: every way to read gives the same: by the slice, large and small by turns, as `BufRead`, and
+/// none at all.
+#[test]
+fn every_way_to_read_gives_the_same() {
+    let body = Pattern::bytes(300_000);
+    let answer = || -> Vec<u8> {
+        let records = body.chunks(30_000).flat_map(|content| padded(STDOUT, 1, content, 5));
+        records.chain(response(b"")).collect()
+    };
+    let by_turns = with_answer(answer(), |connection| {
+        let mut exchange = connection.begin(Role::Responder, &get()).unwrap();
+        exchange.stdin.finish().unwrap();
+        let mut got = Vec::new();
+        let mut piece = vec![0; 100_000];
+        for size in [1, 100_000, 3, 70_000, 9].into_iter().cycle() {
+            let n = exchange.stdout.read(&mut piece[..size]).unwrap();
+            got.extend_from_slice(&piece[..n]);
+            if n == 0 {
+                break;
+            }
+        }
+        assert_eq!(exchange.stdout.read(&mut piece).unwrap(), 0, "the end stays the end");
+        exchange.finish().unwrap();
+        got
+    });
+    assert!(by_turns == body);
+
+    let lent = with_answer(answer(), |connection| {
+        let mut exchange = connection.begin(Role::Responder, &get()).unwrap();
+        exchange.stdin.finish().unwrap();
+        let mut got = Vec::new();
+        loop {
+            let piece = exchange.stdout.fill_buf().unwrap();
+            if piece.is_empty() {
+                break;
+            }
+            let used = piece.len().min(777);
+            got.extend_from_slice(&piece[..used]);
+            exchange.stdout.consume(used);
+        }
+        exchange.finish().unwrap();
+        got
+    });
+    assert!(lent == body);
+
+    let ((), completion) =
+        Application::answering(answer()).client().send(&get(), &b""[..], |_| Ok(())).unwrap();
+    assert_eq!(completion, Completion::default());
+}
+
+/// C14; "Records with another id were put into the body": an error, wherever they come; an
+/// END_REQUEST of another request ends nothing.
+#[test]
+fn another_id_is_an_error() {
+    let open = record(STDOUT, 1, b"mine");
+    for id in [2, 256, 257, 65535] {
+        assert_unexpected(
+            &[&open, &record(STDOUT, id, b"theirs"), &response(b"")],
+            RecordType::Stdout,
+            id,
+        );
+        assert_unexpected(
+            &[&open, &record(STDERR, id, b"theirs"), &response(b"")],
+            RecordType::Stderr,
+            id,
+        );
+        assert_unexpected(
+            &[&open, &record(STDOUT, id, b""), &response(b"")],
+            RecordType::Stdout,
+            id,
+        );
+        assert_unexpected(&[&open, &end(id, 0, 0), &response(b"")], RecordType::EndRequest, id);
+        assert_unexpected(&[&end(id, 0, 0)], RecordType::EndRequest, id);
+    }
+}
+
+/// C15, K7; "Application record with id 0 crashed": what comes under the null id is no data and
+/// ends nothing, and management records in between are skipped, however long.
+#[test]
+fn the_null_id_belongs_to_no_request() {
+    let long = vec![b'v'; 65535];
+    for noise in [
+        record(STDOUT, 0, b"not data"),
+        record(STDERR, 0, b"no message"),
+        record(STDIN, 0, b"no body"),
+        record(STDOUT, 0, b""),
+        record(STDERR, 0, b""),
+        end(0, 7, 0),
+        record(GET_VALUES_RESULT, 0, &pair(b"FCGI_MPXS_CONNS", b"0")),
+        padded(GET_VALUES_RESULT, 0, &long, 255),
+        record(UNKNOWN_TYPE, 0, &[99, 0, 0, 0, 0, 0, 0, 0]),
+        record(99, 0, b"?"),
+        record(0, 0, b""),
+    ] {
+        let records = [
+            record(STDOUT, 1, b"a"),
+            record(STDOUT, 1, b"b"),
+            record(STDOUT, 1, b""),
+            end(1, 0, 0),
+        ];
+        for place in 0..records.len() {
+            let answer =
+                [records[..place].concat(), noise.clone(), records[place..].concat()].concat();
+            assert_reply(&answer, b"ab", b"");
+        }
+    }
+}
+
+/// C16, K2; "a bad version accepted": an error that names it, as the first record and later.
+#[test]
+fn another_version_is_an_error() {
+    for version in [0, 2, 128, 255] {
+        for place in 0..4 {
+            let mut records = [
+                record(STDOUT, 1, b"a"),
+                record(STDERR, 1, b"b"),
+                record(STDOUT, 1, b""),
+                end(1, 0, 0),
+            ];
+            records[place][0] = version;
+            let outcome = reply(&records.concat());
+            assert!(
+                matches!(outcome, Err(Error::UnsupportedVersion(found)) if found == version),
+                "{outcome:?}"
+            );
+        }
+    }
+}
+
+/// C17, K19: an END_REQUEST that is too short is an error; one that is longer is read for its first
+/// 8 bytes.
+#[test]
+fn a_short_end_is_an_error() {
+    for len in 0..8 {
+        let answer =
+            [record(STDOUT, 1, b"a"), record(STDOUT, 1, b""), record(END, 1, &[0; 8][..len])]
+                .concat();
+        let outcome = reply(&answer);
+        let is_right = matches!(&outcome, Err(Error::InvalidBodyLength { record_type: RecordType::EndRequest, len: found })
+            if *found == len);
+        assert!(is_right, "{len}: {outcome:?}");
+    }
+    for len in [9, 16, 65535] {
+        let mut body = vec![0xff; len];
+        body[..8].copy_from_slice(&[0, 0, 0, 5, 0, 0, 0, 0]);
+        let reply = reply(&[record(STDOUT, 1, b"a"), record(END, 1, &body)].concat()).unwrap();
+        assert_eq!((&reply.stdout[..], reply.completion.app_status), (&b"a"[..], 5));
+    }
+}
+
+/// C18: unknown types, and those that only a web server sends, are an error under the request's id.
+#[test]
+fn types_that_cannot_come_are_an_error() {
+    for record_type in [
+        0,
+        BEGIN,
+        ABORT,
+        PARAMS,
+        STDIN,
+        DATA,
+        GET_VALUES,
+        GET_VALUES_RESULT,
+        UNKNOWN_TYPE,
+        12,
+        99,
+        200,
+        255,
+    ] {
+        for content in [&b""[..], b"eight by"] {
+            let noise = record(record_type, 1, content);
+            assert_unexpected(&[&noise, &response(b"a")], record_type.into(), 1);
+            assert_unexpected(
+                &[&record(STDOUT, 1, b"a"), &noise, &response(b"")],
+                record_type.into(),
+                1,
+            );
+        }
+    }
+}
+
+/// "STDOUT after the empty STDOUT forwarded": the stream has ended, so it is an error, be it empty.
+#[test]
+fn stdout_behind_its_end_is_an_error() {
+    let whole = [record(STDOUT, 1, b"a"), record(STDOUT, 1, b"")].concat();
+    assert_unexpected(&[&whole, &record(STDOUT, 1, b"more"), &end(1, 0, 0)], RecordType::Stdout, 1);
+    assert_unexpected(&[&whole, &record(STDOUT, 1, b""), &end(1, 0, 0)], RecordType::Stdout, 1);
+    assert_unexpected(
+        &[&whole, &record(STDERR, 1, b"e"), &record(STDOUT, 1, b"x"), &end(1, 0, 0)],
+        RecordType::Stdout,
+        1,
+    );
+}
+
+/// C20: what comes behind END_REQUEST belongs to no request: it changes nothing of the response.
+#[test]
+fn bytes_behind_the_end_are_not_the_response() {
+    for ghost in [
+        record(STDOUT, 1, b"ghost"),
+        record(STDERR, 1, b"ghost"),
+        end(1, 9, 0),
+        end(1, 0, 2),
+        b"rubbish".to_vec(),
+    ] {
+        assert_reply(&[response(b"all"), ghost].concat(), b"all", b"");
+    }
+}
+
+/// A caller that ignores an error of reading does not get a response for complete that was not: the
+/// records behind the error are not looked at.
+#[test]
+fn an_ignored_error_is_no_success() {
+    let broken: [&[u8]; 3] =
+        [&record(STDOUT, 2, b"theirs"), &record(99, 1, b""), &record(END, 1, b"short")];
+    for record in broken {
+        let answer = [record, &end(1, 0, 0)].concat();
+        let application = Application::answering(answer.clone());
+        let outcome = application.client().send(&get(), &b""[..], |response| {
+            response.stdout.read_to_end(&mut Vec::new()).unwrap_err();
+            Ok(())
+        });
+        assert!(outcome.is_err(), "{record:?}: {outcome:?}");
+
+        with_answer(answer, |connection| {
+            let mut exchange = connection.begin(Role::Responder, &get()).unwrap();
+            exchange.stdin.finish().unwrap();
+            exchange.stdout.read_to_end(&mut Vec::new()).unwrap_err();
+            exchange.stdout.read(&mut [0]).unwrap_err();
+            exchange.finish().unwrap_err();
+            assert!(!connection.is_reusable());
+        });
+    }
+}
+
+/// The head is taken off the response wherever the records cut it, and the body is what follows.
+#[test]
+fn a_head_in_pieces() {
+    let text = b"Status: 404 Not Found\r\nContent-Type: text/plain\r\n\r\nno such page\n\n";
+    for cut in 1..text.len() {
+        let answer =
+            [record(STDOUT, 1, &text[..cut]), record(STDERR, 1, b"log"), response(&text[cut..])]
+                .concat();
+        let application = Application::answering(answer);
+        let ((head, body), _) = application
+            .client()
+            .send(&get(), &b""[..], |response| {
+                let head = response.read_head()?;
+                let mut body = String::new();
+                response.stdout.read_to_string(&mut body)?;
+                Ok((head, body))
+            })
+            .unwrap();
+        assert_eq!(
+            (head.status(), head.content_type(), &body[..]),
+            (404, Some("text/plain"), "no such page\n\n")
+        );
+    }
+}

@@ -1,0 +1,281 @@
+//! C29 and C31: an application that is not there, or is there and does nothing, is an error in
+//! time; one that is slow is none.
+#![cfg(unix)]
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::UnixListener;
+use std::sync::{mpsc, Arc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use fcgi::client::{Config, Connection};
+use fcgi::net::Address;
+use fcgi::record::Role;
+use fcgi::{Client, Error, Params};
+
+use crate::support::application::*;
+use crate::support::*;
+
+const SHORT: Duration = Duration::from_millis(100);
+
+/// Bounds whose time-outs are to pass.
+fn impatient() -> Config {
+    patient().read_timeout(Some(SHORT)).write_timeout(Some(SHORT))
+}
+
+#[track_caller]
+fn assert_timed_out<T: std::fmt::Debug>(outcome: fcgi::Result<T>, operation: &str) {
+    match outcome {
+        Err(Error::TimedOut(told)) => assert_eq!(told, operation),
+        outcome => panic!("{outcome:?}"),
+    }
+}
+
+/// Asserts that each way of sending a request fails with this kind of error, and at once.
+#[track_caller]
+fn assert_nobody_there(address: &Address, kind: io::ErrorKind) {
+    let start = Instant::now();
+    let client = Client::from(address.clone()).config(patient());
+    let outcomes = [
+        client.fetch(&get(), b"").map(|_| ()),
+        client.send(&upload(1 << 20), Pattern::new(1 << 20), |_| Ok(())).map(|_| ()),
+        client.connect().map(|_| ()),
+    ];
+    for outcome in outcomes {
+        assert!(matches!(&outcome, Err(Error::Io(error)) if error.kind() == kind), "{outcome:?}");
+    }
+    assert!(start.elapsed() < PATIENCE / 2, "a time-out was waited for");
+}
+
+/// C31: a port that nobody listens on.
+#[test]
+fn a_connection_that_is_refused() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = Address::from(listener.local_addr().unwrap());
+    drop(listener);
+    assert_nobody_there(&address, io::ErrorKind::ConnectionRefused);
+}
+
+/// C31: a socket that is not there, and one that nobody listens on any more.
+#[test]
+fn a_missing_socket() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("app.sock");
+    let address = Address::unix(&path).unwrap();
+    assert_nobody_there(&address, io::ErrorKind::NotFound);
+    drop(UnixListener::bind(&path).unwrap());
+    assert_nobody_there(&address, io::ErrorKind::ConnectionRefused);
+}
+
+/// C31: an address that is none is refused before anything is connected.
+#[test]
+fn an_address_that_is_none() {
+    for text in ["", "localhost", "127.0.0.1:99999", "unix:"] {
+        assert!(matches!(Client::new(text), Err(Error::InvalidAddress(told)) if told == text));
+    }
+}
+
+/// C29, design.md's bound on connecting: a listener whose backlog is full answers nothing.
+#[test]
+#[cfg(target_os = "linux")]
+fn connecting_takes_too_long() {
+    assert_eq!(Config::new().connect_timeout, Some(Duration::from_secs(10)));
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address: SocketAddr = listener.local_addr().unwrap();
+    let _waiting: Vec<_> = std::iter::from_fn(|| TcpStream::connect_timeout(&address, SHORT).ok())
+        .take(10_000)
+        .collect();
+    let client =
+        Client::from(Address::from(address)).config(impatient().connect_timeout(Some(SHORT)));
+    let outcomes =
+        within_patience(move || (client.fetch(&get(), b""), client.connect())).expect("no panic");
+    assert_timed_out(outcomes.0, "connect");
+    assert_timed_out(outcomes.1, "connect");
+    drop(listener);
+}
+
+/// C29: an application that takes a request and never answers; the connection is given up, and the
+/// next request has another.
+#[test]
+fn an_application_that_never_answers() {
+    assert_eq!(Config::new().read_timeout, Some(Duration::from_secs(60)));
+    let (tell, told) = mpsc::channel();
+    for application in Application::both(move |number, mut stream| {
+        read_head(&mut stream).expect("the head of a request");
+        tell.send(number).expect("the test");
+        wait_for_close(&mut stream);
+    }) {
+        let client = application.client().config(impatient().keep_alive(true));
+        let start = Instant::now();
+        assert_timed_out(client.fetch(&get(), b""), "read");
+        assert!(start.elapsed() >= SHORT);
+        assert_timed_out(client.send(&get(), io::empty(), |_| Ok(())), "read");
+        let body = Pattern::new(1 << 20);
+        assert_timed_out(client.send(&upload(1 << 20), body, |_| Ok(())), "read");
+        let numbers: Vec<_> = (0..3).map(|_| told.recv_timeout(PATIENCE).unwrap()).collect();
+        assert_eq!(numbers, [0, 1, 2]);
+        drop(client);
+    }
+}
+
+/// C29: an application that neither reads nor answers: with a body, and with params that the socket
+/// does not hold.
+#[test]
+fn an_application_that_never_reads() {
+    assert_eq!(Config::new().write_timeout, Some(Duration::from_secs(60)));
+    let (hold, open) = hold();
+    let applications = Application::both(move |_, _stream| hold.wait());
+    for application in &applications {
+        let client = application.client().config(impatient());
+        let body = Pattern::new(64 << 20);
+        assert_timed_out(client.send(&upload(64 << 20), body, |_| Ok(())), "read");
+
+        let mut params = get();
+        params.push("LONG", vec![b'v'; 16 << 20]).unwrap();
+        assert_timed_out(client.fetch(&params, b""), "write");
+
+        let mut connection = client.connect().unwrap();
+        let mut exchange = connection.begin(Role::Responder, &get()).unwrap();
+        let error = io::copy(&mut Pattern::new(64 << 20), &mut exchange.stdin).unwrap_err();
+        assert_timed_out(Err::<(), _>(error.into()), "write");
+        assert_timed_out(exchange.finish(), "read");
+        assert!(!connection.is_reusable());
+    }
+    drop(open);
+}
+
+/// C29: an application that stops in mid-response, in whichever part of a record; what came before
+/// has been read.
+#[test]
+fn an_application_that_stalls() {
+    let answer =
+        [padded(STDOUT, 1, b"begun", 3), record(STDERR, 1, b"log"), response(b"")].concat();
+    let (header, content, padding) = (4, 10, 14);
+    let (tell, told) = mpsc::channel();
+    let stops = [
+        header,
+        content,
+        padding,
+        16,
+        20,
+        25,
+        answer.len() - 20,
+        answer.len() - 16,
+        answer.len() - 1,
+    ];
+    let application = Application::unix(move |number, mut stream| {
+        read_request(&mut stream).expect("a request");
+        stream.write_all(&answer[..stops[number]]).expect("the beginning is taken");
+        tell.send(()).expect("the test");
+        wait_for_close(&mut stream);
+    });
+    for stop in stops {
+        let mut connection =
+            Connection::connect(&application.address, Arc::new(impatient())).unwrap();
+        let mut exchange = connection.begin(Role::Responder, &get()).unwrap();
+        exchange.stdin.finish().unwrap();
+        told.recv_timeout(PATIENCE).unwrap();
+        let mut stdout = Vec::new();
+        let outcome = exchange.stdout.read_to_end(&mut stdout);
+        assert_eq!(stdout.len(), stop.saturating_sub(8).min(5), "{stop}");
+        if let Err(error) = outcome {
+            assert_timed_out(Err::<(), _>(error.into()), "read");
+            // An error was told; the rest is not waited for again.
+            assert!(matches!(exchange.finish(), Err(Error::UnexpectedEof(_))));
+        } else {
+            assert_timed_out(exchange.finish(), "read");
+        }
+    }
+}
+
+/// C29: time-outs count from the last byte: an application that sends a byte now and then is waited
+/// for, longer than the time-out in all.
+#[test]
+fn a_slow_response_is_no_time_out() {
+    let timeout = Duration::from_secs(1);
+    let application = Application::unix(move |_, mut stream| {
+        read_request(&mut stream).expect("a request");
+        for byte in response(b"slow").chunks(4) {
+            thread::sleep(timeout / 8);
+            stream.write_all(byte).expect("a byte is taken");
+        }
+    });
+    let start = Instant::now();
+    let reply = application
+        .client()
+        .config(patient().read_timeout(Some(timeout)))
+        .fetch(&get(), b"")
+        .unwrap();
+    assert_eq!(reply.stdout, b"slow");
+    assert!(start.elapsed() > timeout);
+}
+
+/// C29: what was written before the application was waited for does not make the wait longer.
+#[test]
+fn a_time_out_passes_once() {
+    let timeout = Duration::from_secs(1);
+    let application = Application::unix(|_, mut stream| wait_for_close(&mut stream));
+    let client = application.client().config(patient().read_timeout(Some(timeout)));
+    let start = Instant::now();
+    assert_timed_out(client.fetch(&post(), b"body"), "read");
+    assert!((timeout..2 * timeout).contains(&start.elapsed()), "{:?}", start.elapsed());
+}
+
+/// A body that comes piece by piece, with pauses.
+struct Slow {
+    pieces: u32,
+    pause: Duration,
+}
+
+impl Read for Slow {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.pieces == 0 {
+            return Ok(0);
+        }
+        self.pieces -= 1;
+        thread::sleep(self.pause);
+        buffer[..5].copy_from_slice(b"piece");
+        Ok(5)
+    }
+}
+
+/// C29: while an upload goes on, the application is not late with an answer that it gives when it
+/// has all of it: only when it has taken nothing either is it too late.
+#[test]
+fn a_slow_upload_is_no_time_out() {
+    let timeout = Duration::from_secs(1);
+    let application = Application::unix(|_, mut stream| {
+        let request = read_request(&mut stream).expect("a request");
+        stream
+            .write_all(&response(request.stdin.len().to_string().as_bytes()))
+            .expect("the answer is taken");
+    });
+    let client = application.client().config(patient().read_timeout(Some(timeout)));
+    let body = Slow { pieces: 10, pause: timeout / 4 };
+    let start = Instant::now();
+    let (stdout, _) = client
+        .send(&post(), body, |response| {
+            let mut stdout = String::new();
+            response.stdout.read_to_string(&mut stdout)?;
+            Ok(stdout)
+        })
+        .unwrap();
+    assert_eq!(stdout, "50");
+    assert!(start.elapsed() > 2 * timeout);
+}
+
+/// Without time-outs a client waits.
+#[test]
+fn without_time_outs_a_client_waits() {
+    let application = Application::unix(|_, mut stream| {
+        read_request(&mut stream).expect("a request");
+        thread::sleep(3 * SHORT);
+        stream.write_all(&response(b"late")).expect("the answer is taken");
+    });
+    let config = Config::new().connect_timeout(None).read_timeout(None).write_timeout(None);
+    assert_eq!(
+        application.client().config(config).fetch(&Params::new(), b"").unwrap().stdout,
+        b"late"
+    );
+}

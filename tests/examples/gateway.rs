@@ -1,0 +1,676 @@
+//! The example `gateway`, driven over HTTP: its demonstration, and what it makes of applications
+//! that are scripted here.
+
+use crate::example;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::{mpsc, Arc, Condvar, Mutex};
+use std::thread;
+
+use crate::support::{end, read_record, record, Running, BEGIN, PARAMS, PATIENCE, STDIN, STDOUT};
+use fcgi::server::Config;
+use fcgi::Params;
+use ureq::http::Response;
+use ureq::{Agent, Body, SendBody};
+
+// The demonstration
+
+#[test]
+fn shows_the_environment() {
+    let gateway = Gateway::demo();
+    let page = text(gateway.get("/?a=%26b"));
+    assert!(page.contains("<tr><th>QUERY_STRING<td>a=%26b\n"), "{page}");
+    assert!(page.contains("<tr><th>SERVER_PROTOCOL<td>HTTP/1.1\n"), "{page}");
+    assert!(!page.contains("{{"), "a place that was not filled: {page}");
+}
+
+#[test]
+fn takes_a_form() {
+    let gateway = Gateway::demo();
+    let answer =
+        agent().post(gateway.url("/form")).send("name=Ferris+%3C3&empty=").expect("an answer");
+    let page = text(answer);
+    assert!(page.contains("<tr><th>name<td>Ferris &lt;3\n"), "{page}");
+    assert!(page.contains("read 23 bytes"), "{page}");
+}
+
+#[test]
+fn takes_an_upload() {
+    let gateway = Gateway::demo();
+    let file: Vec<u8> =
+        (0..5_u32 << 20).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let expected = format!("{} bytes, CRC-32 {:08x}\n", file.len(), crc32(&file));
+
+    let answer = agent().post(gateway.url("/upload")).send(&file[..]).expect("an answer");
+    assert_eq!(text(answer), expected, "of announced length");
+    let mut reader = &file[..];
+    let answer = agent()
+        .put(gateway.url("/upload"))
+        .send(SendBody::from_reader(&mut reader))
+        .expect("an answer");
+    assert_eq!(text(answer), expected, "in chunks");
+    let answer = agent().post(gateway.url("/upload")).send_empty().expect("an answer");
+    assert_eq!(text(answer), "0 bytes, CRC-32 00000000\n", "empty");
+}
+
+#[test]
+fn streams_line_by_line() {
+    let gateway = Gateway::demo();
+    let mut lines =
+        BufReader::new(gateway.get("/stream?by-hand").into_body().into_reader()).lines();
+    for line in 1..=12 {
+        // The application writes a line only after the one before it was read and the next was
+        // asked for.
+        let text = lines.next().expect("a line").expect("a readable line");
+        assert_eq!(text, format!("line {line} of 12"));
+        if line < 12 {
+            let answer =
+                agent().post(gateway.url("/next?by-hand")).send_empty().expect("an answer");
+            assert_eq!(answer.status(), 204);
+        }
+    }
+    assert!(lines.next().is_none(), "the end of the stream");
+}
+
+#[test]
+fn answers_head_without_a_body() {
+    let gateway = Gateway::demo();
+    let agent = agent();
+    for _ in 0..2 {
+        let mut answer = agent.head(gateway.url("/")).call().expect("an answer");
+        assert_eq!(answer.status(), 200);
+        assert_eq!(answer.headers()["content-type"], "text/html; charset=utf-8");
+        assert_eq!(answer.body_mut().read_to_string().expect("a body"), "");
+    }
+}
+
+#[test]
+fn passes_status_and_redirects_on() {
+    let gateway = Gateway::demo();
+    assert_eq!(gateway.get("/missing").status(), 404);
+    assert_eq!(gateway.get("/error").status(), 500);
+    assert_eq!(gateway.get("/panic").status(), 500);
+
+    let moved = gateway.get("/moved");
+    assert_eq!(
+        (moved.status().as_u16(), &moved.headers()["location"]),
+        (302, &"/?moved".parse().expect("a value"))
+    );
+    let shortcut = gateway.get("/shortcut");
+    assert_eq!(shortcut.status(), 200);
+    assert!(
+        text(shortcut).contains("This is <code>/shortcut</code>"),
+        "the page behind the local redirect"
+    );
+}
+
+#[test]
+fn logs_what_the_application_says() {
+    let gateway = Gateway::demo();
+    text(gateway.get("/log"));
+    gateway.wait_for_log(
+        "application: a message for the log, with an escape \\u{1b}[31m that does no harm",
+    );
+    text(gateway.get("/status"));
+    gateway.wait_for_log("gateway: the application ended the request with status 3");
+}
+
+#[cfg(unix)]
+#[test]
+fn ends_cleanly_on_sigterm() {
+    let mut gateway = Gateway::demo();
+    let socket = gateway.greeting.trim_end().rsplit("unix:").next().expect("an address").to_owned();
+    assert!(PathBuf::from(&socket).exists(), "{socket}");
+    let mut idle = TcpStream::connect(gateway.address()).expect("a connection");
+    let mut stream = BufReader::new(gateway.get("/stream").into_body().into_reader());
+    stream.read_line(&mut String::new()).expect("a line");
+
+    let pid = gateway.child.id().to_string();
+    assert!(Command::new("sh")
+        .args(["-c", "kill -TERM $0", &pid])
+        .status()
+        .expect("a shell")
+        .success());
+    assert_eq!(idle.read(&mut [0]).expect("the end of an idle connection"), 0);
+    assert_eq!(
+        stream.lines().map_while(Result::ok).last().as_deref(),
+        Some("line 12 of 12"),
+        "what had begun"
+    );
+    assert!(gateway.child.wait().expect("its status").success());
+    assert!(!PathBuf::from(&socket).exists(), "the socket is gone");
+}
+
+// An authorizer in front
+
+/// Rule C25: who brings the password is let in, and the application hears who it is; nobody else
+/// sees anything.
+#[cfg(unix)]
+#[test]
+fn asks_an_authorizer_first() {
+    let authorizer = example::Application::start("authorizer");
+    let gateway = Gateway::start(&[
+        "--listen",
+        "127.0.0.1:0",
+        "--authorizer",
+        &authorizer.address.to_string(),
+    ]);
+    let refused = gateway.get("/");
+    assert_eq!(
+        (refused.status().as_u16(), &refused.headers()["www-authenticate"]),
+        (401, &"Basic realm=\"cave\"".parse().expect("a value"))
+    );
+    assert_eq!(text(refused), "");
+    // "ferris:open sesame", and a header that would be a user's name
+    let request =
+        agent().get(gateway.url("/")).header("Authorization", "Basic ZmVycmlzOm9wZW4gc2VzYW1l");
+    let page = text(request.header("Remote-User", "root").call().expect("an answer"));
+    assert!(page.contains("<tr><th>REMOTE_USER<td>ferris\n"), "{page}");
+}
+
+/// What the authorizer cannot say is no permission.
+#[test]
+fn lets_nobody_in_without_the_authorizer() {
+    let gateway = Gateway::start(&["--listen", "127.0.0.1:0", "--authorizer", "127.0.0.1:1"]);
+    assert_eq!(gateway.get("/").status(), 503);
+    gateway.wait_for_log("GET /: 503: cannot connect to the application");
+}
+
+// Answers that are of no use
+
+#[test]
+fn says_502_when_an_answer_is_bad() {
+    const TEXT: &[u8] = b"Content-Type: text/plain\n\n";
+    let cases: &[(&str, Vec<u8>, &str)] = &[
+        ("nothing", vec![], "input ended"),
+        ("half a head", record(STDOUT, 1, b"Content-Type: te"), "input ended"),
+        ("half a record", record(STDOUT, 1, TEXT)[..20].to_vec(), "input ended"),
+        ("an end in the head", [record(STDOUT, 1, b"A: b\n"), end(1, 0, 0)].concat(), "head"),
+        ("no output", end(1, 0, 0), "head"),
+        ("no FastCGI", b"HTTP/1.1 200 OK\r\n\r\n".to_vec(), "version 72"),
+        ("another id", [record(STDOUT, 2, TEXT), end(2, 0, 0)].concat(), "unexpected"),
+        ("an unknown role", end(1, 0, 3), "refused"),
+        ("no multiplexing", end(1, 0, 1), "refused"),
+        ("HTTP as a head", answer(b"HTTP/1.1 200 OK\r\n\r\n"), "invalid header field"),
+        ("a bad status", answer(b"Status: abc\n\n"), "invalid Status"),
+        ("a status of its own", answer(b"Status: 101\n\n"), "status 101"),
+        ("none of the three fields", answer(b"X: y\n\n"), "Content-Type, Location or Status"),
+        (
+            "a bad length",
+            answer(b"Content-Type: a/b\nContent-Length: x\n\n"),
+            "invalid Content-Length",
+        ),
+        ("a CR in a value", answer(b"Status: 200\nX: a\rB: c\n\n"), "invalid header field"),
+    ];
+    for (name, bytes, reason) in cases {
+        let site = Site::scripted(&[], bytes.clone());
+        assert_eq!(site.gateway.get("/a.php").status(), 502, "{name}");
+        let line = site.gateway.wait_for_log("GET /a.php: 502: ");
+        assert!(line.contains(reason), "{name}: {line}");
+    }
+}
+
+#[test]
+fn says_503_when_the_application_is_overloaded() {
+    let site = Site::scripted(&[], end(1, 0, 2));
+    assert_eq!(site.gateway.get("/a.php").status(), 503);
+    site.gateway.wait_for_log("GET /a.php: 503: the application is overloaded");
+}
+
+#[test]
+fn says_503_when_nobody_listens() {
+    let address = TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .expect("a free port");
+    let root = root();
+    let gateway = Gateway::connect(&address.to_string(), &root, &[]);
+    assert_eq!(gateway.get("/a.php").status(), 503);
+    gateway.wait_for_log("GET /a.php: 503: cannot connect");
+}
+
+#[test]
+fn says_504_when_the_application_is_silent() {
+    let site = Site::with(&["--timeout", "0.2"], |_, stream| drop(stream.read(&mut [0])));
+    assert_eq!(site.gateway.get("/a.php").status(), 504);
+    site.gateway.wait_for_log("GET /a.php: 504: the application is too slow");
+}
+
+#[test]
+fn breaks_off_a_response_that_is_cut() {
+    let cases: &[(&str, Vec<u8>)] = &[
+        ("without a length", record(STDOUT, 1, b"Content-Type: text/plain\n\npart")),
+        (
+            "with a length",
+            record(STDOUT, 1, b"Content-Type: text/plain\nContent-Length: 10\n\npart"),
+        ),
+        ("too short", answer(b"Content-Type: text/plain\nContent-Length: 10\n\npart")),
+        (
+            "refused in the end",
+            [record(STDOUT, 1, b"Content-Type: text/plain\n\npart"), end(1, 0, 2)].concat(),
+        ),
+    ];
+    for (name, bytes) in cases {
+        let site = Site::scripted(&[], bytes.clone());
+        // The head may be lost with the rest.
+        if let Ok(mut answer) = agent().get(site.gateway.url("/a.php")).call() {
+            answer.body_mut().read_to_string().expect_err(name);
+        }
+        site.gateway.wait_for_log("GET /a.php: 50");
+    }
+}
+
+#[test]
+fn stops_at_the_announced_length() {
+    let site = Site::scripted(
+        &[],
+        answer(b"Content-Type: text/plain\nContent-Length: 4\n\npart and more"),
+    );
+    let answer = site.gateway.get("/a.php");
+    assert_eq!(answer.headers()["content-length"], "4");
+    assert_eq!(text(answer), "part");
+    site.gateway.wait_for_log("longer than the 4 bytes");
+}
+
+// What passes through
+
+#[test]
+fn tells_the_application_what_was_asked() {
+    let site = Site::echo(&["--keep"]);
+    let root = site.root.path().canonicalize().expect("the root");
+    let request = agent()
+        .get(site.gateway.url("/a.php/x%20y/z?q=%26"))
+        .header("Cookie", "c=1")
+        .header("Proxy", "evil");
+    let params = params(request.call().expect("an answer"));
+    let expected = [
+        ("REQUEST_METHOD", "GET"),
+        ("SCRIPT_NAME", "/a.php"),
+        ("PATH_INFO", "/x y/z"),
+        ("QUERY_STRING", "q=%26"),
+        ("REQUEST_URI", "/a.php/x%20y/z?q=%26"),
+        ("HTTP_COOKIE", "c=1"),
+        ("REMOTE_ADDR", "127.0.0.1"),
+        ("SERVER_NAME", "127.0.0.1"),
+    ];
+    for (name, value) in expected {
+        assert_eq!(params.get(name), Some(value), "{name}");
+    }
+    assert_eq!(params.get("SCRIPT_FILENAME"), root.join("a.php").to_str());
+    assert_eq!(params.get("SERVER_PORT"), site.gateway.address().rsplit(':').next());
+    assert_eq!((params.get("HTTP_PROXY"), params.get("CONTENT_LENGTH")), (None, None));
+}
+
+#[test]
+fn passes_header_fields_on() {
+    let head =
+        b"Status: 404 Nothing Here\nContent-Type: text/plain\nSet-Cookie: a=1\nSet-Cookie: b=2\n\
+                 Transfer-Encoding: gzip\nConnection: close\nX-CGI-Secret: 1\nX-Own: yes\n\nbody";
+    let site = Site::scripted(&[], answer(head));
+    let mut answer = site.gateway.get("/a.php");
+    let values = |name| {
+        answer.headers().get_all(name).iter().map(|value| value.to_str().expect("text")).collect()
+    };
+    let cookies: Vec<_> = values("set-cookie");
+    assert_eq!(cookies, ["a=1", "b=2"]);
+    let own: Vec<_> =
+        ["x-own", "connection", "x-cgi-secret", "status"].into_iter().flat_map(values).collect();
+    assert_eq!(own, ["yes"]);
+    assert_eq!(answer.status(), 404);
+    assert_eq!(answer.body_mut().read_to_string().expect("a body"), "body");
+}
+
+#[test]
+fn streams_both_ways_at_once() {
+    let application = Running::tcp(Config::new(), |request| {
+        write!(request.stdout, "Content-Type: text/plain\r\n\r\n")?;
+        let mut buffer = [0; 64];
+        loop {
+            match request.stdin.read(&mut buffer)? {
+                0 => return Ok(()),
+                n => {
+                    request.stdout.write_all(&buffer[..n]).and_then(|()| request.stdout.flush())?
+                }
+            }
+        }
+    });
+    let root = root();
+    let gateway = Gateway::connect(&application.address.to_string(), &root, &[]);
+    let mut stream = gateway.raw(
+        "POST /a.php HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 9\r\n\r\nfirst",
+    );
+    let mut seen = Vec::new();
+    while !seen.ends_with(b"first\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).expect("the first part, before the second was sent");
+        seen.extend(byte);
+    }
+    stream.write_all(b"last").expect("the second part is taken");
+    let mut rest = String::new();
+    stream.read_to_string(&mut rest).expect("the second part");
+    assert!(rest.contains("last\r\n0\r\n\r\n"), "{rest}");
+}
+
+#[test]
+fn refuses_bodies_that_are_too_long() {
+    let site = Site::echo(&["--max-body", "1000"]);
+    let post = |body: SendBody| {
+        agent().post(site.gateway.url("/a.php")).send(body).expect("an answer").status()
+    };
+    assert_eq!(post(SendBody::from_reader(&mut &[b'x'; 1000][..])), 200, "in chunks");
+    assert_eq!(post(SendBody::from_reader(&mut &[b'x'; 1001][..])), 413, "in chunks");
+    let announced = "POST /a.php HTTP/1.1\r\nHost: a\r\nContent-Length: 1001\r\n\r\n";
+    let mut line = String::new();
+    BufReader::new(site.gateway.raw(announced)).read_line(&mut line).expect("a status line");
+    assert_eq!(line, "HTTP/1.1 413 Payload Too Large\r\n");
+}
+
+#[test]
+fn follows_local_redirects_and_not_for_ever() {
+    let site = Site::with(&[], |received, stream| {
+        let body = match received.params.get("QUERY_STRING") {
+            Some("loop") => "Location: /a.php?loop\n\n".to_owned(),
+            Some("go") => "Location: /a.php?there\n\n".to_owned(),
+            _ => {
+                let get = |name| received.params.get(name).unwrap_or("-");
+                format!(
+                    "Content-Type: text/plain\n\n{} {}",
+                    get("REQUEST_METHOD"),
+                    get("CONTENT_LENGTH")
+                )
+            }
+        };
+        stream.write_all(&answer(body.as_bytes())).expect("an answer that is taken");
+    });
+    let answer = agent().post(site.gateway.url("/a.php?go")).send("body").expect("an answer");
+    assert_eq!(text(answer), "GET -");
+    assert_eq!(site.gateway.get("/a.php?loop").status(), 500);
+    site.gateway.wait_for_log("local redirects");
+}
+
+#[test]
+fn cuts_the_request_of_a_client_that_leaves() {
+    for head in [&b""[..], b"Content-Type: text/plain\n\npart"] {
+        let (tell, told) = mpsc::channel();
+        let (tell, head_record) = (Mutex::new(tell), record(STDOUT, 1, head));
+        let site = Site::with(&[], move |_, stream| {
+            if !head.is_empty() {
+                stream.write_all(&head_record).expect("a head that is taken");
+            }
+            tell.lock().expect("a channel").send("asked").expect("a test");
+            let _ = stream.read(&mut [0]);
+            tell.lock().expect("a channel").send("cut").expect("a test");
+        });
+        let client = site.gateway.raw("GET /a.php HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert_eq!(told.recv_timeout(PATIENCE), Ok("asked"));
+        drop(client);
+        assert_eq!(told.recv_timeout(PATIENCE), Ok("cut"));
+        site.gateway.wait_for_log("GET /a.php: the client has left");
+    }
+}
+
+// Files
+
+#[test]
+fn serves_files_but_no_sources() {
+    let site = Site::echo(&["--index", "start.html", "--index", "index.php"]);
+    let cases = [
+        ("/style.css", 200, "text/css; charset=utf-8"),
+        ("/style.css?v=1", 200, "text/css; charset=utf-8"),
+        ("/sub/start.html", 200, "text/html; charset=utf-8"),
+        ("/sub/", 200, "text/html; charset=utf-8"),
+        ("/scripts/", 200, "text/plain"),
+        ("/empty/", 404, "text/plain"),
+        ("/a.php.bak", 404, "text/plain"),
+        ("/a.inc", 404, "text/plain"),
+        ("/B.PHP", 404, "text/plain"),
+        ("/.hidden/a.txt", 404, "text/plain"),
+        ("/style.css/a.php", 404, "text/plain"),
+        ("/missing.php", 404, "text/plain"),
+        ("/missing.css", 404, "text/plain"),
+        ("/style.css/", 404, "text/plain"),
+        ("/../secret.txt", 400, "text/plain"),
+        ("/sub/../../secret.txt", 400, "text/plain"),
+        ("/%2e%2e/secret.txt", 400, "text/plain"),
+        ("/..%2fsecret.txt", 400, "text/plain"),
+        ("/..%5csecret.txt", 400, "text/plain"),
+        ("/style.css%00.php", 400, "text/plain"),
+        ("/a.php%0a", 400, "text/plain"),
+    ];
+    for (path, status, content_type) in cases {
+        let mut answer = site.gateway.get(path);
+        assert_eq!((answer.status().as_u16(), path), (status, path));
+        assert_eq!(answer.headers()["content-type"], content_type, "{path}");
+        let body = answer.body_mut().read_to_string().expect("a body");
+        assert!(!body.contains("secret"), "{path}: {body}");
+    }
+    assert_eq!(text(site.gateway.get("/style.css")), "body {}");
+    for (path, location) in [("/sub?a=b", "/sub/?a=b"), ("//sub%20dir", "/sub%20dir/")] {
+        let directory = site.gateway.get(path);
+        assert_eq!(
+            (directory.status().as_u16(), directory.headers()["location"].to_str().ok()),
+            (301, Some(location))
+        );
+    }
+    let head = agent().head(site.gateway.url("/style.css")).call().expect("an answer");
+    assert_eq!(head.headers()["content-length"], "7");
+    assert_eq!(
+        agent().delete(site.gateway.url("/style.css")).call().expect("an answer").status(),
+        405
+    );
+}
+
+#[test]
+fn refuses_a_wrong_command_line() {
+    for args in [&["--connect", "127.0.0.1:1"][..], &["--root", "."], &["--what"], &["--listen"]] {
+        let output = Command::new(example::path("gateway")).args(args).output().expect("a gateway");
+        assert_eq!(output.status.code(), Some(64), "{args:?}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains("usage: gateway"), "{args:?}");
+    }
+}
+
+// What the tests share
+
+/// A gateway in a process of its own, which ends with its test.
+struct Gateway {
+    child: Child,
+    /// Its first line.
+    greeting: String,
+    log: Arc<(Mutex<Vec<String>>, Condvar)>,
+}
+
+impl Gateway {
+    fn demo() -> Self {
+        Self::start(&["--listen", "127.0.0.1:0"])
+    }
+
+    fn connect(address: &str, root: &Root, options: &[&str]) -> Self {
+        let root = root.path();
+        let root = root.to_str().expect("a name that is text");
+        Self::start(
+            &[&["--listen", "127.0.0.1:0", "--connect", address, "--root", root], options].concat(),
+        )
+    }
+
+    fn start(args: &[&str]) -> Self {
+        let mut command = Command::new(example::path("gateway"));
+        command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("a gateway");
+        let (stdout, stderr) =
+            (child.stdout.take().expect("its stdout"), child.stderr.take().expect("its stderr"));
+        let log = Arc::new((Mutex::default(), Condvar::new()));
+        let mut gateway = Self { child, greeting: String::new(), log: Arc::clone(&log) };
+        thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                log.0.lock().expect("the log").push(line);
+                log.1.notify_all();
+            }
+        });
+        BufReader::new(stdout).read_line(&mut gateway.greeting).expect("its greeting");
+        gateway
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address())
+    }
+
+    fn address(&self) -> &str {
+        let url = self.greeting.split(' ').next().expect("a URL");
+        url.trim_start_matches("http://").trim_end_matches('/')
+    }
+
+    fn get(&self, path: &str) -> Response<Body> {
+        agent().get(self.url(path)).call().expect("an answer")
+    }
+
+    /// A connection on which this was sent.
+    fn raw(&self, request: &str) -> TcpStream {
+        let mut stream = TcpStream::connect(self.address()).expect("a connection");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
+        stream.write_all(request.as_bytes()).expect("a request that is taken");
+        stream
+    }
+
+    /// Waits for a line of the log that holds this text.
+    #[track_caller]
+    fn wait_for_log(&self, text: &str) -> String {
+        let (lines, more) = &*self.log;
+        let find = |lines: &Vec<String>| lines.iter().find(|line| line.contains(text)).cloned();
+        let lines = lines.lock().expect("the log");
+        let (lines, _) = more
+            .wait_timeout_while(lines, PATIENCE, |lines| find(lines).is_none())
+            .expect("the log");
+        find(&lines).unwrap_or_else(|| panic!("{text:?} in the log: {lines:#?}"))
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A gateway that serves a directory, and its application.
+struct Site {
+    gateway: Gateway,
+    root: Root,
+    _application: Option<Running>,
+}
+
+impl Site {
+    /// The application answers each request with these bytes, and closes.
+    fn scripted(options: &[&str], bytes: Vec<u8>) -> Self {
+        Self::with(options, move |_, stream| drop(stream.write_all(&bytes)))
+    }
+
+    /// The application has read the whole request; then this runs, and the connection is closed.
+    fn with(options: &[&str], answer: impl Fn(&Received, &mut TcpStream) + Send + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
+        let address = listener.local_addr().expect("its address");
+        thread::spawn(move || {
+            for mut stream in listener.incoming().map_while(Result::ok) {
+                stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
+                let received = Received::read(&mut stream);
+                answer(&received, &mut stream);
+            }
+        });
+        let root = root();
+        Self {
+            gateway: Gateway::connect(&address.to_string(), &root, options),
+            root,
+            _application: None,
+        }
+    }
+
+    /// The application answers with the params as they came.
+    fn echo(options: &[&str]) -> Self {
+        let application = Running::tcp(Config::new(), |request| {
+            io::copy(&mut request.stdin, &mut io::sink())?;
+            write!(request.stdout, "Content-Type: text/plain\r\n\r\n")?;
+            Ok(request.stdout.write_all(request.params.as_bytes())?)
+        });
+        let root = root();
+        let gateway = Gateway::connect(&application.address.to_string(), &root, options);
+        Self { gateway, root, _application: Some(application) }
+    }
+}
+
+/// A request as an application gets it.
+struct Received {
+    params: Params,
+}
+
+impl Received {
+    fn read(stream: &mut TcpStream) -> Self {
+        let mut encoded = Vec::new();
+        assert_eq!(read_record(stream).expect("the beginning of a request").record_type, BEGIN);
+        loop {
+            let record = read_record(stream).expect("a record");
+            match (record.record_type, record.content.is_empty()) {
+                (PARAMS, _) => encoded.extend(record.content),
+                (STDIN, true) => return Self { params: Params::parse(&encoded).expect("params") },
+                (STDIN, false) => {}
+                _ => panic!("{record:?} from a web server"),
+            }
+        }
+    }
+}
+
+/// A whole response.
+fn answer(stdout: &[u8]) -> Vec<u8> {
+    [record(STDOUT, 1, stdout), record(STDOUT, 1, b""), end(1, 0, 0)].concat()
+}
+
+/// A directory with a bit of everything, inside of one with a file that must not be served.
+struct Root(tempfile::TempDir);
+
+impl Root {
+    fn path(&self) -> PathBuf {
+        self.0.path().join("www")
+    }
+}
+
+fn root() -> Root {
+    let outside = tempfile::tempdir().expect("a directory");
+    let files = [
+        ("secret.txt", "secret"),
+        ("www/a.php", "<?php secret();"),
+        ("www/a.php.bak", "<?php secret();"),
+        ("www/a.inc", "<?php secret();"),
+        ("www/B.PHP", "<?php secret();"),
+        ("www/style.css", "body {}"),
+        ("www/.hidden/a.txt", "secret"),
+        ("www/sub/start.html", "<p>start"),
+        ("www/scripts/index.php", "<?php secret();"),
+        ("www/empty/other.html", ""),
+        ("www/sub dir/other.html", ""),
+    ];
+    for (name, content) in files {
+        let path = outside.path().join(name);
+        std::fs::create_dir_all(path.parent().expect("a directory")).expect("a directory");
+        std::fs::write(path, content).expect("a file");
+    }
+    Root(outside)
+}
+
+fn params(mut answer: Response<Body>) -> Params {
+    assert_eq!(answer.status(), 200);
+    Params::parse(&answer.body_mut().read_to_vec().expect("a body")).expect("params")
+}
+
+fn text(mut answer: Response<Body>) -> String {
+    answer.body_mut().read_to_string().expect("a body")
+}
+
+/// Follows no redirects, and takes any status for an answer.
+fn agent() -> Agent {
+    let config = Agent::config_builder().http_status_as_error(false).max_redirects(0);
+    config.timeout_global(Some(PATIENCE)).build().into()
+}
+
+fn crc32(data: &[u8]) -> u32 {
+    let step = |crc: u32| if crc & 1 == 1 { crc >> 1 ^ 0xEDB8_8320 } else { crc >> 1 };
+    !data.iter().fold(u32::MAX, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), |crc, _| step(crc)))
+}
