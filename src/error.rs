@@ -2,7 +2,7 @@
 
 use std::{fmt, io};
 
-use crate::record::{ProtocolStatus, RecordType};
+use crate::protocol::{ProtocolStatus, RecordType};
 
 /// What every fallible function of this crate returns.
 pub type Result<T> = std::result::Result<T, Error>;

@@ -149,9 +149,11 @@ pub mod client;
 pub mod error;
 pub mod net;
 pub mod params;
+mod protocol;
 pub mod record;
 pub mod server;
 pub mod stream;
+mod vectored;
 
 pub use bridge::run;
 pub use client::Client;

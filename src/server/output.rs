@@ -1,7 +1,7 @@
 use std::io::{self, IoSlice, Write};
 
 use crate::net::Stream;
-use crate::record::MAX_SLICES;
+use crate::vectored::MAX_SLICES;
 
 /// The writing side of an application's connection, which stdout, stderr and the answers to
 /// management records share.

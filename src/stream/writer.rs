@@ -3,9 +3,8 @@ use std::io::{self, Read, Write};
 
 use super::{retry, SMALL_BUFFER};
 use crate::error::Result;
-use crate::record::{
-    check_id, padding_len, write_parts, Header, RecordType, HEADER_LEN, MAX_ALIGNED_LEN,
-};
+use crate::record::{check_id, padding_len, Header, RecordType, HEADER_LEN, MAX_ALIGNED_LEN};
+use crate::vectored::write_parts;
 
 /// A write this large is not copied into the buffer, unless it may be that it leaves together with
 /// all the rest.
