@@ -12,7 +12,7 @@ use super::stdin::{last_stream, Stdin};
 use super::Config;
 use crate::error::{Error, Result};
 use crate::net::Stream;
-use crate::params::Params;
+use crate::params::{Params, ParamsDecoder};
 use crate::record::{BeginRequest, ProtocolStatus, RecordType, Role};
 
 /// A connection from a web server, for those who want a loop of their own: one request after the
@@ -274,22 +274,22 @@ impl Connection {
 
     /// Gathers the params of a request (section 5.2); false if it was aborted.
     fn read_params(&mut self, request_id: u16, begin: BeginRequest) -> Result<bool> {
-        self.params.recycle();
+        let mut decoder = ParamsDecoder::new(std::mem::take(&mut self.params));
         loop {
             let Some(header) = self.input.next(request_id)? else {
                 return Err(Error::UnexpectedEof("a request's params"));
             };
             match header.record_type {
                 RecordType::Params if header.content_len == 0 => {
-                    self.params.index()?;
+                    self.params = decoder.finish()?;
                     return Ok(true);
                 }
                 RecordType::Params => {
-                    let len = self.params.as_bytes().len() + usize::from(header.content_len);
+                    let len = decoder.len() + usize::from(header.content_len);
                     if len > self.config.max_params {
                         return self.refuse_params(request_id, begin.role);
                     }
-                    self.input.reader.gather_into(&mut self.params)?;
+                    self.input.reader.decode_params(&mut decoder)?;
                 }
                 RecordType::AbortRequest => return Ok(false),
                 record_type @ (RecordType::BeginRequest | RecordType::Stdin | RecordType::Data) => {
@@ -303,7 +303,6 @@ impl Connection {
 
     /// Answers a request whose params are too large.
     fn refuse_params(&mut self, request_id: u16, role: Role) -> Result<bool> {
-        self.params.clear();
         let stdin = Stdin::new(&mut self.input, request_id, role, &self.params);
         let mut request =
             Request::new((request_id, role), &self.params, stdin, &self.stream, &mut self.ending);

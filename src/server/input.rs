@@ -5,7 +5,7 @@ use super::output::Output;
 use super::Config;
 use crate::error::{Error, Result};
 use crate::net::Stream;
-use crate::params::Params;
+use crate::params::{Params, ParamsDecoder};
 use crate::record::{
     self, EndRequest, Header, ProtocolStatus, RecordType, UnknownType, MAX_CONNS, MAX_REQS,
     MPXS_CONNS, NULL_REQUEST_ID,
@@ -140,9 +140,9 @@ impl Input {
     /// Answers GET_VALUES (section 4.1): each variable that we know once, the others left out. Of a
     /// query that is cut short, the whole pairs count.
     fn answer_get_values(&mut self) -> Result<()> {
-        let mut query = Params::new();
-        self.reader.gather_into(&mut query)?;
-        let _cut_short = query.index();
+        let mut decoder = ParamsDecoder::new(Params::new());
+        self.reader.decode_params(&mut decoder)?;
+        let query = decoder.finish_whole_pairs();
         let mut result = Params::new();
         let max = self.max_connections.to_string();
         for (name, value) in [(MAX_CONNS, &*max), (MAX_REQS, &*max), (MPXS_CONNS, "0")] {
