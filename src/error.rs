@@ -100,7 +100,7 @@ pub enum Error {
     },
     /// A request was dropped without [`finish`](crate::server::Request::finish), so its connection
     /// is of no more use.
-    Unfinished,
+    RequestNotFinished,
 
     /// The application refused the request with this status (section 5.5).
     Refused(ProtocolStatus),
@@ -112,7 +112,7 @@ pub enum Error {
     /// The response head has more fields than the configured limit, which this is.
     TooManyFields(usize),
     /// The response head ended before its empty line (RFC 3875, section 6.2).
-    HeadCut,
+    IncompleteHead,
     /// A line of the response head, or a field to be written, that is no header field (RFC 3875,
     /// section 6.3).
     InvalidField(String),
@@ -162,7 +162,7 @@ impl Error {
         match self {
             Self::Io(error) => error.kind(),
             Self::TimedOut(_) => io::ErrorKind::TimedOut,
-            Self::UnexpectedEof(_) | Self::StreamTooShort { .. } | Self::HeadCut => {
+            Self::UnexpectedEof(_) | Self::StreamTooShort { .. } | Self::IncompleteHead => {
                 io::ErrorKind::UnexpectedEof
             }
             Self::Aborted => io::ErrorKind::ConnectionAborted,
@@ -206,12 +206,12 @@ impl fmt::Display for Error {
             Self::StreamTooLong { variable, announced } => {
                 write!(f, "stream is longer than the {announced} bytes of {variable}")
             }
-            Self::Unfinished => f.write_str("previous request was dropped without being finished"),
+            Self::RequestNotFinished => f.write_str("previous request was dropped without being finished"),
             Self::Refused(status) => write!(f, "application refused the request: {status}"),
             Self::ResponseTooLarge(limit) => write!(f, "response exceeds the limit of {limit} bytes"),
             Self::HeadTooLarge(limit) => write!(f, "response head exceeds the limit of {limit} bytes"),
             Self::TooManyFields(limit) => write!(f, "response head exceeds the limit of {limit} fields"),
-            Self::HeadCut => f.write_str("response ended before the end of its head"),
+            Self::IncompleteHead => f.write_str("response ended before the end of its head"),
             Self::InvalidField(line) => write!(f, "invalid header field {line:?}"),
             Self::DuplicateField(name) => write!(f, "header field {name:?} comes twice"),
             Self::MissingField => f.write_str("response head has no Content-Type, Location or Status"),

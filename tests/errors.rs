@@ -50,7 +50,7 @@ fn texts_and_kinds() {
             "stream is longer than the 10 bytes of FCGI_DATA_LENGTH",
             ErrorKind::InvalidData,
         ),
-        (Error::Unfinished, "previous request was dropped without being finished", ErrorKind::InvalidData),
+        (Error::RequestNotFinished, "previous request was dropped without being finished", ErrorKind::InvalidData),
         (
             Error::Refused(ProtocolStatus::Overloaded),
             "application refused the request: OVERLOADED",
@@ -64,7 +64,7 @@ fn texts_and_kinds() {
         (Error::ResponseTooLarge(10), "response exceeds the limit of 10 bytes", ErrorKind::InvalidData),
         (Error::HeadTooLarge(10), "response head exceeds the limit of 10 bytes", ErrorKind::InvalidData),
         (Error::TooManyFields(10), "response head exceeds the limit of 10 fields", ErrorKind::InvalidData),
-        (Error::HeadCut, "response ended before the end of its head", ErrorKind::UnexpectedEof),
+        (Error::IncompleteHead, "response ended before the end of its head", ErrorKind::UnexpectedEof),
         (Error::InvalidField(text()), r#"invalid header field "a\n\"b\"""#, ErrorKind::InvalidData),
         (Error::DuplicateField("Status".into()), r#"header field "Status" comes twice"#, ErrorKind::InvalidData),
         (Error::MissingField, "response head has no Content-Type, Location or Status", ErrorKind::InvalidData),
@@ -199,7 +199,7 @@ fn errors_of_the_codec_and_the_response_head() {
             "HeadTooLarge(20)",
         ),
         (fields(2), "TooManyFields(2)"),
-        (head(b"Status: 200\n"), "HeadCut"),
+        (head(b"Status: 200\n"), "IncompleteHead"),
         (head(b"HTTP/1.1 200 OK\n\n"), r#"InvalidField("HTTP/1.1 200 OK")"#),
         (head(b"Status: 200\nStatus: 200\n\n"), r#"DuplicateField("Status")"#),
         (head(b"ETag: 1\n\n"), "MissingField"),
@@ -273,7 +273,7 @@ mod connections {
                 &[BEGIN, &five, PARAMS_END, HELLO, STDIN_END],
                 r#"StreamTooLong { variable: "CONTENT_LENGTH", announced: 4 }"#,
             ),
-            (&[BEGIN, PARAMS_END, STDIN_END], "Unfinished"),
+            (&[BEGIN, PARAMS_END, STDIN_END], "RequestNotFinished"),
             (&[b"\x02\x01\0\x01\0\x08\0\0"], "UnsupportedVersion(2)"),
         ];
         for (records, expected) in table {

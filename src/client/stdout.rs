@@ -88,7 +88,7 @@ impl<'a> Stdout<'a> {
     ///
     /// # Errors
     /// [`Error::HeadTooLarge`] and [`Error::TooManyFields`] beyond [`Config::max_head`],
-    /// [`Error::HeadCut`], those of a malformed head, and as reading.
+    /// [`Error::IncompleteHead`], those of a malformed head, and as reading.
     pub fn read_head(&mut self) -> Result<Head> {
         let mut parser = HeadParser::new()
             .max_bytes(self.config.max_head)

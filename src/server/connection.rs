@@ -134,7 +134,7 @@ impl Connection {
     /// Whatever ends a connection in another way: [`Error::UnexpectedEof`] or [`Error::TimedOut`]
     /// inside a request's params, [`Error::ParamsTooLarge`] (answered with `Status: 431`),
     /// [`Error::InvalidParams`], [`Error::UnexpectedRecord`], [`Error::UnsupportedVersion`],
-    /// [`Error::Unfinished`] if the request before was dropped. The connection is then of no
+    /// [`Error::RequestNotFinished`] if the request before was dropped. The connection is then of no
     /// more use.
     pub fn next_request(&mut self) -> Result<Option<Request<'_>>> {
         let begun = self.wait_for_request()?;
@@ -219,7 +219,7 @@ impl Connection {
             Outcome::Unfinished | Outcome::Failed => State::Closed,
         };
         if outcome == Outcome::Unfinished {
-            return Err(Error::Unfinished);
+            return Err(Error::RequestNotFinished);
         }
         Ok(())
     }
