@@ -233,7 +233,7 @@ fn copy(response: &mut Stdout<'_>, stdout: &mut impl Write) -> Result<()> {
 /// ```
 /// use fcgi::{bridge::gateway_status, Error};
 /// assert_eq!(gateway_status(&Error::TimedOut("read")), 504);
-/// assert_eq!(gateway_status(&Error::HeadCut), 502);
+/// assert_eq!(gateway_status(&Error::IncompleteHead), 502);
 /// ```
 pub fn gateway_status(error: &Error) -> u16 {
     match error {

@@ -72,10 +72,10 @@ impl Head {
     /// [`HeadParser`] has by default.
     ///
     /// # Errors
-    /// As [`HeadParser::feed`], and [`Error::HeadCut`] if there is no empty line.
+    /// As [`HeadParser::feed`], and [`Error::IncompleteHead`] if there is no empty line.
     pub fn parse(response: &[u8]) -> Result<(Self, &[u8])> {
         let mut parser = HeadParser::new();
-        let end = parser.feed(response)?.ok_or(Error::HeadCut)?;
+        let end = parser.feed(response)?.ok_or(Error::IncompleteHead)?;
         Ok((parser.finish()?, &response[end..]))
     }
 

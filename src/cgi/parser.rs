@@ -107,7 +107,7 @@ impl HeadParser {
     /// Reads the head from a buffered reader, and leaves the body in it.
     ///
     /// # Errors
-    /// As [`feed`](Self::feed); [`Error::HeadCut`] if the reader ends first; and what the reader
+    /// As [`feed`](Self::feed); [`Error::IncompleteHead`] if the reader ends first; and what the reader
     /// reports.
     ///
     /// ```
@@ -129,7 +129,7 @@ impl HeadParser {
             let used = self.feed(piece)?.unwrap_or(piece.len());
             reader.consume(used);
         }
-        self.head().ok_or(Error::HeadCut)
+        self.head().ok_or(Error::IncompleteHead)
     }
 
     /// The head, if it is complete.
@@ -140,12 +140,12 @@ impl HeadParser {
     /// The head, when the response has ended or no more of it is wanted.
     ///
     /// # Errors
-    /// [`Error::HeadCut`] if its empty line has not come.
+    /// [`Error::IncompleteHead`] if its empty line has not come.
     pub fn finish(self) -> Result<Head> {
         if self.complete {
             Ok(self.head)
         } else {
-            Err(Error::HeadCut)
+            Err(Error::IncompleteHead)
         }
     }
 

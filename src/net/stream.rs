@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::address::{Address, Target};
 use crate::error::{Error, Result};
-use crate::record::write_parts;
+use crate::vectored::write_parts;
 
 /// A connection over TCP or a Unix socket.
 ///

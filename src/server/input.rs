@@ -7,8 +7,8 @@ use super::timeouts::TimedStream;
 use crate::error::Result;
 use crate::params::{Params, ParamsDecoder};
 use crate::record::{
-    self, BeginRequest, EndRequest, Header, ProtocolStatus, RecordType, UnknownType, MAX_CONNS, MAX_REQS,
-    MPXS_CONNS, NULL_REQUEST_ID,
+    self, BeginRequest, EndRequest, Header, ProtocolStatus, RecordType, UnknownType, MAX_CONNS,
+    MAX_REQS, MPXS_CONNS, NULL_REQUEST_ID,
 };
 use crate::stream::RecordReader;
 

@@ -195,7 +195,10 @@ impl Lifecycle {
         match reason {
             None => self.phase = Phase::Waiting,
             Some(reason) => {
-                self.close(reason, self.answered_early.map_or(Linger::IfInputIsLeft, Linger::Since));
+                self.close(
+                    reason,
+                    self.answered_early.map_or(Linger::IfInputIsLeft, Linger::Since),
+                );
             }
         }
     }

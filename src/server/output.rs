@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::timeouts::WriteTimeout;
 use crate::net::Stream;
-use crate::record::{write_parts, MAX_SLICES};
+use crate::vectored::{write_parts, MAX_SLICES};
 
 /// The write half of a connection. A request's stdout and stderr share it with the answers to
 /// management records.

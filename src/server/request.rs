@@ -8,9 +8,7 @@ use super::output::Output;
 use super::stdin::Stdin;
 use crate::error::Result;
 use crate::params::Params;
-use crate::record::{
-    EndRequest, Header, ProtocolStatus, RecordType, Role, HEADER_LEN,
-};
+use crate::record::{EndRequest, Header, ProtocolStatus, RecordType, Role, HEADER_LEN};
 use crate::stream::{RecordBuffer, StreamWriter};
 
 /// A request and its response. It is shaped like [`std::process::Child`].

@@ -43,11 +43,7 @@ struct RequestRecords<'a> {
 }
 
 impl<'a> Stdin<'a> {
-    pub(super) fn new(
-        input: &'a mut Input,
-        request: AcceptedRequest,
-        params: &'a Params,
-    ) -> Self {
+    pub(super) fn new(input: &'a mut Input, request: AcceptedRequest, params: &'a Params) -> Self {
         let role = request.begin.role;
         let state = match role {
             // An authorizer has no body (FastCGI specification, section 6.3).

@@ -121,9 +121,7 @@ impl TimedStream {
             }
             match read(&self.stream) {
                 // HAProxy resets a kept connection that it no longer needs.
-                Err(error)
-                    if self.is_idle() && error.kind() == io::ErrorKind::ConnectionReset =>
-                {
+                Err(error) if self.is_idle() && error.kind() == io::ErrorKind::ConnectionReset => {
                     return Ok(0);
                 }
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => {
@@ -171,7 +169,11 @@ impl WriteTimeout {
     }
 
     /// Sets the timeout of the socket if a write of `len` bytes may block.
-    pub(super) fn prepare(&mut self, stream: &Stream, len: impl FnOnce() -> usize) -> io::Result<()> {
+    pub(super) fn prepare(
+        &mut self,
+        stream: &Stream,
+        len: impl FnOnce() -> usize,
+    ) -> io::Result<()> {
         match *self {
             Self::Set => {}
             Self::BeforeFirst(timeout) if len() <= FIRST_WRITE => {
@@ -199,8 +201,7 @@ mod tests {
         let mut ends =
             [io::ErrorKind::Interrupted, io::ErrorKind::TimedOut, io::ErrorKind::TimedOut]
                 .into_iter();
-        let outcome =
-            stream.read_with_timeout(|_| Err(ends.next().expect("no other read").into()));
+        let outcome = stream.read_with_timeout(|_| Err(ends.next().expect("no other read").into()));
         assert_eq!(outcome.unwrap_err().kind(), io::ErrorKind::TimedOut);
         assert!(stream.is_idle() && ends.next().is_none());
         Ok(())

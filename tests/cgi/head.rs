@@ -76,8 +76,8 @@ fn h1_a_head_is_fields_and_an_empty_line() {
         b"Content-Type: a/b\r\n\r",
         b"\r",
     ] {
-        refused(cut, &Error::HeadCut);
-        assert!(matches!(Head::parse(cut), Err(Error::HeadCut)));
+        refused(cut, &Error::IncompleteHead);
+        assert!(matches!(Head::parse(cut), Err(Error::IncompleteHead)));
     }
 }
 
@@ -611,7 +611,7 @@ fn a_buffered_reader_keeps_the_body() {
         assert_eq!(parser.read(&mut reader).unwrap().get("X"), Some("y"));
         assert_eq!(io::read_to_string(reader).unwrap(), "body");
     }
-    assert!(matches!(HeadParser::new().read(&mut &response[..20]), Err(Error::HeadCut)));
+    assert!(matches!(HeadParser::new().read(&mut &response[..20]), Err(Error::IncompleteHead)));
 }
 
 #[test]

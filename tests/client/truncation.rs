@@ -200,9 +200,9 @@ fn a_head_that_is_cut_is_an_error() {
         let application = Application::answering(response(&head[..cut]));
         let outcome =
             application.client().send(&get(), io::empty(), |response| Ok(response.read_head()?));
-        assert!(matches!(outcome, Err(Error::HeadCut)), "cut at {cut}: {outcome:?}");
+        assert!(matches!(outcome, Err(Error::IncompleteHead)), "cut at {cut}: {outcome:?}");
         let reply = application.client().fetch(&get(), b"").unwrap();
-        assert!(matches!(reply.split_head(), Err(Error::HeadCut)), "cut at {cut}");
+        assert!(matches!(reply.split_head(), Err(Error::IncompleteHead)), "cut at {cut}");
     }
 }
 

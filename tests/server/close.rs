@@ -171,7 +171,7 @@ fn a10_connections_of_ones_own() {
         dropped.stdout.write_all(b"partial").unwrap();
         dropped.stdout.flush().unwrap();
         drop(dropped);
-        assert!(matches!(connection.next_request(), Err(Error::Unfinished)));
+        assert!(matches!(connection.next_request(), Err(Error::RequestNotFinished)));
         assert!(matches!(connection.next_request(), Ok(None)));
         drop(connection);
         assert_eq!(read_record(&mut client).expect("a part").content, b"partial");

@@ -40,7 +40,7 @@ fn each_error_is_told() {
     let server = Running::tcp(Config::new(), echo);
     provoke_and_ask(&server.address);
     for _ in 0..ERRORS {
-        assert_eq!(server.error().1, "record of unsupported FastCGI version 71");
+        assert_eq!(server.error().1, "record has unsupported FastCGI version 71");
     }
 }
 
