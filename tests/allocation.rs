@@ -89,8 +89,9 @@ fn records_allocate_nothing() {
 /// A reader allocates its buffer once, and once a larger one.
 #[test]
 fn a_reader_allocates_its_buffer_alone() {
-    let bytes: Vec<u8> =
-        (0..200).flat_map(|n| support::padded(6, n, &vec![b'x'; usize::from(n) * 10], 7)).collect();
+    let bytes: Vec<u8> = (0..200)
+        .flat_map(|n| support::padded_record(6, n, &vec![b'x'; usize::from(n) * 10], 7))
+        .collect();
     let mut out = vec![0; 140_000];
     let mut reader = RecordReader::new(Endless { bytes: &bytes, at: 0 });
     let mut read = |reader: &mut RecordReader<_>, len: usize| {

@@ -55,7 +55,7 @@ fn c22_what_an_application_says_is_told() {
         (expected.max_conns, expected.max_reqs, expected.mpxs_conns) =
             (max_conns, max_reqs, mpxs_conns);
         assert_eq!(
-            answering(&padded(GET_VALUES_RESULT, 0, &result, 5)).expect("an answer"),
+            answering(&padded_record(GET_VALUES_RESULT, 0, &result, 5)).expect("an answer"),
             expected
         );
     }
@@ -84,7 +84,7 @@ fn most_at_once(
 ) -> usize {
     let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let (count, highest) = (Arc::clone(&now), Arc::clone(&most));
-    let server = Running::tcp(config, move |request| {
+    let server = TestServer::tcp(config, move |request| {
         highest.fetch_max(count.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
         // Time for another to begin, if it may; that none does proves nothing, that one does fails
         // the test.
@@ -105,7 +105,7 @@ fn most_at_once(
 #[test]
 fn without_a_bound_each_request_has_a_connection() {
     let all_at_once = Arc::new(Barrier::new(6));
-    let server = Running::tcp(server::Config::new(), move |request| {
+    let server = TestServer::tcp(server::Config::new(), move |request| {
         all_at_once.wait();
         write!(request.stdout, "Content-Type: text/plain\n\n")?;
         Ok(())
@@ -139,7 +139,7 @@ fn who_waits_too_long_for_a_connection_is_told() {
     let (release, released) = mpsc::channel::<()>();
     let (begun, has_begun) = mpsc::channel();
     let (released, begun) = (std::sync::Mutex::new(released), std::sync::Mutex::new(begun));
-    let server = Running::tcp(server::Config::new(), move |request| {
+    let server = TestServer::tcp(server::Config::new(), move |request| {
         begun.lock().expect("begun").send(()).expect("the test waits");
         let _ = released.lock().expect("released").recv();
         write!(request.stdout, "Content-Type: text/plain\n\n")?;

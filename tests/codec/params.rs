@@ -3,7 +3,7 @@
 //! encoding that each test shows.
 
 use crate::support::pair;
-use crate::{drive, support};
+use crate::{checks, support};
 use fcgi::{Error, Params};
 
 /// Lengths, and how they are on the wire.
@@ -173,7 +173,7 @@ fn a_cut_pair_is_an_error() {
             ),
             Err(Error::InvalidParams(0)) => assert!((1..first.len()).contains(&len), "{len}"),
             Err(Error::InvalidParams(at)) => {
-                assert!(at == first.len() && (at + 1..both.len()).contains(&len), "{len}")
+                assert!(at == first.len() && (at + 1..both.len()).contains(&len), "{len}");
             }
             Err(error) => panic!("{error}"),
         }
@@ -188,9 +188,9 @@ fn a_stream_is_its_records_and_an_empty_one() {
     let mut out = b"before".to_vec();
     params.encode_stream(258, &mut out).expect("a stream");
     assert_eq!(out, [b"before", &expected[..]].concat());
-    let mut out = drive::Sips::new(usize::MAX);
+    let mut out = checks::ShortWriter::new(usize::MAX);
     params.write_stream(&mut out, 258).expect("a stream");
-    assert_eq!((&out.taken[..], out.writes), (&expected[..], 1));
+    assert_eq!((&out.written[..], out.writes), (&expected[..], 1));
 
     let mut out = Vec::new();
     Params::new().encode_stream(1, &mut out).expect("a stream");
@@ -392,7 +392,7 @@ mod received {
     use std::sync::Arc;
 
     use super::*;
-    use crate::support::{begin, padded, record, PARAMS, PATIENCE, RESPONDER, STDIN};
+    use crate::support::{begin, padded_record, record, PARAMS, RESPONDER, STDIN, TEST_TIMEOUT};
     use fcgi::server::{Config, Connection};
 
     /// The params of a request that comes in these records.
@@ -401,7 +401,7 @@ mod received {
         let records = records.to_vec();
         // More than a socket holds may come.
         let sending = std::thread::spawn(move || ours.write_all(&records).map(|()| ours));
-        let config = Config::new().max_params(1 << 20).read_timeout(Some(PATIENCE));
+        let config = Config::new().max_params(1 << 20).read_timeout(Some(TEST_TIMEOUT));
         let mut connection =
             Connection::with_config(theirs, Arc::new(config)).expect("a connection");
         let params =
@@ -414,7 +414,9 @@ mod received {
     fn in_records(records: &[&[u8]]) -> Vec<u8> {
         let mut bytes = begin(1, RESPONDER, 0);
         bytes.extend(
-            records.iter().flat_map(|content| padded(PARAMS, 1, content, content.len() as u8)),
+            records
+                .iter()
+                .flat_map(|content| padded_record(PARAMS, 1, content, content.len() as u8)),
         );
         bytes.extend([record(PARAMS, 1, b""), record(STDIN, 1, b"")].concat());
         bytes

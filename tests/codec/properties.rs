@@ -2,10 +2,10 @@
 //! what was written is read again, and no bytes make either side of a connection panic, hang, or
 //! answer differently for the pieces they came in.
 
-use crate::drive;
 use std::io::Write;
 
-use crate::drive::{decode_records, End, Record, Sips};
+use crate::checks;
+use crate::checks::{decode_records, End, Record, ShortWriter};
 use fcgi::record::RecordType;
 use fcgi::stream::StreamWriter;
 use fcgi::Params;
@@ -56,19 +56,19 @@ proptest! {
         if is_cut {
             bytes.truncate(kept.index(bytes.len() + 1));
         }
-        drive::check_records(&bytes);
+        checks::check_records(&bytes);
     }
 
     #[test]
     fn many_small_records(records in vec(record(30), 0..200)) {
-        drive::check_records(&encode(&records));
+        checks::check_records(&encode(&records));
     }
 
     /// What is no record at all.
     #[test]
     fn bytes_as_records(start in vec(any::<u8>(), 0..200), behind_version in vec(any::<u8>(), 0..200)) {
-        drive::check_records(&start);
-        drive::check_records(&[&[1], &behind_version[..]].concat());
+        checks::check_records(&start);
+        checks::check_records(&[&[1], &behind_version[..]].concat());
     }
 
     /// K11, K14: any pairs.
@@ -76,7 +76,7 @@ proptest! {
     fn params(pairs in vec((bytes(300), bytes(66_000)), 0..12)) {
         let params = Params::from_pairs(pairs.iter().map(|(name, value)| (name, value))).expect("short pairs");
         prop_assert!(params.iter().map(|(name, value)| (name.to_vec(), value.to_vec())).eq(pairs));
-        drive::check_params(params.as_bytes());
+        checks::check_params(params.as_bytes());
     }
 
     /// K12, K13, K16: what is no sequence of pairs, or one in the long form.
@@ -87,7 +87,7 @@ proptest! {
         (0..31_u8, 0..9_u8).prop_map(|(bit, len)| (0x8000_0000 | 1_u32 << bit | u32::from(len)).to_be_bytes().to_vec()),
         Just(vec![1, 1, b'A', b'B']),
     ], 0..20)) {
-        drive::check_params(&parts.concat());
+        checks::check_params(&parts.concat());
     }
 
     /// K3, K9: any writes and flushes, through a writer that takes any number of bytes.
@@ -96,7 +96,7 @@ proptest! {
         steps in vec(prop_oneof![4 => bytes(140_000).prop_map(Some), 1 => Just(None)], 0..12),
         most in prop_oneof![Just(usize::MAX), 1000..100_000_usize],
     ) {
-        let mut stdout = StreamWriter::new(Sips::new(most), RecordType::Stdout, 1).expect("a legal id");
+        let mut stdout = StreamWriter::new(ShortWriter::new(most), RecordType::Stdout, 1).expect("a legal id");
         let mut written = Vec::new();
         for step in steps {
             if let Some(data) = step {
@@ -105,12 +105,12 @@ proptest! {
                 continue;
             }
             stdout.flush().expect("sent");
-            let (records, end) = decode_records(&stdout.get_ref().taken);
+            let (records, end) = decode_records(&stdout.get_ref().written);
             prop_assert_eq!(end, End::Clean);
             let sent: usize = records.iter().map(|record| record.content.len()).sum();
             prop_assert_eq!(sent, written.len(), "all that was written has left");
         }
-        let (records, end) = decode_records(&stdout.finish().expect("sent").taken);
+        let (records, end) = decode_records(&stdout.finish().expect("sent").written);
         prop_assert_eq!(end, End::Clean);
         let empty = records.iter().filter(|record| record.content.is_empty()).count();
         prop_assert!(empty == 1 && records.last().is_some_and(|record| record.content.is_empty()));
@@ -130,7 +130,7 @@ proptest! {
         vec(any::<u8>(), 0..6),
         (0..2000_usize).prop_map(|len| vec![b'x'; len]),
     ], 0..16)) {
-        drive::check_response_head(&parts.concat());
+        checks::check_response_head(&parts.concat());
     }
 }
 
@@ -207,13 +207,13 @@ mod connections {
 
         #[test]
         fn server(records in likely_requests(), kept in any::<Option<prop::sample::Index>>()) {
-            drive::connections::check_server_connection(pair, &cut(encode(&records), kept));
+            checks::connections::check_server_connection(pair, &cut(encode(&records), kept));
         }
 
         #[test]
         fn server_of_bytes(start in vec(any::<u8>(), 0..100), behind_version in vec(any::<u8>(), 0..100)) {
-            drive::connections::check_server_connection(pair, &start);
-            drive::connections::check_server_connection(pair, &[&[1], &behind_version[..]].concat());
+            checks::connections::check_server_connection(pair, &start);
+            checks::connections::check_server_connection(pair, &[&[1], &behind_version[..]].concat());
         }
 
         #[test]
@@ -229,13 +229,13 @@ mod connections {
                 }
                 records.push(Record { record_type: 3, id: 1, content: vec![0; 8], padding_len: 1 });
             }
-            drive::connections::check_client_exchange(pair, &cut(encode(&records), kept));
+            checks::connections::check_client_exchange(pair, &cut(encode(&records), kept));
         }
 
         #[test]
         fn client_of_bytes(start in vec(any::<u8>(), 0..100), behind_version in vec(any::<u8>(), 0..100)) {
-            drive::connections::check_client_exchange(pair, &start);
-            drive::connections::check_client_exchange(pair, &[&[1], &behind_version[..]].concat());
+            checks::connections::check_client_exchange(pair, &start);
+            checks::connections::check_client_exchange(pair, &[&[1], &behind_version[..]].concat());
         }
     }
 }

@@ -2,10 +2,10 @@
 //! and never a byte more or less. The numbers K1 to K24 are those of the rules of the protocol's
 //! encoding that each test shows.
 
-use crate::{drive, support};
 use std::io::{self, Read, Write};
 
-use crate::drive::{Dice, Pieces, Sips};
+use crate::checks::{Rng, ShortWriter, UnreliableReader};
+use crate::{checks, support};
 use fcgi::record::*;
 use fcgi::Error;
 
@@ -122,7 +122,7 @@ fn padding_is_skipped_whatever_it_holds() {
         for padding in 0..=255 {
             for content in [&b""[..], b"12345678"] {
                 let bytes = [
-                    support::padded(record_type, 1, content, padding),
+                    support::padded_record(record_type, 1, content, padding),
                     support::record(5, 2, b"next"),
                 ]
                 .concat();
@@ -144,7 +144,8 @@ fn padding_is_skipped_whatever_it_holds() {
 #[test]
 fn the_largest_record_has_content_and_padding_beyond_16_bits() {
     let content: Vec<u8> = (0..65535_u32).map(|at| (at % 253) as u8).collect();
-    let bytes = [support::padded(6, 1, &content, 255), support::record(3, 1, &[0; 8])].concat();
+    let bytes =
+        [support::padded_record(6, 1, &content, 255), support::record(3, 1, &[0; 8])].concat();
     let mut input = &bytes[..];
     let mut found = Vec::new();
     assert_eq!(
@@ -255,7 +256,7 @@ fn no_data_is_no_record() {
 /// K10, K23: "the header cut at each of its 7 inner offsets", and the rest of the record too.
 #[test]
 fn a_cut_is_an_error_except_between_records() {
-    let record = support::padded(6, 1, b"hello", 11);
+    let record = support::padded_record(6, 1, b"hello", 11);
     let bytes = [&record[..], &record].concat();
     let mut content = Vec::new();
     for len in 0..=bytes.len() {
@@ -269,7 +270,7 @@ fn a_cut_is_an_error_except_between_records() {
             Err(Error::UnexpectedEof(what)) => Some(what),
             outcome => panic!("{outcome:?} at {len}"),
         };
-        assert_eq!(cut, drive::what_is_cut(len % record.len()), "{len}");
+        assert_eq!(cut, checks::truncated_part(len % record.len()), "{len}");
         let outcome = read_header(&mut &record[..len.min(7)]);
         assert!(
             matches!(outcome, Ok(None)) == (len == 0) && !matches!(outcome, Ok(Some(_))),
@@ -281,10 +282,11 @@ fn a_cut_is_an_error_except_between_records() {
 /// K10: a few bytes at a time, and interrupted.
 #[test]
 fn pieces_make_no_difference() {
-    let bytes: Vec<u8> =
-        (0..40).flat_map(|n| support::padded(6, n, &vec![b'x'; n.into()], n as u8)).collect();
+    let bytes: Vec<u8> = (0..40)
+        .flat_map(|n| support::padded_record(6, n, &vec![b'x'; n.into()], n as u8))
+        .collect();
     for seed in 0..50 {
-        let mut input = Patient(Pieces::new(&bytes, &Dice::new(seed)));
+        let mut input = Patient(UnreliableReader::new(&bytes, &Rng::new(seed)));
         let mut content = Vec::new();
         for n in 0..40 {
             let header =
@@ -296,7 +298,7 @@ fn pieces_make_no_difference() {
 }
 
 /// Passes the interruptions on, and waits where there is a time-out.
-struct Patient<'a>(Pieces<'a>);
+struct Patient<'a>(UnreliableReader<'a>);
 
 impl Read for Patient<'_> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
@@ -313,7 +315,7 @@ impl Read for Patient<'_> {
 #[test]
 fn an_error_of_the_reader_is_no_end() {
     for before in [0, 3, 8, 10, 14] {
-        let bytes = support::padded(6, 1, b"hello", 11);
+        let bytes = support::padded_record(6, 1, b"hello", 11);
         let mut input = bytes[..before].chain(Failing(io::ErrorKind::ConnectionReset));
         let outcome = read_record(&mut input, &mut Vec::new());
         assert!(
@@ -350,9 +352,9 @@ fn a_writer_may_take_a_few_bytes_at_a_time() {
     write_record(&mut expected, RecordType::Data, 1, &data).expect("a record");
     assert_eq!(expected.len(), 8 + 1003 + 5);
     for most in [1, 2, 3, 7, 8, 9, 500, 1010, 1011, 1012] {
-        let mut out = Sips::new(most);
+        let mut out = ShortWriter::new(most);
         write_record(&mut out, RecordType::Data, 1, &data).expect("a record");
-        assert_eq!(out.taken, expected, "{most} at a time");
+        assert_eq!(out.written, expected, "{most} at a time");
     }
 }
 
@@ -360,7 +362,7 @@ fn a_writer_may_take_a_few_bytes_at_a_time() {
 #[test]
 fn a_record_is_one_write() {
     for content in [&b""[..], b"8 bytes.", b"five.", &[0; 65535]] {
-        let mut out = Sips::new(usize::MAX);
+        let mut out = ShortWriter::new(usize::MAX);
         write_record(&mut out, RecordType::Stdout, 1, content).expect("a record");
         assert_eq!(out.writes, 1);
     }

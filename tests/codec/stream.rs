@@ -2,11 +2,11 @@
 //! cuts them: nothing is lost, nothing ends early, and large data is not copied. The numbers K1 to
 //! K23 are those of the rules of the protocol's encoding that each test shows.
 
-use crate::{drive, support};
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 
-use crate::drive::{decode_records, patiently, Dice, End, Pieces, Sips};
-use crate::support::{padded, record, stream, STDIN, STDOUT};
+use crate::checks::{decode_records, retry_on_timeout, End, Rng, ShortWriter, UnreliableReader};
+use crate::support::{padded_record, record, stream, STDIN, STDOUT};
+use crate::{checks, support};
 use fcgi::record::{BeginRequest, EndRequest, Header, ProtocolStatus, RecordType, Role};
 use fcgi::stream::{RecordReader, StreamWriter};
 use fcgi::Error;
@@ -22,7 +22,7 @@ fn content(reader: &mut RecordReader<impl Read>, slice: usize) -> Vec<u8> {
     let mut content = Vec::new();
     let mut out = vec![0; slice];
     loop {
-        match patiently(|| reader.read_content(&mut out)).expect("content") {
+        match retry_on_timeout(|| reader.read_content(&mut out)).expect("content") {
             0 => return content,
             n => content.extend_from_slice(&out[..n]),
         }
@@ -31,7 +31,7 @@ fn content(reader: &mut RecordReader<impl Read>, slice: usize) -> Vec<u8> {
 
 #[track_caller]
 fn next(reader: &mut RecordReader<impl Read>) -> Header {
-    patiently(|| reader.next_header()).expect("a header").expect("a record, not the end")
+    retry_on_timeout(|| reader.next_header()).expect("a header").expect("a record, not the end")
 }
 
 mod reader {
@@ -44,9 +44,11 @@ mod reader {
         for record_type in 0..=255 {
             for padding in [0, 8, 255] {
                 for body in [&b""[..], b"8 bytes."] {
-                    let bytes =
-                        [padded(record_type, 1, body, padding), padded(STDIN, 258, b"next", 3)]
-                            .concat();
+                    let bytes = [
+                        padded_record(record_type, 1, body, padding),
+                        padded_record(STDIN, 258, b"next", 3),
+                    ]
+                    .concat();
                     let mut reader = RecordReader::new(Singly(&bytes));
                     let header = next(&mut reader);
                     assert_eq!(
@@ -68,7 +70,7 @@ mod reader {
     fn another_version_is_an_error() {
         for version in [0, 2, 255] {
             let bytes =
-                [padded(STDOUT, 1, b"good", 4), vec![version, 6, 0, 1, 0, 0, 0, 0]].concat();
+                [padded_record(STDOUT, 1, b"good", 4), vec![version, 6, 0, 1, 0, 0, 0, 0]].concat();
             let mut reader = RecordReader::new(&bytes[..]);
             next(&mut reader);
             assert_eq!(content(&mut reader, 100), b"good");
@@ -87,8 +89,10 @@ mod reader {
     fn how_a_stream_is_cut_has_no_meaning() {
         let value = data(70_000);
         for len in [1, 7, 8, 4096, 65535] {
-            let mut bytes: Vec<u8> =
-                value.chunks(len).flat_map(|piece| padded(STDIN, 1, piece, len as u8)).collect();
+            let mut bytes: Vec<u8> = value
+                .chunks(len)
+                .flat_map(|piece| padded_record(STDIN, 1, piece, len as u8))
+                .collect();
             bytes.extend(record(STDIN, 1, b""));
             let mut reader = RecordReader::new(&bytes[..]);
             let mut found = Vec::new();
@@ -102,7 +106,7 @@ mod reader {
     /// K10, K23: "the header cut at each of its 7 inner offsets", and content and padding too.
     #[test]
     fn a_cut_is_an_error_except_between_records() {
-        let one = padded(STDOUT, 1, b"hello", 11);
+        let one = padded_record(STDOUT, 1, b"hello", 11);
         let bytes = [&one[..], &one].concat();
         for len in 0..=bytes.len() {
             for skips in [false, true] {
@@ -123,7 +127,7 @@ mod reader {
                     Err(Error::UnexpectedEof(what)) => Some(what),
                     Err(error) => panic!("{error} at {len}"),
                 };
-                assert_eq!(cut, drive::what_is_cut(len % one.len()), "{len}");
+                assert_eq!(cut, checks::truncated_part(len % one.len()), "{len}");
             }
         }
     }
@@ -138,9 +142,9 @@ mod reader {
     #[test]
     fn nothing_is_lost_where_the_reader_fails() {
         let bytes = [
-            padded(STDOUT, 1, b"hello", 11),
-            padded(STDOUT, 2, b"", 3),
-            padded(STDOUT, 3, b"world", 0),
+            padded_record(STDOUT, 1, b"hello", 11),
+            padded_record(STDOUT, 2, b"", 3),
+            padded_record(STDOUT, 3, b"world", 0),
         ]
         .concat();
         for at in 0..=bytes.len() {
@@ -211,7 +215,7 @@ mod reader {
     /// waited for: what is left of it is not taken for content.
     #[test]
     fn a_record_that_was_left_has_no_more_content() {
-        let bytes = [padded(STDOUT, 1, b"hello", 16), record(STDOUT, 2, b"next")].concat();
+        let bytes = [padded_record(STDOUT, 1, b"hello", 16), record(STDOUT, 2, b"next")].concat();
         for at in 8..8 + 5 + 16 {
             let source = Pausing { bytes: &bytes, pause: Some(at), kind: io::ErrorKind::TimedOut };
             let mut reader = RecordReader::new(source);
@@ -234,21 +238,21 @@ mod reader {
     fn random_pieces_make_no_difference() {
         let mut bytes = Vec::new();
         for n in 0..60_u16 {
-            bytes.extend(padded(n as u8, n, &data(usize::from(n) * 40), (n * 4) as u8));
+            bytes.extend(padded_record(n as u8, n, &data(usize::from(n) * 40), (n * 4) as u8));
         }
-        bytes.extend(padded(STDOUT, 1, &data(65535), 255));
-        bytes.extend(padded(STDOUT, 1, b"", 255));
+        bytes.extend(padded_record(STDOUT, 1, &data(65535), 255));
+        bytes.extend(padded_record(STDOUT, 1, b"", 255));
         for seed in 0..30 {
-            let mut dice = Dice::new(seed * 77 + 1);
-            let mut reader = RecordReader::new(Pieces::new(&bytes, &dice));
+            let mut rng = Rng::new(seed * 77 + 1);
+            let mut reader = RecordReader::new(UnreliableReader::new(&bytes, &rng));
             for n in 0..60_u16 {
                 assert_eq!(next(&mut reader).request_id, n);
-                assert_eq!(content(&mut reader, dice.piece(100_000)), data(usize::from(n) * 40));
+                assert_eq!(content(&mut reader, rng.piece_len(100_000)), data(usize::from(n) * 40));
             }
             assert_eq!(next(&mut reader).body_len(), 65790);
-            assert_eq!(content(&mut reader, dice.piece(100_000)), data(65535));
+            assert_eq!(content(&mut reader, rng.piece_len(100_000)), data(65535));
             assert_eq!(next(&mut reader).content_len, 0);
-            assert!(patiently(|| reader.next_header()).expect("a clean end").is_none());
+            assert!(retry_on_timeout(|| reader.next_header()).expect("a clean end").is_none());
         }
     }
 
@@ -260,7 +264,7 @@ mod reader {
         let value = data(65535);
         for len in around(8192).chain(around(65536 - 30)).filter(|len| *len <= 65535) {
             for (padding, slice) in [(0, 1000), (7, 8192), (255, 131_072), (0, 131_072)] {
-                let first = padded(STDOUT, 1, &value[..len], padding);
+                let first = padded_record(STDOUT, 1, &value[..len], padding);
                 let bytes = [first, record(STDOUT, 2, b"next"), record(3, 3, &value[..8])].concat();
                 let mut reader = RecordReader::new(&bytes[..]);
                 assert_eq!(usize::from(next(&mut reader).content_len), len);
@@ -291,7 +295,8 @@ mod reader {
     /// Any part of a record may be left unread.
     #[test]
     fn the_rest_of_a_record_is_skipped() {
-        let bytes: Vec<u8> = (0..50).flat_map(|n| padded(STDOUT, n, &data(500), 9)).collect();
+        let bytes: Vec<u8> =
+            (0..50).flat_map(|n| padded_record(STDOUT, n, &data(500), 9)).collect();
         for used in [0, 1, 250, 499, 500] {
             let mut reader = RecordReader::new(Singly(&bytes));
             for n in 0..50 {
@@ -313,7 +318,7 @@ mod reader {
     #[test]
     fn a_large_slice_is_read_into_directly() {
         let value = data(60_000);
-        let bytes = [padded(STDOUT, 1, &value, 4), record(STDOUT, 2, b"next")].concat();
+        let bytes = [padded_record(STDOUT, 1, &value, 4), record(STDOUT, 2, b"next")].concat();
         let mut reader = RecordReader::new(Recording { bytes: &bytes, slices: Vec::new() });
         // The header comes alone with the first bytes, up to the size of the buffer.
         next(&mut reader);
@@ -392,10 +397,10 @@ mod reader {
     #[test]
     fn bodies_of_fixed_layout() {
         let bytes = [
-            padded(1, 1, &[0, 3, 1, 0, 0, 0, 0, 0], 3),
-            padded(3, 1, &[0, 0, 3, 0xaa, 2, 0, 0, 0, 9, 9, 9], 5),
-            padded(3, 1, &[0; 7], 1),
-            padded(1, 2, &[], 8),
+            padded_record(1, 1, &[0, 3, 1, 0, 0, 0, 0, 0], 3),
+            padded_record(3, 1, &[0, 0, 3, 0xaa, 2, 0, 0, 0, 9, 9, 9], 5),
+            padded_record(3, 1, &[0; 7], 1),
+            padded_record(1, 2, &[], 8),
             record(STDIN, 3, b"next"),
         ]
         .concat();
@@ -448,7 +453,7 @@ mod reader {
 
     #[test]
     fn content_is_lent_in_place() {
-        let bytes = [padded(STDOUT, 1, b"hello", 8), record(STDOUT, 2, b"next")].concat();
+        let bytes = [padded_record(STDOUT, 1, b"hello", 8), record(STDOUT, 2, b"next")].concat();
         let mut reader = RecordReader::new(&bytes[..]);
         assert_eq!(reader.fill_content().expect("no record yet"), b"");
         next(&mut reader);
@@ -468,7 +473,7 @@ mod reader {
     #[test]
     #[should_panic(expected = "consumed more content than there is")]
     fn no_more_content_can_be_used_than_there_is() {
-        let bytes = padded(STDOUT, 1, b"hello", 8);
+        let bytes = padded_record(STDOUT, 1, b"hello", 8);
         let mut reader = RecordReader::new(&bytes[..]);
         next(&mut reader);
         reader.consume(6);
@@ -515,7 +520,7 @@ mod writer {
     /// K1, K5, K9
     #[test]
     fn golden_bytes() {
-        let mut out = Sips::new(usize::MAX);
+        let mut out = ShortWriter::new(usize::MAX);
         let mut stdout = writer(&mut out);
         stdout.write_all(b"hello").expect("gathered");
         stdout.flush().expect("sent");
@@ -526,7 +531,7 @@ mod writer {
             \x01\x06\0\x01\0\x08\0\0\
             12345678\
             \x01\x06\0\x01\0\0\0\0";
-        assert_eq!(out.taken, expected);
+        assert_eq!(out.written, expected);
         assert_eq!(out.writes, 2, "what belongs together leaves together");
     }
 
@@ -548,13 +553,13 @@ mod writer {
     /// K9: "an empty write ended the stream early".
     #[test]
     fn empty_writes_and_flushes_send_nothing() {
-        let mut out = Sips::new(usize::MAX);
+        let mut out = ShortWriter::new(usize::MAX);
         let mut stdout = writer(&mut out);
         for _ in 0..3 {
             assert_eq!(stdout.write(b"").expect("nothing"), 0);
             stdout.flush().expect("nothing");
         }
-        assert!(stdout.get_ref().taken.is_empty());
+        assert!(stdout.get_ref().written.is_empty());
         stdout.write_all(b"a").expect("gathered");
         stdout.write_all(b"").expect("nothing");
         stdout.flush().expect("sent");
@@ -564,9 +569,9 @@ mod writer {
         stdout.write_all(b"b").expect("gathered");
         stdout.finish().expect("sent");
         let lens: Vec<_> =
-            decode_records(&out.taken).0.iter().map(|record| record.content.len()).collect();
+            decode_records(&out.written).0.iter().map(|record| record.content.len()).collect();
         assert_eq!(lens, [1, 1, 0]);
-        assert_eq!(joined(&out.taken), b"ab");
+        assert_eq!(joined(&out.written), b"ab");
     }
 
     /// "Empty STDIN missing, or sent twice": exactly one end, with nothing written too.
@@ -652,7 +657,7 @@ mod writer {
         assert_eq!(offered.writes, 1);
         let at = value.as_ptr() as usize;
         assert_eq!(offered.places, [at, at + 65528, at + 2 * 65528, at + 3 * 65528]);
-        let bytes = stdout.finish().expect("sent").taken;
+        let bytes = stdout.finish().expect("sent").written;
         assert_eq!(joined(&bytes), [&b"first"[..], &value].concat());
         let lens: Vec<_> =
             decode_records(&bytes).0.iter().map(|record| record.content.len()).collect();
@@ -673,7 +678,7 @@ mod writer {
         stdout.write_all(&value).expect("sent");
         assert_eq!(stdout.get_ref().places.last(), Some(&(value.as_ptr() as usize)));
         assert_eq!(
-            joined(&stdout.finish().expect("sent").taken),
+            joined(&stdout.finish().expect("sent").written),
             [&value, &value[1..], &value].concat()
         );
     }
@@ -690,7 +695,8 @@ mod writer {
             stdout.write_all(&value[..len]).expect("sent");
             assert_eq!(stdout.get_ref().writes, writes, "{len}");
             assert!(
-                joined(&stdout.finish().expect("sent").taken) == [b"first", &value[..len]].concat(),
+                joined(&stdout.finish().expect("sent").written)
+                    == [b"first", &value[..len]].concat(),
                 "{len}"
             );
         }
@@ -699,7 +705,7 @@ mod writer {
     /// Remembers where the large slices were that it was offered.
     #[derive(Default)]
     struct Offered {
-        taken: Vec<u8>,
+        written: Vec<u8>,
         writes: usize,
         places: Vec<usize>,
     }
@@ -717,7 +723,7 @@ mod writer {
                     .filter(|slice| slice.len() > 1000)
                     .map(|slice| slice.as_ptr() as usize),
             );
-            self.taken.extend(slices.iter().flat_map(|slice| slice.iter()));
+            self.written.extend(slices.iter().flat_map(|slice| slice.iter()));
             Ok(slices.iter().map(|slice| slice.len()).sum())
         }
 
@@ -732,11 +738,11 @@ mod writer {
         let value = data(150_000);
         let mut expected = Vec::new();
         for most in [usize::MAX, 1, 7, 8, 9, 999, 1000, 65528, 65536, 70_000] {
-            let mut stdout = writer(Sips::new(most));
+            let mut stdout = writer(ShortWriter::new(most));
             stdout.write_all(&value[..3]).expect("gathered");
             stdout.write_all(&value[3..140_000]).expect("sent");
             stdout.write_all(&value[140_000..]).expect("gathered");
-            let out = stdout.finish().expect("sent").taken;
+            let out = stdout.finish().expect("sent").written;
             assert_eq!(joined(&out), value, "{most} at a time");
             if expected.is_empty() {
                 expected.clone_from(&out);
@@ -751,7 +757,7 @@ mod writer {
     fn after_an_error_nothing_more_is_sent() {
         for large in [false, true] {
             for taken in [0, 5, 20_000] {
-                let mut out = Expiring { taken: Vec::new(), room: Some(taken) };
+                let mut out = Expiring { written: Vec::new(), room: Some(taken) };
                 let mut stdout = writer(&mut out);
                 let first = data(if large { 90_000 } else { 30_000 });
                 let outcome = stdout.write_all(&first).and_then(|()| stdout.flush());
@@ -764,14 +770,14 @@ mod writer {
                     assert_eq!(error.to_string(), "an earlier write of the stream has failed");
                 }
                 assert!(stdout.finish().is_err());
-                assert_eq!(out.taken.len(), taken);
+                assert_eq!(out.written.len(), taken);
             }
         }
     }
 
     /// Takes so many bytes, then times out once, then takes all.
     struct Expiring {
-        taken: Vec<u8>,
+        written: Vec<u8>,
         room: Option<usize>,
     }
 
@@ -782,7 +788,7 @@ mod writer {
                 self.room = None;
                 return Err(io::ErrorKind::TimedOut.into());
             }
-            self.taken.extend_from_slice(&data[..n]);
+            self.written.extend_from_slice(&data[..n]);
             self.room = self.room.map(|room| room - n);
             Ok(n)
         }

@@ -3,12 +3,12 @@
 //! up for (rules C22, C24, A22).
 #![cfg(unix)]
 
-use crate::example;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 use std::thread;
 
+use crate::example;
 use crate::support::*;
 
 const COUNT: u16 = 5;
@@ -32,10 +32,12 @@ fn read_requests(stream: &mut TcpStream) -> BTreeMap<u16, Option<usize>> {
         let record = read_record(stream).expect("more records");
         match record.record_type {
             STDIN if record.content.is_empty() => {
-                drop(ended.insert(record.id, Some(lens[&record.id])))
+                ended.insert(record.id, Some(lens[&record.id]));
             }
             STDIN => *lens.entry(record.id).or_default() += record.content.len(),
-            ABORT => drop(ended.insert(record.id, None)),
+            ABORT => {
+                ended.insert(record.id, None);
+            }
             _ => {}
         }
     }
@@ -61,7 +63,9 @@ fn requests_are_open_at_once_and_answers_do_not_mix() {
             // A piece of each in turn, the last request first.
             for piece in ["Content-Type: text/plain\n\n", "answer "] {
                 for id in (1..=COUNT).rev() {
-                    stream.write_all(&padded(STDOUT, id, piece.as_bytes(), 3)).expect("taken");
+                    stream
+                        .write_all(&padded_record(STDOUT, id, piece.as_bytes(), 3))
+                        .expect("taken");
                 }
             }
             for id in (1..=COUNT).rev() {
@@ -149,7 +153,7 @@ fn a_response_that_is_too_long_is_aborted_alone() {
 
 #[test]
 fn an_application_that_does_not_multiplex_gets_one_request_at_a_time() {
-    let echo = example::Application::start("echo");
+    let echo = example::ExampleServer::start("echo");
     let output = example::run("multiplex", &[&echo.address.to_string(), "3"], &[], b"");
     assert_eq!(lines(&output).len(), 3);
     assert!(

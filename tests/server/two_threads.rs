@@ -14,7 +14,7 @@ const PIECES: usize = 60;
 
 #[test]
 fn a33_a44_records_do_not_mix() {
-    for server in Running::both(&Config::new(), |request| {
+    for server in TestServer::tcp_and_unix(&Config::new(), |request| {
         let (stdin, stdout, stderr) =
             (&mut request.stdin, &mut request.stdout, &mut request.stderr);
         thread::scope(|scope| {

@@ -58,7 +58,9 @@ impl Application {
     }
 
     /// One on TCP and one on a Unix socket.
-    pub fn both(script: impl Fn(usize, Stream) + Send + Sync + Clone + 'static) -> [Self; 2] {
+    pub fn tcp_and_unix(
+        script: impl Fn(usize, Stream) + Send + Sync + Clone + 'static,
+    ) -> [Self; 2] {
         [Self::tcp(script.clone()), Self::unix(script)]
     }
 
@@ -85,7 +87,7 @@ impl Application {
                     return;
                 }
                 let number = state.accepted.fetch_add(1, Ordering::SeqCst);
-                stream.set_timeouts(Some(PATIENCE), Some(PATIENCE)).expect("time-outs");
+                stream.set_timeouts(Some(TEST_TIMEOUT), Some(TEST_TIMEOUT)).expect("time-outs");
                 let script = &script;
                 scope.spawn(move || script(number, stream));
             });
@@ -95,11 +97,11 @@ impl Application {
 
     /// A client of it, whose time-outs end a test that hangs.
     pub fn client(&self) -> Client {
-        Client::from(self.address.clone()).config(patient())
+        Client::from(self.address.clone()).config(test_config())
     }
 
     /// A client of it that keeps connections.
-    pub fn keeping_client(&self) -> Client {
+    pub fn keep_alive_client(&self) -> Client {
         self.client().keep_alive(true)
     }
 
@@ -112,47 +114,47 @@ impl Application {
 impl Drop for Application {
     fn drop(&mut self) {
         self.shared.is_closing.store(true, Ordering::SeqCst);
-        let _wakes_it = Stream::connect(&self.address, Some(PATIENCE));
+        let _wakes_it = Stream::connect(&self.address, Some(TEST_TIMEOUT));
         let outcome = self.acceptor.take().expect("dropped once").join();
         assert!(outcome.is_ok() || std::thread::panicking(), "the application's script failed");
     }
 }
 
 /// The default bounds, but for the time-outs.
-pub fn patient() -> Config {
+pub fn test_config() -> Config {
     Config::new()
-        .connect_timeout(Some(PATIENCE))
-        .read_timeout(Some(PATIENCE))
-        .write_timeout(Some(PATIENCE))
+        .connect_timeout(Some(TEST_TIMEOUT))
+        .read_timeout(Some(TEST_TIMEOUT))
+        .write_timeout(Some(TEST_TIMEOUT))
 }
 
 /// Params of a request that may be repeated.
-pub fn get() -> Params {
+pub fn get_params() -> Params {
     Params::from_pairs([("REQUEST_METHOD", "GET")]).expect("params")
 }
 
 /// Params of a request that may not be repeated, without its length.
-pub fn post() -> Params {
+pub fn post_params() -> Params {
     Params::from_pairs([("REQUEST_METHOD", "POST")]).expect("params")
 }
 
 /// Params of a request with a body of this length.
-pub fn upload(len: u64) -> Params {
-    let mut params = post();
+pub fn upload_params(len: u64) -> Params {
+    let mut params = post_params();
     params.set("CONTENT_LENGTH", len.to_string()).expect("a pair");
     params
 }
 
 /// The two ends of a connection that no one listens for.
-pub fn pipe() -> (UnixStream, Stream) {
+pub fn socket_pair() -> (UnixStream, Stream) {
     let (near, far) = UnixStream::pair().expect("a pair of sockets");
     let far = Stream::from(far);
-    far.set_timeouts(Some(PATIENCE), Some(PATIENCE)).expect("time-outs");
+    far.set_timeouts(Some(TEST_TIMEOUT), Some(TEST_TIMEOUT)).expect("time-outs");
     (near, far)
 }
 
 /// The two ends of a connection over TCP.
-pub fn tcp_pipe() -> (TcpStream, TcpStream) {
+pub fn tcp_pair() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a listening socket");
     let near =
         TcpStream::connect(listener.local_addr().expect("its address")).expect("a connection");
@@ -166,7 +168,7 @@ pub fn response(stdout: &[u8]) -> Vec<u8> {
 
 /// A request as it came.
 #[derive(Clone, Debug, Default)]
-pub struct Received {
+pub struct ReceivedRequest {
     pub id: u16,
     pub role: u16,
     pub flags: u8,
@@ -178,18 +180,18 @@ pub struct Received {
     pub records: Vec<Record>,
 }
 
-impl Received {
+impl ReceivedRequest {
     pub fn param(&self, name: &str) -> Option<&[u8]> {
         self.params.iter().find(|(known, _)| known == name.as_bytes()).map(|(_, value)| &value[..])
     }
 
     /// The types of its records, in their order.
-    pub fn types(&self) -> Vec<u8> {
+    pub fn record_types(&self) -> Vec<u8> {
         self.records.iter().map(|record| record.record_type).collect()
     }
 
     /// The content lengths of its records of a type.
-    pub fn lengths(&self, record_type: u8) -> Vec<usize> {
+    pub fn content_lengths(&self, record_type: u8) -> Vec<usize> {
         let of_type = self.records.iter().filter(|record| record.record_type == record_type);
         of_type.map(|record| record.content.len()).collect()
     }
@@ -218,22 +220,26 @@ impl Received {
 /// Reads BEGIN_REQUEST and the params; fails on anything else, be it another id or a record out of
 /// order. `None` where the client closes instead.
 #[track_caller]
-pub fn read_head(reader: &mut impl Read) -> Option<Received> {
+pub fn read_begin_and_params(reader: &mut impl Read) -> Option<ReceivedRequest> {
     let begin = read_record(reader)?;
     assert_eq!((begin.record_type, begin.content.len()), (BEGIN, 8), "{begin:?}");
     assert_ne!(begin.id, 0, "the id of a request");
     let role = u16::from_be_bytes([begin.content[0], begin.content[1]]);
-    let mut request =
-        Received { id: begin.id, role, flags: begin.content[2], ..Received::default() };
+    let mut request = ReceivedRequest {
+        id: begin.id,
+        role,
+        flags: begin.content[2],
+        ..ReceivedRequest::default()
+    };
     request.records.push(begin);
-    request.params = pairs(&request.read_stream(reader, PARAMS));
+    request.params = decode_pairs(&request.read_stream(reader, PARAMS));
     Some(request)
 }
 
-/// Reads a whole request, as [`read_head`].
+/// Reads a whole request, as [`read_begin_and_params`].
 #[track_caller]
-pub fn read_request(reader: &mut impl Read) -> Option<Received> {
-    let mut request = read_head(reader)?;
+pub fn read_request(reader: &mut impl Read) -> Option<ReceivedRequest> {
+    let mut request = read_begin_and_params(reader)?;
     request.stdin = request.read_stream(reader, STDIN);
     if request.role == FILTER {
         request.data = request.read_stream(reader, DATA);
@@ -243,7 +249,7 @@ pub fn read_request(reader: &mut impl Read) -> Option<Received> {
 
 /// Takes name-value pairs apart.
 #[track_caller]
-pub fn pairs(mut encoded: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
+pub fn decode_pairs(mut encoded: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
     let mut pairs = Vec::new();
     while !encoded.is_empty() {
         let [name_len, value_len] = [take_len(&mut encoded), take_len(&mut encoded)];
@@ -283,7 +289,7 @@ pub fn wait_for_close(reader: &mut impl Read) {
 }
 
 /// Reads STDIN and writes it to STDOUT as it comes, then ends the request.
-pub fn send_body_back(stream: &mut Stream) {
+pub fn echo_stdin(stream: &mut Stream) {
     while let Some(mut record) = read_record(stream) {
         assert_eq!(record.record_type, STDIN, "{record:?}");
         if record.content.is_empty() {
@@ -325,7 +331,7 @@ impl Pattern {
     }
 
     /// What has not come yet.
-    pub fn left(&self) -> u64 {
+    pub fn remaining(&self) -> u64 {
         self.left
     }
 
@@ -367,15 +373,15 @@ impl Write for Pattern {
 
 /// Reads that give these pieces one after the other.
 #[derive(Debug, Default)]
-pub struct Pieces(pub VecDeque<Vec<u8>>);
+pub struct ChunkedReader(pub VecDeque<Vec<u8>>);
 
-impl Pieces {
+impl ChunkedReader {
     pub fn new(pieces: &[&[u8]]) -> Self {
         Self(pieces.iter().map(|piece| piece.to_vec()).collect())
     }
 }
 
-impl Read for Pieces {
+impl Read for ChunkedReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let Some(piece) = self.0.pop_front() else { return Ok(0) };
         buffer[..piece.len()].copy_from_slice(&piece);
@@ -386,7 +392,7 @@ impl Read for Pieces {
 /// Runs what would wait for ever if it were wrong, on a thread of its own, and returns what became
 /// of it.
 #[track_caller]
-pub fn within_patience<T: Send + 'static>(
+pub fn run_with_timeout<T: Send + 'static>(
     run: impl FnOnce() -> T + Send + 'static,
 ) -> std::thread::Result<T> {
     let (tell, told) = mpsc::channel();
@@ -394,23 +400,23 @@ pub fn within_patience<T: Send + 'static>(
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run));
         let _gave_up = tell.send(outcome);
     });
-    told.recv_timeout(PATIENCE).expect("an end within the test's patience")
+    told.recv_timeout(TEST_TIMEOUT).expect("an end within the test's patience")
 }
 
 /// Holds a script until the test lets go of the other half; the script reads nothing meanwhile.
 #[derive(Clone, Debug)]
-pub struct Hold(Arc<Mutex<mpsc::Receiver<()>>>);
+pub struct Gate(Arc<Mutex<mpsc::Receiver<()>>>);
 
-/// A hold, and what opens it when it is dropped.
-pub fn hold() -> (Hold, mpsc::Sender<()>) {
+/// A gate, and what opens it when it is dropped.
+pub fn gate() -> (Gate, mpsc::Sender<()>) {
     let (open, opened) = mpsc::channel();
-    (Hold(Arc::new(Mutex::new(opened))), open)
+    (Gate(Arc::new(Mutex::new(opened))), open)
 }
 
-impl Hold {
+impl Gate {
     pub fn wait(&self) {
         let opened = self.0.lock().expect("a hold");
-        let outcome = opened.recv_timeout(PATIENCE);
+        let outcome = opened.recv_timeout(TEST_TIMEOUT);
         assert_eq!(outcome, Err(mpsc::RecvTimeoutError::Disconnected), "held for too long");
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use fcgi::net::{Address, Stream};
 
 /// How long a test waits for what must come before it fails.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The path of an example, which `cargo test` has built.
 pub fn path(name: &str) -> PathBuf {
@@ -40,9 +40,9 @@ pub fn run_command(mut command: Command, input: &[u8]) -> Output {
 }
 
 /// A process that is ended with its test.
-pub struct Ended(pub Child);
+pub struct KillOnDrop(pub Child);
 
-impl Drop for Ended {
+impl Drop for KillOnDrop {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
@@ -50,29 +50,29 @@ impl Drop for Ended {
 }
 
 /// An application that listens, on a socket of its own.
-pub struct Application {
+pub struct ExampleServer {
     pub address: Address,
-    _process: Ended,
+    _process: KillOnDrop,
     _directory: tempfile::TempDir,
 }
 
-impl Application {
+impl ExampleServer {
     /// Starts an example with its address as the last argument, and waits until it listens.
     pub fn start(name: &str) -> Self {
         let directory = tempfile::tempdir().expect("a directory for the socket");
         let address = Address::unix(directory.path().join("app.sock")).expect("an address");
-        let process = Ended(
+        let process = KillOnDrop(
             Command::new(path(name)).arg(address.to_string()).spawn().expect("the example starts"),
         );
-        wait_for(&address);
+        wait_until_listening(&address);
         Self { address, _process: process, _directory: directory }
     }
 }
 
 /// Waits until somebody listens.
 #[track_caller]
-pub fn wait_for(address: &Address) {
-    let deadline = Instant::now() + PATIENCE;
+pub fn wait_until_listening(address: &Address) {
+    let deadline = Instant::now() + TEST_TIMEOUT;
     while Stream::connect(address, None).is_err() {
         assert!(Instant::now() < deadline, "nobody listens on {address}");
         std::thread::sleep(Duration::from_millis(5));

@@ -32,15 +32,15 @@ pub const AUTHORIZER: u16 = 2;
 pub const FILTER: u16 = 3;
 
 /// How long a test waits for what must come before it fails. What it proves never depends on it.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A record without padding.
 pub fn record(record_type: u8, id: u16, content: &[u8]) -> Vec<u8> {
-    padded(record_type, id, content, 0)
+    padded_record(record_type, id, content, 0)
 }
 
 /// A record with padding that looks like more records.
-pub fn padded(record_type: u8, id: u16, content: &[u8], padding: u8) -> Vec<u8> {
+pub fn padded_record(record_type: u8, id: u16, content: &[u8], padding: u8) -> Vec<u8> {
     let len = u16::try_from(content.len()).expect("content of one record");
     let mut bytes = vec![1, record_type];
     bytes.extend(id.to_be_bytes());
@@ -194,11 +194,11 @@ pub fn assert_closed(reader: &mut impl Read) {
 }
 
 /// What `echo` answers with before anything else.
-pub const HEAD: &str = "Content-Type: text/plain\r\n\r\n";
+pub const ECHO_HEAD: &str = "Content-Type: text/plain\r\n\r\n";
 
 /// A handler that answers with every param on a line, an empty line, and the body.
 pub fn echo(request: &mut Request) -> HandlerResult {
-    request.stdout.write_all(HEAD.as_bytes())?;
+    request.stdout.write_all(ECHO_HEAD.as_bytes())?;
     for (name, value) in request.params {
         request.stdout.write_all(&[name, b"=", value, b"\n"].concat())?;
     }
@@ -210,11 +210,11 @@ pub fn echo(request: &mut Request) -> HandlerResult {
 /// What `echo` answers to these.
 pub fn echoed(pairs: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
     let lines = pairs.iter().flat_map(|(name, value)| [name, "=", value, "\n"]).collect::<String>();
-    [HEAD.as_bytes(), lines.as_bytes(), b"\n", body].concat()
+    [ECHO_HEAD.as_bytes(), lines.as_bytes(), b"\n", body].concat()
 }
 
 /// A server on a socket of its own, which ends with its test.
-pub struct Running {
+pub struct TestServer {
     pub address: Address,
     pub handle: Handle,
     /// The errors that the server reported: the kind and the text of each.
@@ -223,13 +223,13 @@ pub struct Running {
     directory: Option<tempfile::TempDir>,
 }
 
-impl Running {
+impl TestServer {
     /// Serves on TCP.
     pub fn tcp(
         config: Config,
         handler: impl Fn(&mut Request) -> HandlerResult + Send + Sync + 'static,
     ) -> Self {
-        Self::start(listening("127.0.0.1:0").config(config), handler)
+        Self::start(bind_server("127.0.0.1:0").config(config), handler)
     }
 
     /// Serves on a Unix socket.
@@ -239,7 +239,7 @@ impl Running {
     ) -> Self {
         let directory = tempfile::tempdir().expect("a directory for the socket");
         let path = directory.path().join("app.sock");
-        let server = listening(path.to_str().expect("a path in UTF-8")).config(config);
+        let server = bind_server(path.to_str().expect("a path in UTF-8")).config(config);
         let mut running = Self::start(server, handler);
         running.directory = Some(directory);
         running
@@ -260,17 +260,21 @@ impl Running {
 
     /// The next error that the server reports.
     #[track_caller]
-    pub fn error(&self) -> (io::ErrorKind, String) {
-        self.errors.lock().expect("errors").recv_timeout(PATIENCE).expect("an error is reported")
+    pub fn next_error(&self) -> (io::ErrorKind, String) {
+        self.errors
+            .lock()
+            .expect("errors")
+            .recv_timeout(TEST_TIMEOUT)
+            .expect("an error is reported")
     }
 
     /// The errors that the server has reported and nobody has looked at.
-    pub fn reported(&self) -> Vec<(io::ErrorKind, String)> {
+    pub fn reported_errors(&self) -> Vec<(io::ErrorKind, String)> {
         self.errors.lock().expect("errors").try_iter().collect()
     }
 
     /// One server of each kind.
-    pub fn both(
+    pub fn tcp_and_unix(
         config: &Config,
         handler: impl Fn(&mut Request) -> HandlerResult + Clone + Send + Sync + 'static,
     ) -> [Self; 2] {
@@ -279,13 +283,13 @@ impl Running {
 
     /// Connects to the server; reads and writes that take too long fail.
     pub fn connect(&self) -> Stream {
-        let stream = Stream::connect(&self.address, Some(PATIENCE)).expect("a connection");
-        stream.set_timeouts(Some(PATIENCE), Some(PATIENCE)).expect("time-outs");
+        let stream = Stream::connect(&self.address, Some(TEST_TIMEOUT)).expect("a connection");
+        stream.set_timeouts(Some(TEST_TIMEOUT), Some(TEST_TIMEOUT)).expect("time-outs");
         stream
     }
 
     /// Sends bytes on a connection of its own and reads the answer to request `id`.
-    pub fn ask(&self, id: u16, bytes: &[u8]) -> Answer {
+    pub fn round_trip(&self, id: u16, bytes: &[u8]) -> Answer {
         let mut stream = self.connect();
         stream.write_all(bytes).expect("the request is taken");
         read_answer(&mut stream, id)
@@ -303,7 +307,7 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for TestServer {
     fn drop(&mut self) {
         self.handle.shutdown();
         if let Some(thread) = self.thread.take() {
@@ -314,7 +318,7 @@ impl Drop for Running {
 
 /// Asserts that the other end closes, cleanly or not, without a byte.
 #[track_caller]
-pub fn assert_silent(reader: &mut impl Read) {
+pub fn assert_no_response(reader: &mut impl Read) {
     let mut said = Vec::new();
     if let Err(error) = reader.read_to_end(&mut said) {
         assert_ne!(error.kind(), io::ErrorKind::TimedOut, "not closed");
@@ -323,7 +327,7 @@ pub fn assert_silent(reader: &mut impl Read) {
 }
 
 /// A server on a listening socket of its own.
-fn listening(address: &str) -> Server {
+fn bind_server(address: &str) -> Server {
     let listener =
         Listener::bind(&address.parse().expect("an address")).expect("a listening socket");
     Server::new(listener).expect("a server")
@@ -332,7 +336,7 @@ fn listening(address: &str) -> Server {
 /// Waits until something holds that no event tells of.
 #[track_caller]
 pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TEST_TIMEOUT;
     while !holds() {
         assert!(Instant::now() < deadline, "waited in vain until {what}");
         thread::sleep(Duration::from_millis(2));

@@ -12,15 +12,15 @@ use fcgi::{Error, Params};
 
 /// Numbers that look like chance and are the same for the same seed (xorshift).
 #[derive(Clone, Debug)]
-pub struct Dice(u64);
+pub struct Rng(u64);
 
-impl Dice {
+impl Rng {
     pub fn new(seed: u64) -> Self {
         Self(seed | 1)
     }
 
-    /// Dice whose seed is made of all of the bytes (FNV-1a).
-    pub fn of(bytes: &[u8]) -> Self {
+    /// Rng whose seed is made of all of the bytes (FNV-1a).
+    pub fn from_bytes(bytes: &[u8]) -> Self {
         let mix = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
         Self::new(bytes.iter().fold(0xcbf2_9ce4_8422_2325, mix))
     }
@@ -34,18 +34,18 @@ impl Dice {
     }
 
     /// A length from 1 to `max`: often a very small one.
-    pub fn piece(&mut self, max: usize) -> usize {
+    pub fn piece_len(&mut self, max: usize) -> usize {
         let most = [1, 9, 300, max][self.below(4)];
         1 + self.below(most.min(max))
     }
 }
 
 /// Cuts bytes into pieces, at most `count` of them and none empty.
-pub fn cut<'a>(bytes: &'a [u8], count: usize, dice: &mut Dice) -> Vec<&'a [u8]> {
+pub fn random_pieces<'a>(bytes: &'a [u8], count: usize, rng: &mut Rng) -> Vec<&'a [u8]> {
     let mut pieces = Vec::new();
     let mut rest = bytes;
     while !rest.is_empty() {
-        let len = if pieces.len() + 1 < count { dice.piece(rest.len()) } else { rest.len() };
+        let len = if pieces.len() + 1 < count { rng.piece_len(rest.len()) } else { rest.len() };
         let (piece, behind) = rest.split_at(len);
         pieces.push(piece);
         rest = behind;
@@ -55,31 +55,31 @@ pub fn cut<'a>(bytes: &'a [u8], count: usize, dice: &mut Dice) -> Vec<&'a [u8]> 
 
 /// A reader that gives a few bytes at a time, and is interrupted and times out in between.
 #[derive(Debug)]
-pub struct Pieces<'a> {
+pub struct UnreliableReader<'a> {
     bytes: &'a [u8],
-    dice: Dice,
+    rng: Rng,
 }
 
-impl<'a> Pieces<'a> {
-    pub fn new(bytes: &'a [u8], dice: &Dice) -> Self {
-        Self { bytes, dice: dice.clone() }
+impl<'a> UnreliableReader<'a> {
+    pub fn new(bytes: &'a [u8], rng: &Rng) -> Self {
+        Self { bytes, rng: rng.clone() }
     }
 
     /// How many bytes the next read gives, of up to `max`.
     fn allot(&mut self, max: usize) -> io::Result<usize> {
-        match self.dice.below(8) {
+        match self.rng.below(8) {
             0 => return Err(io::ErrorKind::Interrupted.into()),
             1 => return Err(Error::TimedOut("read").into()),
             _ => {}
         }
         match self.bytes.len().min(max) {
             0 => Ok(0),
-            most => Ok(self.dice.piece(most)),
+            most => Ok(self.rng.piece_len(most)),
         }
     }
 }
 
-impl Read for Pieces<'_> {
+impl Read for UnreliableReader<'_> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         let n = self.allot(out.len())?;
         self.bytes.read(&mut out[..n])
@@ -100,21 +100,21 @@ impl Read for Pieces<'_> {
 /// A writer that takes at most so many bytes at a time; where that is few, it is interrupted in
 /// between.
 #[derive(Debug)]
-pub struct Sips {
-    pub taken: Vec<u8>,
+pub struct ShortWriter {
+    pub written: Vec<u8>,
     /// The calls that took something.
     pub writes: usize,
     most: usize,
     is_interrupted: bool,
 }
 
-impl Sips {
+impl ShortWriter {
     pub fn new(most: usize) -> Self {
-        Self { taken: Vec::new(), writes: 0, most, is_interrupted: false }
+        Self { written: Vec::new(), writes: 0, most, is_interrupted: false }
     }
 }
 
-impl Write for Sips {
+impl Write for ShortWriter {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
         self.write_vectored(&[IoSlice::new(data)])
     }
@@ -124,11 +124,11 @@ impl Write for Sips {
         if self.is_interrupted {
             return Err(io::ErrorKind::Interrupted.into());
         }
-        let before = self.taken.len();
+        let before = self.written.len();
         let all = slices.iter().flat_map(|slice| slice.iter());
-        self.taken.extend(all.take(self.most));
+        self.written.extend(all.take(self.most));
         self.writes += 1;
-        Ok(self.taken.len() - before)
+        Ok(self.written.len() - before)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -137,7 +137,7 @@ impl Write for Sips {
 }
 
 /// Calls again after a time-out.
-pub fn patiently<T>(mut call: impl FnMut() -> fcgi::Result<T>) -> fcgi::Result<T> {
+pub fn retry_on_timeout<T>(mut call: impl FnMut() -> fcgi::Result<T>) -> fcgi::Result<T> {
     loop {
         match call() {
             Err(Error::TimedOut(_)) => {}
@@ -175,7 +175,7 @@ impl Record {
 
 /// What an error says is cut where the input ends this many bytes into a record; none if there is
 /// no byte of it.
-pub fn what_is_cut(at: usize) -> Option<&'static str> {
+pub fn truncated_part(at: usize) -> Option<&'static str> {
     match at {
         0 => None,
         1..=7 => Some("a record header"),
@@ -187,20 +187,22 @@ pub fn what_is_cut(at: usize) -> Option<&'static str> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
     Clean,
-    CutInHeader,
-    CutInContent,
-    CutInPadding,
-    Version(u8),
+    TruncatedHeader,
+    TruncatedContent,
+    TruncatedPadding,
+    UnsupportedVersion(u8),
 }
 
 impl End {
     fn matches(self, error: &Error) -> bool {
         match (self, error) {
-            (Self::CutInHeader, Error::UnexpectedEof(what)) => *what == "a record header",
-            (Self::CutInContent | Self::CutInPadding, Error::UnexpectedEof(what)) => {
+            (Self::TruncatedHeader, Error::UnexpectedEof(what)) => *what == "a record header",
+            (Self::TruncatedContent | Self::TruncatedPadding, Error::UnexpectedEof(what)) => {
                 *what == "a record"
             }
-            (Self::Version(version), Error::UnsupportedVersion(found)) => version == *found,
+            (Self::UnsupportedVersion(version), Error::UnsupportedVersion(found)) => {
+                version == *found
+            }
             _ => false,
         }
     }
@@ -211,17 +213,17 @@ pub fn decode_records(mut bytes: &[u8]) -> (Vec<Record>, End) {
     let mut records = Vec::new();
     while !bytes.is_empty() {
         if bytes.len() < 8 {
-            return (records, End::CutInHeader);
+            return (records, End::TruncatedHeader);
         }
         if bytes[0] != 1 {
-            return (records, End::Version(bytes[0]));
+            return (records, End::UnsupportedVersion(bytes[0]));
         }
         let (content_len, padding_len) =
             (usize::from(bytes[4]) * 256 + usize::from(bytes[5]), bytes[6]);
         let (record_type, id) = (bytes[1], u16::from(bytes[2]) * 256 + u16::from(bytes[3]));
         bytes = &bytes[8..];
         if bytes.len() < content_len {
-            return (records, End::CutInContent);
+            return (records, End::TruncatedContent);
         }
         records.push(Record {
             record_type,
@@ -231,7 +233,7 @@ pub fn decode_records(mut bytes: &[u8]) -> (Vec<Record>, End) {
         });
         bytes = &bytes[content_len..];
         if bytes.len() < usize::from(padding_len) {
-            return (records, End::CutInPadding);
+            return (records, End::TruncatedPadding);
         }
         bytes = &bytes[usize::from(padding_len)..];
     }
@@ -241,13 +243,13 @@ pub fn decode_records(mut bytes: &[u8]) -> (Vec<Record>, End) {
 /// Reads records in every way there is, and compares them with [`decode_records`].
 pub fn check_records(bytes: &[u8]) {
     let (records, end) = decode_records(bytes);
-    let dice = Dice::of(bytes);
+    let rng = Rng::from_bytes(bytes);
     check_read_record(bytes, &records, end);
-    check_record_reader(RecordReader::new(bytes), &mut Dice::new(1), &records, end);
-    check_record_reader(RecordReader::new(bytes), &mut dice.clone(), &records, end);
+    check_record_reader(RecordReader::new(bytes), &mut Rng::new(1), &records, end);
+    check_record_reader(RecordReader::new(bytes), &mut rng.clone(), &records, end);
     check_record_reader(
-        RecordReader::new(Pieces::new(bytes, &dice)),
-        &mut dice.clone(),
+        RecordReader::new(UnreliableReader::new(bytes, &rng)),
+        &mut rng.clone(),
         &records,
         end,
     );
@@ -255,7 +257,7 @@ pub fn check_records(bytes: &[u8]) {
 
 fn check_read_record(mut bytes: &[u8], records: &[Record], end: End) {
     // A record with its padding cut is not handed out by this function.
-    let whole = if end == End::CutInPadding { &records[..records.len() - 1] } else { records };
+    let whole = if end == End::TruncatedPadding { &records[..records.len() - 1] } else { records };
     let mut content = Vec::new();
     for record in whole {
         let header = record::read_record(&mut bytes, &mut content)
@@ -270,21 +272,22 @@ fn check_read_record(mut bytes: &[u8], records: &[Record], end: End) {
     }
 }
 
-/// Reads each record whole, in part or not at all, as the dice have it.
+/// Reads each record whole, in part or not at all, as the rng have it.
 fn check_record_reader(
     mut reader: RecordReader<impl Read>,
-    dice: &mut Dice,
+    rng: &mut Rng,
     records: &[Record],
     end: End,
 ) {
     for record in records {
-        let header =
-            patiently(|| reader.next_header()).expect("a header").expect("a record, not the end");
+        let header = retry_on_timeout(|| reader.next_header())
+            .expect("a header")
+            .expect("a record, not the end");
         let len = usize::from(header.content_len);
-        let wanted = if dice.below(4) == 0 { dice.below(len + 1) } else { len };
+        let wanted = if rng.below(4) == 0 { rng.below(len + 1) } else { len };
         let mut content = Vec::new();
         while content.len() < wanted {
-            let piece = read_some(&mut reader, dice, wanted - content.len()).expect("content");
+            let piece = read_some(&mut reader, rng, wanted - content.len()).expect("content");
             assert!(
                 !piece.is_empty(),
                 "the content of {header:?} ended after {} bytes",
@@ -298,14 +301,14 @@ fn check_record_reader(
             Record { content: record.content[..content.len()].to_vec(), ..record.clone() };
         assert_eq!(Record::new(header, content), expected);
     }
-    let mut outcome = patiently(|| reader.next_header());
-    if end == End::CutInContent {
+    let mut outcome = retry_on_timeout(|| reader.next_header());
+    if end == End::TruncatedContent {
         let header = outcome.expect("a header").expect("a record, not the end");
         outcome = loop {
-            if dice.below(4) == 0 {
-                break patiently(|| reader.next_header());
+            if rng.below(4) == 0 {
+                break retry_on_timeout(|| reader.next_header());
             }
-            match read_some(&mut reader, dice, header.content_len.into()) {
+            match read_some(&mut reader, rng, header.content_len.into()) {
                 Ok(piece) => assert!(!piece.is_empty(), "content that is cut is not whole"),
                 Err(error) => break Err(error),
             }
@@ -321,20 +324,20 @@ fn check_record_reader(
 /// Some content, by one of the ways to read it: of the large slice it may be more than `max` bytes.
 fn read_some(
     reader: &mut RecordReader<impl Read>,
-    dice: &mut Dice,
+    rng: &mut Rng,
     max: usize,
 ) -> fcgi::Result<Vec<u8>> {
-    let way = dice.below(3);
+    let way = rng.below(3);
     if way == 0 {
-        let n = patiently(|| Ok(reader.fill_content()?.len()))?.min(max);
-        let n = if n == 0 { 0 } else { dice.piece(n) };
+        let n = retry_on_timeout(|| Ok(reader.fill_content()?.len()))?.min(max);
+        let n = if n == 0 { 0 } else { rng.piece_len(n) };
         let piece = reader.fill_content()?[..n].to_vec();
         reader.consume(n);
         return Ok(piece);
     }
     // A slice that is as large as the reader's buffer is read into directly.
-    let mut out = if way == 1 { vec![0; dice.piece(max)] } else { vec![0; max.max(64 * 1024)] };
-    let n = patiently(|| reader.read_content(&mut out))?;
+    let mut out = if way == 1 { vec![0; rng.piece_len(max)] } else { vec![0; max.max(64 * 1024)] };
+    let n = retry_on_timeout(|| reader.read_content(&mut out))?;
     out.truncate(n);
     Ok(out)
 }
@@ -459,18 +462,22 @@ fn check_look_ups(params: &Params) {
 
 /// Parses a response head whole, in pieces, and off a buffered reader.
 pub fn check_response_head(bytes: &[u8]) {
-    let mut dice = Dice::of(bytes);
-    let tight = HeadParser::new().max_bytes(16 + dice.below(2048)).max_fields(1 + dice.below(6));
+    let mut rng = Rng::from_bytes(bytes);
+    let tight = HeadParser::new().max_bytes(16 + rng.below(2048)).max_fields(1 + rng.below(6));
     for parser in [HeadParser::new(), tight] {
         let whole = feed(parser.clone(), &[bytes]);
         let singly: Vec<_> = bytes.chunks(1).collect();
         assert_eq!(feed(parser.clone(), &singly), whole, "a byte at a time");
-        assert_eq!(feed(parser.clone(), &cut(bytes, usize::MAX, &mut dice)), whole, "in pieces");
+        assert_eq!(
+            feed(parser.clone(), &random_pieces(bytes, usize::MAX, &mut rng)),
+            whole,
+            "in pieces"
+        );
 
         let mut reader =
-            io::BufReader::with_capacity(1 + dice.below(100), Pieces::new(bytes, &dice));
+            io::BufReader::with_capacity(1 + rng.below(100), UnreliableReader::new(bytes, &rng));
         let mut parser = parser;
-        let outcome = patiently(|| parser.read(&mut reader).map(drop));
+        let outcome = retry_on_timeout(|| parser.read(&mut reader).map(drop));
         let expected = whole.as_ref().map(|(end, _)| *end).ok();
         assert_eq!(
             outcome.is_ok(),
@@ -532,7 +539,7 @@ pub mod connections {
     /// So many pieces fit the memory that the system has for a socket.
     const MAX_PIECES: usize = 100;
     /// Nothing here waits for anything that will not come: a read that takes this long hangs.
-    const PATIENCE: Option<Duration> = Some(Duration::from_secs(10));
+    const READ_TIMEOUT: Option<Duration> = Some(Duration::from_secs(10));
 
     /// Has an application read any bytes, whole and in pieces, and compares what it did and
     /// answered.
@@ -540,7 +547,7 @@ pub mod connections {
         let whole = serve(UnixStream::pair().expect("a pair of sockets"), &[bytes]);
         check_answers(bytes, &whole.answers);
         assert!(!whole.log.contains("timed out"), "{}", whole.log);
-        let pieces = cut(bytes, MAX_PIECES, &mut Dice::of(bytes));
+        let pieces = random_pieces(bytes, MAX_PIECES, &mut Rng::from_bytes(bytes));
         assert_eq!(serve(make_pair(), &pieces), whole);
     }
 
@@ -553,16 +560,16 @@ pub mod connections {
 
     /// Serves all requests that come in pieces. What the handler does depends on the params.
     pub fn serve((ours, theirs): (UnixStream, UnixStream), pieces: &[&[u8]]) -> Served {
-        ours.set_read_timeout(PATIENCE).expect("a time-out");
+        ours.set_read_timeout(READ_TIMEOUT).expect("a time-out");
         thread::scope(|scope| {
             let log = scope.spawn(|| handle_requests(theirs));
-            feed_pieces(&ours, pieces);
+            write_pieces(&ours, pieces);
             let answers = read_to_end(&ours);
             Served { log: log.join().expect("no panic"), answers }
         })
     }
 
-    fn feed_pieces(mut stream: &UnixStream, pieces: &[&[u8]]) {
+    fn write_pieces(mut stream: &UnixStream, pieces: &[&[u8]]) {
         for piece in pieces {
             if stream.write_all(piece).is_err() {
                 return; // The other side has closed, as it may.
@@ -596,8 +603,8 @@ pub mod connections {
             .roles(&[Role::Responder, Role::Authorizer, Role::Filter])
             .max_params(400)
             .max_requests(Some(40))
-            .read_timeout(PATIENCE)
-            .write_timeout(PATIENCE);
+            .read_timeout(READ_TIMEOUT)
+            .write_timeout(READ_TIMEOUT);
         let mut log = Vec::new();
         let mut connection =
             server::Connection::with_config(stream, Arc::new(config)).expect("a connection");
@@ -609,7 +616,7 @@ pub mod connections {
                     log.push(format!("-> {outcome:?}"));
                     match outcome {
                         Err(error) if request.params.len() % 2 == 0 => {
-                            request.fail(error).expect("an answer")
+                            request.fail(error).expect("an answer");
                         }
                         _ => request.finish().expect("an answer"),
                     }
@@ -656,7 +663,7 @@ pub mod connections {
             match (record.record_type, record.id) {
                 (10 | 11, 0) => {}
                 (6 | 7, id @ 1..) => {
-                    assert_eq!(*active.get_or_insert(id), id, "two answers are mixed")
+                    assert_eq!(*active.get_or_insert(id), id, "two answers are mixed");
                 }
                 (3, id @ 1..) => {
                     let at = begun
@@ -666,10 +673,10 @@ pub mod connections {
                     begun.remove(at);
                     match record.content[..] {
                         [0, 0, 0, 0, 1, 0, 0, 0] => {
-                            assert_ne!(active, Some(id), "refused inside its answer")
+                            assert_ne!(active, Some(id), "refused inside its answer");
                         }
                         [_, _, _, _, 0 | 3, 0, 0, 0] => {
-                            assert_eq!(active.take().unwrap_or(id), id, "the wrong end")
+                            assert_eq!(active.take().unwrap_or(id), id, "the wrong end");
                         }
                         _ => panic!("{record:?}"),
                     }
@@ -683,17 +690,17 @@ pub mod connections {
     /// Has a client read any bytes as the response, whole and in pieces, and compares what it made
     /// of them.
     pub fn check_client_exchange(make_pair: MakePair, bytes: &[u8]) {
-        for way in [Way::Read, Way::Head, Way::Finish] {
+        for way in [ReadMode::Read, ReadMode::Head, ReadMode::Finish] {
             let whole = exchange(UnixStream::pair().expect("a pair of sockets"), &[bytes], way);
             assert!(!whole.contains("timed out"), "{whole}");
-            let pieces = cut(bytes, MAX_PIECES, &mut Dice::of(bytes));
+            let pieces = random_pieces(bytes, MAX_PIECES, &mut Rng::from_bytes(bytes));
             assert_eq!(exchange(make_pair(), &pieces, way), whole);
         }
     }
 
     /// What is done with the response.
     #[derive(Clone, Copy, Debug)]
-    pub enum Way {
+    pub enum ReadMode {
         Read,
         Head,
         Finish,
@@ -703,16 +710,17 @@ pub mod connections {
     pub fn exchange(
         (ours, theirs): (UnixStream, UnixStream),
         pieces: &[&[u8]],
-        way: Way,
+        way: ReadMode,
     ) -> String {
-        let config = client::Config::new().keep_alive(true).max_head(300, 5).read_timeout(PATIENCE);
+        let config =
+            client::Config::new().keep_alive(true).max_head(300, 5).read_timeout(READ_TIMEOUT);
         let mut connection =
             client::Connection::new(theirs, Arc::new(config)).expect("a connection");
         let params = Params::from_pairs([("REQUEST_METHOD", "GET")]).expect("short params");
         thread::scope(|scope| {
-            scope.spawn(|| feed_pieces(&ours, pieces));
+            scope.spawn(|| write_pieces(&ours, pieces));
             let mut told = Vec::new();
-            let mut is_read = !matches!(way, Way::Finish);
+            let mut is_read = !matches!(way, ReadMode::Finish);
             let mut exchange =
                 connection.begin(Role::Responder, &params).expect("a new connection");
             exchange
@@ -720,9 +728,9 @@ pub mod connections {
                 .write_all(b"body")
                 .and_then(|()| exchange.stdin.finish())
                 .expect("room for a small request");
-            if matches!(way, Way::Head) {
+            if matches!(way, ReadMode::Head) {
                 let head = exchange.stdout.read_head();
-                // How much was taken of a head that is none depends on the pieces.
+                // How much was written of a head that is none depends on the pieces.
                 is_read = head.is_ok();
                 told.push(format!("{:?}", head.map_err(|error| std::mem::discriminant(&error))));
             }
