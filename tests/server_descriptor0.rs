@@ -90,7 +90,7 @@ impl Process {
 
     fn connect(&self) -> Stream {
         let stream = Stream::connect(&self.address, Some(TEST_TIMEOUT)).expect("a connection");
-        stream.set_timeouts(Some(TEST_TIMEOUT), Some(TEST_TIMEOUT)).expect("time-outs");
+        stream.set_timeouts(Some(TEST_TIMEOUT), Some(TEST_TIMEOUT)).expect("timeouts");
         stream
     }
 

@@ -153,7 +153,7 @@ fn an_abort_is_answered_wrongly() {
     }
 }
 
-/// C21, C29: an abort that is never answered ends with the time-out.
+/// C21, C29: an abort that is never answered ends with the timeout.
 #[test]
 fn an_abort_is_not_answered() {
     let config = test_config().read_timeout(Some(Duration::from_millis(50)));

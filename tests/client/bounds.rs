@@ -1,5 +1,5 @@
 //! The client's bounds, each at its limit and one past it: the response that `fetch` holds, its
-//! STDERR, its head. (Those on idle connections are in `client_reuse`, the time-outs in
+//! STDERR, its head. (Those on idle connections are in `client_reuse`, the timeouts in
 //! `client_timeouts`, memory as a whole in `client_memory`.)
 #![cfg(unix)]
 

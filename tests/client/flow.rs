@@ -310,7 +310,7 @@ impl Read for Failing {
     }
 }
 
-/// A client without time-outs of an application that waits for all of a stream, the end of which
+/// A client without timeouts of an application that waits for all of a stream, the end of which
 /// must never come.
 fn waiting_for(record_type: u8) -> (Application, Client) {
     let application = Application::unix(move |_, mut stream| {
@@ -382,7 +382,7 @@ fn an_interrupted_body_goes_on() {
         .unwrap();
 }
 
-/// A body that panics takes its caller along, and not the request's time-out first: the application
+/// A body that panics takes its caller along, and not the request's timeout first: the application
 /// waits for the rest.
 #[test]
 fn a_body_that_panics() {

@@ -169,13 +169,13 @@ fn c9_a_refusal_lowers_the_bound() {
         let (mut one, _) = listener.accept().expect("the first connection");
         let second = scope.spawn(|| client.fetch(&Params::new(), b""));
         let (mut two, _) = listener.accept().expect("the second connection");
-        two.write_all(&end(1, 0, 2)).expect("taken");
+        two.write_all(&end(1, 0, 2)).expect("written");
         let outcome = second.join().expect("its thread");
         assert!(matches!(outcome, Err(Error::Refused(ProtocolStatus::Overloaded))), "{outcome:?}");
         // The first request still runs, so that is the one connection there may be.
         let third = client.fetch(&Params::new(), b"");
         assert!(matches!(third, Err(Error::TimedOut("waiting for a connection"))), "{third:?}");
-        one.write_all(&[record(STDOUT, 1, b""), end(1, 0, 0)].concat()).expect("taken");
+        one.write_all(&[record(STDOUT, 1, b""), end(1, 0, 0)].concat()).expect("written");
         first.join().expect("its thread").expect("its answer");
     });
 }

@@ -19,7 +19,7 @@ use crate::support::*;
 
 const SHORT: Duration = Duration::from_millis(100);
 
-/// Bounds whose time-outs are to pass.
+/// Bounds whose timeouts are to pass.
 fn impatient() -> Config {
     test_config().read_timeout(Some(SHORT)).write_timeout(Some(SHORT))
 }
@@ -45,7 +45,7 @@ fn assert_nobody_there(address: &Address, kind: io::ErrorKind) {
     for outcome in outcomes {
         assert!(matches!(&outcome, Err(Error::Io(error)) if error.kind() == kind), "{outcome:?}");
     }
-    assert!(start.elapsed() < TEST_TIMEOUT / 2, "a time-out was waited for");
+    assert!(start.elapsed() < TEST_TIMEOUT / 2, "a timeout was waited for");
 }
 
 /// C31: a port that nobody listens on.
@@ -189,8 +189,8 @@ fn an_application_that_stalls() {
     }
 }
 
-/// C29: time-outs count from the last byte: an application that sends a byte now and then is waited
-/// for, longer than the time-out in all.
+/// C29: timeouts count from the last byte: an application that sends a byte now and then is waited
+/// for, longer than the timeout in all.
 #[test]
 fn a_slow_response_is_no_time_out() {
     let timeout = Duration::from_secs(1);
@@ -265,7 +265,7 @@ fn a_slow_upload_is_no_time_out() {
     assert!(start.elapsed() > 2 * timeout);
 }
 
-/// Without time-outs a client waits.
+/// Without timeouts a client waits.
 #[test]
 fn without_time_outs_a_client_waits() {
     let application = Application::unix(|_, mut stream| {

@@ -166,7 +166,7 @@ fn a_cut_in_the_last_padding_cuts_nothing() {
     drop(client);
 }
 
-/// C11: silence behind a cut ends with the time-out, not before; and is no success.
+/// C11: silence behind a cut ends with the timeout, not before; and is no success.
 #[test]
 fn a_stall_at_each_record_is_a_time_out() {
     let ends: Vec<usize> = parts()

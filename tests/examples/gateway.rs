@@ -529,7 +529,7 @@ impl Gateway {
     /// A connection on which this was sent.
     fn raw(&self, request: &str) -> TcpStream {
         let mut stream = TcpStream::connect(self.address()).expect("a connection");
-        stream.set_read_timeout(Some(TEST_TIMEOUT)).expect("a time-out");
+        stream.set_read_timeout(Some(TEST_TIMEOUT)).expect("a timeout");
         stream.write_all(request.as_bytes()).expect("a request that is taken");
         stream
     }
@@ -573,7 +573,7 @@ impl Site {
         let address = listener.local_addr().expect("its address");
         thread::spawn(move || {
             for mut stream in listener.incoming().map_while(Result::ok) {
-                stream.set_read_timeout(Some(TEST_TIMEOUT)).expect("a time-out");
+                stream.set_read_timeout(Some(TEST_TIMEOUT)).expect("a timeout");
                 let received = Received::read(&mut stream);
                 answer(&received, &mut stream);
             }

@@ -65,7 +65,7 @@ fn requests_are_open_at_once_and_answers_do_not_mix() {
                 for id in (1..=COUNT).rev() {
                     stream
                         .write_all(&padded_record(STDOUT, id, piece.as_bytes(), 3))
-                        .expect("taken");
+                        .expect("written");
                 }
             }
             for id in (1..=COUNT).rev() {
@@ -74,7 +74,7 @@ fn requests_are_open_at_once_and_answers_do_not_mix() {
                     record(STDOUT, id, b""),
                     end(id, id.into(), 0),
                 ];
-                stream.write_all(&rest.concat()).expect("taken");
+                stream.write_all(&rest.concat()).expect("written");
             }
         });
         example::run("multiplex", &[&address, &COUNT.to_string(), "2"], &[], b"")
@@ -103,7 +103,7 @@ fn c24_what_is_refused_is_sent_alone() {
             for id in 1..=COUNT {
                 let (status, text) = if id == 3 { (1, "") } else { (0, "together") };
                 let answer = [stream_of(id, text), end(id, 0, status)];
-                stream.write_all(&answer.concat()).expect("taken");
+                stream.write_all(&answer.concat()).expect("written");
             }
             let (mut stream, _) =
                 listener.accept().expect("a connection for the one that was refused");
@@ -111,7 +111,7 @@ fn c24_what_is_refused_is_sent_alone() {
                 .is_some_and(|record| record.record_type != STDIN || !record.content.is_empty())
             {
             }
-            stream.write_all(&[stream_of(1, "alone"), end(1, 0, 0)].concat()).expect("taken");
+            stream.write_all(&[stream_of(1, "alone"), end(1, 0, 0)].concat()).expect("written");
         });
         example::run("multiplex", &[&address, &COUNT.to_string()], &[], b"")
     });
@@ -136,12 +136,14 @@ fn a_response_that_is_too_long_is_aborted_alone() {
             let (mut stream, _) = listener.accept().expect("a connection");
             read_requests(&mut stream);
             for _ in 0..20 {
-                stream.write_all(&record(STDOUT, 4, &[b'x'; 65535])).expect("taken");
+                stream.write_all(&record(STDOUT, 4, &[b'x'; 65535])).expect("written");
             }
             let abort = read_record(&mut stream).expect("an abort");
             assert_eq!((abort.record_type, abort.id), (ABORT, 4));
             for id in 1..=COUNT {
-                stream.write_all(&[stream_of(id, "done"), end(id, 0, 0)].concat()).expect("taken");
+                stream
+                    .write_all(&[stream_of(id, "done"), end(id, 0, 0)].concat())
+                    .expect("written");
             }
         });
         example::run("multiplex", &[&address, &COUNT.to_string()], &[], b"")

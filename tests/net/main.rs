@@ -643,7 +643,7 @@ mod unix {
             let listener = listener.shared();
             let address = listener.local_address().unwrap();
             // What Linux lets a connection inherit from the listening socket does not stay. That
-            // socket has its time-out when the second connection is made.
+            // socket has its timeout when the second connection is made.
             exchange(&listener, &address);
             let (_client, server) = exchange(&listener, &address);
             assert_eq!(settings(&server).read_timeout().unwrap(), None);

@@ -87,7 +87,7 @@ fn begins_of_every_id() {
     });
 }
 
-/// The read time-out in PARAMS: the connection is closed without an answer, no sooner and not much
+/// The read timeout in PARAMS: the connection is closed without an answer, no sooner and not much
 /// later.
 #[test]
 fn read_timeout_in_params() {
@@ -106,7 +106,7 @@ fn read_timeout_in_params() {
     }
 }
 
-/// The read time-out in a body: reading fails with `TimedOut`, the request ends, and the connection
+/// The read timeout in a body: reading fails with `TimedOut`, the request ends, and the connection
 /// with it.
 #[test]
 fn read_timeout_in_stdin() {
@@ -134,7 +134,7 @@ fn read_timeout_in_stdin() {
     }
 }
 
-/// The write time-out: a web server that takes nothing makes writing fail with `TimedOut`, and
+/// The write timeout: a web server that takes nothing makes writing fail with `TimedOut`, and
 /// loses the connection.
 #[test]
 fn write_timeout() {
@@ -161,7 +161,7 @@ fn write_timeout() {
     }
 }
 
-/// The write time-out holds for an answer that is the first write of its connection, and large.
+/// The write timeout holds for an answer that is the first write of its connection, and large.
 #[test]
 fn write_timeout_of_one_large_answer() {
     for server in TestServer::tcp_and_unix(&Config::new().write_timeout(Some(SHORT)), |request| {
@@ -174,7 +174,7 @@ fn write_timeout_of_one_large_answer() {
     }
 }
 
-/// A time-out of zero, which the system has no idea of, is refused before anything is served.
+/// A timeout of zero, which the system has no idea of, is refused before anything is served.
 #[test]
 fn no_time_is_no_time_out() {
     let zero = Some(Duration::ZERO);
@@ -191,7 +191,7 @@ fn no_time_is_no_time_out() {
     }
 }
 
-/// The write time-out holds for small answers as well, of which only the first is sure to be taken
+/// The write timeout holds for small answers as well, of which only the first is sure to be taken
 /// at once.
 #[test]
 fn write_timeout_of_small_answers() {
@@ -249,7 +249,7 @@ fn become_idle(stream: &mut Stream, before: &[u8]) {
     }
 }
 
-/// The idle time-out: a kept connection is closed when it has passed, no sooner, though reads
+/// The idle timeout: a kept connection is closed when it has passed, no sooner, though reads
 /// inside a request may wait much longer; and what is left unread of the last request does not
 /// count as one. It is an error of nobody's request.
 #[test]
@@ -277,7 +277,7 @@ fn idle_timeout() {
     }
 }
 
-/// A8: without an idle time-out a kept connection stays, however short the read time-out.
+/// A8: without an idle timeout a kept connection stays, however short the read timeout.
 #[test]
 fn no_idle_timeout() {
     for server in

@@ -25,7 +25,7 @@ fn a26_noise_does_not_hold_a_rejection_up() {
         Ok(())
     });
     let mut busy = server.connect();
-    busy.write_all(&[begin(1, RESPONDER, 0), params(1, &[])].concat()).expect("taken");
+    busy.write_all(&[begin(1, RESPONDER, 0), params(1, &[])].concat()).expect("written");
     // The request is at work when a second one is rejected.
     let rejected = || server.round_trip(1, &begin(1, RESPONDER, 0)).protocol_status;
     assert_eq!(rejected(), 2);

@@ -18,12 +18,12 @@ const ERRORS: usize = 20;
 fn provoke_and_ask(address: &Address) -> Answer {
     let connect = || {
         let stream = Stream::connect(address, Some(TEST_TIMEOUT)).expect("a connection");
-        stream.set_timeouts(Some(TEST_TIMEOUT), Some(TEST_TIMEOUT)).expect("time-outs");
+        stream.set_timeouts(Some(TEST_TIMEOUT), Some(TEST_TIMEOUT)).expect("timeouts");
         stream
     };
     for _ in 0..ERRORS {
         let mut stream = connect();
-        stream.write_all(b"GET / HTTP/1.0\r\n\r\n").expect("taken");
+        stream.write_all(b"GET / HTTP/1.0\r\n\r\n").expect("written");
         assert_eq!(
             read_all(&mut stream).unwrap_or_default(),
             b"",
@@ -31,7 +31,7 @@ fn provoke_and_ask(address: &Address) -> Answer {
         );
     }
     let mut stream = connect();
-    stream.write_all(&request(1, RESPONDER, 0, &[], b"")).expect("taken");
+    stream.write_all(&request(1, RESPONDER, 0, &[], b"")).expect("written");
     read_answer(&mut stream, 1)
 }
 

@@ -13,7 +13,7 @@ use fcgi::net::Stream;
 use fcgi::server::{Config, Handle, Overload};
 use fcgi::Server;
 
-/// A time-out of shutdown that no test waits for.
+/// A timeout of shutdown that no test waits for.
 fn patient() -> Config {
     Config::new().shutdown_timeout(Duration::from_secs(3600))
 }

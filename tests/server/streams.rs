@@ -448,7 +448,7 @@ fn a53_streams_out_of_order() {
     assert!(read_answer(&mut stream, 1).text().starts_with("Status: 500"));
 }
 
-/// Slow senders: a read may wait for its time-out again and again, as long as something comes each
+/// Slow senders: a read may wait for its timeout again and again, as long as something comes each
 /// time.
 #[test]
 fn slow_senders() {
@@ -463,7 +463,7 @@ fn slow_senders() {
     assert_eq!(read_answer(&mut stream, 1).stdout, echoed(&[("CONTENT_LENGTH", "4")], b"slow"));
 }
 
-/// Slow readers: a write may wait for its time-out again and again, as long as something is taken
+/// Slow readers: a write may wait for its timeout again and again, as long as something is taken
 /// each time.
 #[test]
 fn slow_readers() {

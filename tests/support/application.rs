@@ -87,7 +87,7 @@ impl Application {
                     return;
                 }
                 let number = state.accepted.fetch_add(1, Ordering::SeqCst);
-                stream.set_timeouts(Some(TEST_TIMEOUT), Some(TEST_TIMEOUT)).expect("time-outs");
+                stream.set_timeouts(Some(TEST_TIMEOUT), Some(TEST_TIMEOUT)).expect("timeouts");
                 let script = &script;
                 scope.spawn(move || script(number, stream));
             });
@@ -95,7 +95,7 @@ impl Application {
         Self { address, shared, acceptor: Some(std::thread::spawn(accept_all)), directory: None }
     }
 
-    /// A client of it, whose time-outs end a test that hangs.
+    /// A client of it, whose timeouts end a test that hangs.
     pub fn client(&self) -> Client {
         Client::from(self.address.clone()).config(test_config())
     }
@@ -120,7 +120,7 @@ impl Drop for Application {
     }
 }
 
-/// The default bounds, but for the time-outs.
+/// The default bounds, but for the timeouts.
 pub fn test_config() -> Config {
     Config::new()
         .connect_timeout(Some(TEST_TIMEOUT))
@@ -149,7 +149,7 @@ pub fn upload_params(len: u64) -> Params {
 pub fn socket_pair() -> (UnixStream, Stream) {
     let (near, far) = UnixStream::pair().expect("a pair of sockets");
     let far = Stream::from(far);
-    far.set_timeouts(Some(TEST_TIMEOUT), Some(TEST_TIMEOUT)).expect("time-outs");
+    far.set_timeouts(Some(TEST_TIMEOUT), Some(TEST_TIMEOUT)).expect("timeouts");
     (near, far)
 }
 

@@ -136,7 +136,7 @@ impl Write for ShortWriter {
     }
 }
 
-/// Calls again after a time-out.
+/// Calls again after a timeout.
 pub fn retry_on_timeout<T>(mut call: impl FnMut() -> fcgi::Result<T>) -> fcgi::Result<T> {
     loop {
         match call() {
@@ -560,7 +560,7 @@ pub mod connections {
 
     /// Serves all requests that come in pieces. What the handler does depends on the params.
     pub fn serve((ours, theirs): (UnixStream, UnixStream), pieces: &[&[u8]]) -> Served {
-        ours.set_read_timeout(READ_TIMEOUT).expect("a time-out");
+        ours.set_read_timeout(READ_TIMEOUT).expect("a timeout");
         thread::scope(|scope| {
             let log = scope.spawn(|| handle_requests(theirs));
             write_pieces(&ours, pieces);

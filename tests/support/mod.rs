@@ -284,7 +284,7 @@ impl TestServer {
     /// Connects to the server; reads and writes that take too long fail.
     pub fn connect(&self) -> Stream {
         let stream = Stream::connect(&self.address, Some(TEST_TIMEOUT)).expect("a connection");
-        stream.set_timeouts(Some(TEST_TIMEOUT), Some(TEST_TIMEOUT)).expect("time-outs");
+        stream.set_timeouts(Some(TEST_TIMEOUT), Some(TEST_TIMEOUT)).expect("timeouts");
         stream
     }
 
