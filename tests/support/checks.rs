@@ -1,7 +1,7 @@
-//! What the property tests and the fuzz targets share. Each `check_` function takes any bytes, has
-//! the crate read them whole and in pieces, and panics where the two differ, or where they differ
-//! from a decoder of a few lines that is written to be obvious and for nothing else.
-#![allow(dead_code, unreachable_pub)] // Each user takes a part of it.
+//! Checks shared by the property tests and the fuzz targets. Each `check_` function accepts any
+//! bytes, passes them to the crate whole and in pieces, and panics if the results differ from each
+//! other or from those of a minimal reference decoder.
+#![allow(dead_code, unreachable_pub)] // Each program uses a part.
 
 use std::io::{self, BufRead, IoSlice, IoSliceMut, Read, Write};
 
@@ -10,7 +10,7 @@ use fcgi::record::{self, Header};
 use fcgi::stream::RecordReader;
 use fcgi::{Error, Params};
 
-/// Numbers that look like chance and are the same for the same seed (xorshift).
+/// A deterministic pseudo-random number generator (xorshift).
 #[derive(Clone, Debug)]
 pub struct Rng(u64);
 
@@ -19,13 +19,13 @@ impl Rng {
         Self(seed | 1)
     }
 
-    /// Rng whose seed is made of all of the bytes (FNV-1a).
+    /// Derives the seed from all of the bytes (FNV-1a).
     pub fn from_bytes(bytes: &[u8]) -> Self {
         let mix = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
         Self::new(bytes.iter().fold(0xcbf2_9ce4_8422_2325, mix))
     }
 
-    /// A number from 0 to `bound` - 1.
+    /// Returns a number from 0 to `bound` - 1.
     pub fn below(&mut self, bound: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
@@ -33,27 +33,27 @@ impl Rng {
         (self.0 >> 11) as usize % bound
     }
 
-    /// A length from 1 to `max`: often a very small one.
+    /// Returns a length from 1 to `max`, often a very small one.
     pub fn piece_len(&mut self, max: usize) -> usize {
         let most = [1, 9, 300, max][self.below(4)];
         1 + self.below(most.min(max))
     }
 }
 
-/// Cuts bytes into pieces, at most `count` of them and none empty.
+/// Splits bytes into at most `count` pieces, none of them empty.
 pub fn random_pieces<'a>(bytes: &'a [u8], count: usize, rng: &mut Rng) -> Vec<&'a [u8]> {
     let mut pieces = Vec::new();
     let mut rest = bytes;
     while !rest.is_empty() {
         let len = if pieces.len() + 1 < count { rng.piece_len(rest.len()) } else { rest.len() };
-        let (piece, behind) = rest.split_at(len);
+        let piece;
+        (piece, rest) = rest.split_at(len);
         pieces.push(piece);
-        rest = behind;
     }
     pieces
 }
 
-/// A reader that gives a few bytes at a time, and is interrupted and times out in between.
+/// A reader that returns a few bytes at a time, and is interrupted and times out between them.
 #[derive(Debug)]
 pub struct UnreliableReader<'a> {
     bytes: &'a [u8],
@@ -65,8 +65,8 @@ impl<'a> UnreliableReader<'a> {
         Self { bytes, rng: rng.clone() }
     }
 
-    /// How many bytes the next read gives, of up to `max`.
-    fn allot(&mut self, max: usize) -> io::Result<usize> {
+    /// Returns the length of the next read, at most `max`, or an error.
+    fn next_len(&mut self, max: usize) -> io::Result<usize> {
         match self.rng.below(8) {
             0 => return Err(io::ErrorKind::Interrupted.into()),
             1 => return Err(Error::TimedOut("read").into()),
@@ -81,12 +81,12 @@ impl<'a> UnreliableReader<'a> {
 
 impl Read for UnreliableReader<'_> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let n = self.allot(out.len())?;
+        let n = self.next_len(out.len())?;
         self.bytes.read(&mut out[..n])
     }
 
     fn read_vectored(&mut self, out: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        let n = self.allot(out.iter().map(|slice| slice.len()).sum())?;
+        let n = self.next_len(out.iter().map(|slice| slice.len()).sum())?;
         let mut left = n;
         for slice in out {
             let len = left.min(slice.len());
@@ -97,12 +97,12 @@ impl Read for UnreliableReader<'_> {
     }
 }
 
-/// A writer that takes at most so many bytes at a time; where that is few, it is interrupted in
-/// between.
+/// A writer that accepts at most `most` bytes at a time. If that is less than 1000, every other
+/// call is interrupted.
 #[derive(Debug)]
 pub struct ShortWriter {
     pub written: Vec<u8>,
-    /// The calls that took something.
+    /// The number of calls that were not interrupted.
     pub writes: usize,
     most: usize,
     is_interrupted: bool,
@@ -136,7 +136,7 @@ impl Write for ShortWriter {
     }
 }
 
-/// Calls again after a timeout.
+/// Retries a call while it times out.
 pub fn retry_on_timeout<T>(mut call: impl FnMut() -> fcgi::Result<T>) -> fcgi::Result<T> {
     loop {
         match call() {
@@ -161,7 +161,7 @@ impl Record {
         Self { record_type: record_type.into(), id, content, padding_len }
     }
 
-    /// Its bytes, with a reserved one that is not zero.
+    /// Returns the encoded record. Its reserved byte is not zero.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = vec![1, self.record_type];
         out.extend(self.id.to_be_bytes());
@@ -173,8 +173,8 @@ impl Record {
     }
 }
 
-/// What an error says is cut where the input ends this many bytes into a record; none if there is
-/// no byte of it.
+/// Returns the part that `Error::UnexpectedEof` names if the input ends `at` bytes into a record,
+/// or `None` if it ends between records.
 pub fn truncated_part(at: usize) -> Option<&'static str> {
     match at {
         0 => None,
@@ -208,7 +208,7 @@ impl End {
     }
 }
 
-/// The records whose content is whole, and how the input ends.
+/// Decodes the records whose content is complete. Returns them and how the input ends.
 pub fn decode_records(mut bytes: &[u8]) -> (Vec<Record>, End) {
     let mut records = Vec::new();
     while !bytes.is_empty() {
@@ -240,7 +240,7 @@ pub fn decode_records(mut bytes: &[u8]) -> (Vec<Record>, End) {
     (records, End::Clean)
 }
 
-/// Reads records in every way there is, and compares them with [`decode_records`].
+/// Reads records in every possible way and compares them with [`decode_records`].
 pub fn check_records(bytes: &[u8]) {
     let (records, end) = decode_records(bytes);
     let rng = Rng::from_bytes(bytes);
@@ -256,7 +256,7 @@ pub fn check_records(bytes: &[u8]) {
 }
 
 fn check_read_record(mut bytes: &[u8], records: &[Record], end: End) {
-    // A record with its padding cut is not handed out by this function.
+    // `read_record` does not return a record whose padding is truncated.
     let whole = if end == End::TruncatedPadding { &records[..records.len() - 1] } else { records };
     let mut content = Vec::new();
     for record in whole {
@@ -272,7 +272,7 @@ fn check_read_record(mut bytes: &[u8], records: &[Record], end: End) {
     }
 }
 
-/// Reads each record whole, in part or not at all, as the rng have it.
+/// Reads the content of each record completely, partly or not at all, at random.
 fn check_record_reader(
     mut reader: RecordReader<impl Read>,
     rng: &mut Rng,
@@ -309,7 +309,9 @@ fn check_record_reader(
                 break retry_on_timeout(|| reader.next_header());
             }
             match read_some(&mut reader, rng, header.content_len.into()) {
-                Ok(piece) => assert!(!piece.is_empty(), "content that is cut is not whole"),
+                Ok(piece) => {
+                    assert!(!piece.is_empty(), "truncated content is not the end of the content");
+                }
                 Err(error) => break Err(error),
             }
         }
@@ -321,7 +323,8 @@ fn check_record_reader(
     }
 }
 
-/// Some content, by one of the ways to read it: of the large slice it may be more than `max` bytes.
+/// Reads some content in one of the possible ways. A read into a large slice may return more than
+/// `max` bytes.
 fn read_some(
     reader: &mut RecordReader<impl Read>,
     rng: &mut Rng,
@@ -335,7 +338,7 @@ fn read_some(
         reader.consume(n);
         return Ok(piece);
     }
-    // A slice that is as large as the reader's buffer is read into directly.
+    // The reader reads directly into a slice as large as its buffer.
     let mut out = if way == 1 { vec![0; rng.piece_len(max)] } else { vec![0; max.max(64 * 1024)] };
     let n = retry_on_timeout(|| reader.read_content(&mut out))?;
     out.truncate(n);
@@ -345,7 +348,7 @@ fn read_some(
 /// A name and its value.
 pub type Pair = (Vec<u8>, Vec<u8>);
 
-/// The pairs of an encoded sequence, and where it breaks off.
+/// Decodes the pairs of an encoded sequence. Also returns the offset of the first invalid one.
 pub fn decode_params(bytes: &[u8]) -> (Vec<Pair>, Option<usize>) {
     let mut pairs = Vec::new();
     let mut rest = bytes;
@@ -354,9 +357,9 @@ pub fn decode_params(bytes: &[u8]) -> (Vec<Pair>, Option<usize>) {
         let mut lens = [0; 2];
         for len in &mut lens {
             match *rest {
-                [short @ 0..=127, ref behind @ ..] => (*len, rest) = (u64::from(short), behind),
-                [a, b, c, d, ref behind @ ..] => {
-                    (*len, rest) = (u64::from(u32::from_be_bytes([a & 0x7f, b, c, d])), behind);
+                [short @ 0..=127, ref tail @ ..] => (*len, rest) = (u64::from(short), tail),
+                [a, b, c, d, ref tail @ ..] => {
+                    (*len, rest) = (u64::from(u32::from_be_bytes([a & 0x7f, b, c, d])), tail);
                 }
                 _ => return (pairs, Some(at)),
             }
@@ -364,20 +367,20 @@ pub fn decode_params(bytes: &[u8]) -> (Vec<Pair>, Option<usize>) {
         if lens[0] + lens[1] > rest.len() as u64 {
             return (pairs, Some(at));
         }
-        let (name, behind) = rest.split_at(lens[0] as usize);
-        let (value, behind) = behind.split_at(lens[1] as usize);
+        let (name, value);
+        (name, rest) = rest.split_at(lens[0] as usize);
+        (value, rest) = rest.split_at(lens[1] as usize);
         pairs.push((name.to_vec(), value.to_vec()));
-        rest = behind;
     }
     (pairs, None)
 }
 
-/// Decodes params, compares them with [`decode_params`], and encodes them again.
+/// Decodes params, compares them with [`decode_params`] and encodes them again.
 pub fn check_params(bytes: &[u8]) {
     let params = match (Params::parse(bytes), decode_params(bytes)) {
         (Err(Error::InvalidParams(at)), (_, Some(expected))) => {
             assert_eq!(at, expected);
-            assert!(Params::parse(&bytes[..at]).is_ok(), "the pairs before the cut one");
+            assert!(Params::parse(&bytes[..at]).is_ok(), "the pairs before the offset are whole");
             return;
         }
         (Ok(params), (pairs, None)) => {
@@ -392,13 +395,14 @@ pub fn check_params(bytes: &[u8]) {
 
     let again = Params::from_pairs(&params).expect("pairs that were decoded");
     assert!(again.iter().eq(params.iter()));
-    assert!(again.as_bytes().len() <= bytes.len(), "the encoder's lengths are the shortest");
+    assert!(again.as_bytes().len() <= bytes.len(), "the encoder uses the shortest lengths");
     check_params_stream(&params);
     check_params_stream(&again);
     check_look_ups(&again);
 }
 
-/// The stream of the params is their bytes in records, of which none splits a pair that fits one.
+/// Checks that the PARAMS stream carries the encoded params, and that no record splits a pair that
+/// fits into one record.
 fn check_params_stream(params: &Params) {
     let mut stream = Vec::new();
     params.encode_stream(7, &mut stream).expect("a stream");
@@ -429,7 +433,7 @@ fn check_params_stream(params: &Params) {
     }
 }
 
-/// Where each pair begins and ends in the encoded bytes.
+/// Returns the offsets at which each encoded pair starts and ends.
 fn pair_bounds(params: &Params) -> Vec<(usize, usize)> {
     let base = params.as_bytes().as_ptr() as usize;
     let mut start = 0;
@@ -442,7 +446,7 @@ fn pair_bounds(params: &Params) -> Vec<(usize, usize)> {
     bounds
 }
 
-/// Looking up, setting and removing agree with a plain list of pairs.
+/// Checks that `get`, `set` and `remove` agree with a plain list of pairs.
 fn check_look_ups(params: &Params) {
     let Some((name, _)) = params.iter().next() else { return };
     let mut pairs: Vec<_> = params.iter().collect();
@@ -460,7 +464,7 @@ fn check_look_ups(params: &Params) {
     assert_eq!(Params::parse(changed.as_bytes()).expect("valid pairs"), changed);
 }
 
-/// Parses a response head whole, in pieces, and off a buffered reader.
+/// Parses a response head whole, in pieces, and from a buffered reader.
 pub fn check_response_head(bytes: &[u8]) {
     let mut rng = Rng::from_bytes(bytes);
     let tight = HeadParser::new().max_bytes(16 + rng.below(2048)).max_fields(1 + rng.below(6));
@@ -485,7 +489,7 @@ pub fn check_response_head(bytes: &[u8]) {
             "read from a reader"
         );
         if let Some(Some(end)) = expected {
-            assert_eq!(rest(reader), &bytes[end..], "the body is left");
+            assert_eq!(rest(reader), &bytes[end..], "the body is not consumed");
         }
     }
 }
@@ -498,8 +502,8 @@ fn rest(mut reader: impl BufRead) -> Vec<u8> {
     rest
 }
 
-/// Where the head ends and what it says; of an error, which it is (its text shows as much of a line
-/// as had come).
+/// The end of the head and a description of it, or the variant of the error. The message of an
+/// error depends on the pieces.
 type Parsed = Result<(Option<usize>, String), std::mem::Discriminant<Error>>;
 
 fn feed(mut parser: HeadParser, pieces: &[&[u8]]) -> Parsed {
@@ -508,8 +512,8 @@ fn feed(mut parser: HeadParser, pieces: &[&[u8]]) -> Parsed {
         let end = parser.feed(piece).map_err(|error| std::mem::discriminant(&error))?;
         if let Some(end) = end {
             let head = parser.finish().expect("a complete head");
-            let told = (head.status(), head.reason(), head.content_length(), head.local_redirect());
-            return Ok((Some(before + end), format!("{head:?} {told:?}")));
+            let log = (head.status(), head.reason(), head.content_length(), head.local_redirect());
+            return Ok((Some(before + end), format!("{head:?} {log:?}")));
         }
         before += piece.len();
     }
@@ -517,7 +521,7 @@ fn feed(mut parser: HeadParser, pieces: &[&[u8]]) -> Parsed {
     Ok((None, String::new()))
 }
 
-/// Connections over a pair of sockets, of which this side is played by hand.
+/// Connections over a socket pair. The check plays the peer.
 #[cfg(unix)]
 pub mod connections {
     use std::io::ErrorKind;
@@ -532,17 +536,17 @@ pub mod connections {
 
     use super::*;
 
-    /// Makes two sockets that are connected. Where they keep the bounds of messages, the pieces
-    /// arrive as they were cut.
+    /// Creates two connected sockets. If they preserve message boundaries, the pieces arrive as
+    /// they were written.
     pub type MakePair = fn() -> (UnixStream, UnixStream);
 
-    /// So many pieces fit the memory that the system has for a socket.
+    /// This number of pieces fits into the buffer of a socket.
     const MAX_PIECES: usize = 100;
-    /// Nothing here waits for anything that will not come: a read that takes this long hangs.
+    /// A read that takes this long will never return.
     const READ_TIMEOUT: Option<Duration> = Some(Duration::from_secs(10));
 
-    /// Has an application read any bytes, whole and in pieces, and compares what it did and
-    /// answered.
+    /// Lets an application read any bytes, whole and in pieces, and compares its actions and its
+    /// responses.
     pub fn check_server_connection(make_pair: MakePair, bytes: &[u8]) {
         let whole = serve(UnixStream::pair().expect("a pair of sockets"), &[bytes]);
         check_answers(bytes, &whole.answers);
@@ -551,14 +555,14 @@ pub mod connections {
         assert_eq!(serve(make_pair(), &pieces), whole);
     }
 
-    /// What an application did and answered.
+    /// What an application did and sent.
     #[derive(Debug, PartialEq, Eq)]
     pub struct Served {
         pub log: String,
         pub answers: Vec<u8>,
     }
 
-    /// Serves all requests that come in pieces. What the handler does depends on the params.
+    /// Serves the requests in these pieces. What the handler does depends on the params.
     pub fn serve((ours, theirs): (UnixStream, UnixStream), pieces: &[&[u8]]) -> Served {
         ours.set_read_timeout(READ_TIMEOUT).expect("a timeout");
         thread::scope(|scope| {
@@ -572,17 +576,17 @@ pub mod connections {
     fn write_pieces(mut stream: &UnixStream, pieces: &[&[u8]]) {
         for piece in pieces {
             if stream.write_all(piece).is_err() {
-                return; // The other side has closed, as it may.
+                return; // The peer may close early.
             }
             thread::yield_now();
         }
         let _ = stream.shutdown(Shutdown::Write);
     }
 
-    /// Reads to the end, which may be a reset: the other side need not have read all.
+    /// Reads to the end. The end may be a reset, because the peer need not read everything.
     fn read_to_end(mut stream: &UnixStream) -> Vec<u8> {
         let mut all = Vec::new();
-        // As large as any message.
+        // A message longer than the buffer would be truncated.
         let mut buffer = vec![0; 128 * 1024];
         loop {
             match stream.read(&mut buffer) {
@@ -630,7 +634,7 @@ pub mod connections {
         }
     }
 
-    /// Reads the input whole, in part or not at all, and answers before, while or after that.
+    /// Reads the input completely, partly or not at all, and writes before, during or after that.
     fn handle(request: &mut server::Request<'_>) -> io::Result<u64> {
         let way = request.params.iter().flat_map(|pair| pair.1).fold(0, |sum, byte| sum ^ byte);
         request.app_status = way.into();
@@ -649,13 +653,14 @@ pub mod connections {
         }
     }
 
-    /// An application's answers are whole records, of types that it may send; the answer to one
-    /// request ends before that to another begins, only a request that is refused beside it
-    /// ends meanwhile, and none ends that was not begun.
+    /// Checks that an application sends whole records of legal types, and that responses do not
+    /// overlap. Only a request refused with CANT_MPX_CONN may end during the response to another,
+    /// and only requests that began may end.
     fn check_answers(input: &[u8], answers: &[u8]) {
-        // A request may be refused by its header; what is cut of the last record is made up.
-        let mut begun = decode_records(&[input, &[0; 65535 + 255]].concat()).0;
-        begun.retain(|record| record.record_type == 1);
+        // A request may be refused as soon as its header has arrived, so the last record is
+        // completed with zeros.
+        let mut open_requests = decode_records(&[input, &[0; 65535 + 255]].concat()).0;
+        open_requests.retain(|record| record.record_type == 1);
         let (records, end) = decode_records(answers);
         assert_eq!(end, End::Clean);
         let mut active = None;
@@ -663,20 +668,24 @@ pub mod connections {
             match (record.record_type, record.id) {
                 (10 | 11, 0) => {}
                 (6 | 7, id @ 1..) => {
-                    assert_eq!(*active.get_or_insert(id), id, "two answers are mixed");
+                    assert_eq!(*active.get_or_insert(id), id, "two responses are mixed");
                 }
                 (3, id @ 1..) => {
-                    let at = begun
+                    let at = open_requests
                         .iter()
                         .position(|record| record.id == id)
                         .expect("a BEGIN for each END");
-                    begun.remove(at);
+                    open_requests.remove(at);
                     match record.content[..] {
                         [0, 0, 0, 0, 1, 0, 0, 0] => {
-                            assert_ne!(active, Some(id), "refused inside its answer");
+                            assert_ne!(active, Some(id), "refused after its response began");
                         }
                         [_, _, _, _, 0 | 3, 0, 0, 0] => {
-                            assert_eq!(active.take().unwrap_or(id), id, "the wrong end");
+                            assert_eq!(
+                                active.take().unwrap_or(id),
+                                id,
+                                "END_REQUEST of another request"
+                            );
                         }
                         _ => panic!("{record:?}"),
                     }
@@ -684,11 +693,10 @@ pub mod connections {
                 _ => panic!("{record:?} from an application"),
             }
         }
-        assert_eq!(active, None, "an answer did not end");
+        assert_eq!(active, None, "a response did not end");
     }
 
-    /// Has a client read any bytes as the response, whole and in pieces, and compares what it made
-    /// of them.
+    /// Lets a client read any bytes as a response, whole and in pieces, and compares the results.
     pub fn check_client_exchange(make_pair: MakePair, bytes: &[u8]) {
         for way in [ReadMode::Read, ReadMode::Head, ReadMode::Finish] {
             let whole = exchange(UnixStream::pair().expect("a pair of sockets"), &[bytes], way);
@@ -698,7 +706,7 @@ pub mod connections {
         }
     }
 
-    /// What is done with the response.
+    /// What the client does with the response.
     #[derive(Clone, Copy, Debug)]
     pub enum ReadMode {
         Read,
@@ -706,7 +714,7 @@ pub mod connections {
         Finish,
     }
 
-    /// Sends a request and tells what came of it.
+    /// Sends a request and describes what happened.
     pub fn exchange(
         (ours, theirs): (UnixStream, UnixStream),
         pieces: &[&[u8]],
@@ -719,7 +727,7 @@ pub mod connections {
         let params = Params::from_pairs([("REQUEST_METHOD", "GET")]).expect("short params");
         thread::scope(|scope| {
             scope.spawn(|| write_pieces(&ours, pieces));
-            let mut told = Vec::new();
+            let mut log = Vec::new();
             let mut is_read = !matches!(way, ReadMode::Finish);
             let mut exchange =
                 connection.begin(Role::Responder, &params).expect("a new connection");
@@ -730,19 +738,22 @@ pub mod connections {
                 .expect("room for a small request");
             if matches!(way, ReadMode::Head) {
                 let head = exchange.stdout.read_head();
-                // How much was written of a head that is none depends on the pieces.
+                // The number of bytes read from an invalid head depends on the pieces.
                 is_read = head.is_ok();
-                told.push(format!("{:?}", head.map_err(|error| std::mem::discriminant(&error))));
+                log.push(format!("{:?}", head.map_err(|error| std::mem::discriminant(&error))));
             }
             if is_read {
                 let mut body = Vec::new();
                 let outcome = exchange.stdout.read_to_end(&mut body);
-                told.push(format!("{outcome:?} {body:?}"));
+                log.push(format!("{outcome:?} {body:?}"));
             }
             let completion = exchange.finish();
-            told.push(format!("{completion:?}"));
-            assert!(completion.is_ok() || !connection.is_reusable(), "{told:?}, and used again");
-            told.join("\n")
+            log.push(format!("{completion:?}"));
+            assert!(
+                completion.is_ok() || !connection.is_reusable(),
+                "{log:?}: the connection would be reused"
+            );
+            log.join("\n")
         })
     }
 }
