@@ -35,6 +35,7 @@ use crate::error::{Error, Result};
 use crate::net::Address;
 use crate::params::Params;
 use crate::record::Role;
+use crate::stream::AnnouncedLength;
 
 /// How long the end of a body may lag behind the end of its request before the body counts as
 /// unfinished: the application may be quicker than the thread that has just sent the last of it.
@@ -159,7 +160,7 @@ impl Client {
             params.set("CONTENT_LENGTH", body.len().to_string())?;
             return self.fetch(&params, body);
         }
-        check_length(announced, body.len() as u64)?;
+        AnnouncedLength::new("CONTENT_LENGTH", announced).check(body.len() as u64)?;
         self.fetch_as(Role::Responder, params, body)
     }
 
@@ -416,18 +417,4 @@ impl Drop for CutOnDrop<'_> {
 fn is_idempotent(params: &Params) -> bool {
     let method = params.get_bytes("REQUEST_METHOD").unwrap_or_default();
     [&b"GET"[..], b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"].contains(&method)
-}
-
-/// Checks a body against the length that was announced for it.
-fn check_length(announced: Option<u64>, received: u64) -> Result<()> {
-    let variable = "CONTENT_LENGTH";
-    match announced {
-        Some(announced) if announced > received => {
-            Err(Error::StreamTooShort { variable, announced, received })
-        }
-        Some(announced) if announced < received => {
-            Err(Error::StreamTooLong { variable, announced })
-        }
-        _ => Ok(()),
-    }
 }

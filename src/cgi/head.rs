@@ -6,6 +6,7 @@ use std::mem::replace;
 use crate::cgi::parser::HeadParser;
 use crate::cgi::rules;
 use crate::error::{Error, Result};
+use crate::stream::AnnouncedLength;
 
 /// The head of an application's response: a valid one, since only [`HeadParser`] makes it.
 ///
@@ -234,16 +235,7 @@ impl Head {
     /// # Ok::<(), Error>(())
     /// ```
     pub fn check_body(&self, received: u64) -> Result<()> {
-        let variable = "Content-Length";
-        match self.index.content_length {
-            Some(announced) if received < announced => {
-                Err(Error::StreamTooShort { variable, announced, received })
-            }
-            Some(announced) if received > announced => {
-                Err(Error::StreamTooLong { variable, announced })
-            }
-            _ => Ok(()),
-        }
+        AnnouncedLength::new("Content-Length", self.index.content_length).check(received)
     }
 
     /// The head as it came, its empty line included.

@@ -2,7 +2,7 @@ use std::io::{self, Read};
 
 use super::Stdin;
 use crate::record::MAX_ALIGNED_LEN;
-use crate::stream::{retry, StreamWriter, DIRECT_LEN};
+use crate::stream::{retry, RecordBuffer, DIRECT_LEN};
 
 /// The part of a body that is sent together with the beginning of its request: a small request
 /// leaves in one write.
@@ -48,10 +48,7 @@ impl<'a, B: Read, D: Read> Body<'a, B, D> {
 
     /// Gathers what the first read gives, behind the beginning of the request. Where that is all,
     /// the stream is ended, and the answer is true.
-    pub(super) fn gather_first_piece(
-        &mut self,
-        stdin: &mut StreamWriter<io::Sink>,
-    ) -> io::Result<bool> {
+    pub(super) fn gather_first_piece(&mut self, stdin: &mut RecordBuffer) -> io::Result<bool> {
         let max = match self.stdin.left {
             // What is in memory leaves without a copy.
             Some(left) if self.stdin.is_ready() && left > FIRST_PIECE as u64 => FIRST_PROBE,
@@ -60,7 +57,7 @@ impl<'a, B: Read, D: Read> Body<'a, B, D> {
         };
         let is_whole = self.stdin.gather(stdin, max)? && self.data.is_none();
         if is_whole {
-            stdin.encode_end();
+            stdin.end_stream();
         }
         Ok(is_whole)
     }
@@ -159,15 +156,15 @@ impl<'a, R: Read> Source<'a, R> {
     }
 
     /// Gathers what one read gives; true at the end of what is to be sent.
-    fn gather(&mut self, stdin: &mut StreamWriter<io::Sink>, max: usize) -> io::Result<bool> {
+    fn gather(&mut self, stdin: &mut RecordBuffer, max: usize) -> io::Result<bool> {
         let max = self.left.map_or(max, |left| max.min(usize::try_from(left).unwrap_or(max)));
         if max == 0 {
             return Ok(true);
         }
         let n = if self.ready.is_empty() {
-            stdin.gather_from(&mut self.reader, max)?
+            stdin.read_from(&mut self.reader, max)?
         } else {
-            stdin.gather_from(&mut self.ready, max)?
+            stdin.read_from(&mut self.ready, max)?
         };
         if let Some(left) = &mut self.left {
             *left -= n as u64;

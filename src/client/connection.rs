@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::net::{Address, Stream};
 use crate::params::Params;
 use crate::record::{fixed_record, BeginRequest, Header, RecordType, Role};
-use crate::stream::{RecordReader, StreamWriter};
+use crate::stream::{RecordBuffer, RecordReader};
 
 /// The id of every request: there is one at a time on a connection.
 const REQUEST_ID: u16 = 1;
@@ -76,9 +76,9 @@ impl Connection {
 
     /// The same where the first part of the body is gathered before anything is sent. The exchange
     /// goes on with [`resume`](Self::resume).
-    pub(super) fn gather(&mut self, role: Role, params: &Params) -> Result<StreamWriter<io::Sink>> {
+    pub(super) fn gather(&mut self, role: Role, params: &Params) -> Result<RecordBuffer> {
         let preface = self.preface(role, params)?;
-        Ok(StreamWriter::with_buffer(io::sink(), RecordType::Stdin, REQUEST_ID, preface))
+        Ok(RecordBuffer::new(RecordType::Stdin, REQUEST_ID, preface))
     }
 
     /// What comes before the body.
@@ -162,7 +162,7 @@ impl Connection {
     /// Whether another request may follow: both directions of those before have ended, the
     /// application was asked to keep the connection, and nothing came behind the last response.
     pub fn is_reusable(&self) -> bool {
-        self.is_in_step && self.reader.is_between_records()
+        self.is_in_step && self.reader.at_record_boundary()
     }
 
     /// Whether the application still holds the connection open, as far as that can be seen without
@@ -175,7 +175,7 @@ impl Connection {
         });
         match look {
             // The padding of the last record may come late; anything else has no business here.
-            Ok(_) => self.reader.is_between_records(),
+            Ok(_) => self.reader.at_record_boundary(),
             Err(is_quiet) => is_quiet,
         }
     }

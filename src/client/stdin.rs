@@ -4,7 +4,7 @@ use std::time::Duration;
 use super::connection::Sent;
 use super::wire::Wire;
 use crate::record::RecordType;
-use crate::stream::StreamWriter;
+use crate::stream::{RecordBuffer, StreamWriter};
 
 /// The body of a request on its way to the application (the STDIN stream, section 5.3).
 ///
@@ -30,7 +30,10 @@ enum State {
 impl Stdin {
     /// A body behind the whole records in `preface`.
     pub(super) fn new(wire: Wire, request_id: u16, preface: Vec<u8>) -> Self {
-        let writer = StreamWriter::with_buffer(wire, RecordType::Stdin, request_id, preface);
+        let writer = StreamWriter::with_buffer(
+            wire,
+            RecordBuffer::new(RecordType::Stdin, request_id, preface),
+        );
         Self { writer, state: State::Open }
     }
 
@@ -42,7 +45,7 @@ impl Stdin {
     pub fn finish(&mut self) -> io::Result<()> {
         if !self.is_finished() {
             self.check_open()?;
-            self.writer.encode_end();
+            self.writer.end_stream();
             self.state = State::Finished;
         }
         let sent = self.writer.send();
@@ -57,8 +60,8 @@ impl Stdin {
     /// `BrokenPipe` if the body was finished already: then nothing may follow it.
     pub fn start_data(&mut self) -> io::Result<()> {
         self.check_open()?;
-        self.writer.encode_end();
-        self.writer.switch(RecordType::Data);
+        self.writer.end_stream();
+        self.writer.switch_stream(RecordType::Data);
         Ok(())
     }
 
@@ -102,7 +105,7 @@ impl Stdin {
 
     /// Gives the buffer's memory away, and with it what was not sent.
     pub(super) fn take_buffer(&mut self) -> Vec<u8> {
-        self.writer.take_buffer()
+        self.writer.take_memory()
     }
 
     /// A body of which the first part was sent already, or was to be.
@@ -122,7 +125,7 @@ impl Stdin {
             self.check_open()?;
         }
         self.writer.discard();
-        self.writer.encode(records);
+        self.writer.push_records(records);
         self.state = State::Finished;
         let sent = self.writer.send();
         self.note(sent)

@@ -314,7 +314,7 @@ fn connect_tcp(host: &str, port: u16, timeout: Option<Duration>) -> Result<Strea
         match connected {
             Ok(socket) => return Ok(socket.into()),
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                failure = Error::TimedOut("connect")
+                failure = Error::TimedOut("connect");
             }
             Err(error) => failure = error.into(),
         }

@@ -193,7 +193,7 @@ impl Connection {
         let (stdout, stderr) =
             (std::mem::take(&mut ending.stdout), std::mem::take(&mut ending.stderr));
         Buffers {
-            input: self.input.reader.take_buffer(),
+            input: self.input.reader.take_memory(),
             params: std::mem::take(&mut self.params),
             stdout,
             stderr,

@@ -18,14 +18,14 @@ use crate::stream::RecordReader;
 /// are looked at: they deal with all that does not concern the request, and hand out the rest.
 #[derive(Debug)]
 pub(super) struct Input {
-    pub(super) reader: RecordReader<PatientStream>,
+    pub(super) reader: RecordReader<TimedStream>,
     /// The answer to GET_VALUES for FCGI_MAX_CONNS and FCGI_MAX_REQS.
     max_connections: usize,
 }
 
 impl Input {
     pub(super) fn new(stream: Stream, config: &Config, buffer: Vec<u8>) -> Self {
-        let reader = RecordReader::with_buffer(PatientStream::new(stream, config), buffer);
+        let reader = RecordReader::with_buffer(TimedStream::new(stream, config), buffer);
         Self { reader, max_connections: config.max_connections }
     }
 
@@ -52,7 +52,7 @@ impl Input {
             self.note_idleness()?;
             match self.reader.next_header()? {
                 Some(header) if header.request_id == NULL_REQUEST_ID => {
-                    self.answer_management(header)?
+                    self.answer_management(header)?;
                 }
                 Some(header) if header.record_type != RecordType::BeginRequest => {}
                 header => return Ok(header),
@@ -107,6 +107,28 @@ impl Input {
     ) -> Result<()> {
         let end = EndRequest { app_status: 0, protocol_status };
         Ok(self.output().write_all(&end.record(request_id))?)
+    }
+
+    /// Reads what has arrived into the buffer, without waiting. Returns `None` if nothing has, and 0
+    /// at the end of the input.
+    pub(super) fn try_fill(&mut self) -> io::Result<Option<usize>> {
+        let filled = self.reader.fill_with(|inner, free| match inner.stream.try_read(free) {
+            Ok(Some(n)) => Ok(n),
+            Ok(None) => Err(None),
+            Err(error) => Err(Some(error)),
+        });
+        match filled {
+            Ok(n) => Ok(Some(n)),
+            Err(None) => Ok(None),
+            Err(Some(error)) => Err(error),
+        }
+    }
+
+    /// Returns whether an ABORT_REQUEST for this request is buffered.
+    pub(super) fn has_buffered_abort(&self, request_id: u16) -> bool {
+        self.reader.buffered_headers().any(|header| {
+            header.record_type == RecordType::AbortRequest && header.request_id == request_id
+        })
     }
 
     fn output(&self) -> Output<'_> {
@@ -164,7 +186,7 @@ impl Input {
 /// counted. It is set before the first read that needs it: with idle connections that may wait for
 /// ever, small requests never do, and take a few percent less time.
 #[derive(Debug)]
-pub(super) struct PatientStream {
+pub(super) struct TimedStream {
     pub(super) stream: Stream,
     /// The socket's time-out, and whether it is set.
     tick: Option<Duration>,
@@ -177,7 +199,7 @@ pub(super) struct PatientStream {
     deadline: Option<Instant>,
 }
 
-impl PatientStream {
+impl TimedStream {
     fn new(stream: Stream, config: &Config) -> Self {
         let (read_timeout, idle_timeout) = (config.read_timeout, config.idle_timeout);
         let tick = match (read_timeout, idle_timeout) {
@@ -213,7 +235,7 @@ impl PatientStream {
         Ok(())
     }
 
-    fn patiently(
+    fn read_with_timeout(
         &mut self,
         mut read: impl FnMut(&Stream) -> io::Result<usize>,
     ) -> io::Result<usize> {
@@ -249,14 +271,14 @@ impl PatientStream {
     }
 }
 
-impl Read for PatientStream {
+impl Read for TimedStream {
     #[inline]
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.patiently(|mut stream| stream.read(buffer))
+        self.read_with_timeout(|mut stream| stream.read(buffer))
     }
 
     fn read_vectored(&mut self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        self.patiently(|mut stream| stream.read_vectored(buffers))
+        self.read_with_timeout(|mut stream| stream.read_vectored(buffers))
     }
 }
 
@@ -269,11 +291,11 @@ mod tests {
     fn a_signal_leaves_an_idle_connection_idle() -> Result<()> {
         let (stream, _peer) = Stream::pair()?;
         let mut stream =
-            PatientStream::new(stream, &Config::new().idle_timeout(Some(Duration::from_secs(120))));
+            TimedStream::new(stream, &Config::new().idle_timeout(Some(Duration::from_secs(120))));
         let mut ends =
             [io::ErrorKind::Interrupted, io::ErrorKind::TimedOut, io::ErrorKind::TimedOut]
                 .into_iter();
-        let outcome = stream.patiently(|_| Err(ends.next().expect("no other read").into()));
+        let outcome = stream.read_with_timeout(|_| Err(ends.next().expect("no other read").into()));
         assert_eq!(outcome.unwrap_err().kind(), io::ErrorKind::TimedOut);
         assert!(stream.is_idle && ends.next().is_none());
         Ok(())

@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::net::Stream;
 use crate::params::Params;
 use crate::record::{EndRequest, Header, ProtocolStatus, RecordType, Role, HEADER_LEN};
-use crate::stream::StreamWriter;
+use crate::stream::{RecordBuffer, StreamWriter};
 
 /// A request, and the answer to it; shaped like [`std::process::Child`].
 ///
@@ -103,21 +103,21 @@ impl Request<'_> {
 
     /// [`finish`](Self::finish), for those who then drop the request.
     pub(super) fn end(&mut self) -> Result<()> {
-        self.stdout.encode(&self.last_records());
+        self.stdout.push_records(&self.last_records());
         if !self.stderr.is_unused() {
-            self.stderr.encode_end();
+            self.stderr.end_stream();
         }
-        let sent = self.stdout.send_behind(self.stderr.encoded());
+        let sent = self.stdout.send_after(self.stderr.complete_records());
         self.ending.outcome = match sent {
             Ok(()) => {
                 let (is_in_step, has_whole_input) =
-                    (self.stdin.is_in_step(), self.stdin.has_whole_input());
+                    (self.stdin.is_reusable(), self.stdin.has_whole_input());
                 Outcome::Finished { is_in_step, has_whole_input }
             }
             Err(_) => Outcome::Failed,
         };
-        self.ending.stdout = self.stdout.take_buffer();
-        self.ending.stderr = self.stderr.take_buffer();
+        self.ending.stdout = self.stdout.take_memory();
+        self.ending.stderr = self.stderr.take_memory();
         Ok(sent?)
     }
 
@@ -175,7 +175,10 @@ impl Request<'_> {
         ending.outcome = Outcome::Unfinished;
         let writer = |record_type, buffer: &mut Vec<u8>| {
             buffer.clear();
-            StreamWriter::with_buffer(Output(stream), record_type, id, std::mem::take(buffer))
+            {
+                let buffer = RecordBuffer::new(record_type, id, std::mem::take(buffer));
+                StreamWriter::with_buffer(Output(stream), buffer)
+            }
         };
         let stdout = writer(RecordType::Stdout, &mut ending.stdout);
         let stderr = writer(RecordType::Stderr, &mut ending.stderr);

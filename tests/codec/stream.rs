@@ -464,7 +464,7 @@ mod reader {
     }
 
     #[test]
-    #[should_panic(expected = "consumed more content than there is")]
+    #[should_panic(expected = "more than the buffered content")]
     fn consume_panics_beyond_the_content() {
         let bytes = padded_record(STDOUT, 1, b"hello", 8);
         let mut reader = RecordReader::new(&bytes[..]);
@@ -761,7 +761,7 @@ mod writer {
                         io::ErrorKind::TimedOut,
                         "the kind of the first error"
                     );
-                    assert_eq!(error.to_string(), "an earlier write of the stream has failed");
+                    assert_eq!(error.to_string(), "an earlier write to the stream failed");
                 }
                 assert!(stdout.finish().is_err());
                 assert_eq!(out.written.len(), accepted);
