@@ -529,7 +529,7 @@ mod unix {
         for path in [&file, &link, &dangling, &folder] {
             let error = Listener::bind(&Address::unix(path).unwrap()).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
-            assert!(error.to_string().ends_with("exists and is no socket"), "{error}");
+            assert!(error.to_string().ends_with("exists and is not a socket"), "{error}");
         }
         assert_eq!(fs::read(&file).unwrap(), b"precious");
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
