@@ -360,7 +360,7 @@ impl Drop for Connection {
             }
             _ => return,
         };
-        if !(has_whole_input && self.stream.is_quiet().unwrap_or(false)) {
+        if !(has_whole_input && self.stream.is_ready_to_close().unwrap_or(false)) {
             let _ = self.linger();
         }
     }
