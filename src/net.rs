@@ -24,7 +24,6 @@ mod address;
 mod allow;
 #[cfg(unix)]
 mod descriptor;
-mod first_write;
 mod listener;
 mod listening_socket;
 #[cfg(unix)]

@@ -4,11 +4,10 @@ use std::net::{IpAddr, Shutdown, TcpStream, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd};
 #[cfg(unix)]
 use std::os::unix::net::UnixStream;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::address::{Address, Target};
-use super::first_write::Writing;
 use crate::error::{Error, Result};
 
 /// A connection over TCP or a Unix socket.
@@ -40,13 +39,7 @@ use crate::error::{Error, Result};
 /// # Ok::<(), fcgi::Error>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct Stream(Arc<Inner>);
-
-#[derive(Debug)]
-struct Inner {
-    socket: Socket,
-    writing: Mutex<Writing>,
-}
+pub struct Stream(Arc<Socket>);
 
 #[derive(Debug)]
 enum Socket {
@@ -58,7 +51,7 @@ enum Socket {
 /// Evaluates an expression with a `&TcpStream` or a `&UnixStream`.
 macro_rules! with_socket {
     ($stream:expr, $socket:ident => $expression:expr) => {
-        match &$stream.0.socket {
+        match &*$stream.0 {
             Socket::Tcp($socket) => $expression,
             #[cfg(unix)]
             Socket::Unix($socket) => $expression,
@@ -212,7 +205,7 @@ impl Stream {
     /// Returns the IP address of the peer, or `None` for a Unix socket and for a connection that
     /// has been closed.
     pub fn peer_ip(&self) -> Option<IpAddr> {
-        match &self.0.socket {
+        match &*self.0 {
             Socket::Tcp(socket) => socket.peer_addr().ok().map(|address| address.ip()),
             #[cfg(unix)]
             Socket::Unix(_) => None,
@@ -237,15 +230,11 @@ impl Stream {
         let _ = self.shutdown(Shutdown::Write);
         Error::TimedOut("write").into()
     }
-
-    pub(super) fn writing(&self) -> &Mutex<Writing> {
-        &self.0.writing
-    }
 }
 
 impl From<Socket> for Stream {
     fn from(socket: Socket) -> Self {
-        Self(Arc::new(Inner { socket, writing: Mutex::default() }))
+        Self(Arc::new(socket))
     }
 }
 
