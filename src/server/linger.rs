@@ -20,7 +20,9 @@ const POLL_INTERVAL: Duration = Duration::from_millis(5);
 pub(super) fn linger(state: &ConnectionState, linger: Linger, config: &Config) -> Result<()> {
     let since = match linger {
         Linger::No => return Ok(()),
-        Linger::IfInputIsLeft if state.stream().is_quiet().unwrap_or(false) => return Ok(()),
+        Linger::IfInputIsLeft if state.stream().is_ready_to_close().unwrap_or(false) => {
+            return Ok(())
+        }
         Linger::IfInputIsLeft => Instant::now(),
         Linger::Since(since) => since,
     };
