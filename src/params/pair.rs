@@ -59,17 +59,20 @@ impl Pair {
     }
 
     /// Returns the length of the name in bytes.
-    pub(super) fn name_len(self) -> usize {
+    #[inline]
+    pub(super) fn name_len(&self) -> usize {
         (self.value_start - self.name_start) as usize
     }
 
     /// Returns the name.
-    pub(super) fn name(self, bytes: &[u8]) -> &[u8] {
+    #[inline]
+    pub(super) fn name<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
         &bytes[self.name_start as usize..self.value_start as usize]
     }
 
     /// Returns the value.
-    pub(super) fn value(self, bytes: &[u8]) -> &[u8] {
+    #[inline]
+    pub(super) fn value<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
         &bytes[self.value_start as usize..self.end as usize]
     }
 
