@@ -1,7 +1,6 @@
 //! The head of a response.
 
 use std::cmp::Ordering;
-use std::fmt;
 
 use crate::cgi::fields::Fields;
 use crate::cgi::{status, syntax};
@@ -42,7 +41,7 @@ use crate::error::{Error, Result};
 /// ```
 ///
 /// [RFC 3875]: https://www.rfc-editor.org/rfc/rfc3875
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Head {
     /// Invariant: complete fields followed by the empty line. `HeadParser` establishes it before it
     /// makes the head visible.
@@ -265,12 +264,6 @@ impl Head {
     /// Returns the head as it was received, including the empty line.
     pub fn as_bytes(&self) -> &[u8] {
         &self.fields.bytes
-    }
-}
-
-impl fmt::Debug for Head {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.fields.fmt(f)
     }
 }
 

@@ -22,40 +22,25 @@ const HOP_BY_HOP: [&str; 9] = [
     "Upgrade",
 ];
 
-/// The bytes that a `token` may contain (RFC 3875, section 2.2), such as a field name or a method.
+/// The bytes that a `token` must not contain although they are visible (RFC 3875, section 2.2).
+const SEPARATORS: &[u8] = b"()<>@,;:\\\"/[]?={}";
+
+/// The bytes that a `token` may contain, such as those of a field name or a method.
 static TOKEN: [bool; 256] = token_bytes();
 
 const fn token_bytes() -> [bool; 256] {
     let mut table = [false; 256];
     let mut byte = b'!';
     while byte <= b'~' {
-        table[byte as usize] = !is_separator(byte);
+        table[byte as usize] = true;
         byte += 1;
     }
+    let mut at = 0;
+    while at < SEPARATORS.len() {
+        table[SEPARATORS[at] as usize] = false;
+        at += 1;
+    }
     table
-}
-
-/// Returns whether a visible byte is a `separator` (RFC 3875, section 2.2).
-const fn is_separator(byte: u8) -> bool {
-    matches!(
-        byte,
-        b'(' | b')'
-            | b'<'
-            | b'>'
-            | b'@'
-            | b','
-            | b';'
-            | b':'
-            | b'\\'
-            | b'"'
-            | b'/'
-            | b'['
-            | b']'
-            | b'?'
-            | b'='
-            | b'{'
-            | b'}'
-    )
 }
 
 /// Returns the length of the token at the start of `text`.
