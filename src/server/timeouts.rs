@@ -85,17 +85,66 @@ impl TimedStream {
         }
     }
 
-    /// Sets the timeout of the socket, unless this read may wait indefinitely.
-    ///
-    /// Such a read is woken by shutting down the read half. That is certain on Unix alone.
-    fn set_socket_timeout(&mut self) -> io::Result<()> {
-        let may_wait_indefinitely =
-            cfg!(unix) && self.is_idle() && self.idle_timeout.is_none() && self.deadline.is_none();
-        if !may_wait_indefinitely {
+    #[inline]
+    fn read_with_timeout(
+        &mut self,
+        mut read: impl FnMut(&Stream) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        if !self.is_set && !self.may_wait_indefinitely() {
             self.stream.set_read_timeout(self.socket_timeout())?;
             self.is_set = true;
         }
-        Ok(())
+        self.check_deadline()?;
+        match read(&self.stream) {
+            Ok(n) => {
+                self.limit = Limit::Request;
+                Ok(n)
+            }
+            Err(error) => self.repeat_read(error, read),
+        }
+    }
+
+    /// Repeats a read that has failed, until it has succeeded or exceeded its limit.
+    #[cold]
+    fn repeat_read(
+        &mut self,
+        mut error: io::Error,
+        mut read: impl FnMut(&Stream) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        let mut waited = Duration::ZERO;
+        loop {
+            match error.kind() {
+                // HAProxy resets a kept connection that it no longer needs.
+                io::ErrorKind::ConnectionReset if self.is_idle() => return Ok(0),
+                io::ErrorKind::TimedOut => {
+                    waited += self.socket_timeout().unwrap_or_default();
+                    if self.is_exceeded(waited) {
+                        return Err(error);
+                    }
+                }
+                // A signal does not come from the web server: the connection is still idle.
+                io::ErrorKind::Interrupted => {}
+                _ => {
+                    self.limit = Limit::Request;
+                    return Err(error);
+                }
+            }
+            self.check_deadline()?;
+            error = match read(&self.stream) {
+                Ok(n) => {
+                    self.limit = Limit::Request;
+                    return Ok(n);
+                }
+                Err(error) => error,
+            };
+        }
+    }
+
+    /// Returns whether a read may wait without a timeout.
+    ///
+    /// Such a read is woken by shutting down the read half. That is certain on Unix alone.
+    fn may_wait_indefinitely(&self) -> bool {
+        cfg!(unix) && self.is_idle() && self.idle_timeout.is_none() && self.deadline.is_none()
     }
 
     /// Returns whether a read that has waited for `waited` has exceeded its limit.
@@ -107,36 +156,10 @@ impl TimedStream {
         limit.is_some_and(|limit| waited >= limit)
     }
 
-    fn read_with_timeout(
-        &mut self,
-        mut read: impl FnMut(&Stream) -> io::Result<usize>,
-    ) -> io::Result<usize> {
-        if !self.is_set {
-            self.set_socket_timeout()?;
-        }
-        let mut waited = Duration::ZERO;
-        loop {
-            if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-                return Err(Error::TimedOut("read").into());
-            }
-            match read(&self.stream) {
-                // HAProxy resets a kept connection that it no longer needs.
-                Err(error) if self.is_idle() && error.kind() == io::ErrorKind::ConnectionReset => {
-                    return Ok(0);
-                }
-                Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                    waited += self.socket_timeout().unwrap_or_default();
-                    if self.is_exceeded(waited) {
-                        return Err(error);
-                    }
-                }
-                // A signal does not come from the web server: the connection is still idle.
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                outcome => {
-                    self.limit = Limit::Request;
-                    return outcome;
-                }
-            }
+    fn check_deadline(&self) -> io::Result<()> {
+        match self.deadline {
+            Some(deadline) if Instant::now() >= deadline => Err(Error::TimedOut("read").into()),
+            _ => Ok(()),
         }
     }
 }
