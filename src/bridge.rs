@@ -20,7 +20,7 @@ mod run;
 mod start;
 
 use std::ffi::{OsStr, OsString};
-use std::io::{self, BufRead, Read, Write};
+use std::io::{BufRead, Read, Write};
 use std::thread;
 
 pub use self::run::run;
@@ -28,7 +28,7 @@ pub use self::run::run;
 pub use self::start::start;
 
 use crate::cgi::ResponseHead;
-use crate::client::{Body, Completion, Connection, PumpError, Source, Stdin, Stdout};
+use crate::client::{send_body, Completion, Connection, Stdin, Stdout};
 use crate::error::{Error, Result};
 use crate::params::Params;
 use crate::record::Role;
@@ -202,13 +202,7 @@ fn send(
         return Ok(());
     }
     let _ = to_application.flush();
-    let body = Body::new(Source::new(stdin, Some(length)), None::<Source<io::Empty>>);
-    thread::Builder::new().spawn(move || {
-        if let Err(PumpError::Read(_)) = body.pump(&mut to_application) {
-            // The application must not take a part for the whole.
-            to_application.cut();
-        }
-    })?;
+    thread::Builder::new().spawn(move || send_body(stdin, length, to_application))?;
     Ok(())
 }
 
