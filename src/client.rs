@@ -1,7 +1,7 @@
 //! The web server side of FastCGI: a [`Client`] that sends requests to an application, and the
 //! [`Connection`] that it is built on.
 //!
-//! | To | use |
+//! | To | Use |
 //! | --- | --- |
 //! | send a request and get the response in memory | [`Client::fetch`] |
 //! | send or receive more than fits in memory | [`Client::send`] |
@@ -9,9 +9,34 @@
 //! | write the body and read the response step by step | [`Client::connect`], [`Exchange`] |
 //! | cancel a request from another thread | [`Stdout::cancel_handle`] |
 //!
-//! "FastCGI specification" means the
-//! [FastCGI Specification 1.0](https://fastcgi-archives.github.io/FastCGI_Specification.html), and
-//! RFC 3875 is [CGI/1.1](https://www.rfc-editor.org/rfc/rfc3875).
+//! ```
+//! use fcgi::{Client, Params, Server};
+//! use std::io::Write;
+//!
+//! let server = Server::bind("127.0.0.1:0")?;
+//! let client = Client::from(server.local_address()?);
+//! let handle = server.handle();
+//! let serving = std::thread::spawn(|| {
+//!     server.serve(|request| {
+//!         write!(request.stdout, "Content-Type: text/plain\r\n\r\nHello.\n")?;
+//!         Ok(())
+//!     })
+//! });
+//!
+//! let params = Params::from_pairs([("REQUEST_METHOD", "GET")])?;
+//! let reply = client.fetch(&params, b"")?;
+//! let (head, body) = reply.split_head()?;
+//! assert_eq!((head.status(), body), (200, &b"Hello.\n"[..]));
+//!
+//! handle.shutdown();
+//! serving.join().expect("the server's thread")?;
+//! # Ok::<(), fcgi::Error>(())
+//! ```
+//!
+//! The documentation of this module cites the [FastCGI specification] and [RFC 3875] (CGI/1.1).
+//!
+//! [FastCGI specification]: https://fastcgi-archives.github.io/FastCGI_Specification.html
+//! [RFC 3875]: https://www.rfc-editor.org/rfc/rfc3875
 
 mod attempt;
 mod authorize;
@@ -42,7 +67,6 @@ pub use self::stdin::Stdin;
 pub use self::stdout::Stdout;
 pub use self::values::Values;
 
-pub(crate) use self::body::send_body;
 use self::body::{Body, Source};
 use self::pool::Pool;
 use crate::cgi;

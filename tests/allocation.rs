@@ -89,8 +89,9 @@ fn records_allocate_nothing() {
 /// A reader allocates its buffer once, and once a larger one.
 #[test]
 fn a_reader_allocates_its_buffer_alone() {
-    let bytes: Vec<u8> =
-        (0..200).flat_map(|n| support::padded(6, n, &vec![b'x'; usize::from(n) * 10], 7)).collect();
+    let bytes: Vec<u8> = (0..200)
+        .flat_map(|n| support::padded_record(6, n, &vec![b'x'; usize::from(n) * 10], 7))
+        .collect();
     let mut out = vec![0; 140_000];
     let mut reader = RecordReader::new(Endless { bytes: &bytes, at: 0 });
     let mut read = |reader: &mut RecordReader<_>, len: usize| {
@@ -128,18 +129,18 @@ fn a_writer_allocates_its_buffer_alone() {
     let mut stdout = StreamWriter::new(io::sink(), RecordType::Stdout, 1).expect("a legal id");
     let info = measure(|| stdout.write_all(&data).expect("sent"));
     assert_eq!(info.count_total, 0, "large data is not copied");
-    let info = measure(|| stdout.write_all(&data[..1000]).expect("gathered"));
+    let info = measure(|| stdout.write_all(&data[..1000]).expect("buffered"));
     assert_eq!((info.count_total, info.bytes_total), (1, 8192));
     let info =
-        measure(|| data.chunks(1000).for_each(|piece| stdout.write_all(piece).expect("gathered")));
+        measure(|| data.chunks(1000).for_each(|piece| stdout.write_all(piece).expect("buffered")));
     assert_eq!(info.count_total, 1);
     assert!(info.bytes_current < 66_000, "{} bytes", info.bytes_current);
     assert_none(|| {
         for len in [1, 5000, 16_384, 65_528, 300_000] {
-            stdout.write_all(&data[..len]).expect("gathered or sent");
+            stdout.write_all(&data[..len]).expect("buffered or sent");
             stdout.flush().expect("sent");
         }
-        data.chunks(999).for_each(|piece| stdout.write_all(piece).expect("gathered"));
+        data.chunks(999).for_each(|piece| stdout.write_all(piece).expect("buffered"));
     });
     assert_none(|| {
         StreamWriter::new(io::sink(), RecordType::Stdout, 1)
@@ -191,7 +192,7 @@ fn a_kept_connection_allocates_nothing() {
         let mut request =
             connection.next_request().expect("a request").expect("a request, not the end");
         assert_eq!(request.params.get("REQUEST_METHOD"), Some("POST"));
-        io::copy(&mut request.stdin, &mut request.stdout).expect("gathered");
+        io::copy(&mut request.stdin, &mut request.stdout).expect("buffered");
         request.finish().expect("sent");
         assert_eq!(ours.read(&mut answer).expect("an answer"), 40);
     };

@@ -24,16 +24,16 @@ fn memory(line: &str) -> u64 {
 #[test]
 fn memory_does_not_grow_with_the_data() {
     let start = memory("VmRSS:");
-    for application in Application::both(|_, mut stream| {
-        read_head(&mut stream).expect("the head of a request");
-        send_body_back(&mut stream);
+    for application in Application::tcp_and_unix(|_, mut stream| {
+        read_begin_and_params(&mut stream).expect("the head of a request");
+        echo_stdin(&mut stream);
     }) {
         application
             .client()
-            .send(&upload(64 * MIB), Pattern::new(64 * MIB), |response| {
+            .send(&upload_params(64 * MIB), Pattern::new(64 * MIB), |response| {
                 let mut expected = Pattern::new(64 * MIB);
                 io::copy(&mut response.stdout, &mut expected)?;
-                assert_eq!(expected.left(), 0, "the echo has ended early");
+                assert_eq!(expected.remaining(), 0, "the echo has ended early");
                 Ok(())
             })
             .unwrap();
@@ -48,7 +48,7 @@ fn memory_does_not_grow_with_the_data() {
     });
     let ((), completion) = application
         .client()
-        .send(&get(), io::empty(), |response| {
+        .send(&get_params(), io::empty(), |response| {
             let half = 1600 / 2 * 65535;
             assert_eq!(io::copy(&mut (&mut response.stdout).take(half), &mut io::sink())?, half);
             Ok(())

@@ -89,8 +89,8 @@ impl Process {
     }
 
     fn connect(&self) -> Stream {
-        let stream = Stream::connect(&self.address, Some(PATIENCE)).expect("a connection");
-        stream.set_timeouts(Some(PATIENCE), Some(PATIENCE)).expect("time-outs");
+        let stream = Stream::connect(&self.address, Some(TEST_TIMEOUT)).expect("a connection");
+        stream.set_timeouts(Some(TEST_TIMEOUT), Some(TEST_TIMEOUT)).expect("timeouts");
         stream
     }
 
@@ -99,7 +99,7 @@ impl Process {
         let stderr = BufReader::new(self.child.stderr.take().expect("its stderr"));
         let (say, said) = mpsc::channel();
         thread::spawn(move || {
-            stderr.lines().map_while(Result::ok).for_each(|line| drop(say.send(line)))
+            stderr.lines().map_while(Result::ok).for_each(|line| drop(say.send(line)));
         });
         said
     }
@@ -110,7 +110,7 @@ impl Process {
         let lines = self.lines();
         loop {
             let line = lines
-                .recv_timeout(PATIENCE)
+                .recv_timeout(TEST_TIMEOUT)
                 .unwrap_or_else(|error| panic!("no line with {what}: {error}"));
             if is_it(&line) {
                 return line;
@@ -184,7 +184,7 @@ fn a15_a_broken_stderr() {
     for _ in 0..20 {
         let mut stream = process.connect();
         stream.write_all(b"garbage!").unwrap();
-        assert_silent(&mut stream);
+        assert_no_response(&mut stream);
     }
     assert_served(&mut process.connect(), 0);
 }
@@ -220,13 +220,13 @@ fn a5_a6_addresses_from_the_environment() {
             assert_served(&mut stream, 0);
         } else {
             let _ = stream.write_all(&request(1, RESPONDER, 0, &[], b""));
-            assert_silent(&mut stream);
+            assert_no_response(&mut stream);
         }
     }
     let process = Process::unix(&directory, RUN, Some("127.0.0.1"));
     let mut stream = process.connect();
     let _ = stream.write_all(&request(1, RESPONDER, 0, &[], b""));
-    assert_silent(&mut stream);
+    assert_no_response(&mut stream);
 
     for list in ["", "not-an-address", "256.0.0.1", "127.0.0.1,"] {
         let mut process = Process::tcp(RUN, Some(list));
@@ -325,7 +325,7 @@ fn eleven_hundred_helper() {
     if env::var_os(TASK).is_none() {
         return;
     }
-    let server = Running::tcp(Config::new().max_connections(1100), echo);
+    let server = TestServer::tcp(Config::new().max_connections(1100), echo);
     let mut streams = Vec::new();
     for _ in 0..1100 {
         let mut stream = server.connect();

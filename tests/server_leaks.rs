@@ -30,8 +30,8 @@ fn a12_clients_that_vanish() {
         record(GET_VALUES, 0, &pair(b"FCGI_MAX_CONNS", b"")),
     ]
     .concat();
-    for server in Running::both(&Config::new().max_connections(64), echo) {
-        server.ask(1, &request(1, RESPONDER, 0, &[], b""));
+    for server in TestServer::tcp_and_unix(&Config::new().max_connections(64), echo) {
+        server.round_trip(1, &request(1, RESPONDER, 0, &[], b""));
         let (descriptors, threads) = (count("fd"), count("task"));
         for reset in [false, true] {
             for cut in (0..bytes.len()).step_by(9) {
@@ -48,7 +48,7 @@ fn a12_clients_that_vanish() {
             }
         }
         assert_eq!(
-            server.ask(1, &request(1, RESPONDER, 0, &[], b"body")).stdout,
+            server.round_trip(1, &request(1, RESPONDER, 0, &[], b"body")).stdout,
             echoed(&[], b"body")
         );
         wait_until("descriptors have returned", || count("fd") <= descriptors);

@@ -49,13 +49,13 @@ fn write_mib(mut stream: &Stream, record_type: u8, count: usize) -> bool {
 /// GiB of PARAMS, 20 requests that announce names and values of 2 GiB (K17).
 #[test]
 fn a54_memory_is_bounded() {
-    for server in Running::both(&Config::new(), |request| {
+    for server in TestServer::tcp_and_unix(&Config::new(), |request| {
         if request.params.get("OUT").is_some() {
             (0..200).try_for_each(|_| request.stdout.write_all(&vec![b'x'; MIB]))?;
         }
         Ok(())
     }) {
-        server.ask(1, &request(1, RESPONDER, 0, &[], b""));
+        server.round_trip(1, &request(1, RESPONDER, 0, &[], b""));
 
         let grown = growth(|| {
             let mut stream = server.connect();

@@ -81,11 +81,11 @@ fn abort(address: &Address, random: &mut Random) {
     let mut connection = client::Connection::connect(address, config).expect("a connection");
     let mut exchange =
         connection.begin(Role::Responder, &params("stream=1", 1000, random)).expect("a request");
-    exchange.stdin.write_all(b"a part").expect("taken");
+    exchange.stdin.write_all(b"a part").expect("written");
     exchange.abort().expect("the end of an aborted request");
     let mut exchange =
         connection.begin(Role::Responder, &params("exit=5", 0, random)).expect("another request");
-    exchange.stdin.finish().expect("taken");
+    exchange.stdin.finish().expect("written");
     assert_eq!(exchange.finish().expect("its end").app_status, 5);
 }
 
@@ -93,9 +93,9 @@ fn abort(address: &Address, random: &mut Random) {
 fn vanish(address: &Address, random: &mut Random) {
     let query = format!("bytes={}", random.size());
     let bytes = request(1, RESPONDER, 1, &[("QUERY_STRING", &query)], &vec![b'y'; random.size()]);
-    let mut stream = Stream::connect(address, Some(PATIENCE)).expect("a connection");
-    // Where both sides write and neither reads, the server would wait for its own time-out.
-    stream.set_timeouts(None, Some(Duration::from_millis(100))).expect("a time-out");
+    let mut stream = Stream::connect(address, Some(TEST_TIMEOUT)).expect("a connection");
+    // Where both sides write and neither reads, the server would wait for its own timeout.
+    stream.set_timeouts(None, Some(Duration::from_millis(100))).expect("a timeout");
     let part = random.below(bytes.len() as u64 + 1) as usize;
     // The server may have gone too.
     let _ = stream.write_all(&bytes[..part]);
@@ -143,9 +143,9 @@ fn nothing_grows_and_nothing_fails() {
     let mut command = Command::new(example::path("echo"));
     let server =
         command.arg(address.to_string()).stderr(Stdio::piped()).spawn().expect("echo starts");
-    let mut server = example::Ended(server);
+    let mut server = example::KillOnDrop(server);
     let stderr = server.0.stderr.take().expect("its stderr");
-    example::wait_for(address);
+    example::wait_until_listening(address);
 
     let kept = &Client::from(address.clone()).config(Config::new().keep_alive(true).max_idle(64));
     let single = &Client::from(address.clone());

@@ -12,7 +12,7 @@ use std::io::{self, Read, Write};
 use fcgi::server::{Config, HandlerResult, Request};
 use fcgi::{Client, Params};
 use stats_alloc::{Region, StatsAlloc, INSTRUMENTED_SYSTEM};
-use support::{request, Running, RESPONDER};
+use support::{request, TestServer, RESPONDER};
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
@@ -48,7 +48,7 @@ fn handler(request: &mut Request) -> HandlerResult {
 
 #[test]
 fn a_small_kept_request_allocates_nothing() -> fcgi::Result<()> {
-    let server = Running::unix(Config::default(), handler);
+    let server = TestServer::unix(Config::default(), handler);
     let pairs = [("REQUEST_METHOD", "POST"), ("CONTENT_LENGTH", "4"), ("REMOTE_ADDR", "192.0.2.7")];
 
     let bytes = request(1, RESPONDER, 1, &pairs, b"body");

@@ -181,14 +181,6 @@ fn move_bytes(bytes: &mut &[u8], records: &mut RecordBuffer) -> io::Result<bool>
     Ok(bytes.is_empty())
 }
 
-/// Sends at most `len` bytes of `reader` as the whole body of a request. If reading fails, cancels
-/// the request, so that the application does not process an incomplete body.
-pub(crate) fn send_body(reader: impl Read, len: u64, mut stdin: Stdin) {
-    if let Err(SendError::Read(_)) = Body::from_reader(reader, Some(len)).send_all(&mut stdin) {
-        stdin.cancel();
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -97,7 +97,7 @@ fn receive_while_sending<T>(
     Ok(received)
 }
 
-/// Sends the rest of the body. If reading it fails or panics, the request is cancelled. A failed
+/// Sends the rest of the body. If reading it fails or panics, the request is canceled. A failed
 /// write does not cancel it: the response may be valid.
 fn send_rest(
     body: Body<'_, impl Read, impl Read>,
@@ -113,7 +113,7 @@ fn send_rest(
 }
 
 /// Receives the response while another thread sends the body. If that fails or panics, or the
-/// application does not read the body to its end, the request is cancelled.
+/// application does not read the body to its end, the request is canceled.
 fn receive_beside<T>(
     mut response: Response<'_>,
     receive: impl FnOnce(&mut Response<'_>) -> io::Result<T>,

@@ -1,6 +1,5 @@
-//! The environment of an HTTP request: the exact variables that are made of it, and which requests
-//! and paths are refused. The numbers (E1 to E27, C25, K24) are those of the rules of RFC 3875 and
-//! of FastCGI as the project lists them.
+//! Tests of `fcgi::cgi::Environment`: the exact variables of an HTTP request, and the requests and
+//! paths that are refused.
 
 use std::path::PathBuf;
 
@@ -12,7 +11,7 @@ use proptest::prelude::*;
 
 type Headers<'a> = &'a [(&'a str, &'a [u8])];
 
-/// A plain request, of which each test changes what it is about.
+/// Returns a plain request. Each test changes the part that it is about.
 fn request<'a>(target: &'a str, headers: Headers<'a>) -> HttpRequest<'a> {
     HttpRequest {
         method: "GET",
@@ -31,23 +30,23 @@ fn params(request: &HttpRequest<'_>) -> Params {
     Environment::new().params(request, &Script::default()).unwrap()
 }
 
-/// The params of a request with these headers.
+/// Returns the params of a request with these headers.
 #[track_caller]
-fn with(headers: Headers<'_>) -> Params {
+fn params_with_headers(headers: Headers<'_>) -> Params {
     params(&request("/", headers))
 }
 
-/// The params of `/app.php/x` below a document root, with the path info given instead.
-fn with_script(script: &Script) -> fcgi::Result<Params> {
+/// Returns the params of `/app.php/x` below a document root, for this script.
+fn params_with_script(script: &Script) -> fcgi::Result<Params> {
     Environment::new().document_root("/srv/www").params(&request("/app.php/x", &[]), script)
 }
 
-/// The part of the request that is refused.
+/// Returns the part of the request that was refused.
 #[track_caller]
 fn refused_part<T: std::fmt::Debug>(result: fcgi::Result<T>) -> String {
     match result {
         Err(Error::InvalidRequest { part, .. }) => part,
-        other => panic!("{other:?} instead of a refusal"),
+        other => panic!("{other:?} instead of an error"),
     }
 }
 
@@ -61,7 +60,7 @@ fn names(params: &Params) -> Vec<String> {
 }
 
 #[test]
-fn every_variable_of_a_request() {
+fn request_has_exactly_these_variables() {
     let request = HttpRequest {
         method: "POST",
         https: true,
@@ -110,9 +109,9 @@ fn every_variable_of_a_request() {
     );
 }
 
+/// REMOTE_HOST, the user, HTTPS and everything empty are left out. Rules E2, E3, E11, E12 and E24.
 #[test]
-fn every_variable_of_the_barest_request() {
-    // E2, E3, E11, E12, E24: nothing that is empty or unknown, no REMOTE_HOST, no user, no HTTPS.
+fn minimal_request_has_no_empty_or_unknown_variables() {
     let expected = [
         "GATEWAY_INTERFACE",
         "SERVER_SOFTWARE",
@@ -130,12 +129,13 @@ fn every_variable_of_the_barest_request() {
         "DOCUMENT_URI",
         "REDIRECT_STATUS",
     ];
-    assert_eq!(names(&with(&[])), expected);
+    assert_eq!(names(&params_with_headers(&[])), expected);
 }
 
+/// Rule E1.
 #[test]
-fn e1_names_are_upper_case_and_never_differ_in_case_alone() {
-    let mut params = with(&[("x-A", b"1"), ("X-a", b"2")]);
+fn names_are_upper_case_and_unique() {
+    let mut params = params_with_headers(&[("x-A", b"1"), ("X-a", b"2")]);
     assert_eq!(params.get("HTTP_X_A"), Some("1, 2"));
     for (name, value) in [("foo", "1"), ("FOO", "2"), ("Foo", "3"), ("http-x-a", "4")] {
         set_variable(&mut params, name, value).unwrap();
@@ -148,9 +148,10 @@ fn e1_names_are_upper_case_and_never_differ_in_case_alone() {
     assert_eq!(upper.len(), params.len());
 }
 
+/// Rule E2.
 #[test]
-fn e2_values_keep_their_case_and_empty_ones_are_left_out() {
-    let params = with(&[
+fn values_keep_their_case_and_empty_ones_are_omitted() {
+    let params = params_with_headers(&[
         ("X-A", b"MiXed"),
         ("X-B", b" \t"),
         ("Content-Type", b""),
@@ -161,9 +162,10 @@ fn e2_values_keep_their_case_and_empty_ones_are_left_out() {
     assert!(!names(&params).iter().any(|name| name == "HTTP_X_B" || name == "CONTENT_TYPE"));
 }
 
-// Pitfall: REMOTE_USER set from an unverified header.
+/// The web server sets AUTH_TYPE and REMOTE_USER itself after it has verified the user. Rules E3
+/// and E12.
 #[test]
-fn e3_e12_the_user_is_the_servers_own_word() {
+fn user_is_never_taken_from_a_request_header() {
     let environment = Environment::new().pass_authorization(true);
     let request = request(
         "/",
@@ -179,8 +181,9 @@ fn e3_e12_the_user_is_the_servers_own_word() {
     );
 }
 
+/// Rule E4.
 #[test]
-fn e4_content_length_is_there_if_a_body_is() {
+fn content_length_is_set_only_with_a_body() {
     let of =
         |content_length, headers| params(&HttpRequest { content_length, ..request("/", headers) });
     assert_eq!(of(None, &[]).get("CONTENT_LENGTH"), None);
@@ -189,9 +192,10 @@ fn e4_content_length_is_there_if_a_body_is() {
     assert_eq!(of(Some(u64::MAX), &[]).get("CONTENT_LENGTH"), Some("18446744073709551615"));
 }
 
-// Pitfall: CONTENT_LENGTH=-1 for a chunked body.
+/// A chunked body of unknown length is refused, as is a header that contradicts the body. Rules E4
+/// and E25.
 #[test]
-fn e4_e25_a_length_is_that_of_the_body() {
+fn content_length_is_the_decoded_length_of_the_body() {
     fn of(content_length: Option<u64>, headers: Headers<'_>) -> fcgi::Result<Params> {
         let request = HttpRequest { content_length, ..request("/", headers) };
         Environment::new().params(&request, &Script::default())
@@ -210,10 +214,11 @@ fn e4_e25_a_length_is_that_of_the_body() {
     );
 }
 
+/// Rule E5.
 #[test]
-fn e5_content_type_is_passed_on_unchanged() {
+fn content_type_is_passed_unchanged() {
     assert_eq!(
-        with(&[("content-type", b"Text/Plain; charset=X")]).get("CONTENT_TYPE"),
+        params_with_headers(&[("content-type", b"Text/Plain; charset=X")]).get("CONTENT_TYPE"),
         Some("Text/Plain; charset=X")
     );
     assert_eq!(
@@ -222,28 +227,30 @@ fn e5_content_type_is_passed_on_unchanged() {
     );
 }
 
+/// Rule E6.
 #[test]
-fn e6_the_version_of_the_interface() {
-    assert_eq!(with(&[]).get("GATEWAY_INTERFACE"), Some("CGI/1.1"));
+fn gateway_interface_is_cgi_1_1() {
+    assert_eq!(params_with_headers(&[]).get("GATEWAY_INTERFACE"), Some("CGI/1.1"));
 }
 
+/// Rule E7.
 #[test]
-fn e7_path_info_is_decoded() {
+fn path_info_is_decoded() {
     let path = request("/app/x%20y/Z%3F%c3%A9", &[]).path().unwrap();
     let script = Script::by_prefix(path, "/app").unwrap();
-    assert_eq!(with_script(&script).unwrap().get("PATH_INFO"), Some("/x y/Z?\u{e9}"));
-    assert_eq!(with_script(&Script::new("/app", "")).unwrap().get("PATH_INFO"), None);
+    assert_eq!(params_with_script(&script).unwrap().get("PATH_INFO"), Some("/x y/Z?\u{e9}"));
+    assert_eq!(params_with_script(&Script::new("/app", "")).unwrap().get("PATH_INFO"), None);
 }
 
-// Pitfalls: `..`, `%00` or a newline reached SCRIPT_FILENAME.
+/// None of these may reach SCRIPT_FILENAME. Rule E7.
 #[test]
-fn e7_paths_that_lead_astray_are_refused() {
+fn path_with_parent_segment_control_byte_or_bad_escape_is_refused() {
     let bad = [
         "",
         "a",
         "%2Fa",
         "/a?b",
-        "/a#b", // no path
+        "/a#b", // not a path
         "/..",
         "/../a",
         "/a/..",
@@ -251,11 +258,11 @@ fn e7_paths_that_lead_astray_are_refused() {
         "/%2e%2e/a",
         "/.%2E/a",
         "/%2e./a",
-        "/a/%2e%2e", // out of the directory
+        "/a/%2e%2e", // leaves the directory
         "/..\\a",
         "/a%5c..",
         "/a\\..\\b",
-        "/%5C..%5Cb", // the same with the other separator
+        "/%5C..%5Cb", // leaves it with the other separator
         "/a%00.php",
         "/a\0",
         "/a%0a",
@@ -270,15 +277,16 @@ fn e7_paths_that_lead_astray_are_refused() {
         "/%zz",
         "/%4g",
         "/%+1",
-        "/% 1", // no escape
+        "/% 1", // not an escape sequence
     ];
     for path in bad {
         assert_eq!(refused_part(decode_path(path)), "path", "{path:?}");
     }
 }
 
+/// Rule E7.
 #[test]
-fn e7_other_paths_are_decoded_once() {
+fn other_paths_are_decoded_once() {
     let good: [(&str, &[u8]); 9] = [
         ("/", b"/"),
         ("/a%20b+c", b"/a b+c"),
@@ -295,10 +303,11 @@ fn e7_other_paths_are_decoded_once() {
     }
 }
 
+/// Rule E8.
 #[test]
-fn e8_path_translated_comes_with_path_info_and_stays_below_the_root() {
+fn path_translated_is_path_info_below_the_document_root() {
     let translated =
-        |script| with_script(&script).unwrap().get("PATH_TRANSLATED").map(str::to_owned);
+        |script| params_with_script(&script).unwrap().get("PATH_TRANSLATED").map(str::to_owned);
     assert_eq!(translated(Script::new("/app.php", "/x/y")).as_deref(), Some("/srv/www/x/y"));
     assert_eq!(translated(Script::new("/app.php", "")), None);
     let without_root =
@@ -313,17 +322,21 @@ fn e8_path_translated_comes_with_path_info_and_stays_below_the_root() {
     );
     for bad in ["/../etc", "/a/..", "..", "x", "/a\0", "/a\n", "/\\..\\x"] {
         assert_eq!(
-            refused_part(with_script(&Script::new("/app.php", bad))),
+            refused_part(params_with_script(&Script::new("/app.php", bad))),
             "path info",
             "{bad:?}"
         );
-        assert_eq!(refused_part(with_script(&Script::new(bad, ""))), "script name", "{bad:?}");
+        assert_eq!(
+            refused_part(params_with_script(&Script::new(bad, ""))),
+            "script name",
+            "{bad:?}"
+        );
     }
 }
 
-// Pitfall: QUERY_STRING decoded.
+/// Rule E9.
 #[test]
-fn e9_query_string_is_always_there_and_undecoded() {
+fn query_string_is_always_set_and_not_decoded() {
     let cases = [
         ("/a", ""),
         ("/a?", ""),
@@ -341,8 +354,9 @@ fn e9_query_string_is_always_there_and_undecoded() {
     }
 }
 
+/// Rules E10 and E16.
 #[test]
-fn e10_addresses_are_without_brackets_and_port() {
+fn addresses_have_no_brackets_or_port() {
     let cases = [
         ("127.0.0.1:9", "127.0.0.1", "127.0.0.1"),
         ("[::1]:9", "::1", "[::1]"),
@@ -355,12 +369,13 @@ fn e10_addresses_are_without_brackets_and_port() {
         let params = params(&HttpRequest { remote: address, local: address, ..request("/", &[]) });
         assert_eq!((params.get("REMOTE_ADDR"), params.get("REMOTE_PORT")), (Some(text), Some("9")));
         assert_eq!((params.get("SERVER_ADDR"), params.get("SERVER_PORT")), (Some(text), Some("9")));
-        assert_eq!(params.get("SERVER_NAME"), Some(name), "E16: where no host is named");
+        assert_eq!(params.get("SERVER_NAME"), Some(name), "the name without a Host header");
     }
 }
 
+/// Rule E13.
 #[test]
-fn e13_the_method_keeps_its_case() {
+fn method_keeps_its_case() {
     for method in ["GET", "PATCH", "get", "M-SEARCH"] {
         assert_eq!(
             params(&HttpRequest { method, ..request("/", &[]) }).get("REQUEST_METHOD"),
@@ -373,18 +388,19 @@ fn e13_the_method_keeps_its_case() {
     }
 }
 
+/// Rule E14.
 #[test]
-fn e14_script_name_is_always_there() {
+fn script_name_is_always_set() {
     let whole_site = Script::by_prefix("/a/b", "").unwrap();
-    let params = with_script(&whole_site).unwrap();
+    let params = params_with_script(&whole_site).unwrap();
     assert_eq!((params.get("SCRIPT_NAME"), params.get("PATH_INFO")), (Some(""), Some("/a/b")));
     assert_eq!(Script::by_prefix("/app", "/app"), Some(Script::new("/app", "")));
     assert_eq!(Script::by_prefix("/App/x", "/app"), None);
 }
 
-// Pitfall: the extension matched after case folding.
+/// The extension must match in ASCII and be followed by a slash or the end of the path. Rule E14.
 #[test]
-fn e14_a_path_is_divided_behind_the_extension() {
+fn script_name_ends_after_the_extension() {
     let cases: [(&str, Option<(&str, &str)>); 14] = [
         ("/a.php", Some(("/a.php", ""))),
         ("/a.php/", Some(("/a.php", "/"))),
@@ -401,11 +417,11 @@ fn e14_a_path_is_divided_behind_the_extension() {
         ("/\u{130}\u{130}.PHP/x.php.jpg", None),
         ("/", None),
     ];
-    for (path, divided) in cases {
-        let expected = divided.map(|(name, info)| Script::new(name, info));
+    for (path, split) in cases {
+        let expected = split.map(|(name, info)| Script::new(name, info));
         assert_eq!(Script::by_extension(path, ".php"), expected, "{path}");
     }
-    // Letters that grow when they are folded must not move the division.
+    // The lower-case form of these letters is longer. It must not move the split.
     let path = "/\u{23a}\u{23a}\u{23a}\u{23a}.php/x";
     assert_eq!(
         Script::by_extension(path, ".php"),
@@ -413,10 +429,11 @@ fn e14_a_path_is_divided_behind_the_extension() {
     );
 }
 
+/// Rule E15.
 #[test]
-fn e15_script_and_path_info_are_the_path() {
+fn script_name_and_path_info_form_the_path() {
     for path in ["/a.php/b c/d", "/a.php", "/x/y.php/%41"] {
-        let params = with_script(&Script::by_extension(path, ".php").unwrap()).unwrap();
+        let params = params_with_script(&Script::by_extension(path, ".php").unwrap()).unwrap();
         let joined = format!(
             "{}{}",
             params.get("SCRIPT_NAME").unwrap(),
@@ -426,9 +443,9 @@ fn e15_script_and_path_info_are_the_path() {
     }
 }
 
-// Pitfall: SERVER_NAME with the port inside.
+/// Rule E16.
 #[test]
-fn e16_server_name_is_the_host_without_its_port() {
+fn server_name_is_the_host_without_port() {
     let cases = [
         ("ex.test:8080", "ex.test"),
         ("ex.test", "ex.test"),
@@ -440,13 +457,21 @@ fn e16_server_name_is_the_host_without_its_port() {
         ("", "192.0.2.1"),
     ];
     for (host, name) in cases {
-        assert_eq!(with(&[("host", host.as_bytes())]).get("SERVER_NAME"), Some(name), "{host}");
+        assert_eq!(
+            params_with_headers(&[("host", host.as_bytes())]).get("SERVER_NAME"),
+            Some(name),
+            "{host}"
+        );
     }
-    assert_eq!(with(&[("Host", b"ex.test:8080")]).get("HTTP_HOST"), Some("ex.test:8080"));
+    assert_eq!(
+        params_with_headers(&[("Host", b"ex.test:8080")]).get("HTTP_HOST"),
+        Some("ex.test:8080")
+    );
 }
 
+/// Rule E16.
 #[test]
-fn e16_a_bad_host_is_refused() {
+fn invalid_host_is_refused() {
     let bad = [
         "a b",
         "a/b",
@@ -479,8 +504,9 @@ fn e16_a_bad_host_is_refused() {
     assert_eq!(refused_header(&[("Host", b"\xff")]), "Host");
 }
 
+/// Rule E16.
 #[test]
-fn e16_a_whole_uri_names_the_host() {
+fn host_of_an_absolute_uri_replaces_the_host_header() {
     let cases = [
         ("http://a.test:81/x?y", "a.test", "a.test:81", "/x?y", "y"),
         ("HTTPS://a.test", "a.test", "a.test", "/", ""),
@@ -498,7 +524,7 @@ fn e16_a_whole_uri_names_the_host() {
 }
 
 #[test]
-fn other_targets_are_refused() {
+fn invalid_target_is_refused() {
     let targets = [
         "",
         "*",
@@ -518,16 +544,17 @@ fn other_targets_are_refused() {
     ];
     for target in targets {
         assert_eq!(refused_part(request(target, &[]).path()), "target", "{target:?}");
-        let made = Environment::new().params(&request(target, &[]), &Script::default());
-        assert_eq!(refused_part(made), "target", "{target:?}");
+        let result = Environment::new().params(&request(target, &[]), &Script::default());
+        assert_eq!(refused_part(result), "target", "{target:?}");
     }
     assert_eq!(refused_part(request("/../a", &[]).path()), "path");
-    let made = Environment::new().params(&request("http://a@b/", &[]), &Script::default());
-    assert_eq!(refused_part(made), "Host");
+    let result = Environment::new().params(&request("http://a@b/", &[]), &Script::default());
+    assert_eq!(refused_part(result), "Host");
 }
 
+/// Rule E17.
 #[test]
-fn e17_server_port_is_always_there() {
+fn server_port_is_always_set() {
     for port in ["80", "443", "0", "65535"] {
         let local = format!("192.0.2.1:{port}").parse().unwrap();
         let request = HttpRequest { local, ..request("/", &[("Host", b"a:1234")]) };
@@ -535,8 +562,9 @@ fn e17_server_port_is_always_there() {
     }
 }
 
+/// Rule E18.
 #[test]
-fn e18_server_protocol_has_both_numbers() {
+fn server_protocol_has_major_and_minor_version() {
     for (version, protocol) in [
         ("HTTP/1.0", "HTTP/1.0"),
         ("HTTP/1.1", "HTTP/1.1"),
@@ -569,15 +597,18 @@ fn e18_server_protocol_has_both_numbers() {
     }
 }
 
+/// Rule E19.
 #[test]
-fn e19_the_server_has_a_name() {
-    assert!(with(&[]).get("SERVER_SOFTWARE").is_some_and(|name| name.starts_with("fcgi/0")));
+fn server_software_is_set() {
+    assert!(params_with_headers(&[])
+        .get("SERVER_SOFTWARE")
+        .is_some_and(|name| name.starts_with("fcgi/0")));
 }
 
-// Pitfall: two Cookie headers made a duplicate pair, were joined with `, ` or with a bare `;`.
+/// Cookies are joined with `; `, other headers with `, `. Rule E20.
 #[test]
-fn e20_headers_of_one_name_become_one_variable() {
-    let params = with(&[
+fn headers_of_one_name_are_joined() {
+    let params = params_with_headers(&[
         ("Foo-Bar", b"1"),
         ("Accept", b"a"),
         ("cookie", b"x=1"),
@@ -595,18 +626,20 @@ fn e20_headers_of_one_name_become_one_variable() {
     }
 }
 
+/// Rule E20.
 #[test]
-fn e20_many_headers_take_no_time_to_join() {
+fn joining_50000_headers_takes_linear_time() {
     let names: Vec<String> = (0..50_000).map(|number| format!("X-{number}")).collect();
     let headers: Vec<(&str, &[u8])> = names.iter().map(|name| (&name[..], &b"1"[..])).collect();
-    let begun = std::time::Instant::now();
-    assert!(with(&headers).len() > 50_000);
-    assert!(begun.elapsed().as_secs() < 10, "{:?}", begun.elapsed());
+    let start = std::time::Instant::now();
+    assert!(params_with_headers(&headers).len() > 50_000);
+    assert!(start.elapsed().as_secs() < 10, "{:?}", start.elapsed());
 }
 
+/// Rule E21.
 #[test]
-fn e21_headers_of_the_server_and_of_the_hop_are_left_out() {
-    let left_out: Headers<'_> = &[
+fn credentials_and_hop_by_hop_headers_are_omitted() {
+    let omitted: Headers<'_> = &[
         ("Authorization", b"x"),
         ("proxy-authorization", b"x"),
         ("Content-Length", b"0"),
@@ -619,14 +652,15 @@ fn e21_headers_of_the_server_and_of_the_hop_are_left_out() {
         ("Trailer", b"x"),
         ("Upgrade", b"x"),
     ];
-    assert!(!names(&with(left_out)).iter().any(|name| name.starts_with("HTTP_")));
+    assert!(!names(&params_with_headers(omitted)).iter().any(|name| name.starts_with("HTTP_")));
     let chunked: Headers<'_> = &[("Transfer-Encoding", b"chunked")];
     let chunked = params(&HttpRequest { content_length: Some(1), ..request("/", chunked) });
     assert_eq!(chunked.get("HTTP_TRANSFER_ENCODING"), None);
 }
 
+/// Rule E21.
 #[test]
-fn e21_authorization_is_passed_on_where_that_is_asked_for() {
+fn authorization_is_passed_only_on_request() {
     let environment = Environment::new().pass_authorization(true);
     let headers: Headers<'_> =
         &[("authorization", b"Bearer x"), ("Proxy-Authorization", b"Basic y")];
@@ -637,18 +671,22 @@ fn e21_authorization_is_passed_on_where_that_is_asked_for() {
     );
 }
 
-// Pitfall: `Proxy:` became HTTP_PROXY.
+/// Rule E22.
 #[test]
-fn e22_proxy_is_dropped() {
+fn proxy_header_never_becomes_http_proxy() {
     for name in ["Proxy", "proxy", "PROXY", "pRoXy"] {
-        assert!(!names(&with(&[(name, b"http://evil")])).contains(&"HTTP_PROXY".to_owned()));
+        assert!(!names(&params_with_headers(&[(name, b"http://evil")]))
+            .contains(&"HTTP_PROXY".to_owned()));
     }
-    assert_eq!(with(&[("Proxy-X", b"1"), ("X-Proxy", b"2")]).get("HTTP_PROXY_X"), Some("1"));
+    assert_eq!(
+        params_with_headers(&[("Proxy-X", b"1"), ("X-Proxy", b"2")]).get("HTTP_PROXY_X"),
+        Some("1")
+    );
 }
 
-// Pitfall: `X_Forwarded_For` overrides `X-Forwarded-For`.
+/// `X_Forwarded_For` must not override `X-Forwarded-For`, in either order. Rule E22.
 #[test]
-fn e22_names_that_would_pass_for_others_are_dropped() {
+fn header_that_maps_to_the_name_of_another_is_dropped() {
     let good = ("X-Forwarded-For", &b"good"[..]);
     for bad in [
         "X_Forwarded_For",
@@ -658,22 +696,24 @@ fn e22_names_that_would_pass_for_others_are_dropped() {
         "x_forwarded-for",
     ] {
         for headers in [[good, (bad, b"bad")], [(bad, b"bad"), good]] {
-            let params = with(&headers);
+            let params = params_with_headers(&headers);
             assert_eq!(params.get("HTTP_X_FORWARDED_FOR"), Some("good"));
             assert_eq!(params.iter().filter(|(name, _)| name.starts_with(b"HTTP_")).count(), 1);
         }
     }
 }
 
+/// Rule E22.
 #[test]
-fn e22_names_that_are_none_are_refused() {
+fn header_name_that_is_not_a_token_is_refused() {
     for name in ["", "Foo Bar", "Foo:", ":path", "Foo\0", "Foo\n", "F\u{f6}o", "Foo=", "Foo(1)"] {
         assert_eq!(refused_header(&[(name, b"x")]), "header", "{name:?}");
     }
 }
 
+/// Rules E23 and K24.
 #[test]
-fn e23_k24_a_value_is_one_line_without_nul() {
+fn value_with_nul_or_line_break_is_refused() {
     for bad in [&b"a\0b"[..], b"a\r\nb", b"a\nb", b"a\rb", b"\0", b"a\r\n b"] {
         for name in ["X-A", "Host", "Content-Type", "Authorization", "X_Dropped", "Proxy"] {
             let part = refused_header(&[(name, bad)]);
@@ -691,11 +731,12 @@ fn e23_k24_a_value_is_one_line_without_nul() {
         Environment::new().server_software("a\0b").params(&request("/", &[]), &Script::default());
     assert_eq!(refused_part(nul), "SERVER_SOFTWARE");
     let filename = Script::new("/a.php", "").filename("/srv/a\n.php");
-    assert_eq!(refused_part(with_script(&filename)), "SCRIPT_FILENAME");
+    assert_eq!(refused_part(params_with_script(&filename)), "SCRIPT_FILENAME");
 }
 
+/// A header cannot set it. Rule E24.
 #[test]
-fn e24_https_is_on_only_where_it_is() {
+fn https_is_set_only_for_https_requests() {
     let secure = params(&HttpRequest { https: true, ..request("/", &[]) });
     assert_eq!((secure.get("HTTPS"), secure.get("REQUEST_SCHEME")), (Some("on"), Some("https")));
     let plain =
@@ -703,9 +744,10 @@ fn e24_https_is_on_only_where_it_is() {
     assert_eq!((plain.get("HTTPS"), plain.get("REQUEST_SCHEME")), (None, Some("http")));
 }
 
+/// Rule E24.
 #[test]
-fn e24_the_file_of_a_script() {
-    // As text: paths are compared without regard to a slash too many.
+fn script_filename_is_below_the_document_root_or_as_given() {
+    // Compare as text, because paths are equal even with a redundant slash.
     let text = |path: PathBuf| path.to_str().unwrap().to_owned();
     let filename = |root: &str, script: &Script| {
         Environment::new().document_root(root).filename(script).map(text)
@@ -719,45 +761,49 @@ fn e24_the_file_of_a_script() {
 
     let elsewhere = script.filename("/opt/app.php");
     assert_eq!(filename("/srv/www", &elsewhere), Some("/opt/app.php".into()));
-    let params = with_script(&elsewhere).unwrap();
+    let params = params_with_script(&elsewhere).unwrap();
     assert_eq!(
         (params.get("SCRIPT_FILENAME"), params.get("PATH_TRANSLATED")),
         (Some("/opt/app.php"), Some("/srv/www/x"))
     );
 }
 
+/// Rule E24.
 #[cfg(unix)]
 #[test]
-fn e24_a_file_may_have_a_name_of_any_bytes() {
+fn script_filename_may_contain_any_bytes() {
     use std::os::unix::ffi::OsStrExt;
     let script = Script::by_extension(decode_path("/%E9.php").unwrap(), ".php").unwrap();
     let filename = Environment::new().document_root("/srv").filename(&script).unwrap();
     assert_eq!(filename.as_os_str().as_bytes(), b"/srv/\xe9.php");
     assert_eq!(
-        with_script(&script).unwrap().get_bytes("SCRIPT_FILENAME"),
+        params_with_script(&script).unwrap().get_bytes("SCRIPT_FILENAME"),
         Some(&b"/srv/www/\xe9.php"[..])
     );
 }
 
+/// Rule E26.
 #[test]
-fn e26_a_head_request_has_no_body_in_its_answer() {
+fn response_to_head_request_has_no_body() {
     let (head, body) = Head::parse(b"Content-Type: a/b\n\nbody").unwrap();
     let request = HttpRequest { method: "HEAD", ..request("/", &[]) };
     assert!(!body.is_empty() && !head.has_body(request.method));
 }
 
+/// Rule C25.
 #[test]
-fn c25_an_authorizer_is_not_told_of_script_and_body() {
+fn authorizer_params_omit_script_and_body() {
     let request = HttpRequest { content_length: Some(3), ..request("/app.php/x", &[]) };
     let environment = Environment::new().document_root("/srv/www");
     let params = environment.params(&request, &Script::new("/app.php", "/x")).unwrap();
     let (before, after) = (names(&params), names(&for_authorizer(params)));
-    let left_out: Vec<_> = before.iter().filter(|name| !after.contains(name)).collect();
-    assert_eq!(left_out, ["CONTENT_LENGTH", "SCRIPT_NAME", "PATH_INFO", "PATH_TRANSLATED"]);
+    let omitted: Vec<_> = before.iter().filter(|name| !after.contains(name)).collect();
+    assert_eq!(omitted, ["CONTENT_LENGTH", "SCRIPT_NAME", "PATH_INFO", "PATH_TRANSLATED"]);
 }
 
+/// Rule C25.
 #[test]
-fn c25_an_authorizers_variables_join_the_params() {
+fn authorizer_variables_are_added_to_the_params() {
     let (head, _) =
         Head::parse(b"Status: 200\nVariable-AUTH_METHOD: a\nVariable-Auth-Method: b\n\n").unwrap();
     let mut params = Params::from_pairs([("REMOTE_ADDR", "192.0.2.7")]).unwrap();
@@ -771,7 +817,7 @@ fn c25_an_authorizers_variables_join_the_params() {
     }
 }
 
-/// A path as a client encodes it: every byte but unreserved ones and the slash.
+/// Percent-encodes every byte of a path but the unreserved ones and the slash.
 fn encoded(path: &[u8]) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte);
     path.iter()
@@ -782,9 +828,9 @@ fn encoded(path: &[u8]) -> String {
 }
 
 proptest! {
-    /// Script and path info, encoded again, are the path of the request.
+    /// Rule E15.
     #[test]
-    fn e15_what_is_decoded_is_encoded_to_the_same(path in "/([a-z .%?+&\u{e9}-]{0,6}/){0,4}[a-z]{0,5}") {
+    fn decoded_path_encodes_to_the_original(path in "/([a-z .%?+&\u{e9}-]{0,6}/){0,4}[a-z]{0,5}") {
         prop_assume!(!path.split('/').any(|segment| segment == ".."));
         let encoded_path = encoded(path.as_bytes());
         let decoded = decode_path(&encoded_path).unwrap();
@@ -792,25 +838,25 @@ proptest! {
         prop_assert_eq!(encoded(&decoded), encoded_path);
     }
 
-    /// Whatever the path, none that is taken has a way up or a control byte.
+    /// Rule E8.
     #[test]
-    fn e8_no_path_leads_up(path in "/(\\.|%2[eE]|/|\\\\|%5c|%00|%0a|a|%2f){0,12}") {
+    fn decoded_path_has_no_parent_segment_or_control_byte(path in "/(\\.|%2[eE]|/|\\\\|%5c|%00|%0a|a|%2f){0,12}") {
         if let Ok(decoded) = decode_path(&path) {
             let climbs = decoded.split(|byte| b"/\\".contains(byte)).any(|segment| segment == b"..");
             prop_assert!(!climbs && decoded.iter().all(|&byte| byte >= b' '), "{:?}", decoded);
         }
     }
 
-    /// Whatever the headers, no two variables have one name, and none holds what would break a line.
+    /// Rules E1 and E23.
     #[test]
-    fn e1_e23_every_environment_is_sound(
+    fn variables_are_unique_and_have_no_line_break(
         headers in prop::collection::vec(("[A-Ca-c_.-]{1,2}", "[ -~\r\n\0]{0,5}"), 0..12),
     ) {
         let headers: Vec<(&str, &[u8])> = headers.iter().map(|(name, value)| (&name[..], value.as_bytes())).collect();
-        let made = Environment::new().params(&request("/", &headers), &Script::default());
+        let result = Environment::new().params(&request("/", &headers), &Script::default());
         let broken = headers.iter().any(|(_, value)| value.iter().any(|byte| b"\r\n\0".contains(byte)));
-        prop_assert_eq!(made.is_err(), broken);
-        if let Ok(params) = made {
+        prop_assert_eq!(result.is_err(), broken);
+        if let Ok(params) = result {
             let mut names = names(&params);
             names.sort();
             names.dedup();

@@ -20,7 +20,7 @@ fn connected<T: Send + 'static>(
     config: Config,
     application: impl FnOnce(Stream) -> T + Send + 'static,
 ) -> (Connection, thread::JoinHandle<T>) {
-    let (near, far) = pipe();
+    let (near, far) = socket_pair();
     let connection =
         Connection::new(near, Arc::new(config.keep_alive(true))).expect("a connection");
     (connection, thread::spawn(move || application(far)))
@@ -45,21 +45,21 @@ fn read_abort(stream: &mut Stream) -> Vec<u8> {
 /// the body follows, and the connection serves the next request.
 #[test]
 fn an_abort_is_answered() {
-    let (mut connection, application) = connected(patient(), |mut stream| {
+    let (mut connection, application) = connected(test_config(), |mut stream| {
         let types = read_abort(&mut stream);
         stream.write_all(&end(1, 7, 0)).expect("the answer is taken");
         let next = read_request(&mut stream).expect("the next request, and nothing before it");
         stream.write_all(&response(b"next")).expect("the answer is taken");
         (types, next.stdin)
     });
-    let mut exchange = connection.begin(Role::Responder, &upload(10)).unwrap();
+    let mut exchange = connection.begin(Role::Responder, &upload_params(10)).unwrap();
     exchange.stdin.write_all(b"hello").unwrap();
     exchange.stdin.flush().unwrap();
     let completion = exchange.abort().unwrap();
     assert_eq!(completion, Completion { app_status: 7, ..Completion::default() });
 
     assert!(connection.is_reusable());
-    let mut exchange = connection.begin(Role::Responder, &get()).unwrap();
+    let mut exchange = connection.begin(Role::Responder, &get_params()).unwrap();
     exchange.stdin.write_all(b"all").unwrap();
     exchange.stdin.finish().unwrap();
     let mut stdout = String::new();
@@ -88,13 +88,13 @@ fn an_abort_at_any_time() {
         (|exchange| exchange.stdin.start_data().and_then(|()| exchange.stdin.flush()), &[STDIN]),
     ];
     for (prepare, expected) in cases {
-        let (mut connection, application) = connected(patient(), |mut stream| {
+        let (mut connection, application) = connected(test_config(), |mut stream| {
             let types = read_abort(&mut stream);
             stream.write_all(&end(1, 0, 0)).expect("the answer is taken");
             assert_closed(&mut stream);
             types
         });
-        let mut exchange = connection.begin(Role::Filter, &get()).unwrap();
+        let mut exchange = connection.begin(Role::Filter, &get_params()).unwrap();
         prepare(&mut exchange).unwrap();
         exchange.abort().unwrap();
         assert!(connection.is_reusable());
@@ -107,13 +107,13 @@ fn an_abort_at_any_time() {
 /// STDERR is kept.
 #[test]
 fn an_abort_is_answered_late() {
-    let (mut connection, application) = connected(patient(), |mut stream| {
+    let (mut connection, application) = connected(test_config(), |mut stream| {
         read_abort(&mut stream);
         let records = self::stream(STDOUT, 1, &vec![b'x'; 1 << 20]);
         let ends = [record(STDERR, 1, b"gave up"), record(STDOUT, 1, b""), end(1, 1, 0)].concat();
         stream.write_all(&[records, ends].concat()).expect("the answer is taken");
     });
-    let exchange = connection.begin(Role::Responder, &get()).unwrap();
+    let exchange = connection.begin(Role::Responder, &get_params()).unwrap();
     let completion = exchange.abort().unwrap();
     assert_eq!((completion.app_status, &completion.stderr[..]), (1, &b"gave up"[..]));
     assert!(connection.is_reusable());
@@ -124,10 +124,10 @@ fn an_abort_is_answered_late() {
 /// carries no more.
 #[test]
 fn an_abort_is_answered_by_a_close() {
-    let (mut connection, application) = connected(patient(), |mut stream| {
+    let (mut connection, application) = connected(test_config(), |mut stream| {
         read_abort(&mut stream);
     });
-    let outcome = connection.begin(Role::Responder, &get()).unwrap().abort();
+    let outcome = connection.begin(Role::Responder, &get_params()).unwrap().abort();
     assert!(matches!(outcome, Err(Error::UnexpectedEof(_))), "{outcome:?}");
     assert!(!connection.is_reusable());
     application.join().unwrap();
@@ -142,26 +142,26 @@ fn an_abort_is_answered_wrongly() {
         (end(2, 0, 0), "unexpected EndRequest record for request 2"),
         (record(ABORT, 1, b""), "unexpected AbortRequest record for request 1"),
     ] {
-        let (mut connection, application) = connected(patient(), move |mut stream| {
+        let (mut connection, application) = connected(test_config(), move |mut stream| {
             read_abort(&mut stream);
             stream.write_all(&answer).expect("the answer is taken");
         });
-        let outcome = connection.begin(Role::Responder, &get()).unwrap().abort();
+        let outcome = connection.begin(Role::Responder, &get_params()).unwrap().abort();
         assert_eq!(outcome.unwrap_err().to_string(), expected);
         assert!(!connection.is_reusable());
         application.join().unwrap();
     }
 }
 
-/// C21, C29: an abort that is never answered ends with the time-out.
+/// C21, C29: an abort that is never answered ends with the timeout.
 #[test]
 fn an_abort_is_not_answered() {
-    let config = patient().read_timeout(Some(Duration::from_millis(50)));
+    let config = test_config().read_timeout(Some(Duration::from_millis(50)));
     let (mut connection, application) = connected(config, |mut stream| {
         read_abort(&mut stream);
         assert_closed(&mut stream);
     });
-    let outcome = connection.begin(Role::Responder, &get()).unwrap().abort();
+    let outcome = connection.begin(Role::Responder, &get_params()).unwrap().abort();
     assert!(matches!(outcome, Err(Error::TimedOut("read"))), "{outcome:?}");
     assert!(!connection.is_reusable());
     drop(connection);
@@ -173,11 +173,12 @@ fn an_abort_is_not_answered() {
 #[test]
 fn an_abort_that_comes_too_late() {
     for finishes in [false, true] {
-        let (near, mut far) = pipe();
-        let mut connection = Connection::new(near, Arc::new(patient().keep_alive(true))).unwrap();
-        let mut exchange = connection.begin(Role::Responder, &get()).unwrap();
+        let (near, mut far) = socket_pair();
+        let mut connection =
+            Connection::new(near, Arc::new(test_config().keep_alive(true))).unwrap();
+        let mut exchange = connection.begin(Role::Responder, &get_params()).unwrap();
         exchange.stdin.flush().unwrap();
-        read_head(&mut far).unwrap();
+        read_begin_and_params(&mut far).unwrap();
         if finishes {
             exchange.stdin.finish().unwrap();
             read_record(&mut far).unwrap();
@@ -192,10 +193,10 @@ fn an_abort_that_comes_too_late() {
 /// C21, C4: a request that has ended cannot be aborted: nothing is sent, and its outcome is told.
 #[test]
 fn an_abort_of_what_has_ended() {
-    let (near, mut far) = pipe();
-    let mut connection = Connection::new(near, Arc::new(patient().keep_alive(true))).unwrap();
+    let (near, mut far) = socket_pair();
+    let mut connection = Connection::new(near, Arc::new(test_config().keep_alive(true))).unwrap();
     far.write_all(&[record(STDOUT, 1, b"x"), end(1, 3, 0)].concat()).unwrap();
-    let mut exchange = connection.begin(Role::Responder, &get()).unwrap();
+    let mut exchange = connection.begin(Role::Responder, &get_params()).unwrap();
     exchange.stdin.finish().unwrap();
     // Without an empty STDOUT, reading to its end reads END_REQUEST.
     exchange.stdout.read_to_end(&mut Vec::new()).unwrap();
@@ -206,16 +207,16 @@ fn an_abort_of_what_has_ended() {
     assert_closed(&mut far);
 }
 
-/// A request that is cut ends both directions: the application sees the end, and the caller no
-/// success.
+/// Canceling shuts down both directions: the application sees the end, and the caller gets an
+/// error.
 #[test]
-fn a_cut_wakes_both_ends() {
-    let (mut connection, application) = connected(patient(), |mut stream| {
-        read_head(&mut stream).expect("the head of a request");
+fn canceling_wakes_both_ends() {
+    let (mut connection, application) = connected(test_config(), |mut stream| {
+        read_begin_and_params(&mut stream).expect("the head of a request");
         stream.write_all(&record(STDOUT, 1, b"half")).expect("the answer is taken");
         wait_for_close(&mut stream);
     });
-    let mut exchange = connection.begin(Role::Responder, &get()).unwrap();
+    let mut exchange = connection.begin(Role::Responder, &get_params()).unwrap();
     exchange.stdin.flush().unwrap();
     exchange.stdout.read_exact(&mut [0; 4]).unwrap();
     exchange.cancel();
@@ -228,9 +229,9 @@ fn a_cut_wakes_both_ends() {
 /// A handle cancels the request from another thread, which wakes the one that reads the response.
 #[test]
 fn a_cancel_handle_wakes_a_waiting_read() {
-    let (near, far) = pipe();
-    let mut connection = Connection::new(near, Arc::new(patient())).unwrap();
-    let mut exchange = connection.begin(Role::Responder, &get()).unwrap();
+    let (near, far) = socket_pair();
+    let mut connection = Connection::new(near, Arc::new(test_config())).unwrap();
+    let mut exchange = connection.begin(Role::Responder, &get_params()).unwrap();
     let handle = exchange.stdout.cancel_handle();
     let canceling = thread::spawn(move || handle.cancel());
     exchange.stdout.read_to_end(&mut Vec::new()).unwrap_err();
@@ -242,17 +243,17 @@ fn a_cancel_handle_wakes_a_waiting_read() {
 /// the handle was created.
 #[test]
 fn a_cancel_handle_does_not_affect_the_next_request() {
-    let (near, mut far) = pipe();
-    let mut connection = Connection::new(near, Arc::new(patient().keep_alive(true))).unwrap();
+    let (near, mut far) = socket_pair();
+    let mut connection = Connection::new(near, Arc::new(test_config().keep_alive(true))).unwrap();
     far.write_all(&end(1, 0, 0)).unwrap();
-    let mut exchange = connection.begin(Role::Responder, &get()).unwrap();
+    let mut exchange = connection.begin(Role::Responder, &get_params()).unwrap();
     let early = exchange.stdout.cancel_handle();
     exchange.stdin.finish().unwrap();
     exchange.stdout.read_to_end(&mut Vec::new()).unwrap();
     let late = exchange.stdout.cancel_handle();
     exchange.finish().unwrap();
 
-    let exchange = connection.begin(Role::Responder, &get()).unwrap();
+    let exchange = connection.begin(Role::Responder, &get_params()).unwrap();
     early.cancel();
     late.cancel();
     far.write_all(&end(1, 0, 0)).unwrap();
@@ -264,9 +265,10 @@ fn a_cancel_handle_does_not_affect_the_next_request() {
 #[test]
 fn a_dropped_request_leaves_its_connection_unusable() {
     for point in 0..4 {
-        let (near, mut far) = pipe();
-        let mut connection = Connection::new(near, Arc::new(patient().keep_alive(true))).unwrap();
-        let mut exchange = connection.begin(Role::Responder, &get()).unwrap();
+        let (near, mut far) = socket_pair();
+        let mut connection =
+            Connection::new(near, Arc::new(test_config().keep_alive(true))).unwrap();
+        let mut exchange = connection.begin(Role::Responder, &get_params()).unwrap();
         if point > 0 {
             exchange.stdin.finish().unwrap();
             read_request(&mut far).unwrap();
@@ -280,7 +282,7 @@ fn a_dropped_request_leaves_its_connection_unusable() {
         }
         drop(exchange);
         assert!(!connection.is_reusable(), "{point}");
-        let error = connection.begin(Role::Responder, &get()).unwrap_err();
+        let error = connection.begin(Role::Responder, &get_params()).unwrap_err();
         assert!(
             matches!(&error, Error::Io(error) if error.kind() == io::ErrorKind::NotConnected),
             "{error:?}"
@@ -298,17 +300,17 @@ fn a_dropped_request_leaves_its_connection_unusable() {
 #[test]
 fn an_error_of_the_receiver_breaks_the_request_off() {
     for body in [0, 64 << 20] {
-        let (hold, open) = hold();
+        let (gate, open) = gate();
         let application = Application::unix(move |_, mut stream| {
-            read_head(&mut stream).expect("the head of a request");
+            read_begin_and_params(&mut stream).expect("the head of a request");
             stream.write_all(&record(STDOUT, 1, b"begun")).expect("the beginning is taken");
-            hold.wait();
+            gate.wait();
             wait_for_close(&mut stream);
         });
         let client =
             application.client().config(Config::new().read_timeout(None).write_timeout(None));
-        let outcome = within_patience(move || {
-            client.send(&upload(body), Pattern::new(body), |response| {
+        let outcome = run_with_timeout(move || {
+            client.send(&upload_params(body), Pattern::new(body), |response| {
                 response.stdout.read_exact(&mut [0; 5])?;
                 Err::<(), _>(io::Error::other("enough"))
             })
@@ -327,7 +329,7 @@ fn an_abort_over_tcp() {
         assert_closed(&mut stream);
     });
     let mut connection = application.client().connect().unwrap();
-    let mut exchange = connection.begin(Role::Unknown(77), &get()).unwrap();
+    let mut exchange = connection.begin(Role::Unknown(77), &get_params()).unwrap();
     exchange.stdin.write_all(&Pattern::bytes(50_000)).unwrap();
     exchange.stdin.flush().unwrap();
     assert!(matches!(exchange.abort(), Err(Error::Refused(ProtocolStatus::UnknownRole))));

@@ -1,5 +1,5 @@
 //! The client's bounds, each at its limit and one past it: the response that `fetch` holds, its
-//! STDERR, its head. (Those on idle connections are in `client_reuse`, the time-outs in
+//! STDERR, its head. (Those on idle connections are in `client_reuse`, the timeouts in
 //! `client_timeouts`, memory as a whole in `client_memory`.)
 #![cfg(unix)]
 
@@ -17,7 +17,9 @@ use crate::support::*;
 /// Sends a request and reads the head of the response.
 fn read_head_of(application: &Application, config: Config) -> fcgi::Result<Head> {
     let client = application.client().config(config);
-    client.send(&get(), io::empty(), |response| Ok(response.read_head()?)).map(|(head, _)| head)
+    client
+        .send(&get_params(), io::empty(), |response| Ok(response.read_head()?))
+        .map(|(head, _)| head)
 }
 
 /// A head of exactly this many bytes, the empty line included.
@@ -37,7 +39,7 @@ fn head_of(len: usize) -> Vec<u8> {
 #[test]
 fn a_head_up_to_its_limit() {
     assert_eq!(Config::new().max_head, 64 * 1024);
-    for (limit, config) in [(64 * 1024, patient()), (1000, patient().max_head(1000, 256))] {
+    for (limit, config) in [(64 * 1024, test_config()), (1000, test_config().max_head(1000, 256))] {
         for len in [limit - 1, limit, limit + 1] {
             let application =
                 Application::answering(response(&[&head_of(len), &b"body"[..]].concat()));
@@ -57,7 +59,7 @@ fn a_head_up_to_its_limit() {
 #[test]
 fn as_many_fields_as_the_limit() {
     assert_eq!(Config::new().max_head_fields, 256);
-    for (limit, config) in [(256, patient()), (3, patient().max_head(1 << 16, 3))] {
+    for (limit, config) in [(256, test_config()), (3, test_config().max_head(1 << 16, 3))] {
         for count in [limit, limit + 1] {
             let head = format!("Status: 404\n{}\n", "X-Field: v\n".repeat(count - 1));
             let application = Application::answering(response(head.as_bytes()));
@@ -80,7 +82,7 @@ fn a_head_without_end() {
             // Until the client gives up, which it does long before the end.
             let _gave_up = (0..1000).try_for_each(|_| stream.write_all(&lines));
         });
-        let outcome = read_head_of(&application, patient().max_head(64 * 1024, 1_000_000));
+        let outcome = read_head_of(&application, test_config().max_head(64 * 1024, 1_000_000));
         assert!(matches!(outcome, Err(Error::HeadTooLarge(65536))), "{outcome:?}");
     }
 }
@@ -93,7 +95,11 @@ fn a_reply_up_to_its_limit() {
     for limit in [0, 1, 8192, 100_000] {
         for len in [limit, limit + 1] {
             let application = Application::answering(response(&Pattern::bytes(len as u64)));
-            match application.client().config(patient().max_response(limit)).fetch(&get(), b"") {
+            match application
+                .client()
+                .config(test_config().max_response(limit))
+                .fetch(&get_params(), b"")
+            {
                 Ok(reply) => assert_eq!((len, reply.stdout.len()), (limit, limit)),
                 Err(Error::ResponseTooLarge(told)) => assert_eq!((told, len), (limit, limit + 1)),
                 Err(error) => panic!("{len} of {limit}: {error:?}"),
@@ -111,12 +117,16 @@ fn a_reply_without_end_and_without_limit() {
         let data = record(STDOUT, 1, &b"x".repeat(60_000));
         let _gave_up = (0..1000).try_for_each(|_| stream.write_all(&data));
     });
-    let outcome = application.client().config(patient().max_response(1 << 20)).fetch(&get(), b"");
+    let outcome =
+        application.client().config(test_config().max_response(1 << 20)).fetch(&get_params(), b"");
     assert!(matches!(outcome, Err(Error::ResponseTooLarge(1_048_576))));
 
     let application = Application::answering(response(b"all of it"));
-    let reply =
-        application.client().config(patient().max_response(usize::MAX)).fetch(&get(), b"").unwrap();
+    let reply = application
+        .client()
+        .config(test_config().max_response(usize::MAX))
+        .fetch(&get_params(), b"")
+        .unwrap();
     assert_eq!(reply.stdout, b"all of it");
 }
 
@@ -125,9 +135,11 @@ fn a_reply_without_end_and_without_limit() {
 #[test]
 fn stderr_up_to_its_limit() {
     assert_eq!(Config::new().max_stderr, 64 * 1024);
-    for (limit, config) in
-        [(1 << 16, patient()), (0, patient().max_stderr(0)), (10, patient().max_stderr(10))]
-    {
+    for (limit, config) in [
+        (1 << 16, test_config()),
+        (0, test_config().max_stderr(0)),
+        (10, test_config().max_stderr(10)),
+    ] {
         for len in [0, 1, limit, limit + 1, limit + 500_000_usize] {
             let application = Application::unix(move |_, mut stream| {
                 while read_request(&mut stream).is_some() {
@@ -145,7 +157,7 @@ fn stderr_up_to_its_limit() {
             });
             let client = application.client().config(config.clone().keep_alive(true));
             for _ in 0..2 {
-                let reply = client.fetch(&get(), b"").unwrap();
+                let reply = client.fetch(&get_params(), b"").unwrap();
                 let held = len.min(limit);
                 let Completion { stderr, stderr_dropped, .. } = reply.completion;
                 assert!(stderr == Pattern::bytes(held as u64), "{} of {len} bytes", stderr.len());
@@ -164,7 +176,7 @@ fn stderr_up_to_its_limit() {
 /// counted in 64 bits' worth of records.
 #[test]
 fn stderr_without_a_response() {
-    let (near, mut far) = pipe();
+    let (near, mut far) = socket_pair();
     let application = std::thread::spawn(move || {
         read_request(&mut far).expect("a request");
         let text = record(STDERR, 1, &b"e".repeat(65535));
@@ -173,8 +185,8 @@ fn stderr_without_a_response() {
         }
         far.write_all(&end(1, 1, 0)).expect("the end is taken");
     });
-    let mut connection = Connection::new(near, Arc::new(patient())).unwrap();
-    let mut exchange = connection.begin(Role::Responder, &get()).unwrap();
+    let mut connection = Connection::new(near, Arc::new(test_config())).unwrap();
+    let mut exchange = connection.begin(Role::Responder, &get_params()).unwrap();
     exchange.stdin.finish().unwrap();
     assert_eq!(exchange.stdout.read(&mut [0]).unwrap(), 0);
     let completion = exchange.finish().unwrap();

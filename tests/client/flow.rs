@@ -23,7 +23,7 @@ fn read_body(stream: &mut Stream, record_type: u8, len: u64) {
         let record = read_record(stream).expect("a record of the body, not its end");
         assert_eq!((record.record_type, record.id), (record_type, 1));
         if record.content.is_empty() {
-            assert_eq!(expected.left(), 0, "the body has ended early");
+            assert_eq!(expected.remaining(), 0, "the body has ended early");
             return;
         }
         expected.write_all(&record.content).expect("the body");
@@ -34,7 +34,7 @@ fn read_body(stream: &mut Stream, record_type: u8, len: u64) {
 fn write_response(stream: &mut Stream, len: u64) {
     let mut source = Pattern::new(len);
     let mut content = vec![0; 65535];
-    while source.left() > 0 {
+    while source.remaining() > 0 {
         let n = source.read(&mut content).expect("a pattern");
         stream.write_all(&record(STDOUT, 1, &content[..n])).expect("the response is taken");
     }
@@ -44,7 +44,7 @@ fn write_response(stream: &mut Stream, len: u64) {
 fn check_response(response: &mut impl Read, len: u64) -> io::Result<()> {
     let mut expected = Pattern::new(len);
     io::copy(response, &mut expected)?;
-    assert_eq!(expected.left(), 0, "the response has ended early");
+    assert_eq!(expected.remaining(), 0, "the response has ended early");
     Ok(())
 }
 
@@ -52,7 +52,9 @@ fn check_response(response: &mut impl Read, len: u64) -> io::Result<()> {
 #[track_caller]
 fn exchange(client: &Client, len: u64) -> Completion {
     let ((), completion) = client
-        .send(&upload(len), Pattern::new(len), |response| check_response(&mut response.stdout, len))
+        .send(&upload_params(len), Pattern::new(len), |response| {
+            check_response(&mut response.stdout, len)
+        })
         .expect("the response");
     completion
 }
@@ -60,9 +62,9 @@ fn exchange(client: &Client, len: u64) -> Completion {
 /// C7; "Writes the whole body before it reads": an echo, which answers as it reads.
 #[test]
 fn an_echo_of_20_mib() {
-    for application in Application::both(|_, mut stream| {
-        read_head(&mut stream).expect("the head of a request");
-        send_body_back(&mut stream);
+    for application in Application::tcp_and_unix(|_, mut stream| {
+        read_begin_and_params(&mut stream).expect("the head of a request");
+        echo_stdin(&mut stream);
     }) {
         assert_eq!(exchange(&application.client(), 20 * MIB), Completion::default());
     }
@@ -72,8 +74,8 @@ fn an_echo_of_20_mib() {
 /// `Client` and from an `Exchange` that two threads use.
 #[test]
 fn the_application_writes_first() {
-    for application in Application::both(|_, mut stream| {
-        read_head(&mut stream).expect("the head of a request");
+    for application in Application::tcp_and_unix(|_, mut stream| {
+        read_begin_and_params(&mut stream).expect("the head of a request");
         write_response(&mut stream, 20 * MIB);
         read_body(&mut stream, STDIN, 20 * MIB);
         stream.write_all(&response(b"")).expect("the end is taken");
@@ -81,7 +83,7 @@ fn the_application_writes_first() {
         exchange(&application.client(), 20 * MIB);
 
         let mut connection = application.client().connect().unwrap();
-        let mut exchange = connection.begin(Role::Responder, &upload(20 * MIB)).unwrap();
+        let mut exchange = connection.begin(Role::Responder, &upload_params(20 * MIB)).unwrap();
         let (stdin, stdout) = (&mut exchange.stdin, &mut exchange.stdout);
         thread::scope(|scope| {
             let writer = scope.spawn(move || {
@@ -99,8 +101,8 @@ fn the_application_writes_first() {
 /// C7: the application reads all before it answers as much.
 #[test]
 fn the_application_reads_first() {
-    for application in Application::both(|_, mut stream| {
-        read_head(&mut stream).expect("the head of a request");
+    for application in Application::tcp_and_unix(|_, mut stream| {
+        read_begin_and_params(&mut stream).expect("the head of a request");
         read_body(&mut stream, STDIN, 20 * MIB);
         write_response(&mut stream, 20 * MIB);
         stream.write_all(&response(b"")).expect("the end is taken");
@@ -113,25 +115,28 @@ fn the_application_reads_first() {
 #[test]
 fn an_unread_response_is_drained() {
     let application = Application::unix(|_, mut stream| {
-        read_head(&mut stream).expect("the head of a request");
+        read_begin_and_params(&mut stream).expect("the head of a request");
         write_response(&mut stream, 20 * MIB);
         read_body(&mut stream, STDIN, 20 * MIB);
         stream.write_all(&response(b"")).expect("the end is taken");
     });
-    application.client().send(&upload(20 * MIB), Pattern::new(20 * MIB), |_| Ok(())).unwrap();
+    application
+        .client()
+        .send(&upload_params(20 * MIB), Pattern::new(20 * MIB), |_| Ok(()))
+        .unwrap();
 }
 
 /// C7, C26: a filter's body and file flow while it answers.
 #[test]
 fn a_filter_flows_too() {
     let application = Application::unix(|_, mut stream| {
-        read_head(&mut stream).expect("the head of a request");
+        read_begin_and_params(&mut stream).expect("the head of a request");
         write_response(&mut stream, 8 * MIB);
         read_body(&mut stream, STDIN, 8 * MIB);
         read_body(&mut stream, DATA, 8 * MIB);
         stream.write_all(&response(b"")).expect("the end is taken");
     });
-    let mut params = upload(8 * MIB);
+    let mut params = upload_params(8 * MIB);
     params.set("FCGI_DATA_LENGTH", (8 * MIB).to_string()).unwrap();
     application
         .client()
@@ -147,17 +152,18 @@ fn a_filter_flows_too() {
 /// pooled at END_REQUEST though stdin was not sent": the next request has another.
 #[test]
 fn an_application_that_ends_early() {
-    for application in Application::both(|_, stream| end_early(stream, || {})) {
+    for application in Application::tcp_and_unix(|_, stream| end_early(stream, || {})) {
         assert_early_end(&application);
     }
-    let (hold, open) = hold();
-    let applications = Application::both(move |_, stream| end_early(stream, || hold.wait()));
+    let (gate, open) = gate();
+    let applications =
+        Application::tcp_and_unix(move |_, stream| end_early(stream, || gate.wait()));
     applications.iter().for_each(assert_early_end);
     drop(open);
 }
 
 fn end_early(mut stream: Stream, stall: impl FnOnce()) {
-    let request = read_head(&mut stream).expect("the head of a request");
+    let request = read_begin_and_params(&mut stream).expect("the head of a request");
     if request.param("CONTENT_LENGTH").is_some() {
         stream.read_exact(&mut [0; 1024]).expect("a part of the body");
         let answer =
@@ -173,10 +179,10 @@ fn end_early(mut stream: Stream, stall: impl FnOnce()) {
 
 #[track_caller]
 fn assert_early_end(application: &Application) {
-    let client = application.keeping_client();
+    let client = application.keep_alive_client();
     let mut body = Pattern::new(64 * MIB);
     let (stdout, completion) = client
-        .send(&upload(64 * MIB), &mut body, |response| {
+        .send(&upload_params(64 * MIB), &mut body, |response| {
             let mut stdout = String::new();
             response.stdout.read_to_string(&mut stdout)?;
             Ok(stdout)
@@ -186,8 +192,8 @@ fn assert_early_end(application: &Application) {
         (&stdout[..], completion.app_status, &completion.stderr[..]),
         ("413", 9, &b"too much"[..])
     );
-    assert!(body.left() > 32 * MIB, "{} were left", body.left());
-    assert_eq!(client.fetch(&get(), b"").unwrap().stdout, b"second");
+    assert!(body.remaining() > 32 * MIB, "{} were left", body.remaining());
+    assert_eq!(client.fetch(&get_params(), b"").unwrap().stdout, b"second");
     assert_eq!(application.accepted(), 2);
 }
 
@@ -199,7 +205,7 @@ fn an_application_that_reads_nothing() {
             stream.read_exact(&mut [0]).expect("a byte of the request");
             stream.write_all(&response(b"early")).expect("the answer is taken");
         });
-        let reply = application.client().fetch(&post(), &vec![b'x'; len]).unwrap();
+        let reply = application.client().fetch(&post_params(), &vec![b'x'; len]).unwrap();
         assert_eq!(reply.stdout, b"early");
     }
 }
@@ -212,7 +218,7 @@ fn an_application_that_does_not_wait_for_the_request() {
     impl Read for Late {
         fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
             // Connected, and nothing sent yet.
-            self.0.recv_timeout(PATIENCE).expect("the application has closed");
+            self.0.recv_timeout(TEST_TIMEOUT).expect("the application has closed");
             buffer.fill(b'x');
             Ok(buffer.len())
         }
@@ -228,7 +234,9 @@ fn an_application_that_does_not_wait_for_the_request() {
         });
         let received = application
             .client()
-            .send(&upload(10), Late(told), |response| response.stdout.read_to_end(&mut Vec::new()))
+            .send(&upload_params(10), Late(told), |response| {
+                response.stdout.read_to_end(&mut Vec::new())
+            })
             .map(|(len, _)| len);
         assert_eq!(format!("{received:?}"), expected);
     }
@@ -238,11 +246,11 @@ fn an_application_that_does_not_wait_for_the_request() {
 /// finishing does not mind.
 #[test]
 fn an_exchange_with_an_application_that_ends_early() {
-    let (near, mut far) = pipe();
-    let mut connection = Connection::new(near, Arc::new(patient().keep_alive(true))).unwrap();
-    let mut exchange = connection.begin(Role::Responder, &post()).unwrap();
+    let (near, mut far) = socket_pair();
+    let mut connection = Connection::new(near, Arc::new(test_config().keep_alive(true))).unwrap();
+    let mut exchange = connection.begin(Role::Responder, &post_params()).unwrap();
     exchange.stdin.flush().unwrap();
-    read_head(&mut far).unwrap();
+    read_begin_and_params(&mut far).unwrap();
     far.write_all(&response(b"early")).unwrap();
     drop(far);
     let error = io::copy(&mut Pattern::new(MIB), &mut exchange.stdin).unwrap_err();
@@ -262,20 +270,20 @@ fn a_body_that_waits_for_the_response() {
     struct Waiting(mpsc::Receiver<Vec<u8>>);
     impl Read for Waiting {
         fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-            let piece = self.0.recv_timeout(PATIENCE).unwrap_or_default();
+            let piece = self.0.recv_timeout(TEST_TIMEOUT).unwrap_or_default();
             buffer[..piece.len()].copy_from_slice(&piece);
             Ok(piece.len())
         }
     }
     let application = Application::unix(|_, mut stream| {
-        read_head(&mut stream).expect("the head of a request");
-        send_body_back(&mut stream);
+        read_begin_and_params(&mut stream).expect("the head of a request");
+        echo_stdin(&mut stream);
     });
     let (ask, asked) = mpsc::channel();
     ask.send(b"0".to_vec()).unwrap();
     application
         .client()
-        .send(&post(), Waiting(asked), |response| {
+        .send(&post_params(), Waiting(asked), |response| {
             for number in 0..100 {
                 let mut digits = vec![0; number.to_string().len()];
                 response.stdout.read_exact(&mut digits)?;
@@ -302,7 +310,7 @@ impl Read for Failing {
     }
 }
 
-/// A client without time-outs of an application that waits for all of a stream, the end of which
+/// A client without timeouts of an application that waits for all of a stream, the end of which
 /// must never come.
 fn waiting_for(record_type: u8) -> (Application, Client) {
     let application = Application::unix(move |_, mut stream| {
@@ -327,9 +335,10 @@ fn waiting_for(record_type: u8) -> (Application, Client) {
 fn a_body_that_fails() {
     for reads in [0, 1, 2, 50] {
         let (application, client) = waiting_for(STDIN);
-        let outcome = within_patience(move || {
+        let outcome = run_with_timeout(move || {
             let body = Failing(reads, || Err(io::Error::other("the upload broke off")));
-            client.send(&post(), body, |response| response.stdout.read_to_end(&mut Vec::new()))
+            client
+                .send(&post_params(), body, |response| response.stdout.read_to_end(&mut Vec::new()))
         });
         let error = outcome.expect("no panic").unwrap_err();
         assert_eq!(error.to_string(), "the upload broke off", "after {reads} reads");
@@ -341,9 +350,9 @@ fn a_body_that_fails() {
 #[test]
 fn a_file_that_fails() {
     let (application, client) = waiting_for(DATA);
-    let outcome = within_patience(move || {
+    let outcome = run_with_timeout(move || {
         let data = Failing(3, || Err(io::Error::other("the disk broke")));
-        client.filter(&upload(3), &b"abc"[..], data, |_| Ok(()))
+        client.filter(&upload_params(3), &b"abc"[..], data, |_| Ok(()))
     });
     assert_eq!(outcome.expect("no panic").unwrap_err().to_string(), "the disk broke");
     drop(application);
@@ -363,25 +372,26 @@ fn an_interrupted_body_goes_on() {
         }
     }
     let application = Application::unix(|_, mut stream| {
-        read_head(&mut stream).expect("the head of a request");
-        send_body_back(&mut stream);
+        read_begin_and_params(&mut stream).expect("the head of a request");
+        echo_stdin(&mut stream);
     });
     let body = Interrupted(Pattern::new(MIB), false);
     application
         .client()
-        .send(&upload(MIB), body, |response| check_response(&mut response.stdout, MIB))
+        .send(&upload_params(MIB), body, |response| check_response(&mut response.stdout, MIB))
         .unwrap();
 }
 
-/// A body that panics takes its caller along, and not the request's time-out first: the application
+/// A body that panics takes its caller along, and not the request's timeout first: the application
 /// waits for the rest.
 #[test]
 fn a_body_that_panics() {
     for reads in [0, 1, 2, 50] {
         let (application, client) = waiting_for(STDIN);
-        let outcome = within_patience(move || {
+        let outcome = run_with_timeout(move || {
             let body = Failing(reads, || panic!("the body panics"));
-            client.send(&post(), body, |response| response.stdout.read_to_end(&mut Vec::new()))
+            client
+                .send(&post_params(), body, |response| response.stdout.read_to_end(&mut Vec::new()))
         });
         assert_eq!(
             outcome.unwrap_err().downcast_ref(),
@@ -397,21 +407,21 @@ fn a_body_that_panics() {
 #[test]
 fn a_receiver_that_panics() {
     for len in [0, 64 * MIB] {
-        let (hold, open) = hold();
+        let (gate, open) = gate();
         let application = Application::unix(move |_, mut stream| {
-            let request = read_head(&mut stream).expect("the head of a request");
+            let request = read_begin_and_params(&mut stream).expect("the head of a request");
             if request.param("LAST").is_some() {
                 stream.write_all(&response(b"served")).expect("the answer is taken");
                 return wait_for_close(&mut stream);
             }
             stream.write_all(&record(STDOUT, 1, b"begun")).expect("the answer is taken");
-            hold.wait();
+            gate.wait();
         });
         let config = Config::new().read_timeout(None).write_timeout(None).keep_alive(true);
         let client = Arc::new(application.client().config(config));
         let panicking = Arc::clone(&client);
-        let outcome = within_patience(move || {
-            panicking.send(&upload(len), Pattern::new(len), |response| -> io::Result<()> {
+        let outcome = run_with_timeout(move || {
+            panicking.send(&upload_params(len), Pattern::new(len), |response| -> io::Result<()> {
                 response.stdout.read_exact(&mut [0; 5])?;
                 panic!("the receiver panics")
             })
@@ -431,9 +441,9 @@ fn a_receiver_that_panics() {
 #[test]
 fn the_cause_is_told() {
     let (application, client) = waiting_for(STDIN);
-    let outcome = within_patience(move || {
+    let outcome = run_with_timeout(move || {
         let body = Failing(3, || Err(io::Error::other("the cause")));
-        client.send(&post(), body, |response| -> io::Result<()> {
+        client.send(&post_params(), body, |response| -> io::Result<()> {
             let error = response.stdout.read(&mut [0]).unwrap_err();
             assert!(matches!(Error::from(error), Error::UnexpectedEof(_)));
             Err(io::Error::other("the effect"))

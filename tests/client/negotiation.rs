@@ -55,7 +55,7 @@ fn c22_what_an_application_says_is_told() {
         (expected.max_conns, expected.max_reqs, expected.mpxs_conns) =
             (max_conns, max_reqs, mpxs_conns);
         assert_eq!(
-            answering(&padded(GET_VALUES_RESULT, 0, &result, 5)).expect("an answer"),
+            answering(&padded_record(GET_VALUES_RESULT, 0, &result, 5)).expect("an answer"),
             expected
         );
     }
@@ -84,7 +84,7 @@ fn most_at_once(
 ) -> usize {
     let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let (count, highest) = (Arc::clone(&now), Arc::clone(&most));
-    let server = Running::tcp(config, move |request| {
+    let server = TestServer::tcp(config, move |request| {
         highest.fetch_max(count.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
         // Time for another to begin, if it may; that none does proves nothing, that one does fails
         // the test.
@@ -105,7 +105,7 @@ fn most_at_once(
 #[test]
 fn without_a_bound_each_request_has_a_connection() {
     let all_at_once = Arc::new(Barrier::new(6));
-    let server = Running::tcp(server::Config::new(), move |request| {
+    let server = TestServer::tcp(server::Config::new(), move |request| {
         all_at_once.wait();
         write!(request.stdout, "Content-Type: text/plain\n\n")?;
         Ok(())
@@ -139,7 +139,7 @@ fn who_waits_too_long_for_a_connection_is_told() {
     let (release, released) = mpsc::channel::<()>();
     let (begun, has_begun) = mpsc::channel();
     let (released, begun) = (std::sync::Mutex::new(released), std::sync::Mutex::new(begun));
-    let server = Running::tcp(server::Config::new(), move |request| {
+    let server = TestServer::tcp(server::Config::new(), move |request| {
         begun.lock().expect("begun").send(()).expect("the test waits");
         let _ = released.lock().expect("released").recv();
         write!(request.stdout, "Content-Type: text/plain\n\n")?;
@@ -169,13 +169,13 @@ fn c9_a_refusal_lowers_the_bound() {
         let (mut one, _) = listener.accept().expect("the first connection");
         let second = scope.spawn(|| client.fetch(&Params::new(), b""));
         let (mut two, _) = listener.accept().expect("the second connection");
-        two.write_all(&end(1, 0, 2)).expect("taken");
+        two.write_all(&end(1, 0, 2)).expect("written");
         let outcome = second.join().expect("its thread");
         assert!(matches!(outcome, Err(Error::Refused(ProtocolStatus::Overloaded))), "{outcome:?}");
         // The first request still runs, so that is the one connection there may be.
         let third = client.fetch(&Params::new(), b"");
         assert!(matches!(third, Err(Error::TimedOut("waiting for a connection"))), "{third:?}");
-        one.write_all(&[record(STDOUT, 1, b""), end(1, 0, 0)].concat()).expect("taken");
+        one.write_all(&[record(STDOUT, 1, b""), end(1, 0, 0)].concat()).expect("written");
         first.join().expect("its thread").expect("its answer");
     });
 }

@@ -25,7 +25,7 @@ fn check(stream: &mut Stream, mut expected: Pattern) {
         let record = read_record(stream).expect("a record of the body, not its end");
         assert_eq!((record.record_type, record.id), (STDIN, 1));
         if record.content.is_empty() {
-            assert_eq!(expected.left(), 0, "the body has ended early");
+            assert_eq!(expected.remaining(), 0, "the body has ended early");
             return;
         }
         expected.write_all(&record.content).expect("the body");
@@ -36,7 +36,7 @@ fn check(stream: &mut Stream, mut expected: Pattern) {
 /// then takes the rest.
 fn application(len: u64, part: usize) -> Application {
     Application::unix(move |_, mut stream| {
-        while read_head(&mut stream).is_some() {
+        while read_begin_and_params(&mut stream).is_some() {
             let mut taken = vec![0; part];
             stream.read_exact(&mut taken).expect("a part of the body");
             thread::sleep(LONG_PAUSE);
@@ -45,7 +45,7 @@ fn application(len: u64, part: usize) -> Application {
             }
             let mut rest = io::Cursor::new(taken).chain(&mut stream);
             let mut body = Pattern::new(len);
-            while body.left() > 0 {
+            while body.remaining() > 0 {
                 body.write_all(&read_record(&mut rest).expect("a record of the body").content)
                     .expect("the body");
             }
@@ -60,7 +60,7 @@ fn application(len: u64, part: usize) -> Application {
 fn check_response(response: &mut Response, len: u64) -> io::Result<()> {
     let mut expected = Pattern::new(len);
     io::copy(&mut response.stdout, &mut expected)?;
-    assert_eq!(expected.left(), 0, "the response has ended early");
+    assert_eq!(expected.remaining(), 0, "the response has ended early");
     Ok(())
 }
 
@@ -68,16 +68,19 @@ fn check_response(response: &mut Response, len: u64) -> io::Result<()> {
 fn an_application_that_takes_all() {
     for len in LENGTHS {
         let application = Application::unix(move |_, mut stream| {
-            while read_head(&mut stream).is_some() {
+            while read_begin_and_params(&mut stream).is_some() {
                 check(&mut stream, Pattern::new(len));
                 stream.write_all(&response(b"taken")).expect("the response is taken");
             }
         });
-        let client = application.keeping_client();
+        let client = application.keep_alive_client();
         for _ in 0..3 {
-            assert_eq!(client.fetch(&upload(len), &Pattern::bytes(len)).unwrap().stdout, b"taken");
+            assert_eq!(
+                client.fetch(&upload_params(len), &Pattern::bytes(len)).unwrap().stdout,
+                b"taken"
+            );
             client
-                .send(&upload(len), Pattern::new(len), |response| {
+                .send(&upload_params(len), Pattern::new(len), |response| {
                     io::copy(&mut response.stdout, &mut io::sink())
                 })
                 .unwrap();
@@ -91,16 +94,16 @@ fn an_application_that_takes_all() {
 fn an_application_that_makes_a_pause_and_answers_first() {
     for (len, part) in LENGTHS.into_iter().zip([0, 7, 70_001, 2_032_000, 65_000, 300_000, 1]) {
         let application = application(len, part);
-        let client = application.keeping_client();
+        let client = application.keep_alive_client();
         assert_eq!(
-            client.fetch(&upload(len), &Pattern::bytes(len)).unwrap().stdout,
+            client.fetch(&upload_params(len), &Pattern::bytes(len)).unwrap().stdout,
             Pattern::bytes(len)
         );
         client
-            .send(&upload(len), Pattern::new(len), |response| check_response(response, len))
+            .send(&upload_params(len), Pattern::new(len), |response| check_response(response, len))
             .unwrap();
         let body = io::Cursor::new(Pattern::bytes(len));
-        client.send(&upload(len), body, |response| check_response(response, len)).unwrap();
+        client.send(&upload_params(len), body, |response| check_response(response, len)).unwrap();
         assert_eq!(application.accepted(), 1, "the connection is kept behind {len} bytes");
         drop(client);
     }

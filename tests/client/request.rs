@@ -18,7 +18,7 @@ use crate::support::*;
 /// Runs a client against an application that takes each request whole and answers with nothing, and
 /// returns what it got.
 #[track_caller]
-fn received(ask: impl FnOnce(&Client)) -> Vec<Received> {
+fn received(ask: impl FnOnce(&Client)) -> Vec<ReceivedRequest> {
     let (tell, told) = mpsc::channel();
     let application = Application::tcp(move |_, mut stream| {
         while let Some(request) = read_request(&mut stream) {
@@ -39,7 +39,7 @@ fn received(ask: impl FnOnce(&Client)) -> Vec<Received> {
 /// All that a client sends of a request, up to its closing of the connection.
 #[track_caller]
 fn sent_bytes(config: Config, ask: impl FnOnce(&mut Connection)) -> Vec<u8> {
-    let (near, mut far) = pipe();
+    let (near, mut far) = socket_pair();
     let answer = response(b"");
     far.write_all(&answer).expect("the answer fits the socket");
     let reader = thread::spawn(move || read_all(&mut far).expect("what was sent"));
@@ -61,7 +61,7 @@ fn a_small_request_byte_by_byte() {
         b"\x01\x05\0\x01\0\x03\x05\0abc\0\0\0\0\0",
         b"\x01\x05\0\x01\0\0\0\0",
     ];
-    let sent = sent_bytes(patient(), |connection| {
+    let sent = sent_bytes(test_config(), |connection| {
         let mut exchange = connection.begin(Role::Responder, &params).unwrap();
         exchange.stdin.write_all(b"abc").unwrap();
         exchange.stdin.finish().unwrap();
@@ -77,13 +77,13 @@ fn a_small_request_byte_by_byte() {
 fn each_stream_has_its_empty_record() {
     let requests = received(|client| {
         client.fetch(&Params::new(), b"").unwrap();
-        client.send(&get(), io::empty(), |_| Ok(())).unwrap();
-        client.send(&upload(0), &b"none of it"[..], |_| Ok(())).unwrap();
-        client.send_as(Role::Authorizer, &get(), io::empty(), |_| Ok(())).unwrap();
+        client.send(&get_params(), io::empty(), |_| Ok(())).unwrap();
+        client.send(&upload_params(0), &b"none of it"[..], |_| Ok(())).unwrap();
+        client.send_as(Role::Authorizer, &get_params(), io::empty(), |_| Ok(())).unwrap();
         let mut connection = client.connect().unwrap();
         connection.begin(Role::Responder, &Params::new()).unwrap().finish().unwrap();
     });
-    let types: Vec<_> = requests.iter().map(Received::types).collect();
+    let types: Vec<_> = requests.iter().map(ReceivedRequest::record_types).collect();
     let with_params = vec![BEGIN, PARAMS, PARAMS, STDIN];
     let without = vec![BEGIN, PARAMS, STDIN];
     assert_eq!(
@@ -96,7 +96,7 @@ fn each_stream_has_its_empty_record() {
 /// announced.
 #[test]
 fn a_filter_gets_its_file_behind_the_body() {
-    let mut params = upload(5);
+    let mut params = upload_params(5);
     params.set("FCGI_DATA_LENGTH", "100000").unwrap();
     params.set("FCGI_DATA_LAST_MOD", "843867000").unwrap();
     let requests = received(|client| {
@@ -107,10 +107,10 @@ fn a_filter_gets_its_file_behind_the_body() {
     assert_eq!(request.data, Pattern::bytes(100_000));
     assert_eq!(request.param("FCGI_DATA_LENGTH"), Some(&b"100000"[..]));
     assert_eq!(request.param("FCGI_DATA_LAST_MOD"), Some(&b"843867000"[..]));
-    let types = request.types();
+    let types = request.record_types();
     assert_eq!(types[..5], [BEGIN, PARAMS, PARAMS, STDIN, STDIN]);
     assert!(types[5..].iter().all(|record_type| *record_type == DATA), "{types:?}");
-    assert_eq!(request.lengths(DATA).iter().filter(|len| **len == 0).count(), 1);
+    assert_eq!(request.content_lengths(DATA).iter().filter(|len| **len == 0).count(), 1);
 }
 
 /// C1, C26: a filter whose body and file are empty gets the ends of both; so it does from an
@@ -118,16 +118,16 @@ fn a_filter_gets_its_file_behind_the_body() {
 #[test]
 fn a_filter_without_data_gets_the_end_of_it() {
     let requests = received(|client| {
-        client.filter(&get(), io::empty(), io::empty(), |_| Ok(())).unwrap();
+        client.filter(&get_params(), io::empty(), io::empty(), |_| Ok(())).unwrap();
         let mut connection = client.connect().unwrap();
-        let mut exchange = connection.begin(Role::Filter, &get()).unwrap();
+        let mut exchange = connection.begin(Role::Filter, &get_params()).unwrap();
         exchange.stdin.write_all(b"body").unwrap();
         exchange.stdin.start_data().unwrap();
         exchange.stdin.write_all(b"file").unwrap();
         exchange.finish().unwrap();
     });
-    assert_eq!(requests[0].types(), [BEGIN, PARAMS, PARAMS, STDIN, DATA]);
-    assert_eq!(requests[1].types(), [BEGIN, PARAMS, PARAMS, STDIN, STDIN, DATA, DATA]);
+    assert_eq!(requests[0].record_types(), [BEGIN, PARAMS, PARAMS, STDIN, DATA]);
+    assert_eq!(requests[1].record_types(), [BEGIN, PARAMS, PARAMS, STDIN, STDIN, DATA, DATA]);
     assert_eq!((&requests[1].stdin[..], &requests[1].data[..]), (&b"body"[..], &b"file"[..]));
 }
 
@@ -137,11 +137,11 @@ fn a_filter_without_data_gets_the_end_of_it() {
 fn the_role_is_sent_as_given() {
     let requests = received(|client| {
         for role in [Role::Responder, Role::Authorizer, Role::Unknown(0x1234)] {
-            client.send_as(role, &get(), io::empty(), |_| Ok(())).unwrap();
+            client.send_as(role, &get_params(), io::empty(), |_| Ok(())).unwrap();
         }
     });
     assert_eq!(requests.iter().map(|request| request.role).collect::<Vec<_>>(), [1, 2, 0x1234]);
-    assert!(requests.iter().all(|request| !request.types().contains(&DATA)));
+    assert!(requests.iter().all(|request| !request.record_types().contains(&DATA)));
 }
 
 /// C2: requests that follow one another use id 1, on one connection and on several.
@@ -149,11 +149,11 @@ fn the_role_is_sent_as_given() {
 fn the_id_is_one() {
     let requests = received(|client| {
         for _ in 0..3 {
-            client.fetch(&get(), b"").unwrap();
+            client.fetch(&get_params(), b"").unwrap();
         }
-        let keeping = Client::from(client.address().clone()).config(patient().keep_alive(true));
+        let keeping = Client::from(client.address().clone()).config(test_config().keep_alive(true));
         for _ in 0..3 {
-            keeping.fetch(&get(), b"body").unwrap();
+            keeping.fetch(&get_params(), b"body").unwrap();
         }
     });
     assert_eq!(requests.iter().map(|request| request.id).collect::<Vec<_>>(), [1; 6]);
@@ -164,10 +164,10 @@ fn the_id_is_one() {
 #[test]
 fn keep_conn_is_set_only_to_keep() {
     let requests = received(|client| {
-        client.fetch(&get(), b"").unwrap();
+        client.fetch(&get_params(), b"").unwrap();
         Client::from(client.address().clone())
-            .config(patient().keep_alive(true))
-            .fetch(&get(), b"")
+            .config(test_config().keep_alive(true))
+            .fetch(&get_params(), b"")
             .unwrap();
     });
     assert_eq!(requests.iter().map(|request| request.flags).collect::<Vec<_>>(), [0, 1]);
@@ -176,7 +176,7 @@ fn keep_conn_is_set_only_to_keep() {
 /// C4: nothing follows the end of the body: writing more is an error and sends nothing.
 #[test]
 fn nothing_follows_the_end_of_the_body() {
-    let sent = sent_bytes(patient(), |connection| {
+    let sent = sent_bytes(test_config(), |connection| {
         let mut exchange = connection.begin(Role::Filter, &Params::new()).unwrap();
         exchange.stdin.write_all(b"x").unwrap();
         exchange.stdin.finish().unwrap();
@@ -195,7 +195,7 @@ fn nothing_follows_the_end_of_the_body() {
 /// empty record.
 #[test]
 fn an_empty_write_does_not_end_the_body() {
-    let sent = sent_bytes(patient(), |connection| {
+    let sent = sent_bytes(test_config(), |connection| {
         let mut exchange = connection.begin(Role::Responder, &Params::new()).unwrap();
         for piece in [&b""[..], b"one", b"", b"two"] {
             assert_eq!(exchange.stdin.write(piece).unwrap(), piece.len());
@@ -205,7 +205,7 @@ fn an_empty_write_does_not_end_the_body() {
         exchange.finish().unwrap();
     });
     let request = read_request(&mut &sent[..]).unwrap();
-    assert_eq!(request.lengths(STDIN), [3, 3, 0]);
+    assert_eq!(request.content_lengths(STDIN), [3, 3, 0]);
     assert_eq!(request.stdin, b"onetwo");
 }
 
@@ -240,10 +240,10 @@ fn bodies_of_every_length_arrive_whole() {
     let (by_fetch, by_send) = (lengths, lengths);
     let requests = received(|client| {
         for len in by_fetch {
-            client.fetch(&upload(len), &Pattern::bytes(len)).unwrap();
+            client.fetch(&upload_params(len), &Pattern::bytes(len)).unwrap();
         }
         for len in by_send {
-            client.send(&upload(len), Pattern::new(len), |_| Ok(())).unwrap();
+            client.send(&upload_params(len), Pattern::new(len), |_| Ok(())).unwrap();
         }
     });
     assert_eq!(requests.len(), 2 * lengths.len());
@@ -265,10 +265,12 @@ fn no_more_than_the_announced_length_is_sent() {
     let requests = received(|client| {
         for len in [0, 1, 5, 32768, 40_000, 100_000] {
             let mut body = Pattern::new(len + 70_000);
-            client.send(&upload(len), &mut body, |_| Ok(())).unwrap();
-            lefts.push(body.left());
+            client.send(&upload_params(len), &mut body, |_| Ok(())).unwrap();
+            lefts.push(body.remaining());
         }
-        client.send(&upload(4), Pieces::new(&[b"a", b"bc", b"d", b"e"]), |_| Ok(())).unwrap();
+        client
+            .send(&upload_params(4), ChunkedReader::new(&[b"a", b"bc", b"d", b"e"]), |_| Ok(()))
+            .unwrap();
     });
     for (request, len) in requests.iter().zip([0, 1, 5, 32768, 40_000, 100_000]) {
         assert!(request.stdin == Pattern::bytes(len), "{} of {len} bytes", request.stdin.len());
@@ -282,8 +284,8 @@ fn no_more_than_the_announced_length_is_sent() {
 #[test]
 fn a_body_that_ends_early_is_ended_early() {
     let requests = received(|client| {
-        client.send(&upload(100), &b"short"[..], |_| Ok(())).unwrap();
-        client.send(&upload(100_000), Pattern::new(70_000), |_| Ok(())).unwrap();
+        client.send(&upload_params(100), &b"short"[..], |_| Ok(())).unwrap();
+        client.send(&upload_params(100_000), Pattern::new(70_000), |_| Ok(())).unwrap();
     });
     assert_eq!(
         (&requests[0].stdin[..], requests[0].param("CONTENT_LENGTH")),
@@ -296,9 +298,9 @@ fn a_body_that_ends_early_is_ended_early() {
 #[test]
 fn fetch_announces_what_it_sends() {
     let requests = received(|client| {
-        client.fetch(&post(), b"twelve bytes").unwrap();
-        client.fetch(&get(), b"").unwrap();
-        let longer = client.fetch(&upload(3), b"four");
+        client.fetch(&post_params(), b"twelve bytes").unwrap();
+        client.fetch(&get_params(), b"").unwrap();
+        let longer = client.fetch(&upload_params(3), b"four");
         assert!(
             matches!(
                 longer,
@@ -306,7 +308,7 @@ fn fetch_announces_what_it_sends() {
             ),
             "{longer:?}"
         );
-        let shorter = client.fetch(&upload(5), b"four");
+        let shorter = client.fetch(&upload_params(5), b"four");
         assert!(
             matches!(
                 shorter,
@@ -341,7 +343,7 @@ fn params_are_sent_as_given() {
     let params =
         Params::from_pairs(given.iter().map(|(name, value)| (&name[..], &value[..]))).unwrap();
 
-    let sent = sent_bytes(patient(), |connection| {
+    let sent = sent_bytes(test_config(), |connection| {
         connection.begin(Role::Responder, &params).unwrap().finish().unwrap();
     });
     let request = read_request(&mut &sent[..]).unwrap();
@@ -361,12 +363,12 @@ fn no_pair_is_split_that_fits_a_record() {
     let value = [b'v'; 9000];
     let params =
         Params::from_pairs((0..40).map(|number| (format!("COOKIE_{number}"), &value[..]))).unwrap();
-    let sent = sent_bytes(patient(), |connection| {
+    let sent = sent_bytes(test_config(), |connection| {
         connection.begin(Role::Responder, &params).unwrap().finish().unwrap();
     });
     let request = read_request(&mut &sent[..]).unwrap();
     let of_records = request.records.iter().filter(|record| record.record_type == PARAMS);
-    let counts: Vec<_> = of_records.map(|record| pairs(&record.content).len()).collect();
+    let counts: Vec<_> = of_records.map(|record| decode_pairs(&record.content).len()).collect();
     assert_eq!(counts, [7, 7, 7, 7, 7, 5, 0]);
 }
 
@@ -376,7 +378,7 @@ fn no_pair_is_split_that_fits_a_record() {
 fn content_and_padding_stay_within_a_record() {
     for whole in 65520..=65540 {
         let params = Params::from_pairs([("N", vec![b'v'; whole - 6])]).unwrap();
-        let sent = sent_bytes(patient(), |connection| {
+        let sent = sent_bytes(test_config(), |connection| {
             let mut exchange = connection.begin(Role::Responder, &params).unwrap();
             exchange.stdin.write_all(&Pattern::bytes(whole as u64)).unwrap();
             exchange.finish().unwrap();
@@ -388,7 +390,7 @@ fn content_and_padding_stay_within_a_record() {
             request.records.iter().map(|record| record.content.len() + record.padding.len());
         assert!(sizes.max() <= Some(65535), "a pair of {whole} bytes");
         assert_eq!(
-            request.lengths(PARAMS).len(),
+            request.content_lengths(PARAMS).len(),
             if whole <= 65535 { 2 } else { 3 },
             "a pair of {whole} bytes"
         );
@@ -399,12 +401,12 @@ fn content_and_padding_stay_within_a_record() {
 /// application can answer a part of a body.
 #[test]
 fn a_flush_sends_what_was_written() {
-    let (near, mut far) = pipe();
-    let mut connection = Connection::new(near, Arc::new(patient())).unwrap();
-    let mut exchange = connection.begin(Role::Responder, &get()).unwrap();
+    let (near, mut far) = socket_pair();
+    let mut connection = Connection::new(near, Arc::new(test_config())).unwrap();
+    let mut exchange = connection.begin(Role::Responder, &get_params()).unwrap();
     exchange.stdin.write_all(b"question").unwrap();
     exchange.stdin.flush().unwrap();
-    read_head(&mut far).unwrap();
+    read_begin_and_params(&mut far).unwrap();
     assert_eq!(read_record(&mut far).unwrap().content, b"question");
 
     far.write_all(&record(STDOUT, 1, b"answer")).unwrap();
@@ -427,9 +429,10 @@ fn small_requests_do_not_wait_for_acknowledgements() {
     });
     let start = Instant::now();
     let mut connection =
-        Connection::connect(&application.address, Arc::new(patient().keep_alive(true))).unwrap();
+        Connection::connect(&application.address, Arc::new(test_config().keep_alive(true)))
+            .unwrap();
     for _ in 0..1000 {
-        let mut exchange = connection.begin(Role::Responder, &get()).unwrap();
+        let mut exchange = connection.begin(Role::Responder, &get_params()).unwrap();
         exchange.stdin.flush().unwrap();
         exchange.stdin.write_all(b"body").unwrap();
         exchange.stdin.flush().unwrap();
@@ -447,8 +450,8 @@ fn small_requests_do_not_wait_for_acknowledgements() {
 /// its memory.
 #[test]
 fn one_request_after_the_other() {
-    let (near, mut far) = pipe();
-    let mut connection = Connection::new(near, Arc::new(patient().keep_alive(true))).unwrap();
+    let (near, mut far) = socket_pair();
+    let mut connection = Connection::new(near, Arc::new(test_config().keep_alive(true))).unwrap();
     let application = thread::spawn(move || {
         let requests = [read_request(&mut far).unwrap(), {
             far.write_all(&response(b"first")).unwrap();

@@ -16,7 +16,7 @@ use crate::support::*;
 /// The reply of a client to which an application answers with these bytes, and closes.
 #[track_caller]
 fn reply(answer: &[u8]) -> fcgi::Result<Reply> {
-    Application::answering(answer).client().fetch(&get(), b"")
+    Application::answering(answer).client().fetch(&get_params(), b"")
 }
 
 #[track_caller]
@@ -42,12 +42,12 @@ fn assert_unexpected(answer: &[&[u8]], expected_type: RecordType, expected_id: u
 
 /// An exchange with an application that has answered already, and closed.
 fn with_answer<T>(answer: Vec<u8>, read: impl FnOnce(&mut Connection) -> T) -> T {
-    let (near, mut far) = pipe();
+    let (near, mut far) = socket_pair();
     let application = thread::spawn(move || {
         read_request(&mut far).expect("a request");
         let _gone = far.write_all(&answer);
     });
-    let mut connection = Connection::new(near, Arc::new(patient())).expect("a connection");
+    let mut connection = Connection::new(near, Arc::new(test_config())).expect("a connection");
     let outcome = read(&mut connection);
     drop(connection);
     application.join().expect("the application");
@@ -74,11 +74,15 @@ fn the_app_status_is_told() {
     for status in [0, 1, 255, 256, 938, 0x0102_0304, u32::MAX] {
         let answer = [record(STDOUT, 1, b"x"), record(STDOUT, 1, b""), end(1, status, 0)].concat();
         let application = Application::answering(answer);
-        assert_eq!(application.client().fetch(&get(), b"").unwrap().completion.app_status, status);
-        let ((), completion) = application.client().send(&get(), &b""[..], |_| Ok(())).unwrap();
+        assert_eq!(
+            application.client().fetch(&get_params(), b"").unwrap().completion.app_status,
+            status
+        );
+        let ((), completion) =
+            application.client().send(&get_params(), &b""[..], |_| Ok(())).unwrap();
         assert_eq!(completion.app_status, status);
         let mut connection = application.client().connect().unwrap();
-        let exchange = connection.begin(Role::Responder, &get()).unwrap();
+        let exchange = connection.begin(Role::Responder, &get_params()).unwrap();
         assert_eq!(exchange.finish().unwrap().app_status, status);
     }
 }
@@ -112,10 +116,10 @@ fn streams_interleave_and_may_lack_their_ends() {
 /// C12; "Empty STDERR blocks": it comes first, and the response while the application still waits.
 #[test]
 fn an_empty_stderr_does_not_hold_up_the_response() {
-    let (near, mut far) = pipe();
+    let (near, mut far) = socket_pair();
     far.write_all(&[record(STDERR, 1, b""), record(STDOUT, 1, b"here")].concat()).unwrap();
-    let mut connection = Connection::new(near, Arc::new(patient())).unwrap();
-    let mut exchange = connection.begin(Role::Responder, &get()).unwrap();
+    let mut connection = Connection::new(near, Arc::new(test_config())).unwrap();
+    let mut exchange = connection.begin(Role::Responder, &get_params()).unwrap();
     let mut stdout = [0; 4];
     exchange.stdout.read_exact(&mut stdout).unwrap();
     assert_eq!(&stdout, b"here");
@@ -127,12 +131,12 @@ fn an_empty_stderr_does_not_hold_up_the_response() {
 /// nowhere else.
 #[test]
 fn stderr_goes_elsewhere_as_it_comes() {
-    let (near, mut far) = pipe();
+    let (near, mut far) = socket_pair();
     far.write_all(&[record(STDERR, 1, b"one "), record(STDOUT, 1, b"a")].concat()).unwrap();
-    let mut connection = Connection::new(near, Arc::new(patient())).unwrap();
+    let mut connection = Connection::new(near, Arc::new(test_config())).unwrap();
     let (mut log, mut logged) = std::os::unix::net::UnixStream::pair().unwrap();
-    logged.set_read_timeout(Some(PATIENCE)).unwrap();
-    let mut exchange = connection.begin(Role::Responder, &get()).unwrap();
+    logged.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
+    let mut exchange = connection.begin(Role::Responder, &get_params()).unwrap();
     exchange.stdout.stderr_to(&mut log);
     exchange.stdout.read_exact(&mut [0]).unwrap();
     let mut first = [0; 4];
@@ -165,7 +169,7 @@ fn stderr_of_any_size_goes_elsewhere() {
     let log = Log::default();
     let (stdout, completion) = application
         .client()
-        .send(&get(), &b""[..], |response| {
+        .send(&get_params(), &b""[..], |response| {
             response.stdout.stderr_to(log.clone());
             let mut stdout = String::new();
             response.stdout.read_to_string(&mut stdout)?;
@@ -184,7 +188,7 @@ fn stderr_of_any_size_goes_elsewhere() {
 fn a_log_that_fails_ends_the_request() {
     let application =
         Application::answering([record(STDERR, 1, b"log me"), response(b"x")].concat());
-    let outcome = application.client().send(&get(), &b""[..], |response| {
+    let outcome = application.client().send(&get_params(), &b""[..], |response| {
         response.stdout.stderr_to(io::Cursor::new([0_u8; 2]));
         Ok(())
     });
@@ -213,13 +217,13 @@ fn control_bytes_are_escaped_where_text_is_shown() {
 fn padding_is_skipped_on_each_type() {
     for padding in [0, 1, 7, 8, 255] {
         let answer = [
-            padded(STDERR, 1, b"", padding),
-            padded(STDOUT, 1, b"hel", padding),
-            padded(GET_VALUES_RESULT, 0, b"", padding),
-            padded(STDERR, 1, b"log", padding),
-            padded(STDOUT, 1, b"lo", padding),
-            padded(STDOUT, 1, b"", padding),
-            padded(END, 1, &[0; 8], padding),
+            padded_record(STDERR, 1, b"", padding),
+            padded_record(STDOUT, 1, b"hel", padding),
+            padded_record(GET_VALUES_RESULT, 0, b"", padding),
+            padded_record(STDERR, 1, b"log", padding),
+            padded_record(STDOUT, 1, b"lo", padding),
+            padded_record(STDOUT, 1, b"", padding),
+            padded_record(END, 1, &[0; 8], padding),
         ];
         assert_reply(&answer.concat(), b"hello", b"log");
     }
@@ -230,9 +234,12 @@ fn padding_is_skipped_on_each_type() {
 #[test]
 fn the_largest_record_with_the_most_padding() {
     let content = Pattern::bytes(65535);
-    let answer =
-        [padded(STDOUT, 1, &content, 255), padded(STDOUT, 1, b"behind", 255), response(b"")]
-            .concat();
+    let answer = [
+        padded_record(STDOUT, 1, &content, 255),
+        padded_record(STDOUT, 1, b"behind", 255),
+        response(b""),
+    ]
+    .concat();
     let reply = reply(&answer).unwrap();
     assert!(reply.stdout == [&content[..], b"behind"].concat(), "{} bytes", reply.stdout.len());
 }
@@ -241,7 +248,8 @@ fn the_largest_record_with_the_most_padding() {
 #[test]
 fn records_and_writes_of_one_byte() {
     let text = b"Content-Type: text/plain\r\n\r\nbody";
-    let records: Vec<u8> = text.iter().flat_map(|byte| padded(STDOUT, 1, &[*byte], 3)).collect();
+    let records: Vec<u8> =
+        text.iter().flat_map(|byte| padded_record(STDOUT, 1, &[*byte], 3)).collect();
     let answer = [records, record(STDERR, 1, b"log"), response(b"")].concat();
     let application = Application::tcp(move |_, mut stream| {
         read_request(&mut stream).expect("a request");
@@ -249,7 +257,7 @@ fn records_and_writes_of_one_byte() {
             stream.write_all(&[*byte]).expect("a byte is taken");
         }
     });
-    let reply = application.client().fetch(&get(), b"").unwrap();
+    let reply = application.client().fetch(&get_params(), b"").unwrap();
     assert_eq!((&reply.stdout[..], &reply.completion.stderr[..]), (&text[..], &b"log"[..]));
     let (head, body) = reply.split_head().unwrap();
     assert_eq!((head.status(), body), (200, &b"body"[..]));
@@ -283,7 +291,7 @@ fn responses_around_the_sizes_of_buffers() {
             stream.write_all(&[records, response(b"")].concat()).expect("the answer is taken");
         }
     });
-    let client = application.keeping_client();
+    let client = application.keep_alive_client();
     for len in lengths {
         for size in [65535, 8184, 1000] {
             let params =
@@ -298,7 +306,7 @@ fn responses_around_the_sizes_of_buffers() {
                     loop {
                         let n = response.stdout.read(&mut piece)?;
                         if n == 0 {
-                            assert_eq!(expected.left(), 0, "{len} bytes in records of {size}");
+                            assert_eq!(expected.remaining(), 0, "{len} bytes in records of {size}");
                             return Ok(());
                         }
                         expected.write_all(&piece[..n])?;
@@ -317,11 +325,11 @@ fn responses_around_the_sizes_of_buffers() {
 fn every_way_to_read_gives_the_same() {
     let body = Pattern::bytes(300_000);
     let answer = || -> Vec<u8> {
-        let records = body.chunks(30_000).flat_map(|content| padded(STDOUT, 1, content, 5));
+        let records = body.chunks(30_000).flat_map(|content| padded_record(STDOUT, 1, content, 5));
         records.chain(response(b"")).collect()
     };
     let by_turns = with_answer(answer(), |connection| {
-        let mut exchange = connection.begin(Role::Responder, &get()).unwrap();
+        let mut exchange = connection.begin(Role::Responder, &get_params()).unwrap();
         exchange.stdin.finish().unwrap();
         let mut got = Vec::new();
         let mut piece = vec![0; 100_000];
@@ -339,7 +347,7 @@ fn every_way_to_read_gives_the_same() {
     assert!(by_turns == body);
 
     let lent = with_answer(answer(), |connection| {
-        let mut exchange = connection.begin(Role::Responder, &get()).unwrap();
+        let mut exchange = connection.begin(Role::Responder, &get_params()).unwrap();
         exchange.stdin.finish().unwrap();
         let mut got = Vec::new();
         loop {
@@ -356,8 +364,10 @@ fn every_way_to_read_gives_the_same() {
     });
     assert!(lent == body);
 
-    let ((), completion) =
-        Application::answering(answer()).client().send(&get(), &b""[..], |_| Ok(())).unwrap();
+    let ((), completion) = Application::answering(answer())
+        .client()
+        .send(&get_params(), &b""[..], |_| Ok(()))
+        .unwrap();
     assert_eq!(completion, Completion::default());
 }
 
@@ -400,7 +410,7 @@ fn the_null_id_belongs_to_no_request() {
         record(STDERR, 0, b""),
         end(0, 7, 0),
         record(GET_VALUES_RESULT, 0, &pair(b"FCGI_MPXS_CONNS", b"0")),
-        padded(GET_VALUES_RESULT, 0, &long, 255),
+        padded_record(GET_VALUES_RESULT, 0, &long, 255),
         record(UNKNOWN_TYPE, 0, &[99, 0, 0, 0, 0, 0, 0, 0]),
         record(99, 0, b"?"),
         record(0, 0, b""),
@@ -527,14 +537,14 @@ fn an_ignored_error_is_no_success() {
     for record in broken {
         let answer = [record, &end(1, 0, 0)].concat();
         let application = Application::answering(answer.clone());
-        let outcome = application.client().send(&get(), &b""[..], |response| {
+        let outcome = application.client().send(&get_params(), &b""[..], |response| {
             response.stdout.read_to_end(&mut Vec::new()).unwrap_err();
             Ok(())
         });
         assert!(outcome.is_err(), "{record:?}: {outcome:?}");
 
         with_answer(answer, |connection| {
-            let mut exchange = connection.begin(Role::Responder, &get()).unwrap();
+            let mut exchange = connection.begin(Role::Responder, &get_params()).unwrap();
             exchange.stdin.finish().unwrap();
             exchange.stdout.read_to_end(&mut Vec::new()).unwrap_err();
             exchange.stdout.read(&mut [0]).unwrap_err();
@@ -555,7 +565,7 @@ fn a_head_in_pieces() {
         let application = Application::answering(answer);
         let ((head, body), _) = application
             .client()
-            .send(&get(), &b""[..], |response| {
+            .send(&get_params(), &b""[..], |response| {
                 let head = response.read_head()?;
                 let mut body = String::new();
                 response.stdout.read_to_string(&mut body)?;

@@ -30,20 +30,20 @@ fn serve(number: usize, mut stream: Stream) {
 
 #[track_caller]
 fn fetch(client: &Client) -> String {
-    let reply = client.fetch(&get(), b"").expect("a reply");
+    let reply = client.fetch(&get_params(), b"").expect("a reply");
     String::from_utf8(reply.stdout).expect("text")
 }
 
 /// C23, C2: one connection serves request after request, of each kind, at once and after a pause.
 #[test]
 fn a_kept_connection_is_used_again() {
-    for application in Application::both(serve) {
-        let client = application.keeping_client();
+    for application in Application::tcp_and_unix(serve) {
+        let client = application.keep_alive_client();
         for _ in 0..5 {
             assert_eq!(fetch(&client), "0");
-            client.fetch(&post(), b"body").unwrap();
-            client.send(&get(), io::empty(), |_| Ok(())).unwrap();
-            client.send_as(Role::Authorizer, &get(), io::empty(), |_| Ok(())).unwrap();
+            client.fetch(&post_params(), b"body").unwrap();
+            client.send(&get_params(), io::empty(), |_| Ok(())).unwrap();
+            client.send_as(Role::Authorizer, &get_params(), io::empty(), |_| Ok(())).unwrap();
             idle_for_a_while();
         }
         assert_eq!(application.accepted(), 1);
@@ -72,14 +72,14 @@ fn a_connection_is_kept_behind_a_large_body() {
     let application = Application::unix(move |_, mut stream| {
         while read_request(&mut stream).is_some() {
             // The client has done with the body.
-            assert_eq!(told.lock().unwrap().recv_timeout(PATIENCE), Ok(()));
+            assert_eq!(told.lock().unwrap().recv_timeout(TEST_TIMEOUT), Ok(()));
             stream.write_all(&response(b"")).expect("the answer is taken");
         }
     });
-    let client = application.keeping_client();
+    let client = application.keep_alive_client();
     for _ in 0..10 {
         client
-            .send(&upload(1 << 20), Watched(Pattern::new(1 << 20), tell.clone()), |_| Ok(()))
+            .send(&upload_params(1 << 20), Watched(Pattern::new(1 << 20), tell.clone()), |_| Ok(()))
             .unwrap();
     }
     assert!(application.accepted() < 10, "no connection was used again");
@@ -105,9 +105,9 @@ fn without_keep_alive_a_connection_carries_one_request() {
     let application = Application::unix(serve);
     let mut connection = application.client().connect().unwrap();
     assert!(connection.is_reusable());
-    connection.begin(Role::Responder, &get()).unwrap().finish().unwrap();
+    connection.begin(Role::Responder, &get_params()).unwrap().finish().unwrap();
     assert!(!connection.is_reusable());
-    connection.begin(Role::Responder, &get()).unwrap_err();
+    connection.begin(Role::Responder, &get_params()).unwrap_err();
     drop(connection);
 }
 
@@ -116,9 +116,12 @@ fn without_keep_alive_a_connection_carries_one_request() {
 /// the connection is used again.
 #[test]
 fn padding_that_arrives_late_costs_nothing() {
-    let whole =
-        [padded(STDOUT, 1, b"x", 255), padded(STDOUT, 1, b"", 8), padded(END, 1, &[0; 8], 255)]
-            .concat();
+    let whole = [
+        padded_record(STDOUT, 1, b"x", 255),
+        padded_record(STDOUT, 1, b"", 8),
+        padded_record(END, 1, &[0; 8], 255),
+    ]
+    .concat();
     for early in [0, 1, 8, 100, 254, 255] {
         let (padding, whole) = (whole[whole.len() - 255..].to_vec(), whole.clone());
         let (tell, told) = mpsc::channel();
@@ -128,7 +131,7 @@ fn padding_that_arrives_late_costs_nothing() {
             for _ in 0..2 {
                 read_request(&mut stream).expect("a request");
                 stream.write_all(&whole[..whole.len() - 255]).expect("the answer is taken");
-                asked.lock().unwrap().recv_timeout(PATIENCE).expect("the test");
+                asked.lock().unwrap().recv_timeout(TEST_TIMEOUT).expect("the test");
                 stream.write_all(&padding[..early]).expect("padding is taken");
                 tell.send(()).expect("the test");
                 read_request(&mut stream).expect("a request on the same connection");
@@ -136,11 +139,11 @@ fn padding_that_arrives_late_costs_nothing() {
                 stream.write_all(&response(b"second")).expect("the answer is taken");
             }
         });
-        let client = application.keeping_client();
+        let client = application.keep_alive_client();
         for pause in [true, false] {
             assert_eq!(fetch(&client), "x");
             ask.send(()).unwrap();
-            told.recv_timeout(PATIENCE).unwrap();
+            told.recv_timeout(TEST_TIMEOUT).unwrap();
             if pause {
                 idle_for_a_while();
             }
@@ -159,7 +162,7 @@ fn bytes_behind_the_end_retire_the_connection() {
         record(STDOUT, 1, b"ghost"),
         response(b"ghost"),
         end(1, 9, 0),
-        padded(GET_VALUES_RESULT, 0, b"", 8),
+        padded_record(GET_VALUES_RESULT, 0, b"", 8),
         b"\x01".to_vec(),
     ];
     for ghost in ghosts {
@@ -181,11 +184,11 @@ fn bytes_behind_the_end_retire_the_connection() {
                 }
                 wait_for_close(&mut stream);
             });
-            let client = application.keeping_client();
+            let client = application.keep_alive_client();
             assert_eq!(fetch(&client), "0");
             if is_late {
                 ask.send(()).unwrap();
-                told.recv_timeout(PATIENCE).unwrap();
+                told.recv_timeout(TEST_TIMEOUT).unwrap();
             }
             idle_for_a_while();
             assert_eq!(fetch(&client), "1");
@@ -197,12 +200,12 @@ fn bytes_behind_the_end_retire_the_connection() {
 /// C20: the same for a low-level connection, which tells.
 #[test]
 fn bytes_behind_the_end_make_a_connection_unusable() {
-    let (near, mut far) = pipe();
-    let mut connection = Connection::new(near, Arc::new(patient().keep_alive(true))).unwrap();
+    let (near, mut far) = socket_pair();
+    let mut connection = Connection::new(near, Arc::new(test_config().keep_alive(true))).unwrap();
     far.write_all(&[response(b"x"), record(STDOUT, 1, b"ghost")].concat()).unwrap();
-    connection.begin(Role::Responder, &get()).unwrap().finish().unwrap();
+    connection.begin(Role::Responder, &get_params()).unwrap().finish().unwrap();
     assert!(!connection.is_reusable());
-    connection.begin(Role::Responder, &get()).unwrap_err();
+    connection.begin(Role::Responder, &get_params()).unwrap_err();
 }
 
 /// "A connection is pooled at END_REQUEST though stdin was not sent": an `Exchange` whose request
@@ -210,9 +213,9 @@ fn bytes_behind_the_end_make_a_connection_unusable() {
 /// more.
 #[test]
 fn a_connection_is_not_kept_before_its_body_has_ended() {
-    let (near, mut far) = pipe();
-    let mut connection = Connection::new(near, Arc::new(patient().keep_alive(true))).unwrap();
-    let mut exchange = connection.begin(Role::Responder, &post()).unwrap();
+    let (near, mut far) = socket_pair();
+    let mut connection = Connection::new(near, Arc::new(test_config().keep_alive(true))).unwrap();
+    let mut exchange = connection.begin(Role::Responder, &post_params()).unwrap();
     exchange.stdin.write_all(b"part").unwrap();
     exchange.stdin.flush().unwrap();
     far.write_all(&end(1, 0, 0)).unwrap();
@@ -220,7 +223,7 @@ fn a_connection_is_not_kept_before_its_body_has_ended() {
     exchange.finish().unwrap();
     assert!(!connection.is_reusable());
     drop(connection);
-    read_head(&mut far).unwrap();
+    read_begin_and_params(&mut far).unwrap();
     assert_eq!(read_record(&mut far).unwrap().content, b"part");
     assert_closed(&mut far);
 }
@@ -242,7 +245,7 @@ fn a_response_half_read() {
             taken.expect("the answer is taken");
         }
     });
-    let client = application.keeping_client();
+    let client = application.keep_alive_client();
     let ask = |name: &str, gives_up: bool| {
         let params = Params::from_pairs([("NAME", name)]).unwrap();
         client.send(&params, io::empty(), |response| {
@@ -272,19 +275,19 @@ fn a_response_half_read() {
 #[test]
 fn an_idle_connection_that_was_closed_is_replaced() {
     let (tell, told) = mpsc::channel();
-    for application in Application::both(move |number, mut stream| {
+    for application in Application::tcp_and_unix(move |number, mut stream| {
         let request = read_request(&mut stream).expect("a request");
         let answer = [number.to_string().as_bytes(), b":", &request.stdin].concat();
         stream.write_all(&response(&answer)).expect("the answer is taken");
         drop(stream);
         tell.send(()).expect("the test");
     }) {
-        let client = application.keeping_client();
+        let client = application.keep_alive_client();
         for number in 0..4 {
-            let params = if number % 2 == 0 { post() } else { get() };
+            let params = if number % 2 == 0 { post_params() } else { get_params() };
             let reply = client.fetch(&params, b"body").unwrap();
             assert_eq!(reply.stdout, format!("{number}:body").as_bytes());
-            told.recv_timeout(PATIENCE).unwrap();
+            told.recv_timeout(TEST_TIMEOUT).unwrap();
             idle_for_a_while();
         }
         drop(client);
@@ -302,10 +305,10 @@ fn the_application_restarts() {
         stream.write_all(&response(b"served")).expect("the answer is taken");
     };
     let application = Application::unix_at(&path, serve_one);
-    let client = application.keeping_client();
+    let client = application.keep_alive_client();
     assert_eq!(fetch(&client), "served");
     drop(application);
-    let error = client.fetch(&get(), b"").unwrap_err();
+    let error = client.fetch(&get_params(), b"").unwrap_err();
     assert!(
         matches!(&error, Error::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused),
         "{error:?}"
@@ -321,10 +324,10 @@ fn the_application_restarts() {
 fn failing_second(
     fail: impl Fn(Stream) + Send + Sync + Clone + 'static,
     is_read: bool,
-) -> ([Application; 2], Arc<Mutex<Vec<Received>>>) {
+) -> ([Application; 2], Arc<Mutex<Vec<ReceivedRequest>>>) {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let all = Arc::clone(&seen);
-    let applications = Application::both(move |number, mut stream| {
+    let applications = Application::tcp_and_unix(move |number, mut stream| {
         let first = read_request(&mut stream).expect("a request");
         let answer = response(first.param("REQUEST_METHOD").unwrap_or_default());
         all.lock().unwrap().push(first);
@@ -357,8 +360,8 @@ fn an_idempotent_request_is_repeated() {
             let (applications, seen) = failing_second(drop, is_read);
             for application in applications {
                 seen.lock().unwrap().clear();
-                let client = application.keeping_client();
-                client.fetch(&get(), b"").unwrap();
+                let client = application.keep_alive_client();
+                client.fetch(&get_params(), b"").unwrap();
                 let reply = client.fetch(&with_method(method), b"the body").unwrap();
                 assert_eq!(reply.stdout, method.as_bytes());
                 assert_eq!(application.accepted(), 2);
@@ -384,8 +387,8 @@ fn another_request_is_not_repeated() {
         let (applications, seen) = failing_second(drop, true);
         for application in applications {
             seen.lock().unwrap().clear();
-            let client = application.keeping_client();
-            client.fetch(&get(), b"").unwrap();
+            let client = application.keep_alive_client();
+            client.fetch(&get_params(), b"").unwrap();
             let outcome = client.fetch(&with_method(method), b"");
             assert!(matches!(outcome, Err(Error::UnexpectedEof(_))), "{method}: {outcome:?}");
             assert_eq!((application.accepted(), seen.lock().unwrap().len()), (1, 2), "{method}");
@@ -394,8 +397,8 @@ fn another_request_is_not_repeated() {
     }
     let (applications, _) = failing_second(drop, true);
     for application in applications {
-        let client = application.keeping_client();
-        client.fetch(&get(), b"").unwrap();
+        let client = application.keep_alive_client();
+        client.fetch(&get_params(), b"").unwrap();
         client.fetch(&Params::new(), b"").unwrap_err();
         assert_eq!(application.accepted(), 1, "a request without a method");
         drop(client);
@@ -417,9 +420,9 @@ fn nothing_is_repeated_after_an_answer_has_begun() {
         let (applications, seen) = failing_second(begun, true);
         for application in applications {
             seen.lock().unwrap().clear();
-            let client = application.keeping_client();
-            client.fetch(&get(), b"").unwrap();
-            let outcome = client.fetch(&get(), b"");
+            let client = application.keep_alive_client();
+            client.fetch(&get_params(), b"").unwrap();
+            let outcome = client.fetch(&get_params(), b"");
             assert!(matches!(outcome, Err(Error::UnexpectedEof(_))), "{outcome:?}");
             assert_eq!((application.accepted(), seen.lock().unwrap().len()), (1, 2));
             drop(client);
@@ -433,14 +436,15 @@ fn late_padding_is_no_answer() {
     let application = Application::unix(|number, mut stream| {
         read_request(&mut stream).expect("a request");
         let answer =
-            [record(STDOUT, 1, number.to_string().as_bytes()), padded(END, 1, &[0; 8], 9)].concat();
+            [record(STDOUT, 1, number.to_string().as_bytes()), padded_record(END, 1, &[0; 8], 9)]
+                .concat();
         stream.write_all(&answer[..answer.len() - 9]).expect("the answer is taken");
         if number == 0 {
             read_request(&mut stream).expect("a second request");
             stream.write_all(&answer[answer.len() - 9..]).expect("the padding is taken");
         }
     });
-    let client = application.keeping_client();
+    let client = application.keep_alive_client();
     assert_eq!(fetch(&client), "0");
     assert_eq!(fetch(&client), "1", "repeated on a new connection");
     drop(client);
@@ -453,9 +457,9 @@ fn a_large_request_is_not_repeated() {
     let (applications, seen) = failing_second(drop, true);
     for application in applications {
         seen.lock().unwrap().clear();
-        let client = application.keeping_client();
-        client.fetch(&get(), b"").unwrap();
-        let mut params = upload(1 << 20);
+        let client = application.keep_alive_client();
+        client.fetch(&get_params(), b"").unwrap();
+        let mut params = upload_params(1 << 20);
         params.set("REQUEST_METHOD", "PUT").unwrap();
         client.send(&params, Pattern::new(1 << 20), |_| Ok(())).unwrap_err();
         assert_eq!((application.accepted(), seen.lock().unwrap().len()), (1, 2));
@@ -473,9 +477,9 @@ fn a_request_is_repeated_once() {
         }
         read_request(&mut stream).expect("a request");
     });
-    let client = application.keeping_client();
+    let client = application.keep_alive_client();
     assert_eq!(fetch(&client), "first");
-    let outcome = client.fetch(&get(), b"");
+    let outcome = client.fetch(&get_params(), b"");
     assert!(matches!(outcome, Err(Error::UnexpectedEof(_))), "{outcome:?}");
     assert_eq!(application.accepted(), 2);
     drop(client);
@@ -491,10 +495,10 @@ fn a_request_that_timed_out_is_not_repeated() {
         read_request(&mut stream).expect("a request");
         assert_closed(&mut stream);
     });
-    let config = patient().read_timeout(Some(Duration::from_secs(1))).keep_alive(true);
+    let config = test_config().read_timeout(Some(Duration::from_secs(1))).keep_alive(true);
     let client = application.client().config(config);
     assert_eq!(fetch(&client), "first");
-    let outcome = client.fetch(&get(), b"");
+    let outcome = client.fetch(&get_params(), b"");
     assert!(matches!(outcome, Err(Error::TimedOut("read"))), "{outcome:?}");
     assert_eq!(application.accepted(), 1);
     drop(client);
@@ -512,14 +516,14 @@ fn idle_connections_are_bounded() {
         let application = Application::unix(move |number, mut stream| {
             while read_request(&mut stream).is_some() {
                 tell_asked.send(()).expect("the test");
-                answers[number].lock().unwrap().recv_timeout(PATIENCE).expect("the test");
+                answers[number].lock().unwrap().recv_timeout(TEST_TIMEOUT).expect("the test");
                 stream
                     .write_all(&response(number.to_string().as_bytes()))
                     .expect("the answer is taken");
             }
             tell_closed.send(number).expect("the test");
         });
-        let mut config = patient().keep_alive(true);
+        let mut config = test_config().keep_alive(true);
         if max_idle == 8 {
             assert_eq!(config.max_idle, 8, "the default");
         } else {
@@ -533,14 +537,14 @@ fn idle_connections_are_bounded() {
                 let (client, tell_done) = (&client, tell_done.clone());
                 scope.spawn(move || tell_done.send(fetch(client)).expect("the test"));
             }
-            (0..count).for_each(|_| asked.recv_timeout(PATIENCE).expect("a request"));
+            (0..count).for_each(|_| asked.recv_timeout(TEST_TIMEOUT).expect("a request"));
             for (number, answer) in answer.iter().enumerate() {
                 answer.send(()).expect("the application");
-                assert_eq!(done.recv_timeout(PATIENCE).unwrap(), number.to_string());
+                assert_eq!(done.recv_timeout(TEST_TIMEOUT).unwrap(), number.to_string());
             }
         });
         let mut oldest: Vec<_> =
-            (max_idle..count).map(|_| closed.recv_timeout(PATIENCE).unwrap()).collect();
+            (max_idle..count).map(|_| closed.recv_timeout(TEST_TIMEOUT).unwrap()).collect();
         oldest.sort_unstable();
         assert_eq!(oldest, (0..count.saturating_sub(max_idle)).collect::<Vec<_>>());
         // Those that were kept serve as many requests at once again.
@@ -549,7 +553,7 @@ fn idle_connections_are_bounded() {
             let kept = count.min(max_idle);
             (0..kept).for_each(|_| drop(scope.spawn(|| fetch(&client))));
             (0..kept).for_each(|_| {
-                asked.recv_timeout(PATIENCE).expect("a request at once with the others")
+                asked.recv_timeout(TEST_TIMEOUT).expect("a request at once with the others");
             });
             for answer in &answer {
                 let _closed = answer.send(());
@@ -566,13 +570,13 @@ fn idle_connections_are_bounded() {
 fn a_client_is_shared_by_threads() {
     let requests = Arc::new(AtomicUsize::new(0));
     let served = Arc::clone(&requests);
-    for application in Application::both(move |_, mut stream| {
+    for application in Application::tcp_and_unix(move |_, mut stream| {
         while let Some(request) = read_request(&mut stream) {
             served.fetch_add(1, Ordering::SeqCst);
             stream.write_all(&response(&request.stdin)).expect("the answer is taken");
         }
     }) {
-        let client = application.keeping_client();
+        let client = application.keep_alive_client();
         thread::scope(|scope| {
             for number in 0..8 {
                 let client = &client;
@@ -580,7 +584,7 @@ fn a_client_is_shared_by_threads() {
                     for turn in 0..50 {
                         let body = format!("{number}.{turn}").repeat(1 + turn * 10);
                         assert_eq!(
-                            client.fetch(&post(), body.as_bytes()).unwrap().stdout,
+                            client.fetch(&post_params(), body.as_bytes()).unwrap().stdout,
                             body.as_bytes()
                         );
                     }
@@ -601,5 +605,5 @@ fn a_client_closes_what_it_kept() {
         stream.write_all(&response(b"")).expect("the answer is taken");
         assert_closed(&mut stream);
     });
-    fetch(&application.keeping_client());
+    fetch(&application.keep_alive_client());
 }

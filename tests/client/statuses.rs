@@ -44,15 +44,19 @@ fn each_status_is_told() {
         for before in before {
             let application = Application::answering([before, end(1, 0, byte)].concat());
             let client = application.client();
-            assert_refused(client.fetch(&get(), b""), status);
-            assert_refused(client.send(&get(), io::empty(), |_| Ok(())), status);
-            let read = client
-                .send(&get(), io::empty(), |response| response.stdout.read_to_end(&mut Vec::new()));
+            assert_refused(client.fetch(&get_params(), b""), status);
+            assert_refused(client.send(&get_params(), io::empty(), |_| Ok(())), status);
+            let read = client.send(&get_params(), io::empty(), |response| {
+                response.stdout.read_to_end(&mut Vec::new())
+            });
             assert_refused(read, status);
 
             let mut connection =
-                Connection::connect(&application.address, Arc::new(patient())).unwrap();
-            assert_refused(connection.begin(Role::Responder, &get()).unwrap().finish(), status);
+                Connection::connect(&application.address, Arc::new(test_config())).unwrap();
+            assert_refused(
+                connection.begin(Role::Responder, &get_params()).unwrap().finish(),
+                status,
+            );
             assert!(!connection.is_reusable());
         }
     }
@@ -63,20 +67,21 @@ fn each_status_is_told() {
 #[test]
 fn a_refusal_is_told_while_the_body_is_sent() {
     let refuse = |stream: &mut Stream| {
-        read_head(stream).expect("the head of a request");
+        read_begin_and_params(stream).expect("the head of a request");
         stream.write_all(&end(1, 0, 2)).expect("the refusal is taken");
     };
-    let (hold, open) = hold();
-    let closing = Application::both(move |_, mut stream| refuse(&mut stream));
-    let holding = Application::both(move |_, mut stream| {
+    let (gate, open) = gate();
+    let closing = Application::tcp_and_unix(move |_, mut stream| refuse(&mut stream));
+    let holding = Application::tcp_and_unix(move |_, mut stream| {
         refuse(&mut stream);
-        hold.wait();
+        gate.wait();
     });
     for application in closing.iter().chain(&holding) {
-        let outcome =
-            application.client().send(&upload(64 << 20), Pattern::new(64 << 20), |response| {
-                response.stdout.read_to_end(&mut Vec::new())
-            });
+        let outcome = application.client().send(
+            &upload_params(64 << 20),
+            Pattern::new(64 << 20),
+            |response| response.stdout.read_to_end(&mut Vec::new()),
+        );
         assert_refused(outcome, ProtocolStatus::Overloaded);
     }
     drop(open);
@@ -92,9 +97,9 @@ fn a_refusal_does_not_wait_for_the_connection_to_close() {
             stream.write_all(&answer).expect("the answer is taken");
         }
     });
-    let client = application.keeping_client();
-    assert_refused(client.fetch(&get(), b""), ProtocolStatus::Overloaded);
-    assert_eq!(client.fetch(&get(), b"").unwrap().stdout, b"served");
+    let client = application.keep_alive_client();
+    assert_refused(client.fetch(&get_params(), b""), ProtocolStatus::Overloaded);
+    assert_eq!(client.fetch(&get_params(), b"").unwrap().stdout, b"served");
     drop(client);
 }
 
@@ -106,7 +111,7 @@ fn an_ignored_refusal_is_no_success() {
         stream.write_all(&[end(1, 0, 1), end(1, 0, 0)].concat()).expect("the answer is taken");
         wait_for_close(&mut stream);
     });
-    let outcome = application.client().send(&get(), io::empty(), |response| {
+    let outcome = application.client().send(&get_params(), io::empty(), |response| {
         response.stdout.read(&mut [0]).unwrap_err();
         Ok(())
     });
@@ -124,7 +129,7 @@ fn refusals_are_told_apart() {
     ];
     for (byte, is_transient, message) in expected {
         let error =
-            Application::answering(end(1, 0, byte)).client().fetch(&get(), b"").unwrap_err();
+            Application::answering(end(1, 0, byte)).client().fetch(&get_params(), b"").unwrap_err();
         assert_eq!((error.is_transient(), &error.to_string()[..]), (is_transient, message));
     }
 }
@@ -134,8 +139,9 @@ fn refusals_are_told_apart() {
 #[test]
 fn an_unknown_role_may_be_answered_by_a_close() {
     let application = Application::unix(|_, mut stream| {
-        read_head(&mut stream).expect("the head of a request");
+        read_begin_and_params(&mut stream).expect("the head of a request");
     });
-    let outcome = application.client().send_as(Role::Unknown(9), &get(), io::empty(), |_| Ok(()));
+    let outcome =
+        application.client().send_as(Role::Unknown(9), &get_params(), io::empty(), |_| Ok(()));
     assert!(matches!(&outcome, Err(Error::UnexpectedEof(_) | Error::Io(_))), "{outcome:?}");
 }

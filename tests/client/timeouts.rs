@@ -19,9 +19,9 @@ use crate::support::*;
 
 const SHORT: Duration = Duration::from_millis(100);
 
-/// Bounds whose time-outs are to pass.
+/// Bounds whose timeouts are to pass.
 fn impatient() -> Config {
-    patient().read_timeout(Some(SHORT)).write_timeout(Some(SHORT))
+    test_config().read_timeout(Some(SHORT)).write_timeout(Some(SHORT))
 }
 
 #[track_caller]
@@ -36,16 +36,16 @@ fn assert_timed_out<T: std::fmt::Debug>(outcome: fcgi::Result<T>, operation: &st
 #[track_caller]
 fn assert_nobody_there(address: &Address, kind: io::ErrorKind) {
     let start = Instant::now();
-    let client = Client::from(address.clone()).config(patient());
+    let client = Client::from(address.clone()).config(test_config());
     let outcomes = [
-        client.fetch(&get(), b"").map(|_| ()),
-        client.send(&upload(1 << 20), Pattern::new(1 << 20), |_| Ok(())).map(|_| ()),
+        client.fetch(&get_params(), b"").map(|_| ()),
+        client.send(&upload_params(1 << 20), Pattern::new(1 << 20), |_| Ok(())).map(|_| ()),
         client.connect().map(|_| ()),
     ];
     for outcome in outcomes {
         assert!(matches!(&outcome, Err(Error::Io(error)) if error.kind() == kind), "{outcome:?}");
     }
-    assert!(start.elapsed() < PATIENCE / 2, "a time-out was waited for");
+    assert!(start.elapsed() < TEST_TIMEOUT / 2, "a timeout was waited for");
 }
 
 /// C31: a port that nobody listens on.
@@ -88,8 +88,8 @@ fn connecting_takes_too_long() {
         .collect();
     let client =
         Client::from(Address::from(address)).config(impatient().connect_timeout(Some(SHORT)));
-    let outcomes =
-        within_patience(move || (client.fetch(&get(), b""), client.connect())).expect("no panic");
+    let outcomes = run_with_timeout(move || (client.fetch(&get_params(), b""), client.connect()))
+        .expect("no panic");
     assert_timed_out(outcomes.0, "connect");
     assert_timed_out(outcomes.1, "connect");
     drop(listener);
@@ -101,42 +101,42 @@ fn connecting_takes_too_long() {
 fn an_application_that_never_answers() {
     assert_eq!(Config::new().read_timeout, Some(Duration::from_secs(60)));
     let (tell, told) = mpsc::channel();
-    for application in Application::both(move |number, mut stream| {
-        read_head(&mut stream).expect("the head of a request");
+    for application in Application::tcp_and_unix(move |number, mut stream| {
+        read_begin_and_params(&mut stream).expect("the head of a request");
         tell.send(number).expect("the test");
         wait_for_close(&mut stream);
     }) {
         let client = application.client().config(impatient().keep_alive(true));
         let start = Instant::now();
-        assert_timed_out(client.fetch(&get(), b""), "read");
+        assert_timed_out(client.fetch(&get_params(), b""), "read");
         assert!(start.elapsed() >= SHORT);
-        assert_timed_out(client.send(&get(), io::empty(), |_| Ok(())), "read");
+        assert_timed_out(client.send(&get_params(), io::empty(), |_| Ok(())), "read");
         let body = Pattern::new(1 << 20);
-        assert_timed_out(client.send(&upload(1 << 20), body, |_| Ok(())), "read");
-        let numbers: Vec<_> = (0..3).map(|_| told.recv_timeout(PATIENCE).unwrap()).collect();
+        assert_timed_out(client.send(&upload_params(1 << 20), body, |_| Ok(())), "read");
+        let numbers: Vec<_> = (0..3).map(|_| told.recv_timeout(TEST_TIMEOUT).unwrap()).collect();
         assert_eq!(numbers, [0, 1, 2]);
         drop(client);
     }
 }
 
 /// C29: an application that neither reads nor answers: with a body, and with params that the socket
-/// does not hold.
+/// does not gate.
 #[test]
 fn an_application_that_never_reads() {
     assert_eq!(Config::new().write_timeout, Some(Duration::from_secs(60)));
-    let (hold, open) = hold();
-    let applications = Application::both(move |_, _stream| hold.wait());
+    let (gate, open) = gate();
+    let applications = Application::tcp_and_unix(move |_, _stream| gate.wait());
     for application in &applications {
         let client = application.client().config(impatient());
         let body = Pattern::new(64 << 20);
-        assert_timed_out(client.send(&upload(64 << 20), body, |_| Ok(())), "read");
+        assert_timed_out(client.send(&upload_params(64 << 20), body, |_| Ok(())), "read");
 
-        let mut params = get();
+        let mut params = get_params();
         params.push("LONG", vec![b'v'; 16 << 20]).unwrap();
         assert_timed_out(client.fetch(&params, b""), "write");
 
         let mut connection = client.connect().unwrap();
-        let mut exchange = connection.begin(Role::Responder, &get()).unwrap();
+        let mut exchange = connection.begin(Role::Responder, &get_params()).unwrap();
         let error = io::copy(&mut Pattern::new(64 << 20), &mut exchange.stdin).unwrap_err();
         assert_timed_out(Err::<(), _>(error.into()), "write");
         assert_timed_out(exchange.finish(), "read");
@@ -150,7 +150,7 @@ fn an_application_that_never_reads() {
 #[test]
 fn an_application_that_stalls() {
     let answer =
-        [padded(STDOUT, 1, b"begun", 3), record(STDERR, 1, b"log"), response(b"")].concat();
+        [padded_record(STDOUT, 1, b"begun", 3), record(STDERR, 1, b"log"), response(b"")].concat();
     let (header, content, padding) = (4, 10, 14);
     let (tell, told) = mpsc::channel();
     let stops = [
@@ -173,9 +173,9 @@ fn an_application_that_stalls() {
     for stop in stops {
         let mut connection =
             Connection::connect(&application.address, Arc::new(impatient())).unwrap();
-        let mut exchange = connection.begin(Role::Responder, &get()).unwrap();
+        let mut exchange = connection.begin(Role::Responder, &get_params()).unwrap();
         exchange.stdin.finish().unwrap();
-        told.recv_timeout(PATIENCE).unwrap();
+        told.recv_timeout(TEST_TIMEOUT).unwrap();
         let mut stdout = Vec::new();
         let outcome = exchange.stdout.read_to_end(&mut stdout);
         assert_eq!(stdout.len(), stop.saturating_sub(8).min(5), "{stop}");
@@ -189,8 +189,8 @@ fn an_application_that_stalls() {
     }
 }
 
-/// C29: time-outs count from the last byte: an application that sends a byte now and then is waited
-/// for, longer than the time-out in all.
+/// C29: timeouts count from the last byte: an application that sends a byte now and then is waited
+/// for, longer than the timeout in all.
 #[test]
 fn a_slow_response_is_no_time_out() {
     let timeout = Duration::from_secs(1);
@@ -204,8 +204,8 @@ fn a_slow_response_is_no_time_out() {
     let start = Instant::now();
     let reply = application
         .client()
-        .config(patient().read_timeout(Some(timeout)))
-        .fetch(&get(), b"")
+        .config(test_config().read_timeout(Some(timeout)))
+        .fetch(&get_params(), b"")
         .unwrap();
     assert_eq!(reply.stdout, b"slow");
     assert!(start.elapsed() > timeout);
@@ -216,9 +216,9 @@ fn a_slow_response_is_no_time_out() {
 fn a_time_out_passes_once() {
     let timeout = Duration::from_secs(1);
     let application = Application::unix(|_, mut stream| wait_for_close(&mut stream));
-    let client = application.client().config(patient().read_timeout(Some(timeout)));
+    let client = application.client().config(test_config().read_timeout(Some(timeout)));
     let start = Instant::now();
-    assert_timed_out(client.fetch(&post(), b"body"), "read");
+    assert_timed_out(client.fetch(&post_params(), b"body"), "read");
     assert!((timeout..2 * timeout).contains(&start.elapsed()), "{:?}", start.elapsed());
 }
 
@@ -251,11 +251,11 @@ fn a_slow_upload_is_no_time_out() {
             .write_all(&response(request.stdin.len().to_string().as_bytes()))
             .expect("the answer is taken");
     });
-    let client = application.client().config(patient().read_timeout(Some(timeout)));
+    let client = application.client().config(test_config().read_timeout(Some(timeout)));
     let body = Slow { pieces: 10, pause: timeout / 4 };
     let start = Instant::now();
     let (stdout, _) = client
-        .send(&post(), body, |response| {
+        .send(&post_params(), body, |response| {
             let mut stdout = String::new();
             response.stdout.read_to_string(&mut stdout)?;
             Ok(stdout)
@@ -265,7 +265,7 @@ fn a_slow_upload_is_no_time_out() {
     assert!(start.elapsed() > 2 * timeout);
 }
 
-/// Without time-outs a client waits.
+/// Without timeouts a client waits.
 #[test]
 fn without_time_outs_a_client_waits() {
     let application = Application::unix(|_, mut stream| {

@@ -15,12 +15,12 @@ use crate::support::*;
 /// A response with all that can be in one, and how many bytes of STDOUT each part of it carries.
 fn parts() -> Vec<(Vec<u8>, usize)> {
     vec![
-        (padded(STDERR, 1, b"warning", 1), 0),
-        (padded(STDOUT, 1, b"Content-Type: text/plain\r\n\r\n", 5), 28),
+        (padded_record(STDERR, 1, b"warning", 1), 0),
+        (padded_record(STDOUT, 1, b"Content-Type: text/plain\r\n\r\n", 5), 28),
         (record(GET_VALUES_RESULT, 0, &pair(b"FCGI_MPXS_CONNS", b"0")), 0),
         (record(STDOUT, 1, b"body"), 4),
         (record(STDERR, 1, b""), 0),
-        (padded(STDOUT, 1, b"", 8), 0),
+        (padded_record(STDOUT, 1, b"", 8), 0),
         (end(1, 0, 0), 0),
     ]
 }
@@ -42,7 +42,7 @@ fn stdout_before(cut: usize) -> usize {
 
 /// An application whose answer on the n-th connection is cut behind n bytes.
 fn cutting() -> [Application; 2] {
-    Application::both(|cut, mut stream| {
+    Application::tcp_and_unix(|cut, mut stream| {
         read_request(&mut stream).expect("a request");
         stream.write_all(&whole()[..cut]).expect("the answer is taken");
     })
@@ -65,20 +65,20 @@ fn assert_each_cut_fails<T: std::fmt::Debug>(ask: impl Fn(&Client) -> fcgi::Resu
 /// header": each header is cut at each of its inner offsets.
 #[test]
 fn fetch_fails_at_each_cut() {
-    assert_each_cut_fails(|client| client.fetch(&get(), b""));
+    assert_each_cut_fails(|client| client.fetch(&get_params(), b""));
 }
 
 /// C11: the same for a caller who reads nothing of the response.
 #[test]
 fn an_unread_response_fails_at_each_cut() {
-    assert_each_cut_fails(|client| client.send(&get(), io::empty(), |_| Ok(())));
+    assert_each_cut_fails(|client| client.send(&get_params(), io::empty(), |_| Ok(())));
 }
 
 /// C11: the same behind a body that is sent by a thread of its own.
 #[test]
 fn the_response_to_a_large_body_fails_at_each_cut() {
     assert_each_cut_fails(|client| {
-        client.send(&upload(100_000), Pattern::new(100_000), |response| {
+        client.send(&upload_params(100_000), Pattern::new(100_000), |response| {
             response.stdout.read_to_end(&mut Vec::new())
         })
     });
@@ -89,9 +89,9 @@ fn the_response_to_a_large_body_fails_at_each_cut() {
 #[test]
 fn a_kept_connection_fails_at_each_cut() {
     for application in cutting() {
-        let client = application.keeping_client();
+        let client = application.keep_alive_client();
         for cut in 0..whole().len() {
-            let outcome = client.fetch(&get(), b"");
+            let outcome = client.fetch(&get_params(), b"");
             assert!(matches!(outcome, Err(Error::UnexpectedEof(_))), "cut at {cut}: {outcome:?}");
             assert_eq!(application.accepted(), cut + 1);
         }
@@ -105,8 +105,8 @@ fn what_came_before_the_cut_is_read() {
     for application in cutting() {
         for cut in 0..whole().len() {
             let mut connection =
-                Connection::connect(&application.address, Arc::new(patient())).unwrap();
-            let mut exchange = connection.begin(Role::Responder, &get()).unwrap();
+                Connection::connect(&application.address, Arc::new(test_config())).unwrap();
+            let mut exchange = connection.begin(Role::Responder, &get_params()).unwrap();
             exchange.stdin.finish().unwrap();
             let mut stdout = Vec::new();
             let outcome = exchange.stdout.read_to_end(&mut stdout);
@@ -143,7 +143,7 @@ fn a_reset_is_an_error() {
     });
     let client = application.client();
     for cut in 0..whole().len() {
-        let outcome = client.fetch(&get(), b"");
+        let outcome = client.fetch(&get_params(), b"");
         assert!(outcome.is_err(), "cut at {cut}: {outcome:?}");
     }
 }
@@ -153,19 +153,20 @@ fn a_reset_is_an_error() {
 #[test]
 fn a_cut_in_the_last_padding_cuts_nothing() {
     let whole =
-        [record(STDOUT, 1, b"all"), record(STDOUT, 1, b""), padded(END, 1, &[0; 8], 255)].concat();
+        [record(STDOUT, 1, b"all"), record(STDOUT, 1, b""), padded_record(END, 1, &[0; 8], 255)]
+            .concat();
     let application = Application::tcp(move |number, mut stream| {
         read_request(&mut stream).expect("a request");
         stream.write_all(&whole[..whole.len() - 1 - number]).expect("the answer is taken");
     });
-    let client = application.keeping_client();
+    let client = application.keep_alive_client();
     for number in 0..255 {
-        assert_eq!(client.fetch(&get(), b"").unwrap().stdout, b"all", "{number}");
+        assert_eq!(client.fetch(&get_params(), b"").unwrap().stdout, b"all", "{number}");
     }
     drop(client);
 }
 
-/// C11: silence behind a cut ends with the time-out, not before; and is no success.
+/// C11: silence behind a cut ends with the timeout, not before; and is no success.
 #[test]
 fn a_stall_at_each_record_is_a_time_out() {
     let ends: Vec<usize> = parts()
@@ -184,10 +185,10 @@ fn a_stall_at_each_record_is_a_time_out() {
         let _gave_up = stream.write_all(&whole()[..cuts[number]]);
         wait_for_close(&mut stream);
     });
-    let config = patient().read_timeout(Some(std::time::Duration::from_millis(30)));
+    let config = test_config().read_timeout(Some(std::time::Duration::from_millis(30)));
     let client = application.client().config(config);
     for number in 0..count {
-        let outcome = client.fetch(&get(), b"");
+        let outcome = client.fetch(&get_params(), b"");
         assert!(matches!(outcome, Err(Error::TimedOut("read"))), "{number}: {outcome:?}");
     }
 }
@@ -198,11 +199,12 @@ fn a_head_that_is_cut_is_an_error() {
     let head = b"Status: 200 OK\r\nContent-Type: text/plain\r\n\r\n";
     for cut in 0..head.len() {
         let application = Application::answering(response(&head[..cut]));
-        let outcome =
-            application.client().send(&get(), io::empty(), |response| Ok(response.read_head()?));
-        assert!(matches!(outcome, Err(Error::HeadCut)), "cut at {cut}: {outcome:?}");
-        let reply = application.client().fetch(&get(), b"").unwrap();
-        assert!(matches!(reply.split_head(), Err(Error::HeadCut)), "cut at {cut}");
+        let outcome = application
+            .client()
+            .send(&get_params(), io::empty(), |response| Ok(response.read_head()?));
+        assert!(matches!(outcome, Err(Error::IncompleteHead)), "cut at {cut}: {outcome:?}");
+        let reply = application.client().fetch(&get_params(), b"").unwrap();
+        assert!(matches!(reply.split_head(), Err(Error::IncompleteHead)), "cut at {cut}");
     }
 }
 
@@ -211,8 +213,10 @@ fn a_head_that_is_cut_is_an_error() {
 fn a_body_of_another_length_than_its_head_says() {
     for (len, is_right) in [(4, false), (5, true), (6, false)] {
         let text = format!("Content-Type: text/plain\r\nContent-Length: {len}\r\n\r\nhello");
-        let reply =
-            Application::answering(response(text.as_bytes())).client().fetch(&get(), b"").unwrap();
+        let reply = Application::answering(response(text.as_bytes()))
+            .client()
+            .fetch(&get_params(), b"")
+            .unwrap();
         assert_eq!(reply.split_head().is_ok(), is_right, "{len}");
     }
 }
@@ -222,10 +226,10 @@ fn a_body_of_another_length_than_its_head_says() {
 #[test]
 fn a_length_without_a_body() {
     let not_modified = response(b"Status: 304\r\nContent-Length: 5\r\n\r\n");
-    let reply = Application::answering(not_modified).client().fetch(&get(), b"").unwrap();
+    let reply = Application::answering(not_modified).client().fetch(&get_params(), b"").unwrap();
     assert_eq!(reply.split_head().unwrap().1, b"");
 
     let refusal = Application::answering(response(b"Status: 401\r\nContent-Length: 5\r\n\r\n"));
-    let authorization = refusal.client().authorize(&get()).unwrap();
+    let authorization = refusal.client().authorize(&get_params()).unwrap();
     assert!(matches!(authorization, Authorization::Denied(_)));
 }

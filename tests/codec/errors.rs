@@ -1,6 +1,5 @@
-//! Each error says what was wrong, has the kind that callers of `std::io` expect, and passes
-//! through an `io::Error` without loss; and where the crate's functions can be made to, they return
-//! it.
+//! Tests of `fcgi::Error`: every error has a message and an `io::ErrorKind`, survives a round trip
+//! through `io::Error`, and is returned where the documentation says so.
 
 use std::error::Error as _;
 use std::io::{self, ErrorKind};
@@ -10,25 +9,24 @@ use fcgi::net::{Address, AllowList};
 use fcgi::record::{self, EndRequest, ProtocolStatus, RecordType};
 use fcgi::{Error, Params};
 
-/// Every variant, its text and its kind.
 #[test]
-fn texts_and_kinds() {
+fn every_error_has_its_message_and_kind() {
     let text = || String::from("a\n\"b\"");
     let stdout = RecordType::Stdout;
     let table = [
         (Error::Io(io::Error::new(ErrorKind::BrokenPipe, "no reader")), "no reader", ErrorKind::BrokenPipe),
         (Error::TimedOut("read"), "read timed out", ErrorKind::TimedOut),
-        (Error::UnsupportedVersion(2), "record of unsupported FastCGI version 2", ErrorKind::InvalidData),
+        (Error::UnsupportedVersion(2), "record has unsupported FastCGI version 2", ErrorKind::InvalidData),
         (Error::UnexpectedEof("a record"), "input ended before the end of a record", ErrorKind::UnexpectedEof),
-        (Error::ContentTooLong(65536), "65536 bytes do not fit into one record", ErrorKind::InvalidInput),
+        (Error::ContentTooLong(65536), "content of 65536 bytes exceeds the 65535 bytes that a record can hold", ErrorKind::InvalidInput),
         (
             Error::InvalidRequestId { record_type: stdout, request_id: 0 },
-            "Stdout record with request id 0",
+            "Stdout record cannot have request id 0",
             ErrorKind::InvalidInput,
         ),
         (
             Error::InvalidBodyLength { record_type: RecordType::EndRequest, len: 7 },
-            "EndRequest record with a body of 7 bytes instead of 8",
+            "EndRequest record has a body of 7 bytes instead of 8",
             ErrorKind::InvalidData,
         ),
         (
@@ -36,21 +34,21 @@ fn texts_and_kinds() {
             "unexpected Unknown(99) record for request 3",
             ErrorKind::InvalidData,
         ),
-        (Error::InvalidParams(4), "name-value pair at byte 4 is cut short", ErrorKind::InvalidData),
-        (Error::ParamTooLong(1 << 31), "name or value of 2147483648 bytes is too long", ErrorKind::InvalidInput),
+        (Error::InvalidParams(4), "name-value pair at offset 4 is incomplete", ErrorKind::InvalidData),
+        (Error::ParamTooLong(1 << 31), "name-value data of 2147483648 bytes is too long", ErrorKind::InvalidInput),
         (Error::ParamsTooLarge(1024), "params exceed the limit of 1024 bytes", ErrorKind::InvalidData),
         (Error::Aborted, "request aborted by the web server", ErrorKind::ConnectionAborted),
         (
             Error::StreamTooShort { variable: "CONTENT_LENGTH", announced: 10, received: 5 },
-            "stream ended after 5 of the 10 bytes of CONTENT_LENGTH",
+            "stream ended after 5 of the 10 bytes announced by CONTENT_LENGTH",
             ErrorKind::UnexpectedEof,
         ),
         (
             Error::StreamTooLong { variable: "FCGI_DATA_LENGTH", announced: 10 },
-            "stream is longer than the 10 bytes of FCGI_DATA_LENGTH",
+            "stream is longer than the 10 bytes announced by FCGI_DATA_LENGTH",
             ErrorKind::InvalidData,
         ),
-        (Error::Unfinished, "previous request was dropped without being finished", ErrorKind::InvalidData),
+        (Error::RequestNotFinished, "previous request was dropped without being finished", ErrorKind::InvalidData),
         (
             Error::Refused(ProtocolStatus::Overloaded),
             "application refused the request: OVERLOADED",
@@ -64,10 +62,10 @@ fn texts_and_kinds() {
         (Error::ResponseTooLarge(10), "response exceeds the limit of 10 bytes", ErrorKind::InvalidData),
         (Error::HeadTooLarge(10), "response head exceeds the limit of 10 bytes", ErrorKind::InvalidData),
         (Error::TooManyFields(10), "response head exceeds the limit of 10 fields", ErrorKind::InvalidData),
-        (Error::HeadCut, "response ended before the end of its head", ErrorKind::UnexpectedEof),
+        (Error::IncompleteHead, "response ended before the end of its head", ErrorKind::UnexpectedEof),
         (Error::InvalidField(text()), r#"invalid header field "a\n\"b\"""#, ErrorKind::InvalidData),
-        (Error::DuplicateField("Status".into()), r#"header field "Status" comes twice"#, ErrorKind::InvalidData),
-        (Error::MissingField, "response head has no Content-Type, Location or Status", ErrorKind::InvalidData),
+        (Error::DuplicateField("Status".into()), r#"header field "Status" occurs more than once"#, ErrorKind::InvalidData),
+        (Error::MissingField, "response head has no Content-Type, Location or Status field", ErrorKind::InvalidData),
         (Error::InvalidStatus(text()), r#"invalid Status "a\n\"b\"""#, ErrorKind::InvalidData),
         (Error::InvalidLocation(text()), r#"invalid Location "a\n\"b\"""#, ErrorKind::InvalidData),
         (Error::InvalidContentLength(text()), r#"invalid Content-Length "a\n\"b\"""#, ErrorKind::InvalidData),
@@ -78,7 +76,7 @@ fn texts_and_kinds() {
         ),
         (
             Error::InvalidAddress(text()),
-            r#"invalid address "a\n\"b\"", neither HOST:PORT nor unix:PATH"#,
+            r#"invalid address "a\n\"b\"", expected HOST:PORT or unix:PATH"#,
             ErrorKind::InvalidInput,
         ),
         (
@@ -89,14 +87,14 @@ fn texts_and_kinds() {
         ),
         (
             Error::InvalidAllowList(text()),
-            r#"invalid item "a\n\"b\"" in the list of allowed addresses"#,
+            r#"invalid item "a\n\"b\"" in the list of allowed IP addresses"#,
             ErrorKind::InvalidInput,
         ),
     ];
     for (error, text, kind) in table {
         assert_eq!(error.to_string(), text);
         assert_eq!(error.kind(), kind, "{text}");
-        assert!(!text.contains('\n'), "one line, whatever a peer has sent");
+        assert!(!text.contains('\n'), "one line, whatever the peer sent");
         assert_eq!(error.source().is_some(), matches!(error, Error::Io(_)), "{text}");
 
         let debug = format!("{error:?}");
@@ -105,14 +103,13 @@ fn texts_and_kinds() {
         let back = Error::from(passed);
         assert_eq!(format!("{back:?}"), debug);
         assert_eq!(back.kind(), kind);
-        // Through more layers, as by `io::copy` in a handler and `?` in its caller.
+        // Convert twice more, as `io::copy` in a handler and `?` in its caller do.
         assert_eq!(format!("{:?}", Error::from(io::Error::from(back))), debug);
     }
 }
 
-/// An I/O error stays the one that it was: its code, and the error of the caller's inside it.
 #[test]
-fn io_errors_are_kept_whole() {
+fn io_error_keeps_its_code_and_inner_error() {
     let system = io::Error::from_raw_os_error(32);
     assert_eq!(io::Error::from(Error::from(system)).raw_os_error(), Some(32));
 
@@ -130,9 +127,8 @@ fn io_errors_are_kept_whole() {
     assert_eq!(error.source().expect("the I/O error").to_string(), "outer");
 }
 
-/// Only a refusal that a resource was short for may be tried again without a second thought.
 #[test]
-fn transient_errors() {
+fn only_refusals_for_lack_of_resources_are_transient() {
     for (status, is_transient) in [
         (ProtocolStatus::RequestComplete, false),
         (ProtocolStatus::CantMpxConn, true),
@@ -153,16 +149,14 @@ fn transient_errors() {
     }
 }
 
-/// Errors can be sent to another thread and boxed with others.
 #[test]
-fn errors_go_where_others_go() {
+fn errors_can_be_sent_to_threads_and_boxed() {
     fn is_usual<T: std::error::Error + Send + Sync + 'static>() {}
     is_usual::<Error>();
 }
 
-/// The functions that work on bytes return them.
 #[test]
-fn errors_of_the_codec_and_the_response_head() {
+fn codec_and_response_head_return_their_errors() {
     let head = |bytes: &[u8]| Head::parse(bytes).expect_err("a bad head");
     let fields = |max| {
         HeadParser::new()
@@ -199,7 +193,7 @@ fn errors_of_the_codec_and_the_response_head() {
             "HeadTooLarge(20)",
         ),
         (fields(2), "TooManyFields(2)"),
-        (head(b"Status: 200\n"), "HeadCut"),
+        (head(b"Status: 200\n"), "IncompleteHead"),
         (head(b"HTTP/1.1 200 OK\n\n"), r#"InvalidField("HTTP/1.1 200 OK")"#),
         (head(b"Status: 200\nStatus: 200\n\n"), r#"DuplicateField("Status")"#),
         (head(b"ETag: 1\n\n"), "MissingField"),
@@ -214,7 +208,7 @@ fn errors_of_the_codec_and_the_response_head() {
     }
 }
 
-/// Those of connections, over sockets of which the other side is played by hand.
+/// Errors of connections. The test plays the peer.
 #[cfg(unix)]
 mod connections {
     use std::io::{Read, Write};
@@ -231,7 +225,7 @@ mod connections {
     const STDIN_END: &[u8] = b"\x01\x05\0\x01\0\0\0\0";
     const HELLO: &[u8] = b"\x01\x05\0\x01\0\x05\0\0hello";
 
-    /// What an application makes of these bytes, of which it reads the body, up to the first error.
+    /// Serves these bytes, reading the body of each request. Returns the first error.
     #[track_caller]
     fn served(records: &[&[u8]]) -> String {
         let (mut ours, theirs) = UnixStream::pair().expect("a pair of sockets");
@@ -248,7 +242,7 @@ mod connections {
             if let Err(error) = request.stdin.read_to_end(&mut Vec::new()) {
                 return format!("{:?}", Error::from(error));
             }
-            // It is dropped, not finished.
+            // The request is dropped without being finished.
         }
     }
 
@@ -257,7 +251,7 @@ mod connections {
     }
 
     #[test]
-    fn errors_of_an_application() {
+    fn application_side_returns_its_errors() {
         let (five, nine) = (with_length(b'4'), with_length(b'9'));
         let table: [(&[&[u8]], &str); 9] = [
             (&[BEGIN], r#"TimedOut("read")"#),
@@ -273,7 +267,7 @@ mod connections {
                 &[BEGIN, &five, PARAMS_END, HELLO, STDIN_END],
                 r#"StreamTooLong { variable: "CONTENT_LENGTH", announced: 4 }"#,
             ),
-            (&[BEGIN, PARAMS_END, STDIN_END], "Unfinished"),
+            (&[BEGIN, PARAMS_END, STDIN_END], "RequestNotFinished"),
             (&[b"\x02\x01\0\x01\0\x08\0\0"], "UnsupportedVersion(2)"),
         ];
         for (records, expected) in table {
@@ -281,7 +275,7 @@ mod connections {
         }
     }
 
-    /// What a client makes of an answer.
+    /// Returns the error of an exchange that receives these records.
     #[track_caller]
     fn answered(records: &[&[u8]]) -> Error {
         let (mut ours, theirs) = UnixStream::pair().expect("a pair of sockets");
@@ -293,7 +287,7 @@ mod connections {
     }
 
     #[test]
-    fn errors_of_a_client() {
+    fn web_server_side_returns_its_errors() {
         let table: [(&[&[u8]], &str); 6] = [
             (&[b"\x01\x03\0\x01\0\x08\0\0\0\0\0\0\x02\0\0\0"], "Refused(Overloaded)"),
             (&[b"\x01\x03\0\x01\0\x08\0\0\0\0\0\0\x07\0\0\0"], "Refused(Unknown(7))"),
@@ -313,9 +307,8 @@ mod connections {
         }
     }
 
-    /// Before anything is sent; and what is larger than it may be.
     #[test]
-    fn errors_of_fetching() {
+    fn fetch_returns_its_errors() {
         let directory = tempfile::tempdir().expect("a directory for the socket");
         let path = directory.path().join("app.sock");
         let client = Client::new(path.to_str().expect("a path of text")).expect("an address");
@@ -334,8 +327,8 @@ mod connections {
         let listener = std::os::unix::net::UnixListener::bind(&path).expect("a socket");
         let answering = std::thread::spawn(move || {
             let (mut stream, _) = listener.accept().expect("a connection");
-            stream.write_all(HELLO_BACK).expect("room for it");
-            // The other side breaks off; what it sent is read so that its end is no reset.
+            stream.write_all(HELLO_RESPONSE).expect("room for it");
+            // Read the request to its end, so that the close causes no reset.
             let _ = stream.read_to_end(&mut Vec::new());
         });
         let mut config = client::Config::new();
@@ -345,6 +338,6 @@ mod connections {
         answering.join().expect("no panic");
     }
 
-    const HELLO_BACK: &[u8] =
+    const HELLO_RESPONSE: &[u8] =
         b"\x01\x06\0\x01\0\x05\0\0hello\x01\x03\0\x01\0\x08\0\0\0\0\0\0\0\0\0\0";
 }

@@ -1,7 +1,7 @@
 //! Tests of the lower layers: records, params, streams and errors.
 
-#[path = "../support/drive.rs"]
-mod drive;
+#[path = "../support/checks.rs"]
+mod checks;
 #[path = "../support/mod.rs"]
 mod support;
 

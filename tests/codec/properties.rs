@@ -1,11 +1,10 @@
-//! What holds for any input: records, params and response heads are the same however they are cut,
-//! what was written is read again, and no bytes make either side of a connection panic, hang, or
-//! answer differently for the pieces they came in.
+//! Property tests: records, params and response heads have the same value however they are split;
+//! what is written can be read back; no input makes either side of a connection panic, block, or
+//! behave differently when it arrives in other pieces.
 
-use crate::drive;
 use std::io::Write;
 
-use crate::drive::{decode_records, End, Record, Sips};
+use crate::checks::{self, decode_records, End, Record, ShortWriter};
 use fcgi::record::RecordType;
 use fcgi::stream::StreamWriter;
 use fcgi::Params;
@@ -14,11 +13,11 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 fn config(cases: u32) -> ProptestConfig {
-    // What fails belongs into a test of its own, not into a file beside them.
+    // Failing input goes into a test of its own, not into a regression file.
     ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
 }
 
-/// A length: often one where something changes.
+/// A length up to `max`, often one at a boundary of the implementation.
 fn length(max: usize) -> impl Strategy<Value = usize> {
     let edges: Vec<usize> = [
         0, 1, 7, 8, 127, 128, 255, 256, 8183, 8184, 8185, 16_383, 16_384, 65_527, 65_528, 65_529,
@@ -48,69 +47,68 @@ fn encode(records: &[Record]) -> Vec<u8> {
 proptest! {
     #![proptest_config(config(120))]
 
-    /// K8, K10: any records, in any pieces, whole or cut anywhere.
+    /// The records are whole or truncated at any byte. Rules K8, K10 and K23.
     #[test]
-    fn records(records in vec(record(65_535), 0..6), kept in any::<prop::sample::Index>(), is_cut: bool) {
+    fn any_records_are_read_as_written(records in vec(record(65_535), 0..6), kept in any::<prop::sample::Index>(), is_cut: bool) {
         let mut bytes = encode(&records);
         prop_assert_eq!(decode_records(&bytes), (records, End::Clean));
         if is_cut {
             bytes.truncate(kept.index(bytes.len() + 1));
         }
-        drive::check_records(&bytes);
+        checks::check_records(&bytes);
     }
 
     #[test]
-    fn many_small_records(records in vec(record(30), 0..200)) {
-        drive::check_records(&encode(&records));
+    fn many_small_records_are_read_as_written(records in vec(record(30), 0..200)) {
+        checks::check_records(&encode(&records));
     }
 
-    /// What is no record at all.
     #[test]
-    fn bytes_as_records(start in vec(any::<u8>(), 0..200), behind_version in vec(any::<u8>(), 0..200)) {
-        drive::check_records(&start);
-        drive::check_records(&[&[1], &behind_version[..]].concat());
+    fn arbitrary_bytes_are_read_as_records_or_refused(start in vec(any::<u8>(), 0..200), after_version in vec(any::<u8>(), 0..200)) {
+        checks::check_records(&start);
+        checks::check_records(&[&[1], &after_version[..]].concat());
     }
 
-    /// K11, K14: any pairs.
+    /// Rules K11 and K14.
     #[test]
-    fn params(pairs in vec((bytes(300), bytes(66_000)), 0..12)) {
+    fn any_pairs_are_read_as_written(pairs in vec((bytes(300), bytes(66_000)), 0..12)) {
         let params = Params::from_pairs(pairs.iter().map(|(name, value)| (name, value))).expect("short pairs");
         prop_assert!(params.iter().map(|(name, value)| (name.to_vec(), value.to_vec())).eq(pairs));
-        drive::check_params(params.as_bytes());
+        checks::check_params(params.as_bytes());
     }
 
-    /// K12, K13, K16: what is no sequence of pairs, or one in the long form.
+    /// Long-form lengths and truncated pairs are frequent in this input. Rules K12, K13 and K16.
     #[test]
-    fn bytes_as_params(parts in vec(prop_oneof![
+    fn arbitrary_bytes_are_read_as_pairs_or_refused(parts in vec(prop_oneof![
         vec(any::<u8>(), 0..8),
         (0..9_u8).prop_map(|len| vec![0x80, 0, 0, len]),
         (0..31_u8, 0..9_u8).prop_map(|(bit, len)| (0x8000_0000 | 1_u32 << bit | u32::from(len)).to_be_bytes().to_vec()),
         Just(vec![1, 1, b'A', b'B']),
     ], 0..20)) {
-        drive::check_params(&parts.concat());
+        checks::check_params(&parts.concat());
     }
 
-    /// K3, K9: any writes and flushes, through a writer that takes any number of bytes.
+    /// The inner writer accepts any number of bytes at a time. Rules K3 and K9.
     #[test]
-    fn stream_writer(
+    fn any_writes_and_flushes_produce_one_whole_stream(
         steps in vec(prop_oneof![4 => bytes(140_000).prop_map(Some), 1 => Just(None)], 0..12),
         most in prop_oneof![Just(usize::MAX), 1000..100_000_usize],
     ) {
-        let mut stdout = StreamWriter::new(Sips::new(most), RecordType::Stdout, 1).expect("a legal id");
+        let mut stdout = StreamWriter::new(ShortWriter::new(most), RecordType::Stdout, 1).expect("a legal id");
         let mut written = Vec::new();
         for step in steps {
             if let Some(data) = step {
-                stdout.write_all(&data).expect("taken");
+                stdout.write_all(&data).expect("written");
                 written.extend(data);
                 continue;
             }
             stdout.flush().expect("sent");
-            let (records, end) = decode_records(&stdout.get_ref().taken);
+            let (records, end) = decode_records(&stdout.get_ref().written);
             prop_assert_eq!(end, End::Clean);
             let sent: usize = records.iter().map(|record| record.content.len()).sum();
-            prop_assert_eq!(sent, written.len(), "all that was written has left");
+            prop_assert_eq!(sent, written.len(), "flush sends everything that was written");
         }
-        let (records, end) = decode_records(&stdout.finish().expect("sent").taken);
+        let (records, end) = decode_records(&stdout.finish().expect("sent").written);
         prop_assert_eq!(end, End::Clean);
         let empty = records.iter().filter(|record| record.content.is_empty()).count();
         prop_assert!(empty == 1 && records.last().is_some_and(|record| record.content.is_empty()));
@@ -118,9 +116,9 @@ proptest! {
         prop_assert!(records.into_iter().flat_map(|record| record.content).eq(written));
     }
 
-    /// A response head of lines that are good, odd and bad.
+    /// The lines are a mix of valid, unusual and invalid ones. Rule H16.
     #[test]
-    fn response_head(parts in vec(prop_oneof![
+    fn any_lines_are_parsed_alike_in_any_pieces(parts in vec(prop_oneof![
         select(vec![
             "Status: 404 Not Found", "Status: 200", "Content-Type: text/html", "Location: /a", "Location: http://a/",
             "Content-Length: 5", "Set-Cookie: a=1", "X: ", ": x", " folded", "no field", "HTTP/1.1 200 OK", "A:b", "A :b",
@@ -130,7 +128,7 @@ proptest! {
         vec(any::<u8>(), 0..6),
         (0..2000_usize).prop_map(|len| vec![b'x'; len]),
     ], 0..16)) {
-        drive::check_response_head(&parts.concat());
+        checks::check_response_head(&parts.concat());
     }
 }
 
@@ -144,7 +142,7 @@ mod connections {
         UnixStream::pair().expect("a pair of sockets")
     }
 
-    /// Records that mean something, or nearly.
+    /// A record that is valid, or nearly so.
     fn likely_record() -> impl Strategy<Value = Record> {
         let content = prop_oneof![
             3 => Just(Vec::new()),
@@ -167,14 +165,14 @@ mod connections {
         )
     }
 
-    fn cut(mut bytes: Vec<u8>, kept: Option<prop::sample::Index>) -> Vec<u8> {
+    fn truncated(mut bytes: Vec<u8>, kept: Option<prop::sample::Index>) -> Vec<u8> {
         if let Some(kept) = kept {
             bytes.truncate(kept.index(bytes.len() + 1));
         }
         bytes
     }
 
-    /// BEGIN, PARAMS and STDIN of a request, into which other records may come.
+    /// BEGIN_REQUEST, PARAMS and STDIN of several requests, with other records between them.
     fn likely_requests() -> impl Strategy<Value = Vec<Record>> {
         let request = (0..5_u8, any::<u8>(), 0..9_u8, vec(any::<u8>(), 0..9)).prop_map(
             |(role, flags, len, body)| {
@@ -206,18 +204,18 @@ mod connections {
         #![proptest_config(config(250))]
 
         #[test]
-        fn server(records in likely_requests(), kept in any::<Option<prop::sample::Index>>()) {
-            drive::connections::check_server_connection(pair, &cut(encode(&records), kept));
+        fn application_side_is_independent_of_pieces(records in likely_requests(), kept in any::<Option<prop::sample::Index>>()) {
+            checks::connections::check_server_connection(pair, &truncated(encode(&records), kept));
         }
 
         #[test]
-        fn server_of_bytes(start in vec(any::<u8>(), 0..100), behind_version in vec(any::<u8>(), 0..100)) {
-            drive::connections::check_server_connection(pair, &start);
-            drive::connections::check_server_connection(pair, &[&[1], &behind_version[..]].concat());
+        fn application_side_survives_arbitrary_bytes(start in vec(any::<u8>(), 0..100), after_version in vec(any::<u8>(), 0..100)) {
+            checks::connections::check_server_connection(pair, &start);
+            checks::connections::check_server_connection(pair, &[&[1], &after_version[..]].concat());
         }
 
         #[test]
-        fn client(
+        fn web_server_side_is_independent_of_pieces(
             records in vec(likely_record(), 0..8),
             is_usual: bool,
             kept in any::<Option<prop::sample::Index>>(),
@@ -229,13 +227,13 @@ mod connections {
                 }
                 records.push(Record { record_type: 3, id: 1, content: vec![0; 8], padding_len: 1 });
             }
-            drive::connections::check_client_exchange(pair, &cut(encode(&records), kept));
+            checks::connections::check_client_exchange(pair, &truncated(encode(&records), kept));
         }
 
         #[test]
-        fn client_of_bytes(start in vec(any::<u8>(), 0..100), behind_version in vec(any::<u8>(), 0..100)) {
-            drive::connections::check_client_exchange(pair, &start);
-            drive::connections::check_client_exchange(pair, &[&[1], &behind_version[..]].concat());
+        fn web_server_side_survives_arbitrary_bytes(start in vec(any::<u8>(), 0..100), after_version in vec(any::<u8>(), 0..100)) {
+            checks::connections::check_client_exchange(pair, &start);
+            checks::connections::check_client_exchange(pair, &[&[1], &after_version[..]].concat());
         }
     }
 }

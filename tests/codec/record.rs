@@ -1,15 +1,14 @@
-//! Records are read and written as section 3.3 has them: every field, every boundary, cut anywhere,
-//! and never a byte more or less. The numbers K1 to K24 are those of the rules of the protocol's
-//! encoding that each test shows.
+//! Tests of `fcgi::record`: every field and every boundary of a record, in both directions, and
+//! input that ends at any byte.
 
-use crate::{drive, support};
 use std::io::{self, Read, Write};
 
-use crate::drive::{Dice, Pieces, Sips};
+use crate::checks::{Rng, ShortWriter, UnreliableReader};
+use crate::{checks, support};
 use fcgi::record::*;
 use fcgi::Error;
 
-/// Headers as they are on the wire, and what they say.
+/// Headers as bytes, with the type, request id, content length and padding length they encode.
 const HEADERS: [([u8; 8], RecordType, u16, u16, u8); 16] = [
     ([1, 1, 0, 1, 0, 8, 0, 0], RecordType::BeginRequest, 1, 8, 0),
     ([1, 2, 0, 255, 0, 0, 0, 0], RecordType::AbortRequest, 255, 0, 0),
@@ -29,9 +28,9 @@ const HEADERS: [([u8; 8], RecordType, u16, u16, u8); 16] = [
     ([1, 255, 2, 1, 4, 3, 5, 0], RecordType::Unknown(255), 513, 1027, 5),
 ];
 
-/// K1; and the types of a port that read the numbers as octal.
+/// A port that reads the type numbers as octal would fail here too. Rule K1.
 #[test]
-fn headers_are_big_endian_both_ways() {
+fn headers_are_encoded_and_parsed_in_big_endian() {
     for (bytes, record_type, request_id, content_len, padding_len) in HEADERS {
         let header = Header { record_type, request_id, content_len, padding_len };
         assert_eq!(Header::parse(bytes).expect("a header"), header);
@@ -40,9 +39,9 @@ fn headers_are_big_endian_both_ways() {
     }
 }
 
-/// K1: the record of the specification's layout, and the next one 16 bytes on.
+/// Rule K1.
 #[test]
-fn the_next_record_is_behind_content_and_padding() {
+fn next_record_starts_after_content_and_padding() {
     let mut input =
         &b"\x01\x04\x01\x02\x00\x03\x05\x00abcPADPA\x01\x05\x00\x01\x00\x00\x00\x00"[..];
     let mut content = Vec::new();
@@ -58,9 +57,9 @@ fn the_next_record_is_behind_content_and_padding() {
     assert!(read_record(&mut input, &mut content).expect("a clean end").is_none());
 }
 
-/// K1: whoever reads a header has not read a byte of what follows.
+/// Rule K1.
 #[test]
-fn a_header_alone_is_read() {
+fn read_header_reads_exactly_eight_bytes() {
     let mut input = &b"\x01\x06\0\x01\0\x05\x03\0hello"[..];
     assert_eq!(
         read_header(&mut input).expect("a header"),
@@ -69,9 +68,9 @@ fn a_header_alone_is_read() {
     assert_eq!(input, b"hello");
 }
 
-/// K2
+/// Rule K2.
 #[test]
-fn every_other_version_is_refused_by_name() {
+fn unsupported_version_is_an_error_that_names_it() {
     for version in (0..=255).filter(|version| *version != 1) {
         let bytes = [version, 6, 0, 1, 0, 1, 0, 0];
         assert!(
@@ -85,9 +84,10 @@ fn every_other_version_is_refused_by_name() {
     }
 }
 
-/// K3; "content length cut to 16 bits, the rest of a body read as records".
+/// A content length must never wrap at 16 bits, or the peer reads the rest of the data as records.
+/// Rule K3.
 #[test]
-fn long_content_is_refused_and_a_long_stream_is_cut() {
+fn content_over_65535_bytes_is_an_error_and_a_stream_is_split() {
     for len in [65536, 65537, 99000, 131_072] {
         let mut out = Vec::new();
         let outcome = write_record(&mut out, RecordType::Stdout, 1, &vec![b'x'; len]);
@@ -115,14 +115,14 @@ fn long_content_is_refused_and_a_long_stream_is_cut() {
     }
 }
 
-/// K4: every padding on every type, and "padding of empty records and of END_REQUEST not skipped".
+/// This holds for every type and for empty records too. Rule K4.
 #[test]
-fn padding_is_skipped_whatever_it_holds() {
+fn padding_of_any_length_and_content_is_skipped() {
     for record_type in 0..=12 {
         for padding in 0..=255 {
             for content in [&b""[..], b"12345678"] {
                 let bytes = [
-                    support::padded(record_type, 1, content, padding),
+                    support::padded_record(record_type, 1, content, padding),
                     support::record(5, 2, b"next"),
                 ]
                 .concat();
@@ -140,11 +140,12 @@ fn padding_is_skipped_whatever_it_holds() {
     }
 }
 
-/// K4: "content + padding wrapped in 16 bits".
+/// The sum of content and padding needs more than 16 bits. Rule K4.
 #[test]
-fn the_largest_record_has_content_and_padding_beyond_16_bits() {
+fn body_length_of_largest_record_does_not_wrap() {
     let content: Vec<u8> = (0..65535_u32).map(|at| (at % 253) as u8).collect();
-    let bytes = [support::padded(6, 1, &content, 255), support::record(3, 1, &[0; 8])].concat();
+    let bytes =
+        [support::padded_record(6, 1, &content, 255), support::record(3, 1, &[0; 8])].concat();
     let mut input = &bytes[..];
     let mut found = Vec::new();
     assert_eq!(
@@ -156,9 +157,9 @@ fn the_largest_record_has_content_and_padding_beyond_16_bits() {
     assert_eq!(header.record_type, RecordType::EndRequest);
 }
 
-/// K5, and K6 for what is sent: "reserved bytes carried old memory".
+/// Padding and reserved bytes must not expose old memory. Rules K5 and K6.
 #[test]
-fn what_is_sent_is_aligned_with_zeros() {
+fn written_record_is_padded_with_zeros_to_eight_bytes() {
     for len in (0..=300).chain([65520, 65527, 65528]) {
         let content = vec![0xff; len];
         let mut out = Vec::new();
@@ -172,10 +173,9 @@ fn what_is_sent_is_aligned_with_zeros() {
     }
 }
 
-/// "A peer resets when content and padding together are more than 65535": for every length there
-/// is.
+/// Some peers, PHP among them, close the connection if the sum is larger. Rule K5.
 #[test]
-fn content_and_padding_never_pass_65535() {
+fn content_plus_padding_never_exceeds_65535() {
     for len in 0..=u16::MAX {
         let padding = padding_len(len);
         let sum = u32::from(len) + u32::from(padding);
@@ -185,9 +185,9 @@ fn content_and_padding_never_pass_65535() {
     }
 }
 
-/// K6 for what is received.
+/// Rule K6.
 #[test]
-fn reserved_bytes_are_ignored() {
+fn reserved_bytes_are_ignored_when_received() {
     let mut bytes = *b"\x01\x06\0\x01\0\x02\0\xffhi";
     let mut content = Vec::new();
     let header =
@@ -207,9 +207,9 @@ fn reserved_bytes_are_ignored() {
     assert_eq!(unknown.encode(), [99, 0, 0, 0, 0, 0, 0, 0]);
 }
 
-/// K7; "application record with id 0".
+/// Rule K7.
 #[test]
-fn only_management_records_have_the_null_id() {
+fn only_management_records_may_use_request_id_0() {
     for byte in 0..=255 {
         let record_type = RecordType::from(byte);
         let is_management = (9..=11).contains(&byte);
@@ -242,9 +242,9 @@ fn only_management_records_have_the_null_id() {
     }
 }
 
-/// K9
+/// An empty record would end the stream. Rule K9.
 #[test]
-fn no_data_is_no_record() {
+fn write_stream_writes_no_record_for_empty_data() {
     let mut out = Vec::new();
     write_stream(&mut out, RecordType::Stdout, 1, b"").expect("nothing");
     assert!(out.is_empty());
@@ -252,10 +252,10 @@ fn no_data_is_no_record() {
     assert_eq!(out, [1, 6, 0, 1, 0, 0, 0, 0]);
 }
 
-/// K10, K23: "the header cut at each of its 7 inner offsets", and the rest of the record too.
+/// The input ends after each possible number of bytes. Rules K10 and K23.
 #[test]
-fn a_cut_is_an_error_except_between_records() {
-    let record = support::padded(6, 1, b"hello", 11);
+fn input_that_ends_inside_a_record_is_an_error() {
+    let record = support::padded_record(6, 1, b"hello", 11);
     let bytes = [&record[..], &record].concat();
     let mut content = Vec::new();
     for len in 0..=bytes.len() {
@@ -269,7 +269,7 @@ fn a_cut_is_an_error_except_between_records() {
             Err(Error::UnexpectedEof(what)) => Some(what),
             outcome => panic!("{outcome:?} at {len}"),
         };
-        assert_eq!(cut, drive::what_is_cut(len % record.len()), "{len}");
+        assert_eq!(cut, checks::truncated_part(len % record.len()), "{len}");
         let outcome = read_header(&mut &record[..len.min(7)]);
         assert!(
             matches!(outcome, Ok(None)) == (len == 0) && !matches!(outcome, Ok(Some(_))),
@@ -278,13 +278,14 @@ fn a_cut_is_an_error_except_between_records() {
     }
 }
 
-/// K10: a few bytes at a time, and interrupted.
+/// Rule K10.
 #[test]
-fn pieces_make_no_difference() {
-    let bytes: Vec<u8> =
-        (0..40).flat_map(|n| support::padded(6, n, &vec![b'x'; n.into()], n as u8)).collect();
+fn records_are_read_from_short_and_interrupted_reads() {
+    let bytes: Vec<u8> = (0..40)
+        .flat_map(|n| support::padded_record(6, n, &vec![b'x'; n.into()], n as u8))
+        .collect();
     for seed in 0..50 {
-        let mut input = Patient(Pieces::new(&bytes, &Dice::new(seed)));
+        let mut input = RetryTimeouts(UnreliableReader::new(&bytes, &Rng::new(seed)));
         let mut content = Vec::new();
         for n in 0..40 {
             let header =
@@ -295,10 +296,10 @@ fn pieces_make_no_difference() {
     }
 }
 
-/// Passes the interruptions on, and waits where there is a time-out.
-struct Patient<'a>(Pieces<'a>);
+/// Retries reads that time out. Interruptions are passed on.
+struct RetryTimeouts<'a>(UnreliableReader<'a>);
 
-impl Read for Patient<'_> {
+impl Read for RetryTimeouts<'_> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         loop {
             match self.0.read(out) {
@@ -309,11 +310,10 @@ impl Read for Patient<'_> {
     }
 }
 
-/// What the reader reports is told as it is.
 #[test]
-fn an_error_of_the_reader_is_no_end() {
+fn error_from_the_reader_is_returned_unchanged() {
     for before in [0, 3, 8, 10, 14] {
-        let bytes = support::padded(6, 1, b"hello", 11);
+        let bytes = support::padded_record(6, 1, b"hello", 11);
         let mut input = bytes[..before].chain(Failing(io::ErrorKind::ConnectionReset));
         let outcome = read_record(&mut input, &mut Vec::new());
         assert!(
@@ -341,33 +341,32 @@ impl Write for Failing {
     }
 }
 
-/// Header, content and padding arrive whole through a writer that takes a few bytes of them at a
-/// time.
+/// Header, content and padding each span several writes. Rule K10.
 #[test]
-fn a_writer_may_take_a_few_bytes_at_a_time() {
+fn record_is_written_whole_through_short_writes() {
     let data = [b'd'; 1003];
     let mut expected = Vec::new();
     write_record(&mut expected, RecordType::Data, 1, &data).expect("a record");
     assert_eq!(expected.len(), 8 + 1003 + 5);
     for most in [1, 2, 3, 7, 8, 9, 500, 1010, 1011, 1012] {
-        let mut out = Sips::new(most);
+        let mut out = ShortWriter::new(most);
         write_record(&mut out, RecordType::Data, 1, &data).expect("a record");
-        assert_eq!(out.taken, expected, "{most} at a time");
+        assert_eq!(out.written, expected, "{most} at a time");
     }
 }
 
-/// A record is one write: "a header and its content in separate writes".
+/// Separate writes for header and content stall over TCP while Nagle's algorithm is on.
 #[test]
-fn a_record_is_one_write() {
+fn record_is_sent_in_one_write() {
     for content in [&b""[..], b"8 bytes.", b"five.", &[0; 65535]] {
-        let mut out = Sips::new(usize::MAX);
+        let mut out = ShortWriter::new(usize::MAX);
         write_record(&mut out, RecordType::Stdout, 1, content).expect("a record");
         assert_eq!(out.writes, 1);
     }
 }
 
 #[test]
-fn an_error_of_the_writer_is_told() {
+fn error_from_the_writer_is_returned_unchanged() {
     let outcome =
         write_record(&mut Failing(io::ErrorKind::BrokenPipe), RecordType::Stdout, 1, b"x");
     assert!(matches!(outcome, Err(Error::Io(error)) if error.kind() == io::ErrorKind::BrokenPipe));
@@ -375,9 +374,9 @@ fn an_error_of_the_writer_is_told() {
     assert!(matches!(outcome, Err(Error::Io(error)) if error.kind() == io::ErrorKind::WriteZero));
 }
 
-/// K18, K21, and K22 for the roles.
+/// Rules K18, K21 and K22.
 #[test]
-fn begin_request_bodies() {
+fn begin_request_body_is_encoded_and_parsed() {
     let bodies: [([u8; 8], Role, bool); 8] = [
         ([0, 1, 0, 0, 0, 0, 0, 0], Role::Responder, false),
         ([0, 1, 1, 0, 0, 0, 0, 0], Role::Responder, true),
@@ -405,9 +404,9 @@ fn begin_request_bodies() {
     assert_eq!(BeginRequest::default(), BeginRequest::new(Role::Responder, false));
 }
 
-/// K19, and K22 for the statuses.
+/// Rules K19 and K22.
 #[test]
-fn end_request_bodies() {
+fn end_request_body_is_encoded_and_parsed() {
     let bodies: [([u8; 8], u32, ProtocolStatus); 9] = [
         ([0, 0, 0, 0, 0, 0, 0, 0], 0, ProtocolStatus::RequestComplete),
         ([0, 0, 0, 1, 0, 0, 0, 0], 1, ProtocolStatus::RequestComplete),
@@ -429,9 +428,9 @@ fn end_request_bodies() {
     }
 }
 
-/// K20: the type is echoed, whichever it is; and ABORT_REQUEST has no body.
+/// ABORT_REQUEST has no body. Rule K20.
 #[test]
-fn unknown_type_bodies() {
+fn unknown_type_body_echoes_the_type() {
     for byte in 0..=255 {
         let body = UnknownType { record_type: byte.into() };
         assert_eq!(body.encode(), [byte, 0, 0, 0, 0, 0, 0, 0]);
@@ -445,9 +444,9 @@ fn unknown_type_bodies() {
     assert_eq!(out, [1, 2, 0, 1, 0, 0, 0, 0]);
 }
 
-/// K18, K19: a body that is too short says so; what is beyond its 8 bytes means nothing.
+/// Bytes after the eighth are ignored. Rules K18 and K19.
 #[test]
-fn bodies_have_8_bytes() {
+fn body_shorter_than_eight_bytes_is_an_error() {
     let bytes = [0, 1, 1, 0, 0, 0, 0, 0, 0xff, 0xff];
     for len in 0..=bytes.len() {
         let outcomes = [
@@ -470,9 +469,9 @@ fn bodies_have_8_bytes() {
     }
 }
 
-/// K22: every number of section 8.
+/// The numbers are those of section 8 of the FastCGI specification. Rule K22.
 #[test]
-fn numbers_are_those_of_the_specification() {
+fn constants_match_the_specification() {
     assert_eq!((VERSION, HEADER_LEN, MAX_CONTENT_LEN), (1, 8, 65535));
     assert_eq!((LISTENSOCK_FILENO, NULL_REQUEST_ID, KEEP_CONN), (0, 0, 1));
     assert_eq!(
@@ -515,7 +514,7 @@ fn numbers_are_those_of_the_specification() {
     }
 }
 
-/// The records of some bytes, read by hand.
+/// Reads all records with the tests' own decoder.
 fn all_records(mut bytes: &[u8]) -> Vec<support::Record> {
     std::iter::from_fn(|| support::read_record(&mut bytes)).collect()
 }

@@ -3,12 +3,12 @@
 //! C27, R3.1).
 #![cfg(unix)]
 
-use crate::example;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Output};
 
-use crate::example::Application;
+use crate::example;
+use crate::example::ExampleServer;
 use fcgi::net::Address;
 
 const CALL: &[(&str, &str)] = &[
@@ -34,7 +34,7 @@ fn assert_output(output: &Output, status: i32, stdout: &str, stderr: &str) {
 
 #[test]
 fn connect_sends_what_cgi_defines_and_gives_the_answer() {
-    let echo = Application::start("echo");
+    let echo = ExampleServer::start("echo");
     let name = echo.address.path().expect("a path").to_str().expect("in UTF-8").to_owned();
     for words in
         [&["-connect", &name][..], &["-connect", &name, "-bind"], &["-bind", "-connect", &name]]
@@ -46,7 +46,7 @@ fn connect_sends_what_cgi_defines_and_gives_the_answer() {
 
 #[test]
 fn env_sends_all_of_the_environment() {
-    let echo = Application::start("echo");
+    let echo = ExampleServer::start("echo");
     let address = echo.address.to_string();
     let output =
         example::run("cgi-fcgi", &["-env", "-connect", &address], &[("HOME", "/secret")], b"");
@@ -55,7 +55,7 @@ fn env_sends_all_of_the_environment() {
 
 #[test]
 fn the_exit_status_is_the_applications_where_it_fits() {
-    let echo = Application::start("echo");
+    let echo = ExampleServer::start("echo");
     let address = echo.address.to_string();
     for (query, status) in [
         ("bytes=0&exit=0", 0),
@@ -74,7 +74,7 @@ fn the_exit_status_is_the_applications_where_it_fits() {
 
 #[test]
 fn a_large_body_flows_both_ways() {
-    let echo = Application::start("echo");
+    let echo = ExampleServer::start("echo");
     let body: Vec<u8> = (0..8_000_000_u32).map(|n| (n % 251) as u8).collect();
     let call = [("CONTENT_LENGTH", "8000000"), ("QUERY_STRING", "stream=1")];
     let output = example::run("cgi-fcgi", &["-connect", &echo.address.to_string()], &call, &body);
@@ -144,7 +144,7 @@ fn start_starts_copies_and_leaves_them() {
         b"",
     );
     assert_output(&output, 0, "", "");
-    example::wait_for(&Address::unix(&socket).expect("an address"));
+    example::wait_until_listening(&Address::unix(&socket).expect("an address"));
     let answer = example::run("cgi-fcgi", &["-connect", name], CALL, b"hello");
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
     let mut started = Vec::new();
@@ -161,7 +161,7 @@ fn start_starts_copies_and_leaves_them() {
 
 #[test]
 fn words_come_from_a_file_behind_a_hash_bang() {
-    let echo = Application::start("echo");
+    let echo = ExampleServer::start("echo");
     let directory = tempfile::tempdir().expect("a directory");
     let script = directory.path().join("script");
     let program = example::path("cgi-fcgi");

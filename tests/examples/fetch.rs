@@ -49,7 +49,7 @@ fn assert_fails(output: &Output, expected: i32, reason: &str) {
 }
 
 /// Runs the program and returns what it sent; the answer is empty.
-fn received(args: &[&str]) -> Received {
+fn received(args: &[&str]) -> ReceivedRequest {
     let (tell, told) = mpsc::channel();
     let application = Application::unix(move |_, mut stream| {
         tell.send(read_request(&mut stream).expect("a request")).expect("the test");
@@ -69,7 +69,7 @@ fn written(directory: &Path, name: &str, content: &[u8]) -> String {
 /// The response goes to stdout and STDERR to stderr, as they are, on TCP and on a Unix socket.
 #[test]
 fn the_response_is_printed() {
-    for application in Application::both(|_, mut stream| {
+    for application in Application::tcp_and_unix(|_, mut stream| {
         read_request(&mut stream).expect("a request");
         let answer = [
             record(STDOUT, 1, b"Status: 404 Not Found\r\n\r\n"),
@@ -98,7 +98,7 @@ fn the_response_is_printed_as_it_comes() {
             [record(STDOUT, 1, b"one"), record(STDERR, 1, b"log"), record(STDOUT, 1, b"two")]
         {
             stream.write_all(&piece).expect("a piece is taken");
-            told.lock().unwrap().recv_timeout(PATIENCE).expect("the piece before was printed");
+            told.lock().unwrap().recv_timeout(TEST_TIMEOUT).expect("the piece before was printed");
         }
         stream.write_all(&response(b"")).expect("the end is taken");
     });
@@ -125,8 +125,8 @@ fn a_large_body_is_echoed() {
     let body = Pattern::bytes(20 << 20);
     let path = written(directory.path(), "body", &body);
     let application = Application::unix(|_, mut stream| {
-        read_head(&mut stream).expect("the head of a request");
-        send_body_back(&mut stream);
+        read_begin_and_params(&mut stream).expect("the head of a request");
+        echo_stdin(&mut stream);
     });
     let output = run(&application, &["--body", &path]);
     assert_eq!(status(&output), 0);

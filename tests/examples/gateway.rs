@@ -1,7 +1,6 @@
 //! The example `gateway`, driven over HTTP: its demonstration, and what it makes of applications
 //! that are scripted here.
 
-use crate::example;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
@@ -9,7 +8,10 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{mpsc, Arc, Condvar, Mutex};
 use std::thread;
 
-use crate::support::{end, read_record, record, Running, BEGIN, PARAMS, PATIENCE, STDIN, STDOUT};
+use crate::example;
+use crate::support::{
+    end, read_record, record, TestServer, BEGIN, PARAMS, STDIN, STDOUT, TEST_TIMEOUT,
+};
 use fcgi::server::Config;
 use fcgi::Params;
 use ureq::http::Response;
@@ -150,7 +152,7 @@ fn ends_cleanly_on_sigterm() {
 #[cfg(unix)]
 #[test]
 fn asks_an_authorizer_first() {
-    let authorizer = example::Application::start("authorizer");
+    let authorizer = example::ExampleServer::start("authorizer");
     let gateway = Gateway::start(&[
         "--listen",
         "127.0.0.1:0",
@@ -323,14 +325,14 @@ fn passes_header_fields_on() {
 
 #[test]
 fn streams_both_ways_at_once() {
-    let application = Running::tcp(Config::new(), |request| {
+    let application = TestServer::tcp(Config::new(), |request| {
         write!(request.stdout, "Content-Type: text/plain\r\n\r\n")?;
         let mut buffer = [0; 64];
         loop {
             match request.stdin.read(&mut buffer)? {
                 0 => return Ok(()),
                 n => {
-                    request.stdout.write_all(&buffer[..n]).and_then(|()| request.stdout.flush())?
+                    request.stdout.write_all(&buffer[..n]).and_then(|()| request.stdout.flush())?;
                 }
             }
         }
@@ -403,9 +405,9 @@ fn cuts_the_request_of_a_client_that_leaves() {
             tell.lock().expect("a channel").send("cut").expect("a test");
         });
         let client = site.gateway.raw("GET /a.php HTTP/1.1\r\nHost: a\r\n\r\n");
-        assert_eq!(told.recv_timeout(PATIENCE), Ok("asked"));
+        assert_eq!(told.recv_timeout(TEST_TIMEOUT), Ok("asked"));
         drop(client);
-        assert_eq!(told.recv_timeout(PATIENCE), Ok("cut"));
+        assert_eq!(told.recv_timeout(TEST_TIMEOUT), Ok("cut"));
         site.gateway.wait_for_log("GET /a.php: the client has left");
     }
 }
@@ -527,7 +529,7 @@ impl Gateway {
     /// A connection on which this was sent.
     fn raw(&self, request: &str) -> TcpStream {
         let mut stream = TcpStream::connect(self.address()).expect("a connection");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
+        stream.set_read_timeout(Some(TEST_TIMEOUT)).expect("a timeout");
         stream.write_all(request.as_bytes()).expect("a request that is taken");
         stream
     }
@@ -539,7 +541,7 @@ impl Gateway {
         let find = |lines: &Vec<String>| lines.iter().find(|line| line.contains(text)).cloned();
         let lines = lines.lock().expect("the log");
         let (lines, _) = more
-            .wait_timeout_while(lines, PATIENCE, |lines| find(lines).is_none())
+            .wait_timeout_while(lines, TEST_TIMEOUT, |lines| find(lines).is_none())
             .expect("the log");
         find(&lines).unwrap_or_else(|| panic!("{text:?} in the log: {lines:#?}"))
     }
@@ -556,7 +558,7 @@ impl Drop for Gateway {
 struct Site {
     gateway: Gateway,
     root: Root,
-    _application: Option<Running>,
+    _application: Option<TestServer>,
 }
 
 impl Site {
@@ -571,7 +573,7 @@ impl Site {
         let address = listener.local_addr().expect("its address");
         thread::spawn(move || {
             for mut stream in listener.incoming().map_while(Result::ok) {
-                stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
+                stream.set_read_timeout(Some(TEST_TIMEOUT)).expect("a timeout");
                 let received = Received::read(&mut stream);
                 answer(&received, &mut stream);
             }
@@ -586,7 +588,7 @@ impl Site {
 
     /// The application answers with the params as they came.
     fn echo(options: &[&str]) -> Self {
-        let application = Running::tcp(Config::new(), |request| {
+        let application = TestServer::tcp(Config::new(), |request| {
             io::copy(&mut request.stdin, &mut io::sink())?;
             write!(request.stdout, "Content-Type: text/plain\r\n\r\n")?;
             Ok(request.stdout.write_all(request.params.as_bytes())?)
@@ -667,7 +669,7 @@ fn text(mut answer: Response<Body>) -> String {
 /// Follows no redirects, and takes any status for an answer.
 fn agent() -> Agent {
     let config = Agent::config_builder().http_status_as_error(false).max_redirects(0);
-    config.timeout_global(Some(PATIENCE)).build().into()
+    config.timeout_global(Some(TEST_TIMEOUT)).build().into()
 }
 
 fn crc32(data: &[u8]) -> u32 {

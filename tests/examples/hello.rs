@@ -2,18 +2,18 @@
 //! answers a CGI call, and says how to start it otherwise (rules A1, A3, A4).
 #![cfg(unix)]
 
-use crate::example;
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::process::{Command, Stdio};
 
-use crate::example::Ended;
+use crate::example;
+use crate::example::KillOnDrop;
 use fcgi::net::Address;
 use fcgi::{Client, Params};
 
-fn serve(listener: OwnedFd) -> Ended {
-    Ended(
+fn serve(listener: OwnedFd) -> KillOnDrop {
+    KillOnDrop(
         Command::new(example::path("hello"))
             .env_clear()
             .stdin(listener)
@@ -69,7 +69,7 @@ fn a4_the_environment_is_not_among_the_params() {
     let address = listener.local_addr().expect("its address");
     let mut command = Command::new(example::path("hello"));
     command.env_clear().env("REMOTE_ADDR", "192.0.2.99").stdin(OwnedFd::from(listener));
-    let _hello = Ended(command.spawn().expect("hello starts"));
+    let _hello = KillOnDrop(command.spawn().expect("hello starts"));
     let reply = Client::from(Address::from(address)).fetch(&Params::new(), b"").expect("an answer");
     assert!(
         reply.stdout.ends_with(b"Hello, whoever you are.\n"),

@@ -3,12 +3,12 @@
 //! up for (rules C22, C24, A22).
 #![cfg(unix)]
 
-use crate::example;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 use std::thread;
 
+use crate::example;
 use crate::support::*;
 
 const COUNT: u16 = 5;
@@ -32,10 +32,12 @@ fn read_requests(stream: &mut TcpStream) -> BTreeMap<u16, Option<usize>> {
         let record = read_record(stream).expect("more records");
         match record.record_type {
             STDIN if record.content.is_empty() => {
-                drop(ended.insert(record.id, Some(lens[&record.id])))
+                ended.insert(record.id, Some(lens[&record.id]));
             }
             STDIN => *lens.entry(record.id).or_default() += record.content.len(),
-            ABORT => drop(ended.insert(record.id, None)),
+            ABORT => {
+                ended.insert(record.id, None);
+            }
             _ => {}
         }
     }
@@ -61,7 +63,9 @@ fn requests_are_open_at_once_and_answers_do_not_mix() {
             // A piece of each in turn, the last request first.
             for piece in ["Content-Type: text/plain\n\n", "answer "] {
                 for id in (1..=COUNT).rev() {
-                    stream.write_all(&padded(STDOUT, id, piece.as_bytes(), 3)).expect("taken");
+                    stream
+                        .write_all(&padded_record(STDOUT, id, piece.as_bytes(), 3))
+                        .expect("written");
                 }
             }
             for id in (1..=COUNT).rev() {
@@ -70,7 +74,7 @@ fn requests_are_open_at_once_and_answers_do_not_mix() {
                     record(STDOUT, id, b""),
                     end(id, id.into(), 0),
                 ];
-                stream.write_all(&rest.concat()).expect("taken");
+                stream.write_all(&rest.concat()).expect("written");
             }
         });
         example::run("multiplex", &[&address, &COUNT.to_string(), "2"], &[], b"")
@@ -99,7 +103,7 @@ fn c24_what_is_refused_is_sent_alone() {
             for id in 1..=COUNT {
                 let (status, text) = if id == 3 { (1, "") } else { (0, "together") };
                 let answer = [stream_of(id, text), end(id, 0, status)];
-                stream.write_all(&answer.concat()).expect("taken");
+                stream.write_all(&answer.concat()).expect("written");
             }
             let (mut stream, _) =
                 listener.accept().expect("a connection for the one that was refused");
@@ -107,7 +111,7 @@ fn c24_what_is_refused_is_sent_alone() {
                 .is_some_and(|record| record.record_type != STDIN || !record.content.is_empty())
             {
             }
-            stream.write_all(&[stream_of(1, "alone"), end(1, 0, 0)].concat()).expect("taken");
+            stream.write_all(&[stream_of(1, "alone"), end(1, 0, 0)].concat()).expect("written");
         });
         example::run("multiplex", &[&address, &COUNT.to_string()], &[], b"")
     });
@@ -132,12 +136,14 @@ fn a_response_that_is_too_long_is_aborted_alone() {
             let (mut stream, _) = listener.accept().expect("a connection");
             read_requests(&mut stream);
             for _ in 0..20 {
-                stream.write_all(&record(STDOUT, 4, &[b'x'; 65535])).expect("taken");
+                stream.write_all(&record(STDOUT, 4, &[b'x'; 65535])).expect("written");
             }
             let abort = read_record(&mut stream).expect("an abort");
             assert_eq!((abort.record_type, abort.id), (ABORT, 4));
             for id in 1..=COUNT {
-                stream.write_all(&[stream_of(id, "done"), end(id, 0, 0)].concat()).expect("taken");
+                stream
+                    .write_all(&[stream_of(id, "done"), end(id, 0, 0)].concat())
+                    .expect("written");
             }
         });
         example::run("multiplex", &[&address, &COUNT.to_string()], &[], b"")
@@ -149,7 +155,7 @@ fn a_response_that_is_too_long_is_aborted_alone() {
 
 #[test]
 fn an_application_that_does_not_multiplex_gets_one_request_at_a_time() {
-    let echo = example::Application::start("echo");
+    let echo = example::ExampleServer::start("echo");
     let output = example::run("multiplex", &[&echo.address.to_string(), "3"], &[], b"");
     assert_eq!(lines(&output).len(), 3);
     assert!(

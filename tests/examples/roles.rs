@@ -3,18 +3,18 @@
 #![cfg(unix)]
 
 use crate::example;
-use crate::example::Application;
+use crate::example::ExampleServer;
 use fcgi::client::Authorization;
 use fcgi::record::ProtocolStatus;
 use fcgi::{Client, Error, Params};
 
-fn client(application: &Application) -> Client {
+fn client(application: &ExampleServer) -> Client {
     Client::from(application.address.clone())
 }
 
 #[test]
 fn a50_the_authorizer_tells_who_it_is() {
-    let authorizer = Application::start("authorizer");
+    let authorizer = ExampleServer::start("authorizer");
     // "ferris:open sesame"
     let params = Params::from_pairs([("HTTP_AUTHORIZATION", "Basic ZmVycmlzOm9wZW4gc2VzYW1l")])
         .expect("params");
@@ -26,7 +26,7 @@ fn a50_the_authorizer_tells_who_it_is() {
 
 #[test]
 fn a50_the_authorizer_refuses_others() {
-    let authorizer = Application::start("authorizer");
+    let authorizer = ExampleServer::start("authorizer");
     for credentials in
         ["", "Basic", "Basic ???", "Basic ZmVycmlzOndyb25n", "Bearer ZmVycmlzOm9wZW4gc2VzYW1l"]
     {
@@ -48,7 +48,7 @@ fn a50_the_authorizer_refuses_others() {
 /// the client's.
 #[test]
 fn c25_echo_as_an_authorizer() {
-    let echo = Application::start("echo");
+    let echo = ExampleServer::start("echo");
     let variables = Params::from_pairs([("Echo", "yes")]).expect("params");
     let allowed = client(&echo).authorize(&Params::new()).expect("an answer");
     assert_eq!(allowed, Authorization::Allowed(variables));
@@ -58,13 +58,13 @@ fn c25_echo_as_an_authorizer() {
 
 #[test]
 fn a_responder_is_no_authorizer() {
-    let filter = Application::start("filter");
+    let filter = ExampleServer::start("filter");
     let outcome = client(&filter).authorize(&Params::new());
     assert!(matches!(outcome, Err(Error::Refused(ProtocolStatus::UnknownRole))), "{outcome:?}");
 }
 
 fn filtered(
-    application: &Application,
+    application: &ExampleServer,
     params: &[(&str, &str)],
     body: &[u8],
     data: &[u8],
@@ -79,7 +79,7 @@ fn filtered(
 
 #[test]
 fn a51_the_filter_numbers_the_lines_of_its_file() {
-    let filter = Application::start("filter");
+    let filter = ExampleServer::start("filter");
     let params = [("FCGI_DATA_LENGTH", "14"), ("FCGI_DATA_LAST_MOD", "0"), ("CONTENT_LENGTH", "4")];
     let text = filtered(&filter, &params, b"body", b"one\ntwo\nthree\n").expect("an answer");
     assert_eq!(text, "     1  one\n     2  two\n     3  three\n");
@@ -87,7 +87,7 @@ fn a51_the_filter_numbers_the_lines_of_its_file() {
 
 #[test]
 fn a52_a_file_that_is_cut_is_noticed() {
-    let echo = Application::start("echo");
+    let echo = ExampleServer::start("echo");
     let text = filtered(&echo, &[("FCGI_DATA_LENGTH", "4")], b"body", b"data").expect("an answer");
     assert_eq!(text, "FCGI_DATA_LENGTH=4\n\nbodydata");
     let text = filtered(&echo, &[("FCGI_DATA_LENGTH", "5")], b"body", b"data").expect("an answer");
@@ -96,7 +96,7 @@ fn a52_a_file_that_is_cut_is_noticed() {
 
 #[test]
 fn probe_prints_what_an_application_says() {
-    let echo = Application::start("echo");
+    let echo = ExampleServer::start("echo");
     let output = example::run("probe", &[&echo.address.to_string()], &[], b"");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(

@@ -1,7 +1,6 @@
-//! Proves that addresses of every form are understood and wrong ones refused, that listeners of
-//! every kind accept, close and leave nothing behind that is theirs (and touch nothing that is
-//! not), that the listening socket on descriptor 0 is found and told from everything else (A1, A3),
-//! and that only web servers on the allow list are let in (A5, A6).
+//! Tests of `fcgi::net`: addresses are parsed or refused; listeners of every kind accept, close,
+//! and remove only what they created; the listening socket on descriptor 0 is found; and the allow
+//! list decides who may connect.
 
 use std::collections::hash_map::DefaultHasher;
 use std::error::Error as _;
@@ -45,7 +44,7 @@ fn exchange(listener: &Listener, address: &Address) -> (Stream, Stream) {
 fn io_kind<T: std::fmt::Debug>(outcome: Result<T>) -> io::ErrorKind {
     match outcome.unwrap_err() {
         Error::Io(error) => error.kind(),
-        error => panic!("{error:?} is no I/O error"),
+        error => panic!("{error:?} is not an I/O error"),
     }
 }
 
@@ -70,7 +69,7 @@ const TCP: [&str; 16] = [
     "tcp:tcp:9000",
 ];
 
-const WRONG: [&str; 40] = [
+const INVALID: [&str; 40] = [
     "",
     ":",
     "localhost",
@@ -114,7 +113,7 @@ const WRONG: [&str; 40] = [
 ];
 
 #[test]
-fn every_form_of_tcp_address_is_shown_as_it_was_written() {
+fn tcp_address_is_displayed_as_written() {
     for text in TCP {
         let address = address(text);
         assert_eq!(address.to_string(), text);
@@ -125,11 +124,11 @@ fn every_form_of_tcp_address_is_shown_as_it_was_written() {
 }
 
 #[test]
-fn every_wrong_form_is_refused_with_its_text() {
-    for text in WRONG {
+fn invalid_address_is_an_error_with_its_text() {
+    for text in INVALID {
         let error = text.parse::<Address>().unwrap_err();
         assert!(
-            matches!(&error, Error::InvalidAddress(wrong) if wrong == text),
+            matches!(&error, Error::InvalidAddress(found) if found == text),
             "{text:?}: {error:?}"
         );
         assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
@@ -139,7 +138,7 @@ fn every_wrong_form_is_refused_with_its_text() {
 }
 
 #[test]
-fn addresses_are_equal_if_they_mean_the_same() {
+fn addresses_are_equal_if_host_and_port_are() {
     let same = [
         (address("localhost:80"), address("tcp:localhost:80")),
         (address("localhost:80"), Address::tcp("localhost", 80).unwrap()),
@@ -153,7 +152,7 @@ fn addresses_are_equal_if_they_mean_the_same() {
     for (one, other) in same {
         assert_eq!(one, other);
         assert_eq!(hash(&one), hash(&other));
-        assert_eq!(address(&other.to_string()), one, "{other} is not read back");
+        assert_eq!(address(&other.to_string()), one, "{other} does not round-trip");
     }
     for (one, other) in [
         ("localhost:80", "localhost:81"),
@@ -173,7 +172,7 @@ fn addresses_are_equal_if_they_mean_the_same() {
 
 #[cfg(not(unix))]
 #[test]
-fn unix_sockets_are_refused_where_there_are_none() {
+fn unix_address_is_refused_on_systems_without_unix_sockets() {
     for text in ["unix:/run/app.sock", "unix:app.sock", "/run/app.sock", "./app.sock"] {
         assert!(matches!(text.parse::<Address>(), Err(Error::InvalidAddress(_))), "{text}");
     }
@@ -182,10 +181,11 @@ fn unix_sockets_are_refused_where_there_are_none() {
 // TCP
 
 #[test]
-fn tcp_connections_are_accepted() {
+fn tcp_listener_accepts_connections() {
     for text in ["127.0.0.1:0", "tcp:127.0.0.1:0", "localhost:0", ":0", "[::1]:0"] {
         let listener = match Listener::bind(&address(text)) {
-            // Written past the test harness, which shows nothing of a test that passes.
+            // Write to stderr directly, because the test harness hides the output of a test that
+            // passes.
             Err(Error::Io(error))
                 if text == "[::1]:0" && error.kind() == io::ErrorKind::AddrNotAvailable =>
             {
@@ -205,7 +205,7 @@ fn tcp_connections_are_accepted() {
 }
 
 #[test]
-fn a_port_alone_is_every_ipv4_interface_to_bind_and_this_machine_to_connect_to() {
+fn address_without_host_binds_all_ipv4_interfaces_and_connects_to_localhost() {
     let listener = Listener::bind(&address(":0")).unwrap();
     let bound: SocketAddr = listener.local_address().unwrap().to_string().parse().unwrap();
     assert_eq!(bound.ip(), IpAddr::V4(Ipv4Addr::UNSPECIFIED));
@@ -213,7 +213,7 @@ fn a_port_alone_is_every_ipv4_interface_to_bind_and_this_machine_to_connect_to()
 }
 
 #[test]
-fn a_port_in_use_is_an_error() {
+fn port_in_use_is_an_error() {
     let listener = Listener::bind(&address("127.0.0.1:0")).unwrap();
     assert_eq!(
         io_kind(Listener::bind(&listener.local_address().unwrap())),
@@ -222,12 +222,13 @@ fn a_port_in_use_is_an_error() {
 }
 
 #[test]
-fn a_host_that_does_not_exist_is_an_error() {
+fn unknown_host_is_an_error() {
     assert!(matches!(Listener::bind(&address("no-such-host.invalid:9000")), Err(Error::Io(_))));
 }
 
+/// Rule C31.
 #[test]
-fn a_tcp_port_without_listener_refuses() {
+fn connecting_to_a_closed_tcp_port_is_refused() {
     let closed = Listener::bind(&address("127.0.0.1:0")).unwrap().local_address().unwrap();
     assert_eq!(io_kind(Stream::connect(&closed, None)), io::ErrorKind::ConnectionRefused);
 }
@@ -237,8 +238,8 @@ fn a_tcp_port_without_listener_refuses() {
 fn both_ends_of_a_tcp_connection_have_nodelay() {
     use std::os::fd::AsFd;
 
-    let made = TcpListener::bind("127.0.0.1:0").unwrap();
-    for listener in [Listener::bind(&address("127.0.0.1:0")).unwrap(), made.into()] {
+    let existing = TcpListener::bind("127.0.0.1:0").unwrap();
+    for listener in [Listener::bind(&address("127.0.0.1:0")).unwrap(), existing.into()] {
         let (client, server) = exchange(&listener, &listener.local_address().unwrap());
         for stream in [client, server] {
             let stream = TcpStream::from(stream.as_fd().try_clone_to_owned().unwrap());
@@ -249,21 +250,24 @@ fn both_ends_of_a_tcp_connection_have_nodelay() {
 
 // Closing
 
-/// Runs `check` while four threads are in `accept`, and then sees them end.
+/// Whether `close` makes the system refuse connections while the listener still exists.
+const REFUSES_AFTER_CLOSE: bool = cfg!(target_os = "linux") && !cfg!(fcgi_portable);
+
+/// Runs `check` while four threads block in `accept`, and then waits for them to return.
 fn with_waiters(listener: &Listener, check: impl FnOnce()) {
     thread::scope(|scope| {
         let waiters: Vec<_> = (0..4)
             .map(|_| {
-                let (tell, told) = std::sync::mpsc::channel();
+                let (sender, receiver) = std::sync::mpsc::channel();
                 let waiter = scope.spawn(move || {
-                    tell.send(std::fs::read_link("/proc/thread-self").ok()).unwrap();
+                    sender.send(std::fs::read_link("/proc/thread-self").ok()).unwrap();
                     listener.accept()
                 });
-                (waiter, told.recv().unwrap())
+                (waiter, receiver.recv().unwrap())
             })
             .collect();
-        // Asleep is asleep in `accept`: nothing else that they do waits. Where this cannot be seen
-        // they may not be in it yet, and must end all the same.
+        // A thread that sleeps is in `accept`, because nothing else that it does blocks. On systems
+        // without `/proc` it may not have called `accept` yet, but must return all the same.
         for link in waiters.iter().filter_map(|(_, link)| link.as_ref()) {
             let stat = std::path::Path::new("/proc").join(link).join("stat");
             while !std::fs::read_to_string(&stat).unwrap().contains(") S ") {
@@ -275,30 +279,31 @@ fn with_waiters(listener: &Listener, check: impl FnOnce()) {
             assert!(waiter.join().unwrap().unwrap().is_none());
         }
     });
-    assert!(listener.accept().unwrap().is_none(), "closed for good");
+    assert!(listener.accept().unwrap().is_none(), "the listener stays closed");
 }
 
 #[test]
-fn close_wakes_everyone_and_refuses_newcomers_on_tcp() {
+fn close_wakes_all_waiters_and_refuses_tcp_connections() {
     for text in ["127.0.0.1:0", ":0"] {
         let listener = Listener::bind(&address(text)).unwrap();
         let bound = listener.local_address().unwrap();
         let (mut client, mut server) = exchange(&listener, &bound);
         with_waiters(&listener, || listener.close());
         assert!(listener.is_closed());
-        if cfg!(target_os = "linux") {
+        if REFUSES_AFTER_CLOSE {
             assert_eq!(io_kind(Stream::connect(&bound, None)), io::ErrorKind::ConnectionRefused);
         }
         server.write_all(b"c").unwrap();
-        client.read_exact(&mut [0]).expect("what was accepted goes on");
+        client.read_exact(&mut [0]).expect("accepted connections stay open");
         listener.close();
     }
 }
 
 // The allow list
 
+/// IPv4-mapped IPv6 addresses are equal to the IPv4 address. Rule A5.
 #[test]
-fn allow_lists_are_read() {
+fn allow_list_is_parsed() {
     let (v4, other, v6): (IpAddr, IpAddr, IpAddr) = (
         "127.0.0.1".parse().unwrap(),
         "127.0.0.2".parse().unwrap(),
@@ -322,9 +327,9 @@ fn allow_lists_are_read() {
     }
 }
 
-/// A6: a list that is not understood admits nobody.
+/// Rule A6.
 #[test]
-fn allow_lists_with_anything_wrong_are_refused() {
+fn allow_list_with_an_invalid_item_is_refused() {
     for (list, item) in [
         ("", ""),
         (" ", ""),
@@ -344,16 +349,16 @@ fn allow_lists_with_anything_wrong_are_refused() {
     ] {
         let error = list.parse::<AllowList>().unwrap_err();
         assert!(
-            matches!(&error, Error::InvalidAllowList(wrong) if wrong == item),
+            matches!(&error, Error::InvalidAllowList(found) if found == item),
             "{list:?}: {error:?}"
         );
         assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
     }
 }
 
-/// A5: the peer's address decides.
+/// Rule A5.
 #[test]
-fn allow_list_on_tcp_connections() {
+fn allow_list_compares_the_address_of_a_tcp_peer() {
     let listener = Listener::bind(&address("127.0.0.1:0")).unwrap();
     let (_client, server) = exchange(&listener, &listener.local_address().unwrap());
     for (list, allowed) in
@@ -363,15 +368,15 @@ fn allow_list_on_tcp_connections() {
     }
 }
 
-/// A5: a socket of both families shows an IPv4 client under its mapped address.
+/// A socket that accepts both families reports an IPv4 peer by its mapped address. Rule A5.
 #[test]
-fn allow_list_on_a_socket_of_both_families() {
+fn allow_list_matches_an_ipv4_peer_of_an_ipv6_socket() {
     let socket = match TcpListener::bind("[::]:0") {
         Ok(socket) => socket,
         Err(error) => {
             return writeln!(
                 io::stderr(),
-                "\nNOT TESTED: IPv6, because this machine has none ({error})\n"
+                "\nNOT TESTED: IPv6, because this machine does not support it ({error})\n"
             )
             .unwrap()
         }
@@ -381,7 +386,7 @@ fn allow_list_on_a_socket_of_both_families() {
     let Ok(_client) = TcpStream::connect(("127.0.0.1", port)) else {
         return writeln!(
             io::stderr(),
-            "\nNOT TESTED: mapped addresses, [::] does not take IPv4 here\n"
+            "\nNOT TESTED: mapped addresses, because [::] does not accept IPv4 here\n"
         )
         .unwrap();
     };
@@ -414,7 +419,7 @@ mod unix {
         Listener::bind(&Address::unix(path).unwrap()).unwrap()
     }
 
-    /// Leaves a socket file behind, as a process does that was killed.
+    /// Leaves a socket file without a listener, as a killed process does.
     #[track_caller]
     fn leave_stale(path: &Path) {
         drop(UnixListener::bind(path).unwrap());
@@ -422,7 +427,7 @@ mod unix {
     }
 
     #[test]
-    fn every_form_of_unix_address_is_shown_as_it_was_written() {
+    fn unix_address_is_displayed_as_written() {
         for (text, path) in [
             ("unix:/run/app.sock", "/run/app.sock"),
             ("unix:app.sock", "app.sock"),
@@ -448,10 +453,10 @@ mod unix {
     }
 
     #[test]
-    fn unix_connections_are_accepted() {
+    fn unix_listener_accepts_connections() {
         let dir = dir();
-        let odd = OsStr::from_bytes(b"\xff\xfe.sock");
-        for name in [OsStr::new("app.sock"), OsStr::new("a b:9000"), odd] {
+        let not_utf8 = OsStr::from_bytes(b"\xff\xfe.sock");
+        for name in [OsStr::new("app.sock"), OsStr::new("a b:9000"), not_utf8] {
             let address = Address::unix(dir.path().join(name)).unwrap();
             let listener = Listener::bind(&address).unwrap();
             assert_eq!(listener.local_address().unwrap(), address);
@@ -460,7 +465,7 @@ mod unix {
     }
 
     #[test]
-    fn a_path_that_is_too_long_says_so() {
+    fn too_long_socket_path_is_an_error_that_says_so() {
         let address = address(&format!("/tmp/{}", "x".repeat(200)));
         for error in
             [Listener::bind(&address).unwrap_err(), Stream::connect(&address, None).unwrap_err()]
@@ -470,8 +475,9 @@ mod unix {
         }
     }
 
+    /// Rule C31.
     #[test]
-    fn a_unix_socket_without_listener_is_an_error_at_once() {
+    fn connecting_to_a_missing_or_stale_socket_fails_at_once() {
         let dir = dir();
         let path = dir.path().join("app.sock");
         let address = Address::unix(&path).unwrap();
@@ -481,7 +487,7 @@ mod unix {
     }
 
     #[test]
-    fn a_stale_socket_file_is_replaced() {
+    fn stale_socket_file_is_replaced() {
         let dir = dir();
         let path = dir.path().join("app.sock");
         leave_stale(&path);
@@ -489,9 +495,9 @@ mod unix {
         exchange(&listener, &Address::unix(&path).unwrap());
     }
 
-    /// Somebody listens, has not begun to, or is no stream at all.
+    /// The socket is in use by a listener or is a datagram socket.
     #[test]
-    fn a_socket_in_use_is_not_replaced() {
+    fn socket_in_use_is_not_replaced() {
         let dir = dir();
         let path = dir.path().join("app.sock");
         let listener = bind(&path);
@@ -499,7 +505,7 @@ mod unix {
             io_kind(Listener::bind(&Address::unix(&path).unwrap())),
             io::ErrorKind::AddrInUse
         );
-        // The first connection that arrives is this one: the attempt to bind has sent none.
+        // The failed bind made no connection: the first one to arrive is this one.
         exchange(&listener, &Address::unix(&path).unwrap());
         drop(listener);
 
@@ -512,7 +518,7 @@ mod unix {
     }
 
     #[test]
-    fn what_is_no_socket_is_not_touched() {
+    fn path_that_is_not_a_socket_is_left_alone() {
         let dir = dir();
         let (file, link, dangling, folder) = (
             dir.path().join("file"),
@@ -529,7 +535,7 @@ mod unix {
         for path in [&file, &link, &dangling, &folder] {
             let error = Listener::bind(&Address::unix(path).unwrap()).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
-            assert!(error.to_string().ends_with("exists and is no socket"), "{error}");
+            assert!(error.to_string().ends_with("exists and is not a socket"), "{error}");
         }
         assert_eq!(fs::read(&file).unwrap(), b"precious");
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
@@ -538,7 +544,7 @@ mod unix {
     }
 
     #[test]
-    fn the_file_goes_with_the_listener() {
+    fn drop_removes_the_socket_file() {
         let dir = dir();
         let path = dir.path().join("app.sock");
         drop(bind(&path));
@@ -546,24 +552,24 @@ mod unix {
     }
 
     #[test]
-    fn the_file_of_another_stays() {
+    fn drop_keeps_a_file_that_replaced_the_socket_file() {
         let dir = dir();
         let path = dir.path().join("app.sock");
         let listener = bind(&path);
         fs::remove_file(&path).unwrap();
-        let newcomer = bind(&path);
+        let second = bind(&path);
         drop(listener);
-        exchange(&newcomer, &Address::unix(&path).unwrap());
+        exchange(&second, &Address::unix(&path).unwrap());
 
         fs::remove_file(&path).unwrap();
         fs::write(&path, "precious").unwrap();
-        newcomer.close();
-        drop(newcomer);
+        second.close();
+        drop(second);
         assert_eq!(fs::read(&path).unwrap(), b"precious");
     }
 
     #[test]
-    fn a_file_that_the_listener_did_not_make_stays() {
+    fn drop_keeps_a_socket_file_that_the_listener_did_not_create() {
         let dir = dir();
         let (given, shared) = (dir.path().join("given.sock"), dir.path().join("shared.sock"));
         let listener = Listener::from(UnixListener::bind(&given).unwrap());
@@ -574,7 +580,7 @@ mod unix {
     }
 
     #[test]
-    fn the_mode_of_the_file_is_set() {
+    fn set_mode_changes_only_the_socket_file() {
         let dir = dir();
         let path = dir.path().join("app.sock");
         let listener = bind(&path);
@@ -593,7 +599,7 @@ mod unix {
     }
 
     #[test]
-    fn close_wakes_everyone_and_removes_the_file() {
+    fn close_wakes_all_waiters_and_removes_the_socket_file() {
         let dir = dir();
         let path = dir.path().join("app.sock");
         let address = Address::unix(&path).unwrap();
@@ -603,26 +609,27 @@ mod unix {
             assert!(!path.exists());
             assert_eq!(io_kind(Stream::connect(&address, None)), io::ErrorKind::NotFound);
         });
-        // Its successor starts while it is still there, and keeps its file.
-        let successor = bind(&path);
+        // A second listener binds the path while the first still exists. Its file must stay.
+        let second = bind(&path);
         listener.close();
         drop(listener);
-        exchange(&successor, &address);
+        exchange(&second, &address);
     }
 
     #[test]
-    fn close_of_a_given_socket_refuses_newcomers() {
+    fn close_of_an_existing_socket_refuses_connections() {
         let dir = dir();
         let path = dir.path().join("app.sock");
         let listener = Listener::from(UnixListener::bind(&path).unwrap());
         with_waiters(&listener, || listener.close());
-        if cfg!(target_os = "linux") {
+        if REFUSES_AFTER_CLOSE {
             let outcome = Stream::connect(&Address::unix(&path).unwrap(), None);
             assert_eq!(io_kind(outcome), io::ErrorKind::ConnectionRefused);
         }
     }
 
-    /// A listener of each kind, and the same socket once more, as another process has it.
+    /// Returns a listener of each kind with a second handle of its socket, such as another process
+    /// may have.
     fn pairs(dir: &Path) -> [(Listener, Listener); 2] {
         let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
         let unix = UnixListener::bind(dir.join("app.sock")).unwrap();
@@ -630,20 +637,21 @@ mod unix {
         [(tcp.into(), tcp_again.into()), (unix.into(), unix_again.into())]
     }
 
-    /// The socket as a stream, for the settings that `std` shows of streams only.
+    /// Returns the socket as a stream, because `std` shows some settings of streams only.
     #[track_caller]
     fn settings(socket: &impl AsFd) -> TcpStream {
         socket.as_fd().try_clone_to_owned().unwrap().into()
     }
 
     #[test]
-    fn a_shared_socket_stays_open_for_the_others() {
+    fn shared_socket_stays_open_for_other_handles() {
         let dir = dir();
         for (listener, sibling) in pairs(dir.path()) {
             let listener = listener.shared();
             let address = listener.local_address().unwrap();
-            // What Linux lets a connection inherit from the listening socket does not stay. That
-            // socket has its time-out when the second connection is made.
+            // On Linux a connection inherits the receive timeout of the listening socket. It must
+            // be cleared. The listening socket has its timeout when it accepts the second
+            // connection.
             exchange(&listener, &address);
             let (_client, server) = exchange(&listener, &address);
             assert_eq!(settings(&server).read_timeout().unwrap(), None);
@@ -656,11 +664,11 @@ mod unix {
         }
     }
 
-    /// Non-blocking mode belongs to the socket: another process that has it can set it under our
-    /// feet.
+    /// Non-blocking mode belongs to the socket, so another process that has the socket can set it
+    /// at any time.
     #[cfg(target_os = "linux")]
     #[test]
-    fn a_socket_set_non_blocking_is_set_back() {
+    fn accept_resets_non_blocking_mode() {
         use std::os::fd::AsRawFd;
 
         let dir = dir();
@@ -686,9 +694,9 @@ mod unix {
         }
     }
 
-    /// A5: a connection that is not over TCP is not allowed, whatever the list.
+    /// Rule A5.
     #[test]
-    fn allow_list_on_unix_connections() {
+    fn allow_list_never_allows_a_unix_peer() {
         let dir = dir();
         let address = Address::unix(dir.path().join("app.sock")).unwrap();
         let listener = Listener::bind(&address).unwrap();
@@ -697,8 +705,8 @@ mod unix {
     }
 }
 
-/// Tests that need a process of their own, for its descriptor 0 or its environment: this test
-/// program again, which runs `helper` alone.
+/// Tests that need their own descriptor 0 or environment. They run this program again with only the
+/// test `helper`.
 #[cfg(unix)]
 mod process {
     use std::ffi::OsStr;
@@ -711,14 +719,14 @@ mod process {
 
     const TASK: &str = "FCGI_TEST_TASK";
 
-    /// What the other process does.
+    /// The part that runs in the other process.
     #[test]
     #[ignore = "run by other tests, in a process of its own"]
     fn helper() {
         match env::var(TASK).as_deref() {
             Ok("accept") => match Listener::from_stdin() {
                 Ok(listener) => {
-                    // A byte comes and goes back; then others wait, until the listener is closed.
+                    // Echo one byte, then close the listener while threads wait.
                     let mut stream = listener.accept().unwrap().unwrap();
                     let mut byte = [0];
                     stream.read_exact(&mut byte).unwrap();
@@ -752,10 +760,9 @@ mod process {
         answer.split_once(">\n").expect(&text).0.to_owned()
     }
 
-    /// A1: the listening socket on descriptor 0, blocking or not, is served; when the process has
-    /// ended it is as good as before.
+    /// The socket is blocking or not. It can still be used after the process has ended. Rule A1.
     #[test]
-    fn a_listening_socket_on_descriptor_0_is_served() {
+    fn listening_socket_on_descriptor_0_is_served() {
         let dir = tempfile::tempdir().unwrap();
         for nonblocking in [false, true] {
             let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -765,19 +772,19 @@ mod process {
             let handles: [OwnedFd; 2] =
                 [tcp.try_clone().unwrap().into(), unix.try_clone().unwrap().into()];
             for (ours, handle) in [Listener::from(tcp), unix.into()].into_iter().zip(handles) {
-                // `Listener::from` has set it blocking.
+                // `Listener::from` made it blocking.
                 let socket = TcpListener::from(handle);
                 socket.set_nonblocking(nonblocking).unwrap();
-                served(&ours, Stdio::from(OwnedFd::from(socket)));
+                assert_served(&ours, Stdio::from(OwnedFd::from(socket)));
             }
         }
     }
 
     #[track_caller]
-    fn served(ours: &Listener, stdin: Stdio) {
+    fn assert_served(ours: &Listener, stdin: Stdio) {
         let address = ours.local_address().unwrap();
         let answer = thread::scope(|scope| {
-            // It waits in the backlog until the other process takes it.
+            // The connection waits in the backlog until the other process accepts it.
             let mut client = Stream::connect(&address, None).unwrap();
             client.write_all(b"x").unwrap();
             let child = scope.spawn(|| run("accept", stdin, None));
@@ -791,9 +798,9 @@ mod process {
         exchange(ours, &address);
     }
 
-    /// A3: everything else is told by its name, and at once.
+    /// Rules A1 and A3.
     #[test]
-    fn anything_else_on_descriptor_0_is_told() {
+    fn other_descriptor_0_is_an_error_that_names_its_kind() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let dir = tempfile::tempdir().unwrap();
         let tcp = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
@@ -804,7 +811,7 @@ mod process {
         let (named, _) = unix.accept().unwrap();
         let udp = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         let unbound = UnixDatagram::unbound().unwrap();
-        let other_kind = "a socket that is not bound, or neither TCP nor Unix";
+        let other_kind = "a socket that is not bound, or is neither TCP nor Unix";
         for (stdin, what) in [
             (Stdio::null(), "a device such as /dev/null"),
             (Stdio::piped(), "a pipe"),
@@ -819,15 +826,15 @@ mod process {
             (OwnedFd::from(unbound).into(), other_kind),
         ] {
             let answer = run("accept", stdin, None);
-            let told =
+            let expected =
                 format!("descriptor 0 is {what}, not a listening socket: start the program from");
-            assert!(answer.starts_with(&told), "{answer}");
+            assert!(answer.starts_with(&expected), "{answer}");
         }
     }
 
-    /// A5, A6: the variable's list, and no start if it is not understood.
+    /// Rules A5 and A6.
     #[test]
-    fn the_allow_list_comes_from_the_environment() {
+    fn allow_list_is_read_from_the_environment() {
         use std::os::unix::ffi::OsStrExt;
 
         let list: AllowList = "127.0.0.1,::1".parse().unwrap();

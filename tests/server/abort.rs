@@ -40,15 +40,15 @@ struct Directed {
 /// param `A` is echoed.
 fn directed(
     handler: impl Fn(&mut Request, &dyn Fn(String), &dyn Fn()) -> HandlerResult + Send + Sync + 'static,
-) -> (Running, Directed) {
+) -> (TestServer, Directed) {
     let (say, said) = mpsc::channel();
     let (go_on, told) = mpsc::channel();
     let told = Mutex::new(told);
-    let server = Running::tcp(Config::new(), move |request| {
+    let server = TestServer::tcp(Config::new(), move |request| {
         if request.params.get("A").is_some() {
             return echo(request);
         }
-        let wait = || told.lock().unwrap().recv_timeout(PATIENCE).expect("told to go on");
+        let wait = || told.lock().unwrap().recv_timeout(TEST_TIMEOUT).expect("told to go on");
         handler(request, &|text| say.send(text).expect("a test"), &wait)
     });
     (server, Directed { said, go_on })
@@ -57,7 +57,7 @@ fn directed(
 impl Directed {
     #[track_caller]
     fn expect(&self, text: &str) {
-        assert_eq!(self.said.recv_timeout(PATIENCE).expect("the handler says something"), text);
+        assert_eq!(self.said.recv_timeout(TEST_TIMEOUT).expect("the handler says something"), text);
     }
 }
 
@@ -66,7 +66,7 @@ impl Directed {
 /// first, or never".
 #[test]
 fn a47_in_params() {
-    for server in Running::both(&Config::new(), echo) {
+    for server in TestServer::tcp_and_unix(&Config::new(), echo) {
         let mut stream = server.connect();
         let part = record(PARAMS, 1, &pair(b"A", b"2")[..2]);
         for before in [&b""[..], &part, &part.repeat(3)] {
@@ -130,7 +130,7 @@ fn a47_a49_while_the_handler_reads() {
 /// behind it.
 #[test]
 fn a47_a48_in_stdin() {
-    for server in Running::both(&Config::new(), echo) {
+    for server in TestServer::tcp_and_unix(&Config::new(), echo) {
         let mut stream = server.connect();
         for body in [&b""[..], &record(STDIN, 1, b"some"), &record(STDIN, 1, &[b'x'].repeat(65535))]
         {
@@ -157,7 +157,7 @@ fn a47_a49_during_output() {
             assert!(!request.is_aborted());
             assert!(start.elapsed() < Duration::from_secs(5), "it has waited");
             say("not aborted".into());
-            while !request.is_aborted() && start.elapsed() < PATIENCE {
+            while !request.is_aborted() && start.elapsed() < TEST_TIMEOUT {
                 request.stdout.write_all(b"more ")?;
                 request.stdout.flush()?;
                 thread::sleep(Duration::from_millis(1));
@@ -199,7 +199,7 @@ fn a48_unseen() {
 /// A47: after the end an abort is a record of an inactive id: no second END_REQUEST.
 #[test]
 fn a47_after_the_end() {
-    for server in Running::both(&Config::new(), echo) {
+    for server in TestServer::tcp_and_unix(&Config::new(), echo) {
         let mut stream = server.connect();
         for _ in 0..3 {
             assert_in_step(&mut stream);
@@ -221,7 +221,7 @@ fn of_another_request() {
     });
     let bytes = request(1, RESPONDER, 0, &[], b"body");
     let (head, body) = bytes.split_at(bytes.len() - 20);
-    let answer = server.ask(1, &[head, &abort(2), &abort(0), body].concat());
+    let answer = server.round_trip(1, &[head, &abort(2), &abort(0), body].concat());
     assert_eq!((answer.text(), answer.app_status), ("body".into(), 0));
 }
 
@@ -265,17 +265,18 @@ fn a49_behind_unread_stdin() {
 /// could come.
 #[test]
 fn a47_filter_and_authorizer() {
-    let server = Running::tcp(Config::new().roles(&[Role::Filter, Role::Authorizer]), |request| {
-        match request.role {
-            Role::Filter => io::copy(request.stdin.data()?, &mut request.stdout).map(drop)?,
-            _ => {
-                while !request.is_aborted() {
-                    thread::yield_now();
+    let server =
+        TestServer::tcp(Config::new().roles(&[Role::Filter, Role::Authorizer]), |request| {
+            match request.role {
+                Role::Filter => io::copy(request.stdin.data()?, &mut request.stdout).map(drop)?,
+                _ => {
+                    while !request.is_aborted() {
+                        thread::yield_now();
+                    }
                 }
             }
-        }
-        Ok(())
-    });
+            Ok(())
+        });
     let mut stream = server.connect();
     let filter = [
         request(1, FILTER, 1, &[], b"body"),
@@ -336,7 +337,7 @@ fn a12_a13_gone_or_half_closed() {
     drop(stream);
     directed.go_on.send(()).unwrap();
     assert!(["UnexpectedEof", "ConnectionReset"]
-        .contains(&&*directed.said.recv_timeout(PATIENCE).unwrap()));
+        .contains(&&*directed.said.recv_timeout(TEST_TIMEOUT).unwrap()));
 
     let mut stream = server.connect();
     stream.write_all(&request(1, RESPONDER, 1, &[], b"body")).unwrap();

@@ -8,9 +8,9 @@ use fcgi::net::{AllowList, Listener};
 use fcgi::{Error, Server};
 
 #[track_caller]
-fn limited(address: &str, list: &str) -> Option<Running> {
+fn limited(address: &str, list: &str) -> Option<TestServer> {
     let listener = Listener::bind(&address.parse().unwrap()).ok()?;
-    Some(Running::start(Server::new(listener).unwrap().allow(list.parse().unwrap()), echo))
+    Some(TestServer::start(Server::new(listener).unwrap().allow(list.parse().unwrap()), echo))
 }
 
 /// A5: allowed, denied, `::ffff:127.0.0.1`, spaces after commas.
@@ -38,8 +38,8 @@ fn a5_the_address_of_the_peer_decides() {
             sent.unwrap();
             assert_eq!(read_answer(&mut stream, 1).stdout, echoed(&[], b"body"), "{list}");
         } else {
-            assert_silent(&mut stream);
-            assert_silent(&mut server.connect());
+            assert_no_response(&mut stream);
+            assert_no_response(&mut server.connect());
         }
     }
 }
@@ -53,7 +53,7 @@ fn a5_a_unix_socket_is_never_on_the_list() {
     for _ in 0..3 {
         let mut stream = server.connect();
         let _ = stream.write_all(&request(1, RESPONDER, 0, &[], b"body"));
-        assert_silent(&mut stream);
+        assert_no_response(&mut stream);
     }
 }
 

@@ -27,7 +27,7 @@ fn params_of(len: usize) -> Vec<u8> {
 #[test]
 fn max_params() {
     for (config, limit) in [(Config::new(), 256 << 10), (Config::new().max_params(1000), 1000)] {
-        for server in Running::both(&config, |request| {
+        for server in TestServer::tcp_and_unix(&config, |request| {
             Ok(write!(request.stdout, "{}", request.params.as_bytes().len())?)
         }) {
             let mut stream = server.connect();
@@ -47,7 +47,7 @@ fn max_params() {
             );
             assert_eq!((answer.app_status, answer.protocol_status, answer.stdout_ends), (1, 0, 1));
             assert_closed(&mut stream);
-            assert!(server.error().1.contains(&format!("limit of {limit} bytes")));
+            assert!(server.next_error().1.contains(&format!("limit of {limit} bytes")));
         }
     }
 }
@@ -55,12 +55,12 @@ fn max_params() {
 /// "10 MiB of params": the refusal arrives though the web server goes on sending.
 #[test]
 fn ten_mib_of_params() {
-    let server = Running::tcp(Config::new(), echo);
+    let server = TestServer::tcp(Config::new(), echo);
     let mut stream = server.connect();
     let writer = stream.clone();
     thread::scope(|scope| {
         scope.spawn(move || {
-            drop((&writer).write_all(&[begin(1, RESPONDER, 1), params_of(10 << 20)].concat()))
+            drop((&writer).write_all(&[begin(1, RESPONDER, 1), params_of(10 << 20)].concat()));
         });
         assert!(read_answer(&mut stream, 1).text().starts_with("Status: 431 "));
     });
@@ -69,7 +69,7 @@ fn ten_mib_of_params() {
 /// "Memory grew with requests begun": 65535 BEGINs on one connection, each refused but the first.
 #[test]
 fn begins_of_every_id() {
-    let server = Running::unix(Config::new(), echo);
+    let server = TestServer::unix(Config::new(), echo);
     let mut stream = server.connect();
     let writer = stream.clone();
     thread::scope(|scope| {
@@ -87,31 +87,31 @@ fn begins_of_every_id() {
     });
 }
 
-/// The read time-out in PARAMS: the connection is closed without an answer, no sooner and not much
+/// The read timeout in PARAMS: the connection is closed without an answer, no sooner and not much
 /// later.
 #[test]
 fn read_timeout_in_params() {
-    for server in Running::both(&Config::new().read_timeout(Some(SHORT)), echo) {
+    for server in TestServer::tcp_and_unix(&Config::new().read_timeout(Some(SHORT)), echo) {
         for bytes in
             [begin(1, RESPONDER, 1), [begin(1, RESPONDER, 1), record(PARAMS, 1, b"\x01")].concat()]
         {
             let start = Instant::now();
             let mut stream = server.connect();
             stream.write_all(&bytes).unwrap();
-            assert_silent(&mut stream);
+            assert_no_response(&mut stream);
             assert!(start.elapsed() >= SHORT);
-            let (kind, text) = server.error();
+            let (kind, text) = server.next_error();
             assert_eq!((kind, &*text), (io::ErrorKind::TimedOut, "read timed out"));
         }
     }
 }
 
-/// The read time-out in a body: reading fails with `TimedOut`, the request ends, and the connection
+/// The read timeout in a body: reading fails with `TimedOut`, the request ends, and the connection
 /// with it.
 #[test]
 fn read_timeout_in_stdin() {
     let config = Config::new().read_timeout(Some(SHORT)).roles(&[Role::Responder, Role::Filter]);
-    for server in Running::both(&config, |request| {
+    for server in TestServer::tcp_and_unix(&config, |request| {
         let error = match request.role {
             Role::Filter => io::copy(request.stdin.data()?, &mut request.stdout).unwrap_err(),
             _ => io::copy(&mut request.stdin, &mut request.stdout).unwrap_err(),
@@ -134,24 +134,26 @@ fn read_timeout_in_stdin() {
     }
 }
 
-/// The write time-out: a web server that takes nothing makes writing fail with `TimedOut`, and
+/// The write timeout: a web server that takes nothing makes writing fail with `TimedOut`, and
 /// loses the connection.
 #[test]
 fn write_timeout() {
     let (say, said) = mpsc::channel();
-    for server in Running::both(&Config::new().write_timeout(Some(SHORT)), move |request| {
-        let error = loop {
-            if let Err(error) = request.stdout.write_all(&[b'x'].repeat(100_000)) {
-                break Error::from(error);
-            }
-        };
-        say.send(matches!(error, Error::TimedOut("write")))?;
-        Err(error.into())
-    }) {
+    for server in
+        TestServer::tcp_and_unix(&Config::new().write_timeout(Some(SHORT)), move |request| {
+            let error = loop {
+                if let Err(error) = request.stdout.write_all(&[b'x'].repeat(100_000)) {
+                    break Error::from(error);
+                }
+            };
+            say.send(matches!(error, Error::TimedOut("write")))?;
+            Err(error.into())
+        })
+    {
         let mut stream = server.connect();
         stream.write_all(&request(1, RESPONDER, 1, &[], b"")).unwrap();
-        assert!(said.recv_timeout(PATIENCE).unwrap());
-        assert_eq!(server.error().0, io::ErrorKind::TimedOut);
+        assert!(said.recv_timeout(TEST_TIMEOUT).unwrap());
+        assert_eq!(server.next_error().0, io::ErrorKind::TimedOut);
         // What comes then is the part of the answer that was on its way, and no END_REQUEST.
         let mut rest = Vec::new();
         let _cut = stream.read_to_end(&mut rest);
@@ -159,20 +161,20 @@ fn write_timeout() {
     }
 }
 
-/// The write time-out holds for an answer that is the first write of its connection, and large.
+/// The write timeout holds for an answer that is the first write of its connection, and large.
 #[test]
 fn write_timeout_of_one_large_answer() {
-    for server in Running::both(&Config::new().write_timeout(Some(SHORT)), |request| {
+    for server in TestServer::tcp_and_unix(&Config::new().write_timeout(Some(SHORT)), |request| {
         request.stdout.write_all(&vec![b'x'; 64 << 20])?;
         Ok(())
     }) {
         let mut stream = server.connect();
         stream.write_all(&request(1, RESPONDER, 0, &[], b"")).unwrap();
-        assert_eq!(server.error().0, io::ErrorKind::TimedOut);
+        assert_eq!(server.next_error().0, io::ErrorKind::TimedOut);
     }
 }
 
-/// A time-out of zero, which the system has no idea of, is refused before anything is served.
+/// A timeout of zero, which the system has no idea of, is refused before anything is served.
 #[test]
 fn no_time_is_no_time_out() {
     let zero = Some(Duration::ZERO);
@@ -189,11 +191,11 @@ fn no_time_is_no_time_out() {
     }
 }
 
-/// The write time-out holds for small answers as well, of which only the first is sure to be taken
+/// The write timeout holds for small answers as well, of which only the first is sure to be taken
 /// at once.
 #[test]
 fn write_timeout_of_small_answers() {
-    for server in Running::both(&Config::new().write_timeout(Some(SHORT)), |request| {
+    for server in TestServer::tcp_and_unix(&Config::new().write_timeout(Some(SHORT)), |request| {
         request.stdout.write_all(&[b'x'; 1000])?;
         Ok(())
     }) {
@@ -203,7 +205,7 @@ fn write_timeout_of_small_answers() {
             thread::spawn(
                 move || while stream.write_all(&request(1, RESPONDER, 1, &[], b"")).is_ok() {},
             );
-        assert_eq!(server.error().0, io::ErrorKind::TimedOut);
+        assert_eq!(server.next_error().0, io::ErrorKind::TimedOut);
         asking.join().unwrap();
     }
 }
@@ -217,7 +219,7 @@ const BEFORE_IDLENESS: [fn() -> Vec<u8>; 5] = [
     || {
         [
             request(1, RESPONDER, 1, &[("UNREAD", "1")], &[b'x'].repeat(100_000)),
-            padded(STDIN, 1, b"late", 255),
+            padded_record(STDIN, 1, b"late", 255),
         ]
         .concat()
     },
@@ -247,13 +249,13 @@ fn become_idle(stream: &mut Stream, before: &[u8]) {
     }
 }
 
-/// The idle time-out: a kept connection is closed when it has passed, no sooner, though reads
+/// The idle timeout: a kept connection is closed when it has passed, no sooner, though reads
 /// inside a request may wait much longer; and what is left unread of the last request does not
 /// count as one. It is an error of nobody's request.
 #[test]
 fn idle_timeout() {
     let config = Config::new().idle_timeout(Some(SHORT)).read_timeout(Some(LONG));
-    for server in Running::both(&config, echo_unless_unread) {
+    for server in TestServer::tcp_and_unix(&config, echo_unless_unread) {
         for before in BEFORE_IDLENESS {
             let mut stream = server.connect();
             become_idle(&mut stream, &before());
@@ -271,14 +273,16 @@ fn idle_timeout() {
         assert_eq!(read_answer(&mut stream, 1).stdout, echoed(&[("A", "1")], b"body"));
         server.handle.shutdown();
         wait_until("serve returns", || server.has_ended());
-        assert_eq!(server.reported(), []);
+        assert_eq!(server.reported_errors(), []);
     }
 }
 
-/// A8: without an idle time-out a kept connection stays, however short the read time-out.
+/// A8: without an idle timeout a kept connection stays, however short the read timeout.
 #[test]
 fn no_idle_timeout() {
-    for server in Running::both(&Config::new().read_timeout(Some(SHORT)), echo_unless_unread) {
+    for server in
+        TestServer::tcp_and_unix(&Config::new().read_timeout(Some(SHORT)), echo_unless_unread)
+    {
         let mut streams: Vec<Stream> = BEFORE_IDLENESS
             .iter()
             .map(|before| {
@@ -292,7 +296,7 @@ fn no_idle_timeout() {
             stream.write_all(&request(2, RESPONDER, 1, &[], b"body")).unwrap();
             assert_eq!(read_answer(stream, 2).stdout, echoed(&[], b"body"));
         }
-        assert_eq!(server.reported(), []);
+        assert_eq!(server.reported_errors(), []);
     }
 }
 
@@ -301,7 +305,7 @@ fn no_idle_timeout() {
 #[test]
 fn max_requests() {
     for max in [1, 3] {
-        for server in Running::both(&Config::new().max_requests(Some(max)), echo) {
+        for server in TestServer::tcp_and_unix(&Config::new().max_requests(Some(max)), echo) {
             let mut stream = server.connect();
             for n in 1..=max {
                 // A request that no handler sees does not count.

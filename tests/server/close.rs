@@ -28,10 +28,12 @@ fn unread(request: &mut Request) -> HandlerResult {
 /// server that connects.)
 #[test]
 fn a9_closed_after_the_end() {
-    for server in Running::both(&Config::new(), |request| match request.params.get("FAIL") {
-        None => echo(request),
-        Some(_) => Err("failed".into()),
-    }) {
+    for server in
+        TestServer::tcp_and_unix(&Config::new(), |request| match request.params.get("FAIL") {
+            None => echo(request),
+            Some(_) => Err("failed".into()),
+        })
+    {
         for pairs in [&[][..], &[("FAIL", "1")]] {
             let mut stream = server.connect();
             stream.write_all(&request(1, RESPONDER, 0, pairs, b"body")).unwrap();
@@ -48,7 +50,7 @@ fn a9_closed_after_the_end() {
             [request(1, RESPONDER, 0, &[], b"one"), request(2, RESPONDER, 0, &[], b"two")].concat();
         stream.write_all(&both).unwrap();
         assert_eq!(read_answer(&mut stream, 1).stdout, echoed(&[], b"one"));
-        assert_silent(&mut stream);
+        assert_no_response(&mut stream);
     }
 }
 
@@ -64,7 +66,7 @@ fn a10_lingering_close() {
         (config.clone(), 4 * MIB, "100000"),
         (config, 4 * MIB, "0"),
     ] {
-        for server in Running::both(&config, unread) {
+        for server in TestServer::tcp_and_unix(&config, unread) {
             let mut stream = server.connect();
             stream
                 .write_all(&request(1, RESPONDER, 0, &[("BYTES", bytes)], &vec![b'b'; body]))
@@ -83,7 +85,7 @@ fn a10_lingering_close() {
 /// them may be cut off, but the answer arrives whole.
 #[test]
 fn a10_large_both_ways() {
-    for server in Running::both(&Config::new(), unread) {
+    for server in TestServer::tcp_and_unix(&Config::new(), unread) {
         let mut stream = server.connect();
         let writer = stream.clone();
         let bytes = request(1, RESPONDER, 0, &[("BYTES", "4194304")], &vec![b'b'; 4 * MIB]);
@@ -99,7 +101,7 @@ fn a10_large_both_ways() {
 /// only slot is free again for the next.
 #[test]
 fn a10_a_peer_that_never_closes() {
-    for server in Running::both(
+    for server in TestServer::tcp_and_unix(
         &Config::new().max_connections(1).drain(u64::MAX, Duration::from_millis(200)),
         unread,
     ) {
@@ -114,7 +116,7 @@ fn a10_a_peer_that_never_closes() {
         assert_closed(&mut silent);
         let start = Instant::now();
         assert_eq!(
-            server.ask(1, &request(1, RESPONDER, 0, &[("BYTES", "9")], b"")).stdout.len(),
+            server.round_trip(1, &request(1, RESPONDER, 0, &[("BYTES", "9")], b"")).stdout.len(),
             9
         );
         assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
@@ -125,7 +127,9 @@ fn a10_a_peer_that_never_closes() {
 /// passed.
 #[test]
 fn a10_a_peer_that_never_stops() {
-    for server in Running::both(&Config::new().drain(64 << 10, Duration::from_secs(3600)), unread) {
+    for server in
+        TestServer::tcp_and_unix(&Config::new().drain(64 << 10, Duration::from_secs(3600)), unread)
+    {
         let mut stream = server.connect();
         stream.write_all(&[begin(1, RESPONDER, 0), params(1, &[("BYTES", "9")])].concat()).unwrap();
         let more = record(STDIN, 1, &[b'x'].repeat(65528));
@@ -171,11 +175,11 @@ fn a10_connections_of_ones_own() {
         dropped.stdout.write_all(b"partial").unwrap();
         dropped.stdout.flush().unwrap();
         drop(dropped);
-        assert!(matches!(connection.next_request(), Err(Error::Unfinished)));
+        assert!(matches!(connection.next_request(), Err(Error::RequestNotFinished)));
         assert!(matches!(connection.next_request(), Ok(None)));
         drop(connection);
         assert_eq!(read_record(&mut client).expect("a part").content, b"partial");
-        assert_silent(&mut client);
+        assert_no_response(&mut client);
     }
 }
 
@@ -209,13 +213,13 @@ fn a9_a10_late_input() {
 fn tcp_pair() -> (Stream, Stream) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    client.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
     (client.into(), listener.accept().unwrap().0.into())
 }
 
 fn unix_pair() -> (Stream, Stream) {
     let (client, served) = UnixStream::pair().unwrap();
-    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    client.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
     (client.into(), served.into())
 }
 
@@ -223,7 +227,7 @@ fn unix_pair() -> (Stream, Stream) {
 /// though the web server never closes its side and an hour may pass.
 #[test]
 fn no_lingering_without_need() {
-    for server in Running::both(
+    for server in TestServer::tcp_and_unix(
         &Config::new().max_connections(1).drain(u64::MAX, Duration::from_secs(3600)),
         echo,
     ) {
@@ -242,7 +246,7 @@ fn no_lingering_without_need() {
 /// A11: the end of a connection without a request is no error, and harms nobody.
 #[test]
 fn a11_connect_and_leave() {
-    for server in Running::both(&Config::new(), echo) {
+    for server in TestServer::tcp_and_unix(&Config::new(), echo) {
         for _ in 0..100 {
             drop(server.connect());
         }
@@ -255,25 +259,27 @@ fn a11_connect_and_leave() {
         stream.shutdown(Shutdown::Write).unwrap();
         assert_closed(&mut &stream);
         assert_eq!(
-            server.ask(1, &request(1, RESPONDER, 0, &[], b"body")).stdout,
+            server.round_trip(1, &request(1, RESPONDER, 0, &[], b"body")).stdout,
             echoed(&[], b"body")
         );
-        assert_eq!(server.reported(), [], "an end between requests is no error");
+        assert_eq!(server.reported_errors(), [], "an end between requests is no error");
     }
 }
 
 /// A13: a web server that ends its side behind the whole input still gets the whole answer.
 #[test]
 fn a13_half_closed_behind_the_input() {
-    for server in Running::both(&Config::new(), |request| match request.params.get("BYTES") {
-        Some(_) => unread(request),
-        None => echo(request),
-    }) {
+    for server in
+        TestServer::tcp_and_unix(&Config::new(), |request| match request.params.get("BYTES") {
+            Some(_) => unread(request),
+            None => echo(request),
+        })
+    {
         for (flags, pairs, size) in [
             (0, &[("BYTES", "5000000")][..], 5_000_000),
             (1, &[("BYTES", "5000000")], 5_000_000),
-            (0, &[], HEAD.len() + 1 + MIB),
-            (1, &[], HEAD.len() + 1 + MIB),
+            (0, &[], ECHO_HEAD.len() + 1 + MIB),
+            (1, &[], ECHO_HEAD.len() + 1 + MIB),
         ] {
             let mut stream = server.connect();
             let writer = stream.clone();
@@ -295,7 +301,7 @@ fn a13_half_closed_behind_the_input() {
 /// handler that reads.
 #[test]
 fn a13_half_closed_inside_a_request() {
-    for server in Running::both(&Config::new(), echo) {
+    for server in TestServer::tcp_and_unix(&Config::new(), echo) {
         let whole = [begin(1, RESPONDER, 1), params(1, &[("A", "1")])].concat();
         for cut in 1..whole.len() {
             let mut stream = server.connect();
@@ -304,7 +310,7 @@ fn a13_half_closed_inside_a_request() {
             let start = Instant::now();
             assert_closed(&mut stream);
             assert!(start.elapsed() < Duration::from_secs(5));
-            assert_eq!(server.error().0, io::ErrorKind::UnexpectedEof);
+            assert_eq!(server.next_error().0, io::ErrorKind::UnexpectedEof);
         }
         for body in [&b""[..], &record(STDIN, 1, b"body"), &record(STDIN, 1, b"body")[..10]] {
             let mut stream = server.connect();
@@ -324,7 +330,7 @@ fn a13_half_closed_inside_a_request() {
 #[test]
 fn a12_others_go_on() {
     let finished = Arc::new(AtomicUsize::new(0));
-    let server = Running::tcp(Config::new(), {
+    let server = TestServer::tcp(Config::new(), {
         let finished = Arc::clone(&finished);
         move |request| {
             let outcome = io::copy(&mut request.stdin, &mut request.stdout);
@@ -352,7 +358,7 @@ fn a12_others_go_on() {
 #[test]
 fn writing_to_a_peer_that_is_gone() {
     let (say, said) = std::sync::mpsc::channel();
-    let server = Running::tcp(Config::new(), move |request| {
+    let server = TestServer::tcp(Config::new(), move |request| {
         let outcome = loop {
             if let Err(error) = request.stdout.write_all(&[b'x'].repeat(70_000)) {
                 break error;
@@ -365,7 +371,7 @@ fn writing_to_a_peer_that_is_gone() {
     stream.write_all(&request(1, RESPONDER, 0, &[], b"")).unwrap();
     stream.read_exact(&mut [0; 9]).unwrap();
     drop(stream);
-    let kind = said.recv_timeout(PATIENCE).unwrap();
+    let kind = said.recv_timeout(TEST_TIMEOUT).unwrap();
     assert!(matches!(kind, io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset), "{kind:?}");
-    server.error();
+    server.next_error();
 }

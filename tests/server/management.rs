@@ -33,8 +33,8 @@ fn assert_unknown_type(record: &Record, record_type: u8) {
     assert_eq!(record.content, [record_type, 0, 0, 0, 0, 0, 0, 0]);
 }
 
-fn servers() -> [Running; 2] {
-    Running::both(&Config::new().max_connections(7), echo)
+fn servers() -> [TestServer; 2] {
+    TestServer::tcp_and_unix(&Config::new().max_connections(7), echo)
 }
 
 const CONNS: &str = "FCGI_MAX_CONNS";
@@ -71,7 +71,7 @@ fn a30_a31_a32_a34_variables() {
 #[test]
 fn a32_values_follow_the_configuration() {
     for (max, value) in [(0, "1"), (1, "1"), (256, "256"), (70_000, "70000")] {
-        let server = Running::tcp(Config::new().max_connections(max), echo);
+        let server = TestServer::tcp(Config::new().max_connections(max), echo);
         let mut stream = server.connect();
         stream.write_all(&get_values(&[CONNS, REQS, MPXS])).unwrap();
         let expected = [(CONNS, value), (REQS, value), (MPXS, "0")];
@@ -99,7 +99,7 @@ fn a35_odd_queries() {
             (record(GET_VALUES, 0, cut), &[MPXS]),
             (record(GET_VALUES, 0, b"\xff\xff\xff\xff\xff\xff\xff\xff"), &[]),
             (record(GET_VALUES, 0, &pair(CONNS.as_bytes(), b"value")), &[CONNS]),
-            (padded(GET_VALUES, 0, &pair(CONNS.as_bytes(), b""), 255), &[CONNS]),
+            (padded_record(GET_VALUES, 0, &pair(CONNS.as_bytes(), b""), 255), &[CONNS]),
         ] {
             stream.write_all(&query).unwrap();
             assert_result(&read_record(&mut stream).expect("a result"), answered);
@@ -120,7 +120,7 @@ fn a36_every_unknown_type() {
             assert_unknown_type(&read_record(&mut stream).expect("an answer"), record_type);
         }
         for content in [&b"x"[..], &[1].repeat(65535)] {
-            stream.write_all(&padded(99, 0, content, 255)).unwrap();
+            stream.write_all(&padded_record(99, 0, content, 255)).unwrap();
             assert_unknown_type(&read_record(&mut stream).expect("an answer"), 99);
         }
         stream.write_all(&request(1, RESPONDER, 0, &PAIRS, b"hello")).unwrap();
@@ -149,7 +149,7 @@ fn a33_a36_between_any_two_records() {
                 let mut all = pieces.to_vec();
                 all.insert(
                     at,
-                    [get_values(&[CONNS]), padded(99, 0, b"?", 7)].concat().repeat(times),
+                    [get_values(&[CONNS]), padded_record(99, 0, b"?", 7)].concat().repeat(times),
                 );
                 stream.write_all(&all.concat()).unwrap();
                 let answer = read_answer(&mut stream, 1);
@@ -197,7 +197,7 @@ fn a33_at_once_inside_a_request() {
 fn a33_during_output() {
     let (go_on, told) = mpsc::channel();
     let told = Mutex::new(told);
-    let server = Running::tcp(Config::new().max_connections(7), move |request| {
+    let server = TestServer::tcp(Config::new().max_connections(7), move |request| {
         request.stdout.write_all(b"first, ")?;
         request.stdout.flush()?;
         told.lock().unwrap().recv()?;

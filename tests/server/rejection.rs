@@ -20,14 +20,14 @@ fn a26_noise_does_not_hold_a_rejection_up() {
     let (release, released) = std::sync::mpsc::channel::<()>();
     let released = std::sync::Mutex::new(released);
     let config = Config::new().max_connections(1).overload(Overload::Reject);
-    let server = Running::tcp(config, move |_| {
+    let server = TestServer::tcp(config, move |_| {
         let _is_over = released.lock().expect("the lock").recv();
         Ok(())
     });
     let mut busy = server.connect();
-    busy.write_all(&[begin(1, RESPONDER, 0), params(1, &[])].concat()).expect("taken");
+    busy.write_all(&[begin(1, RESPONDER, 0), params(1, &[])].concat()).expect("written");
     // The request is at work when a second one is rejected.
-    let rejected = || server.ask(1, &begin(1, RESPONDER, 0)).protocol_status;
+    let rejected = || server.round_trip(1, &begin(1, RESPONDER, 0)).protocol_status;
     assert_eq!(rejected(), 2);
 
     let is_over = AtomicBool::new(false);
@@ -62,5 +62,5 @@ fn a26_a_rejection_of_ones_own_ends() {
     let connection = Connection::with_config(served, Arc::new(config)).expect("a connection");
     let (say, said) = mpsc::channel();
     thread::spawn(move || say.send(connection.reject()));
-    assert!(matches!(said.recv_timeout(PATIENCE), Ok(Err(Error::TimedOut("read")))));
+    assert!(matches!(said.recv_timeout(TEST_TIMEOUT), Ok(Err(Error::TimedOut("read")))));
 }

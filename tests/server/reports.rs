@@ -2,10 +2,10 @@
 //! of that, it goes on (rule A15).
 #![cfg(unix)]
 
-use crate::example;
 use std::io::Write;
 use std::process::{Command, Stdio};
 
+use crate::example;
 use crate::support::*;
 use fcgi::net::{Address, Listener, Stream};
 use fcgi::server::Config;
@@ -17,13 +17,13 @@ const ERRORS: usize = 20;
 /// Sends what is not FastCGI, again and again, and a request after that.
 fn provoke_and_ask(address: &Address) -> Answer {
     let connect = || {
-        let stream = Stream::connect(address, Some(PATIENCE)).expect("a connection");
-        stream.set_timeouts(Some(PATIENCE), Some(PATIENCE)).expect("time-outs");
+        let stream = Stream::connect(address, Some(TEST_TIMEOUT)).expect("a connection");
+        stream.set_timeouts(Some(TEST_TIMEOUT), Some(TEST_TIMEOUT)).expect("timeouts");
         stream
     };
     for _ in 0..ERRORS {
         let mut stream = connect();
-        stream.write_all(b"GET / HTTP/1.0\r\n\r\n").expect("taken");
+        stream.write_all(b"GET / HTTP/1.0\r\n\r\n").expect("written");
         assert_eq!(
             read_all(&mut stream).unwrap_or_default(),
             b"",
@@ -31,16 +31,16 @@ fn provoke_and_ask(address: &Address) -> Answer {
         );
     }
     let mut stream = connect();
-    stream.write_all(&request(1, RESPONDER, 0, &[], b"")).expect("taken");
+    stream.write_all(&request(1, RESPONDER, 0, &[], b"")).expect("written");
     read_answer(&mut stream, 1)
 }
 
 #[test]
 fn each_error_is_told() {
-    let server = Running::tcp(Config::new(), echo);
+    let server = TestServer::tcp(Config::new(), echo);
     provoke_and_ask(&server.address);
     for _ in 0..ERRORS {
-        assert_eq!(server.error().1, "record of unsupported FastCGI version 71");
+        assert_eq!(server.next_error().1, "record has unsupported FastCGI version 71");
     }
 }
 
@@ -48,7 +48,7 @@ fn each_error_is_told() {
 fn who_is_told_may_panic() {
     let listener =
         Listener::bind(&"127.0.0.1:0".parse().expect("an address")).expect("a listening socket");
-    let server = Server::new(listener).expect("a server").on_error(|error| panic!("{error}"));
+    let server = Server::new(listener).expect("a server").on_error(|report| panic!("{report}"));
     let (address, handle) = (server.local_address().expect("its address"), server.handle());
     let serving = std::thread::spawn(move || server.serve(echo));
     let answer = provoke_and_ask(&address);
@@ -65,8 +65,8 @@ fn stderr_may_be_gone() {
     let mut command = Command::new(example::path("echo"));
     let child =
         command.arg(address.to_string()).stderr(Stdio::piped()).spawn().expect("echo starts");
-    let mut echo = example::Ended(child);
+    let mut echo = example::KillOnDrop(child);
     drop(echo.0.stderr.take());
-    example::wait_for(&address);
+    example::wait_until_listening(&address);
     assert_eq!(provoke_and_ask(&address).protocol_status, 0);
 }

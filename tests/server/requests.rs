@@ -38,11 +38,11 @@ fn assert_in_step(stream: &mut Stream, id: u16) {
 /// Asserts that these bytes are answered with nothing but the close of the connection, and that the
 /// reason is reported.
 #[track_caller]
-fn assert_not_served(server: &Running, bytes: &[u8], kind: io::ErrorKind, reason: &str) {
+fn assert_not_served(server: &TestServer, bytes: &[u8], kind: io::ErrorKind, reason: &str) {
     let mut stream = server.connect();
     stream.write_all(bytes).unwrap();
-    assert_silent(&mut stream);
-    let (reported, text) = server.error();
+    assert_no_response(&mut stream);
+    let (reported, text) = server.next_error();
     assert_eq!(reported, kind, "{text}");
     assert!(text.contains(reason), "{text:?} for {reason:?}");
 }
@@ -53,15 +53,19 @@ fn assert_not_served(server: &Running, bytes: &[u8], kind: io::ErrorKind, reason
 #[test]
 fn a4_a46_params_and_response_are_what_was_given() {
     assert!(std::env::var_os("PATH").is_some(), "a variable that must not show");
-    for server in Running::both(&Config::new(), echo) {
-        assert_echo(&server.ask(1, &request(1, RESPONDER, 0, &PAIRS, b"hello")), &PAIRS, b"hello");
-        assert_echo(&server.ask(1, &request(1, RESPONDER, 0, &[], b"")), &[], b"");
+    for server in TestServer::tcp_and_unix(&Config::new(), echo) {
+        assert_echo(
+            &server.round_trip(1, &request(1, RESPONDER, 0, &PAIRS, b"hello")),
+            &PAIRS,
+            b"hello",
+        );
+        assert_echo(&server.round_trip(1, &request(1, RESPONDER, 0, &[], b"")), &[], b"");
     }
-    let server = Running::tcp(Config::new(), |request| {
+    let server = TestServer::tcp(Config::new(), |request| {
         Ok(request.stdout.write_all(b"X-Only: this\r\n\r\nbody")?)
     });
     assert_eq!(
-        server.ask(1, &request(1, RESPONDER, 0, &[], b"")).text(),
+        server.round_trip(1, &request(1, RESPONDER, 0, &[], b"")).text(),
         "X-Only: this\r\n\r\nbody"
     );
 }
@@ -70,7 +74,7 @@ fn a4_a46_params_and_response_are_what_was_given() {
 /// are those of the specification, in decimal.
 #[test]
 fn a19_every_id() {
-    for server in Running::both(&Config::new(), echo) {
+    for server in TestServer::tcp_and_unix(&Config::new(), echo) {
         let mut stream = server.connect();
         for id in [1, 2, 255, 256, 258, 32767, 32768, 65535] {
             assert_in_step(&mut stream, id);
@@ -83,7 +87,7 @@ fn a19_every_id() {
 /// leaves at once, so that no request waits 40 ms for an acknowledgement.
 #[test]
 fn a8_a17_a_thousand_requests_in_a_row() {
-    for server in Running::both(&Config::new(), |request| {
+    for server in TestServer::tcp_and_unix(&Config::new(), |request| {
         for _ in 0..3 {
             request.stdout.write_all(b"piece")?;
             request.stdout.flush()?;
@@ -105,7 +109,7 @@ fn a8_a17_a_thousand_requests_in_a_row() {
 #[test]
 fn a17_the_same_id_on_several_connections_at_once() {
     let barrier = Arc::new(Barrier::new(4));
-    let server = Running::tcp(Config::new(), move |request| {
+    let server = TestServer::tcp(Config::new(), move |request| {
         barrier.wait();
         echo(request)
     });
@@ -113,8 +117,8 @@ fn a17_the_same_id_on_several_connections_at_once() {
         for name in ["A", "B", "C", "D"] {
             let server = &server.address;
             scope.spawn(move || {
-                let mut stream = Stream::connect(server, Some(PATIENCE)).unwrap();
-                stream.set_timeouts(Some(PATIENCE), Some(PATIENCE)).unwrap();
+                let mut stream = Stream::connect(server, Some(TEST_TIMEOUT)).unwrap();
+                stream.set_timeouts(Some(TEST_TIMEOUT), Some(TEST_TIMEOUT)).unwrap();
                 stream
                     .write_all(&request(1, RESPONDER, 0, &[(name, "1")], name.as_bytes()))
                     .unwrap();
@@ -143,7 +147,7 @@ fn records(id: u16) -> [Vec<u8>; 7] {
 /// by a good request; neither may be harmed. Whether the noise was answered is left to the caller.
 #[track_caller]
 fn assert_ignored_everywhere(noise: &[u8], check: impl Fn(&[Record])) {
-    for server in Running::both(&Config::new(), echo) {
+    for server in TestServer::tcp_and_unix(&Config::new(), echo) {
         let mut stream = server.connect();
         for at in 0..=7 {
             let mut pieces = records(3).to_vec();
@@ -166,8 +170,8 @@ fn assert_ignored_everywhere(noise: &[u8], check: impl Fn(&[Record])) {
 fn a18_records_of_inactive_ids_are_ignored() {
     for record_type in [ABORT, PARAMS, STDIN, DATA] {
         for content in [&b""[..], b"noise", &[7].repeat(65535)] {
-            assert_ignored_everywhere(&padded(record_type, 9, content, 255), |answers| {
-                assert_eq!(answers, [])
+            assert_ignored_everywhere(&padded_record(record_type, 9, content, 255), |answers| {
+                assert_eq!(answers, []);
             });
         }
     }
@@ -181,13 +185,13 @@ fn a28_types_of_the_other_side_and_the_null_id_are_ignored() {
     for record_type in [END, STDOUT, STDERR, GET_VALUES_RESULT, UNKNOWN_TYPE] {
         for id in [0, 3, 9] {
             assert_ignored_everywhere(&record(record_type, id, b"\0\0\0\0\0\0\0\0"), |answers| {
-                assert_eq!(answers, [])
+                assert_eq!(answers, []);
             });
         }
     }
     for record_type in [BEGIN, ABORT, PARAMS, STDIN, DATA] {
         assert_ignored_everywhere(&record(record_type, 0, b"\0\x01\0\0\0\0\0\0"), |answers| {
-            assert_eq!(answers, [])
+            assert_eq!(answers, []);
         });
         assert_ignored_everywhere(&record(record_type, 0, b""), |answers| assert_eq!(answers, []));
     }
@@ -198,8 +202,8 @@ fn a28_types_of_the_other_side_and_the_null_id_are_ignored() {
 #[test]
 fn a29_unknown_types_of_a_request_are_ignored() {
     for (record_type, id) in [(42, 3), (42, 9), (255, 3), (12, 3)] {
-        assert_ignored_everywhere(&padded(record_type, id, b"what?", 8), |answers| {
-            assert_eq!(answers, [])
+        assert_ignored_everywhere(&padded_record(record_type, id, b"what?", 8), |answers| {
+            assert_eq!(answers, []);
         });
     }
 }
@@ -214,7 +218,7 @@ fn a20_a_request_begun_while_one_runs_is_refused() {
         record(STDIN, 9, b"foreign"),
         record(STDIN, 9, b""),
     ];
-    for server in Running::both(&Config::new(), echo) {
+    for server in TestServer::tcp_and_unix(&Config::new(), echo) {
         for at in 1..=6 {
             let mut stream = server.connect();
             let mut pieces = records(1).to_vec();
@@ -236,7 +240,7 @@ fn a20_a_request_begun_while_one_runs_is_refused() {
 /// answers mix.
 #[test]
 fn a21_a22_fifty_interleaved_requests() {
-    let server = Running::unix(Config::new(), echo);
+    let server = TestServer::unix(Config::new(), echo);
     let mut stream = server.connect();
     stream.write_all(&record(GET_VALUES, 0, &pair(b"FCGI_MPXS_CONNS", b""))).unwrap();
     assert_eq!(read_record(&mut stream).expect("a result").content, pair(b"FCGI_MPXS_CONNS", b"0"));
@@ -258,7 +262,7 @@ fn a21_a22_fifty_interleaved_requests() {
 #[test]
 fn a23_begin_of_the_active_id() {
     let calls = Arc::new(AtomicUsize::new(0));
-    let server = Running::tcp(Config::new(), {
+    let server = TestServer::tcp(Config::new(), {
         let calls = Arc::clone(&calls);
         move |request| {
             calls.fetch_add(1, SeqCst);
@@ -292,7 +296,7 @@ fn a23_begin_of_the_active_id() {
 /// their order.
 #[test]
 fn a24_requests_sent_at_once() {
-    for server in Running::both(&Config::new(), echo) {
+    for server in TestServer::tcp_and_unix(&Config::new(), echo) {
         for (count, same_id) in [(2, false), (20, false), (20, true)] {
             let mut stream = server.connect();
             let id = |n: u16| if same_id { 1 } else { n };
@@ -313,7 +317,7 @@ fn a24_requests_sent_at_once() {
 /// on.
 #[test]
 fn a25_unknown_roles() {
-    for server in Running::both(&Config::new(), echo) {
+    for server in TestServer::tcp_and_unix(&Config::new(), echo) {
         let mut stream = server.connect();
         for (id, role) in
             [(7, 0), (8, 4), (256, 9), (65535, 257), (9, 65535), (10, AUTHORIZER), (11, FILTER)]
@@ -334,13 +338,16 @@ fn a25_unknown_roles() {
         drop(stream);
     }
     let roles = [Role::Responder, Role::Authorizer, Role::Unknown(9)];
-    let server = Running::tcp(Config::new().roles(&roles), |request| {
+    let server = TestServer::tcp(Config::new().roles(&roles), |request| {
         Ok(write!(request.stdout, "{:?}", request.role)?)
     });
     for (role, text) in [(1, "Responder"), (2, "Authorizer"), (9, "Unknown(9)")] {
-        assert_eq!(server.ask(1, &request(1, role, 0, &[], b"")).text(), text);
+        assert_eq!(server.round_trip(1, &request(1, role, 0, &[], b"")).text(), text);
     }
-    assert_eq!(server.ask(1, &request(1, FILTER, 0, &[], b"")).protocol_status, UNKNOWN_ROLE);
+    assert_eq!(
+        server.round_trip(1, &request(1, FILTER, 0, &[], b"")).protocol_status,
+        UNKNOWN_ROLE
+    );
 }
 
 /// A27: an application sends STDOUT, STDERR and END_REQUEST with the request's id, and with the
@@ -349,7 +356,7 @@ fn a25_unknown_roles() {
 /// 65535": no such record is sent.
 #[test]
 fn a27_only_the_types_of_an_application() {
-    let server = Running::unix(Config::new(), |request| {
+    let server = TestServer::unix(Config::new(), |request| {
         request.stderr.write_all(b"a message")?;
         for len in [1, 5, 65527, 65528, 65535, 65536, 200_000] {
             request.stdout.write_all(&vec![b'x'; len])?;
@@ -387,7 +394,7 @@ fn a27_only_the_types_of_an_application() {
 /// is ignored. K6: so are its reserved bytes and those of headers.
 #[test]
 fn bodies_of_begin_request() {
-    let server = Running::tcp(Config::new(), echo);
+    let server = TestServer::tcp(Config::new(), echo);
     for len in [0, 1, 7] {
         let bytes =
             [record(BEGIN, 1, &[0, 1, 1, 0, 0, 0, 0, 0][..len]), params(1, &PAIRS)].concat();
@@ -400,7 +407,7 @@ fn bodies_of_begin_request() {
         &[&[0, 1, 1][..], &[7].repeat(65532)].concat(),
     ] {
         let mut pieces = records(1);
-        pieces[0] = padded(BEGIN, 1, body, 3);
+        pieces[0] = padded_record(BEGIN, 1, body, 3);
         for piece in &mut pieces {
             piece[7] = 255;
         }
@@ -414,7 +421,7 @@ fn bodies_of_begin_request() {
 /// K21, A8, A9: of the flags, KEEP_CONN alone decides whether the connection is kept.
 #[test]
 fn a8_a9_flags() {
-    for server in Running::both(&Config::new(), echo) {
+    for server in TestServer::tcp_and_unix(&Config::new(), echo) {
         for (flags, is_kept) in [(0, false), (1, true), (0xfe, false), (0xff, true)] {
             let mut stream = server.connect();
             stream.write_all(&request(1, RESPONDER, flags, &PAIRS, b"hello")).unwrap();
@@ -436,7 +443,7 @@ fn a8_a9_flags() {
 fn a37_any_division_and_any_padding() {
     let encoded: Vec<u8> =
         PAIRS.iter().flat_map(|(name, value)| pair(name.as_bytes(), value.as_bytes())).collect();
-    for server in Running::both(&Config::new(), echo) {
+    for server in TestServer::tcp_and_unix(&Config::new(), echo) {
         let mut stream = server.connect();
         for cut in 1..encoded.len() {
             let (one, two) = encoded.split_at(cut);
@@ -472,10 +479,10 @@ fn a37_any_division_and_any_padding() {
 
 /// A request with every byte of its streams in a record of its own and padding on each record.
 fn whole_padded(encoded: &[u8], padding: u8) -> Vec<u8> {
-    let mut bytes = padded(BEGIN, 1, &[0, 1, 1, 0, 0, 0, 0, 0], padding);
+    let mut bytes = padded_record(BEGIN, 1, &[0, 1, 1, 0, 0, 0, 0, 0], padding);
     for (record_type, data) in [(PARAMS, encoded), (STDIN, b"hello")] {
-        bytes.extend(data.iter().flat_map(|byte| padded(record_type, 1, &[*byte], padding)));
-        bytes.extend(padded(record_type, 1, b"", padding));
+        bytes.extend(data.iter().flat_map(|byte| padded_record(record_type, 1, &[*byte], padding)));
+        bytes.extend(padded_record(record_type, 1, b"", padding));
     }
     bytes
 }
@@ -487,10 +494,12 @@ fn the_largest_records() {
     let encoded = pair(b"LONG", value.as_bytes());
     let mut bytes = begin(1, RESPONDER, 1);
     for (record_type, data) in [(PARAMS, &encoded), (STDIN, &body)] {
-        bytes.extend(data.chunks(65535).flat_map(|content| padded(record_type, 1, content, 255)));
-        bytes.extend(padded(record_type, 1, b"", 255));
+        bytes.extend(
+            data.chunks(65535).flat_map(|content| padded_record(record_type, 1, content, 255)),
+        );
+        bytes.extend(padded_record(record_type, 1, b"", 255));
     }
-    for server in Running::both(&Config::new(), echo) {
+    for server in TestServer::tcp_and_unix(&Config::new(), echo) {
         let mut stream = server.connect();
         stream.write_all(&bytes).unwrap();
         assert_echo(&read_answer(&mut stream, 1), &[("LONG", &value)], &body);
@@ -502,7 +511,7 @@ fn the_largest_records() {
 /// length around the sizes of the buffer.
 #[test]
 fn headers_that_straddle_the_end_of_the_buffer() {
-    let server = Running::unix(Config::new(), echo);
+    let server = TestServer::unix(Config::new(), echo);
     for len in (8080..8200).chain(65400..65560) {
         let value = "v".repeat(len);
         let mut stream = server.connect();
@@ -517,7 +526,7 @@ fn headers_that_straddle_the_end_of_the_buffer() {
 /// kind of length, cookies of 8 KiB, 9000 bytes and 64 KiB, and names as long.
 #[test]
 fn lengths_of_names_and_values() {
-    for server in Running::both(&Config::new(), echo) {
+    for server in TestServer::tcp_and_unix(&Config::new(), echo) {
         let mut stream = server.connect();
         for len in [0, 1, 126, 127, 128, 129, 8192, 9000, 65535, 65536] {
             let long = "c".repeat(len);
@@ -540,7 +549,7 @@ fn lengths_of_names_and_values() {
 /// all params after it".
 #[test]
 fn empty_pairs_and_values_that_are_not_utf8() {
-    let server = Running::tcp(Config::new(), |request| {
+    let server = TestServer::tcp(Config::new(), |request| {
         assert_eq!(request.params.get("BYTES"), None);
         assert_eq!(request.params.get_bytes("BYTES"), Some(&b"\xff\xfe\0\x80"[..]));
         assert_eq!(request.params.get("AFTER"), Some("1"));
@@ -556,18 +565,18 @@ fn empty_pairs_and_values_that_are_not_utf8() {
         record(STDIN, 1, b""),
     ]
     .concat();
-    assert_eq!(server.ask(1, &bytes).text(), "10002");
+    assert_eq!(server.round_trip(1, &bytes).text(), "10002");
 }
 
 /// A38: a name that comes twice harms no other pair, and the look-up gives the last.
 #[test]
 fn a38_names_that_come_twice() {
-    let server = Running::tcp(Config::new(), |request| {
+    let server = TestServer::tcp(Config::new(), |request| {
         write!(request.stdout, "{:?} ", request.params.get("DUP"))?;
         echo(request)
     });
     let pairs = [("A", "1"), ("DUP", "one"), ("B", "2"), ("DUP", "two"), ("C", "3")];
-    let answer = server.ask(1, &request(1, RESPONDER, 0, &pairs, b""));
+    let answer = server.round_trip(1, &request(1, RESPONDER, 0, &pairs, b""));
     assert_eq!(
         answer.text(),
         format!("Some(\"two\") {}", String::from_utf8_lossy(&echoed(&pairs, b"")))
@@ -578,7 +587,7 @@ fn a38_names_that_come_twice() {
 /// byte, in whatever place it comes before the answer, and the reason is reported out of band.
 #[test]
 fn a15_other_versions() {
-    let server = Running::tcp(Config::new(), echo);
+    let server = TestServer::tcp(Config::new(), echo);
     for version in [0, 2, 255] {
         for at in 0..=3 {
             let mut pieces = records(1);
@@ -602,7 +611,7 @@ fn a15_other_versions() {
 /// A15: what is no FastCGI at all gets no byte.
 #[test]
 fn a15_garbage() {
-    for server in Running::both(&Config::new(), echo) {
+    for server in TestServer::tcp_and_unix(&Config::new(), echo) {
         for garbage in
             ["GET / HTTP/1.1\r\nHost: a\r\n\r\n", "\u{16}\u{3}\u{1}\u{2}\0\u{1}\0\u{1}\u{fc}"]
         {
@@ -621,7 +630,8 @@ fn a15_garbage() {
 /// 0xffffffff.
 #[test]
 fn malformed_params() {
-    let server = Running::tcp(Config::new(), |_| panic!("a handler must not see such a request"));
+    let server =
+        TestServer::tcp(Config::new(), |_| panic!("a handler must not see such a request"));
     for encoded in [
         &b"\x05\x01NA"[..],
         b"\x05",
@@ -637,6 +647,6 @@ fn malformed_params() {
             record(PARAMS, 1, b""),
             record(STDIN, 1, b""),
         ];
-        assert_not_served(&server, &bytes.concat(), io::ErrorKind::InvalidData, "is cut short");
+        assert_not_served(&server, &bytes.concat(), io::ErrorKind::InvalidData, "is incomplete");
     }
 }

@@ -13,7 +13,7 @@ use fcgi::net::Stream;
 use fcgi::server::{Config, Handle, Overload};
 use fcgi::Server;
 
-/// A time-out of shutdown that no test waits for.
+/// A timeout of shutdown that no test waits for.
 fn patient() -> Config {
     Config::new().shutdown_timeout(Duration::from_secs(3600))
 }
@@ -21,17 +21,17 @@ fn patient() -> Config {
 /// Asserts that nobody answers on this address any more.
 #[track_caller]
 fn assert_refused(server: &fcgi::net::Address) {
-    let Ok(mut stream) = Stream::connect(server, Some(PATIENCE)) else { return };
-    stream.set_timeouts(Some(PATIENCE), Some(PATIENCE)).unwrap();
+    let Ok(mut stream) = Stream::connect(server, Some(TEST_TIMEOUT)) else { return };
+    stream.set_timeouts(Some(TEST_TIMEOUT), Some(TEST_TIMEOUT)).unwrap();
     let _ = stream.write_all(&request(1, RESPONDER, 0, &[], b""));
-    assert_silent(&mut stream);
+    assert_no_response(&mut stream);
 }
 
 /// Without connections, and with idle ones (fresh, kept, and with half a record), it stops at once,
 /// and that is no error.
 #[test]
 fn with_idle_connections() {
-    for server in Running::both(&patient(), echo) {
+    for server in TestServer::tcp_and_unix(&patient(), echo) {
         let mut streams: Vec<Stream> = (0..4).map(|_| server.connect()).collect();
         for stream in &mut streams[..2] {
             stream.write_all(&request(1, RESPONDER, 1, &[], b"body")).unwrap();
@@ -51,14 +51,14 @@ fn with_idle_connections() {
             "the socket file is still there"
         );
         for stream in &mut streams {
-            assert_silent(stream);
+            assert_no_response(stream);
         }
         assert_refused(&server.address);
         wait_until("serve returns", || server.has_ended());
-        assert_eq!(server.reported(), []);
+        assert_eq!(server.reported_errors(), []);
         server.stop().unwrap();
     }
-    for server in Running::both(&patient(), echo) {
+    for server in TestServer::tcp_and_unix(&patient(), echo) {
         server.handle.shutdown();
         server.handle.shutdown();
         server.stop().unwrap();
@@ -72,10 +72,10 @@ fn a14_with_requests() {
     let (say, said) = mpsc::channel();
     let (go_on, told) = mpsc::channel();
     let told = Mutex::new(told);
-    let server = Running::tcp(patient(), move |request| {
+    let server = TestServer::tcp(patient(), move |request| {
         if request.params.get("WAIT").is_some() {
             say.send(())?;
-            told.lock().unwrap().recv_timeout(PATIENCE)?;
+            told.lock().unwrap().recv_timeout(TEST_TIMEOUT)?;
         }
         echo(request)
     });
@@ -94,7 +94,7 @@ fn a14_with_requests() {
     assert_eq!(read_record(&mut in_stdin).expect("STDIN is read").record_type, GET_VALUES_RESULT);
     let mut working = server.connect();
     working.write_all(&request(3, RESPONDER, 1, &[("WAIT", "1")], b"body")).unwrap();
-    said.recv_timeout(PATIENCE).unwrap();
+    said.recv_timeout(TEST_TIMEOUT).unwrap();
 
     server.handle.shutdown();
     assert_refused(&server.address);
@@ -129,7 +129,7 @@ fn requests_that_have_come_already() {
     ] {
         let is_told = Arc::new(AtomicBool::new(false));
         let roles = [1, 2, 3].map(fcgi::record::Role::from);
-        let server = Running::unix(patient().roles(&roles), {
+        let server = TestServer::unix(patient().roles(&roles), {
             let is_told = Arc::clone(&is_told);
             move |request| {
                 assert!(
@@ -154,7 +154,7 @@ fn requests_that_have_come_already() {
         }
         match answer {
             Some(stdout) => assert_eq!(read_answer(&mut reader, 1).stdout, stdout),
-            None => assert!(server.reported().is_empty()),
+            None => assert!(server.reported_errors().is_empty()),
         }
         assert_closed(&mut reader);
         server.stop().unwrap();
@@ -178,8 +178,11 @@ fn a14_under_load() {
                 }
             };
             let config = patient().max_connections(6);
-            let server =
-                if unix { Running::unix(config, handler) } else { Running::tcp(config, handler) };
+            let server = if unix {
+                TestServer::unix(config, handler)
+            } else {
+                TestServer::tcp(config, handler)
+            };
             let (address, answered) = (server.address.clone(), AtomicUsize::new(0));
             thread::scope(|scope| {
                 for _ in 0..8 {
@@ -202,8 +205,8 @@ fn a14_under_load() {
 
 /// Asks on one connection for as long as it is kept. An error is that nobody listens any more.
 fn ask(address: &fcgi::net::Address, kept: bool, answered: &AtomicUsize) -> fcgi::Result<()> {
-    let mut stream = Stream::connect(address, Some(PATIENCE))?;
-    stream.set_timeouts(Some(PATIENCE), Some(PATIENCE))?;
+    let mut stream = Stream::connect(address, Some(TEST_TIMEOUT))?;
+    stream.set_timeouts(Some(TEST_TIMEOUT), Some(TEST_TIMEOUT))?;
     loop {
         let sent = stream.write_all(&request(1, RESPONDER, kept.into(), &[], &[b'b'; 2000]));
         let mut first = [0];
@@ -226,7 +229,7 @@ fn ask(address: &fcgi::net::Address, kept: bool, answered: &AtomicUsize) -> fcgi
 #[test]
 fn with_a_newcomer_that_waits() {
     for overload in [Overload::Wait, Overload::Reject] {
-        let server = Running::tcp(patient().max_connections(1).overload(overload), echo);
+        let server = TestServer::tcp(patient().max_connections(1).overload(overload), echo);
         let mut busy = server.connect();
         busy.write_all(&[begin(1, RESPONDER, 1), record(GET_VALUES, 0, b"")].concat()).unwrap();
         assert_eq!(read_record(&mut busy).expect("BEGIN was read").record_type, GET_VALUES_RESULT);
@@ -236,9 +239,9 @@ fn with_a_newcomer_that_waits() {
         }
         newcomer.set_timeouts(Some(Duration::from_millis(50)), None).unwrap();
         assert!(newcomer.read(&mut [0]).is_err(), "it waits");
-        newcomer.set_timeouts(Some(PATIENCE), None).unwrap();
+        newcomer.set_timeouts(Some(TEST_TIMEOUT), None).unwrap();
         server.handle.shutdown();
-        assert_silent(&mut newcomer);
+        assert_no_response(&mut newcomer);
         busy.write_all(&[params(1, &[]), record(STDIN, 1, b"")].concat()).unwrap();
         assert_eq!(read_answer(&mut busy, 1).stdout, echoed(&[], b""));
         server.stop().unwrap();
@@ -253,10 +256,10 @@ fn shutdown_timeout() {
     let (say, said) = mpsc::channel();
     let (go_on, told) = mpsc::channel::<()>();
     let told = Mutex::new(told);
-    let server = Running::tcp(Config::new().shutdown_timeout(limit), move |request| {
+    let server = TestServer::tcp(Config::new().shutdown_timeout(limit), move |request| {
         if request.params.get("DEAF").is_some() {
             say.send("deaf".to_owned())?;
-            let _ = told.lock().unwrap().recv_timeout(PATIENCE);
+            let _ = told.lock().unwrap().recv_timeout(TEST_TIMEOUT);
             return Ok(());
         }
         let outcome = io::copy(&mut request.stdin, &mut request.stdout);
@@ -268,7 +271,7 @@ fn shutdown_timeout() {
         .unwrap();
     let mut deaf = server.connect();
     deaf.write_all(&request(1, RESPONDER, 0, &[("DEAF", "1")], b"")).unwrap();
-    assert_eq!(said.recv_timeout(PATIENCE).unwrap(), "deaf");
+    assert_eq!(said.recv_timeout(TEST_TIMEOUT).unwrap(), "deaf");
 
     let start = Instant::now();
     server.stop().unwrap();
@@ -277,9 +280,9 @@ fn shutdown_timeout() {
         "{:?}",
         start.elapsed()
     );
-    assert_eq!(said.recv_timeout(PATIENCE).unwrap(), "Err(UnexpectedEof)");
-    assert_silent(&mut cut);
-    assert_silent(&mut deaf);
+    assert_eq!(said.recv_timeout(TEST_TIMEOUT).unwrap(), "Err(UnexpectedEof)");
+    assert_no_response(&mut cut);
+    assert_no_response(&mut deaf);
     drop(go_on);
 }
 
@@ -287,7 +290,7 @@ fn shutdown_timeout() {
 #[test]
 fn from_a_handler() {
     let slot: Arc<OnceLock<Handle>> = Arc::default();
-    let server = Running::tcp(patient(), {
+    let server = TestServer::tcp(patient(), {
         let slot = Arc::clone(&slot);
         move |request| {
             slot.get().ok_or("no handle")?.shutdown();

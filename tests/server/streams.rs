@@ -29,7 +29,7 @@ fn tell(request: &mut Request) -> HandlerResult {
 #[test]
 fn a37_params_come_first() {
     let called = Arc::new(AtomicBool::new(false));
-    let server = Running::tcp(Config::new(), {
+    let server = TestServer::tcp(Config::new(), {
         let called = Arc::clone(&called);
         move |request| {
             called.store(true, SeqCst);
@@ -52,7 +52,7 @@ fn a37_params_come_first() {
 #[test]
 fn a39_a40_stdin_and_content_length() {
     const LENGTH: &str = "CONTENT_LENGTH";
-    for server in Running::both(&Config::new(), tell) {
+    for server in TestServer::tcp_and_unix(&Config::new(), tell) {
         let mut stream = server.connect();
         for (announced, body, told) in [
             (Some("10"), "0123456789", "10 of 10 bytes: ended"),
@@ -65,20 +65,20 @@ fn a39_a40_stdin_and_content_length() {
             (
                 Some("10"),
                 "01234",
-                "5 of 5 bytes: UnexpectedEof, stream ended after 5 of the 10 bytes of CONTENT_LENGTH",
+                "5 of 5 bytes: UnexpectedEof, stream ended after 5 of the 10 bytes announced by CONTENT_LENGTH",
             ),
-            (Some("1"), "", "0 of 0 bytes: UnexpectedEof, stream ended after 0 of the 1 bytes of CONTENT_LENGTH"),
+            (Some("1"), "", "0 of 0 bytes: UnexpectedEof, stream ended after 0 of the 1 bytes announced by CONTENT_LENGTH"),
             (
                 Some("18446744073709551615"),
                 "01",
-                "2 of 2 bytes: UnexpectedEof, stream ended after 2 of the 18446744073709551615 bytes of CONTENT_LENGTH",
+                "2 of 2 bytes: UnexpectedEof, stream ended after 2 of the 18446744073709551615 bytes announced by CONTENT_LENGTH",
             ),
             (
                 Some("10"),
                 "0123456789+",
-                "10 of 10 bytes: InvalidData, stream is longer than the 10 bytes of CONTENT_LENGTH",
+                "10 of 10 bytes: InvalidData, stream is longer than the 10 bytes announced by CONTENT_LENGTH",
             ),
-            (Some("0"), "0", "0 of 0 bytes: InvalidData, stream is longer than the 0 bytes of CONTENT_LENGTH"),
+            (Some("0"), "0", "0 of 0 bytes: InvalidData, stream is longer than the 0 bytes announced by CONTENT_LENGTH"),
         ] {
             let pairs: Vec<_> = announced.iter().map(|length| (LENGTH, *length)).collect();
             stream.write_all(&request(1, RESPONDER, 1, &pairs, body.as_bytes())).unwrap();
@@ -92,7 +92,7 @@ fn a39_a40_stdin_and_content_length() {
 fn a39_any_division_of_stdin() {
     let body: Vec<u8> = (0..300_000_u32).map(|n| (n % 251) as u8).collect();
     let expected = body.clone();
-    let server = Running::unix(Config::new(), move |request| {
+    let server = TestServer::unix(Config::new(), move |request| {
         let mut body = Vec::new();
         let mut buffer = vec![0; request.params.get("BUFFER").unwrap_or("").parse()?];
         match buffer.len() {
@@ -135,7 +135,7 @@ fn a39_any_division_of_stdin() {
 /// dropped, the next request is right, with 1 MiB of body that nobody reads.
 #[test]
 fn a41_unread_stdin_of_a_kept_connection() {
-    for server in Running::both(&Config::new(), |request| {
+    for server in TestServer::tcp_and_unix(&Config::new(), |request| {
         write!(request.stdout, "early")?;
         request.stdout.flush()?;
         let mut part = vec![0; request.params.get("READ").unwrap_or("").parse()?];
@@ -157,7 +157,7 @@ fn a41_unread_stdin_of_a_kept_connection() {
 /// 65536 and 99000 bytes.
 #[test]
 fn a42_a43_ends_of_the_output() {
-    for server in Running::both(&Config::new(), |request| {
+    for server in TestServer::tcp_and_unix(&Config::new(), |request| {
         let size: usize = request.params.get("SIZE").unwrap_or("").parse()?;
         match request.params.get("BY").unwrap_or("").parse()? {
             0 => request.stdout.write_all(&vec![b'x'; size])?,
@@ -192,7 +192,7 @@ fn a42_a43_ends_of_the_output() {
 /// A43: STDERR that was only flushed has no record at all.
 #[test]
 fn empty_writes_and_flushes() {
-    let server = Running::tcp(Config::new(), |request| {
+    let server = TestServer::tcp(Config::new(), |request| {
         for stream in [&mut request.stdout, &mut request.stderr] {
             for _ in 0..3 {
                 assert_eq!(stream.write(&[])?, 0);
@@ -206,7 +206,7 @@ fn empty_writes_and_flushes() {
         }
         Ok(())
     });
-    let answer = server.ask(1, &request(1, RESPONDER, 0, &[], b""));
+    let answer = server.round_trip(1, &request(1, RESPONDER, 0, &[], b""));
     assert_eq!((answer.text(), answer.stdout_ends), ("one two".to_owned(), 1));
     assert_eq!((answer.stderr.len(), answer.stderr_ends), (0, 0));
 }
@@ -214,7 +214,7 @@ fn empty_writes_and_flushes() {
 /// A44: 100 KB each of STDOUT and STDERR, in turns, each in order.
 #[test]
 fn a44_both_streams_in_turns() {
-    for server in Running::both(&Config::new(), |request| {
+    for server in TestServer::tcp_and_unix(&Config::new(), |request| {
         for n in 0..10_000 {
             write!(request.stdout, "{n:9} ")?;
             write!(request.stderr, "{n:8}! ")?;
@@ -227,7 +227,7 @@ fn a44_both_streams_in_turns() {
         }
         Ok(())
     }) {
-        let answer = server.ask(1, &request(1, RESPONDER, 0, &[], b""));
+        let answer = server.round_trip(1, &request(1, RESPONDER, 0, &[], b""));
         let expected = |form: fn(u32) -> String| (0..10_000).map(form).collect::<String>();
         assert_eq!(answer.text(), expected(|n| format!("{n:9} ")));
         assert_eq!(String::from_utf8_lossy(&answer.stderr), expected(|n| format!("{n:8}! ")));
@@ -238,7 +238,7 @@ fn a44_both_streams_in_turns() {
 /// A45: END_REQUEST comes last and once, with REQUEST_COMPLETE and the handler's status.
 #[test]
 fn a45_app_status() {
-    for server in Running::both(&Config::new(), |request| {
+    for server in TestServer::tcp_and_unix(&Config::new(), |request| {
         request.app_status = request.params.get("EXIT").unwrap_or("").parse()?;
         Ok(())
     }) {
@@ -262,7 +262,7 @@ fn a45_app_status() {
 /// handler has set.
 #[test]
 fn a45_a46_errors_of_a_handler() {
-    let server = Running::tcp(Config::new(), |request| {
+    let server = TestServer::tcp(Config::new(), |request| {
         write!(request.stdout, "partial")?;
         match request.params.get("HOW") {
             Some("flushed") => request.stdout.flush()?,
@@ -289,7 +289,7 @@ fn a45_a46_errors_of_a_handler() {
 /// dropped if it does.
 #[test]
 fn a50_authorizer() {
-    for server in Running::both(&Config::new().roles(&[Role::Authorizer]), |request| {
+    for server in TestServer::tcp_and_unix(&Config::new().roles(&[Role::Authorizer]), |request| {
         let mut body = Vec::new();
         assert_eq!(request.stdin.read_to_end(&mut body)?, 0);
         assert!(request.stdin.data()?.fill_buf()?.is_empty());
@@ -347,7 +347,7 @@ fn filter_request(pairs: &[(&str, &str)], body: &[u8], data: &[u8]) -> Vec<u8> {
 #[test]
 fn a51_a52_filter() {
     let data = "d".repeat(100_000);
-    for server in Running::both(&Config::new().roles(&[Role::Filter]), filter) {
+    for server in TestServer::tcp_and_unix(&Config::new().roles(&[Role::Filter]), filter) {
         let mut stream = server.connect();
         let whole = format!("body|{data}");
         for (pairs, data, told) in [
@@ -358,12 +358,12 @@ fn a51_a52_filter() {
             (
                 &[("FCGI_DATA_LENGTH", "9")],
                 "data",
-                "body|data|UnexpectedEof, stream ended after 4 of the 9 bytes of FCGI_DATA_LENGTH",
+                "body|data|UnexpectedEof, stream ended after 4 of the 9 bytes announced by FCGI_DATA_LENGTH",
             ),
             (
                 &[("FCGI_DATA_LENGTH", "3")],
                 "data",
-                "body|dat|InvalidData, stream is longer than the 3 bytes of FCGI_DATA_LENGTH",
+                "body|dat|InvalidData, stream is longer than the 3 bytes announced by FCGI_DATA_LENGTH",
             ),
         ] {
             stream.write_all(&filter_request(pairs, b"body", data.as_bytes())).unwrap();
@@ -373,9 +373,8 @@ fn a51_a52_filter() {
         stream.write_all(&bytes).unwrap();
         let answer = read_answer(&mut stream, 1);
         assert!(answer.text().starts_with("Status: 500"), "{}", answer.text());
-        assert!(
-            String::from_utf8_lossy(&answer.stderr).contains("4 of the 9 bytes of CONTENT_LENGTH")
-        );
+        assert!(String::from_utf8_lossy(&answer.stderr)
+            .contains("4 of the 9 bytes announced by CONTENT_LENGTH"));
 
         // The output begins before the data has ended, or even come.
         let bytes = filter_request(&[], b"body", b"data");
@@ -396,7 +395,7 @@ fn a53_streams_out_of_order() {
     let (body, end_of_body) = (record(STDIN, 1, b"body"), record(STDIN, 1, b""));
     let data = record(DATA, 1, b"data");
     let config = Config::new().roles(&[Role::Responder, Role::Filter]);
-    let server = Running::tcp(config, |request| {
+    let server = TestServer::tcp(config, |request| {
         let mut body = Vec::new();
         request.stdin.read_to_end(&mut body)?;
         if request.role == Role::Filter {
@@ -410,8 +409,8 @@ fn a53_streams_out_of_order() {
         let mut stream = server.connect();
         let bytes = [&begin(1, RESPONDER, 1), &start, early, &more, &end_of_params, &end_of_body];
         stream.write_all(&bytes.map(|piece| &**piece).concat()).unwrap();
-        assert_silent(&mut stream);
-        assert!(server.error().1.starts_with("unexpected "));
+        assert_no_response(&mut stream);
+        assert!(server.next_error().1.starts_with("unexpected "));
     }
 
     // In the body: the handler is told, and the connection is of no more use.
@@ -424,7 +423,7 @@ fn a53_streams_out_of_order() {
         let answer = read_answer(&mut stream, 1);
         assert!(answer.text().starts_with("Status: 500"), "{}", answer.text());
         assert!(String::from_utf8_lossy(&answer.stderr).contains("unexpected "));
-        assert_silent(&mut stream);
+        assert_no_response(&mut stream);
     }
 
     // Behind the body: of no request any more, or for a filter an error as above.
@@ -448,11 +447,11 @@ fn a53_streams_out_of_order() {
     assert!(read_answer(&mut stream, 1).text().starts_with("Status: 500"));
 }
 
-/// Slow senders: a read may wait for its time-out again and again, as long as something comes each
+/// Slow senders: a read may wait for its timeout again and again, as long as something comes each
 /// time.
 #[test]
 fn slow_senders() {
-    let server = Running::tcp(Config::new().read_timeout(Some(Duration::from_secs(1))), echo);
+    let server = TestServer::tcp(Config::new().read_timeout(Some(Duration::from_secs(1))), echo);
     let mut stream = server.connect();
     let bytes = request(1, RESPONDER, 0, &[("CONTENT_LENGTH", "4")], b"slow");
     let step = bytes.len() / 12;
@@ -463,17 +462,18 @@ fn slow_senders() {
     assert_eq!(read_answer(&mut stream, 1).stdout, echoed(&[("CONTENT_LENGTH", "4")], b"slow"));
 }
 
-/// Slow readers: a write may wait for its time-out again and again, as long as something is taken
+/// Slow readers: a write may wait for its timeout again and again, as long as something is taken
 /// each time.
 #[test]
 fn slow_readers() {
     const SIZE: usize = 8 << 20;
-    for server in
-        Running::both(&Config::new().write_timeout(Some(Duration::from_secs(1))), |request| {
+    for server in TestServer::tcp_and_unix(
+        &Config::new().write_timeout(Some(Duration::from_secs(1))),
+        |request| {
             request.stdout.write_all(&vec![b'x'; SIZE])?;
             Ok(())
-        })
-    {
+        },
+    ) {
         let mut stream = server.connect();
         stream.write_all(&request(1, RESPONDER, 0, &[], b"")).unwrap();
         let mut slowly = Slowly(&mut stream, 0);

@@ -17,14 +17,14 @@ const OVERLOADED: u8 = 2;
 
 /// A server whose handler, for a request with the param `WAIT`, says that it works and waits until
 /// it may go on.
-fn waiting(config: Config) -> (Running, Receiver<()>, Sender<()>) {
+fn waiting(config: Config) -> (TestServer, Receiver<()>, Sender<()>) {
     let (say, said) = mpsc::channel();
     let (go_on, told) = mpsc::channel();
     let told = Mutex::new(told);
-    let server = Running::tcp(config, move |request| {
+    let server = TestServer::tcp(config, move |request| {
         if request.params.get("WAIT").is_some() {
             say.send(())?;
-            told.lock().unwrap().recv_timeout(PATIENCE)?;
+            told.lock().unwrap().recv_timeout(TEST_TIMEOUT)?;
         }
         echo(request)
     });
@@ -33,10 +33,10 @@ fn waiting(config: Config) -> (Running, Receiver<()>, Sender<()>) {
 
 /// Begins a request that waits, and returns when it is with its handler.
 #[track_caller]
-fn keep_busy(server: &Running, said: &Receiver<()>) -> Stream {
+fn keep_busy(server: &TestServer, said: &Receiver<()>) -> Stream {
     let mut stream = server.connect();
     stream.write_all(&request(1, RESPONDER, 1, &[("WAIT", "1")], b"body")).unwrap();
-    said.recv_timeout(PATIENCE).expect("the handler works");
+    said.recv_timeout(TEST_TIMEOUT).expect("the handler works");
     stream
 }
 
@@ -50,7 +50,7 @@ fn assert_served(stream: &mut Stream, flags: u8) {
 /// after it: within FCGI_MAX_CONNS none is closed.
 #[test]
 fn a7_two_hundred_idle_connections() {
-    for server in Running::both(&Config::new().max_connections(201), echo) {
+    for server in TestServer::tcp_and_unix(&Config::new().max_connections(201), echo) {
         let mut streams = Vec::new();
         for _ in 0..200 {
             let mut stream = server.connect();
@@ -69,7 +69,7 @@ fn a7_two_hundred_idle_connections() {
 fn a7_requests_at_once() {
     const MAX: usize = 32;
     let barrier = Arc::new(Barrier::new(MAX));
-    let server = Running::tcp(Config::new().max_connections(MAX), move |request| {
+    let server = TestServer::tcp(Config::new().max_connections(MAX), move |request| {
         barrier.wait();
         echo(request)
     });
@@ -118,7 +118,7 @@ fn more_kept_connections_than_places() {
     for stream in &mut kept {
         assert_closed(stream);
     }
-    assert_eq!(server.reported(), [], "to give way is no error");
+    assert_eq!(server.reported_errors(), [], "to give way is no error");
 }
 
 /// A connection that becomes idle at the very moment when another comes gives way to it all the
@@ -126,7 +126,7 @@ fn more_kept_connections_than_places() {
 #[test]
 fn a_newcomer_at_the_end_of_a_request() {
     let start = Instant::now();
-    for server in Running::both(&Config::new().max_connections(1), echo) {
+    for server in TestServer::tcp_and_unix(&Config::new().max_connections(1), echo) {
         for _ in 0..1000 {
             let (mut kept, mut newcomer) = (server.connect(), server.connect());
             kept.write_all(&request(1, RESPONDER, 1, &[], b"")).unwrap();
@@ -142,7 +142,7 @@ fn a_newcomer_at_the_end_of_a_request() {
 /// does not.
 #[test]
 fn silent_connections_give_way() {
-    let server = Running::tcp(Config::new().max_connections(2), echo);
+    let server = TestServer::tcp(Config::new().max_connections(2), echo);
     let mut begun = server.connect();
     begun.write_all(&begin(1, RESPONDER, 1)).unwrap();
     let silent: Vec<Stream> = (0..3).map(|_| server.connect()).collect();
@@ -161,7 +161,7 @@ fn giving_way_costs_no_answer() {
     const SIZE: usize = 600_000;
     let config = Config::new().max_connections(1).drain(u64::MAX, Duration::from_secs(2));
     let server =
-        Running::tcp(config, |request| Ok(request.stdout.write_all(&[b'x'].repeat(SIZE))?));
+        TestServer::tcp(config, |request| Ok(request.stdout.write_all(&[b'x'].repeat(SIZE))?));
     let mut kept = server.connect();
     let more = record(STDIN, 1, &[b'b'].repeat(65528));
     let writer = kept.clone();
@@ -174,7 +174,7 @@ fn giving_way_costs_no_answer() {
             say.send(()).unwrap();
             while (&writer).write_all(&more).is_ok() {}
         });
-        said.recv_timeout(PATIENCE).unwrap();
+        said.recv_timeout(TEST_TIMEOUT).unwrap();
         let mut newcomer = server.connect();
         newcomer.write_all(&request(1, RESPONDER, 0, &[], b"")).unwrap();
         // Time enough to close, if there were no lingering.
@@ -183,7 +183,7 @@ fn giving_way_costs_no_answer() {
         let answer = read_answer(&mut kept, 1);
         assert_eq!((answer.stdout.len(), answer.stdout_ends), (SIZE, 1));
         kept.shutdown(std::net::Shutdown::Both).unwrap();
-        newcomer.set_timeouts(Some(PATIENCE), None).unwrap();
+        newcomer.set_timeouts(Some(TEST_TIMEOUT), None).unwrap();
         assert_eq!(read_answer(&mut newcomer, 1).stdout.len(), SIZE);
     });
 }
@@ -200,7 +200,7 @@ fn overload_wait() {
     assert!(newcomer.read(&mut [0]).is_err(), "there is no place for it");
 
     go_on.send(()).unwrap();
-    newcomer.set_timeouts(Some(PATIENCE), None).unwrap();
+    newcomer.set_timeouts(Some(TEST_TIMEOUT), None).unwrap();
     assert_eq!(read_answer(&mut newcomer, 1).stdout, echoed(&[], b"body"));
     go_on.send(()).unwrap();
     let ends: Vec<bool> = busy
@@ -246,7 +246,7 @@ fn a26_overload_reject() {
     assert_eq!(read_answer(&mut busy, 1).stdout, echoed(&[("WAIT", "1")], b"body"));
     // It is idle as soon as the server has come to it, and gives way.
     wait_until("there is a place", || {
-        server.ask(1, &request(1, RESPONDER, 1, &[], b"")).protocol_status == 0
+        server.round_trip(1, &request(1, RESPONDER, 1, &[], b"")).protocol_status == 0
     });
     assert_closed(&mut busy);
 }
@@ -259,7 +259,10 @@ fn a26_silent_newcomers() {
     let busy = keep_busy(&server, &said);
     let silent: Vec<Stream> = (0..8).map(|_| server.connect()).collect();
     let start = Instant::now();
-    assert_eq!(server.ask(1, &request(1, RESPONDER, 0, &[], b"")).protocol_status, OVERLOADED);
+    assert_eq!(
+        server.round_trip(1, &request(1, RESPONDER, 0, &[], b"")).protocol_status,
+        OVERLOADED
+    );
     assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
     go_on.send(()).unwrap();
     drop((busy, silent));
@@ -270,7 +273,7 @@ fn a26_silent_newcomers() {
 /// connection and the server go on.
 #[test]
 fn panics() {
-    let server = Running::tcp(Config::new().max_connections(2), |request| {
+    let server = TestServer::tcp(Config::new().max_connections(2), |request| {
         match request.params.get("PANIC") {
             Some("before") => panic!("before the first byte"),
             Some("gathered") => {
@@ -312,7 +315,7 @@ fn panics() {
 fn all_places_again_and_again() {
     let most = Arc::new(AtomicUsize::new(0));
     let (now, seen) = (AtomicUsize::new(0), Arc::clone(&most));
-    let server = Running::unix(Config::new().max_connections(8), move |request| {
+    let server = TestServer::unix(Config::new().max_connections(8), move |request| {
         seen.fetch_max(now.fetch_add(1, SeqCst) + 1, SeqCst);
         thread::sleep(Duration::from_millis(2));
         let outcome = echo(request);

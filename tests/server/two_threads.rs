@@ -14,7 +14,7 @@ const PIECES: usize = 60;
 
 #[test]
 fn a33_a44_records_do_not_mix() {
-    for server in Running::both(&Config::new(), |request| {
+    for server in TestServer::tcp_and_unix(&Config::new(), |request| {
         let (stdin, stdout, stderr) =
             (&mut request.stdin, &mut request.stdout, &mut request.stderr);
         thread::scope(|scope| {
@@ -37,11 +37,11 @@ fn a33_a44_records_do_not_mix() {
             scope.spawn(move || {
                 sending
                     .write_all(&[begin(1, RESPONDER, 0), params(1, &[])].concat())
-                    .expect("taken");
+                    .expect("written");
                 for _ in 0..QUERIES {
-                    sending.write_all(&query).expect("taken");
+                    sending.write_all(&query).expect("written");
                 }
-                sending.write_all(&record(STDIN, 1, b"")).expect("taken");
+                sending.write_all(&record(STDIN, 1, b"")).expect("written");
             });
             // Anything out of place fails in here.
             let answer = read_answer(&mut { stream }, 1);

@@ -1,7 +1,7 @@
-//! What the property tests and the fuzz targets share. Each `check_` function takes any bytes, has
-//! the crate read them whole and in pieces, and panics where the two differ, or where they differ
-//! from a decoder of a few lines that is written to be obvious and for nothing else.
-#![allow(dead_code, unreachable_pub)] // Each user takes a part of it.
+//! Checks shared by the property tests and the fuzz targets. Each `check_` function accepts any
+//! bytes, passes them to the crate whole and in pieces, and panics if the results differ from each
+//! other or from those of a minimal reference decoder.
+#![allow(dead_code, unreachable_pub)] // Each program uses a part.
 
 use std::io::{self, BufRead, IoSlice, IoSliceMut, Read, Write};
 
@@ -10,22 +10,22 @@ use fcgi::record::{self, Header};
 use fcgi::stream::RecordReader;
 use fcgi::{Error, Params};
 
-/// Numbers that look like chance and are the same for the same seed (xorshift).
+/// A deterministic pseudo-random number generator (xorshift).
 #[derive(Clone, Debug)]
-pub struct Dice(u64);
+pub struct Rng(u64);
 
-impl Dice {
+impl Rng {
     pub fn new(seed: u64) -> Self {
         Self(seed | 1)
     }
 
-    /// Dice whose seed is made of all of the bytes (FNV-1a).
-    pub fn of(bytes: &[u8]) -> Self {
+    /// Derives the seed from all of the bytes (FNV-1a).
+    pub fn from_bytes(bytes: &[u8]) -> Self {
         let mix = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
         Self::new(bytes.iter().fold(0xcbf2_9ce4_8422_2325, mix))
     }
 
-    /// A number from 0 to `bound` - 1.
+    /// Returns a number from 0 to `bound` - 1.
     pub fn below(&mut self, bound: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
@@ -33,60 +33,60 @@ impl Dice {
         (self.0 >> 11) as usize % bound
     }
 
-    /// A length from 1 to `max`: often a very small one.
-    pub fn piece(&mut self, max: usize) -> usize {
+    /// Returns a length from 1 to `max`, often a very small one.
+    pub fn piece_len(&mut self, max: usize) -> usize {
         let most = [1, 9, 300, max][self.below(4)];
         1 + self.below(most.min(max))
     }
 }
 
-/// Cuts bytes into pieces, at most `count` of them and none empty.
-pub fn cut<'a>(bytes: &'a [u8], count: usize, dice: &mut Dice) -> Vec<&'a [u8]> {
+/// Splits bytes into at most `count` pieces, none of them empty.
+pub fn random_pieces<'a>(bytes: &'a [u8], count: usize, rng: &mut Rng) -> Vec<&'a [u8]> {
     let mut pieces = Vec::new();
     let mut rest = bytes;
     while !rest.is_empty() {
-        let len = if pieces.len() + 1 < count { dice.piece(rest.len()) } else { rest.len() };
-        let (piece, behind) = rest.split_at(len);
+        let len = if pieces.len() + 1 < count { rng.piece_len(rest.len()) } else { rest.len() };
+        let piece;
+        (piece, rest) = rest.split_at(len);
         pieces.push(piece);
-        rest = behind;
     }
     pieces
 }
 
-/// A reader that gives a few bytes at a time, and is interrupted and times out in between.
+/// A reader that returns a few bytes at a time, and is interrupted and times out between them.
 #[derive(Debug)]
-pub struct Pieces<'a> {
+pub struct UnreliableReader<'a> {
     bytes: &'a [u8],
-    dice: Dice,
+    rng: Rng,
 }
 
-impl<'a> Pieces<'a> {
-    pub fn new(bytes: &'a [u8], dice: &Dice) -> Self {
-        Self { bytes, dice: dice.clone() }
+impl<'a> UnreliableReader<'a> {
+    pub fn new(bytes: &'a [u8], rng: &Rng) -> Self {
+        Self { bytes, rng: rng.clone() }
     }
 
-    /// How many bytes the next read gives, of up to `max`.
-    fn allot(&mut self, max: usize) -> io::Result<usize> {
-        match self.dice.below(8) {
+    /// Returns the length of the next read, at most `max`, or an error.
+    fn next_len(&mut self, max: usize) -> io::Result<usize> {
+        match self.rng.below(8) {
             0 => return Err(io::ErrorKind::Interrupted.into()),
             1 => return Err(Error::TimedOut("read").into()),
             _ => {}
         }
         match self.bytes.len().min(max) {
             0 => Ok(0),
-            most => Ok(self.dice.piece(most)),
+            most => Ok(self.rng.piece_len(most)),
         }
     }
 }
 
-impl Read for Pieces<'_> {
+impl Read for UnreliableReader<'_> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let n = self.allot(out.len())?;
+        let n = self.next_len(out.len())?;
         self.bytes.read(&mut out[..n])
     }
 
     fn read_vectored(&mut self, out: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        let n = self.allot(out.iter().map(|slice| slice.len()).sum())?;
+        let n = self.next_len(out.iter().map(|slice| slice.len()).sum())?;
         let mut left = n;
         for slice in out {
             let len = left.min(slice.len());
@@ -97,24 +97,24 @@ impl Read for Pieces<'_> {
     }
 }
 
-/// A writer that takes at most so many bytes at a time; where that is few, it is interrupted in
-/// between.
+/// A writer that accepts at most `most` bytes at a time. If that is less than 1000, every other
+/// call is interrupted.
 #[derive(Debug)]
-pub struct Sips {
-    pub taken: Vec<u8>,
-    /// The calls that took something.
+pub struct ShortWriter {
+    pub written: Vec<u8>,
+    /// The number of calls that were not interrupted.
     pub writes: usize,
     most: usize,
     is_interrupted: bool,
 }
 
-impl Sips {
+impl ShortWriter {
     pub fn new(most: usize) -> Self {
-        Self { taken: Vec::new(), writes: 0, most, is_interrupted: false }
+        Self { written: Vec::new(), writes: 0, most, is_interrupted: false }
     }
 }
 
-impl Write for Sips {
+impl Write for ShortWriter {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
         self.write_vectored(&[IoSlice::new(data)])
     }
@@ -124,11 +124,11 @@ impl Write for Sips {
         if self.is_interrupted {
             return Err(io::ErrorKind::Interrupted.into());
         }
-        let before = self.taken.len();
+        let before = self.written.len();
         let all = slices.iter().flat_map(|slice| slice.iter());
-        self.taken.extend(all.take(self.most));
+        self.written.extend(all.take(self.most));
         self.writes += 1;
-        Ok(self.taken.len() - before)
+        Ok(self.written.len() - before)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -136,8 +136,8 @@ impl Write for Sips {
     }
 }
 
-/// Calls again after a time-out.
-pub fn patiently<T>(mut call: impl FnMut() -> fcgi::Result<T>) -> fcgi::Result<T> {
+/// Retries a call while it times out.
+pub fn retry_on_timeout<T>(mut call: impl FnMut() -> fcgi::Result<T>) -> fcgi::Result<T> {
     loop {
         match call() {
             Err(Error::TimedOut(_)) => {}
@@ -161,7 +161,7 @@ impl Record {
         Self { record_type: record_type.into(), id, content, padding_len }
     }
 
-    /// Its bytes, with a reserved one that is not zero.
+    /// Returns the encoded record. Its reserved byte is not zero.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = vec![1, self.record_type];
         out.extend(self.id.to_be_bytes());
@@ -173,9 +173,9 @@ impl Record {
     }
 }
 
-/// What an error says is cut where the input ends this many bytes into a record; none if there is
-/// no byte of it.
-pub fn what_is_cut(at: usize) -> Option<&'static str> {
+/// Returns the part that `Error::UnexpectedEof` names if the input ends `at` bytes into a record,
+/// or `None` if it ends between records.
+pub fn truncated_part(at: usize) -> Option<&'static str> {
     match at {
         0 => None,
         1..=7 => Some("a record header"),
@@ -187,41 +187,43 @@ pub fn what_is_cut(at: usize) -> Option<&'static str> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
     Clean,
-    CutInHeader,
-    CutInContent,
-    CutInPadding,
-    Version(u8),
+    TruncatedHeader,
+    TruncatedContent,
+    TruncatedPadding,
+    UnsupportedVersion(u8),
 }
 
 impl End {
     fn matches(self, error: &Error) -> bool {
         match (self, error) {
-            (Self::CutInHeader, Error::UnexpectedEof(what)) => *what == "a record header",
-            (Self::CutInContent | Self::CutInPadding, Error::UnexpectedEof(what)) => {
+            (Self::TruncatedHeader, Error::UnexpectedEof(what)) => *what == "a record header",
+            (Self::TruncatedContent | Self::TruncatedPadding, Error::UnexpectedEof(what)) => {
                 *what == "a record"
             }
-            (Self::Version(version), Error::UnsupportedVersion(found)) => version == *found,
+            (Self::UnsupportedVersion(version), Error::UnsupportedVersion(found)) => {
+                version == *found
+            }
             _ => false,
         }
     }
 }
 
-/// The records whose content is whole, and how the input ends.
+/// Decodes the records whose content is complete. Returns them and how the input ends.
 pub fn decode_records(mut bytes: &[u8]) -> (Vec<Record>, End) {
     let mut records = Vec::new();
     while !bytes.is_empty() {
         if bytes.len() < 8 {
-            return (records, End::CutInHeader);
+            return (records, End::TruncatedHeader);
         }
         if bytes[0] != 1 {
-            return (records, End::Version(bytes[0]));
+            return (records, End::UnsupportedVersion(bytes[0]));
         }
         let (content_len, padding_len) =
             (usize::from(bytes[4]) * 256 + usize::from(bytes[5]), bytes[6]);
         let (record_type, id) = (bytes[1], u16::from(bytes[2]) * 256 + u16::from(bytes[3]));
         bytes = &bytes[8..];
         if bytes.len() < content_len {
-            return (records, End::CutInContent);
+            return (records, End::TruncatedContent);
         }
         records.push(Record {
             record_type,
@@ -231,31 +233,31 @@ pub fn decode_records(mut bytes: &[u8]) -> (Vec<Record>, End) {
         });
         bytes = &bytes[content_len..];
         if bytes.len() < usize::from(padding_len) {
-            return (records, End::CutInPadding);
+            return (records, End::TruncatedPadding);
         }
         bytes = &bytes[usize::from(padding_len)..];
     }
     (records, End::Clean)
 }
 
-/// Reads records in every way there is, and compares them with [`decode_records`].
+/// Reads records in every possible way and compares them with [`decode_records`].
 pub fn check_records(bytes: &[u8]) {
     let (records, end) = decode_records(bytes);
-    let dice = Dice::of(bytes);
+    let rng = Rng::from_bytes(bytes);
     check_read_record(bytes, &records, end);
-    check_record_reader(RecordReader::new(bytes), &mut Dice::new(1), &records, end);
-    check_record_reader(RecordReader::new(bytes), &mut dice.clone(), &records, end);
+    check_record_reader(RecordReader::new(bytes), &mut Rng::new(1), &records, end);
+    check_record_reader(RecordReader::new(bytes), &mut rng.clone(), &records, end);
     check_record_reader(
-        RecordReader::new(Pieces::new(bytes, &dice)),
-        &mut dice.clone(),
+        RecordReader::new(UnreliableReader::new(bytes, &rng)),
+        &mut rng.clone(),
         &records,
         end,
     );
 }
 
 fn check_read_record(mut bytes: &[u8], records: &[Record], end: End) {
-    // A record with its padding cut is not handed out by this function.
-    let whole = if end == End::CutInPadding { &records[..records.len() - 1] } else { records };
+    // `read_record` does not return a record whose padding is truncated.
+    let whole = if end == End::TruncatedPadding { &records[..records.len() - 1] } else { records };
     let mut content = Vec::new();
     for record in whole {
         let header = record::read_record(&mut bytes, &mut content)
@@ -270,21 +272,22 @@ fn check_read_record(mut bytes: &[u8], records: &[Record], end: End) {
     }
 }
 
-/// Reads each record whole, in part or not at all, as the dice have it.
+/// Reads the content of each record completely, partly or not at all, at random.
 fn check_record_reader(
     mut reader: RecordReader<impl Read>,
-    dice: &mut Dice,
+    rng: &mut Rng,
     records: &[Record],
     end: End,
 ) {
     for record in records {
-        let header =
-            patiently(|| reader.next_header()).expect("a header").expect("a record, not the end");
+        let header = retry_on_timeout(|| reader.next_header())
+            .expect("a header")
+            .expect("a record, not the end");
         let len = usize::from(header.content_len);
-        let wanted = if dice.below(4) == 0 { dice.below(len + 1) } else { len };
+        let wanted = if rng.below(4) == 0 { rng.below(len + 1) } else { len };
         let mut content = Vec::new();
         while content.len() < wanted {
-            let piece = read_some(&mut reader, dice, wanted - content.len()).expect("content");
+            let piece = read_some(&mut reader, rng, wanted - content.len()).expect("content");
             assert!(
                 !piece.is_empty(),
                 "the content of {header:?} ended after {} bytes",
@@ -298,15 +301,17 @@ fn check_record_reader(
             Record { content: record.content[..content.len()].to_vec(), ..record.clone() };
         assert_eq!(Record::new(header, content), expected);
     }
-    let mut outcome = patiently(|| reader.next_header());
-    if end == End::CutInContent {
+    let mut outcome = retry_on_timeout(|| reader.next_header());
+    if end == End::TruncatedContent {
         let header = outcome.expect("a header").expect("a record, not the end");
         outcome = loop {
-            if dice.below(4) == 0 {
-                break patiently(|| reader.next_header());
+            if rng.below(4) == 0 {
+                break retry_on_timeout(|| reader.next_header());
             }
-            match read_some(&mut reader, dice, header.content_len.into()) {
-                Ok(piece) => assert!(!piece.is_empty(), "content that is cut is not whole"),
+            match read_some(&mut reader, rng, header.content_len.into()) {
+                Ok(piece) => {
+                    assert!(!piece.is_empty(), "truncated content is not the end of the content");
+                }
                 Err(error) => break Err(error),
             }
         }
@@ -318,23 +323,24 @@ fn check_record_reader(
     }
 }
 
-/// Some content, by one of the ways to read it: of the large slice it may be more than `max` bytes.
+/// Reads some content in one of the possible ways. A read into a large slice may return more than
+/// `max` bytes.
 fn read_some(
     reader: &mut RecordReader<impl Read>,
-    dice: &mut Dice,
+    rng: &mut Rng,
     max: usize,
 ) -> fcgi::Result<Vec<u8>> {
-    let way = dice.below(3);
+    let way = rng.below(3);
     if way == 0 {
-        let n = patiently(|| Ok(reader.fill_content()?.len()))?.min(max);
-        let n = if n == 0 { 0 } else { dice.piece(n) };
+        let n = retry_on_timeout(|| Ok(reader.fill_content()?.len()))?.min(max);
+        let n = if n == 0 { 0 } else { rng.piece_len(n) };
         let piece = reader.fill_content()?[..n].to_vec();
         reader.consume(n);
         return Ok(piece);
     }
-    // A slice that is as large as the reader's buffer is read into directly.
-    let mut out = if way == 1 { vec![0; dice.piece(max)] } else { vec![0; max.max(64 * 1024)] };
-    let n = patiently(|| reader.read_content(&mut out))?;
+    // The reader reads directly into a slice as large as its buffer.
+    let mut out = if way == 1 { vec![0; rng.piece_len(max)] } else { vec![0; max.max(64 * 1024)] };
+    let n = retry_on_timeout(|| reader.read_content(&mut out))?;
     out.truncate(n);
     Ok(out)
 }
@@ -342,7 +348,7 @@ fn read_some(
 /// A name and its value.
 pub type Pair = (Vec<u8>, Vec<u8>);
 
-/// The pairs of an encoded sequence, and where it breaks off.
+/// Decodes the pairs of an encoded sequence. Also returns the offset of the first invalid one.
 pub fn decode_params(bytes: &[u8]) -> (Vec<Pair>, Option<usize>) {
     let mut pairs = Vec::new();
     let mut rest = bytes;
@@ -351,9 +357,9 @@ pub fn decode_params(bytes: &[u8]) -> (Vec<Pair>, Option<usize>) {
         let mut lens = [0; 2];
         for len in &mut lens {
             match *rest {
-                [short @ 0..=127, ref behind @ ..] => (*len, rest) = (u64::from(short), behind),
-                [a, b, c, d, ref behind @ ..] => {
-                    (*len, rest) = (u64::from(u32::from_be_bytes([a & 0x7f, b, c, d])), behind);
+                [short @ 0..=127, ref tail @ ..] => (*len, rest) = (u64::from(short), tail),
+                [a, b, c, d, ref tail @ ..] => {
+                    (*len, rest) = (u64::from(u32::from_be_bytes([a & 0x7f, b, c, d])), tail);
                 }
                 _ => return (pairs, Some(at)),
             }
@@ -361,20 +367,20 @@ pub fn decode_params(bytes: &[u8]) -> (Vec<Pair>, Option<usize>) {
         if lens[0] + lens[1] > rest.len() as u64 {
             return (pairs, Some(at));
         }
-        let (name, behind) = rest.split_at(lens[0] as usize);
-        let (value, behind) = behind.split_at(lens[1] as usize);
+        let (name, value);
+        (name, rest) = rest.split_at(lens[0] as usize);
+        (value, rest) = rest.split_at(lens[1] as usize);
         pairs.push((name.to_vec(), value.to_vec()));
-        rest = behind;
     }
     (pairs, None)
 }
 
-/// Decodes params, compares them with [`decode_params`], and encodes them again.
+/// Decodes params, compares them with [`decode_params`] and encodes them again.
 pub fn check_params(bytes: &[u8]) {
     let params = match (Params::parse(bytes), decode_params(bytes)) {
         (Err(Error::InvalidParams(at)), (_, Some(expected))) => {
             assert_eq!(at, expected);
-            assert!(Params::parse(&bytes[..at]).is_ok(), "the pairs before the cut one");
+            assert!(Params::parse(&bytes[..at]).is_ok(), "the pairs before the offset are whole");
             return;
         }
         (Ok(params), (pairs, None)) => {
@@ -389,13 +395,14 @@ pub fn check_params(bytes: &[u8]) {
 
     let again = Params::from_pairs(&params).expect("pairs that were decoded");
     assert!(again.iter().eq(params.iter()));
-    assert!(again.as_bytes().len() <= bytes.len(), "the encoder's lengths are the shortest");
+    assert!(again.as_bytes().len() <= bytes.len(), "the encoder uses the shortest lengths");
     check_params_stream(&params);
     check_params_stream(&again);
     check_look_ups(&again);
 }
 
-/// The stream of the params is their bytes in records, of which none splits a pair that fits one.
+/// Checks that the PARAMS stream carries the encoded params, and that no record splits a pair that
+/// fits into one record.
 fn check_params_stream(params: &Params) {
     let mut stream = Vec::new();
     params.encode_stream(7, &mut stream).expect("a stream");
@@ -426,7 +433,7 @@ fn check_params_stream(params: &Params) {
     }
 }
 
-/// Where each pair begins and ends in the encoded bytes.
+/// Returns the offsets at which each encoded pair starts and ends.
 fn pair_bounds(params: &Params) -> Vec<(usize, usize)> {
     let base = params.as_bytes().as_ptr() as usize;
     let mut start = 0;
@@ -439,7 +446,7 @@ fn pair_bounds(params: &Params) -> Vec<(usize, usize)> {
     bounds
 }
 
-/// Looking up, setting and removing agree with a plain list of pairs.
+/// Checks that `get`, `set` and `remove` agree with a plain list of pairs.
 fn check_look_ups(params: &Params) {
     let Some((name, _)) = params.iter().next() else { return };
     let mut pairs: Vec<_> = params.iter().collect();
@@ -457,20 +464,24 @@ fn check_look_ups(params: &Params) {
     assert_eq!(Params::parse(changed.as_bytes()).expect("valid pairs"), changed);
 }
 
-/// Parses a response head whole, in pieces, and off a buffered reader.
+/// Parses a response head whole, in pieces, and from a buffered reader.
 pub fn check_response_head(bytes: &[u8]) {
-    let mut dice = Dice::of(bytes);
-    let tight = HeadParser::new().max_bytes(16 + dice.below(2048)).max_fields(1 + dice.below(6));
+    let mut rng = Rng::from_bytes(bytes);
+    let tight = HeadParser::new().max_bytes(16 + rng.below(2048)).max_fields(1 + rng.below(6));
     for parser in [HeadParser::new(), tight] {
         let whole = feed(parser.clone(), &[bytes]);
         let singly: Vec<_> = bytes.chunks(1).collect();
         assert_eq!(feed(parser.clone(), &singly), whole, "a byte at a time");
-        assert_eq!(feed(parser.clone(), &cut(bytes, usize::MAX, &mut dice)), whole, "in pieces");
+        assert_eq!(
+            feed(parser.clone(), &random_pieces(bytes, usize::MAX, &mut rng)),
+            whole,
+            "in pieces"
+        );
 
         let mut reader =
-            io::BufReader::with_capacity(1 + dice.below(100), Pieces::new(bytes, &dice));
+            io::BufReader::with_capacity(1 + rng.below(100), UnreliableReader::new(bytes, &rng));
         let mut parser = parser;
-        let outcome = patiently(|| parser.read(&mut reader).map(drop));
+        let outcome = retry_on_timeout(|| parser.read(&mut reader).map(drop));
         let expected = whole.as_ref().map(|(end, _)| *end).ok();
         assert_eq!(
             outcome.is_ok(),
@@ -478,7 +489,7 @@ pub fn check_response_head(bytes: &[u8]) {
             "read from a reader"
         );
         if let Some(Some(end)) = expected {
-            assert_eq!(rest(reader), &bytes[end..], "the body is left");
+            assert_eq!(rest(reader), &bytes[end..], "the body is not consumed");
         }
     }
 }
@@ -491,8 +502,8 @@ fn rest(mut reader: impl BufRead) -> Vec<u8> {
     rest
 }
 
-/// Where the head ends and what it says; of an error, which it is (its text shows as much of a line
-/// as had come).
+/// The end of the head and a description of it, or the variant of the error. The message of an
+/// error depends on the pieces.
 type Parsed = Result<(Option<usize>, String), std::mem::Discriminant<Error>>;
 
 fn feed(mut parser: HeadParser, pieces: &[&[u8]]) -> Parsed {
@@ -501,16 +512,16 @@ fn feed(mut parser: HeadParser, pieces: &[&[u8]]) -> Parsed {
         let end = parser.feed(piece).map_err(|error| std::mem::discriminant(&error))?;
         if let Some(end) = end {
             let head = parser.finish().expect("a complete head");
-            let told = (head.status(), head.reason(), head.content_length(), head.local_redirect());
-            return Ok((Some(before + end), format!("{head:?} {told:?}")));
+            let log = (head.status(), head.reason(), head.content_length(), head.local_redirect());
+            return Ok((Some(before + end), format!("{head:?} {log:?}")));
         }
         before += piece.len();
     }
-    assert!(matches!(parser.finish(), Err(Error::HeadCut)));
+    assert!(matches!(parser.finish(), Err(Error::IncompleteHead)));
     Ok((None, String::new()))
 }
 
-/// Connections over a pair of sockets, of which this side is played by hand.
+/// Connections over a socket pair. The check plays the peer.
 #[cfg(unix)]
 pub mod connections {
     use std::io::ErrorKind;
@@ -525,57 +536,57 @@ pub mod connections {
 
     use super::*;
 
-    /// Makes two sockets that are connected. Where they keep the bounds of messages, the pieces
-    /// arrive as they were cut.
+    /// Creates two connected sockets. If they preserve message boundaries, the pieces arrive as
+    /// they were written.
     pub type MakePair = fn() -> (UnixStream, UnixStream);
 
-    /// So many pieces fit the memory that the system has for a socket.
+    /// This number of pieces fits into the buffer of a socket.
     const MAX_PIECES: usize = 100;
-    /// Nothing here waits for anything that will not come: a read that takes this long hangs.
-    const PATIENCE: Option<Duration> = Some(Duration::from_secs(10));
+    /// A read that takes this long will never return.
+    const READ_TIMEOUT: Option<Duration> = Some(Duration::from_secs(10));
 
-    /// Has an application read any bytes, whole and in pieces, and compares what it did and
-    /// answered.
+    /// Lets an application read any bytes, whole and in pieces, and compares its actions and its
+    /// responses.
     pub fn check_server_connection(make_pair: MakePair, bytes: &[u8]) {
         let whole = serve(UnixStream::pair().expect("a pair of sockets"), &[bytes]);
         check_answers(bytes, &whole.answers);
         assert!(!whole.log.contains("timed out"), "{}", whole.log);
-        let pieces = cut(bytes, MAX_PIECES, &mut Dice::of(bytes));
+        let pieces = random_pieces(bytes, MAX_PIECES, &mut Rng::from_bytes(bytes));
         assert_eq!(serve(make_pair(), &pieces), whole);
     }
 
-    /// What an application did and answered.
+    /// What an application did and sent.
     #[derive(Debug, PartialEq, Eq)]
     pub struct Served {
         pub log: String,
         pub answers: Vec<u8>,
     }
 
-    /// Serves all requests that come in pieces. What the handler does depends on the params.
+    /// Serves the requests in these pieces. What the handler does depends on the params.
     pub fn serve((ours, theirs): (UnixStream, UnixStream), pieces: &[&[u8]]) -> Served {
-        ours.set_read_timeout(PATIENCE).expect("a time-out");
+        ours.set_read_timeout(READ_TIMEOUT).expect("a timeout");
         thread::scope(|scope| {
             let log = scope.spawn(|| handle_requests(theirs));
-            feed_pieces(&ours, pieces);
+            write_pieces(&ours, pieces);
             let answers = read_to_end(&ours);
             Served { log: log.join().expect("no panic"), answers }
         })
     }
 
-    fn feed_pieces(mut stream: &UnixStream, pieces: &[&[u8]]) {
+    fn write_pieces(mut stream: &UnixStream, pieces: &[&[u8]]) {
         for piece in pieces {
             if stream.write_all(piece).is_err() {
-                return; // The other side has closed, as it may.
+                return; // The peer may close early.
             }
             thread::yield_now();
         }
         let _ = stream.shutdown(Shutdown::Write);
     }
 
-    /// Reads to the end, which may be a reset: the other side need not have read all.
+    /// Reads to the end. The end may be a reset, because the peer need not read everything.
     fn read_to_end(mut stream: &UnixStream) -> Vec<u8> {
         let mut all = Vec::new();
-        // As large as any message.
+        // A message longer than the buffer would be truncated.
         let mut buffer = vec![0; 128 * 1024];
         loop {
             match stream.read(&mut buffer) {
@@ -596,8 +607,8 @@ pub mod connections {
             .roles(&[Role::Responder, Role::Authorizer, Role::Filter])
             .max_params(400)
             .max_requests(Some(40))
-            .read_timeout(PATIENCE)
-            .write_timeout(PATIENCE);
+            .read_timeout(READ_TIMEOUT)
+            .write_timeout(READ_TIMEOUT);
         let mut log = Vec::new();
         let mut connection =
             server::Connection::with_config(stream, Arc::new(config)).expect("a connection");
@@ -609,7 +620,7 @@ pub mod connections {
                     log.push(format!("-> {outcome:?}"));
                     match outcome {
                         Err(error) if request.params.len() % 2 == 0 => {
-                            request.fail(error).expect("an answer")
+                            request.fail(error).expect("an answer");
                         }
                         _ => request.finish().expect("an answer"),
                     }
@@ -623,7 +634,7 @@ pub mod connections {
         }
     }
 
-    /// Reads the input whole, in part or not at all, and answers before, while or after that.
+    /// Reads the input completely, partly or not at all, and writes before, during or after that.
     fn handle(request: &mut server::Request<'_>) -> io::Result<u64> {
         let way = request.params.iter().flat_map(|pair| pair.1).fold(0, |sum, byte| sum ^ byte);
         request.app_status = way.into();
@@ -642,13 +653,14 @@ pub mod connections {
         }
     }
 
-    /// An application's answers are whole records, of types that it may send; the answer to one
-    /// request ends before that to another begins, only a request that is refused beside it
-    /// ends meanwhile, and none ends that was not begun.
+    /// Checks that an application sends whole records of legal types, and that responses do not
+    /// overlap. Only a request refused with CANT_MPX_CONN may end during the response to another,
+    /// and only requests that began may end.
     fn check_answers(input: &[u8], answers: &[u8]) {
-        // A request may be refused by its header; what is cut of the last record is made up.
-        let mut begun = decode_records(&[input, &[0; 65535 + 255]].concat()).0;
-        begun.retain(|record| record.record_type == 1);
+        // A request may be refused as soon as its header has arrived, so the last record is
+        // completed with zeros.
+        let mut open_requests = decode_records(&[input, &[0; 65535 + 255]].concat()).0;
+        open_requests.retain(|record| record.record_type == 1);
         let (records, end) = decode_records(answers);
         assert_eq!(end, End::Clean);
         let mut active = None;
@@ -656,20 +668,24 @@ pub mod connections {
             match (record.record_type, record.id) {
                 (10 | 11, 0) => {}
                 (6 | 7, id @ 1..) => {
-                    assert_eq!(*active.get_or_insert(id), id, "two answers are mixed")
+                    assert_eq!(*active.get_or_insert(id), id, "two responses are mixed");
                 }
                 (3, id @ 1..) => {
-                    let at = begun
+                    let at = open_requests
                         .iter()
                         .position(|record| record.id == id)
                         .expect("a BEGIN for each END");
-                    begun.remove(at);
+                    open_requests.remove(at);
                     match record.content[..] {
                         [0, 0, 0, 0, 1, 0, 0, 0] => {
-                            assert_ne!(active, Some(id), "refused inside its answer")
+                            assert_ne!(active, Some(id), "refused after its response began");
                         }
                         [_, _, _, _, 0 | 3, 0, 0, 0] => {
-                            assert_eq!(active.take().unwrap_or(id), id, "the wrong end")
+                            assert_eq!(
+                                active.take().unwrap_or(id),
+                                id,
+                                "END_REQUEST of another request"
+                            );
                         }
                         _ => panic!("{record:?}"),
                     }
@@ -677,42 +693,42 @@ pub mod connections {
                 _ => panic!("{record:?} from an application"),
             }
         }
-        assert_eq!(active, None, "an answer did not end");
+        assert_eq!(active, None, "a response did not end");
     }
 
-    /// Has a client read any bytes as the response, whole and in pieces, and compares what it made
-    /// of them.
+    /// Lets a client read any bytes as a response, whole and in pieces, and compares the results.
     pub fn check_client_exchange(make_pair: MakePair, bytes: &[u8]) {
-        for way in [Way::Read, Way::Head, Way::Finish] {
+        for way in [ReadMode::Read, ReadMode::Head, ReadMode::Finish] {
             let whole = exchange(UnixStream::pair().expect("a pair of sockets"), &[bytes], way);
             assert!(!whole.contains("timed out"), "{whole}");
-            let pieces = cut(bytes, MAX_PIECES, &mut Dice::of(bytes));
+            let pieces = random_pieces(bytes, MAX_PIECES, &mut Rng::from_bytes(bytes));
             assert_eq!(exchange(make_pair(), &pieces, way), whole);
         }
     }
 
-    /// What is done with the response.
+    /// What the client does with the response.
     #[derive(Clone, Copy, Debug)]
-    pub enum Way {
+    pub enum ReadMode {
         Read,
         Head,
         Finish,
     }
 
-    /// Sends a request and tells what came of it.
+    /// Sends a request and describes what happened.
     pub fn exchange(
         (ours, theirs): (UnixStream, UnixStream),
         pieces: &[&[u8]],
-        way: Way,
+        way: ReadMode,
     ) -> String {
-        let config = client::Config::new().keep_alive(true).max_head(300, 5).read_timeout(PATIENCE);
+        let config =
+            client::Config::new().keep_alive(true).max_head(300, 5).read_timeout(READ_TIMEOUT);
         let mut connection =
             client::Connection::new(theirs, Arc::new(config)).expect("a connection");
         let params = Params::from_pairs([("REQUEST_METHOD", "GET")]).expect("short params");
         thread::scope(|scope| {
-            scope.spawn(|| feed_pieces(&ours, pieces));
-            let mut told = Vec::new();
-            let mut is_read = !matches!(way, Way::Finish);
+            scope.spawn(|| write_pieces(&ours, pieces));
+            let mut log = Vec::new();
+            let mut is_read = !matches!(way, ReadMode::Finish);
             let mut exchange =
                 connection.begin(Role::Responder, &params).expect("a new connection");
             exchange
@@ -720,21 +736,24 @@ pub mod connections {
                 .write_all(b"body")
                 .and_then(|()| exchange.stdin.finish())
                 .expect("room for a small request");
-            if matches!(way, Way::Head) {
+            if matches!(way, ReadMode::Head) {
                 let head = exchange.stdout.read_head();
-                // How much was taken of a head that is none depends on the pieces.
+                // The number of bytes read from an invalid head depends on the pieces.
                 is_read = head.is_ok();
-                told.push(format!("{:?}", head.map_err(|error| std::mem::discriminant(&error))));
+                log.push(format!("{:?}", head.map_err(|error| std::mem::discriminant(&error))));
             }
             if is_read {
                 let mut body = Vec::new();
                 let outcome = exchange.stdout.read_to_end(&mut body);
-                told.push(format!("{outcome:?} {body:?}"));
+                log.push(format!("{outcome:?} {body:?}"));
             }
             let completion = exchange.finish();
-            told.push(format!("{completion:?}"));
-            assert!(completion.is_ok() || !connection.is_reusable(), "{told:?}, and used again");
-            told.join("\n")
+            log.push(format!("{completion:?}"));
+            assert!(
+                completion.is_ok() || !connection.is_reusable(),
+                "{log:?}: the connection would be reused"
+            );
+            log.join("\n")
         })
     }
 }
