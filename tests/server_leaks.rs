@@ -1,5 +1,4 @@
-//! Proves that a web server that disconnects inside a request leaves no descriptor and no thread
-//! behind.
+//! Proves that a web server that disconnects inside a request leaks no descriptor and no thread.
 //!
 //! This is a program of its own because it counts the descriptors and threads of its process.
 #![cfg(target_os = "linux")]

@@ -50,14 +50,14 @@ fn assert_fails(output: &Output, expected: i32, reason: &str) {
 
 /// Runs the program and returns what it sent; the answer is empty.
 fn received(args: &[&str]) -> ReceivedRequest {
-    let (tell, told) = mpsc::channel();
+    let (report, reports) = mpsc::channel();
     let application = Application::unix(move |_, mut stream| {
-        tell.send(read_request(&mut stream).expect("a request")).expect("the test");
-        stream.write_all(&response(b"")).expect("the answer is taken");
+        report.send(read_request(&mut stream).expect("a request")).expect("the test waits");
+        stream.write_all(&response(b"")).expect("the response is sent");
     });
     let output = run(&application, args);
     assert_eq!((status(&output), str::from_utf8(&output.stderr)), (0, Ok("")));
-    told.recv().expect("a request")
+    reports.recv().expect("a request")
 }
 
 fn written(directory: &Path, name: &str, content: &[u8]) -> String {
@@ -76,7 +76,7 @@ fn the_response_is_printed() {
             record(STDERR, 1, b"no such\x1b file\n"),
             response(b"sorry\0\xff"),
         ];
-        stream.write_all(&answer.concat()).expect("the answer is taken");
+        stream.write_all(&answer.concat()).expect("the response is sent");
     }) {
         let output = run(&application, &[]);
         assert_eq!(
@@ -90,17 +90,21 @@ fn the_response_is_printed() {
 /// Both are printed as they come: the application goes on only when each piece was seen.
 #[test]
 fn the_response_is_printed_as_it_comes() {
-    let (tell, told) = mpsc::channel();
-    let told = Mutex::new(told);
+    let (report, reports) = mpsc::channel();
+    let reports = Mutex::new(reports);
     let application = Application::unix(move |_, mut stream| {
         read_request(&mut stream).expect("a request");
         for piece in
             [record(STDOUT, 1, b"one"), record(STDERR, 1, b"log"), record(STDOUT, 1, b"two")]
         {
             stream.write_all(&piece).expect("a piece is taken");
-            told.lock().unwrap().recv_timeout(TEST_TIMEOUT).expect("the piece before was printed");
+            reports
+                .lock()
+                .unwrap()
+                .recv_timeout(TEST_TIMEOUT)
+                .expect("the piece before was printed");
         }
-        stream.write_all(&response(b"")).expect("the end is taken");
+        stream.write_all(&response(b"")).expect("the end is sent");
     });
     let mut child = fetch(&application, &[])
         .stdout(Stdio::piped())
@@ -113,7 +117,7 @@ fn the_response_is_printed_as_it_comes() {
         let pipe: &mut dyn Read = if expected == b"log" { &mut stderr } else { &mut stdout };
         pipe.read_exact(&mut piece).unwrap();
         assert_eq!(&piece, expected);
-        tell.send(()).unwrap();
+        report.send(()).unwrap();
     }
     assert!(child.wait().unwrap().success());
 }
@@ -125,7 +129,7 @@ fn a_large_body_is_echoed() {
     let body = Pattern::bytes(20 << 20);
     let path = written(directory.path(), "body", &body);
     let application = Application::unix(|_, mut stream| {
-        read_begin_and_params(&mut stream).expect("the head of a request");
+        read_begin_and_params(&mut stream).expect("the start of a request");
         echo_stdin(&mut stream);
     });
     let output = run(&application, &["--body", &path]);
@@ -316,7 +320,7 @@ fn a_reset_answer() {
 fn a_time_out() {
     let application = Application::unix(|_, mut stream| {
         read_request(&mut stream).expect("a request");
-        stream.write_all(&record(STDOUT, 1, b"begun")).expect("the beginning is taken");
+        stream.write_all(&record(STDOUT, 1, b"begun")).expect("the bytes are sent");
         wait_for_close(&mut stream);
     });
     let output = run(&application, &["--timeout", "0.9"]);
