@@ -65,11 +65,6 @@ impl Stdin {
         Ok(())
     }
 
-    /// Ends both directions of the connection, which breaks the request off.
-    pub(crate) fn cut(&self) {
-        self.writer.get_ref().cut();
-    }
-
     /// Sends data, of which there is some, without copying it, behind what was gathered; with
     /// `is_last` the body ends.
     pub(super) fn write_now(&mut self, data: &[u8], is_last: bool) -> io::Result<()> {

@@ -105,7 +105,7 @@ impl<'a> Stdout<'a> {
     ///
     /// # Errors
     /// [`Error::HeadTooLarge`] beyond [`Config::max_head`], [`Error::TooManyFields`] beyond
-    /// [`Config::max_head_fields`], [`Error::HeadCut`], the errors of a malformed head, and the
+    /// [`Config::max_head_fields`], [`Error::IncompleteHead`], the errors of a malformed head, and the
     /// errors of reading.
     pub fn read_head(&mut self) -> Result<Head> {
         let mut parser = HeadParser::new()

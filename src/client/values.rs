@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::net::{Address, Stream};
-use crate::params::Params;
+use crate::params::{Params, ParamsDecoder};
 use crate::record::{self, RecordType, MAX_CONNS, MAX_REQS, MPXS_CONNS, NULL_REQUEST_ID};
 use crate::stream::RecordReader;
 
@@ -49,9 +49,9 @@ impl Values {
             let (record_type, request_id) = (header.record_type, header.request_id);
             return Err(Error::UnexpectedRecord { record_type, request_id });
         }
-        let mut result = Params::new();
-        reader.gather_into(&mut result)?;
-        result.index()?;
+        let mut decoder = ParamsDecoder::new(Params::new());
+        reader.decode_params(&mut decoder)?;
+        let result = decoder.finish()?;
         let number = |name| result.decimal(name).and_then(|value| usize::try_from(value).ok());
         Ok(Self {
             max_conns: number(MAX_CONNS),

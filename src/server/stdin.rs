@@ -1,6 +1,7 @@
 use std::io::{self, BufRead, Read};
 
-use super::input::{Input, TimedStream};
+use super::input::{AcceptedRequest, Input};
+use super::timeouts::TimedStream;
 use crate::error::{Error, Result};
 use crate::params::Params;
 use crate::record::{Header, RecordType, Role};
@@ -42,18 +43,20 @@ struct RequestRecords<'a> {
 }
 
 impl<'a> Stdin<'a> {
-    pub(super) fn new(
-        input: &'a mut Input,
-        request_id: u16,
-        role: Role,
-        params: &'a Params,
-    ) -> Self {
+    pub(super) fn new(input: &'a mut Input, request: AcceptedRequest, params: &'a Params) -> Self {
+        let role = request.begin.role;
         let state = match role {
             // An authorizer has no body (FastCGI specification, section 6.3).
             Role::Authorizer => StreamState::Ended,
             _ => StreamState::Open,
         };
-        let records = RequestRecords { input, request_id, role, stream: RecordType::Stdin, params };
+        let records = RequestRecords {
+            input,
+            request_id: request.id,
+            role,
+            stream: RecordType::Stdin,
+            params,
+        };
         Self { stream: StreamReader::new(records, state) }
     }
 
@@ -91,7 +94,7 @@ impl<'a> Stdin<'a> {
         {
             return true;
         }
-        while !self.stream.source().input.reader.is_full() {
+        while !self.stream.source().input.reader().is_full() {
             match self.stream.source_mut().input.try_fill() {
                 Ok(Some(0)) => return !self.has_whole_input(),
                 Ok(Some(_)) if self.has_buffered_abort() => return true,
@@ -138,11 +141,11 @@ impl StreamSource for RequestRecords<'_> {
     const AFTER_FAILURE: &'static str = "a request that has failed";
 
     fn reader(&self) -> &RecordReader<TimedStream> {
-        &self.input.reader
+        self.input.reader()
     }
 
     fn reader_mut(&mut self) -> &mut RecordReader<TimedStream> {
-        &mut self.input.reader
+        self.input.reader_mut()
     }
 
     fn next_record(&mut self) -> Result<bool> {

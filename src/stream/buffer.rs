@@ -52,6 +52,7 @@ impl RecordBuffer {
     }
 
     /// Appends data to the open record. The data is not empty, and there is [room](Self::room).
+    #[inline]
     pub(super) fn push(&mut self, data: &[u8]) {
         self.open_record(data.len());
         self.bytes.extend_from_slice(data);
@@ -140,6 +141,7 @@ impl RecordBuffer {
 
     /// Opens a record if none is open, and allocates memory for `len` bytes of content. Returns
     /// where they go.
+    #[inline]
     fn open_record(&mut self, len: usize) -> usize {
         let start = self.content_end();
         let needed = start + len + END_ROOM;

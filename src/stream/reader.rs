@@ -3,7 +3,7 @@ use std::io::{self, IoSliceMut, Read};
 
 use super::SMALL_BUFFER;
 use crate::error::{Error, Result};
-use crate::params::Params;
+use crate::params::ParamsDecoder;
 use crate::record::{BeginRequest, EndRequest, Header, HEADER_LEN, VERSION};
 
 /// The size in bytes that a read buffer grows to when a read fills it. Larger buffers gain little.
@@ -268,12 +268,12 @@ impl<R: Read> RecordReader<R> {
         Ok(&self.buffer[self.start..self.content_end.min(self.end)])
     }
 
-    /// Gathers the rest of the current record's content.
-    pub(crate) fn gather_into(&mut self, params: &mut Params) -> Result<()> {
+    /// Passes the rest of the current record's content to the decoder.
+    pub(crate) fn decode_params(&mut self, decoder: &mut ParamsDecoder) -> Result<()> {
         while self.content_left() > 0 {
             let content = self.fill_content()?;
             let len = content.len();
-            params.gather(content);
+            decoder.push(content);
             self.consume(len);
         }
         Ok(())

@@ -4,7 +4,8 @@ use std::io::{self, Write};
 use super::buffer::RecordBuffer;
 use super::framing::{Framing, DIRECT_LEN};
 use crate::error::Result;
-use crate::record::{check_id, write_parts, RecordType};
+use crate::record::{check_id, RecordType};
+use crate::vectored::write_parts;
 
 /// A write of this many bytes is not copied if it does not fit the buffer, or if a part of the
 /// stream was sent before.

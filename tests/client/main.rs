@@ -5,6 +5,7 @@ mod support;
 
 mod abort;
 mod bounds;
+mod bridge_forward;
 mod flow;
 mod negotiation;
 mod push;

@@ -198,9 +198,9 @@ fn truncated_head_is_an_error() {
         let outcome = application
             .client()
             .send(&get_params(), io::empty(), |response| Ok(response.read_head()?));
-        assert!(matches!(outcome, Err(Error::HeadCut)), "cut at {cut}: {outcome:?}");
+        assert!(matches!(outcome, Err(Error::IncompleteHead)), "cut at {cut}: {outcome:?}");
         let reply = application.client().fetch(&get_params(), b"").unwrap();
-        assert!(matches!(reply.split_head(), Err(Error::HeadCut)), "cut at {cut}");
+        assert!(matches!(reply.split_head(), Err(Error::IncompleteHead)), "cut at {cut}");
     }
 }
 

@@ -16,17 +16,17 @@ fn every_error_has_its_message_and_kind() {
     let table = [
         (Error::Io(io::Error::new(ErrorKind::BrokenPipe, "no reader")), "no reader", ErrorKind::BrokenPipe),
         (Error::TimedOut("read"), "read timed out", ErrorKind::TimedOut),
-        (Error::UnsupportedVersion(2), "record of unsupported FastCGI version 2", ErrorKind::InvalidData),
+        (Error::UnsupportedVersion(2), "record has unsupported FastCGI version 2", ErrorKind::InvalidData),
         (Error::UnexpectedEof("a record"), "input ended before the end of a record", ErrorKind::UnexpectedEof),
-        (Error::ContentTooLong(65536), "65536 bytes do not fit into one record", ErrorKind::InvalidInput),
+        (Error::ContentTooLong(65536), "content of 65536 bytes exceeds the 65535 bytes that a record can hold", ErrorKind::InvalidInput),
         (
             Error::InvalidRequestId { record_type: stdout, request_id: 0 },
-            "Stdout record with request id 0",
+            "Stdout record cannot have request id 0",
             ErrorKind::InvalidInput,
         ),
         (
             Error::InvalidBodyLength { record_type: RecordType::EndRequest, len: 7 },
-            "EndRequest record with a body of 7 bytes instead of 8",
+            "EndRequest record has a body of 7 bytes instead of 8",
             ErrorKind::InvalidData,
         ),
         (
@@ -34,21 +34,21 @@ fn every_error_has_its_message_and_kind() {
             "unexpected Unknown(99) record for request 3",
             ErrorKind::InvalidData,
         ),
-        (Error::InvalidParams(4), "name-value pair at byte 4 is cut short", ErrorKind::InvalidData),
-        (Error::ParamTooLong(1 << 31), "name or value of 2147483648 bytes is too long", ErrorKind::InvalidInput),
+        (Error::InvalidParams(4), "name-value pair at offset 4 is incomplete", ErrorKind::InvalidData),
+        (Error::ParamTooLong(1 << 31), "name-value data of 2147483648 bytes is too long", ErrorKind::InvalidInput),
         (Error::ParamsTooLarge(1024), "params exceed the limit of 1024 bytes", ErrorKind::InvalidData),
         (Error::Aborted, "request aborted by the web server", ErrorKind::ConnectionAborted),
         (
             Error::StreamTooShort { variable: "CONTENT_LENGTH", announced: 10, received: 5 },
-            "stream ended after 5 of the 10 bytes of CONTENT_LENGTH",
+            "stream ended after 5 of the 10 bytes announced by CONTENT_LENGTH",
             ErrorKind::UnexpectedEof,
         ),
         (
             Error::StreamTooLong { variable: "FCGI_DATA_LENGTH", announced: 10 },
-            "stream is longer than the 10 bytes of FCGI_DATA_LENGTH",
+            "stream is longer than the 10 bytes announced by FCGI_DATA_LENGTH",
             ErrorKind::InvalidData,
         ),
-        (Error::Unfinished, "previous request was dropped without being finished", ErrorKind::InvalidData),
+        (Error::RequestNotFinished, "previous request was dropped without being finished", ErrorKind::InvalidData),
         (
             Error::Refused(ProtocolStatus::Overloaded),
             "application refused the request: OVERLOADED",
@@ -62,10 +62,10 @@ fn every_error_has_its_message_and_kind() {
         (Error::ResponseTooLarge(10), "response exceeds the limit of 10 bytes", ErrorKind::InvalidData),
         (Error::HeadTooLarge(10), "response head exceeds the limit of 10 bytes", ErrorKind::InvalidData),
         (Error::TooManyFields(10), "response head exceeds the limit of 10 fields", ErrorKind::InvalidData),
-        (Error::HeadCut, "response ended before the end of its head", ErrorKind::UnexpectedEof),
+        (Error::IncompleteHead, "response ended before the end of its head", ErrorKind::UnexpectedEof),
         (Error::InvalidField(text()), r#"invalid header field "a\n\"b\"""#, ErrorKind::InvalidData),
-        (Error::DuplicateField("Status".into()), r#"header field "Status" comes twice"#, ErrorKind::InvalidData),
-        (Error::MissingField, "response head has no Content-Type, Location or Status", ErrorKind::InvalidData),
+        (Error::DuplicateField("Status".into()), r#"header field "Status" occurs more than once"#, ErrorKind::InvalidData),
+        (Error::MissingField, "response head has no Content-Type, Location or Status field", ErrorKind::InvalidData),
         (Error::InvalidStatus(text()), r#"invalid Status "a\n\"b\"""#, ErrorKind::InvalidData),
         (Error::InvalidLocation(text()), r#"invalid Location "a\n\"b\"""#, ErrorKind::InvalidData),
         (Error::InvalidContentLength(text()), r#"invalid Content-Length "a\n\"b\"""#, ErrorKind::InvalidData),
@@ -76,7 +76,7 @@ fn every_error_has_its_message_and_kind() {
         ),
         (
             Error::InvalidAddress(text()),
-            r#"invalid address "a\n\"b\"", neither HOST:PORT nor unix:PATH"#,
+            r#"invalid address "a\n\"b\"", expected HOST:PORT or unix:PATH"#,
             ErrorKind::InvalidInput,
         ),
         (
@@ -87,7 +87,7 @@ fn every_error_has_its_message_and_kind() {
         ),
         (
             Error::InvalidAllowList(text()),
-            r#"invalid item "a\n\"b\"" in the list of allowed addresses"#,
+            r#"invalid item "a\n\"b\"" in the list of allowed IP addresses"#,
             ErrorKind::InvalidInput,
         ),
     ];
@@ -193,7 +193,7 @@ fn codec_and_response_head_return_their_errors() {
             "HeadTooLarge(20)",
         ),
         (fields(2), "TooManyFields(2)"),
-        (head(b"Status: 200\n"), "HeadCut"),
+        (head(b"Status: 200\n"), "IncompleteHead"),
         (head(b"HTTP/1.1 200 OK\n\n"), r#"InvalidField("HTTP/1.1 200 OK")"#),
         (head(b"Status: 200\nStatus: 200\n\n"), r#"DuplicateField("Status")"#),
         (head(b"ETag: 1\n\n"), "MissingField"),
@@ -267,7 +267,7 @@ mod connections {
                 &[BEGIN, &five, PARAMS_END, HELLO, STDIN_END],
                 r#"StreamTooLong { variable: "CONTENT_LENGTH", announced: 4 }"#,
             ),
-            (&[BEGIN, PARAMS_END, STDIN_END], "Unfinished"),
+            (&[BEGIN, PARAMS_END, STDIN_END], "RequestNotFinished"),
             (&[b"\x02\x01\0\x01\0\x08\0\0"], "UnsupportedVersion(2)"),
         ];
         for (records, expected) in table {

@@ -170,7 +170,7 @@ fn dropped_connection_still_sends_its_response() {
         dropped.stdout.write_all(b"partial").unwrap();
         dropped.stdout.flush().unwrap();
         drop(dropped);
-        assert!(matches!(connection.next_request(), Err(Error::Unfinished)));
+        assert!(matches!(connection.next_request(), Err(Error::RequestNotFinished)));
         assert!(matches!(connection.next_request(), Ok(None)));
         drop(connection);
         assert_eq!(read_record(&mut client).expect("a part").content, b"partial");

@@ -42,7 +42,7 @@ fn each_error_is_reported() {
     let server = TestServer::tcp(Config::new(), echo);
     provoke_errors_and_send_request(&server.address);
     for _ in 0..ERRORS {
-        assert_eq!(server.next_error().1, "record of unsupported FastCGI version 71");
+        assert_eq!(server.next_error().1, "record has unsupported FastCGI version 71");
     }
 }
 
@@ -51,7 +51,7 @@ fn each_error_is_reported() {
 fn error_callback_may_panic() {
     let listener =
         Listener::bind(&"127.0.0.1:0".parse().expect("an address")).expect("a listening socket");
-    let server = Server::new(listener).expect("a server").on_error(|error| panic!("{error}"));
+    let server = Server::new(listener).expect("a server").on_error(|report| panic!("{report}"));
     let (address, handle) = (server.local_address().expect("its address"), server.handle());
     let serving = std::thread::spawn(move || server.serve(echo));
     let answer = provoke_errors_and_send_request(&address);

@@ -621,6 +621,6 @@ fn malformed_params_are_not_served() {
             record(PARAMS, 1, b""),
             record(STDIN, 1, b""),
         ];
-        assert_not_served(&server, &bytes.concat(), io::ErrorKind::InvalidData, "is cut short");
+        assert_not_served(&server, &bytes.concat(), io::ErrorKind::InvalidData, "is incomplete");
     }
 }

@@ -64,20 +64,20 @@ fn stdin_is_compared_with_content_length() {
             (
                 Some("10"),
                 "01234",
-                "5 of 5 bytes: UnexpectedEof, stream ended after 5 of the 10 bytes of CONTENT_LENGTH",
+                "5 of 5 bytes: UnexpectedEof, stream ended after 5 of the 10 bytes announced by CONTENT_LENGTH",
             ),
-            (Some("1"), "", "0 of 0 bytes: UnexpectedEof, stream ended after 0 of the 1 bytes of CONTENT_LENGTH"),
+            (Some("1"), "", "0 of 0 bytes: UnexpectedEof, stream ended after 0 of the 1 bytes announced by CONTENT_LENGTH"),
             (
                 Some("18446744073709551615"),
                 "01",
-                "2 of 2 bytes: UnexpectedEof, stream ended after 2 of the 18446744073709551615 bytes of CONTENT_LENGTH",
+                "2 of 2 bytes: UnexpectedEof, stream ended after 2 of the 18446744073709551615 bytes announced by CONTENT_LENGTH",
             ),
             (
                 Some("10"),
                 "0123456789+",
-                "10 of 10 bytes: InvalidData, stream is longer than the 10 bytes of CONTENT_LENGTH",
+                "10 of 10 bytes: InvalidData, stream is longer than the 10 bytes announced by CONTENT_LENGTH",
             ),
-            (Some("0"), "0", "0 of 0 bytes: InvalidData, stream is longer than the 0 bytes of CONTENT_LENGTH"),
+            (Some("0"), "0", "0 of 0 bytes: InvalidData, stream is longer than the 0 bytes announced by CONTENT_LENGTH"),
         ] {
             let pairs: Vec<_> = announced.iter().map(|length| (LENGTH, *length)).collect();
             stream.write_all(&request(1, RESPONDER, 1, &pairs, body.as_bytes())).unwrap();
@@ -352,12 +352,12 @@ fn filter_reads_data_after_stdin_and_compares_its_length() {
             (
                 &[("FCGI_DATA_LENGTH", "9")],
                 "data",
-                "body|data|UnexpectedEof, stream ended after 4 of the 9 bytes of FCGI_DATA_LENGTH",
+                "body|data|UnexpectedEof, stream ended after 4 of the 9 bytes announced by FCGI_DATA_LENGTH",
             ),
             (
                 &[("FCGI_DATA_LENGTH", "3")],
                 "data",
-                "body|dat|InvalidData, stream is longer than the 3 bytes of FCGI_DATA_LENGTH",
+                "body|dat|InvalidData, stream is longer than the 3 bytes announced by FCGI_DATA_LENGTH",
             ),
         ] {
             stream.write_all(&filter_request(pairs, b"body", data.as_bytes())).unwrap();
@@ -367,9 +367,8 @@ fn filter_reads_data_after_stdin_and_compares_its_length() {
         stream.write_all(&bytes).unwrap();
         let answer = read_answer(&mut stream, 1);
         assert!(answer.text().starts_with("Status: 500"), "{}", answer.text());
-        assert!(
-            String::from_utf8_lossy(&answer.stderr).contains("4 of the 9 bytes of CONTENT_LENGTH")
-        );
+        assert!(String::from_utf8_lossy(&answer.stderr)
+            .contains("4 of the 9 bytes announced by CONTENT_LENGTH"));
 
         // The output begins before the data has arrived.
         let bytes = filter_request(&[], b"body", b"data");

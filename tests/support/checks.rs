@@ -517,7 +517,7 @@ fn feed(mut parser: HeadParser, pieces: &[&[u8]]) -> Parsed {
         }
         before += piece.len();
     }
-    assert!(matches!(parser.finish(), Err(Error::HeadCut)));
+    assert!(matches!(parser.finish(), Err(Error::IncompleteHead)));
     Ok((None, String::new()))
 }
 

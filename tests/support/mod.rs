@@ -252,8 +252,10 @@ impl TestServer {
         handler: impl Fn(&mut Request) -> HandlerResult + Send + Sync + 'static,
     ) -> Self {
         let (sender, errors) = mpsc::channel();
-        let server =
-            server.on_error(move |error| drop(sender.send((error.kind(), error.to_string()))));
+        let server = server.on_error(move |report| {
+            let error = report.error;
+            drop(sender.send((error.kind(), error.to_string())));
+        });
         let (address, handle) = (server.local_address().expect("its address"), server.handle());
         let thread = Some(thread::spawn(move || server.serve(handler)));
         Self { address, handle, errors: Mutex::new(errors), thread, directory: None }
