@@ -67,7 +67,7 @@ impl HandlerControl {
 }
 
 /// No handler runs yet, so END_REQUEST with REQUEST_COMPLETE follows at once and without STDOUT.
-/// Rules A9, A47 and A48.
+/// Rules A9, A47, A48, S5 and S6.
 #[test]
 fn abort_before_end_of_params_ends_the_request_at_once() {
     for server in TestServer::tcp_and_unix(&Config::new(), echo) {
@@ -150,7 +150,7 @@ fn abort_before_or_in_stdin_ends_the_request_once() {
     }
 }
 
-/// `is_aborted` never blocks. Rules A47 and A49.
+/// `is_aborted` never blocks, and END_REQUEST comes when the handler ends. Rules A47, A49 and S5.
 #[test]
 fn is_aborted_reports_an_abort_during_output() {
     for body in [&b""[..], b"body"] {

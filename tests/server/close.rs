@@ -260,7 +260,7 @@ fn connection_that_ends_without_a_request_is_not_an_error() {
     }
 }
 
-/// Rule A13.
+/// Rules A13 and S9.
 #[test]
 fn response_is_sent_after_a_half_close_at_the_end_of_input() {
     for server in

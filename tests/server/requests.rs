@@ -173,7 +173,7 @@ fn records_of_inactive_ids_are_ignored() {
     }
 }
 
-/// Only management types have a meaning under id 0. Rules A28 and K7.
+/// Only management types have a meaning under id 0. Rules A28, K7 and S4.
 #[test]
 fn application_types_and_request_id_0_are_ignored() {
     for record_type in [END, STDOUT, STDERR, GET_VALUES_RESULT, UNKNOWN_TYPE] {
@@ -191,7 +191,7 @@ fn application_types_and_request_id_0_are_ignored() {
     }
 }
 
-/// UNKNOWN_TYPE answers management records only. Rule A29.
+/// UNKNOWN_TYPE answers management records only. Rules A29 and S3.
 #[test]
 fn unknown_types_with_a_request_id_are_ignored() {
     for (record_type, id) in [(42, 3), (42, 9), (255, 3), (12, 3)] {
@@ -201,7 +201,7 @@ fn unknown_types_with_a_request_id_are_ignored() {
     }
 }
 
-/// The refusal has the id of the second request, and the first is not affected. Rule A20.
+/// The refusal has the id of the second request, and the first is not affected. Rules A20 and S7.
 #[test]
 fn second_request_on_a_busy_connection_is_refused() {
     let second = [
@@ -247,7 +247,7 @@ fn interleaved_requests_are_refused_as_get_values_announced() {
     assert_reusable(&mut stream, 51);
 }
 
-/// No part of the request is served. Rule A23.
+/// No part of the request is served. Rules A23 and S2.
 #[test]
 fn begin_request_with_the_active_id_closes_the_connection() {
     let calls = Arc::new(AtomicUsize::new(0));
@@ -281,7 +281,7 @@ fn begin_request_with_the_active_id_closes_the_connection() {
     }
 }
 
-/// The ids are equal or different. Rule A24.
+/// The ids are equal or different. Rules A24 and S8.
 #[test]
 fn pipelined_requests_are_answered_in_order() {
     for server in TestServer::tcp_and_unix(&Config::new(), echo) {
@@ -300,7 +300,7 @@ fn pipelined_requests_are_answered_in_order() {
     }
 }
 
-/// There is no STDOUT, and with KEEP_CONN the connection stays open. Rule A25.
+/// There is no STDOUT, and with KEEP_CONN the connection stays open. Rules A25 and S6.
 #[test]
 fn unknown_role_is_refused_before_its_params_arrive() {
     for server in TestServer::tcp_and_unix(&Config::new(), echo) {
@@ -545,7 +545,7 @@ fn many_empty_pairs_and_values_that_are_not_utf8_are_read() {
     assert_eq!(server.round_trip(1, &bytes).text(), "10002");
 }
 
-/// A lookup returns the last value. Rule A38.
+/// A lookup returns the last value. Rules A38 and S11.
 #[test]
 fn repeated_name_does_not_affect_other_params() {
     let server = TestServer::tcp(Config::new(), |request| {
@@ -560,7 +560,7 @@ fn repeated_name_does_not_affect_other_params() {
     );
 }
 
-/// The reason is reported to `on_error`. Rules A15 and K2.
+/// The reason is reported to `on_error`. Rules A15, K2 and S1.
 #[test]
 fn unsupported_version_closes_the_connection_without_a_response() {
     let server = TestServer::tcp(Config::new(), echo);
@@ -601,7 +601,7 @@ fn input_that_is_not_fastcgi_gets_no_response() {
     }
 }
 
-/// Two lengths of 2 GiB must not wrap around. Rules K12 and K16.
+/// Two lengths of 2 GiB must not wrap around. Rules K12, K16 and S2.
 #[test]
 fn malformed_params_are_not_served() {
     let server =

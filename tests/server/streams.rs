@@ -47,7 +47,7 @@ fn handler_runs_after_all_params_have_arrived() {
     assert_eq!(read_answer(&mut stream, 1).stdout, echoed(&[("A", "1"), ("B", "2")], b""));
 }
 
-/// A handler learns of a difference from an error with both numbers. Rules A39 and A40.
+/// A handler learns of a difference from an error with both numbers. Rules A39, A40 and S12.
 #[test]
 fn stdin_is_compared_with_content_length() {
     const LENGTH: &str = "CONTENT_LENGTH";
@@ -380,7 +380,7 @@ fn filter_reads_data_after_stdin_and_compares_its_length() {
     }
 }
 
-/// They are never mixed into another stream. Rule A53.
+/// They are never mixed into another stream. Rules A53 and S2.
 #[test]
 fn streams_out_of_order_are_refused() {
     let [start, more] =

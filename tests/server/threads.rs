@@ -81,8 +81,7 @@ fn as_many_requests_as_announced_run_at_once() {
     }
 }
 
-/// There are more kept connections than slots. A request that has open is never cut off.
-/// Rule A26.
+/// There are more kept connections than slots. A request that has begun is never cut off. Rule A7.
 #[test]
 fn idle_connections_give_way_to_new_ones_within_a_second() {
     let (server, started, resume) = blocking_server(Config::new().max_connections(4));
@@ -185,7 +184,6 @@ fn connection_that_gives_way_does_not_lose_its_response() {
 }
 
 /// The first connection that ends its request is then closed, although KEEP_CONN was set.
-/// Rule A26.
 #[test]
 fn connection_beyond_the_limit_waits_for_a_slot() {
     let (server, started, resume) = blocking_server(Config::new().max_connections(2));
