@@ -112,14 +112,11 @@ impl RecordBuffer {
         (self.record_type, self.request_id)
     }
 
-    /// Replaces everything by these complete records, and keeps the memory if there are none.
-    pub(super) fn replace(&mut self, records: Vec<u8>) {
-        if records.is_empty() {
-            self.bytes.clear();
-        } else {
-            self.bytes = records;
-        }
-        self.open = self.bytes.len();
+    /// Drops everything that is buffered.
+    #[inline]
+    pub(super) fn clear(&mut self) {
+        self.bytes.clear();
+        self.open = 0;
     }
 
     /// Returns everything as complete records.

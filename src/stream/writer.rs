@@ -132,6 +132,7 @@ impl<W: Write> StreamWriter<W> {
     }
 
     /// Sends the complete records in `before`, then everything that is buffered, in one write.
+    #[inline]
     pub(crate) fn send_after(&mut self, before: &[u8]) -> io::Result<()> {
         self.buffer.close_record();
         if self.buffer.is_empty() && before.is_empty() {
@@ -144,7 +145,8 @@ impl<W: Write> StreamWriter<W> {
         } else {
             write_parts(&mut self.inner, &mut [before, records])
         };
-        self.record_outcome(sent, Vec::new())
+        self.buffer.clear();
+        self.record_failure(sent)
     }
 
     /// Sends everything that is buffered, then `data`, without copying it. With `is_last`, ends the
@@ -155,7 +157,8 @@ impl<W: Write> StreamWriter<W> {
         let mut chunks = data.chunks(DIRECT_LEN);
         while let Some(data) = chunks.next() {
             let sent = self.write_records(data, is_last && chunks.len() == 0);
-            self.record_outcome(sent.map_err(|(error, _unsent)| error), Vec::new())?;
+            self.buffer.clear();
+            self.record_failure(sent.map_err(|(error, _unsent)| error))?;
         }
         Ok(())
     }
@@ -165,16 +168,19 @@ impl<W: Write> StreamWriter<W> {
     pub(crate) fn try_send_direct(&mut self, data: &[u8], is_last: bool) -> io::Result<bool> {
         self.buffer.close_record();
         self.start_sending()?;
-        let (sent, unsent) = match self.write_records(data, is_last) {
-            Ok(()) => (Ok(true), Vec::new()),
+        let sent = self.write_records(data, is_last);
+        self.buffer.clear();
+        match sent {
+            Ok(()) => Ok(true),
             Err((error, unsent)) if error.kind() == io::ErrorKind::WouldBlock => {
-                (Ok(false), unsent)
+                self.buffer.push_records(&unsent);
+                Ok(false)
             }
-            Err((error, _unsent)) => (Err(error), Vec::new()),
-        };
-        self.record_outcome(sent, unsent)
+            Err((error, _unsent)) => self.record_failure(Err(error)),
+        }
     }
 
+    #[inline]
     fn start_sending(&mut self) -> io::Result<()> {
         if let Some(kind) = self.failure {
             return Err(io::Error::new(kind, "an earlier write to the stream failed"));
@@ -183,9 +189,8 @@ impl<W: Write> StreamWriter<W> {
         Ok(())
     }
 
-    /// Records how a write ended. The buffer then holds what was not sent.
-    fn record_outcome<T>(&mut self, sent: io::Result<T>, unsent: Vec<u8>) -> io::Result<T> {
-        self.buffer.replace(unsent);
+    #[inline]
+    fn record_failure<T>(&mut self, sent: io::Result<T>) -> io::Result<T> {
         self.failure = sent.as_ref().err().map(io::Error::kind);
         sent
     }
@@ -216,15 +221,15 @@ impl<W: Write> Write for StreamWriter<W> {
         if data.is_empty() {
             return Ok(0);
         }
-        let is_large = data.len() >= DIRECT_WRITE;
-        if data.len() <= self.buffer.room() && !(is_large && self.has_sent) {
-            self.buffer.push(data);
-        } else if is_large {
+        let fits = data.len() <= self.buffer.room();
+        if data.len() >= DIRECT_WRITE && (self.has_sent || !fits) {
             self.send_direct(data, false)?;
-        } else {
-            self.send()?;
-            self.buffer.push(data);
+            return Ok(data.len());
         }
+        if !fits {
+            self.send()?;
+        }
+        self.buffer.push(data);
         Ok(data.len())
     }
 
