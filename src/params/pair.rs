@@ -58,11 +58,6 @@ impl Pair {
         Ok(Self { name_start: value_start - name.len() as u32, value_start, end })
     }
 
-    /// Returns the length of the name in bytes.
-    #[inline]
-    pub(super) fn name_len(&self) -> usize {
-        (self.value_start - self.name_start) as usize
-    }
 
     /// Returns the name.
     #[inline]

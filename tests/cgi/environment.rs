@@ -181,7 +181,7 @@ fn user_is_never_taken_from_a_request_header() {
     );
 }
 
-/// Rule E4.
+/// Rules E4 and S12.
 #[test]
 fn content_length_is_set_only_with_a_body() {
     let of =

@@ -1,5 +1,5 @@
-//! Aborting a request, giving it up, and dropping it: what is sent, what the caller learns, and
-//! what becomes of the connection.
+//! Proves what a client sends when a request is aborted, cancelled or dropped, what its caller
+//! learns, and whether the connection can be used again.
 #![cfg(unix)]
 
 use std::io::{self, Read, Write};
@@ -15,7 +15,7 @@ use fcgi::Error;
 use crate::support::application::*;
 use crate::support::*;
 
-/// A connection that is kept, and an application at its other end.
+/// Returns a kept connection and the thread of the application at its other end.
 fn connected<T: Send + 'static>(
     config: Config,
     application: impl FnOnce(Stream) -> T + Send + 'static,
@@ -26,8 +26,8 @@ fn connected<T: Send + 'static>(
     (connection, thread::spawn(move || application(far)))
 }
 
-/// Reads records up to ABORT_REQUEST, which must name the request and be empty; returns the types
-/// of those before.
+/// Reads records up to ABORT_REQUEST, which must be empty and have the id of the request. Returns
+/// the types of the records before it.
 fn read_abort(stream: &mut Stream) -> Vec<u8> {
     let mut types = Vec::new();
     loop {
@@ -41,15 +41,14 @@ fn read_abort(stream: &mut Stream) -> Vec<u8> {
     }
 }
 
-/// C21, C4: ABORT_REQUEST under the request's id, then the application's END_REQUEST; nothing of
-/// the body follows, and the connection serves the next request.
+/// Nothing of the body follows, and the connection serves the next request. Rules C4 and C21.
 #[test]
-fn an_abort_is_answered() {
+fn abort_sends_abort_request_and_waits_for_end_request() {
     let (mut connection, application) = connected(test_config(), |mut stream| {
         let types = read_abort(&mut stream);
-        stream.write_all(&end(1, 7, 0)).expect("the answer is taken");
-        let next = read_request(&mut stream).expect("the next request, and nothing before it");
-        stream.write_all(&response(b"next")).expect("the answer is taken");
+        stream.write_all(&end(1, 7, 0)).expect("the response is sent");
+        let next = read_request(&mut stream).expect("the next request, with no record before it");
+        stream.write_all(&response(b"next")).expect("the response is sent");
         (types, next.stdin)
     });
     let mut exchange = connection.begin(Role::Responder, &upload_params(10)).unwrap();
@@ -69,14 +68,14 @@ fn an_abort_is_answered() {
     assert_eq!(application.join().unwrap(), (vec![BEGIN, PARAMS, PARAMS, STDIN], b"all".to_vec()));
 }
 
-/// C21: in each state of the body: nothing sent, something held back, a part sent, all of it sent,
-/// a filter's data begun.
+/// The body is untouched, buffered, sent in part, sent completely, or followed by the data of a
+/// filter. Rule C21.
 #[test]
-fn an_abort_at_any_time() {
+fn request_can_be_aborted_in_every_state_of_its_body() {
     type Prepare = fn(&mut fcgi::client::Exchange<'_>) -> io::Result<()>;
     let cases: [(Prepare, &[u8]); 5] = [
         (|_| Ok(()), &[]),
-        (|exchange| exchange.stdin.write_all(b"held back"), &[]),
+        (|exchange| exchange.stdin.write_all(b"buffered"), &[]),
         (
             |exchange| exchange.stdin.write_all(b"sent").and_then(|()| exchange.stdin.flush()),
             &[STDIN],
@@ -90,7 +89,7 @@ fn an_abort_at_any_time() {
     for (prepare, expected) in cases {
         let (mut connection, application) = connected(test_config(), |mut stream| {
             let types = read_abort(&mut stream);
-            stream.write_all(&end(1, 0, 0)).expect("the answer is taken");
+            stream.write_all(&end(1, 0, 0)).expect("the response is sent");
             assert_closed(&mut stream);
             types
         });
@@ -103,15 +102,14 @@ fn an_abort_at_any_time() {
     }
 }
 
-/// C21: an application answers when it comes to it: what it still sends of the response is dropped,
-/// STDERR is kept.
+/// The application notices the abort late. Rule C21.
 #[test]
-fn an_abort_is_answered_late() {
+fn output_after_an_abort_is_discarded_and_stderr_kept() {
     let (mut connection, application) = connected(test_config(), |mut stream| {
         read_abort(&mut stream);
         let records = self::stream(STDOUT, 1, &vec![b'x'; 1 << 20]);
         let ends = [record(STDERR, 1, b"gave up"), record(STDOUT, 1, b""), end(1, 1, 0)].concat();
-        stream.write_all(&[records, ends].concat()).expect("the answer is taken");
+        stream.write_all(&[records, ends].concat()).expect("the response is sent");
     });
     let exchange = connection.begin(Role::Responder, &get_params()).unwrap();
     let completion = exchange.abort().unwrap();
@@ -120,10 +118,9 @@ fn an_abort_is_answered_late() {
     application.join().unwrap();
 }
 
-/// C21; "both close instead of answering an ABORT": the close is an error, and the connection
-/// carries no more.
+/// libfcgi and php-cgi do this. The connection cannot be reused. Rule C21.
 #[test]
-fn an_abort_is_answered_by_a_close() {
+fn abort_that_is_answered_with_a_close_is_an_error() {
     let (mut connection, application) = connected(test_config(), |mut stream| {
         read_abort(&mut stream);
     });
@@ -133,10 +130,9 @@ fn an_abort_is_answered_by_a_close() {
     application.join().unwrap();
 }
 
-/// C21: a refusal in answer to an abort is still one; an answer to another request is not an
-/// answer.
+/// Rule C21.
 #[test]
-fn an_abort_is_answered_wrongly() {
+fn abort_may_be_answered_with_a_refusal_but_not_with_other_records() {
     for (answer, expected) in [
         (end(1, 0, 2), "application refused the request: OVERLOADED"),
         (end(2, 0, 0), "unexpected EndRequest record for request 2"),
@@ -144,7 +140,7 @@ fn an_abort_is_answered_wrongly() {
     ] {
         let (mut connection, application) = connected(test_config(), move |mut stream| {
             read_abort(&mut stream);
-            stream.write_all(&answer).expect("the answer is taken");
+            stream.write_all(&answer).expect("the response is sent");
         });
         let outcome = connection.begin(Role::Responder, &get_params()).unwrap().abort();
         assert_eq!(outcome.unwrap_err().to_string(), expected);
@@ -153,9 +149,9 @@ fn an_abort_is_answered_wrongly() {
     }
 }
 
-/// C21, C29: an abort that is never answered ends with the timeout.
+/// Rules C21 and C29.
 #[test]
-fn an_abort_is_not_answered() {
+fn abort_that_is_not_answered_times_out() {
     let config = test_config().read_timeout(Some(Duration::from_millis(50)));
     let (mut connection, application) = connected(config, |mut stream| {
         read_abort(&mut stream);
@@ -168,10 +164,9 @@ fn an_abort_is_not_answered() {
     application.join().unwrap();
 }
 
-/// C21, C8: the application ended the request and closed before the abort could reach it: its
-/// answer counts.
+/// The application ended the request before the abort could reach it. Rules C8 and C21.
 #[test]
-fn an_abort_that_comes_too_late() {
+fn abort_after_the_application_closed_returns_its_end_request() {
     for finishes in [false, true] {
         let (near, mut far) = socket_pair();
         let mut connection =
@@ -190,9 +185,9 @@ fn an_abort_that_comes_too_late() {
     }
 }
 
-/// C21, C4: a request that has ended cannot be aborted: nothing is sent, and its outcome is told.
+/// Rules C4 and C21.
 #[test]
-fn an_abort_of_what_has_ended() {
+fn abort_after_the_end_sends_nothing_and_returns_the_outcome() {
     let (near, mut far) = socket_pair();
     let mut connection = Connection::new(near, Arc::new(test_config().keep_alive(true))).unwrap();
     far.write_all(&[record(STDOUT, 1, b"x"), end(1, 3, 0)].concat()).unwrap();
@@ -207,13 +202,12 @@ fn an_abort_of_what_has_ended() {
     assert_closed(&mut far);
 }
 
-/// Canceling shuts down both directions: the application sees the end, and the caller gets an
-/// error.
+/// The application sees the end of the connection, and the caller gets an error.
 #[test]
-fn canceling_wakes_both_ends() {
+fn cancelled_request_fails_on_both_sides() {
     let (mut connection, application) = connected(test_config(), |mut stream| {
-        read_begin_and_params(&mut stream).expect("the head of a request");
-        stream.write_all(&record(STDOUT, 1, b"half")).expect("the answer is taken");
+        read_begin_and_params(&mut stream).expect("the start of a request");
+        stream.write_all(&record(STDOUT, 1, b"half")).expect("the response is sent");
         wait_for_close(&mut stream);
     });
     let mut exchange = connection.begin(Role::Responder, &get_params()).unwrap();
@@ -228,7 +222,7 @@ fn canceling_wakes_both_ends() {
 
 /// A handle cancels the request from another thread, which wakes the one that reads the response.
 #[test]
-fn a_cancel_handle_wakes_a_waiting_read() {
+fn cancel_handle_wakes_a_waiting_read() {
     let (near, far) = socket_pair();
     let mut connection = Connection::new(near, Arc::new(test_config())).unwrap();
     let mut exchange = connection.begin(Role::Responder, &get_params()).unwrap();
@@ -242,7 +236,7 @@ fn a_cancel_handle_wakes_a_waiting_read() {
 /// Once its request has ended, a handle does nothing to the next one on the connection, whenever
 /// the handle was created.
 #[test]
-fn a_cancel_handle_does_not_affect_the_next_request() {
+fn cancel_handle_does_not_affect_the_next_request() {
     let (near, mut far) = socket_pair();
     let mut connection = Connection::new(near, Arc::new(test_config().keep_alive(true))).unwrap();
     far.write_all(&end(1, 0, 0)).unwrap();
@@ -260,10 +254,10 @@ fn a_cancel_handle_does_not_affect_the_next_request() {
     exchange.finish().unwrap();
 }
 
-/// "A connection whose caller gave up half-way was used again": one whose request was dropped, at
-/// whatever point, carries no other.
+/// The request is dropped at several points. Otherwise the next request could receive the rest of
+/// its response.
 #[test]
-fn a_dropped_request_leaves_its_connection_unusable() {
+fn connection_is_not_reusable_after_its_request_was_dropped() {
     for point in 0..4 {
         let (near, mut far) = socket_pair();
         let mut connection =
@@ -294,16 +288,15 @@ fn a_dropped_request_leaves_its_connection_unusable() {
     }
 }
 
-/// The receiver of a response that returns an error breaks the request off, though the application
-/// does not read what is left of the body: the caller gets its own error, and the application sees
-/// the close.
+/// The application does not read the rest of the body. The caller gets its own error, and the
+/// application sees the close.
 #[test]
-fn an_error_of_the_receiver_breaks_the_request_off() {
+fn error_of_the_receiver_ends_the_request_at_once() {
     for body in [0, 64 << 20] {
         let (gate, open) = gate();
         let application = Application::unix(move |_, mut stream| {
-            read_begin_and_params(&mut stream).expect("the head of a request");
-            stream.write_all(&record(STDOUT, 1, b"begun")).expect("the beginning is taken");
+            read_begin_and_params(&mut stream).expect("the start of a request");
+            stream.write_all(&record(STDOUT, 1, b"start")).expect("the bytes are sent");
             gate.wait();
             wait_for_close(&mut stream);
         });
@@ -320,12 +313,12 @@ fn an_error_of_the_receiver_breaks_the_request_off() {
     }
 }
 
-/// C21, C9: over TCP, with a body half sent: the answer to an abort may be a refusal.
+/// A part of the body was sent. Rules C9 and C21.
 #[test]
-fn an_abort_over_tcp() {
+fn abort_over_tcp_may_be_answered_with_a_refusal() {
     let application = Application::tcp(|_, mut stream| {
         read_abort(&mut stream);
-        stream.write_all(&end(1, 0, 3)).expect("the answer is taken");
+        stream.write_all(&end(1, 0, 3)).expect("the response is sent");
         assert_closed(&mut stream);
     });
     let mut connection = application.client().connect().unwrap();

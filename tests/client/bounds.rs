@@ -1,6 +1,6 @@
-//! The client's bounds, each at its limit and one past it: the response that `fetch` holds, its
-//! STDERR, its head. (Those on idle connections are in `client_reuse`, the timeouts in
-//! `client_timeouts`, memory as a whole in `client_memory`.)
+//! Proves the bounds of a client, each at the bound and one past it: the response that `fetch`
+//! holds, its STDERR and its head. Idle connections are tested in `reuse`, timeouts in `timeouts`,
+//! and memory as a whole in the program `client_memory`.
 #![cfg(unix)]
 
 use std::io::{self, Read, Write};
@@ -22,7 +22,7 @@ fn read_head_of(application: &Application, config: Config) -> fcgi::Result<Head>
         .map(|(head, _)| head)
 }
 
-/// A head of exactly this many bytes, the empty line included.
+/// Returns a head of exactly this many bytes, including the empty line.
 fn head_of(len: usize) -> Vec<u8> {
     let mut head = b"Content-Type: text/plain\r\n".to_vec();
     while len - head.len() > 10_000 {
@@ -34,10 +34,9 @@ fn head_of(len: usize) -> Vec<u8> {
     head
 }
 
-/// design.md's bound of 64 KiB; "A head of 9 KiB overran a buffer": as long as the limit is no
-/// error, one more byte is.
+/// The default limit is 64 KiB. Rule H16.
 #[test]
-fn a_head_up_to_its_limit() {
+fn head_may_be_as_long_as_the_limit() {
     assert_eq!(Config::new().max_head, 64 * 1024);
     for (limit, config) in [(64 * 1024, test_config()), (1000, test_config().max_head(1000, 256))] {
         for len in [limit - 1, limit, limit + 1] {
@@ -48,16 +47,16 @@ fn a_head_up_to_its_limit() {
                     assert!(len <= limit, "{len} of {limit}");
                     assert_eq!((head.status(), head.content_type()), (200, Some("text/plain")));
                 }
-                Err(Error::HeadTooLarge(told)) => assert_eq!((told, len), (limit, limit + 1)),
+                Err(Error::HeadTooLarge(found)) => assert_eq!((found, len), (limit, limit + 1)),
                 Err(error) => panic!("{len} of {limit}: {error:?}"),
             }
         }
     }
 }
 
-/// design.md's bound of 256 fields.
+/// The default limit is 256. Rule H16.
 #[test]
-fn as_many_fields_as_the_limit() {
+fn head_may_have_as_many_fields_as_the_limit() {
     assert_eq!(Config::new().max_head_fields, 256);
     for (limit, config) in [(256, test_config()), (3, test_config().max_head(1 << 16, 3))] {
         for count in [limit, limit + 1] {
@@ -65,32 +64,31 @@ fn as_many_fields_as_the_limit() {
             let application = Application::answering(response(head.as_bytes()));
             match read_head_of(&application, config.clone()) {
                 Ok(head) => assert_eq!((head.status(), count), (404, limit)),
-                Err(Error::TooManyFields(told)) => assert_eq!((told, count), (limit, limit + 1)),
+                Err(Error::TooManyFields(found)) => assert_eq!((found, count), (limit, limit + 1)),
                 Err(error) => panic!("{count} of {limit}: {error:?}"),
             }
         }
     }
 }
 
-/// A head without end is given up at the limit, while the application still writes.
+/// Rule H16.
 #[test]
-fn a_head_without_end() {
+fn head_without_end_is_refused_while_the_application_writes() {
     for line in [&b"X-Same: again\n"[..], b"x"] {
         let application = Application::unix(move |_, mut stream| {
             read_request(&mut stream).expect("a request");
             let lines = record(STDOUT, 1, &line.repeat(4000));
-            // Until the client gives up, which it does long before the end.
-            let _gave_up = (0..1000).try_for_each(|_| stream.write_all(&lines));
+            // Write until the client closes the connection, long before the end.
+            let _closed = (0..1000).try_for_each(|_| stream.write_all(&lines));
         });
         let outcome = read_head_of(&application, test_config().max_head(64 * 1024, 1_000_000));
         assert!(matches!(outcome, Err(Error::HeadTooLarge(65536))), "{outcome:?}");
     }
 }
 
-/// design.md's bound on what `fetch` holds, at a smaller limit: as long is no error, one more byte
-/// is.
+/// The default limit is 64 MiB. Rule C30.
 #[test]
-fn a_reply_up_to_its_limit() {
+fn fetched_response_may_be_as_long_as_the_limit() {
     assert_eq!(Config::new().max_response, 64 * 1024 * 1024);
     for limit in [0, 1, 8192, 100_000] {
         for len in [limit, limit + 1] {
@@ -101,21 +99,20 @@ fn a_reply_up_to_its_limit() {
                 .fetch(&get_params(), b"")
             {
                 Ok(reply) => assert_eq!((len, reply.stdout.len()), (limit, limit)),
-                Err(Error::ResponseTooLarge(told)) => assert_eq!((told, len), (limit, limit + 1)),
+                Err(Error::ResponseTooLarge(found)) => assert_eq!((found, len), (limit, limit + 1)),
                 Err(error) => panic!("{len} of {limit}: {error:?}"),
             }
         }
     }
 }
 
-/// A response without end is given up at the limit, while the application still writes; a limit
-/// that no response reaches is none.
+/// A limit that no response reaches has no effect. Rule C30.
 #[test]
-fn a_reply_without_end_and_without_limit() {
+fn fetched_response_without_end_is_refused_at_the_limit() {
     let application = Application::unix(|_, mut stream| {
         read_request(&mut stream).expect("a request");
         let data = record(STDOUT, 1, &b"x".repeat(60_000));
-        let _gave_up = (0..1000).try_for_each(|_| stream.write_all(&data));
+        let _closed = (0..1000).try_for_each(|_| stream.write_all(&data));
     });
     let outcome =
         application.client().config(test_config().max_response(1 << 20)).fetch(&get_params(), b"");
@@ -130,10 +127,9 @@ fn a_reply_without_end_and_without_limit() {
     assert_eq!(reply.stdout, b"all of it");
 }
 
-/// design.md's bound of 64 KiB on the STDERR that is held: what is beyond it is counted, the
-/// response is whole, and the connection is used again.
+/// The default limit is 64 KiB. The response is complete and the connection is reused. Rule C30.
 #[test]
-fn stderr_up_to_its_limit() {
+fn stderr_is_held_up_to_the_limit_and_counted_beyond() {
     assert_eq!(Config::new().max_stderr, 64 * 1024);
     for (limit, config) in [
         (1 << 16, test_config()),
@@ -152,7 +148,7 @@ fn stderr_up_to_its_limit() {
                         record(STDERR, 1, b""),
                         response(b"put"),
                     ];
-                    stream.write_all(&answer.concat()).expect("the answer is taken");
+                    stream.write_all(&answer.concat()).expect("the response is sent");
                 }
             });
             let client = application.client().config(config.clone().keep_alive(true));
@@ -172,18 +168,17 @@ fn stderr_up_to_its_limit() {
     }
 }
 
-/// An application that writes nothing but STDERR does not fill the memory, and what it says is
-/// counted in 64 bits' worth of records.
+/// Rule C30.
 #[test]
-fn stderr_without_a_response() {
+fn stderr_without_a_response_does_not_fill_the_memory() {
     let (near, mut far) = socket_pair();
     let application = std::thread::spawn(move || {
         read_request(&mut far).expect("a request");
         let text = record(STDERR, 1, &b"e".repeat(65535));
         for _ in 0..300 {
-            far.write_all(&text).expect("the text is taken");
+            far.write_all(&text).expect("the text is sent");
         }
-        far.write_all(&end(1, 1, 0)).expect("the end is taken");
+        far.write_all(&end(1, 1, 0)).expect("the end is sent");
     });
     let mut connection = Connection::new(near, Arc::new(test_config())).unwrap();
     let mut exchange = connection.begin(Role::Responder, &get_params()).unwrap();

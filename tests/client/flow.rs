@@ -1,5 +1,6 @@
-//! Both directions flow at once, however large they are, whoever writes first and whoever ends
-//! first; and what fails on the caller's side ends the request at once.
+//! Proves that body and response are transferred at the same time, however large they are and
+//! whichever side writes or ends first, and that an error on the caller's side ends the request at
+//! once.
 #![cfg(unix)]
 
 use std::io::{self, Read, Write};
@@ -23,7 +24,7 @@ fn read_body(stream: &mut Stream, record_type: u8, len: u64) {
         let record = read_record(stream).expect("a record of the body, not its end");
         assert_eq!((record.record_type, record.id), (record_type, 1));
         if record.content.is_empty() {
-            assert_eq!(expected.remaining(), 0, "the body has ended early");
+            assert_eq!(expected.remaining(), 0, "the body ended early");
             return;
         }
         expected.write_all(&record.content).expect("the body");
@@ -36,7 +37,7 @@ fn write_response(stream: &mut Stream, len: u64) {
     let mut content = vec![0; 65535];
     while source.remaining() > 0 {
         let n = source.read(&mut content).expect("a pattern");
-        stream.write_all(&record(STDOUT, 1, &content[..n])).expect("the response is taken");
+        stream.write_all(&record(STDOUT, 1, &content[..n])).expect("the response is sent");
     }
 }
 
@@ -44,7 +45,7 @@ fn write_response(stream: &mut Stream, len: u64) {
 fn check_response(response: &mut impl Read, len: u64) -> io::Result<()> {
     let mut expected = Pattern::new(len);
     io::copy(response, &mut expected)?;
-    assert_eq!(expected.remaining(), 0, "the response has ended early");
+    assert_eq!(expected.remaining(), 0, "the response ended early");
     Ok(())
 }
 
@@ -59,26 +60,26 @@ fn exchange(client: &Client, len: u64) -> Completion {
     completion
 }
 
-/// C7; "Writes the whole body before it reads": an echo, which answers as it reads.
+/// The application echoes 20 MiB as it reads them. Rule C7.
 #[test]
-fn an_echo_of_20_mib() {
+fn response_is_read_while_the_body_is_sent() {
     for application in Application::tcp_and_unix(|_, mut stream| {
-        read_begin_and_params(&mut stream).expect("the head of a request");
+        read_begin_and_params(&mut stream).expect("the start of a request");
         echo_stdin(&mut stream);
     }) {
         assert_eq!(exchange(&application.client(), 20 * MIB), Completion::default());
     }
 }
 
-/// C7: the application writes 20 MiB before it reads a byte of the body, which is as long; from
-/// `Client` and from an `Exchange` that two threads use.
+/// The body is as long. The request is sent with `Client`, and with an `Exchange` used by two
+/// threads. Rule C7.
 #[test]
-fn the_application_writes_first() {
+fn application_may_write_20_mib_before_it_reads() {
     for application in Application::tcp_and_unix(|_, mut stream| {
-        read_begin_and_params(&mut stream).expect("the head of a request");
+        read_begin_and_params(&mut stream).expect("the start of a request");
         write_response(&mut stream, 20 * MIB);
         read_body(&mut stream, STDIN, 20 * MIB);
-        stream.write_all(&response(b"")).expect("the end is taken");
+        stream.write_all(&response(b"")).expect("the end is sent");
     }) {
         exchange(&application.client(), 20 * MIB);
 
@@ -98,27 +99,27 @@ fn the_application_writes_first() {
     }
 }
 
-/// C7: the application reads all before it answers as much.
+/// Rule C7.
 #[test]
-fn the_application_reads_first() {
+fn application_may_read_20_mib_before_it_writes() {
     for application in Application::tcp_and_unix(|_, mut stream| {
-        read_begin_and_params(&mut stream).expect("the head of a request");
+        read_begin_and_params(&mut stream).expect("the start of a request");
         read_body(&mut stream, STDIN, 20 * MIB);
         write_response(&mut stream, 20 * MIB);
-        stream.write_all(&response(b"")).expect("the end is taken");
+        stream.write_all(&response(b"")).expect("the end is sent");
     }) {
         exchange(&application.client(), 20 * MIB);
     }
 }
 
-/// C7: a caller who does not read the response does not block the application.
+/// Rule C7.
 #[test]
-fn an_unread_response_is_drained() {
+fn response_that_the_caller_does_not_read_does_not_block() {
     let application = Application::unix(|_, mut stream| {
-        read_begin_and_params(&mut stream).expect("the head of a request");
+        read_begin_and_params(&mut stream).expect("the start of a request");
         write_response(&mut stream, 20 * MIB);
         read_body(&mut stream, STDIN, 20 * MIB);
-        stream.write_all(&response(b"")).expect("the end is taken");
+        stream.write_all(&response(b"")).expect("the end is sent");
     });
     application
         .client()
@@ -126,15 +127,15 @@ fn an_unread_response_is_drained() {
         .unwrap();
 }
 
-/// C7, C26: a filter's body and file flow while it answers.
+/// Rules C7 and C26.
 #[test]
-fn a_filter_flows_too() {
+fn filter_body_and_data_are_sent_while_it_responds() {
     let application = Application::unix(|_, mut stream| {
-        read_begin_and_params(&mut stream).expect("the head of a request");
+        read_begin_and_params(&mut stream).expect("the start of a request");
         write_response(&mut stream, 8 * MIB);
         read_body(&mut stream, STDIN, 8 * MIB);
         read_body(&mut stream, DATA, 8 * MIB);
-        stream.write_all(&response(b"")).expect("the end is taken");
+        stream.write_all(&response(b"")).expect("the end is sent");
     });
     let mut params = upload_params(8 * MIB);
     params.set("FCGI_DATA_LENGTH", (8 * MIB).to_string()).unwrap();
@@ -146,12 +147,11 @@ fn a_filter_flows_too() {
         .unwrap();
 }
 
-/// C8; "The application ends early while the body is still being sent; the response is lost to
-/// EPIPE": END_REQUEST after 1 KiB of a body of 64 MiB, from an application that closes and from
-/// one that stalls. The response counts, the rest of the body is not read, and "A connection is
-/// pooled at END_REQUEST though stdin was not sent": the next request has another.
+/// END_REQUEST comes after 1 KiB of a body of 64 MiB. The application closes the connection, or
+/// leaves it open without reading. The rest of the body is not sent, and the next request uses
+/// another connection. Rule C8.
 #[test]
-fn an_application_that_ends_early() {
+fn response_counts_although_the_body_was_not_read() {
     for application in Application::tcp_and_unix(|_, stream| end_early(stream, || {})) {
         assert_early_end(&application);
     }
@@ -163,16 +163,16 @@ fn an_application_that_ends_early() {
 }
 
 fn end_early(mut stream: Stream, stall: impl FnOnce()) {
-    let request = read_begin_and_params(&mut stream).expect("the head of a request");
+    let request = read_begin_and_params(&mut stream).expect("the start of a request");
     if request.param("CONTENT_LENGTH").is_some() {
         stream.read_exact(&mut [0; 1024]).expect("a part of the body");
         let answer =
             [record(STDERR, 1, b"too much"), record(STDOUT, 1, b"413"), end(1, 9, 0)].concat();
-        stream.write_all(&answer).expect("the answer is taken");
+        stream.write_all(&answer).expect("the response is sent");
         stall();
     } else {
         read_record(&mut stream).expect("the end of the body");
-        stream.write_all(&response(b"second")).expect("the answer is taken");
+        stream.write_all(&response(b"second")).expect("the response is sent");
         assert_closed(&mut stream);
     }
 }
@@ -197,28 +197,28 @@ fn assert_early_end(application: &Application) {
     assert_eq!(application.accepted(), 2);
 }
 
-/// C8: the same from `fetch`, and with a body that leaves whole with the beginning of its request.
+/// The body may leave in one write with the start of the request. Rule C8.
 #[test]
-fn an_application_that_reads_nothing() {
+fn fetch_returns_a_response_sent_before_the_body_was_read() {
     for len in [0, 20_000, 100_000] {
         let application = Application::unix(|_, mut stream| {
             stream.read_exact(&mut [0]).expect("a byte of the request");
-            stream.write_all(&response(b"early")).expect("the answer is taken");
+            stream.write_all(&response(b"early")).expect("the response is sent");
         });
         let reply = application.client().fetch(&post_params(), &vec![b'x'; len]).unwrap();
         assert_eq!(reply.stdout, b"early");
     }
 }
 
-/// C8: an application that answers and closes before the request is sent at all: the answer is read
-/// all the same, be it a response or a refusal.
+/// The application responds and closes the connection before the client has sent anything.
+/// Rule C8.
 #[test]
-fn an_application_that_does_not_wait_for_the_request() {
+fn response_sent_before_the_request_is_returned() {
     struct Late(mpsc::Receiver<()>);
     impl Read for Late {
         fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-            // Connected, and nothing sent yet.
-            self.0.recv_timeout(TEST_TIMEOUT).expect("the application has closed");
+            // The connection exists, but nothing has been sent.
+            self.0.recv_timeout(TEST_TIMEOUT).expect("the application closes the connection");
             buffer.fill(b'x');
             Ok(buffer.len())
         }
@@ -226,15 +226,15 @@ fn an_application_that_does_not_wait_for_the_request() {
     for (answer, expected) in
         [(response(b"busy"), "Ok(4)"), (end(1, 0, 2), "Err(Refused(Overloaded))")]
     {
-        let (tell, told) = mpsc::channel();
+        let (report, reports) = mpsc::channel();
         let application = Application::unix(move |_, mut stream| {
-            stream.write_all(&answer).expect("the answer is taken");
+            stream.write_all(&answer).expect("the response is sent");
             drop(stream);
-            tell.send(()).expect("the test");
+            report.send(()).expect("the test waits");
         });
         let received = application
             .client()
-            .send(&upload_params(10), Late(told), |response| {
+            .send(&upload_params(10), Late(reports), |response| {
                 response.stdout.read_to_end(&mut Vec::new())
             })
             .map(|(len, _)| len);
@@ -242,10 +242,9 @@ fn an_application_that_does_not_wait_for_the_request() {
     }
 }
 
-/// C8: an `Exchange` whose body can no longer be written still has its response; writing tells,
-/// finishing does not mind.
+/// Writing the body returns an error, but reading the response and finishing succeed. Rule C8.
 #[test]
-fn an_exchange_with_an_application_that_ends_early() {
+fn exchange_returns_the_response_although_writing_failed() {
     let (near, mut far) = socket_pair();
     let mut connection = Connection::new(near, Arc::new(test_config().keep_alive(true))).unwrap();
     let mut exchange = connection.begin(Role::Responder, &post_params()).unwrap();
@@ -264,9 +263,9 @@ fn an_exchange_with_an_application_that_ends_early() {
     assert!(!connection.is_reusable());
 }
 
-/// C8: a body that waits for something in the response itself.
+/// Each piece of the body is produced after the response to the previous one. Rule C7.
 #[test]
-fn a_body_that_waits_for_the_response() {
+fn body_may_depend_on_the_response() {
     struct Waiting(mpsc::Receiver<Vec<u8>>);
     impl Read for Waiting {
         fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
@@ -276,27 +275,27 @@ fn a_body_that_waits_for_the_response() {
         }
     }
     let application = Application::unix(|_, mut stream| {
-        read_begin_and_params(&mut stream).expect("the head of a request");
+        read_begin_and_params(&mut stream).expect("the start of a request");
         echo_stdin(&mut stream);
     });
-    let (ask, asked) = mpsc::channel();
-    ask.send(b"0".to_vec()).unwrap();
+    let (sender, receiver) = mpsc::channel();
+    sender.send(b"0".to_vec()).unwrap();
     application
         .client()
-        .send(&post_params(), Waiting(asked), |response| {
+        .send(&post_params(), Waiting(receiver), |response| {
             for number in 0..100 {
                 let mut digits = vec![0; number.to_string().len()];
                 response.stdout.read_exact(&mut digits)?;
                 assert_eq!(digits, number.to_string().as_bytes());
-                ask.send((number + 1).to_string().into_bytes()).unwrap();
+                sender.send((number + 1).to_string().into_bytes()).unwrap();
             }
-            ask.send(Vec::new()).unwrap();
+            sender.send(Vec::new()).unwrap();
             Ok(())
         })
         .unwrap();
 }
 
-/// A body of which the n-th read fails.
+/// A body whose n-th read fails.
 struct Failing(usize, fn() -> io::Result<usize>);
 
 impl Read for Failing {
@@ -310,8 +309,8 @@ impl Read for Failing {
     }
 }
 
-/// A client without timeouts of an application that waits for all of a stream, the end of which
-/// must never come.
+/// Returns an application that waits for the end of a stream, and a client without timeouts. The
+/// end must never arrive.
 fn waiting_for(record_type: u8) -> (Application, Client) {
     let application = Application::unix(move |_, mut stream| {
         let mut header = [0; 8];
@@ -319,9 +318,9 @@ fn waiting_for(record_type: u8) -> (Application, Client) {
             let len = u64::from(u16::from_be_bytes([header[4], header[5]])) + u64::from(header[6]);
             assert!(
                 (header[1], len) != (record_type, 0),
-                "the stream was ended as if it were whole"
+                "the stream was ended as if it were complete"
             );
-            let _be_it_cut = io::copy(&mut (&mut stream).take(len), &mut io::sink());
+            let _truncated = io::copy(&mut (&mut stream).take(len), &mut io::sink());
         }
     });
     let config = Config::new().read_timeout(None).write_timeout(None).keep_alive(true);
@@ -329,38 +328,36 @@ fn waiting_for(record_type: u8) -> (Application, Client) {
     (application, client)
 }
 
-/// A body that cannot be read is the caller's own error, told at once though the application waits
-/// for the rest, and never the end of a whole body.
+/// The caller gets the error of its body, although the application waits for the rest. The body is
+/// never ended as if it were complete.
 #[test]
-fn a_body_that_fails() {
+fn error_of_the_body_ends_the_request_at_once() {
     for reads in [0, 1, 2, 50] {
         let (application, client) = waiting_for(STDIN);
         let outcome = run_with_timeout(move || {
-            let body = Failing(reads, || Err(io::Error::other("the upload broke off")));
+            let body = Failing(reads, || Err(io::Error::other("the upload failed")));
             client
                 .send(&post_params(), body, |response| response.stdout.read_to_end(&mut Vec::new()))
         });
         let error = outcome.expect("no panic").unwrap_err();
-        assert_eq!(error.to_string(), "the upload broke off", "after {reads} reads");
+        assert_eq!(error.to_string(), "the upload failed", "after {reads} reads");
         drop(application);
     }
 }
 
-/// A filter's file that cannot be read is the same.
 #[test]
-fn a_file_that_fails() {
+fn error_of_the_filter_data_ends_the_request_at_once() {
     let (application, client) = waiting_for(DATA);
     let outcome = run_with_timeout(move || {
-        let data = Failing(3, || Err(io::Error::other("the disk broke")));
+        let data = Failing(3, || Err(io::Error::other("the disk failed")));
         client.filter(&upload_params(3), &b"abc"[..], data, |_| Ok(()))
     });
-    assert_eq!(outcome.expect("no panic").unwrap_err().to_string(), "the disk broke");
+    assert_eq!(outcome.expect("no panic").unwrap_err().to_string(), "the disk failed");
     drop(application);
 }
 
-/// A read of the body that a signal interrupts is made again.
 #[test]
-fn an_interrupted_body_goes_on() {
+fn interrupted_read_of_the_body_is_retried() {
     struct Interrupted(Pattern, bool);
     impl Read for Interrupted {
         fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
@@ -372,7 +369,7 @@ fn an_interrupted_body_goes_on() {
         }
     }
     let application = Application::unix(|_, mut stream| {
-        read_begin_and_params(&mut stream).expect("the head of a request");
+        read_begin_and_params(&mut stream).expect("the start of a request");
         echo_stdin(&mut stream);
     });
     let body = Interrupted(Pattern::new(MIB), false);
@@ -382,10 +379,9 @@ fn an_interrupted_body_goes_on() {
         .unwrap();
 }
 
-/// A body that panics takes its caller along, and not the request's timeout first: the application
-/// waits for the rest.
+/// The application waits for the rest of the body.
 #[test]
-fn a_body_that_panics() {
+fn panic_of_the_body_reaches_the_caller_at_once() {
     for reads in [0, 1, 2, 50] {
         let (application, client) = waiting_for(STDIN);
         let outcome = run_with_timeout(move || {
@@ -402,19 +398,19 @@ fn a_body_that_panics() {
     }
 }
 
-/// A receiver that panics takes its caller along, also while the body waits for an application that
-/// does not read; the connection is not used again.
+/// This holds while the body waits for an application that does not read, too. The connection is
+/// not reused.
 #[test]
-fn a_receiver_that_panics() {
+fn panic_of_the_receiver_reaches_the_caller_at_once() {
     for len in [0, 64 * MIB] {
         let (gate, open) = gate();
         let application = Application::unix(move |_, mut stream| {
-            let request = read_begin_and_params(&mut stream).expect("the head of a request");
+            let request = read_begin_and_params(&mut stream).expect("the start of a request");
             if request.param("LAST").is_some() {
-                stream.write_all(&response(b"served")).expect("the answer is taken");
+                stream.write_all(&response(b"served")).expect("the response is sent");
                 return wait_for_close(&mut stream);
             }
-            stream.write_all(&record(STDOUT, 1, b"begun")).expect("the answer is taken");
+            stream.write_all(&record(STDOUT, 1, b"start")).expect("the response is sent");
             gate.wait();
         });
         let config = Config::new().read_timeout(None).write_timeout(None).keep_alive(true);
@@ -437,9 +433,9 @@ fn a_receiver_that_panics() {
     }
 }
 
-/// A body and a receiver that both end in errors: the body's is told, for it was the cause.
+/// The error of the body caused the other one.
 #[test]
-fn the_cause_is_told() {
+fn error_of_the_body_precedes_that_of_the_receiver() {
     let (application, client) = waiting_for(STDIN);
     let outcome = run_with_timeout(move || {
         let body = Failing(3, || Err(io::Error::other("the cause")));

@@ -1,5 +1,5 @@
-//! How many connections a client opens: as many as its bound, what the application says, and its
-//! refusals allow (rules C22, C9).
+//! Proves how many connections a client opens: the bound is configured, negotiated with GET_VALUES,
+//! or lowered by a refusal.
 
 use std::io::Write;
 use std::net::TcpListener;
@@ -13,6 +13,7 @@ use fcgi::client::{Config, Values};
 use fcgi::record::ProtocolStatus;
 use fcgi::{server, Client, Error, Params};
 
+/// Returns a listening socket and a client of it.
 fn listening() -> (TcpListener, Client) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a listening socket");
     let client =
@@ -20,8 +21,8 @@ fn listening() -> (TcpListener, Client) {
     (listener, client)
 }
 
-/// Answers one GET_VALUES with these bytes, then closes.
-fn answering(bytes: &[u8]) -> fcgi::Result<Values> {
+/// Sends these bytes in response to one GET_VALUES, and closes the connection.
+fn get_values_answered_with(bytes: &[u8]) -> fcgi::Result<Values> {
     let (listener, client) = listening();
     thread::scope(|scope| {
         scope.spawn(|| {
@@ -31,14 +32,15 @@ fn answering(bytes: &[u8]) -> fcgi::Result<Values> {
             let names = [&b"FCGI_MAX_CONNS"[..], b"FCGI_MAX_REQS", b"FCGI_MPXS_CONNS"]
                 .map(|name| pair(name, b""));
             assert_eq!(query.content, names.concat());
-            stream.write_all(bytes).expect("the answer is taken");
+            stream.write_all(bytes).expect("the response is sent");
         });
         client.get_values()
     })
 }
 
+/// Rule C22.
 #[test]
-fn c22_what_an_application_says_is_told() {
+fn get_values_returns_the_values_of_the_application() {
     let all = [
         pair(b"FCGI_MAX_CONNS", b"7"),
         pair(b"FCGI_MPXS_CONNS", b"1"),
@@ -55,28 +57,29 @@ fn c22_what_an_application_says_is_told() {
         (expected.max_conns, expected.max_reqs, expected.mpxs_conns) =
             (max_conns, max_reqs, mpxs_conns);
         assert_eq!(
-            answering(&padded_record(GET_VALUES_RESULT, 0, &result, 5)).expect("an answer"),
+            get_values_answered_with(&padded_record(GET_VALUES_RESULT, 0, &result, 5))
+                .expect("a response"),
             expected
         );
     }
 }
 
+/// Such applications answer UNKNOWN_TYPE, close the connection or do not answer. Rule C22.
 #[test]
-fn c22_old_applications_say_something_else_or_nothing() {
-    let unknown = answering(&record(UNKNOWN_TYPE, 0, &[9, 0, 0, 0, 0, 0, 0, 0]));
+fn get_values_fails_with_applications_that_do_not_support_it() {
+    let unknown = get_values_answered_with(&record(UNKNOWN_TYPE, 0, &[9, 0, 0, 0, 0, 0, 0, 0]));
     assert!(matches!(unknown, Err(Error::UnexpectedRecord { .. })), "{unknown:?}");
-    let closed = answering(b"");
+    let closed = get_values_answered_with(b"");
     assert!(matches!(closed, Err(Error::UnexpectedEof(_))), "{closed:?}");
-    let cut = answering(&record(GET_VALUES_RESULT, 0, b"\x05\x01NA"));
+    let cut = get_values_answered_with(&record(GET_VALUES_RESULT, 0, b"\x05\x01NA"));
     assert!(matches!(cut, Err(Error::InvalidParams(0))), "{cut:?}");
-    // The system accepts the connection; nobody reads.
+    // The operating system accepts the connection, but no process reads from it.
     let (_listener, client) = listening();
     let silent = client.get_values();
     assert!(matches!(silent, Err(Error::TimedOut(_))), "{silent:?}");
 }
 
-/// Sends `requests` at once to a server that counts how many it has at the same time, and returns
-/// the most.
+/// Sends `requests` at once, and returns how many of them the server had at the same time at most.
 fn most_at_once(
     client: impl Fn(Client) -> Client,
     config: server::Config,
@@ -86,8 +89,7 @@ fn most_at_once(
     let (count, highest) = (Arc::clone(&now), Arc::clone(&most));
     let server = TestServer::tcp(config, move |request| {
         highest.fetch_max(count.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-        // Time for another to begin, if it may; that none does proves nothing, that one does fails
-        // the test.
+        // Give another request time to begin, which would fail the test.
         thread::sleep(Duration::from_millis(20));
         count.fetch_sub(1, Ordering::SeqCst);
         write!(request.stdout, "Content-Type: text/plain\n\n")?;
@@ -96,14 +98,14 @@ fn most_at_once(
     let client = client(Client::from(server.address.clone()));
     thread::scope(|scope| {
         for _ in 0..requests {
-            scope.spawn(|| client.fetch(&Params::new(), b"").expect("an answer"));
+            scope.spawn(|| client.fetch(&Params::new(), b"").expect("a response"));
         }
     });
     most.load(Ordering::SeqCst)
 }
 
 #[test]
-fn without_a_bound_each_request_has_a_connection() {
+fn without_a_bound_all_requests_run_at_once() {
     let all_at_once = Arc::new(Barrier::new(6));
     let server = TestServer::tcp(server::Config::new(), move |request| {
         all_at_once.wait();
@@ -113,35 +115,36 @@ fn without_a_bound_each_request_has_a_connection() {
     let client = Client::from(server.address.clone());
     thread::scope(|scope| {
         for _ in 0..6 {
-            scope.spawn(|| client.fetch(&Params::new(), b"").expect("an answer"));
+            scope.spawn(|| client.fetch(&Params::new(), b"").expect("a response"));
         }
     });
 }
 
 #[test]
-fn the_configured_bound_holds() {
+fn configured_bound_on_connections_holds() {
     let bounded =
         |client: Client| client.config(Config::new().max_connections(Some(2)).keep_alive(true));
     assert_eq!(most_at_once(bounded, server::Config::new(), 6), 2);
 }
 
+/// Rule C22.
 #[test]
-fn what_was_negotiated_holds() {
+fn negotiated_bound_on_connections_holds() {
     let negotiated = |client: Client| {
-        assert_eq!(client.negotiate().expect("an answer").max_conns, Some(2));
+        assert_eq!(client.negotiate().expect("a response").max_conns, Some(2));
         client
     };
     assert_eq!(most_at_once(negotiated, server::Config::new().max_connections(2), 6), 2);
 }
 
 #[test]
-fn who_waits_too_long_for_a_connection_is_told() {
-    let (release, released) = mpsc::channel::<()>();
-    let (begun, has_begun) = mpsc::channel();
-    let (released, begun) = (std::sync::Mutex::new(released), std::sync::Mutex::new(begun));
+fn waiting_for_a_connection_times_out() {
+    let (resume, resumed) = mpsc::channel::<()>();
+    let (report, reports) = mpsc::channel();
+    let (resumed, report) = (std::sync::Mutex::new(resumed), std::sync::Mutex::new(report));
     let server = TestServer::tcp(server::Config::new(), move |request| {
-        begun.lock().expect("begun").send(()).expect("the test waits");
-        let _ = released.lock().expect("released").recv();
+        report.lock().expect("the lock").send(()).expect("the test waits");
+        let _ = resumed.lock().expect("the lock").recv();
         write!(request.stdout, "Content-Type: text/plain\n\n")?;
         Ok(())
     });
@@ -150,18 +153,17 @@ fn who_waits_too_long_for_a_connection_is_told() {
     let client = Client::from(server.address.clone()).config(config);
     thread::scope(|scope| {
         let first = scope.spawn(|| client.fetch(&Params::new(), b""));
-        has_begun.recv().expect("the first request has begun");
+        reports.recv().expect("the first request has begun");
         let second = client.fetch(&Params::new(), b"");
         assert!(matches!(second, Err(Error::TimedOut("waiting for a connection"))), "{second:?}");
-        drop(release);
-        first.join().expect("the first request's thread").expect("its answer");
+        drop(resume);
+        first.join().expect("the first thread").expect("its response");
     });
 }
 
-/// Rule C9: a refusal is one; and for a while the application is asked for one request less at a
-/// time.
+/// The client then has one request less at a time. Rule C9.
 #[test]
-fn c9_a_refusal_lowers_the_bound() {
+fn refusal_lowers_the_bound_for_a_while() {
     let (listener, client) = listening();
     let client = client.config(Config::new().connect_timeout(Some(Duration::from_millis(50))));
     thread::scope(|scope| {
@@ -172,10 +174,10 @@ fn c9_a_refusal_lowers_the_bound() {
         two.write_all(&end(1, 0, 2)).expect("written");
         let outcome = second.join().expect("its thread");
         assert!(matches!(outcome, Err(Error::Refused(ProtocolStatus::Overloaded))), "{outcome:?}");
-        // The first request still runs, so that is the one connection there may be.
+        // The first request still uses the only connection that is allowed now.
         let third = client.fetch(&Params::new(), b"");
         assert!(matches!(third, Err(Error::TimedOut("waiting for a connection"))), "{third:?}");
         one.write_all(&[record(STDOUT, 1, b""), end(1, 0, 0)].concat()).expect("written");
-        first.join().expect("its thread").expect("its answer");
+        first.join().expect("its thread").expect("its response");
     });
 }

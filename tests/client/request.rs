@@ -1,5 +1,5 @@
-//! What a client sends: every byte of a small request, the order of the records, the id, the flag,
-//! the params, and no more of a body than was announced.
+//! Proves what a client sends: the bytes of a small request, the order of the records, the id, the
+//! flags, the params, and no more of a body than was announced.
 #![cfg(unix)]
 
 use std::io::{self, Read, Write};
@@ -15,44 +15,44 @@ use fcgi::{Client, Error, Params};
 use crate::support::application::*;
 use crate::support::*;
 
-/// Runs a client against an application that takes each request whole and answers with nothing, and
-/// returns what it got.
+/// Runs a client against an application that reads each request and sends an empty response.
+/// Returns the requests.
 #[track_caller]
-fn received(ask: impl FnOnce(&Client)) -> Vec<ReceivedRequest> {
-    let (tell, told) = mpsc::channel();
+fn received(send: impl FnOnce(&Client)) -> Vec<ReceivedRequest> {
+    let (report, reports) = mpsc::channel();
     let application = Application::tcp(move |_, mut stream| {
         while let Some(request) = read_request(&mut stream) {
             let keeps = request.flags & 1 != 0;
-            tell.send(request).expect("the test");
-            stream.write_all(&response(b"")).expect("the answer is taken");
+            report.send(request).expect("the test waits");
+            stream.write_all(&response(b"")).expect("the response is sent");
             if !keeps {
                 return assert_closed(&mut stream);
             }
         }
     });
     let client = application.client();
-    ask(&client);
+    send(&client);
     drop((client, application));
-    told.iter().collect()
+    reports.iter().collect()
 }
 
-/// All that a client sends of a request, up to its closing of the connection.
+/// Returns everything that a client sends until it closes the connection.
 #[track_caller]
-fn sent_bytes(config: Config, ask: impl FnOnce(&mut Connection)) -> Vec<u8> {
+fn sent_bytes(config: Config, send: impl FnOnce(&mut Connection)) -> Vec<u8> {
     let (near, mut far) = socket_pair();
     let answer = response(b"");
     far.write_all(&answer).expect("the answer fits the socket");
-    let reader = thread::spawn(move || read_all(&mut far).expect("what was sent"));
+    let reader = thread::spawn(move || read_all(&mut far).expect("the bytes sent"));
     let mut connection = Connection::new(near, Arc::new(config)).expect("a connection");
-    ask(&mut connection);
+    send(&mut connection);
     drop(connection);
     reader.join().expect("the reader")
 }
 
-/// C1, C2, C3, C4, K6; "Reserved bytes carried old memory", "Wire types read as octal", "Empty
-/// STDIN missing, or sent twice", "libfcgi loses step on padded BEGIN and empty records".
+/// BEGIN_REQUEST and empty records have no padding, because libfcgi cannot skip it. Rules C1, C2,
+/// C3, C4 and K6.
 #[test]
-fn a_small_request_byte_by_byte() {
+fn small_request_is_encoded_as_specified() {
     let params = Params::from_pairs([("A", "B"), ("QUERY", "")]).unwrap();
     let expected: &[&[u8]] = &[
         b"\x01\x01\0\x01\0\x08\0\0\0\x01\0\0\0\0\0\0",
@@ -71,10 +71,9 @@ fn a_small_request_byte_by_byte() {
     assert_eq!(sent, expected.concat());
 }
 
-/// C1: a request without params and without a body still has the empty record of each stream;
-/// "Empty STDIN missing, or sent twice": exactly one, with no body too.
+/// This holds without params and without a body, too. Rule C1.
 #[test]
-fn each_stream_has_its_empty_record() {
+fn every_stream_ends_with_exactly_one_empty_record() {
     let requests = received(|client| {
         client.fetch(&Params::new(), b"").unwrap();
         client.send(&get_params(), io::empty(), |_| Ok(())).unwrap();
@@ -92,10 +91,9 @@ fn each_stream_has_its_empty_record() {
     );
 }
 
-/// C1, C5, C26: a filter gets DATA behind STDIN, each with its end, and no more of either than was
-/// announced.
+/// No more of either is sent than was announced. Rules C1, C5 and C26.
 #[test]
-fn a_filter_gets_its_file_behind_the_body() {
+fn filter_receives_data_after_stdin() {
     let mut params = upload_params(5);
     params.set("FCGI_DATA_LENGTH", "100000").unwrap();
     params.set("FCGI_DATA_LAST_MOD", "843867000").unwrap();
@@ -113,10 +111,9 @@ fn a_filter_gets_its_file_behind_the_body() {
     assert_eq!(request.content_lengths(DATA).iter().filter(|len| **len == 0).count(), 1);
 }
 
-/// C1, C26: a filter whose body and file are empty gets the ends of both; so it does from an
-/// `Exchange`.
+/// Rules C1 and C26.
 #[test]
-fn a_filter_without_data_gets_the_end_of_it() {
+fn filter_without_data_receives_both_ends() {
     let requests = received(|client| {
         client.filter(&get_params(), io::empty(), io::empty(), |_| Ok(())).unwrap();
         let mut connection = client.connect().unwrap();
@@ -131,10 +128,9 @@ fn a_filter_without_data_gets_the_end_of_it() {
     assert_eq!((&requests[1].stdin[..], &requests[1].data[..]), (&b"body"[..], &b"file"[..]));
 }
 
-/// C5: DATA goes to a filter alone, an unknown role and an authorizer get the order of a responder,
-/// under their number.
+/// Rule C5.
 #[test]
-fn the_role_is_sent_as_given() {
+fn role_is_sent_as_given_and_only_a_filter_gets_data() {
     let requests = received(|client| {
         for role in [Role::Responder, Role::Authorizer, Role::Unknown(0x1234)] {
             client.send_as(role, &get_params(), io::empty(), |_| Ok(())).unwrap();
@@ -144,9 +140,9 @@ fn the_role_is_sent_as_given() {
     assert!(requests.iter().all(|request| !request.record_types().contains(&DATA)));
 }
 
-/// C2: requests that follow one another use id 1, on one connection and on several.
+/// Rule C2.
 #[test]
-fn the_id_is_one() {
+fn request_id_is_always_1() {
     let requests = received(|client| {
         for _ in 0..3 {
             client.fetch(&get_params(), b"").unwrap();
@@ -159,10 +155,9 @@ fn the_id_is_one() {
     assert_eq!(requests.iter().map(|request| request.id).collect::<Vec<_>>(), [1; 6]);
 }
 
-/// C3: KEEP_CONN is set only by a client that keeps connections; without it the other flags are 0
-/// too.
+/// The other flags are 0. Rule C3.
 #[test]
-fn keep_conn_is_set_only_to_keep() {
+fn keep_conn_is_set_only_with_keep_alive() {
     let requests = received(|client| {
         client.fetch(&get_params(), b"").unwrap();
         Client::from(client.address().clone())
@@ -173,9 +168,9 @@ fn keep_conn_is_set_only_to_keep() {
     assert_eq!(requests.iter().map(|request| request.flags).collect::<Vec<_>>(), [0, 1]);
 }
 
-/// C4: nothing follows the end of the body: writing more is an error and sends nothing.
+/// Writing more is an error. Rule C4.
 #[test]
-fn nothing_follows_the_end_of_the_body() {
+fn nothing_is_sent_after_the_end_of_the_body() {
     let sent = sent_bytes(test_config(), |connection| {
         let mut exchange = connection.begin(Role::Filter, &Params::new()).unwrap();
         exchange.stdin.write_all(b"x").unwrap();
@@ -191,10 +186,9 @@ fn nothing_follows_the_end_of_the_body() {
     assert_eq!(types, [BEGIN, PARAMS, STDIN, STDIN]);
 }
 
-/// C4, K9; "An empty write ended the stream early": neither an empty write nor a flush makes an
-/// empty record.
+/// Rules C4 and K9.
 #[test]
-fn an_empty_write_does_not_end_the_body() {
+fn empty_write_or_flush_does_not_end_the_body() {
     let sent = sent_bytes(test_config(), |connection| {
         let mut exchange = connection.begin(Role::Responder, &Params::new()).unwrap();
         for piece in [&b""[..], b"one", b"", b"two"] {
@@ -209,11 +203,9 @@ fn an_empty_write_does_not_end_the_body() {
     assert_eq!(request.stdin, b"onetwo");
 }
 
-/// C6: all of a body that was announced, of any length; C13: none of its records is longer than a
-/// record may be. "Content length cut to 16 bits, the rest of a body read as records": 65535, 65536
-/// and 99000 bytes.
+/// Rules C6 and K3.
 #[test]
-fn bodies_of_every_length_arrive_whole() {
+fn body_of_any_length_is_sent_completely() {
     let lengths = [
         0,
         1,
@@ -257,10 +249,9 @@ fn bodies_of_every_length_arrive_whole() {
     }
 }
 
-/// C6: not a byte more than CONTENT_LENGTH leaves, or is read, of a body that is longer; however it
-/// comes.
+/// Rule C6.
 #[test]
-fn no_more_than_the_announced_length_is_sent() {
+fn no_more_than_content_length_is_read_and_sent() {
     let mut lefts = Vec::new();
     let requests = received(|client| {
         for len in [0, 1, 5, 32768, 40_000, 100_000] {
@@ -276,13 +267,12 @@ fn no_more_than_the_announced_length_is_sent() {
         assert!(request.stdin == Pattern::bytes(len), "{} of {len} bytes", request.stdin.len());
     }
     assert_eq!(requests[6].stdin, b"abcd");
-    assert_eq!(lefts, [70_000; 6], "what was left unread of the bodies");
+    assert_eq!(lefts, [70_000; 6], "the rest of each body is not read");
 }
 
-/// C6: a body that ends early is sent as far as it goes and then ended, so that the application can
-/// see that it is short.
+/// The application can see from CONTENT_LENGTH that it is short. Rule C6.
 #[test]
-fn a_body_that_ends_early_is_ended_early() {
+fn short_body_is_sent_and_ended() {
     let requests = received(|client| {
         client.send(&upload_params(100), &b"short"[..], |_| Ok(())).unwrap();
         client.send(&upload_params(100_000), Pattern::new(70_000), |_| Ok(())).unwrap();
@@ -294,9 +284,9 @@ fn a_body_that_ends_early_is_ended_early() {
     assert!(requests[1].stdin == Pattern::bytes(70_000));
 }
 
-/// C6: `fetch` announces the length of its body itself, and sends nothing if another was announced.
+/// Nothing is sent of a request with a wrong length. Rule C6.
 #[test]
-fn fetch_announces_what_it_sends() {
+fn fetch_sets_content_length_or_refuses_a_wrong_one() {
     let requests = received(|client| {
         client.fetch(&post_params(), b"twelve bytes").unwrap();
         client.fetch(&get_params(), b"").unwrap();
@@ -321,16 +311,14 @@ fn fetch_announces_what_it_sends() {
             "{shorter:?}"
         );
     });
-    assert_eq!(requests.len(), 2, "nothing is sent of a request that cannot be right");
+    assert_eq!(requests.len(), 2, "nothing is sent of a wrong request");
     assert_eq!(requests[0].param("CONTENT_LENGTH"), Some(&b"12"[..]));
     assert_eq!(requests[1].param("CONTENT_LENGTH"), None);
 }
 
-/// C32, K11, K13: names and values leave as they are, bytes of any value and any length, in the
-/// shortest form; empty ones too. "Length 127 written in four bytes, a wrong mask wrote 0 for every
-/// length of 128 or more".
+/// Names and values of any bytes and any length are sent, empty ones too. Rules C32, K11 and K13.
 #[test]
-fn params_are_sent_as_given() {
+fn params_are_sent_as_given_with_the_shortest_lengths() {
     let mut given = Vec::new();
     for len in [0, 1, 127, 128, 8192, 9000, 65535, 65536] {
         given.push((vec![b'N'; 3], Pattern::bytes(len)));
@@ -352,14 +340,13 @@ fn params_are_sent_as_given() {
     let of_records = request.records.iter().filter(|record| record.record_type == PARAMS);
     assert!(
         of_records.flat_map(|record| record.content.clone()).collect::<Vec<_>>() == encoded,
-        "the shortest form"
+        "the lengths have their shortest form"
     );
 }
 
-/// "php-cgi wants each pair whole in one PARAMS record": no pair is split that fits one, in a
-/// request of many records.
+/// php-cgi needs each pair whole in one PARAMS record. Rule K15.
 #[test]
-fn no_pair_is_split_that_fits_a_record() {
+fn pair_that_fits_a_record_is_not_split() {
     let value = [b'v'; 9000];
     let params =
         Params::from_pairs((0..40).map(|number| (format!("COOKIE_{number}"), &value[..]))).unwrap();
@@ -372,10 +359,9 @@ fn no_pair_is_split_that_fits_a_record() {
     assert_eq!(counts, [7, 7, 7, 7, 7, 5, 0]);
 }
 
-/// "PHP resets when content + padding > 65535", "Content + padding wrapped in 16 bits": no such
-/// record is sent, also where a pair takes the whole of one.
+/// PHP closes the connection otherwise. The pairs fill a record or nearly so. Rule K5.
 #[test]
-fn content_and_padding_stay_within_a_record() {
+fn content_plus_padding_never_exceeds_65535() {
     for whole in 65520..=65540 {
         let params = Params::from_pairs([("N", vec![b'v'; whole - 6])]).unwrap();
         let sent = sent_bytes(test_config(), |connection| {
@@ -397,10 +383,9 @@ fn content_and_padding_stay_within_a_record() {
     }
 }
 
-/// Nothing leaves before there is something to send with it, and flushing sends what is there: an
-/// application can answer a part of a body.
+/// The application can respond to a part of the body.
 #[test]
-fn a_flush_sends_what_was_written() {
+fn flush_sends_the_buffered_start_of_a_request() {
     let (near, mut far) = socket_pair();
     let mut connection = Connection::new(near, Arc::new(test_config())).unwrap();
     let mut exchange = connection.begin(Role::Responder, &get_params()).unwrap();
@@ -417,14 +402,13 @@ fn a_flush_sends_what_was_written() {
     exchange.finish().unwrap();
 }
 
-/// "A header and its content in separate writes, with Nagle on: 23 requests a second over TCP": a
-/// thousand requests, each with a body that is flushed on its own, take far less than the 40 s that
-/// a delayed acknowledgement for each would.
+/// Each of 1000 requests is flushed in pieces. With Nagle's algorithm each would wait 40 ms for a
+/// delayed acknowledgement.
 #[test]
-fn small_requests_do_not_wait_for_acknowledgements() {
+fn small_requests_do_not_wait_for_tcp_acknowledgements() {
     let application = Application::tcp(|_, mut stream| {
         while read_request(&mut stream).is_some() {
-            stream.write_all(&response(b"ok")).expect("the answer is taken");
+            stream.write_all(&response(b"ok")).expect("the response is sent");
         }
     });
     let start = Instant::now();
@@ -446,10 +430,9 @@ fn small_requests_do_not_wait_for_acknowledgements() {
     drop(connection);
 }
 
-/// C23, C32: the next request on a connection is sent like the first; nothing is left of that in
-/// its memory.
+/// Rules C23 and C32.
 #[test]
-fn one_request_after_the_other() {
+fn second_request_contains_nothing_of_the_first() {
     let (near, mut far) = socket_pair();
     let mut connection = Connection::new(near, Arc::new(test_config().keep_alive(true))).unwrap();
     let application = thread::spawn(move || {
@@ -470,7 +453,7 @@ fn one_request_after_the_other() {
         assert_eq!(stdout, expected);
         exchange.finish().unwrap();
     }
-    // Params, body and memory of the first request do not show in the second.
+    // The params and the body of the first request do not appear in the second.
     let [first, second] = application.join().unwrap();
     assert_eq!((&first.stdin[..], first.param("WHICH")), (&b"first"[..], Some(&b"first"[..])));
     assert_eq!((&second.stdin[..], second.param("WHICH")), (&b"second"[..], Some(&b"second"[..])));

@@ -1,5 +1,5 @@
-//! What a client makes of a response: every division into records and reads, padding of every
-//! length, STDERR in every place, and an error for every record that cannot come.
+//! Proves how a client reads a response: records and reads of any size, padding of any length,
+//! STDERR at any place, and an error for every record that must not occur.
 #![cfg(unix)]
 
 use std::io::{self, BufRead, Read, Write};
@@ -13,7 +13,8 @@ use fcgi::{Error, Params};
 use crate::support::application::*;
 use crate::support::*;
 
-/// The reply of a client to which an application answers with these bytes, and closes.
+/// Returns the reply of a client to an application that sends these bytes and closes the
+/// connection.
 #[track_caller]
 fn reply(answer: &[u8]) -> fcgi::Result<Reply> {
     Application::answering(answer).client().fetch(&get_params(), b"")
@@ -29,7 +30,7 @@ fn assert_reply(answer: &[u8], stdout: &[u8], stderr: &[u8]) {
     );
 }
 
-/// Asserts that an answer fails because of a record that cannot come.
+/// Asserts that a response fails because of an unexpected record.
 #[track_caller]
 fn assert_unexpected(answer: &[&[u8]], expected_type: RecordType, expected_id: u16) {
     match reply(&answer.concat()) {
@@ -40,12 +41,12 @@ fn assert_unexpected(answer: &[&[u8]], expected_type: RecordType, expected_id: u
     }
 }
 
-/// An exchange with an application that has answered already, and closed.
+/// Runs an exchange with an application that sends these bytes and closes the connection.
 fn with_answer<T>(answer: Vec<u8>, read: impl FnOnce(&mut Connection) -> T) -> T {
     let (near, mut far) = socket_pair();
     let application = thread::spawn(move || {
         read_request(&mut far).expect("a request");
-        let _gone = far.write_all(&answer);
+        let _closed = far.write_all(&answer);
     });
     let mut connection = Connection::new(near, Arc::new(test_config())).expect("a connection");
     let outcome = read(&mut connection);
@@ -54,7 +55,7 @@ fn with_answer<T>(answer: Vec<u8>, read: impl FnOnce(&mut Connection) -> T) -> T
     outcome
 }
 
-/// A writer that shares what it was given.
+/// A writer whose content can be read through its clones.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
 
@@ -68,9 +69,9 @@ impl Write for Log {
     }
 }
 
-/// C10: the app status reaches the caller, all 32 bits of it, in every form of a request.
+/// All 32 bits are returned by each way of sending a request. Rule C10.
 #[test]
-fn the_app_status_is_told() {
+fn app_status_is_returned() {
     for status in [0, 1, 255, 256, 938, 0x0102_0304, u32::MAX] {
         let answer = [record(STDOUT, 1, b"x"), record(STDOUT, 1, b""), end(1, status, 0)].concat();
         let application = Application::answering(answer);
@@ -87,11 +88,10 @@ fn the_app_status_is_told() {
     }
 }
 
-/// C12: STDOUT and STDERR in any order; STDERR absent, empty, unended or twice ended; STDOUT
-/// without its end, or without any record. "php-cgi leaves out the empty STDOUT and fills
-/// END_REQUEST's reserved bytes".
+/// php-cgi omits the empty STDOUT record and does not clear the reserved bytes of END_REQUEST.
+/// Rule C12.
 #[test]
-fn streams_interleave_and_may_lack_their_ends() {
+fn stdout_and_stderr_may_interleave_and_lack_their_ends() {
     let out = |content: &[u8]| record(STDOUT, 1, content);
     let err = |content: &[u8]| record(STDERR, 1, content);
     let done = || end(1, 0, 0);
@@ -113,9 +113,9 @@ fn streams_interleave_and_may_lack_their_ends() {
     }
 }
 
-/// C12; "Empty STDERR blocks": it comes first, and the response while the application still waits.
+/// Rule C12.
 #[test]
-fn an_empty_stderr_does_not_hold_up_the_response() {
+fn empty_stderr_record_does_not_block_the_response() {
     let (near, mut far) = socket_pair();
     far.write_all(&[record(STDERR, 1, b""), record(STDOUT, 1, b"here")].concat()).unwrap();
     let mut connection = Connection::new(near, Arc::new(test_config())).unwrap();
@@ -127,10 +127,9 @@ fn an_empty_stderr_does_not_hold_up_the_response() {
     assert_eq!(exchange.finish().unwrap(), Completion::default());
 }
 
-/// STDERR goes to the caller's writer as the response is read, all of it and in order, and then
-/// nowhere else.
+/// It is complete and in order, and is not held as well.
 #[test]
-fn stderr_goes_elsewhere_as_it_comes() {
+fn stderr_is_copied_to_the_writer_as_it_arrives() {
     let (near, mut far) = socket_pair();
     far.write_all(&[record(STDERR, 1, b"one "), record(STDOUT, 1, b"a")].concat()).unwrap();
     let mut connection = Connection::new(near, Arc::new(test_config())).unwrap();
@@ -151,10 +150,9 @@ fn stderr_goes_elsewhere_as_it_comes() {
     assert_eq!(read_all(&mut logged).unwrap(), b"two");
 }
 
-/// 300 KB of STDERR between the records of the response, which comes whole; all of it arrives
-/// elsewhere.
+/// 300 KB of STDERR arrive between the records of the response.
 #[test]
-fn stderr_of_any_size_goes_elsewhere() {
+fn stderr_of_any_size_is_copied_to_the_writer() {
     let answer: Vec<u8> = (0..5)
         .flat_map(|number| {
             [
@@ -183,9 +181,8 @@ fn stderr_of_any_size_goes_elsewhere() {
     assert!(*log == expected, "{} bytes", log.len());
 }
 
-/// What the log's writer reports ends the request with that error.
 #[test]
-fn a_log_that_fails_ends_the_request() {
+fn error_of_the_stderr_writer_ends_the_request() {
     let application =
         Application::answering([record(STDERR, 1, b"log me"), response(b"x")].concat());
     let outcome = application.client().send(&get_params(), &b""[..], |response| {
@@ -198,10 +195,9 @@ fn a_log_that_fails_ends_the_request() {
     );
 }
 
-/// "STDERR lines forged in logs": what an application says is quoted in the messages of errors;
-/// what it wrote to STDERR is given as it is, for the caller to escape.
+/// A caller that logs STDERR escapes it itself.
 #[test]
-fn control_bytes_are_escaped_where_text_is_shown() {
+fn error_messages_escape_control_bytes_and_stderr_is_unchanged() {
     let reply = reply(
         &[record(STDERR, 1, b"a\r\n\x1b[2Jforged"), response(b"X\x1b[2J\rforged: 1\n\n")].concat(),
     )
@@ -211,10 +207,9 @@ fn control_bytes_are_escaped_where_text_is_shown() {
     assert!(message.contains("forged") && !message.contains(char::is_control), "{message:?}");
 }
 
-/// C13, K4: padding of 0, 1, 8 and 255 bytes that looks like records, on every record of a
-/// response, is skipped. "Padding of empty records and of END_REQUEST not skipped".
+/// Rules C13 and K4.
 #[test]
-fn padding_is_skipped_on_each_type() {
+fn padding_is_skipped_on_every_record_of_a_response() {
     for padding in [0, 1, 7, 8, 255] {
         let answer = [
             padded_record(STDERR, 1, b"", padding),
@@ -229,24 +224,23 @@ fn padding_is_skipped_on_each_type() {
     }
 }
 
-/// C13, K4: a record with the most content and the most padding; "Content + padding wrapped in 16
-/// bits".
+/// Content and padding together exceed 16 bits. Rules C13 and K4.
 #[test]
-fn the_largest_record_with_the_most_padding() {
+fn largest_record_with_most_padding_is_read() {
     let content = Pattern::bytes(65535);
     let answer = [
         padded_record(STDOUT, 1, &content, 255),
-        padded_record(STDOUT, 1, b"behind", 255),
+        padded_record(STDOUT, 1, b"after", 255),
         response(b""),
     ]
     .concat();
     let reply = reply(&answer).unwrap();
-    assert!(reply.stdout == [&content[..], b"behind"].concat(), "{} bytes", reply.stdout.len());
+    assert!(reply.stdout == [&content[..], b"after"].concat(), "{} bytes", reply.stdout.len());
 }
 
-/// C13, K8, K10: records of one byte, written a byte at a time, are one response.
+/// Rules C13, K8 and K10.
 #[test]
-fn records_and_writes_of_one_byte() {
+fn response_is_read_from_one_byte_records_and_writes() {
     let text = b"Content-Type: text/plain\r\n\r\nbody";
     let records: Vec<u8> =
         text.iter().flat_map(|byte| padded_record(STDOUT, 1, &[*byte], 3)).collect();
@@ -254,7 +248,7 @@ fn records_and_writes_of_one_byte() {
     let application = Application::tcp(move |_, mut stream| {
         read_request(&mut stream).expect("a request");
         for byte in &answer {
-            stream.write_all(&[*byte]).expect("a byte is taken");
+            stream.write_all(&[*byte]).expect("the byte is sent");
         }
     });
     let reply = application.client().fetch(&get_params(), b"").unwrap();
@@ -263,11 +257,10 @@ fn records_and_writes_of_one_byte() {
     assert_eq!((head.status(), body), (200, &b"body"[..]));
 }
 
-/// C13; "A record whose header straddles the buffer's end taken for the end of input": responses of
-/// every length around the buffer's two sizes and the limits of a record, of one record and of
-/// many.
+/// The lengths are near the buffer sizes and the limit of a record. A header that spans the end of
+/// the buffer must not be mistaken for the end of the input. Rule C13.
 #[test]
-fn responses_around_the_sizes_of_buffers() {
+fn response_may_end_anywhere_near_the_size_of_a_buffer() {
     let near = |size: usize| size - 20..=size + 12;
     let lengths = [
         near(8192),
@@ -288,7 +281,7 @@ fn responses_around_the_sizes_of_buffers() {
             let content = Pattern::bytes(len as u64);
             let records: Vec<u8> =
                 content.chunks(size).flat_map(|content| record(STDOUT, 1, content)).collect();
-            stream.write_all(&[records, response(b"")].concat()).expect("the answer is taken");
+            stream.write_all(&[records, response(b"")].concat()).expect("the response is sent");
         }
     });
     let client = application.keep_alive_client();
@@ -296,7 +289,7 @@ fn responses_around_the_sizes_of_buffers() {
         for size in [65535, 8184, 1000] {
             let params =
                 Params::from_pairs([("LEN", len.to_string()), ("SIZE", size.to_string())]).unwrap();
-            // With small reads, which the buffer serves, and with large ones that go past it.
+            // Small reads are served by the buffer, large ones bypass it.
             let ((), _) = client
                 .send(&params, &b""[..], |response| {
                     let (mut expected, mut piece) = (
@@ -319,50 +312,53 @@ fn responses_around_the_sizes_of_buffers() {
     drop(client);
 }
 
-/// C13: every way to read gives the same: by the slice, large and small by turns, as `BufRead`, and
-/// none at all.
+/// The response is read into slices of several sizes, through `BufRead`, or not at all. Rule C13.
 #[test]
-fn every_way_to_read_gives_the_same() {
+fn every_way_to_read_returns_the_same() {
     let body = Pattern::bytes(300_000);
     let answer = || -> Vec<u8> {
         let records = body.chunks(30_000).flat_map(|content| padded_record(STDOUT, 1, content, 5));
         records.chain(response(b"")).collect()
     };
-    let by_turns = with_answer(answer(), |connection| {
+    let from_slices = with_answer(answer(), |connection| {
         let mut exchange = connection.begin(Role::Responder, &get_params()).unwrap();
         exchange.stdin.finish().unwrap();
-        let mut got = Vec::new();
+        let mut data = Vec::new();
         let mut piece = vec![0; 100_000];
         for size in [1, 100_000, 3, 70_000, 9].into_iter().cycle() {
             let n = exchange.stdout.read(&mut piece[..size]).unwrap();
-            got.extend_from_slice(&piece[..n]);
+            data.extend_from_slice(&piece[..n]);
             if n == 0 {
                 break;
             }
         }
-        assert_eq!(exchange.stdout.read(&mut piece).unwrap(), 0, "the end stays the end");
+        assert_eq!(
+            exchange.stdout.read(&mut piece).unwrap(),
+            0,
+            "further reads return the end again"
+        );
         exchange.finish().unwrap();
-        got
+        data
     });
-    assert!(by_turns == body);
+    assert!(from_slices == body);
 
-    let lent = with_answer(answer(), |connection| {
+    let from_buf_read = with_answer(answer(), |connection| {
         let mut exchange = connection.begin(Role::Responder, &get_params()).unwrap();
         exchange.stdin.finish().unwrap();
-        let mut got = Vec::new();
+        let mut data = Vec::new();
         loop {
             let piece = exchange.stdout.fill_buf().unwrap();
             if piece.is_empty() {
                 break;
             }
             let used = piece.len().min(777);
-            got.extend_from_slice(&piece[..used]);
+            data.extend_from_slice(&piece[..used]);
             exchange.stdout.consume(used);
         }
         exchange.finish().unwrap();
-        got
+        data
     });
-    assert!(lent == body);
+    assert!(from_buf_read == body);
 
     let ((), completion) = Application::answering(answer())
         .client()
@@ -371,10 +367,9 @@ fn every_way_to_read_gives_the_same() {
     assert_eq!(completion, Completion::default());
 }
 
-/// C14; "Records with another id were put into the body": an error, wherever they come; an
-/// END_REQUEST of another request ends nothing.
+/// An END_REQUEST of another request ends nothing. Rule C14.
 #[test]
-fn another_id_is_an_error() {
+fn record_with_another_id_is_an_error() {
     let open = record(STDOUT, 1, b"mine");
     for id in [2, 256, 257, 65535] {
         assert_unexpected(
@@ -397,10 +392,9 @@ fn another_id_is_an_error() {
     }
 }
 
-/// C15, K7; "Application record with id 0 crashed": what comes under the null id is no data and
-/// ends nothing, and management records in between are skipped, however long.
+/// They are not data and end nothing. Rules C15 and K7.
 #[test]
-fn the_null_id_belongs_to_no_request() {
+fn records_with_id_0_are_skipped() {
     let long = vec![b'v'; 65535];
     for noise in [
         record(STDOUT, 0, b"not data"),
@@ -429,9 +423,9 @@ fn the_null_id_belongs_to_no_request() {
     }
 }
 
-/// C16, K2; "a bad version accepted": an error that names it, as the first record and later.
+/// Rules C16 and K2.
 #[test]
-fn another_version_is_an_error() {
+fn unsupported_version_is_an_error_that_names_it() {
     for version in [0, 2, 128, 255] {
         for place in 0..4 {
             let mut records = [
@@ -450,18 +444,17 @@ fn another_version_is_an_error() {
     }
 }
 
-/// C17, K19: an END_REQUEST that is too short is an error; one that is longer is read for its first
-/// 8 bytes.
+/// Of a longer one the first 8 bytes are read. Rules C17 and K19.
 #[test]
-fn a_short_end_is_an_error() {
+fn end_request_shorter_than_eight_bytes_is_an_error() {
     for len in 0..8 {
         let answer =
             [record(STDOUT, 1, b"a"), record(STDOUT, 1, b""), record(END, 1, &[0; 8][..len])]
                 .concat();
         let outcome = reply(&answer);
-        let is_right = matches!(&outcome, Err(Error::InvalidBodyLength { record_type: RecordType::EndRequest, len: found })
+        let is_expected = matches!(&outcome, Err(Error::InvalidBodyLength { record_type: RecordType::EndRequest, len: found })
             if *found == len);
-        assert!(is_right, "{len}: {outcome:?}");
+        assert!(is_expected, "{len}: {outcome:?}");
     }
     for len in [9, 16, 65535] {
         let mut body = vec![0xff; len];
@@ -471,9 +464,9 @@ fn a_short_end_is_an_error() {
     }
 }
 
-/// C18: unknown types, and those that only a web server sends, are an error under the request's id.
+/// Unknown types are an error too, if they have the id of the request. Rule C18.
 #[test]
-fn types_that_cannot_come_are_an_error() {
+fn record_type_that_an_application_never_sends_is_an_error() {
     for record_type in [
         0,
         BEGIN,
@@ -501,9 +494,9 @@ fn types_that_cannot_come_are_an_error() {
     }
 }
 
-/// "STDOUT after the empty STDOUT forwarded": the stream has ended, so it is an error, be it empty.
+/// Even an empty record is. Rule K9.
 #[test]
-fn stdout_behind_its_end_is_an_error() {
+fn stdout_after_its_end_is_an_error() {
     let whole = [record(STDOUT, 1, b"a"), record(STDOUT, 1, b"")].concat();
     assert_unexpected(&[&whole, &record(STDOUT, 1, b"more"), &end(1, 0, 0)], RecordType::Stdout, 1);
     assert_unexpected(&[&whole, &record(STDOUT, 1, b""), &end(1, 0, 0)], RecordType::Stdout, 1);
@@ -514,24 +507,23 @@ fn stdout_behind_its_end_is_an_error() {
     );
 }
 
-/// C20: what comes behind END_REQUEST belongs to no request: it changes nothing of the response.
+/// Rule C20.
 #[test]
-fn bytes_behind_the_end_are_not_the_response() {
-    for ghost in [
+fn bytes_after_end_request_do_not_change_the_response() {
+    for extra in [
         record(STDOUT, 1, b"ghost"),
         record(STDERR, 1, b"ghost"),
         end(1, 9, 0),
         end(1, 0, 2),
         b"rubbish".to_vec(),
     ] {
-        assert_reply(&[response(b"all"), ghost].concat(), b"all", b"");
+        assert_reply(&[response(b"all"), extra].concat(), b"all", b"");
     }
 }
 
-/// A caller that ignores an error of reading does not get a response for complete that was not: the
-/// records behind the error are not looked at.
+/// The records after the error are not read.
 #[test]
-fn an_ignored_error_is_no_success() {
+fn ignored_read_error_is_not_a_success() {
     let broken: [&[u8]; 3] =
         [&record(STDOUT, 2, b"theirs"), &record(99, 1, b""), &record(END, 1, b"short")];
     for record in broken {
@@ -554,9 +546,9 @@ fn an_ignored_error_is_no_success() {
     }
 }
 
-/// The head is taken off the response wherever the records cut it, and the body is what follows.
+/// Rules H16 and H17.
 #[test]
-fn a_head_in_pieces() {
+fn head_may_be_split_across_records() {
     let text = b"Status: 404 Not Found\r\nContent-Type: text/plain\r\n\r\nno such page\n\n";
     for cut in 1..text.len() {
         let answer =

@@ -1,5 +1,5 @@
-//! Kept connections: when one is used again, when it is not, and when a request is repeated on
-//! another.
+//! Proves when a kept connection is reused and when it is not, and when a request is sent again on
+//! another connection.
 #![cfg(unix)]
 
 use std::io::{self, Read, Write};
@@ -16,15 +16,15 @@ use fcgi::{Client, Error, Params};
 use crate::support::application::*;
 use crate::support::*;
 
-/// Lets connections be idle for so long that they are looked at before they are used again.
+/// Waits until the client checks an idle connection before it reuses it.
 fn idle_for_a_while() {
     thread::sleep(Duration::from_millis(3));
 }
 
-/// Answers every request with the number of its connection.
+/// Responds to every request with the number of its connection.
 fn serve(number: usize, mut stream: Stream) {
     while read_request(&mut stream).is_some() {
-        stream.write_all(&response(number.to_string().as_bytes())).expect("the answer is taken");
+        stream.write_all(&response(number.to_string().as_bytes())).expect("the response is sent");
     }
 }
 
@@ -34,9 +34,9 @@ fn fetch(client: &Client) -> String {
     String::from_utf8(reply.stdout).expect("text")
 }
 
-/// C23, C2: one connection serves request after request, of each kind, at once and after a pause.
+/// Each kind of request follows at once or after a pause. Rules C2 and C23.
 #[test]
-fn a_kept_connection_is_used_again() {
+fn kept_connection_serves_all_requests() {
     for application in Application::tcp_and_unix(serve) {
         let client = application.keep_alive_client();
         for _ in 0..5 {
@@ -51,11 +51,10 @@ fn a_kept_connection_is_used_again() {
     }
 }
 
-/// C23: a connection is kept behind a large body too, once all of it was sent. That is known a
-/// moment after the application knows it, and the client waits a little for it; a busy machine may
-/// take longer now and then.
+/// The client learns that all of the body was sent a moment after the application does, and waits a
+/// little for it. On a busy machine this may take too long now and then. Rule C23.
 #[test]
-fn a_connection_is_kept_behind_a_large_body() {
+fn connection_is_kept_after_a_large_body() {
     struct Watched(Pattern, mpsc::Sender<()>);
     impl Read for Watched {
         fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
@@ -64,44 +63,45 @@ fn a_connection_is_kept_behind_a_large_body() {
     }
     impl Drop for Watched {
         fn drop(&mut self) {
-            let _gone = self.1.send(());
+            let _closed = self.1.send(());
         }
     }
-    let (tell, told) = mpsc::channel();
-    let told = Mutex::new(told);
+    let (report, reports) = mpsc::channel();
+    let reports = Mutex::new(reports);
     let application = Application::unix(move |_, mut stream| {
         while read_request(&mut stream).is_some() {
-            // The client has done with the body.
-            assert_eq!(told.lock().unwrap().recv_timeout(TEST_TIMEOUT), Ok(()));
-            stream.write_all(&response(b"")).expect("the answer is taken");
+            // The client has dropped the body.
+            assert_eq!(reports.lock().unwrap().recv_timeout(TEST_TIMEOUT), Ok(()));
+            stream.write_all(&response(b"")).expect("the response is sent");
         }
     });
     let client = application.keep_alive_client();
     for _ in 0..10 {
         client
-            .send(&upload_params(1 << 20), Watched(Pattern::new(1 << 20), tell.clone()), |_| Ok(()))
+            .send(&upload_params(1 << 20), Watched(Pattern::new(1 << 20), report.clone()), |_| {
+                Ok(())
+            })
             .unwrap();
     }
     assert!(application.accepted() < 10, "no connection was used again");
     drop(client);
 }
 
-/// C3, C19: without keep-alive each request has a connection of its own, which the client closes by
-/// itself when the request has ended, though the application keeps it open.
+/// The application leaves the connection open. Rules C3 and C19.
 #[test]
-fn without_keep_alive_the_client_closes() {
+fn client_without_keep_alive_closes_the_connection() {
     let application = Application::unix(|number, mut stream| {
         read_request(&mut stream).expect("a request");
-        stream.write_all(&response(number.to_string().as_bytes())).expect("the answer is taken");
+        stream.write_all(&response(number.to_string().as_bytes())).expect("the response is sent");
         assert_closed(&mut stream);
     });
     let client = application.client();
     assert_eq!([fetch(&client), fetch(&client)], ["0", "1"]);
 }
 
-/// C19: a low-level connection without keep-alive carries one request.
+/// Rule C19.
 #[test]
-fn without_keep_alive_a_connection_carries_one_request() {
+fn connection_without_keep_alive_is_not_reusable() {
     let application = Application::unix(serve);
     let mut connection = application.client().connect().unwrap();
     assert!(connection.is_reusable());
@@ -111,11 +111,9 @@ fn without_keep_alive_a_connection_carries_one_request() {
     drop(connection);
 }
 
-/// K4, C23; "Padding of empty records and of END_REQUEST not skipped (nginx); keep-alive lost after
-/// it": the padding of END_REQUEST arrives late: before the next request, in part, with its answer;
-/// the connection is used again.
+/// The padding arrives before the next request, in part, or with its response. Rules C23 and K4.
 #[test]
-fn padding_that_arrives_late_costs_nothing() {
+fn late_padding_of_end_request_does_not_prevent_reuse() {
     let whole = [
         padded_record(STDOUT, 1, b"x", 255),
         padded_record(STDOUT, 1, b"", 8),
@@ -124,82 +122,82 @@ fn padding_that_arrives_late_costs_nothing() {
     .concat();
     for early in [0, 1, 8, 100, 254, 255] {
         let (padding, whole) = (whole[whole.len() - 255..].to_vec(), whole.clone());
-        let (tell, told) = mpsc::channel();
-        let (ask, asked) = mpsc::channel();
-        let asked = Mutex::new(asked);
+        let (report, reports) = mpsc::channel();
+        let (resume, resumed) = mpsc::channel();
+        let resumed = Mutex::new(resumed);
         let application = Application::unix(move |_, mut stream| {
             for _ in 0..2 {
                 read_request(&mut stream).expect("a request");
-                stream.write_all(&whole[..whole.len() - 255]).expect("the answer is taken");
-                asked.lock().unwrap().recv_timeout(TEST_TIMEOUT).expect("the test");
-                stream.write_all(&padding[..early]).expect("padding is taken");
-                tell.send(()).expect("the test");
+                stream.write_all(&whole[..whole.len() - 255]).expect("the response is sent");
+                resumed.lock().unwrap().recv_timeout(TEST_TIMEOUT).expect("the test waits");
+                stream.write_all(&padding[..early]).expect("the padding is sent");
+                report.send(()).expect("the test waits");
                 read_request(&mut stream).expect("a request on the same connection");
-                stream.write_all(&padding[early..]).expect("padding is taken");
-                stream.write_all(&response(b"second")).expect("the answer is taken");
+                stream.write_all(&padding[early..]).expect("the padding is sent");
+                stream.write_all(&response(b"second")).expect("the response is sent");
             }
         });
         let client = application.keep_alive_client();
         for pause in [true, false] {
             assert_eq!(fetch(&client), "x");
-            ask.send(()).unwrap();
-            told.recv_timeout(TEST_TIMEOUT).unwrap();
+            resume.send(()).unwrap();
+            reports.recv_timeout(TEST_TIMEOUT).unwrap();
             if pause {
                 idle_for_a_while();
             }
-            assert_eq!(fetch(&client), "second", "{early} bytes of padding came early");
+            assert_eq!(fetch(&client), "second", "{early} bytes of padding arrived early");
         }
         assert_eq!(application.accepted(), 1);
         drop(client);
     }
 }
 
-/// C20: what comes behind END_REQUEST belongs to no request: with the answer or while the
-/// connection is idle, it retires the connection; the next request gets its own answer.
+/// The bytes arrive with the response or while the connection is idle. The next request gets its
+/// own response. Rule C20.
 #[test]
-fn bytes_behind_the_end_retire_the_connection() {
-    let ghosts = [
+fn connection_with_bytes_after_end_request_is_not_reused() {
+    let extras = [
         record(STDOUT, 1, b"ghost"),
         response(b"ghost"),
         end(1, 9, 0),
         padded_record(GET_VALUES_RESULT, 0, b"", 8),
         b"\x01".to_vec(),
     ];
-    for ghost in ghosts {
+    for extra in extras {
         for is_late in [false, true] {
-            let ghost = ghost.clone();
-            let (tell, told) = mpsc::channel();
-            let (ask, asked) = mpsc::channel();
-            let asked = Mutex::new(asked);
+            let extra = extra.clone();
+            let (report, reports) = mpsc::channel();
+            let (resume, resumed) = mpsc::channel();
+            let resumed = Mutex::new(resumed);
             let application = Application::unix(move |number, mut stream| {
                 read_request(&mut stream).expect("a request");
                 let mut answer = response(number.to_string().as_bytes());
                 if !is_late {
-                    answer.extend_from_slice(&ghost);
+                    answer.extend_from_slice(&extra);
                 }
-                stream.write_all(&answer).expect("the answer is taken");
-                if is_late && asked.lock().unwrap().recv().is_ok() {
-                    stream.write_all(&ghost).expect("the ghost is taken");
-                    tell.send(()).expect("the test");
+                stream.write_all(&answer).expect("the response is sent");
+                if is_late && resumed.lock().unwrap().recv().is_ok() {
+                    stream.write_all(&extra).expect("the bytes are sent");
+                    report.send(()).expect("the test waits");
                 }
                 wait_for_close(&mut stream);
             });
             let client = application.keep_alive_client();
             assert_eq!(fetch(&client), "0");
             if is_late {
-                ask.send(()).unwrap();
-                told.recv_timeout(TEST_TIMEOUT).unwrap();
+                resume.send(()).unwrap();
+                reports.recv_timeout(TEST_TIMEOUT).unwrap();
             }
             idle_for_a_while();
             assert_eq!(fetch(&client), "1");
-            drop((client, ask));
+            drop((client, resume));
         }
     }
 }
 
-/// C20: the same for a low-level connection, which tells.
+/// Rule C20.
 #[test]
-fn bytes_behind_the_end_make_a_connection_unusable() {
+fn bytes_after_end_request_make_a_connection_unusable() {
     let (near, mut far) = socket_pair();
     let mut connection = Connection::new(near, Arc::new(test_config().keep_alive(true))).unwrap();
     far.write_all(&[response(b"x"), record(STDOUT, 1, b"ghost")].concat()).unwrap();
@@ -208,11 +206,9 @@ fn bytes_behind_the_end_make_a_connection_unusable() {
     connection.begin(Role::Responder, &get_params()).unwrap_err();
 }
 
-/// "A connection is pooled at END_REQUEST though stdin was not sent": an `Exchange` whose request
-/// ended before its body did leaves a connection that carries no other, and finishing sends nothing
-/// more.
+/// The request ended before its body. Finishing it sends nothing more. Rule C23.
 #[test]
-fn a_connection_is_not_kept_before_its_body_has_ended() {
+fn connection_is_not_reusable_before_its_body_has_ended() {
     let (near, mut far) = socket_pair();
     let mut connection = Connection::new(near, Arc::new(test_config().keep_alive(true))).unwrap();
     let mut exchange = connection.begin(Role::Responder, &post_params()).unwrap();
@@ -228,81 +224,78 @@ fn a_connection_is_not_kept_before_its_body_has_ended() {
     assert_closed(&mut far);
 }
 
-/// "A connection whose caller gave up half-way was used again: request 2 got the answer to request
-/// 1": the rest of a response is either read to its end, or the connection is not used again.
+/// Otherwise the next request would receive the rest of the response. Rule C23.
 #[test]
-fn a_response_half_read() {
+fn unread_response_is_drained_or_its_connection_is_not_reused() {
     let application = Application::unix(|number, mut stream| {
         while let Some(request) = read_request(&mut stream) {
             let name = String::from_utf8_lossy(request.param("NAME").unwrap()).into_owned();
             let records: Vec<u8> =
                 (0..20_000).flat_map(|_| record(STDOUT, 1, name.as_bytes())).collect();
-            let taken =
+            let sent =
                 stream.write_all(&[records, response(number.to_string().as_bytes())].concat());
             if name == "c" {
                 return wait_for_close(&mut stream);
             }
-            taken.expect("the answer is taken");
+            sent.expect("the response is sent");
         }
     });
     let client = application.keep_alive_client();
-    let ask = |name: &str, gives_up: bool| {
+    let send = |name: &str, fails: bool| {
         let params = Params::from_pairs([("NAME", name)]).unwrap();
         client.send(&params, io::empty(), |response| {
             let mut half = [0; 5000];
             response.stdout.read_exact(&mut half)?;
             assert!(
                 half.iter().all(|byte| *byte == name.as_bytes()[0]),
-                "the answer to another request"
+                "the response to another request"
             );
-            if gives_up {
+            if fails {
                 return Err(io::Error::other("enough"));
             }
             Ok(())
         })
     };
-    ask("a", false).unwrap();
-    ask("b", false).unwrap();
-    assert_eq!(application.accepted(), 1, "what was left unread was drained");
-    ask("c", true).unwrap_err();
-    ask("d", false).unwrap();
-    assert_eq!(application.accepted(), 2, "the connection that was given up is not used again");
+    send("a", false).unwrap();
+    send("b", false).unwrap();
+    assert_eq!(application.accepted(), 1, "the unread rest was drained");
+    send("c", true).unwrap_err();
+    send("d", false).unwrap();
+    assert_eq!(application.accepted(), 2, "the connection of the failed request is not reused");
     drop(client);
 }
 
-/// "A dead pooled connection fails the request": one that the application has closed while it was
-/// idle is replaced before it is used, for a request of any kind.
+/// This holds for requests that must not be sent twice, too.
 #[test]
-fn an_idle_connection_that_was_closed_is_replaced() {
-    let (tell, told) = mpsc::channel();
+fn idle_connection_that_was_closed_is_replaced() {
+    let (report, reports) = mpsc::channel();
     for application in Application::tcp_and_unix(move |number, mut stream| {
         let request = read_request(&mut stream).expect("a request");
         let answer = [number.to_string().as_bytes(), b":", &request.stdin].concat();
-        stream.write_all(&response(&answer)).expect("the answer is taken");
+        stream.write_all(&response(&answer)).expect("the response is sent");
         drop(stream);
-        tell.send(()).expect("the test");
+        report.send(()).expect("the test waits");
     }) {
         let client = application.keep_alive_client();
         for number in 0..4 {
             let params = if number % 2 == 0 { post_params() } else { get_params() };
             let reply = client.fetch(&params, b"body").unwrap();
             assert_eq!(reply.stdout, format!("{number}:body").as_bytes());
-            told.recv_timeout(TEST_TIMEOUT).unwrap();
+            reports.recv_timeout(TEST_TIMEOUT).unwrap();
             idle_for_a_while();
         }
         drop(client);
     }
 }
 
-/// "the application restarts between two requests": while nobody listens a request fails at once,
-/// and afterwards the same client goes on.
+/// While no process listens, a request fails at once. Rule C31.
 #[test]
-fn the_application_restarts() {
+fn client_goes_on_after_the_application_restarts() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("app.sock");
     let serve_one = |_, mut stream: Stream| {
         read_request(&mut stream).expect("a request");
-        stream.write_all(&response(b"served")).expect("the answer is taken");
+        stream.write_all(&response(b"served")).expect("the response is sent");
     };
     let application = Application::unix_at(&path, serve_one);
     let client = application.keep_alive_client();
@@ -320,7 +313,8 @@ fn the_application_restarts() {
     drop((client, application));
 }
 
-/// What an application does with the second request on its first connection; all else is answered.
+/// Returns applications that fail on the second request of their first connection, and all requests
+/// that they receive.
 fn failing_second(
     fail: impl Fn(Stream) + Send + Sync + Clone + 'static,
     is_read: bool,
@@ -331,7 +325,7 @@ fn failing_second(
         let first = read_request(&mut stream).expect("a request");
         let answer = response(first.param("REQUEST_METHOD").unwrap_or_default());
         all.lock().unwrap().push(first);
-        stream.write_all(&answer).expect("the answer is taken");
+        stream.write_all(&answer).expect("the response is sent");
         if number > 0 {
             return;
         }
@@ -350,11 +344,9 @@ fn with_method(method: &str) -> Params {
     Params::from_pairs([("REQUEST_METHOD", method)]).expect("params")
 }
 
-/// "retry once, on a new connection, only if no response byte came and the request may be
-/// repeated": an application that takes the request and closes gets it again if its method is
-/// idempotent, the same to the byte.
+/// The bytes are the same. No byte of the response had arrived.
 #[test]
-fn an_idempotent_request_is_repeated() {
+fn idempotent_request_is_sent_again_if_the_connection_closes() {
     for method in ["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"] {
         for is_read in [true, false] {
             let (applications, seen) = failing_second(drop, is_read);
@@ -380,9 +372,8 @@ fn an_idempotent_request_is_repeated() {
     }
 }
 
-/// A request that may not be sent twice is not, once a byte of it was taken.
 #[test]
-fn another_request_is_not_repeated() {
+fn request_that_is_not_idempotent_is_not_sent_again() {
     for method in ["POST", "PATCH", "CONNECT", "get", "", "GETX"] {
         let (applications, seen) = failing_second(drop, true);
         for application in applications {
@@ -405,9 +396,9 @@ fn another_request_is_not_repeated() {
     }
 }
 
-/// A request is not repeated once a byte of an answer has come, be it the first of a header.
+/// A single byte of a header is enough.
 #[test]
-fn nothing_is_repeated_after_an_answer_has_begun() {
+fn request_is_not_sent_again_once_its_response_has_begun() {
     let answers = [
         b"\x01".to_vec(),
         record(STDOUT, 1, b"a")[..7].to_vec(),
@@ -415,9 +406,9 @@ fn nothing_is_repeated_after_an_answer_has_begun() {
         record(UNKNOWN_TYPE, 0, b""),
     ];
     for answer in answers {
-        let begun =
-            move |mut stream: Stream| stream.write_all(&answer).expect("the beginning is taken");
-        let (applications, seen) = failing_second(begun, true);
+        let respond =
+            move |mut stream: Stream| stream.write_all(&answer).expect("the bytes are sent");
+        let (applications, seen) = failing_second(respond, true);
         for application in applications {
             seen.lock().unwrap().clear();
             let client = application.keep_alive_client();
@@ -430,30 +421,29 @@ fn nothing_is_repeated_after_an_answer_has_begun() {
     }
 }
 
-/// The padding of the last answer is no byte of the next.
+/// The request is sent again.
 #[test]
-fn late_padding_is_no_answer() {
+fn late_padding_is_not_the_start_of_a_response() {
     let application = Application::unix(|number, mut stream| {
         read_request(&mut stream).expect("a request");
         let answer =
             [record(STDOUT, 1, number.to_string().as_bytes()), padded_record(END, 1, &[0; 8], 9)]
                 .concat();
-        stream.write_all(&answer[..answer.len() - 9]).expect("the answer is taken");
+        stream.write_all(&answer[..answer.len() - 9]).expect("the response is sent");
         if number == 0 {
             read_request(&mut stream).expect("a second request");
-            stream.write_all(&answer[answer.len() - 9..]).expect("the padding is taken");
+            stream.write_all(&answer[answer.len() - 9..]).expect("the padding is sent");
         }
     });
     let client = application.keep_alive_client();
     assert_eq!(fetch(&client), "0");
-    assert_eq!(fetch(&client), "1", "repeated on a new connection");
+    assert_eq!(fetch(&client), "1", "sent again on a new connection");
     drop(client);
 }
 
-/// A request that is larger than what leaves at once is not repeated: its body cannot be read
-/// again.
+/// Its body cannot be read a second time.
 #[test]
-fn a_large_request_is_not_repeated() {
+fn large_request_is_not_sent_again() {
     let (applications, seen) = failing_second(drop, true);
     for application in applications {
         seen.lock().unwrap().clear();
@@ -467,13 +457,13 @@ fn a_large_request_is_not_repeated() {
     }
 }
 
-/// A request is repeated once: if the new connection is closed too, that is an error.
+/// If the second connection is closed too, the request fails.
 #[test]
-fn a_request_is_repeated_once() {
+fn request_is_sent_again_only_once() {
     let application = Application::unix(|number, mut stream| {
         if number == 0 {
             read_request(&mut stream).expect("a request");
-            stream.write_all(&response(b"first")).expect("the answer is taken");
+            stream.write_all(&response(b"first")).expect("the response is sent");
         }
         read_request(&mut stream).expect("a request");
     });
@@ -485,13 +475,12 @@ fn a_request_is_repeated_once() {
     drop(client);
 }
 
-/// C29: a request that was not answered in time is not repeated: the application may be at work on
-/// it.
+/// The application may still be processing it. Rule C29.
 #[test]
-fn a_request_that_timed_out_is_not_repeated() {
+fn request_that_timed_out_is_not_sent_again() {
     let application = Application::unix(|_, mut stream| {
         read_request(&mut stream).expect("a request");
-        stream.write_all(&response(b"first")).expect("the answer is taken");
+        stream.write_all(&response(b"first")).expect("the response is sent");
         read_request(&mut stream).expect("a request");
         assert_closed(&mut stream);
     });
@@ -504,24 +493,23 @@ fn a_request_that_timed_out_is_not_repeated() {
     drop(client);
 }
 
-/// design.md's bound of 8 idle connections, and other bounds: the longest idle beyond it are
-/// closed, the others are used again.
+/// The default limit is 8. The connections that are idle longest are closed.
 #[test]
-fn idle_connections_are_bounded() {
+fn only_the_most_recent_idle_connections_are_kept() {
     for (max_idle, count) in [(8, 10), (8, 8), (2, 5), (1, 2), (0, 1)] {
         let (answer, answers): (Vec<_>, Vec<_>) = (0..count).map(|_| mpsc::channel::<()>()).unzip();
         let answers: Vec<_> = answers.into_iter().map(Mutex::new).collect();
-        let (tell_closed, closed) = mpsc::channel();
-        let (tell_asked, asked) = mpsc::channel();
+        let (report_close, closed) = mpsc::channel();
+        let (report_request, requests) = mpsc::channel();
         let application = Application::unix(move |number, mut stream| {
             while read_request(&mut stream).is_some() {
-                tell_asked.send(()).expect("the test");
-                answers[number].lock().unwrap().recv_timeout(TEST_TIMEOUT).expect("the test");
+                report_request.send(()).expect("the test waits");
+                answers[number].lock().unwrap().recv_timeout(TEST_TIMEOUT).expect("the test waits");
                 stream
                     .write_all(&response(number.to_string().as_bytes()))
-                    .expect("the answer is taken");
+                    .expect("the response is sent");
             }
-            tell_closed.send(number).expect("the test");
+            report_close.send(number).expect("the test waits");
         });
         let mut config = test_config().keep_alive(true);
         if max_idle == 8 {
@@ -530,14 +518,14 @@ fn idle_connections_are_bounded() {
             config = config.max_idle(max_idle);
         }
         let client = application.client().config(config);
-        // All connections are at work; then one after the other gets idle.
+        // All connections are busy. Then they become idle one after the other.
         thread::scope(|scope| {
-            let (tell_done, done) = mpsc::channel();
+            let (report_done, done) = mpsc::channel();
             for _ in 0..count {
-                let (client, tell_done) = (&client, tell_done.clone());
-                scope.spawn(move || tell_done.send(fetch(client)).expect("the test"));
+                let (client, report_done) = (&client, report_done.clone());
+                scope.spawn(move || report_done.send(fetch(client)).expect("the test waits"));
             }
-            (0..count).for_each(|_| asked.recv_timeout(TEST_TIMEOUT).expect("a request"));
+            (0..count).for_each(|_| requests.recv_timeout(TEST_TIMEOUT).expect("a request"));
             for (number, answer) in answer.iter().enumerate() {
                 answer.send(()).expect("the application");
                 assert_eq!(done.recv_timeout(TEST_TIMEOUT).unwrap(), number.to_string());
@@ -547,13 +535,13 @@ fn idle_connections_are_bounded() {
             (max_idle..count).map(|_| closed.recv_timeout(TEST_TIMEOUT).unwrap()).collect();
         oldest.sort_unstable();
         assert_eq!(oldest, (0..count.saturating_sub(max_idle)).collect::<Vec<_>>());
-        // Those that were kept serve as many requests at once again.
+        // The kept connections serve as many requests at once.
         idle_for_a_while();
         thread::scope(|scope| {
             let kept = count.min(max_idle);
             (0..kept).for_each(|_| drop(scope.spawn(|| fetch(&client))));
             (0..kept).for_each(|_| {
-                asked.recv_timeout(TEST_TIMEOUT).expect("a request at once with the others");
+                requests.recv_timeout(TEST_TIMEOUT).expect("a request beside the others");
             });
             for answer in &answer {
                 let _closed = answer.send(());
@@ -564,16 +552,16 @@ fn idle_connections_are_bounded() {
     }
 }
 
-/// A client shared by threads: each request has a connection to itself and gets its own answer, and
-/// there are no more connections than threads.
+/// Each request has a connection to itself and gets its own response. There are no more connections
+/// than threads.
 #[test]
-fn a_client_is_shared_by_threads() {
+fn client_can_be_shared_by_threads() {
     let requests = Arc::new(AtomicUsize::new(0));
     let served = Arc::clone(&requests);
     for application in Application::tcp_and_unix(move |_, mut stream| {
         while let Some(request) = read_request(&mut stream) {
             served.fetch_add(1, Ordering::SeqCst);
-            stream.write_all(&response(&request.stdin)).expect("the answer is taken");
+            stream.write_all(&response(&request.stdin)).expect("the response is sent");
         }
     }) {
         let client = application.keep_alive_client();
@@ -597,12 +585,11 @@ fn a_client_is_shared_by_threads() {
     assert_eq!(requests.load(Ordering::SeqCst), 2 * 8 * 50, "no request was sent twice");
 }
 
-/// The connections of a client that is dropped are closed.
 #[test]
-fn a_client_closes_what_it_kept() {
+fn dropped_client_closes_its_connections() {
     let application = Application::unix(|_, mut stream| {
         read_request(&mut stream).expect("a request");
-        stream.write_all(&response(b"")).expect("the answer is taken");
+        stream.write_all(&response(b"")).expect("the response is sent");
         assert_closed(&mut stream);
     });
     fetch(&application.keep_alive_client());

@@ -1,5 +1,5 @@
-//! Each way in which an application refuses a request is a value of its own, and never an empty
-//! success.
+//! Proves that each way in which an application refuses a request is a distinct error, and never an
+//! empty success.
 #![cfg(unix)]
 
 use std::io::{self, Read, Write};
@@ -29,10 +29,9 @@ fn assert_refused<T: std::fmt::Debug>(outcome: fcgi::Result<T>, expected: Protoc
     }
 }
 
-/// C9; "status OVERLOADED became `200` with no body": whatever came before, and whatever the app
-/// status.
+/// This holds whatever was received before, and for every app status. Rule C9.
 #[test]
-fn each_status_is_told() {
+fn every_protocol_status_is_a_refusal() {
     for (byte, status) in STATUSES {
         let before: [Vec<u8>; 4] = [
             Vec::new(),
@@ -62,13 +61,13 @@ fn each_status_is_told() {
     }
 }
 
-/// C9: a refusal is told while a body is sent that the application does not read, be the connection
-/// closed or held; the failure to write is not what the caller gets.
+/// The application does not read the body, and closes the connection or not. The caller gets the
+/// refusal, not the error of the write. Rules C8 and C9.
 #[test]
-fn a_refusal_is_told_while_the_body_is_sent() {
+fn refusal_is_returned_while_the_body_is_sent() {
     let refuse = |stream: &mut Stream| {
-        read_begin_and_params(stream).expect("the head of a request");
-        stream.write_all(&end(1, 0, 2)).expect("the refusal is taken");
+        read_begin_and_params(stream).expect("the start of a request");
+        stream.write_all(&end(1, 0, 2)).expect("the refusal is sent");
     };
     let (gate, open) = gate();
     let closing = Application::tcp_and_unix(move |_, mut stream| refuse(&mut stream));
@@ -87,14 +86,13 @@ fn a_refusal_is_told_while_the_body_is_sent() {
     drop(open);
 }
 
-/// C9, C19: a refusal ends a caller's waiting at once where the application keeps the connection
-/// open; the next request does not hear of it.
+/// The next request is not affected. Rules C9 and C19.
 #[test]
-fn a_refusal_does_not_wait_for_the_connection_to_close() {
+fn refusal_is_returned_although_the_connection_stays_open() {
     let application = Application::unix(|number, mut stream| {
         while read_request(&mut stream).is_some() {
             let answer = if number == 0 { end(1, 0, 2) } else { response(b"served") };
-            stream.write_all(&answer).expect("the answer is taken");
+            stream.write_all(&answer).expect("the response is sent");
         }
     });
     let client = application.keep_alive_client();
@@ -103,12 +101,12 @@ fn a_refusal_does_not_wait_for_the_connection_to_close() {
     drop(client);
 }
 
-/// C9: a refusal that a caller ignores while reading is still one in the end.
+/// Rule C9.
 #[test]
-fn an_ignored_refusal_is_no_success() {
+fn ignored_refusal_is_not_a_success() {
     let application = Application::unix(|_, mut stream| {
         read_request(&mut stream).expect("a request");
-        stream.write_all(&[end(1, 0, 1), end(1, 0, 0)].concat()).expect("the answer is taken");
+        stream.write_all(&[end(1, 0, 1), end(1, 0, 0)].concat()).expect("the response is sent");
         wait_for_close(&mut stream);
     });
     let outcome = application.client().send(&get_params(), io::empty(), |response| {
@@ -118,9 +116,9 @@ fn an_ignored_refusal_is_no_success() {
     assert!(outcome.is_err(), "{outcome:?}");
 }
 
-/// C9: which refusals may be tried again, and how each reads.
+/// Rule C9.
 #[test]
-fn refusals_are_told_apart() {
+fn refusals_have_their_own_messages_and_transience() {
     let expected = [
         (1, true, "application refused the request: CANT_MPX_CONN"),
         (2, true, "application refused the request: OVERLOADED"),
@@ -134,12 +132,11 @@ fn refusals_are_told_apart() {
     }
 }
 
-/// "both close instead of answering an ABORT or an unknown role": the close is an error, not a
-/// refusal and no success.
+/// It is neither a refusal nor a success. libfcgi and php-cgi do this. Rule C11.
 #[test]
-fn an_unknown_role_may_be_answered_by_a_close() {
+fn close_in_response_to_an_unknown_role_is_an_error() {
     let application = Application::unix(|_, mut stream| {
-        read_begin_and_params(&mut stream).expect("the head of a request");
+        read_begin_and_params(&mut stream).expect("the start of a request");
     });
     let outcome =
         application.client().send_as(Role::Unknown(9), &get_params(), io::empty(), |_| Ok(()));

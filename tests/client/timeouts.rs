@@ -1,5 +1,5 @@
-//! C29 and C31: an application that is not there, or is there and does nothing, is an error in
-//! time; one that is slow is none.
+//! Proves that an application that is missing or does nothing is an error in time, and that a slow
+//! one is not.
 #![cfg(unix)]
 
 use std::io::{self, Read, Write};
@@ -19,22 +19,22 @@ use crate::support::*;
 
 const SHORT: Duration = Duration::from_millis(100);
 
-/// Bounds whose timeouts are to pass.
-fn impatient() -> Config {
+/// Returns a configuration with timeouts that the test reaches.
+fn short_timeouts() -> Config {
     test_config().read_timeout(Some(SHORT)).write_timeout(Some(SHORT))
 }
 
 #[track_caller]
 fn assert_timed_out<T: std::fmt::Debug>(outcome: fcgi::Result<T>, operation: &str) {
     match outcome {
-        Err(Error::TimedOut(told)) => assert_eq!(told, operation),
+        Err(Error::TimedOut(found)) => assert_eq!(found, operation),
         outcome => panic!("{outcome:?}"),
     }
 }
 
-/// Asserts that each way of sending a request fails with this kind of error, and at once.
+/// Asserts that each way of sending a request fails with this kind of error at once.
 #[track_caller]
-fn assert_nobody_there(address: &Address, kind: io::ErrorKind) {
+fn assert_connect_fails(address: &Address, kind: io::ErrorKind) {
     let start = Instant::now();
     let client = Client::from(address.clone()).config(test_config());
     let outcomes = [
@@ -45,41 +45,41 @@ fn assert_nobody_there(address: &Address, kind: io::ErrorKind) {
     for outcome in outcomes {
         assert!(matches!(&outcome, Err(Error::Io(error)) if error.kind() == kind), "{outcome:?}");
     }
-    assert!(start.elapsed() < TEST_TIMEOUT / 2, "a timeout was waited for");
+    assert!(start.elapsed() < TEST_TIMEOUT / 2, "the client waited for a timeout");
 }
 
-/// C31: a port that nobody listens on.
+/// Rule C31.
 #[test]
-fn a_connection_that_is_refused() {
+fn refused_connection_is_an_error_at_once() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = Address::from(listener.local_addr().unwrap());
     drop(listener);
-    assert_nobody_there(&address, io::ErrorKind::ConnectionRefused);
+    assert_connect_fails(&address, io::ErrorKind::ConnectionRefused);
 }
 
-/// C31: a socket that is not there, and one that nobody listens on any more.
+/// Rule C31.
 #[test]
-fn a_missing_socket() {
+fn missing_or_stale_socket_is_an_error_at_once() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("app.sock");
     let address = Address::unix(&path).unwrap();
-    assert_nobody_there(&address, io::ErrorKind::NotFound);
+    assert_connect_fails(&address, io::ErrorKind::NotFound);
     drop(UnixListener::bind(&path).unwrap());
-    assert_nobody_there(&address, io::ErrorKind::ConnectionRefused);
+    assert_connect_fails(&address, io::ErrorKind::ConnectionRefused);
 }
 
-/// C31: an address that is none is refused before anything is connected.
+/// Rule C31.
 #[test]
-fn an_address_that_is_none() {
+fn invalid_address_is_an_error_before_connecting() {
     for text in ["", "localhost", "127.0.0.1:99999", "unix:"] {
-        assert!(matches!(Client::new(text), Err(Error::InvalidAddress(told)) if told == text));
+        assert!(matches!(Client::new(text), Err(Error::InvalidAddress(found)) if found == text));
     }
 }
 
-/// C29, design.md's bound on connecting: a listener whose backlog is full answers nothing.
+/// The backlog of the listening socket is full. Rule C29.
 #[test]
 #[cfg(target_os = "linux")]
-fn connecting_takes_too_long() {
+fn connecting_times_out() {
     assert_eq!(Config::new().connect_timeout, Some(Duration::from_secs(10)));
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address: SocketAddr = listener.local_addr().unwrap();
@@ -87,7 +87,7 @@ fn connecting_takes_too_long() {
         .take(10_000)
         .collect();
     let client =
-        Client::from(Address::from(address)).config(impatient().connect_timeout(Some(SHORT)));
+        Client::from(Address::from(address)).config(short_timeouts().connect_timeout(Some(SHORT)));
     let outcomes = run_with_timeout(move || (client.fetch(&get_params(), b""), client.connect()))
         .expect("no panic");
     assert_timed_out(outcomes.0, "connect");
@@ -95,39 +95,38 @@ fn connecting_takes_too_long() {
     drop(listener);
 }
 
-/// C29: an application that takes a request and never answers; the connection is given up, and the
-/// next request has another.
+/// The default is 60 seconds. The next request uses another connection. Rule C29.
 #[test]
-fn an_application_that_never_answers() {
+fn application_that_never_responds_times_out() {
     assert_eq!(Config::new().read_timeout, Some(Duration::from_secs(60)));
-    let (tell, told) = mpsc::channel();
+    let (report, reports) = mpsc::channel();
     for application in Application::tcp_and_unix(move |number, mut stream| {
-        read_begin_and_params(&mut stream).expect("the head of a request");
-        tell.send(number).expect("the test");
+        read_begin_and_params(&mut stream).expect("the start of a request");
+        report.send(number).expect("the test waits");
         wait_for_close(&mut stream);
     }) {
-        let client = application.client().config(impatient().keep_alive(true));
+        let client = application.client().config(short_timeouts().keep_alive(true));
         let start = Instant::now();
         assert_timed_out(client.fetch(&get_params(), b""), "read");
         assert!(start.elapsed() >= SHORT);
         assert_timed_out(client.send(&get_params(), io::empty(), |_| Ok(())), "read");
         let body = Pattern::new(1 << 20);
         assert_timed_out(client.send(&upload_params(1 << 20), body, |_| Ok(())), "read");
-        let numbers: Vec<_> = (0..3).map(|_| told.recv_timeout(TEST_TIMEOUT).unwrap()).collect();
+        let numbers: Vec<_> = (0..3).map(|_| reports.recv_timeout(TEST_TIMEOUT).unwrap()).collect();
         assert_eq!(numbers, [0, 1, 2]);
         drop(client);
     }
 }
 
-/// C29: an application that neither reads nor answers: with a body, and with params that the socket
-/// does not gate.
+/// The request has a large body, or params that do not fit into the buffer of the socket.
+/// Rule C29.
 #[test]
-fn an_application_that_never_reads() {
+fn application_that_never_reads_times_out() {
     assert_eq!(Config::new().write_timeout, Some(Duration::from_secs(60)));
     let (gate, open) = gate();
     let applications = Application::tcp_and_unix(move |_, _stream| gate.wait());
     for application in &applications {
-        let client = application.client().config(impatient());
+        let client = application.client().config(short_timeouts());
         let body = Pattern::new(64 << 20);
         assert_timed_out(client.send(&upload_params(64 << 20), body, |_| Ok(())), "read");
 
@@ -145,14 +144,13 @@ fn an_application_that_never_reads() {
     drop(open);
 }
 
-/// C29: an application that stops in mid-response, in whichever part of a record; what came before
-/// has been read.
+/// It stops in each part of a record. What arrived before is read. Rule C29.
 #[test]
-fn an_application_that_stalls() {
+fn application_that_stalls_times_out() {
     let answer =
-        [padded_record(STDOUT, 1, b"begun", 3), record(STDERR, 1, b"log"), response(b"")].concat();
+        [padded_record(STDOUT, 1, b"start", 3), record(STDERR, 1, b"log"), response(b"")].concat();
     let (header, content, padding) = (4, 10, 14);
-    let (tell, told) = mpsc::channel();
+    let (report, reports) = mpsc::channel();
     let stops = [
         header,
         content,
@@ -166,22 +164,22 @@ fn an_application_that_stalls() {
     ];
     let application = Application::unix(move |number, mut stream| {
         read_request(&mut stream).expect("a request");
-        stream.write_all(&answer[..stops[number]]).expect("the beginning is taken");
-        tell.send(()).expect("the test");
+        stream.write_all(&answer[..stops[number]]).expect("the bytes are sent");
+        report.send(()).expect("the test waits");
         wait_for_close(&mut stream);
     });
     for stop in stops {
         let mut connection =
-            Connection::connect(&application.address, Arc::new(impatient())).unwrap();
+            Connection::connect(&application.address, Arc::new(short_timeouts())).unwrap();
         let mut exchange = connection.begin(Role::Responder, &get_params()).unwrap();
         exchange.stdin.finish().unwrap();
-        told.recv_timeout(TEST_TIMEOUT).unwrap();
+        reports.recv_timeout(TEST_TIMEOUT).unwrap();
         let mut stdout = Vec::new();
         let outcome = exchange.stdout.read_to_end(&mut stdout);
         assert_eq!(stdout.len(), stop.saturating_sub(8).min(5), "{stop}");
         if let Err(error) = outcome {
             assert_timed_out(Err::<(), _>(error.into()), "read");
-            // An error was told; the rest is not waited for again.
+            // After the error there is no second wait.
             assert!(matches!(exchange.finish(), Err(Error::UnexpectedEof(_))));
         } else {
             assert_timed_out(exchange.finish(), "read");
@@ -189,16 +187,15 @@ fn an_application_that_stalls() {
     }
 }
 
-/// C29: timeouts count from the last byte: an application that sends a byte now and then is waited
-/// for, longer than the timeout in all.
+/// The timeout starts again with each byte. Rule C29.
 #[test]
-fn a_slow_response_is_no_time_out() {
+fn slow_response_does_not_time_out() {
     let timeout = Duration::from_secs(1);
     let application = Application::unix(move |_, mut stream| {
         read_request(&mut stream).expect("a request");
         for byte in response(b"slow").chunks(4) {
             thread::sleep(timeout / 8);
-            stream.write_all(byte).expect("a byte is taken");
+            stream.write_all(byte).expect("the byte is sent");
         }
     });
     let start = Instant::now();
@@ -211,9 +208,9 @@ fn a_slow_response_is_no_time_out() {
     assert!(start.elapsed() > timeout);
 }
 
-/// C29: what was written before the application was waited for does not make the wait longer.
+/// Rule C29.
 #[test]
-fn a_time_out_passes_once() {
+fn timeout_is_not_extended_by_the_write_before_it() {
     let timeout = Duration::from_secs(1);
     let application = Application::unix(|_, mut stream| wait_for_close(&mut stream));
     let client = application.client().config(test_config().read_timeout(Some(timeout)));
@@ -222,7 +219,7 @@ fn a_time_out_passes_once() {
     assert!((timeout..2 * timeout).contains(&start.elapsed()), "{:?}", start.elapsed());
 }
 
-/// A body that comes piece by piece, with pauses.
+/// A body that arrives in pieces, with pauses.
 struct Slow {
     pieces: u32,
     pause: Duration,
@@ -240,16 +237,16 @@ impl Read for Slow {
     }
 }
 
-/// C29: while an upload goes on, the application is not late with an answer that it gives when it
-/// has all of it: only when it has taken nothing either is it too late.
+/// While the body is being sent, the application may wait for all of it before it responds.
+/// Rule C29.
 #[test]
-fn a_slow_upload_is_no_time_out() {
+fn slow_upload_does_not_time_out() {
     let timeout = Duration::from_secs(1);
     let application = Application::unix(|_, mut stream| {
         let request = read_request(&mut stream).expect("a request");
         stream
             .write_all(&response(request.stdin.len().to_string().as_bytes()))
-            .expect("the answer is taken");
+            .expect("the response is sent");
     });
     let client = application.client().config(test_config().read_timeout(Some(timeout)));
     let body = Slow { pieces: 10, pause: timeout / 4 };
@@ -265,13 +262,12 @@ fn a_slow_upload_is_no_time_out() {
     assert!(start.elapsed() > 2 * timeout);
 }
 
-/// Without timeouts a client waits.
 #[test]
-fn without_time_outs_a_client_waits() {
+fn client_without_timeouts_waits_for_a_slow_application() {
     let application = Application::unix(|_, mut stream| {
         read_request(&mut stream).expect("a request");
         thread::sleep(3 * SHORT);
-        stream.write_all(&response(b"late")).expect("the answer is taken");
+        stream.write_all(&response(b"late")).expect("the response is sent");
     });
     let config = Config::new().connect_timeout(None).read_timeout(None).write_timeout(None);
     assert_eq!(

@@ -1,5 +1,5 @@
-//! A response that is cut is an error wherever it is cut, never a success and never a hang; what
-//! came before the cut is still read.
+//! Proves that a response that ends early is an error wherever it ends, never a success and never a
+//! wait, and that the data before the end is read.
 #![cfg(unix)]
 
 use std::io::{self, BufRead, Read, Write};
@@ -12,7 +12,7 @@ use fcgi::{Client, Error};
 use crate::support::application::*;
 use crate::support::*;
 
-/// A response with all that can be in one, and how many bytes of STDOUT each part of it carries.
+/// Returns a response with every kind of record. Each part has its number of STDOUT bytes.
 fn parts() -> Vec<(Vec<u8>, usize)> {
     vec![
         (padded_record(STDERR, 1, b"warning", 1), 0),
@@ -29,7 +29,7 @@ fn whole() -> Vec<u8> {
     parts().into_iter().flat_map(|(bytes, _)| bytes).collect()
 }
 
-/// How many bytes of STDOUT are in the first `cut` bytes of the response.
+/// Returns the number of STDOUT bytes in the first `cut` bytes of the response.
 fn stdout_before(cut: usize) -> usize {
     let mut start = 0;
     let mut count = 0;
@@ -40,55 +40,53 @@ fn stdout_before(cut: usize) -> usize {
     count
 }
 
-/// An application whose answer on the n-th connection is cut behind n bytes.
-fn cutting() -> [Application; 2] {
+/// Returns applications whose response on the n-th connection ends after n bytes.
+fn truncating_applications() -> [Application; 2] {
     Application::tcp_and_unix(|cut, mut stream| {
         read_request(&mut stream).expect("a request");
-        stream.write_all(&whole()[..cut]).expect("the answer is taken");
+        stream.write_all(&whole()[..cut]).expect("the response is sent");
     })
 }
 
-/// Asserts that every cut gives an error, and the whole response none.
+/// Asserts that every truncated response is an error, and the complete one is not.
 #[track_caller]
-fn assert_each_cut_fails<T: std::fmt::Debug>(ask: impl Fn(&Client) -> fcgi::Result<T>) {
-    for application in cutting() {
+fn assert_each_truncation_fails<T: std::fmt::Debug>(send: impl Fn(&Client) -> fcgi::Result<T>) {
+    for application in truncating_applications() {
         let client = application.client();
         for cut in 0..whole().len() {
-            let outcome = ask(&client);
+            let outcome = send(&client);
             assert!(matches!(outcome, Err(Error::UnexpectedEof(_))), "cut at {cut}: {outcome:?}");
         }
-        ask(&client).expect("the whole response");
+        send(&client).expect("the whole response");
     }
 }
 
-/// C11; "END_REQUEST missing, yet taken as complete", also behind the empty STDOUT; "A partial
-/// header": each header is cut at each of its inner offsets.
+/// Even if only END_REQUEST is missing. Rules C11 and K23.
 #[test]
-fn fetch_fails_at_each_cut() {
-    assert_each_cut_fails(|client| client.fetch(&get_params(), b""));
+fn truncated_response_is_an_error_for_fetch() {
+    assert_each_truncation_fails(|client| client.fetch(&get_params(), b""));
 }
 
-/// C11: the same for a caller who reads nothing of the response.
+/// Rule C11.
 #[test]
-fn an_unread_response_fails_at_each_cut() {
-    assert_each_cut_fails(|client| client.send(&get_params(), io::empty(), |_| Ok(())));
+fn truncated_response_is_an_error_even_if_unread() {
+    assert_each_truncation_fails(|client| client.send(&get_params(), io::empty(), |_| Ok(())));
 }
 
-/// C11: the same behind a body that is sent by a thread of its own.
+/// Another thread sends the body. Rule C11.
 #[test]
-fn the_response_to_a_large_body_fails_at_each_cut() {
-    assert_each_cut_fails(|client| {
+fn truncated_response_to_a_large_body_is_an_error() {
+    assert_each_truncation_fails(|client| {
         client.send(&upload_params(100_000), Pattern::new(100_000), |response| {
             response.stdout.read_to_end(&mut Vec::new())
         })
     });
 }
 
-/// C11: the same for a request that asks for the connection to be kept: on a new connection it is
-/// not repeated.
+/// The request is not sent again. Rule C11.
 #[test]
-fn a_kept_connection_fails_at_each_cut() {
-    for application in cutting() {
+fn truncated_response_on_a_new_kept_connection_is_an_error() {
+    for application in truncating_applications() {
         let client = application.keep_alive_client();
         for cut in 0..whole().len() {
             let outcome = client.fetch(&get_params(), b"");
@@ -98,11 +96,10 @@ fn a_kept_connection_fails_at_each_cut() {
     }
 }
 
-/// C11; "EOF honoured before buffered bytes were read": an `Exchange` gives what came, then the
-/// error, for ever.
+/// Every read after it returns the error again. Rule C11.
 #[test]
-fn what_came_before_the_cut_is_read() {
-    for application in cutting() {
+fn data_before_a_truncation_is_read() {
+    for application in truncating_applications() {
         for cut in 0..whole().len() {
             let mut connection =
                 Connection::connect(&application.address, Arc::new(test_config())).unwrap();
@@ -111,7 +108,7 @@ fn what_came_before_the_cut_is_read() {
             let mut stdout = Vec::new();
             let outcome = exchange.stdout.read_to_end(&mut stdout);
             assert_eq!(stdout.len(), stdout_before(cut), "cut at {cut}");
-            // Behind the end of STDOUT only the end of the request is missing.
+            // After the end of STDOUT only the end of the request is missing.
             let has_ended = cut >= whole().len() - 16 - 8;
             match outcome {
                 Ok(_) => assert!(has_ended, "cut at {cut}"),
@@ -132,14 +129,14 @@ fn what_came_before_the_cut_is_read() {
     }
 }
 
-/// C11: a connection that is reset is an error too, whatever came before.
+/// Rule C11.
 #[test]
-fn a_reset_is_an_error() {
+fn reset_is_an_error() {
     let application = Application::tcp(|cut, mut stream| {
-        // Closing with a request that was not read resets the connection.
+        // Closing a connection with an unread request resets it.
         stream.read_exact(&mut [0]).expect("a byte of the request");
         let answer = whole();
-        stream.write_all(&answer[..cut.min(answer.len() - 1)]).expect("the answer is taken");
+        stream.write_all(&answer[..cut.min(answer.len() - 1)]).expect("the response is sent");
     });
     let client = application.client();
     for cut in 0..whole().len() {
@@ -148,16 +145,15 @@ fn a_reset_is_an_error() {
     }
 }
 
-/// C11: a cut inside END_REQUEST's padding cuts nothing: the request has ended, and the connection
-/// with it.
+/// The request has ended. Rule C11.
 #[test]
-fn a_cut_in_the_last_padding_cuts_nothing() {
+fn truncated_padding_of_end_request_is_not_an_error() {
     let whole =
         [record(STDOUT, 1, b"all"), record(STDOUT, 1, b""), padded_record(END, 1, &[0; 8], 255)]
             .concat();
     let application = Application::tcp(move |number, mut stream| {
         read_request(&mut stream).expect("a request");
-        stream.write_all(&whole[..whole.len() - 1 - number]).expect("the answer is taken");
+        stream.write_all(&whole[..whole.len() - 1 - number]).expect("the response is sent");
     });
     let client = application.keep_alive_client();
     for number in 0..255 {
@@ -166,9 +162,9 @@ fn a_cut_in_the_last_padding_cuts_nothing() {
     drop(client);
 }
 
-/// C11: silence behind a cut ends with the timeout, not before; and is no success.
+/// Rules C11 and C29.
 #[test]
-fn a_stall_at_each_record_is_a_time_out() {
+fn stall_after_each_record_times_out() {
     let ends: Vec<usize> = parts()
         .iter()
         .scan(0, |at, (bytes, _)| {
@@ -182,7 +178,7 @@ fn a_stall_at_each_record_is_a_time_out() {
     let count = cuts.len();
     let application = Application::unix(move |number, mut stream| {
         read_request(&mut stream).expect("a request");
-        let _gave_up = stream.write_all(&whole()[..cuts[number]]);
+        let _closed = stream.write_all(&whole()[..cuts[number]]);
         wait_for_close(&mut stream);
     });
     let config = test_config().read_timeout(Some(std::time::Duration::from_millis(30)));
@@ -193,9 +189,9 @@ fn a_stall_at_each_record_is_a_time_out() {
     }
 }
 
-/// A response that ends before its head does is no response.
+/// Rule H1.
 #[test]
-fn a_head_that_is_cut_is_an_error() {
+fn truncated_head_is_an_error() {
     let head = b"Status: 200 OK\r\nContent-Type: text/plain\r\n\r\n";
     for cut in 0..head.len() {
         let application = Application::answering(response(&head[..cut]));
@@ -208,23 +204,22 @@ fn a_head_that_is_cut_is_an_error() {
     }
 }
 
-/// A body that is shorter or longer than the response's own Content-Length is told as such.
+/// Rule C11.
 #[test]
-fn a_body_of_another_length_than_its_head_says() {
-    for (len, is_right) in [(4, false), (5, true), (6, false)] {
+fn body_length_must_match_content_length() {
+    for (len, is_valid) in [(4, false), (5, true), (6, false)] {
         let text = format!("Content-Type: text/plain\r\nContent-Length: {len}\r\n\r\nhello");
         let reply = Application::answering(response(text.as_bytes()))
             .client()
             .fetch(&get_params(), b"")
             .unwrap();
-        assert_eq!(reply.split_head().is_ok(), is_right, "{len}");
+        assert_eq!(reply.split_head().is_ok(), is_valid, "{len}");
     }
 }
 
-/// Where there is no body, the length that one would have had says nothing: behind a 304, and in
-/// answer to a HEAD, such as an authorizer's refusal.
+/// This is so for status 304 and for the refusal of an authorizer. Rule H18.
 #[test]
-fn a_length_without_a_body() {
+fn content_length_of_a_response_without_body_is_ignored() {
     let not_modified = response(b"Status: 304\r\nContent-Length: 5\r\n\r\n");
     let reply = Application::answering(not_modified).client().fetch(&get_params(), b"").unwrap();
     assert_eq!(reply.split_head().unwrap().1, b"");

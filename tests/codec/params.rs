@@ -303,6 +303,7 @@ fn records_of(params: &Params) -> Vec<support::Record> {
     records
 }
 
+/// Rule S11.
 #[test]
 fn get_returns_the_last_value_and_iter_returns_all() {
     let params =

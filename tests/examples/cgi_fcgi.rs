@@ -1,14 +1,13 @@
-//! The example `cgi-fcgi`: a CGI call reaches the application and its answer comes back, whatever
-//! the words; and where there is no answer, the web server gets one that says so (rules A1, A2,
-//! C27, R3.1).
+//! Tests of the example `cgi-fcgi`: a CGI call reaches the application and its response comes back,
+//! for every form of the command line. If there is no response, the web server gets one that says
+//! so.
 #![cfg(unix)]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Output};
 
-use crate::example;
-use crate::example::ExampleServer;
+use crate::example::{self, ExampleServer};
 use fcgi::net::Address;
 
 const CALL: &[(&str, &str)] = &[
@@ -33,19 +32,19 @@ fn assert_output(output: &Output, status: i32, stdout: &str, stderr: &str) {
 }
 
 #[test]
-fn connect_sends_what_cgi_defines_and_gives_the_answer() {
+fn connect_passes_the_cgi_variables_and_the_response() {
     let echo = ExampleServer::start("echo");
     let name = echo.address.path().expect("a path").to_str().expect("in UTF-8").to_owned();
-    for words in
+    for args in
         [&["-connect", &name][..], &["-connect", &name, "-bind"], &["-bind", "-connect", &name]]
     {
-        // Behind CONTENT_LENGTH bytes the input is somebody else's.
-        assert_output(&example::run("cgi-fcgi", words, CALL, b"hello and more"), 0, ANSWER, "");
+        // The input after CONTENT_LENGTH bytes does not belong to the request.
+        assert_output(&example::run("cgi-fcgi", args, CALL, b"hello and more"), 0, ANSWER, "");
     }
 }
 
 #[test]
-fn env_sends_all_of_the_environment() {
+fn env_passes_the_whole_environment() {
     let echo = ExampleServer::start("echo");
     let address = echo.address.to_string();
     let output =
@@ -54,7 +53,7 @@ fn env_sends_all_of_the_environment() {
 }
 
 #[test]
-fn the_exit_status_is_the_applications_where_it_fits() {
+fn exit_status_is_the_app_status_if_it_fits() {
     let echo = ExampleServer::start("echo");
     let address = echo.address.to_string();
     for (query, status) in [
@@ -73,17 +72,17 @@ fn the_exit_status_is_the_applications_where_it_fits() {
 }
 
 #[test]
-fn a_large_body_flows_both_ways() {
+fn large_body_is_echoed() {
     let echo = ExampleServer::start("echo");
     let body: Vec<u8> = (0..8_000_000_u32).map(|n| (n % 251) as u8).collect();
     let call = [("CONTENT_LENGTH", "8000000"), ("QUERY_STRING", "stream=1")];
     let output = example::run("cgi-fcgi", &["-connect", &echo.address.to_string()], &call, &body);
-    assert!(output.stdout.ends_with(&body), "{} bytes came back", output.stdout.len());
+    assert!(output.stdout.ends_with(&body), "{} bytes were received", output.stdout.len());
     assert_eq!(output.status.code(), Some(0));
 }
 
 #[test]
-fn without_an_application_the_web_server_gets_an_answer() {
+fn missing_application_is_a_503_response() {
     let directory = tempfile::tempdir().expect("a directory");
     let name = directory.path().join("nobody.sock");
     let output =
@@ -92,16 +91,15 @@ fn without_an_application_the_web_server_gets_an_answer() {
     assert_output(&output, 69, answer, "nobody.sock");
 }
 
-/// Descriptor 0 is the listening socket, 1 and 2 are closed (C27), and an application that dies is
-/// noticed.
+/// Descriptor 0 is the listening socket, and 1 and 2 are closed. Rule C27.
 #[test]
-fn an_application_is_started_where_nobody_listens() {
+fn missing_application_is_started_once() {
     let directory = tempfile::tempdir().expect("a directory");
     let socket = directory.path().join("app.sock");
     let report = directory.path().join("report");
     let script = directory.path().join("application");
     let program = example::path("echo");
-    // The subshell has the report open, the shell itself has not.
+    // Only the subshell has the report open, not the shell itself.
     let lines = format!(
         "#!/bin/sh\n(ls /proc/$$/fd > {} 2>/dev/null)\necho pid $$ >> {0}\nexec {}\n",
         report.display(),
@@ -110,9 +108,9 @@ fn an_application_is_started_where_nobody_listens() {
     fs::write(&script, lines).expect("a script");
     fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("its mode");
     let name = socket.to_str().expect("in UTF-8");
-    let words = ["-connect", name, script.to_str().expect("in UTF-8")];
-    let first = example::run("cgi-fcgi", &words, CALL, b"hello");
-    let second = example::run("cgi-fcgi", &words, CALL, b"hello");
+    let args = ["-connect", name, script.to_str().expect("in UTF-8")];
+    let first = example::run("cgi-fcgi", &args, CALL, b"hello");
+    let second = example::run("cgi-fcgi", &args, CALL, b"hello");
     let report = fs::read_to_string(&report).expect("the application's report");
     let (descriptors, process) = report.split_once("pid ").expect("its process id");
     let killed = Command::new("kill").arg(process.trim()).status().expect("kill runs");
@@ -123,8 +121,9 @@ fn an_application_is_started_where_nobody_listens() {
     assert_eq!(["0", "1", "2"].map(is_open), [true, false, false], "{descriptors}");
 }
 
+/// Rule C27.
 #[test]
-fn start_starts_copies_and_leaves_them() {
+fn start_starts_copies_that_keep_running() {
     let directory = tempfile::tempdir().expect("a directory");
     let socket = directory.path().join("app.sock");
     let pids = directory.path().join("pids");
@@ -160,7 +159,7 @@ fn start_starts_copies_and_leaves_them() {
 }
 
 #[test]
-fn words_come_from_a_file_behind_a_hash_bang() {
+fn arguments_may_come_from_a_script_with_an_interpreter_line() {
     let echo = ExampleServer::start("echo");
     let directory = tempfile::tempdir().expect("a directory");
     let script = directory.path().join("script");
@@ -174,7 +173,7 @@ fn words_come_from_a_file_behind_a_hash_bang() {
 }
 
 #[test]
-fn wrong_words_are_named() {
+fn invalid_argument_is_named() {
     let cases: [(&[&str], &str); 9] = [
         (&[], "-connect NAME is missing"),
         (&["-connect"], "-connect lacks its NAME"),
@@ -186,8 +185,8 @@ fn wrong_words_are_named() {
         (&["-verbose"], "unknown option \"-verbose\""),
         (&["-connect", "host:port"], "host:port"),
     ];
-    for (words, reason) in cases {
-        let output = example::run("cgi-fcgi", words, &[], b"");
+    for (args, reason) in cases {
+        let output = example::run("cgi-fcgi", args, &[], b"");
         assert_output(&output, 64, "", reason);
     }
     assert_output(
@@ -199,11 +198,11 @@ fn wrong_words_are_named() {
 }
 
 #[test]
-fn a_program_that_is_not_there_is_named() {
+fn missing_program_is_named() {
     let directory = tempfile::tempdir().expect("a directory");
     let socket = directory.path().join("app.sock");
-    let words =
+    let args =
         ["-start", "-connect", socket.to_str().expect("in UTF-8"), "/nonexistent/application"];
-    assert_output(&example::run("cgi-fcgi", &words, &[], b""), 69, "", "/nonexistent/application");
-    assert!(!socket.exists(), "no socket is left without an application");
+    assert_output(&example::run("cgi-fcgi", &args, &[], b""), 69, "", "/nonexistent/application");
+    assert!(!socket.exists(), "no socket file is left without an application");
 }

@@ -1,5 +1,5 @@
-//! The example `fetch`, run as a program: what it sends for its options, where the response goes
-//! and when, and each of its exit statuses.
+//! Tests of the example `fetch`: what it sends for its options, where and when it prints the
+//! response, and each of its exit statuses.
 #![cfg(unix)]
 
 use std::io::{Read, Write};
@@ -13,7 +13,7 @@ use std::{fs, str};
 use crate::support::application::*;
 use crate::support::*;
 
-/// The example as cargo has built it, beside this test.
+/// Returns the path of the built example.
 fn program() -> PathBuf {
     let test = std::env::current_exe().expect("the path of this test");
     let directory = test.ancestors().nth(2).expect("target/debug");
@@ -22,7 +22,7 @@ fn program() -> PathBuf {
     path
 }
 
-/// A run of the program at an application.
+/// Returns a command that runs the program with the address of an application.
 fn fetch(application: &Application, args: &[&str]) -> Command {
     let mut command = Command::new(program());
     command.arg(application.address.to_string()).args(args).stdin(Stdio::null());
@@ -33,7 +33,7 @@ fn run(application: &Application, args: &[&str]) -> Output {
     fetch(application, args).output().expect("the program runs")
 }
 
-/// The program's exit status, which a signal has not.
+/// Returns the exit status. Panics if a signal ended the program.
 fn status(output: &Output) -> i32 {
     output.status.code().expect("an exit status")
 }
@@ -48,27 +48,26 @@ fn assert_fails(output: &Output, expected: i32, reason: &str) {
     );
 }
 
-/// Runs the program and returns what it sent; the answer is empty.
+/// Runs the program with an application that sends an empty response. Returns the request.
 fn received(args: &[&str]) -> ReceivedRequest {
-    let (tell, told) = mpsc::channel();
+    let (report, reports) = mpsc::channel();
     let application = Application::unix(move |_, mut stream| {
-        tell.send(read_request(&mut stream).expect("a request")).expect("the test");
-        stream.write_all(&response(b"")).expect("the answer is taken");
+        report.send(read_request(&mut stream).expect("a request")).expect("the test waits");
+        stream.write_all(&response(b"")).expect("the response is sent");
     });
     let output = run(&application, args);
     assert_eq!((status(&output), str::from_utf8(&output.stderr)), (0, Ok("")));
-    told.recv().expect("a request")
+    reports.recv().expect("a request")
 }
 
-fn written(directory: &Path, name: &str, content: &[u8]) -> String {
+fn write_file(directory: &Path, name: &str, content: &[u8]) -> String {
     let path = directory.join(name);
     fs::write(&path, content).expect("a file");
     path.to_str().expect("a path in UTF-8").to_owned()
 }
 
-/// The response goes to stdout and STDERR to stderr, as they are, on TCP and on a Unix socket.
 #[test]
-fn the_response_is_printed() {
+fn stdout_and_stderr_are_printed_unchanged() {
     for application in Application::tcp_and_unix(|_, mut stream| {
         read_request(&mut stream).expect("a request");
         let answer = [
@@ -76,7 +75,7 @@ fn the_response_is_printed() {
             record(STDERR, 1, b"no such\x1b file\n"),
             response(b"sorry\0\xff"),
         ];
-        stream.write_all(&answer.concat()).expect("the answer is taken");
+        stream.write_all(&answer.concat()).expect("the response is sent");
     }) {
         let output = run(&application, &[]);
         assert_eq!(
@@ -87,20 +86,24 @@ fn the_response_is_printed() {
     }
 }
 
-/// Both are printed as they come: the application goes on only when each piece was seen.
+/// The application sends a piece only after the one before it was printed.
 #[test]
-fn the_response_is_printed_as_it_comes() {
-    let (tell, told) = mpsc::channel();
-    let told = Mutex::new(told);
+fn response_is_printed_as_it_arrives() {
+    let (report, reports) = mpsc::channel();
+    let reports = Mutex::new(reports);
     let application = Application::unix(move |_, mut stream| {
         read_request(&mut stream).expect("a request");
         for piece in
             [record(STDOUT, 1, b"one"), record(STDERR, 1, b"log"), record(STDOUT, 1, b"two")]
         {
-            stream.write_all(&piece).expect("a piece is taken");
-            told.lock().unwrap().recv_timeout(TEST_TIMEOUT).expect("the piece before was printed");
+            stream.write_all(&piece).expect("the bytes are sent");
+            reports
+                .lock()
+                .unwrap()
+                .recv_timeout(TEST_TIMEOUT)
+                .expect("the piece before was printed");
         }
-        stream.write_all(&response(b"")).expect("the end is taken");
+        stream.write_all(&response(b"")).expect("the end is sent");
     });
     let mut child = fetch(&application, &[])
         .stdout(Stdio::piped())
@@ -113,19 +116,19 @@ fn the_response_is_printed_as_it_comes() {
         let pipe: &mut dyn Read = if expected == b"log" { &mut stderr } else { &mut stdout };
         pipe.read_exact(&mut piece).unwrap();
         assert_eq!(&piece, expected);
-        tell.send(()).unwrap();
+        report.send(()).unwrap();
     }
     assert!(child.wait().unwrap().success());
 }
 
-/// A response of 20 MiB beside as large a body.
+/// Rule C7.
 #[test]
-fn a_large_body_is_echoed() {
+fn large_body_is_echoed() {
     let directory = tempfile::tempdir().unwrap();
     let body = Pattern::bytes(20 << 20);
-    let path = written(directory.path(), "body", &body);
+    let path = write_file(directory.path(), "body", &body);
     let application = Application::unix(|_, mut stream| {
-        read_begin_and_params(&mut stream).expect("the head of a request");
+        read_begin_and_params(&mut stream).expect("the start of a request");
         echo_stdin(&mut stream);
     });
     let output = run(&application, &["--body", &path]);
@@ -133,10 +136,9 @@ fn a_large_body_is_echoed() {
     assert!(output.stdout == body, "{} bytes", output.stdout.len());
 }
 
-/// `--param`: as given, in order, empty and repeated ones too; without one there are none, and no
-/// flag is set.
+/// `--param` may be empty or repeated. Without it there are no params. Rule C32.
 #[test]
-fn params_are_sent() {
+fn params_are_sent_in_their_order() {
     let request =
         received(&["--param", "B=2", "--param", "A=x=y", "--param", "EMPTY=", "--param", "B=3"]);
     let expected = [("B", "2"), ("A", "x=y"), ("EMPTY", ""), ("B", "3")];
@@ -149,11 +151,11 @@ fn params_are_sent() {
     assert_eq!(received(&[]).params, []);
 }
 
-/// `--body`: the file and its length, unless another was given, which bounds it.
+/// A `CONTENT_LENGTH` given with `--param` limits the body. Rule C6.
 #[test]
-fn a_body_is_sent() {
+fn body_is_sent_with_its_length() {
     let directory = tempfile::tempdir().unwrap();
-    let path = written(directory.path(), "body", b"name=ferris");
+    let path = write_file(directory.path(), "body", b"name=ferris");
     let request = received(&["--body", &path]);
     assert_eq!(
         (request.param("CONTENT_LENGTH"), &request.stdin[..]),
@@ -164,19 +166,20 @@ fn a_body_is_sent() {
         (request.param("CONTENT_LENGTH"), &request.stdin[..]),
         (Some(&b"4"[..]), &b"name"[..])
     );
-    let empty = written(directory.path(), "empty", b"");
+    let empty = write_file(directory.path(), "empty", b"");
     assert_eq!(received(&["--body", &empty]).param("CONTENT_LENGTH"), Some(&b"0"[..]));
 }
 
-/// `--role` and `--data`: each name, a number, and a filter's file with its length and time.
+/// The role is a name or a number. For a filter the length and the time of the file are sent, too.
+/// Rule C26.
 #[test]
-fn roles_and_data_are_sent() {
+fn role_and_data_are_sent() {
     for (role, expected) in [("responder", 1), ("authorizer", 2), ("9", 9), ("65535", 65535)] {
         assert_eq!(received(&["--role", role]).role, expected);
     }
     let directory = tempfile::tempdir().unwrap();
-    let body = written(directory.path(), "body", b"the body");
-    let data = written(directory.path(), "data", &Pattern::bytes(100_000));
+    let body = write_file(directory.path(), "body", b"the body");
+    let data = write_file(directory.path(), "data", &Pattern::bytes(100_000));
     let since = fs::metadata(&data)
         .unwrap()
         .modified()
@@ -193,15 +196,15 @@ fn roles_and_data_are_sent() {
     }
 }
 
-/// `--keep` sets the flag.
+/// Rule C3.
 #[test]
-fn keeping_is_asked_for() {
+fn keep_sets_the_keep_conn_flag() {
     assert_eq!((received(&["--keep"]).flags, received(&[]).flags), (1, 0));
 }
 
-/// The exit status is the app status where it fits, else 255.
+/// It is 255 otherwise. Rule C10.
 #[test]
-fn the_exit_status_is_the_app_status() {
+fn exit_status_is_the_app_status_if_it_fits() {
     for (app_status, expected) in
         [(0, 0), (1, 1), (42, 42), (255, 255), (256, 255), (u32::MAX, 255)]
     {
@@ -215,11 +218,11 @@ fn the_exit_status_is_the_app_status() {
     }
 }
 
-/// 64: wrong usage, told with the usage, before anything is connected.
+/// The usage is printed, and no connection is opened.
 #[test]
-fn wrong_usage() {
-    let application = Application::unix(|_, _| panic!("nothing is connected"));
-    let wrong: &[(&[&str], &str)] = &[
+fn invalid_argument_exits_with_64() {
+    let application = Application::unix(|_, _| panic!("a connection was opened"));
+    let invalid: &[(&[&str], &str)] = &[
         (&["--param"], "--param lacks its value"),
         (&["--param", "NOVALUE"], "NOVALUE"),
         (&["--timeout", "soon"], "soon"),
@@ -232,7 +235,7 @@ fn wrong_usage() {
         (&["--body"], "--body lacks its value"),
         (&["--data"], "--data lacks its value"),
     ];
-    for (args, reason) in wrong {
+    for (args, reason) in invalid {
         let output = run(&application, args);
         assert_fails(&output, 64, reason);
         assert!(String::from_utf8_lossy(&output.stderr).contains("usage: fetch ADDRESS"));
@@ -243,9 +246,9 @@ fn wrong_usage() {
     }
 }
 
-/// 69: nobody listens.
+/// Rule C31.
 #[test]
-fn nobody_listens() {
+fn missing_application_exits_with_69() {
     let directory = tempfile::tempdir().unwrap();
     let missing = directory.path().join("missing.sock");
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
@@ -254,26 +257,26 @@ fn nobody_listens() {
     }
 }
 
-/// 74: a file that cannot be read, told by its name, before anything is connected.
+/// The file is named, and no connection is opened.
 #[test]
-fn a_file_that_cannot_be_read() {
-    let application = Application::unix(|_, _| panic!("nothing is connected"));
+fn missing_file_exits_with_74() {
+    let application = Application::unix(|_, _| panic!("a connection was opened"));
     for option in ["--body", "--data"] {
         assert_fails(&run(&application, &[option, "/no/such/file"]), 74, "/no/such/file");
     }
 }
 
-/// 74 too, for one that opens and then cannot be read; the application gets no whole body.
+/// A directory can be opened but not read. The body is not ended as if it were complete.
 #[test]
-fn a_directory_is_no_body() {
+fn unreadable_body_exits_with_74() {
     let directory = tempfile::tempdir().unwrap();
     let application = Application::unix(|_, mut stream| wait_for_close(&mut stream));
     assert_fails(&run(&application, &["--body", directory.path().to_str().unwrap()]), 74, "");
 }
 
-/// 75: each refusal, with its name.
+/// The status is named. Rule C9.
 #[test]
-fn a_refusal() {
+fn refusal_exits_with_75() {
     for (protocol_status, reason) in
         [(1, "CANT_MPX_CONN"), (2, "OVERLOADED"), (3, "UNKNOWN_ROLE"), (77, "77")]
     {
@@ -283,9 +286,9 @@ fn a_refusal() {
     }
 }
 
-/// 76: an answer that breaks off, at any point, or is none; what came before is printed.
+/// The data before the error is printed. Rule C11.
 #[test]
-fn a_broken_answer() {
+fn truncated_or_invalid_response_exits_with_76() {
     let whole = [record(STDOUT, 1, b"half"), record(STDOUT, 1, b""), end(1, 0, 0)].concat();
     for cut in [0, 3, 8, 10, 12, 15, 20, 27, 35] {
         let output = run(&Application::answering(&whole[..cut]), &[]);
@@ -302,24 +305,24 @@ fn a_broken_answer() {
     }
 }
 
-/// 76 too where the connection is reset.
+/// Rule C11.
 #[test]
-fn a_reset_answer() {
+fn reset_exits_with_76() {
     let application = Application::tcp(|_, mut stream| {
         stream.read_exact(&mut [0]).expect("a byte of the request");
     });
     assert_fails(&run(&application, &[]), 76, "");
 }
 
-/// 124: `--timeout`, in seconds and parts of them, bounds the wait; what came before is printed.
+/// The data before it is printed. Rule C29.
 #[test]
-fn a_time_out() {
+fn timeout_exits_with_124() {
     let application = Application::unix(|_, mut stream| {
         read_request(&mut stream).expect("a request");
-        stream.write_all(&record(STDOUT, 1, b"begun")).expect("the beginning is taken");
+        stream.write_all(&record(STDOUT, 1, b"start")).expect("the bytes are sent");
         wait_for_close(&mut stream);
     });
     let output = run(&application, &["--timeout", "0.9"]);
     assert_fails(&output, 124, "timed out");
-    assert_eq!(output.stdout, b"begun");
+    assert_eq!(output.stdout, b"start");
 }

@@ -1,5 +1,5 @@
-//! The example `gateway`, driven over HTTP: its demonstration, and what it makes of applications
-//! that are scripted here.
+//! Tests of the example `gateway` over HTTP: its demonstration, and its behaviour with scripted
+//! applications.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -20,76 +20,78 @@ use ureq::{Agent, Body, SendBody};
 // The demonstration
 
 #[test]
-fn shows_the_environment() {
+fn demo_shows_the_environment() {
     let gateway = Gateway::demo();
     let page = text(gateway.get("/?a=%26b"));
     assert!(page.contains("<tr><th>QUERY_STRING<td>a=%26b\n"), "{page}");
     assert!(page.contains("<tr><th>SERVER_PROTOCOL<td>HTTP/1.1\n"), "{page}");
-    assert!(!page.contains("{{"), "a place that was not filled: {page}");
+    assert!(!page.contains("{{"), "a placeholder is left: {page}");
 }
 
 #[test]
-fn takes_a_form() {
+fn demo_accepts_a_form() {
     let gateway = Gateway::demo();
     let answer =
-        agent().post(gateway.url("/form")).send("name=Ferris+%3C3&empty=").expect("an answer");
+        agent().post(gateway.url("/form")).send("name=Ferris+%3C3&empty=").expect("a response");
     let page = text(answer);
     assert!(page.contains("<tr><th>name<td>Ferris &lt;3\n"), "{page}");
     assert!(page.contains("read 23 bytes"), "{page}");
 }
 
 #[test]
-fn takes_an_upload() {
+fn demo_accepts_an_upload() {
     let gateway = Gateway::demo();
     let file: Vec<u8> =
         (0..5_u32 << 20).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     let expected = format!("{} bytes, CRC-32 {:08x}\n", file.len(), crc32(&file));
 
-    let answer = agent().post(gateway.url("/upload")).send(&file[..]).expect("an answer");
-    assert_eq!(text(answer), expected, "of announced length");
+    let answer = agent().post(gateway.url("/upload")).send(&file[..]).expect("a response");
+    assert_eq!(text(answer), expected, "with Content-Length");
     let mut reader = &file[..];
     let answer = agent()
         .put(gateway.url("/upload"))
         .send(SendBody::from_reader(&mut reader))
-        .expect("an answer");
+        .expect("a response");
     assert_eq!(text(answer), expected, "in chunks");
-    let answer = agent().post(gateway.url("/upload")).send_empty().expect("an answer");
+    let answer = agent().post(gateway.url("/upload")).send_empty().expect("a response");
     assert_eq!(text(answer), "0 bytes, CRC-32 00000000\n", "empty");
 }
 
 #[test]
-fn streams_line_by_line() {
+fn demo_streams_line_by_line() {
     let gateway = Gateway::demo();
     let mut lines =
         BufReader::new(gateway.get("/stream?by-hand").into_body().into_reader()).lines();
     for line in 1..=12 {
-        // The application writes a line only after the one before it was read and the next was
-        // asked for.
+        // The application writes a line only after the previous one was read and this one was
+        // requested.
         let text = lines.next().expect("a line").expect("a readable line");
         assert_eq!(text, format!("line {line} of 12"));
         if line < 12 {
             let answer =
-                agent().post(gateway.url("/next?by-hand")).send_empty().expect("an answer");
+                agent().post(gateway.url("/next?by-hand")).send_empty().expect("a response");
             assert_eq!(answer.status(), 204);
         }
     }
     assert!(lines.next().is_none(), "the end of the stream");
 }
 
+/// Rules E26 and H18.
 #[test]
-fn answers_head_without_a_body() {
+fn demo_responds_to_head_without_a_body() {
     let gateway = Gateway::demo();
     let agent = agent();
     for _ in 0..2 {
-        let mut answer = agent.head(gateway.url("/")).call().expect("an answer");
+        let mut answer = agent.head(gateway.url("/")).call().expect("a response");
         assert_eq!(answer.status(), 200);
         assert_eq!(answer.headers()["content-type"], "text/html; charset=utf-8");
         assert_eq!(answer.body_mut().read_to_string().expect("a body"), "");
     }
 }
 
+/// Rules H8 and H9.
 #[test]
-fn passes_status_and_redirects_on() {
+fn demo_passes_status_and_redirects() {
     let gateway = Gateway::demo();
     assert_eq!(gateway.get("/missing").status(), 404);
     assert_eq!(gateway.get("/error").status(), 500);
@@ -104,12 +106,12 @@ fn passes_status_and_redirects_on() {
     assert_eq!(shortcut.status(), 200);
     assert!(
         text(shortcut).contains("This is <code>/shortcut</code>"),
-        "the page behind the local redirect"
+        "the page that the local redirect names"
     );
 }
 
 #[test]
-fn logs_what_the_application_says() {
+fn stderr_and_app_status_are_logged() {
     let gateway = Gateway::demo();
     text(gateway.get("/log"));
     gateway.wait_for_log(
@@ -119,9 +121,10 @@ fn logs_what_the_application_says() {
     gateway.wait_for_log("gateway: the application ended the request with status 3");
 }
 
+/// An idle HTTP connection is closed, and an open response is completed.
 #[cfg(unix)]
 #[test]
-fn ends_cleanly_on_sigterm() {
+fn sigterm_ends_gateway_and_application_cleanly() {
     let mut gateway = Gateway::demo();
     let socket = gateway.greeting.trim_end().rsplit("unix:").next().expect("an address").to_owned();
     assert!(PathBuf::from(&socket).exists(), "{socket}");
@@ -139,19 +142,19 @@ fn ends_cleanly_on_sigterm() {
     assert_eq!(
         stream.lines().map_while(Result::ok).last().as_deref(),
         Some("line 12 of 12"),
-        "what had begun"
+        "the open response is completed"
     );
     assert!(gateway.child.wait().expect("its status").success());
-    assert!(!PathBuf::from(&socket).exists(), "the socket is gone");
+    assert!(!PathBuf::from(&socket).exists(), "the socket file is removed");
 }
 
-// An authorizer in front
+// Authorization
 
-/// Rule C25: who brings the password is let in, and the application hears who it is; nobody else
-/// sees anything.
+/// A client with the password is allowed, and the application receives its name. Others are denied.
+/// Rule C25.
 #[cfg(unix)]
 #[test]
-fn asks_an_authorizer_first() {
+fn authorizer_is_asked_before_the_application() {
     let authorizer = example::ExampleServer::start("authorizer");
     let gateway = Gateway::start(&[
         "--listen",
@@ -165,25 +168,25 @@ fn asks_an_authorizer_first() {
         (401, &"Basic realm=\"cave\"".parse().expect("a value"))
     );
     assert_eq!(text(refused), "");
-    // "ferris:open sesame", and a header that would be a user's name
+    // "ferris:open sesame", and a header that must not become a variable.
     let request =
         agent().get(gateway.url("/")).header("Authorization", "Basic ZmVycmlzOm9wZW4gc2VzYW1l");
-    let page = text(request.header("Remote-User", "root").call().expect("an answer"));
+    let page = text(request.header("Remote-User", "root").call().expect("a response"));
     assert!(page.contains("<tr><th>REMOTE_USER<td>ferris\n"), "{page}");
 }
 
-/// What the authorizer cannot say is no permission.
 #[test]
-fn lets_nobody_in_without_the_authorizer() {
+fn missing_authorizer_allows_nobody() {
     let gateway = Gateway::start(&["--listen", "127.0.0.1:0", "--authorizer", "127.0.0.1:1"]);
     assert_eq!(gateway.get("/").status(), 503);
     gateway.wait_for_log("GET /: 503: cannot connect to the application");
 }
 
-// Answers that are of no use
+// Invalid responses
 
+/// Rules H1, H3, H6, H15 and H19.
 #[test]
-fn says_502_when_an_answer_is_bad() {
+fn invalid_response_is_502() {
     const TEXT: &[u8] = b"Content-Type: text/plain\n\n";
     let cases: &[(&str, Vec<u8>, &str)] = &[
         ("nothing", vec![], "input ended"),
@@ -214,15 +217,17 @@ fn says_502_when_an_answer_is_bad() {
     }
 }
 
+/// Rule C9.
 #[test]
-fn says_503_when_the_application_is_overloaded() {
+fn overloaded_application_is_503() {
     let site = Site::scripted(&[], end(1, 0, 2));
     assert_eq!(site.gateway.get("/a.php").status(), 503);
     site.gateway.wait_for_log("GET /a.php: 503: the application is overloaded");
 }
 
+/// Rule C31.
 #[test]
-fn says_503_when_nobody_listens() {
+fn missing_application_is_503() {
     let address = TcpListener::bind("127.0.0.1:0")
         .and_then(|listener| listener.local_addr())
         .expect("a free port");
@@ -232,15 +237,17 @@ fn says_503_when_nobody_listens() {
     gateway.wait_for_log("GET /a.php: 503: cannot connect");
 }
 
+/// Rule C29.
 #[test]
-fn says_504_when_the_application_is_silent() {
+fn silent_application_is_504() {
     let site = Site::with(&["--timeout", "0.2"], |_, stream| drop(stream.read(&mut [0])));
     assert_eq!(site.gateway.get("/a.php").status(), 504);
     site.gateway.wait_for_log("GET /a.php: 504: the application is too slow");
 }
 
+/// Rule C11.
 #[test]
-fn breaks_off_a_response_that_is_cut() {
+fn truncated_response_breaks_the_http_response_off() {
     let cases: &[(&str, Vec<u8>)] = &[
         ("without a length", record(STDOUT, 1, b"Content-Type: text/plain\n\npart")),
         (
@@ -264,7 +271,7 @@ fn breaks_off_a_response_that_is_cut() {
 }
 
 #[test]
-fn stops_at_the_announced_length() {
+fn body_longer_than_content_length_is_cut_off() {
     let site = Site::scripted(
         &[],
         answer(b"Content-Type: text/plain\nContent-Length: 4\n\npart and more"),
@@ -275,17 +282,18 @@ fn stops_at_the_announced_length() {
     site.gateway.wait_for_log("longer than the 4 bytes");
 }
 
-// What passes through
+// Requests and responses
 
+/// Rules E7, E9, E10 and E22.
 #[test]
-fn tells_the_application_what_was_asked() {
+fn application_receives_the_request() {
     let site = Site::echo(&["--keep"]);
     let root = site.root.path().canonicalize().expect("the root");
     let request = agent()
         .get(site.gateway.url("/a.php/x%20y/z?q=%26"))
         .header("Cookie", "c=1")
         .header("Proxy", "evil");
-    let params = params(request.call().expect("an answer"));
+    let params = params(request.call().expect("a response"));
     let expected = [
         ("REQUEST_METHOD", "GET"),
         ("SCRIPT_NAME", "/a.php"),
@@ -304,8 +312,9 @@ fn tells_the_application_what_was_asked() {
     assert_eq!((params.get("HTTP_PROXY"), params.get("CONTENT_LENGTH")), (None, None));
 }
 
+/// Rules H13 and H14.
 #[test]
-fn passes_header_fields_on() {
+fn response_fields_are_passed_to_the_client() {
     let head =
         b"Status: 404 Nothing Here\nContent-Type: text/plain\nSet-Cookie: a=1\nSet-Cookie: b=2\n\
                  Transfer-Encoding: gzip\nConnection: close\nX-CGI-Secret: 1\nX-Own: yes\n\nbody";
@@ -323,8 +332,9 @@ fn passes_header_fields_on() {
     assert_eq!(answer.body_mut().read_to_string().expect("a body"), "body");
 }
 
+/// Rule C7.
 #[test]
-fn streams_both_ways_at_once() {
+fn body_and_response_are_streamed_at_once() {
     let application = TestServer::tcp(Config::new(), |request| {
         write!(request.stdout, "Content-Type: text/plain\r\n\r\n")?;
         let mut buffer = [0; 64];
@@ -348,17 +358,17 @@ fn streams_both_ways_at_once() {
         stream.read_exact(&mut byte).expect("the first part, before the second was sent");
         seen.extend(byte);
     }
-    stream.write_all(b"last").expect("the second part is taken");
+    stream.write_all(b"last").expect("the second part is sent");
     let mut rest = String::new();
     stream.read_to_string(&mut rest).expect("the second part");
     assert!(rest.contains("last\r\n0\r\n\r\n"), "{rest}");
 }
 
 #[test]
-fn refuses_bodies_that_are_too_long() {
+fn body_over_the_limit_is_413() {
     let site = Site::echo(&["--max-body", "1000"]);
     let post = |body: SendBody| {
-        agent().post(site.gateway.url("/a.php")).send(body).expect("an answer").status()
+        agent().post(site.gateway.url("/a.php")).send(body).expect("a response").status()
     };
     assert_eq!(post(SendBody::from_reader(&mut &[b'x'; 1000][..])), 200, "in chunks");
     assert_eq!(post(SendBody::from_reader(&mut &[b'x'; 1001][..])), 413, "in chunks");
@@ -368,8 +378,9 @@ fn refuses_bodies_that_are_too_long() {
     assert_eq!(line, "HTTP/1.1 413 Payload Too Large\r\n");
 }
 
+/// Rule H8.
 #[test]
-fn follows_local_redirects_and_not_for_ever() {
+fn local_redirects_are_followed_up_to_a_limit() {
     let site = Site::with(&[], |received, stream| {
         let body = match received.params.get("QUERY_STRING") {
             Some("loop") => "Location: /a.php?loop\n\n".to_owned(),
@@ -383,39 +394,40 @@ fn follows_local_redirects_and_not_for_ever() {
                 )
             }
         };
-        stream.write_all(&answer(body.as_bytes())).expect("an answer that is taken");
+        stream.write_all(&answer(body.as_bytes())).expect("the response is sent");
     });
-    let answer = agent().post(site.gateway.url("/a.php?go")).send("body").expect("an answer");
+    let answer = agent().post(site.gateway.url("/a.php?go")).send("body").expect("a response");
     assert_eq!(text(answer), "GET -");
     assert_eq!(site.gateway.get("/a.php?loop").status(), 500);
     site.gateway.wait_for_log("local redirects");
 }
 
 #[test]
-fn cuts_the_request_of_a_client_that_leaves() {
+fn request_is_cancelled_when_its_client_disconnects() {
     for head in [&b""[..], b"Content-Type: text/plain\n\npart"] {
-        let (tell, told) = mpsc::channel();
-        let (tell, head_record) = (Mutex::new(tell), record(STDOUT, 1, head));
+        let (report, reports) = mpsc::channel();
+        let (report, head_record) = (Mutex::new(report), record(STDOUT, 1, head));
         let site = Site::with(&[], move |_, stream| {
             if !head.is_empty() {
-                stream.write_all(&head_record).expect("a head that is taken");
+                stream.write_all(&head_record).expect("the head is sent");
             }
-            tell.lock().expect("a channel").send("asked").expect("a test");
+            report.lock().expect("the lock").send("requested").expect("the test waits");
             let _ = stream.read(&mut [0]);
-            tell.lock().expect("a channel").send("cut").expect("a test");
+            report.lock().expect("the lock").send("cancelled").expect("the test waits");
         });
         let client = site.gateway.raw("GET /a.php HTTP/1.1\r\nHost: a\r\n\r\n");
-        assert_eq!(told.recv_timeout(TEST_TIMEOUT), Ok("asked"));
+        assert_eq!(reports.recv_timeout(TEST_TIMEOUT), Ok("requested"));
         drop(client);
-        assert_eq!(told.recv_timeout(TEST_TIMEOUT), Ok("cut"));
+        assert_eq!(reports.recv_timeout(TEST_TIMEOUT), Ok("cancelled"));
         site.gateway.wait_for_log("GET /a.php: the client has left");
     }
 }
 
 // Files
 
+/// Rule E7.
 #[test]
-fn serves_files_but_no_sources() {
+fn files_are_served_but_no_sources() {
     let site = Site::echo(&["--index", "start.html", "--index", "index.php"]);
     let cases = [
         ("/style.css", 200, "text/css; charset=utf-8"),
@@ -455,16 +467,16 @@ fn serves_files_but_no_sources() {
             (301, Some(location))
         );
     }
-    let head = agent().head(site.gateway.url("/style.css")).call().expect("an answer");
+    let head = agent().head(site.gateway.url("/style.css")).call().expect("a response");
     assert_eq!(head.headers()["content-length"], "7");
     assert_eq!(
-        agent().delete(site.gateway.url("/style.css")).call().expect("an answer").status(),
+        agent().delete(site.gateway.url("/style.css")).call().expect("a response").status(),
         405
     );
 }
 
 #[test]
-fn refuses_a_wrong_command_line() {
+fn invalid_command_line_exits_with_64() {
     for args in [&["--connect", "127.0.0.1:1"][..], &["--root", "."], &["--what"], &["--listen"]] {
         let output = Command::new(example::path("gateway")).args(args).output().expect("a gateway");
         assert_eq!(output.status.code(), Some(64), "{args:?}");
@@ -472,12 +484,12 @@ fn refuses_a_wrong_command_line() {
     }
 }
 
-// What the tests share
+// Helpers
 
-/// A gateway in a process of its own, which ends with its test.
+/// A gateway process. It is killed when it is dropped.
 struct Gateway {
     child: Child,
-    /// Its first line.
+    /// The first line that it printed.
     greeting: String,
     log: Arc<(Mutex<Vec<String>>, Condvar)>,
 }
@@ -523,18 +535,18 @@ impl Gateway {
     }
 
     fn get(&self, path: &str) -> Response<Body> {
-        agent().get(self.url(path)).call().expect("an answer")
+        agent().get(self.url(path)).call().expect("a response")
     }
 
-    /// A connection on which this was sent.
+    /// Connects and sends these bytes.
     fn raw(&self, request: &str) -> TcpStream {
         let mut stream = TcpStream::connect(self.address()).expect("a connection");
         stream.set_read_timeout(Some(TEST_TIMEOUT)).expect("a timeout");
-        stream.write_all(request.as_bytes()).expect("a request that is taken");
+        stream.write_all(request.as_bytes()).expect("the request is sent");
         stream
     }
 
-    /// Waits for a line of the log that holds this text.
+    /// Waits for a line of the log that contains this text.
     #[track_caller]
     fn wait_for_log(&self, text: &str) -> String {
         let (lines, more) = &*self.log;
@@ -554,7 +566,7 @@ impl Drop for Gateway {
     }
 }
 
-/// A gateway that serves a directory, and its application.
+/// A gateway that serves a directory, with its application.
 struct Site {
     gateway: Gateway,
     root: Root,
@@ -562,12 +574,13 @@ struct Site {
 }
 
 impl Site {
-    /// The application answers each request with these bytes, and closes.
+    /// Starts an application that responds to each request with these bytes and closes the
+    /// connection.
     fn scripted(options: &[&str], bytes: Vec<u8>) -> Self {
         Self::with(options, move |_, stream| drop(stream.write_all(&bytes)))
     }
 
-    /// The application has read the whole request; then this runs, and the connection is closed.
+    /// Starts an application that reads each request, calls `answer` and closes the connection.
     fn with(options: &[&str], answer: impl Fn(&Received, &mut TcpStream) + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
         let address = listener.local_addr().expect("its address");
@@ -586,7 +599,7 @@ impl Site {
         }
     }
 
-    /// The application answers with the params as they came.
+    /// Starts an application that responds with the encoded params.
     fn echo(options: &[&str]) -> Self {
         let application = TestServer::tcp(Config::new(), |request| {
             io::copy(&mut request.stdin, &mut io::sink())?;
@@ -599,7 +612,7 @@ impl Site {
     }
 }
 
-/// A request as an application gets it.
+/// A received request.
 struct Received {
     params: Params,
 }
@@ -607,7 +620,7 @@ struct Received {
 impl Received {
     fn read(stream: &mut TcpStream) -> Self {
         let mut encoded = Vec::new();
-        assert_eq!(read_record(stream).expect("the beginning of a request").record_type, BEGIN);
+        assert_eq!(read_record(stream).expect("the start of a request").record_type, BEGIN);
         loop {
             let record = read_record(stream).expect("a record");
             match (record.record_type, record.content.is_empty()) {
@@ -620,12 +633,12 @@ impl Received {
     }
 }
 
-/// A whole response.
+/// Returns a whole response.
 fn answer(stdout: &[u8]) -> Vec<u8> {
     [record(STDOUT, 1, stdout), record(STDOUT, 1, b""), end(1, 0, 0)].concat()
 }
 
-/// A directory with a bit of everything, inside of one with a file that must not be served.
+/// A directory to serve, inside a directory with a file that must not be served.
 struct Root(tempfile::TempDir);
 
 impl Root {
@@ -666,7 +679,7 @@ fn text(mut answer: Response<Body>) -> String {
     answer.body_mut().read_to_string().expect("a body")
 }
 
-/// Follows no redirects, and takes any status for an answer.
+/// Returns an HTTP client that follows no redirects and accepts any status.
 fn agent() -> Agent {
     let config = Agent::config_builder().http_status_as_error(false).max_redirects(0);
     config.timeout_global(Some(TEST_TIMEOUT)).build().into()

@@ -1,5 +1,5 @@
-//! The example `hello`, which is one `fcgi::run`: it serves the listening socket on descriptor 0,
-//! answers a CGI call, and says how to start it otherwise (rules A1, A3, A4).
+//! Tests of the example `hello`, a single call of `fcgi::run`: it serves the listening socket on
+//! descriptor 0, responds to a CGI call, and otherwise prints how to start it.
 #![cfg(unix)]
 
 use std::net::TcpListener;
@@ -7,8 +7,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::process::{Command, Stdio};
 
-use crate::example;
-use crate::example::KillOnDrop;
+use crate::example::{self, KillOnDrop};
 use fcgi::net::Address;
 use fcgi::{Client, Params};
 
@@ -25,12 +24,13 @@ fn serve(listener: OwnedFd) -> KillOnDrop {
 #[track_caller]
 fn assert_greets(address: Address) {
     let params = Params::from_pairs([("REMOTE_ADDR", "192.0.2.1")]).expect("params");
-    let reply = Client::from(address).fetch(&params, b"").expect("an answer");
+    let reply = Client::from(address).fetch(&params, b"").expect("a response");
     assert_eq!(reply.split_head().expect("a head").1, b"Hello, 192.0.2.1.\n");
 }
 
+/// Rules A1 and A3.
 #[test]
-fn a1_it_serves_the_socket_on_descriptor_0() {
+fn hello_serves_the_listening_socket_on_descriptor_0() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a listening socket");
     let address = listener.local_addr().expect("its address");
     let _hello = serve(listener.into());
@@ -42,8 +42,9 @@ fn a1_it_serves_the_socket_on_descriptor_0() {
     assert_greets(Address::unix(path).expect("an address"));
 }
 
+/// Rule A3.
 #[test]
-fn a3_it_answers_a_cgi_call() {
+fn hello_responds_to_a_cgi_call() {
     let call = [("GATEWAY_INTERFACE", "CGI/1.1"), ("REMOTE_ADDR", "192.0.2.1")];
     let output = example::run("hello", &[], &call, b"");
     assert_eq!(
@@ -53,8 +54,9 @@ fn a3_it_answers_a_cgi_call() {
     assert!(output.status.success() && output.stderr.is_empty());
 }
 
+/// Rule A3.
 #[test]
-fn a3_started_otherwise_it_says_how_to_start_it() {
+fn hello_prints_how_to_start_it() {
     let mut nothing = Command::new(example::path("hello"));
     let output = nothing.env_clear().stdin(Stdio::null()).output().expect("hello ends");
     let reason = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -62,15 +64,16 @@ fn a3_started_otherwise_it_says_how_to_start_it() {
     assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0));
 }
 
-/// A param that is only in the process's environment is none.
+/// Rule A4.
 #[test]
-fn a4_the_environment_is_not_among_the_params() {
+fn environment_is_not_among_the_params() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a listening socket");
     let address = listener.local_addr().expect("its address");
     let mut command = Command::new(example::path("hello"));
     command.env_clear().env("REMOTE_ADDR", "192.0.2.99").stdin(OwnedFd::from(listener));
     let _hello = KillOnDrop(command.spawn().expect("hello starts"));
-    let reply = Client::from(Address::from(address)).fetch(&Params::new(), b"").expect("an answer");
+    let reply =
+        Client::from(Address::from(address)).fetch(&Params::new(), b"").expect("a response");
     assert!(
         reply.stdout.ends_with(b"Hello, whoever you are.\n"),
         "{:?}",

@@ -1,6 +1,6 @@
-//! The example `multiplex` against an application made by hand: many requests are open at once on
-//! one connection, answers may come in any order, an abort concerns one of them, a refusal is made
-//! up for (rules C22, C24, A22).
+//! Tests of the example `multiplex` with a scripted application: many requests are open at once on
+//! one connection, responses may come in any order, an abort affects one request, and a refused
+//! request is sent again.
 #![cfg(unix)]
 
 use std::collections::BTreeMap;
@@ -14,17 +14,17 @@ use crate::support::*;
 const COUNT: u16 = 5;
 const BODY: usize = 100_000;
 
-/// Answers GET_VALUES.
-fn tell(listener: &TcpListener, mpxs_conns: &[u8]) {
+/// Responds to GET_VALUES.
+fn answer_get_values(listener: &TcpListener, mpxs_conns: &[u8]) {
     let (mut stream, _) = listener.accept().expect("a connection");
     let query = read_record(&mut stream).expect("a query");
     assert_eq!((query.record_type, query.id), (GET_VALUES, 0));
     let result = pair(b"FCGI_MPXS_CONNS", mpxs_conns);
-    stream.write_all(&record(GET_VALUES_RESULT, 0, &result)).expect("the answer is taken");
+    stream.write_all(&record(GET_VALUES_RESULT, 0, &result)).expect("the response is sent");
 }
 
-/// Reads records until each of `COUNT` requests has all its input or is aborted; the bytes of STDIN
-/// of each.
+/// Reads records until each of `COUNT` requests has its whole input or is aborted. Returns the
+/// length of each STDIN, or `None` for an aborted request.
 fn read_requests(stream: &mut TcpStream) -> BTreeMap<u16, Option<usize>> {
     let mut lens: BTreeMap<u16, usize> = BTreeMap::new();
     let mut ended = BTreeMap::new();
@@ -48,19 +48,20 @@ fn lines(output: &std::process::Output) -> Vec<String> {
     String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
 }
 
+/// Rules A22 and C24.
 #[test]
-fn requests_are_open_at_once_and_answers_do_not_mix() {
+fn open_requests_do_not_mix() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a listening socket");
     let address = listener.local_addr().expect("its address").to_string();
     let output = thread::scope(|scope| {
         scope.spawn(|| {
-            tell(&listener, b"1");
+            answer_get_values(&listener, b"1");
             let (mut stream, _) = listener.accept().expect("a connection");
             let requests = read_requests(&mut stream);
             let expected: BTreeMap<_, _> =
                 (1..=COUNT).map(|id| (id, (id != 2).then_some(BODY))).collect();
-            assert_eq!(requests, expected, "bodies that came whole, and one that was aborted");
-            // A piece of each in turn, the last request first.
+            assert_eq!(requests, expected, "whole bodies, and one aborted request");
+            // Send a piece of each response in turn, the last request first.
             for piece in ["Content-Type: text/plain\n\n", "answer "] {
                 for id in (1..=COUNT).rev() {
                     stream
@@ -90,14 +91,14 @@ fn requests_are_open_at_once_and_answers_do_not_mix() {
     assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
 }
 
-/// Rule C24: CANT_MPX_CONN for one request does not harm the others; it is sent again alone.
+/// CANT_MPX_CONN for one request does not affect the others. Rule C24.
 #[test]
-fn c24_what_is_refused_is_sent_alone() {
+fn refused_request_is_sent_again_alone() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a listening socket");
     let address = listener.local_addr().expect("its address").to_string();
     let output = thread::scope(|scope| {
         scope.spawn(|| {
-            tell(&listener, b"1");
+            answer_get_values(&listener, b"1");
             let (mut stream, _) = listener.accept().expect("a connection");
             read_requests(&mut stream);
             for id in 1..=COUNT {
@@ -105,8 +106,7 @@ fn c24_what_is_refused_is_sent_alone() {
                 let answer = [stream_of(id, text), end(id, 0, status)];
                 stream.write_all(&answer.concat()).expect("written");
             }
-            let (mut stream, _) =
-                listener.accept().expect("a connection for the one that was refused");
+            let (mut stream, _) = listener.accept().expect("a connection for the refused request");
             while read_record(&mut stream)
                 .is_some_and(|record| record.record_type != STDIN || !record.content.is_empty())
             {
@@ -125,14 +125,14 @@ fn stream_of(id: u16, text: &str) -> Vec<u8> {
     [stream(STDOUT, id, text.as_bytes()), record(STDOUT, id, b"")].concat()
 }
 
-/// What would grow beyond its bound is aborted.
+/// Rule C24.
 #[test]
-fn a_response_that_is_too_long_is_aborted_alone() {
+fn too_long_response_is_aborted_alone() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a listening socket");
     let address = listener.local_addr().expect("its address").to_string();
     let output = thread::scope(|scope| {
         scope.spawn(|| {
-            tell(&listener, b"1");
+            answer_get_values(&listener, b"1");
             let (mut stream, _) = listener.accept().expect("a connection");
             read_requests(&mut stream);
             for _ in 0..20 {
@@ -153,8 +153,9 @@ fn a_response_that_is_too_long_is_aborted_alone() {
     assert!(lines[3].starts_with("4: 1048560 bytes, app status 0, aborted: "), "{}", lines[3]);
 }
 
+/// Rule C22.
 #[test]
-fn an_application_that_does_not_multiplex_gets_one_request_at_a_time() {
+fn application_without_multiplexing_gets_one_request_at_a_time() {
     let echo = example::ExampleServer::start("echo");
     let output = example::run("multiplex", &[&echo.address.to_string(), "3"], &[], b"");
     assert_eq!(lines(&output).len(), 3);

@@ -1,9 +1,7 @@
-//! The examples of the other roles, through the client's own words for them (rules A50 to A52, C25,
-//! C26, H20), and `probe`.
+//! Tests of the examples of the other roles, `authorizer` and `filter`, and of `probe`.
 #![cfg(unix)]
 
-use crate::example;
-use crate::example::ExampleServer;
+use crate::example::{self, ExampleServer};
 use fcgi::client::Authorization;
 use fcgi::record::ProtocolStatus;
 use fcgi::{Client, Error, Params};
@@ -12,29 +10,31 @@ fn client(application: &ExampleServer) -> Client {
     Client::from(application.address.clone())
 }
 
+/// Rules A50, C25 and H20.
 #[test]
-fn a50_the_authorizer_tells_who_it_is() {
+fn authorizer_returns_variables_for_valid_credentials() {
     let authorizer = ExampleServer::start("authorizer");
     // "ferris:open sesame"
     let params = Params::from_pairs([("HTTP_AUTHORIZATION", "Basic ZmVycmlzOm9wZW4gc2VzYW1l")])
         .expect("params");
-    let allowed = client(&authorizer).authorize(&params).expect("an answer");
+    let allowed = client(&authorizer).authorize(&params).expect("a response");
     let variables =
         Params::from_pairs([("REMOTE_USER", "ferris"), ("AUTH_TYPE", "Basic")]).expect("params");
     assert_eq!(allowed, Authorization::Allowed(variables));
 }
 
+/// Rules A50 and C25.
 #[test]
-fn a50_the_authorizer_refuses_others() {
+fn authorizer_denies_other_credentials() {
     let authorizer = ExampleServer::start("authorizer");
     for credentials in
         ["", "Basic", "Basic ???", "Basic ZmVycmlzOndyb25n", "Bearer ZmVycmlzOm9wZW4gc2VzYW1l"]
     {
         let params = Params::from_pairs([("HTTP_AUTHORIZATION", credentials)]).expect("params");
         let Authorization::Denied(reply) =
-            client(&authorizer).authorize(&params).expect("an answer")
+            client(&authorizer).authorize(&params).expect("a response")
         else {
-            panic!("{credentials:?} is let in");
+            panic!("{credentials:?} is allowed");
         };
         let (head, _) = reply.split_head().expect("a head");
         assert_eq!(
@@ -44,26 +44,26 @@ fn a50_the_authorizer_refuses_others() {
     }
 }
 
-/// Rule C25: some params are not for it, and other fields and the body of what it answers are not
-/// the client's.
+/// Rule C25.
 #[test]
-fn c25_echo_as_an_authorizer() {
+fn authorization_ignores_other_fields_and_the_body() {
     let echo = ExampleServer::start("echo");
     let variables = Params::from_pairs([("Echo", "yes")]).expect("params");
-    let allowed = client(&echo).authorize(&Params::new()).expect("an answer");
+    let allowed = client(&echo).authorize(&Params::new()).expect("a response");
     assert_eq!(allowed, Authorization::Allowed(variables));
     let params = Params::from_pairs([("QUERY_STRING", "deny")]).expect("params");
     assert!(matches!(client(&echo).authorize(&params), Ok(Authorization::Denied(_))));
 }
 
+/// Rule A25.
 #[test]
-fn a_responder_is_no_authorizer() {
+fn application_without_the_authorizer_role_refuses() {
     let filter = ExampleServer::start("filter");
     let outcome = client(&filter).authorize(&Params::new());
     assert!(matches!(outcome, Err(Error::Refused(ProtocolStatus::UnknownRole))), "{outcome:?}");
 }
 
-fn filtered(
+fn run_filter(
     application: &ExampleServer,
     params: &[(&str, &str)],
     body: &[u8],
@@ -77,25 +77,30 @@ fn filtered(
     Ok(text)
 }
 
+/// Rules A51 and C26.
 #[test]
-fn a51_the_filter_numbers_the_lines_of_its_file() {
+fn filter_numbers_the_lines_of_its_data() {
     let filter = ExampleServer::start("filter");
     let params = [("FCGI_DATA_LENGTH", "14"), ("FCGI_DATA_LAST_MOD", "0"), ("CONTENT_LENGTH", "4")];
-    let text = filtered(&filter, &params, b"body", b"one\ntwo\nthree\n").expect("an answer");
+    let text = run_filter(&filter, &params, b"body", b"one\ntwo\nthree\n").expect("a response");
     assert_eq!(text, "     1  one\n     2  two\n     3  three\n");
 }
 
+/// Rule A52.
 #[test]
-fn a52_a_file_that_is_cut_is_noticed() {
+fn truncated_data_is_an_error() {
     let echo = ExampleServer::start("echo");
-    let text = filtered(&echo, &[("FCGI_DATA_LENGTH", "4")], b"body", b"data").expect("an answer");
+    let text =
+        run_filter(&echo, &[("FCGI_DATA_LENGTH", "4")], b"body", b"data").expect("a response");
     assert_eq!(text, "FCGI_DATA_LENGTH=4\n\nbodydata");
-    let text = filtered(&echo, &[("FCGI_DATA_LENGTH", "5")], b"body", b"data").expect("an answer");
+    let text =
+        run_filter(&echo, &[("FCGI_DATA_LENGTH", "5")], b"body", b"data").expect("a response");
     assert_eq!(text, "The application failed.\n");
 }
 
+/// Rule C22.
 #[test]
-fn probe_prints_what_an_application_says() {
+fn probe_prints_the_values_of_an_application() {
     let echo = ExampleServer::start("echo");
     let output = example::run("probe", &[&echo.address.to_string()], &[], b"");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -109,7 +114,7 @@ fn probe_prints_what_an_application_says() {
 }
 
 #[test]
-fn probe_says_why_there_is_no_answer() {
+fn probe_prints_why_it_fails() {
     let output = example::run("probe", &["/nonexistent/app.sock"], &[], b"");
     assert!(String::from_utf8_lossy(&output.stderr).starts_with("probe: "), "{output:?}");
     assert_eq!(output.status.code(), Some(1));

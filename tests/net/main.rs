@@ -301,7 +301,7 @@ fn close_wakes_all_waiters_and_refuses_tcp_connections() {
 
 // The allow list
 
-/// IPv4-mapped IPv6 addresses are equal to the IPv4 address. Rule A5.
+/// IPv4-mapped IPv6 addresses are equal to the IPv4 address. Rules A5 and S10.
 #[test]
 fn allow_list_is_parsed() {
     let (v4, other, v6): (IpAddr, IpAddr, IpAddr) = (
@@ -327,7 +327,7 @@ fn allow_list_is_parsed() {
     }
 }
 
-/// Rule A6.
+/// An empty list is invalid, too. Rules A6 and S10.
 #[test]
 fn allow_list_with_an_invalid_item_is_refused() {
     for (list, item) in [

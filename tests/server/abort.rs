@@ -1,5 +1,5 @@
-//! Proves that a request can be aborted at any time: it is answered with exactly one END_REQUEST,
-//! the handler learns of it, and the connection stays in step.
+//! Proves that a request can be aborted at any time: it ends with exactly one END_REQUEST, the
+//! handler learns of the abort, and the connection can be used for the next request.
 
 use std::io::{self, BufRead, Read, Write};
 use std::net::Shutdown;
@@ -18,54 +18,58 @@ fn abort(id: u16) -> Vec<u8> {
     record(ABORT, id, b"")
 }
 
-/// Asserts that a plain request with the same id is served, and that nothing comes before its
-/// answer.
+/// Asserts that a plain request with the same id is served next on this connection.
 #[track_caller]
-fn assert_in_step(stream: &mut Stream) {
+fn assert_reusable(stream: &mut Stream) {
     stream.write_all(&request(1, RESPONDER, 1, &[("A", "1")], b"body")).unwrap();
     let answer = read_answer(stream, 1);
     assert_eq!(answer.stdout, echoed(&[("A", "1")], b"body"));
     assert_eq!((answer.app_status, answer.management.len()), (0, 0));
 }
 
-/// A handler that tests wait for and direct.
-struct Directed {
-    /// Told what the handler has seen.
-    said: Receiver<String>,
-    /// Lets the handler go on.
-    go_on: Sender<()>,
+/// The test's side of a conversation with a running handler.
+struct HandlerControl {
+    /// Receives what the handler reports.
+    reports: Receiver<String>,
+    /// Lets the handler continue.
+    resume: Sender<()>,
 }
 
-/// A server for a handler that gets both ends of a conversation with its test. A request with the
-/// param `A` is echoed.
-fn directed(
+/// Starts a server whose handler reports to its test and waits for it. A request with the param `A`
+/// is echoed.
+fn controlled_server(
     handler: impl Fn(&mut Request, &dyn Fn(String), &dyn Fn()) -> HandlerResult + Send + Sync + 'static,
-) -> (TestServer, Directed) {
-    let (say, said) = mpsc::channel();
-    let (go_on, told) = mpsc::channel();
-    let told = Mutex::new(told);
+) -> (TestServer, HandlerControl) {
+    let (report, reports) = mpsc::channel();
+    let (resume, resumed) = mpsc::channel();
+    let resumed = Mutex::new(resumed);
     let server = TestServer::tcp(Config::new(), move |request| {
         if request.params.get("A").is_some() {
             return echo(request);
         }
-        let wait = || told.lock().unwrap().recv_timeout(TEST_TIMEOUT).expect("told to go on");
-        handler(request, &|text| say.send(text).expect("a test"), &wait)
+        let wait = || {
+            resumed
+                .lock()
+                .unwrap()
+                .recv_timeout(TEST_TIMEOUT)
+                .expect("the test resumes the handler")
+        };
+        handler(request, &|text| report.send(text).expect("the test waits"), &wait)
     });
-    (server, Directed { said, go_on })
+    (server, HandlerControl { reports, resume })
 }
 
-impl Directed {
+impl HandlerControl {
     #[track_caller]
     fn expect(&self, text: &str) {
-        assert_eq!(self.said.recv_timeout(TEST_TIMEOUT).expect("the handler says something"), text);
+        assert_eq!(self.reports.recv_timeout(TEST_TIMEOUT).expect("a report of the handler"), text);
     }
 }
 
-/// A47: right after BEGIN and in PARAMS, where no handler runs: END_REQUEST at once, with
-/// REQUEST_COMPLETE and without STDOUT. "ABORT answered with two END_REQUESTs and output after the
-/// first, or never".
+/// No handler runs yet, so END_REQUEST with REQUEST_COMPLETE follows at once and without STDOUT.
+/// Rules A9, A47, A48, S5 and S6.
 #[test]
-fn a47_in_params() {
+fn abort_before_end_of_params_ends_the_request_at_once() {
     for server in TestServer::tcp_and_unix(&Config::new(), echo) {
         let mut stream = server.connect();
         let part = record(PARAMS, 1, &pair(b"A", b"2")[..2]);
@@ -73,31 +77,30 @@ fn a47_in_params() {
             stream.write_all(&[&begin(1, RESPONDER, 1), before, &abort(1)].concat()).unwrap();
             let answer = read_answer(&mut stream, 1);
             assert_eq!(answer, Answer::default(), "END_REQUEST alone, with REQUEST_COMPLETE");
-            assert_in_step(&mut stream);
+            assert_reusable(&mut stream);
         }
-        // A48: what is still on its way under that id belongs to no request.
+        // Records of that id that arrive later belong to no request.
         let late =
             [params(1, &[("B", "2")]), record(STDIN, 1, b"late"), record(STDIN, 1, b""), abort(1)]
                 .concat();
         stream.write_all(&[begin(1, RESPONDER, 1), abort(1), late].concat()).unwrap();
         assert_eq!(read_answer(&mut stream, 1), Answer::default());
-        assert_in_step(&mut stream);
-        // A9: without KEEP_CONN, the close follows.
+        assert_reusable(&mut stream);
+        // Without KEEP_CONN the connection is closed.
         stream.write_all(&[begin(1, RESPONDER, 0), abort(1)].concat()).unwrap();
         assert_eq!(read_answer(&mut stream, 1), Answer::default());
         assert_closed(&mut stream);
     }
 }
 
-/// A47, A49: while the handler reads: reading fails with `ConnectionAborted`, and goes on failing
-/// so.
+/// Every read fails with `ConnectionAborted`. Rules A47, A48 and A49.
 #[test]
-fn a47_a49_while_the_handler_reads() {
+fn reading_stdin_fails_after_an_abort() {
     for how in ["read", "fill_buf", "data"] {
-        let (server, directed) = directed(move |request, say, _| {
+        let (server, handler) = controlled_server(move |request, report, _| {
             let mut byte = [0];
             request.stdin.read_exact(&mut byte)?;
-            say("reading".into());
+            report("reading".into());
             for _ in 0..2 {
                 let error = match how {
                     "read" => request.stdin.read(&mut [0; 9]).unwrap_err(),
@@ -114,22 +117,21 @@ fn a47_a49_while_the_handler_reads() {
         stream
             .write_all(&[begin(1, RESPONDER, 1), params(1, &[]), record(STDIN, 1, b"x")].concat())
             .unwrap();
-        directed.expect("reading");
-        // A48: more of the body behind the abort, and its end, belong to no request.
+        handler.expect("reading");
+        // The rest of the body after the abort belongs to no request.
         stream
             .write_all(&[abort(1), record(STDIN, 1, b"late"), record(STDIN, 1, b"")].concat())
             .unwrap();
         let answer = read_answer(&mut stream, 1);
         assert_eq!((answer.app_status, answer.protocol_status), (1, 0));
         assert_eq!(String::from_utf8_lossy(&answer.stderr), "request aborted by the web server\n");
-        assert_in_step(&mut stream);
+        assert_reusable(&mut stream);
     }
 }
 
-/// A47, A48: before and in STDIN, with everything sent at once: one END_REQUEST, none of the body
-/// behind it.
+/// The body, the abort and records after it arrive together. Rules A47 and A48.
 #[test]
-fn a47_a48_in_stdin() {
+fn abort_before_or_in_stdin_ends_the_request_once() {
     for server in TestServer::tcp_and_unix(&Config::new(), echo) {
         let mut stream = server.connect();
         for body in [&b""[..], &record(STDIN, 1, b"some"), &record(STDIN, 1, &[b'x'].repeat(65535))]
@@ -143,20 +145,20 @@ fn a47_a48_in_stdin() {
             let answer = read_answer(&mut stream, 1);
             assert_eq!((answer.app_status, answer.protocol_status), (1, 0));
             assert!(!answer.text().contains("late"));
-            assert_in_step(&mut stream);
+            assert_reusable(&mut stream);
         }
     }
 }
 
-/// A47, A49: while the handler writes, it sees the abort by `is_aborted`, which never waits.
+/// `is_aborted` never blocks, and END_REQUEST comes when the handler ends. Rules A47, A49 and S5.
 #[test]
-fn a47_a49_during_output() {
+fn is_aborted_reports_an_abort_during_output() {
     for body in [&b""[..], b"body"] {
-        let (server, directed) = directed(|request, say, _| {
+        let (server, handler) = controlled_server(|request, report, _| {
             let start = Instant::now();
             assert!(!request.is_aborted());
-            assert!(start.elapsed() < Duration::from_secs(5), "it has waited");
-            say("not aborted".into());
+            assert!(start.elapsed() < Duration::from_secs(5), "is_aborted blocked");
+            report("not aborted".into());
             while !request.is_aborted() && start.elapsed() < TEST_TIMEOUT {
                 request.stdout.write_all(b"more ")?;
                 request.stdout.flush()?;
@@ -168,51 +170,50 @@ fn a47_a49_during_output() {
         let before = [begin(1, RESPONDER, 1), params(1, &[]), stream(STDIN, 1, body)].concat();
         let mut stream = server.connect();
         stream.write_all(&before).unwrap();
-        directed.expect("not aborted");
+        handler.expect("not aborted");
         assert_eq!(read_record(&mut stream).expect("output").record_type, STDOUT);
         stream.write_all(&abort(1)).unwrap();
         let answer = read_answer(&mut stream, 1);
         assert_eq!((answer.app_status, answer.protocol_status, answer.stdout_ends), (9, 0, 1));
-        assert_in_step(&mut stream);
+        assert_reusable(&mut stream);
     }
 }
 
-/// A48: a handler that never looks ends its request as ever, with one END_REQUEST, and the abort is
-/// no one's.
+/// The request ends normally with one END_REQUEST. Rule A48.
 #[test]
-fn a48_unseen() {
-    let (server, directed) = directed(|request, say, wait| {
-        say("working".into());
+fn abort_that_the_handler_does_not_notice_is_ignored() {
+    let (server, handler) = controlled_server(|request, report, wait| {
+        report("working".into());
         wait();
         Ok(write!(request.stdout, "done")?)
     });
     let mut stream = server.connect();
     stream.write_all(&request(1, RESPONDER, 1, &[], b"body")).unwrap();
-    directed.expect("working");
+    handler.expect("working");
     stream.write_all(&abort(1)).unwrap();
-    directed.go_on.send(()).unwrap();
+    handler.resume.send(()).unwrap();
     let answer = read_answer(&mut stream, 1);
     assert_eq!((answer.text(), answer.app_status, answer.stdout_ends), ("done".into(), 0, 1));
-    assert_in_step(&mut stream);
+    assert_reusable(&mut stream);
 }
 
-/// A47: after the end an abort is a record of an inactive id: no second END_REQUEST.
+/// There is no second END_REQUEST. Rules A47 and A48.
 #[test]
-fn a47_after_the_end() {
+fn abort_after_the_end_of_the_request_is_ignored() {
     for server in TestServer::tcp_and_unix(&Config::new(), echo) {
         let mut stream = server.connect();
         for _ in 0..3 {
-            assert_in_step(&mut stream);
+            assert_reusable(&mut stream);
             stream.write_all(&[abort(1), abort(2), abort(0)].concat()).unwrap();
         }
-        assert_in_step(&mut stream);
+        assert_reusable(&mut stream);
     }
 }
 
-/// The abort of another request is not this one's, whether the handler reads or asks.
+/// Rule A18.
 #[test]
-fn of_another_request() {
-    let (server, _directed) = directed(|request, _, _| {
+fn abort_of_another_request_is_ignored() {
+    let (server, _handler) = controlled_server(|request, _, _| {
         assert!(!request.is_aborted());
         let mut body = String::new();
         request.stdin.read_to_string(&mut body)?;
@@ -225,15 +226,15 @@ fn of_another_request() {
     assert_eq!((answer.text(), answer.app_status), ("body".into(), 0));
 }
 
-/// A49: behind body that the handler has not read, or has read in part, the abort is seen all the
-/// same, and reading what came before it is not.
+/// The handler has read none or a part of the input before the abort. Reading the rest then fails.
+/// Rule A49.
 #[test]
-fn a49_behind_unread_stdin() {
+fn abort_after_unread_stdin_is_noticed() {
     for part in [0, 3] {
-        let (server, directed) = directed(move |request, say, wait| {
+        let (server, handler) = controlled_server(move |request, report, wait| {
             request.stdin.read_exact(&mut vec![0; part])?;
             assert!(!request.is_aborted());
-            say("looking".into());
+            report("looking".into());
             wait();
             while !request.is_aborted() {
                 thread::yield_now();
@@ -252,19 +253,19 @@ fn a49_behind_unread_stdin() {
                 .concat(),
             )
             .unwrap();
-        directed.expect("looking");
+        handler.expect("looking");
         stream.write_all(&abort(1)).unwrap();
-        directed.go_on.send(()).unwrap();
+        handler.resume.send(()).unwrap();
         let answer = read_answer(&mut stream, 1);
         assert_eq!(String::from_utf8_lossy(&answer.stderr), "request aborted by the web server\n");
-        assert_in_step(&mut stream);
+        assert_reusable(&mut stream);
     }
 }
 
-/// A47 in the other roles: in a filter's data, and to an authorizer, which has no input where it
-/// could come.
+/// The abort arrives in the DATA stream of a filter. An authorizer has no input stream in which it
+/// could arrive. Rules A47, A50 and A51.
 #[test]
-fn a47_filter_and_authorizer() {
+fn filter_and_authorizer_can_be_aborted() {
     let server =
         TestServer::tcp(Config::new().roles(&[Role::Filter, Role::Authorizer]), |request| {
             match request.role {
@@ -304,19 +305,18 @@ fn a47_filter_and_authorizer() {
     assert_closed(&mut stream);
 }
 
-/// A12: a web server that has gone away is seen as one that aborts; one that has ended its side
-/// behind the whole input is not (A13).
+/// The half-close comes after the whole input. Rules A12 and A13.
 #[test]
-fn a12_a13_gone_or_half_closed() {
-    let (server, directed) = directed(|request, say, wait| {
-        say("working".into());
+fn closed_connection_is_an_abort_and_half_closed_is_not() {
+    let (server, handler) = controlled_server(|request, report, wait| {
+        report("working".into());
         wait();
         if request.params.get("GONE").is_some() {
             while !request.is_aborted() {
                 thread::yield_now();
             }
             let error = io::copy(&mut request.stdin, &mut io::sink()).unwrap_err();
-            say(format!("{:?}", error.kind()));
+            report(format!("{:?}", error.kind()));
         } else {
             for _ in 0..100 {
                 assert!(!request.is_aborted());
@@ -333,17 +333,17 @@ fn a12_a13_gone_or_half_closed() {
                 .concat(),
         )
         .unwrap();
-    directed.expect("working");
+    handler.expect("working");
     drop(stream);
-    directed.go_on.send(()).unwrap();
+    handler.resume.send(()).unwrap();
     assert!(["UnexpectedEof", "ConnectionReset"]
-        .contains(&&*directed.said.recv_timeout(TEST_TIMEOUT).unwrap()));
+        .contains(&&*handler.reports.recv_timeout(TEST_TIMEOUT).unwrap()));
 
     let mut stream = server.connect();
     stream.write_all(&request(1, RESPONDER, 1, &[], b"body")).unwrap();
     stream.shutdown(Shutdown::Write).unwrap();
-    directed.expect("working");
-    directed.go_on.send(()).unwrap();
+    handler.expect("working");
+    handler.resume.send(()).unwrap();
     let answer = read_answer(&mut stream, 1);
     assert_eq!(
         (answer.app_status, answer.stderr.len()),

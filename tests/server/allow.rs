@@ -1,5 +1,5 @@
-//! Proves that only web servers on the allow list are served, that the others get no byte, and that
-//! a list which is not understood keeps the server from starting.
+//! Proves that only web servers on the allow list are served, that others receive no byte, and that
+//! an invalid list keeps the server from starting.
 
 use std::io::Write;
 
@@ -7,15 +7,16 @@ use crate::support::*;
 use fcgi::net::{AllowList, Listener};
 use fcgi::{Error, Server};
 
+/// Starts a server with this allow list, or returns `None` if the address cannot be bound.
 #[track_caller]
-fn limited(address: &str, list: &str) -> Option<TestServer> {
+fn server_with_list(address: &str, list: &str) -> Option<TestServer> {
     let listener = Listener::bind(&address.parse().unwrap()).ok()?;
     Some(TestServer::start(Server::new(listener).unwrap().allow(list.parse().unwrap()), echo))
 }
 
-/// A5: allowed, denied, `::ffff:127.0.0.1`, spaces after commas.
+/// Rule A5.
 #[test]
-fn a5_the_address_of_the_peer_decides() {
+fn only_peers_on_the_allow_list_are_served() {
     for (address, list, is_allowed) in [
         ("127.0.0.1:0", "127.0.0.1", true),
         ("127.0.0.1:0", "127.0.0.2", false),
@@ -27,8 +28,8 @@ fn a5_the_address_of_the_peer_decides() {
         ("[::1]:0", "127.0.0.1", false),
         ("[::1]:0", "::2, ::ffff:127.0.0.1", false),
     ] {
-        // A machine without IPv6 has nothing to prove about it.
-        let Some(server) = limited(address, list) else {
+        // Skip IPv6 on a machine that does not support it.
+        let Some(server) = server_with_list(address, list) else {
             assert!(address.starts_with('['), "{address}");
             continue;
         };
@@ -44,12 +45,12 @@ fn a5_the_address_of_the_peer_decides() {
     }
 }
 
-/// A5: a connection that is not over TCP is closed too, whatever the list.
+/// Rule A5.
 #[test]
-fn a5_a_unix_socket_is_never_on_the_list() {
+fn unix_peer_is_never_served_with_an_allow_list() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("app.sock");
-    let server = limited(path.to_str().unwrap(), "127.0.0.1, ::1").unwrap();
+    let server = server_with_list(path.to_str().unwrap(), "127.0.0.1, ::1").unwrap();
     for _ in 0..3 {
         let mut stream = server.connect();
         let _ = stream.write_all(&request(1, RESPONDER, 0, &[], b"body"));
@@ -57,9 +58,9 @@ fn a5_a_unix_socket_is_never_on_the_list() {
     }
 }
 
-/// A6: "a bad list allows everyone": a list that does not parse is no list.
+/// An invalid list must not allow every peer. Rule A6.
 #[test]
-fn a6_rubbish_is_refused_whole() {
+fn invalid_allow_list_is_an_error() {
     for list in [
         "",
         " ",

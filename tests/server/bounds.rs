@@ -1,4 +1,4 @@
-//! Proves each bound that a server keeps on a connection, at its limit and one past it.
+//! Proves each bound that a server keeps on a connection, at the bound and one past it.
 
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -15,31 +15,30 @@ use fcgi::{Error, Server};
 const SHORT: Duration = Duration::from_millis(150);
 const LONG: Duration = Duration::from_secs(3600);
 
-/// PARAMS of exactly this encoded length, in records of 65535 bytes.
+/// Returns a PARAMS stream of exactly this encoded length, in records of 65535 bytes.
 fn params_of(len: usize) -> Vec<u8> {
     let encoded = pair(b"V", &vec![b'v'; len - 6]);
     assert_eq!(encoded.len(), len);
     [stream(PARAMS, 1, &encoded), record(PARAMS, 1, b"")].concat()
 }
 
-/// "Memory grew with params sent": params up to the limit are served, one byte more is refused with
-/// a `Status: 431` and the close of the connection, whatever KEEP_CONN says; by default at 256 KiB.
+/// The connection is closed although KEEP_CONN was set. The default limit is 256 KiB. Rule A54.
 #[test]
-fn max_params() {
+fn server_replies_431_when_params_exceed_limit() {
     for (config, limit) in [(Config::new(), 256 << 10), (Config::new().max_params(1000), 1000)] {
         for server in TestServer::tcp_and_unix(&config, |request| {
             Ok(write!(request.stdout, "{}", request.params.as_bytes().len())?)
         }) {
             let mut stream = server.connect();
-            let serve =
+            let request =
                 |params: &[u8]| [&begin(1, RESPONDER, 1), params, &record(STDIN, 1, b"")].concat();
             for _ in 0..2 {
-                stream.write_all(&serve(&params_of(limit))).unwrap();
+                stream.write_all(&request(&params_of(limit))).unwrap();
                 assert_eq!(read_answer(&mut stream, 1).text(), limit.to_string());
             }
-            stream.write_all(&serve(&params_of(limit + 1))).unwrap();
+            stream.write_all(&request(&params_of(limit + 1))).unwrap();
             let answer = read_answer(&mut stream, 1);
-            // A46 holds for what the library says, too.
+            // The response of the library is a CGI response, too.
             assert!(
                 answer.text().starts_with("Status: 431 Request Header Fields Too Large\r\n"),
                 "{}",
@@ -52,9 +51,9 @@ fn max_params() {
     }
 }
 
-/// "10 MiB of params": the refusal arrives though the web server goes on sending.
+/// Rule A54.
 #[test]
-fn ten_mib_of_params() {
+fn server_replies_431_while_the_web_server_goes_on_sending() {
     let server = TestServer::tcp(Config::new(), echo);
     let mut stream = server.connect();
     let writer = stream.clone();
@@ -66,9 +65,9 @@ fn ten_mib_of_params() {
     });
 }
 
-/// "Memory grew with requests begun": 65535 BEGINs on one connection, each refused but the first.
+/// Memory does not grow with the number of BEGIN_REQUEST records. Rules A20 and A54.
 #[test]
-fn begins_of_every_id() {
+fn server_refuses_65534_requests_during_one() {
     let server = TestServer::unix(Config::new(), echo);
     let mut stream = server.connect();
     let writer = stream.clone();
@@ -80,17 +79,16 @@ fn begins_of_every_id() {
         });
         let mut reader = io::BufReader::new(&mut stream);
         for id in 2..=65535 {
-            let refusal = read_record(&mut reader).expect("an answer to each");
+            let refusal = read_record(&mut reader).expect("a response to each");
             assert_eq!((refusal.record_type, refusal.id, refusal.content[4]), (END, id, 1));
         }
         assert_eq!(read_answer(&mut reader, 1).stdout, echoed(&[], b""));
     });
 }
 
-/// The read timeout in PARAMS: the connection is closed without an answer, no sooner and not much
-/// later.
+/// There is no response. The close is not early.
 #[test]
-fn read_timeout_in_params() {
+fn read_timeout_in_params_closes_the_connection() {
     for server in TestServer::tcp_and_unix(&Config::new().read_timeout(Some(SHORT)), echo) {
         for bytes in
             [begin(1, RESPONDER, 1), [begin(1, RESPONDER, 1), record(PARAMS, 1, b"\x01")].concat()]
@@ -106,10 +104,9 @@ fn read_timeout_in_params() {
     }
 }
 
-/// The read timeout in a body: reading fails with `TimedOut`, the request ends, and the connection
-/// with it.
+/// Reading fails with `TimedOut`.
 #[test]
-fn read_timeout_in_stdin() {
+fn read_timeout_in_stdin_ends_request_and_connection() {
     let config = Config::new().read_timeout(Some(SHORT)).roles(&[Role::Responder, Role::Filter]);
     for server in TestServer::tcp_and_unix(&config, |request| {
         let error = match request.role {
@@ -134,11 +131,10 @@ fn read_timeout_in_stdin() {
     }
 }
 
-/// The write timeout: a web server that takes nothing makes writing fail with `TimedOut`, and
-/// loses the connection.
+/// The web server does not read. Writing fails with `TimedOut`.
 #[test]
-fn write_timeout() {
-    let (say, said) = mpsc::channel();
+fn write_timeout_ends_request_and_connection() {
+    let (sender, receiver) = mpsc::channel();
     for server in
         TestServer::tcp_and_unix(&Config::new().write_timeout(Some(SHORT)), move |request| {
             let error = loop {
@@ -146,24 +142,24 @@ fn write_timeout() {
                     break Error::from(error);
                 }
             };
-            say.send(matches!(error, Error::TimedOut("write")))?;
+            sender.send(matches!(error, Error::TimedOut("write")))?;
             Err(error.into())
         })
     {
         let mut stream = server.connect();
         stream.write_all(&request(1, RESPONDER, 1, &[], b"")).unwrap();
-        assert!(said.recv_timeout(TEST_TIMEOUT).unwrap());
+        assert!(receiver.recv_timeout(TEST_TIMEOUT).unwrap());
         assert_eq!(server.next_error().0, io::ErrorKind::TimedOut);
-        // What comes then is the part of the answer that was on its way, and no END_REQUEST.
+        // The web server receives the part of the response that was already sent, and no
+        // END_REQUEST.
         let mut rest = Vec::new();
-        let _cut = stream.read_to_end(&mut rest);
+        let _reset = stream.read_to_end(&mut rest);
         assert!(!rest.is_empty() && rest[1] == STDOUT && !rest.ends_with(&end(1, 1, 0)));
     }
 }
 
-/// The write timeout holds for an answer that is the first write of its connection, and large.
 #[test]
-fn write_timeout_of_one_large_answer() {
+fn write_timeout_applies_to_one_large_first_write() {
     for server in TestServer::tcp_and_unix(&Config::new().write_timeout(Some(SHORT)), |request| {
         request.stdout.write_all(&vec![b'x'; 64 << 20])?;
         Ok(())
@@ -174,9 +170,9 @@ fn write_timeout_of_one_large_answer() {
     }
 }
 
-/// A timeout of zero, which the system has no idea of, is refused before anything is served.
+/// The operating system cannot express it.
 #[test]
-fn no_time_is_no_time_out() {
+fn timeout_of_zero_is_refused_before_serving() {
     let zero = Some(Duration::ZERO);
     for config in [
         Config::new().read_timeout(zero),
@@ -191,30 +187,30 @@ fn no_time_is_no_time_out() {
     }
 }
 
-/// The write timeout holds for small answers as well, of which only the first is sure to be taken
-/// at once.
+/// Only the first small response is certain to fit into the buffer of the socket.
 #[test]
-fn write_timeout_of_small_answers() {
+fn write_timeout_applies_to_small_responses() {
     for server in TestServer::tcp_and_unix(&Config::new().write_timeout(Some(SHORT)), |request| {
         request.stdout.write_all(&[b'x'; 1000])?;
         Ok(())
     }) {
         let mut stream = server.connect();
-        // Until the server is cut off, and not a byte of the answers is read.
-        let asking =
+        // Send requests until the connection is closed, and read no response.
+        let sending =
             thread::spawn(
                 move || while stream.write_all(&request(1, RESPONDER, 1, &[], b"")).is_ok() {},
             );
         assert_eq!(server.next_error().0, io::ErrorKind::TimedOut);
-        asking.join().unwrap();
+        sending.join().unwrap();
     }
 }
 
-/// A kept connection that is idle, after whatever was last on it.
+/// What happened on a kept connection before it becomes idle.
 const BEFORE_IDLENESS: [fn() -> Vec<u8>; 5] = [
     || Vec::new(),
     || request(1, RESPONDER, 1, &[], b""),
-    // A body whose end is left unread, one with more behind it, and records that are no request's.
+    // The remaining cases leave input unread: the end of a body, a body with a late record after
+    // it, and records that belong to no request.
     || request(1, RESPONDER, 1, &[("UNREAD", "1")], b"body"),
     || {
         [
@@ -236,24 +232,23 @@ fn echo_unless_unread(request: &mut fcgi::server::Request) -> fcgi::server::Hand
     }
 }
 
-/// Sends what comes before idleness, and reads what is said to it.
+/// Sends these bytes and reads the responses to them.
 #[track_caller]
 fn become_idle(stream: &mut Stream, before: &[u8]) {
     stream.write_all(before).unwrap();
     if !before.is_empty() {
         read_answer(stream, 1);
     }
-    // The answer to a management record is behind that to the request.
+    // The response to the management record comes after that to the request.
     if before.windows(2).any(|bytes| bytes == [1, GET_VALUES]) {
         read_record(stream).expect("a result");
     }
 }
 
-/// The idle timeout: a kept connection is closed when it has passed, no sooner, though reads
-/// inside a request may wait much longer; and what is left unread of the last request does not
-/// count as one. It is an error of nobody's request.
+/// The close is not early, although the read timeout is much longer. Unread input of the last
+/// request does not count as a new one. No error is reported.
 #[test]
-fn idle_timeout() {
+fn idle_timeout_closes_a_kept_connection() {
     let config = Config::new().idle_timeout(Some(SHORT)).read_timeout(Some(LONG));
     for server in TestServer::tcp_and_unix(&config, echo_unless_unread) {
         for before in BEFORE_IDLENESS {
@@ -263,7 +258,7 @@ fn idle_timeout() {
             assert_closed(&mut stream);
             assert!(start.elapsed() >= SHORT / 2, "{:?}", start.elapsed());
         }
-        // Inside a request the wait may be longer.
+        // Inside a request the read timeout applies.
         let mut stream = server.connect();
         let bytes = request(1, RESPONDER, 0, &[("A", "1")], b"body");
         for piece in bytes.chunks(bytes.len() / 2) {
@@ -277,9 +272,9 @@ fn idle_timeout() {
     }
 }
 
-/// A8: without an idle timeout a kept connection stays, however short the read timeout.
+/// Without an idle timeout a kept connection stays open. Rule A8.
 #[test]
-fn no_idle_timeout() {
+fn read_timeout_does_not_apply_between_requests() {
     for server in
         TestServer::tcp_and_unix(&Config::new().read_timeout(Some(SHORT)), echo_unless_unread)
     {
@@ -300,15 +295,14 @@ fn no_idle_timeout() {
     }
 }
 
-/// The requests of a kept connection: the last that it may carry is answered, and then it is
-/// closed.
+/// The last request is still served.
 #[test]
-fn max_requests() {
+fn connection_is_closed_after_the_last_allowed_request() {
     for max in [1, 3] {
         for server in TestServer::tcp_and_unix(&Config::new().max_requests(Some(max)), echo) {
             let mut stream = server.connect();
             for n in 1..=max {
-                // A request that no handler sees does not count.
+                // A request that is refused does not count.
                 stream.write_all(&begin(9, 9, 1)).unwrap();
                 assert_eq!(read_answer(&mut stream, 9).protocol_status, 3);
                 stream.write_all(&request(1, RESPONDER, 1, &[], b"body")).unwrap();

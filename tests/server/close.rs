@@ -1,5 +1,5 @@
-//! Proves that a connection ends when it should and not before, that its end never costs an answer,
-//! and that a web server may end it, or its own half of it, whenever it likes.
+//! Proves that a connection is closed when it should be and not before, that the close never loses
+//! a response, and that a web server may close the connection, or its sending half, at any time.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -17,17 +17,16 @@ use fcgi::Error;
 
 const MIB: usize = 1 << 20;
 
-/// Answers with as many bytes as `BYTES` says, and does not look at the body.
-fn unread(request: &mut Request) -> HandlerResult {
+/// Responds with the number of bytes given in `BYTES`, without reading the body.
+fn respond_without_reading(request: &mut Request) -> HandlerResult {
     let bytes = request.params.get("BYTES").unwrap_or("0").parse()?;
     Ok(request.stdout.write_all(&vec![b'x'; bytes])?)
 }
 
-/// A9: without KEEP_CONN the close follows END_REQUEST, with no byte in between and no reset; after
-/// a refusal and after a request that failed too. (A16 is a slip of the text's: it is the web
-/// server that connects.)
+/// No byte comes between and there is no reset. The same holds after a refusal and after a failed
+/// request. Rule A9.
 #[test]
-fn a9_closed_after_the_end() {
+fn connection_without_keep_conn_is_closed_after_end_request() {
     for server in
         TestServer::tcp_and_unix(&Config::new(), |request| match request.params.get("FAIL") {
             None => echo(request),
@@ -44,7 +43,7 @@ fn a9_closed_after_the_end() {
         stream.write_all(&request(1, 9, 0, &[], b"body")).unwrap();
         assert_eq!(read_answer(&mut stream, 1).protocol_status, 3);
         assert_closed(&mut stream);
-        // What is sent behind a request without KEEP_CONN is not served.
+        // A second request on such a connection is not served.
         let mut stream = server.connect();
         let both =
             [request(1, RESPONDER, 0, &[], b"one"), request(2, RESPONDER, 0, &[], b"two")].concat();
@@ -54,11 +53,10 @@ fn a9_closed_after_the_end() {
     }
 }
 
-/// A10, "Closing with unread input sent a reset and the response was lost": a body that is never
-/// read, on a connection that is not kept, written to its end before a byte of the answer is read.
-/// The answer arrives whole, and no reset with it.
+/// The web server sends the whole body before it reads. A plain close would reset the connection
+/// and lose the response. Rule A10.
 #[test]
-fn a10_lingering_close() {
+fn close_with_unread_input_does_not_lose_the_response() {
     let config = Config::new().drain(8 << 20, Duration::from_secs(20));
     for (config, body, bytes) in [
         (Config::new(), 40_000, "100000"),
@@ -66,7 +64,7 @@ fn a10_lingering_close() {
         (config.clone(), 4 * MIB, "100000"),
         (config, 4 * MIB, "0"),
     ] {
-        for server in TestServer::tcp_and_unix(&config, unread) {
+        for server in TestServer::tcp_and_unix(&config, respond_without_reading) {
             let mut stream = server.connect();
             stream
                 .write_all(&request(1, RESPONDER, 0, &[("BYTES", bytes)], &vec![b'b'; body]))
@@ -81,32 +79,30 @@ fn a10_lingering_close() {
     }
 }
 
-/// A10: a body and an answer of 4 MiB each, with the bounds as they are by default: what is beyond
-/// them may be cut off, but the answer arrives whole.
+/// The body may be cut off at the default bounds. Rule A10.
 #[test]
-fn a10_large_both_ways() {
-    for server in TestServer::tcp_and_unix(&Config::new(), unread) {
+fn large_response_arrives_whole_although_a_large_body_is_unread() {
+    for server in TestServer::tcp_and_unix(&Config::new(), respond_without_reading) {
         let mut stream = server.connect();
         let writer = stream.clone();
         let bytes = request(1, RESPONDER, 0, &[("BYTES", "4194304")], &vec![b'b'; 4 * MIB]);
         thread::scope(|scope| {
-            // Whether all of the body is taken is not asked.
+            // The write may fail.
             scope.spawn(move || drop((&writer).write_all(&bytes)));
             assert_eq!(read_answer(&mut stream, 1).stdout.len(), 4 * MIB);
         });
     }
 }
 
-/// A10, "bounded by bytes *and* by time": a peer that never closes costs its time and no more; the
-/// only slot is free again for the next.
+/// Rule A10.
 #[test]
-fn a10_a_peer_that_never_closes() {
+fn peer_that_never_closes_holds_its_slot_only_for_the_drain_time() {
     for server in TestServer::tcp_and_unix(
         &Config::new().max_connections(1).drain(u64::MAX, Duration::from_millis(200)),
-        unread,
+        respond_without_reading,
     ) {
         let mut silent = server.connect();
-        // The body's end never comes.
+        // The body never ends.
         silent
             .write_all(
                 &[begin(1, RESPONDER, 0), params(1, &[]), record(STDIN, 1, b"some")].concat(),
@@ -123,13 +119,13 @@ fn a10_a_peer_that_never_closes() {
     }
 }
 
-/// A10, the bound in bytes: a peer that never stops sending is cut off long before the time has
-/// passed.
+/// The time limit is far away. Rule A10.
 #[test]
-fn a10_a_peer_that_never_stops() {
-    for server in
-        TestServer::tcp_and_unix(&Config::new().drain(64 << 10, Duration::from_secs(3600)), unread)
-    {
+fn peer_that_never_stops_sending_is_closed_after_the_drain_bytes() {
+    for server in TestServer::tcp_and_unix(
+        &Config::new().drain(64 << 10, Duration::from_secs(3600)),
+        respond_without_reading,
+    ) {
         let mut stream = server.connect();
         stream.write_all(&[begin(1, RESPONDER, 0), params(1, &[("BYTES", "9")])].concat()).unwrap();
         let more = record(STDIN, 1, &[b'x'].repeat(65528));
@@ -139,7 +135,7 @@ fn a10_a_peer_that_never_stops() {
                 Ok(()) => sent += more.len(),
                 Err(error) => break error,
             }
-            assert!(sent < 256 * MIB, "it goes on taking");
+            assert!(sent < 256 * MIB, "the server goes on reading");
         };
         assert!(
             matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset),
@@ -148,11 +144,10 @@ fn a10_a_peer_that_never_stops() {
     }
 }
 
-/// A10 in a loop of one's own: a connection that is dropped although it was to be kept takes its
-/// answer along; one whose request was dropped says so, and the web server sees an answer that
-/// breaks off.
+/// A response that was finished arrives. After a request was dropped, the connection returns an
+/// error and the web server receives a truncated response. Rule A10.
 #[test]
-fn a10_connections_of_ones_own() {
+fn dropped_connection_still_sends_its_response() {
     for pair in [tcp_pair, unix_pair] {
         let (mut client, served) = pair();
         let bytes = request(1, RESPONDER, 1, &[("BYTES", "100000")], &vec![b'b'; MIB]);
@@ -160,7 +155,7 @@ fn a10_connections_of_ones_own() {
             scope.spawn(move || {
                 let mut connection = Connection::new(served).unwrap();
                 let mut request = connection.next_request().unwrap().expect("a request");
-                unread(&mut request).unwrap();
+                respond_without_reading(&mut request).unwrap();
                 request.finish().unwrap();
             });
             client.write_all(&bytes).unwrap();
@@ -183,14 +178,13 @@ fn a10_connections_of_ones_own() {
     }
 }
 
-/// A9, A10: what comes behind a request before the connection is closed costs neither the answer
-/// nor the clean end.
+/// Rules A9 and A10.
 #[test]
-fn a9_a10_late_input() {
+fn input_after_the_request_does_not_spoil_the_close() {
     let config = Arc::new(Config::new().roles(&[Role::Responder, Role::Authorizer]));
     let cases = [
         (request(1, RESPONDER, 0, &[], b"body"), record(ABORT, 1, b"")),
-        // An authorizer has no body, and some web servers end it all the same.
+        // An authorizer has no body, but some web servers end its STDIN all the same.
         ([begin(1, AUTHORIZER, 0), params(1, &[])].concat(), record(STDIN, 1, b"")),
     ];
     for pair in [tcp_pair, unix_pair] {
@@ -223,10 +217,10 @@ fn unix_pair() -> (Stream, Stream) {
     (client.into(), served.into())
 }
 
-/// A10: where the whole input has come there is nothing to wait for: the slot is free at once,
-/// though the web server never closes its side and an hour may pass.
+/// The slot is free at once, although the web server keeps its side open and the time limit is an
+/// hour. Rule A10.
 #[test]
-fn no_lingering_without_need() {
+fn close_does_not_wait_if_the_input_was_read_completely() {
     for server in TestServer::tcp_and_unix(
         &Config::new().max_connections(1).drain(u64::MAX, Duration::from_secs(3600)),
         echo,
@@ -243,9 +237,9 @@ fn no_lingering_without_need() {
     }
 }
 
-/// A11: the end of a connection without a request is no error, and harms nobody.
+/// Rule A11.
 #[test]
-fn a11_connect_and_leave() {
+fn connection_that_ends_without_a_request_is_not_an_error() {
     for server in TestServer::tcp_and_unix(&Config::new(), echo) {
         for _ in 0..100 {
             drop(server.connect());
@@ -262,16 +256,16 @@ fn a11_connect_and_leave() {
             server.round_trip(1, &request(1, RESPONDER, 0, &[], b"body")).stdout,
             echoed(&[], b"body")
         );
-        assert_eq!(server.reported_errors(), [], "an end between requests is no error");
+        assert_eq!(server.reported_errors(), [], "an end between requests is not an error");
     }
 }
 
-/// A13: a web server that ends its side behind the whole input still gets the whole answer.
+/// Rules A13 and S9.
 #[test]
-fn a13_half_closed_behind_the_input() {
+fn response_is_sent_after_a_half_close_at_the_end_of_input() {
     for server in
         TestServer::tcp_and_unix(&Config::new(), |request| match request.params.get("BYTES") {
-            Some(_) => unread(request),
+            Some(_) => respond_without_reading(request),
             None => echo(request),
         })
     {
@@ -297,10 +291,10 @@ fn a13_half_closed_behind_the_input() {
     }
 }
 
-/// A13: inside a request the same is its end: closed without an answer in PARAMS, an error for a
-/// handler that reads.
+/// In PARAMS the connection is closed without a response. In STDIN the handler's read fails.
+/// Rule A13.
 #[test]
-fn a13_half_closed_inside_a_request() {
+fn half_close_inside_a_request_ends_it() {
     for server in TestServer::tcp_and_unix(&Config::new(), echo) {
         let whole = [begin(1, RESPONDER, 1), params(1, &[("A", "1")])].concat();
         for cut in 1..whole.len() {
@@ -326,9 +320,9 @@ fn a13_half_closed_inside_a_request() {
     }
 }
 
-/// A12: the end of one connection ends its own requests and no others.
+/// Rule A12.
 #[test]
-fn a12_others_go_on() {
+fn closed_connection_ends_only_its_own_requests() {
     let finished = Arc::new(AtomicUsize::new(0));
     let server = TestServer::tcp(Config::new(), {
         let finished = Arc::clone(&finished);
@@ -346,7 +340,7 @@ fn a12_others_go_on() {
             .unwrap();
     }
     streams.truncate(4);
-    wait_until("the others' requests have ended", || finished.load(SeqCst) == 4);
+    wait_until("the requests of the closed connections have ended", || finished.load(SeqCst) == 4);
     for stream in &mut streams {
         stream.write_all(&[record(STDIN, 1, b"dy"), record(STDIN, 1, b"")].concat()).unwrap();
         assert_eq!(read_answer(stream, 1).text(), "body");
@@ -354,24 +348,24 @@ fn a12_others_go_on() {
     }
 }
 
-/// A handler that goes on writing to a web server that is gone is told.
+/// Rule A12.
 #[test]
-fn writing_to_a_peer_that_is_gone() {
-    let (say, said) = std::sync::mpsc::channel();
+fn writing_to_a_closed_connection_is_an_error_for_the_handler() {
+    let (sender, receiver) = std::sync::mpsc::channel();
     let server = TestServer::tcp(Config::new(), move |request| {
         let outcome = loop {
             if let Err(error) = request.stdout.write_all(&[b'x'].repeat(70_000)) {
                 break error;
             }
         };
-        say.send(outcome.kind())?;
+        sender.send(outcome.kind())?;
         Err(outcome.into())
     });
     let mut stream = server.connect();
     stream.write_all(&request(1, RESPONDER, 0, &[], b"")).unwrap();
     stream.read_exact(&mut [0; 9]).unwrap();
     drop(stream);
-    let kind = said.recv_timeout(TEST_TIMEOUT).unwrap();
+    let kind = receiver.recv_timeout(TEST_TIMEOUT).unwrap();
     assert!(matches!(kind, io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset), "{kind:?}");
     server.next_error();
 }

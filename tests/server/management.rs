@@ -1,5 +1,5 @@
-//! Proves that management records are answered by the library, at once and in any place, and never
-//! harm the request that they come into.
+//! Proves that the library answers management records, at once and at any place, and that they do
+//! not affect the request around them.
 
 use std::io::Write;
 use std::sync::mpsc;
@@ -15,7 +15,7 @@ fn get_values(names: &[&str]) -> Vec<u8> {
     record(GET_VALUES, 0, &content)
 }
 
-/// The content of a result, with the values of a server for seven connections.
+/// Returns the content of a GET_VALUES_RESULT record from a server for seven connections.
 fn values(names: &[&str]) -> Vec<u8> {
     let value = |name: &str| if name == "FCGI_MPXS_CONNS" { "0" } else { "7" };
     names.iter().flat_map(|name| pair(name.as_bytes(), value(name).as_bytes())).collect()
@@ -41,14 +41,13 @@ const CONNS: &str = "FCGI_MAX_CONNS";
 const REQS: &str = "FCGI_MAX_REQS";
 const MPXS: &str = "FCGI_MPXS_CONNS";
 
-/// A30, A31, A32, A34: the variables that are asked for and known, with no request at all; the
-/// values are the server's own. "GET_VALUES answered only when more bytes come, a wrong value":
-/// each query is alone on its way, and answered at once.
+/// No request is open. Each query is sent alone and is expected before another byte arrives.
+/// Rules A30, A31, A32 and A34.
 #[test]
-fn a30_a31_a32_a34_variables() {
+fn get_values_returns_the_known_variables() {
     for server in servers() {
         let mut stream = server.connect();
-        for (asked, answered) in [
+        for (query, expected) in [
             (&[CONNS, REQS, MPXS][..], &[CONNS, REQS, MPXS][..]),
             (&[MPXS, CONNS], &[CONNS, MPXS]),
             (&[REQS], &[REQS]),
@@ -56,20 +55,20 @@ fn a30_a31_a32_a34_variables() {
             (&["NOPE"], &[]),
             (&["NOPE", MPXS, "fcgi_max_conns", "FCGI_MAX_CONN", "FCGI_MAX_CONNSS", ""], &[MPXS]),
         ] {
-            stream.write_all(&get_values(asked)).unwrap();
-            assert_result(&read_record(&mut stream).expect("a result"), answered);
+            stream.write_all(&get_values(query)).unwrap();
+            assert_result(&read_record(&mut stream).expect("a result"), expected);
         }
-        // And so again on a connection where it comes first.
+        // Here the query is the first record of the connection.
         let mut stream = server.connect();
         stream.write_all(&get_values(&["NOPE"])).unwrap();
-        let result = read_record(&mut stream).expect("a result, empty as it is");
+        let result = read_record(&mut stream).expect("an empty result");
         assert_eq!((result.record_type, result.content.len()), (GET_VALUES_RESULT, 0));
     }
 }
 
-/// A32: each value is a decimal number of at least 1, whatever the server was configured with.
+/// Each value is a decimal number of at least 1. Rule A32.
 #[test]
-fn a32_values_follow_the_configuration() {
+fn values_follow_the_configuration() {
     for (max, value) in [(0, "1"), (1, "1"), (256, "256"), (70_000, "70000")] {
         let server = TestServer::tcp(Config::new().max_connections(max), echo);
         let mut stream = server.connect();
@@ -84,15 +83,14 @@ fn a32_values_follow_the_configuration() {
     }
 }
 
-/// A35: "repeated names overran a buffer": each known name once; a query that is cut short, or that
-/// carries values, is answered for what is whole in it.
+/// Each known name is returned once. A truncated query is answered for its whole pairs. Rule A35.
 #[test]
-fn a35_odd_queries() {
+fn repeated_or_malformed_queries_are_answered() {
     let cut = [pair(MPXS.as_bytes(), b""), pair(CONNS.as_bytes(), b"")].concat();
     let cut = &cut[..cut.len() - 1];
     for server in servers() {
         let mut stream = server.connect();
-        for (query, answered) in [
+        for (query, expected) in [
             (get_values(&[REQS; 40]), &[REQS][..]),
             (get_values(&[REQS].repeat(4095)), &[REQS]),
             (record(GET_VALUES, 0, &[0].repeat(65534)), &[]),
@@ -102,36 +100,34 @@ fn a35_odd_queries() {
             (padded_record(GET_VALUES, 0, &pair(CONNS.as_bytes(), b""), 255), &[CONNS]),
         ] {
             stream.write_all(&query).unwrap();
-            assert_result(&read_record(&mut stream).expect("a result"), answered);
+            assert_result(&read_record(&mut stream).expect("a result"), expected);
         }
         stream.write_all(&request(1, RESPONDER, 0, &PAIRS, b"hello")).unwrap();
         assert_eq!(read_answer(&mut stream, 1).stdout, echoed(&PAIRS, b"hello"));
     }
 }
 
-/// A36, "UNKNOWN_TYPE echoes the type byte", "the next request lost after UNKNOWN_TYPE": every type
-/// that the specification does not define, of every length.
+/// The request that follows is served. Rule A36.
 #[test]
-fn a36_every_unknown_type() {
+fn unknown_type_record_echoes_every_unknown_type() {
     for server in servers() {
         let mut stream = server.connect();
         for record_type in (12..=255).chain([0]) {
             stream.write_all(&record(record_type, 0, b"")).unwrap();
-            assert_unknown_type(&read_record(&mut stream).expect("an answer"), record_type);
+            assert_unknown_type(&read_record(&mut stream).expect("a response"), record_type);
         }
         for content in [&b"x"[..], &[1].repeat(65535)] {
             stream.write_all(&padded_record(99, 0, content, 255)).unwrap();
-            assert_unknown_type(&read_record(&mut stream).expect("an answer"), 99);
+            assert_unknown_type(&read_record(&mut stream).expect("a response"), 99);
         }
         stream.write_all(&request(1, RESPONDER, 0, &PAIRS, b"hello")).unwrap();
         assert_eq!(read_answer(&mut stream, 1).stdout, echoed(&PAIRS, b"hello"));
     }
 }
 
-/// A33, A36: in every place of a request, alone and repeated: each is answered, and the request
-/// unharmed.
+/// The request around them is served as usual. Rules A33 and A36.
 #[test]
-fn a33_a36_between_any_two_records() {
+fn management_records_are_answered_between_any_two_records() {
     let [pair1, pair2] = PAIRS.map(|(name, value)| pair(name.as_bytes(), value.as_bytes()));
     let pieces = [
         begin(1, RESPONDER, 1),
@@ -156,7 +152,7 @@ fn a33_a36_between_any_two_records() {
                 assert_eq!(answer.stdout, echoed(&PAIRS, b"hello"));
                 let mut management = answer.management;
                 while management.len() < 2 * times {
-                    management.push(read_record(&mut stream).expect("an answer to each"));
+                    management.push(read_record(&mut stream).expect("a response to each"));
                 }
                 for answers in management.chunks(2) {
                     assert_result(&answers[0], &[CONNS]);
@@ -167,13 +163,12 @@ fn a33_a36_between_any_two_records() {
     }
 }
 
-/// A33: the answer does not wait for the request that it comes into: here no byte of that follows
-/// before it is there.
+/// No further byte of the request is sent before the answer arrives. Rule A33.
 #[test]
-fn a33_at_once_inside_a_request() {
+fn management_record_in_a_request_is_answered_at_once() {
     for server in servers() {
         let mut stream = server.connect();
-        let ask = |mut stream: &fcgi::net::Stream| {
+        let query = |mut stream: &fcgi::net::Stream| {
             stream.write_all(&get_values(&[CONNS])).unwrap();
             assert_result(&read_record(&mut stream).expect("a result"), &[CONNS]);
         };
@@ -184,30 +179,30 @@ fn a33_at_once_inside_a_request() {
             record(STDIN, 1, b"lo"),
         ] {
             stream.write_all(&piece).unwrap();
-            ask(&stream);
+            query(&stream);
         }
         stream.write_all(&record(STDIN, 1, b"")).unwrap();
         assert_eq!(read_answer(&mut stream, 1).stdout, echoed(&PAIRS, b"hello"));
-        ask(&stream);
+        query(&stream);
     }
 }
 
-/// A33: during output, while the handler looks at nothing.
+/// The handler reads nothing meanwhile. Rule A33.
 #[test]
-fn a33_during_output() {
-    let (go_on, told) = mpsc::channel();
-    let told = Mutex::new(told);
+fn management_record_during_output_is_answered() {
+    let (sender, receiver) = mpsc::channel();
+    let receiver = Mutex::new(receiver);
     let server = TestServer::tcp(Config::new().max_connections(7), move |request| {
         request.stdout.write_all(b"first, ")?;
         request.stdout.flush()?;
-        told.lock().unwrap().recv()?;
+        receiver.lock().unwrap().recv()?;
         Ok(request.stdout.write_all(b"second")?)
     });
     let mut stream = server.connect();
     stream.write_all(&request(1, RESPONDER, 1, &PAIRS, b"hello")).unwrap();
     assert_eq!(read_record(&mut stream).expect("the first piece").content, b"first, ");
     stream.write_all(&get_values(&[CONNS])).unwrap();
-    go_on.send(()).unwrap();
+    sender.send(()).unwrap();
     let answer = read_answer(&mut stream, 1);
     assert_eq!(answer.text(), "second");
     let late = || read_record(&mut &stream).expect("a result");

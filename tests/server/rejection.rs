@@ -1,5 +1,4 @@
-//! Newcomers that are to be rejected and say nothing of use cannot keep others from being rejected
-//! (rule A26; "memory grew", "holds the only worker").
+//! Proves that connections that are rejected cannot delay the rejection of others.
 
 use std::io::Write;
 use std::os::unix::net::UnixStream;
@@ -12,21 +11,22 @@ use crate::support::*;
 use fcgi::server::{Config, Connection, Overload};
 use fcgi::Error;
 
-/// More than there are threads for rejections.
+/// More connections than there are threads for rejections.
 const NOISY: usize = 40;
 
+/// Rule A26.
 #[test]
-fn a26_noise_does_not_hold_a_rejection_up() {
-    let (release, released) = std::sync::mpsc::channel::<()>();
-    let released = std::sync::Mutex::new(released);
+fn noisy_connections_do_not_delay_a_rejection() {
+    let (sender, receiver) = mpsc::channel::<()>();
+    let receiver = std::sync::Mutex::new(receiver);
     let config = Config::new().max_connections(1).overload(Overload::Reject);
     let server = TestServer::tcp(config, move |_| {
-        let _is_over = released.lock().expect("the lock").recv();
+        let _is_over = receiver.lock().expect("the lock").recv();
         Ok(())
     });
     let mut busy = server.connect();
     busy.write_all(&[begin(1, RESPONDER, 0), params(1, &[])].concat()).expect("written");
-    // The request is at work when a second one is rejected.
+    // The second request is rejected once the first is being served.
     let rejected = || server.round_trip(1, &begin(1, RESPONDER, 0)).protocol_status;
     assert_eq!(rejected(), 2);
 
@@ -36,7 +36,7 @@ fn a26_noise_does_not_hold_a_rejection_up() {
             let mut stream = server.connect();
             let is_over = &is_over;
             scope.spawn(move || {
-                // Records of an id that is not active, again and again.
+                // Keep sending records of an id that is not active.
                 for _ in 0..300 {
                     if is_over.load(Ordering::SeqCst)
                         || stream.write_all(&record(STDIN, 9, b"noise")).is_err()
@@ -50,17 +50,16 @@ fn a26_noise_does_not_hold_a_rejection_up() {
         assert_eq!(rejected(), 2);
         is_over.store(true, Ordering::SeqCst);
     });
-    drop(release);
+    drop(sender);
 }
 
-/// A connection of one's own that is to be rejected waits for its request no longer than for any
-/// read.
+/// Rule A26.
 #[test]
-fn a26_a_rejection_of_ones_own_ends() {
+fn reject_waits_for_a_request_only_for_the_read_timeout() {
     let config = Config::new().read_timeout(Some(Duration::from_millis(100)));
     let (_silent, served) = UnixStream::pair().expect("a pair of sockets");
     let connection = Connection::with_config(served, Arc::new(config)).expect("a connection");
-    let (say, said) = mpsc::channel();
-    thread::spawn(move || say.send(connection.reject()));
-    assert!(matches!(said.recv_timeout(TEST_TIMEOUT), Ok(Err(Error::TimedOut("read")))));
+    let (result, results) = mpsc::channel();
+    thread::spawn(move || result.send(connection.reject()));
+    assert!(matches!(results.recv_timeout(TEST_TIMEOUT), Ok(Err(Error::TimedOut("read")))));
 }

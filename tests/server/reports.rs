@@ -1,5 +1,5 @@
-//! What a server does with errors that belong to no request: it tells of them, and whatever becomes
-//! of that, it goes on (rule A15).
+//! Proves that a server reports errors that belong to no request, and that it goes on whatever the
+//! report does.
 #![cfg(unix)]
 
 use std::io::Write;
@@ -11,11 +11,12 @@ use fcgi::net::{Address, Listener, Stream};
 use fcgi::server::Config;
 use fcgi::Server;
 
-/// More than the threads that wait, so that the loss of one for each error would be noticed.
+/// More errors than there are waiting threads, so that the loss of a thread per error would be
+/// noticed.
 const ERRORS: usize = 20;
 
-/// Sends what is not FastCGI, again and again, and a request after that.
-fn provoke_and_ask(address: &Address) -> Answer {
+/// Sends input that is not FastCGI on several connections, and then a request.
+fn provoke_errors_and_send_request(address: &Address) -> Answer {
     let connect = || {
         let stream = Stream::connect(address, Some(TEST_TIMEOUT)).expect("a connection");
         stream.set_timeouts(Some(TEST_TIMEOUT), Some(TEST_TIMEOUT)).expect("timeouts");
@@ -27,7 +28,7 @@ fn provoke_and_ask(address: &Address) -> Answer {
         assert_eq!(
             read_all(&mut stream).unwrap_or_default(),
             b"",
-            "a15: no bytes but records come back"
+            "the server sends nothing but records"
         );
     }
     let mut stream = connect();
@@ -35,31 +36,33 @@ fn provoke_and_ask(address: &Address) -> Answer {
     read_answer(&mut stream, 1)
 }
 
+/// Rule A15.
 #[test]
-fn each_error_is_told() {
+fn each_error_is_reported() {
     let server = TestServer::tcp(Config::new(), echo);
-    provoke_and_ask(&server.address);
+    provoke_errors_and_send_request(&server.address);
     for _ in 0..ERRORS {
         assert_eq!(server.next_error().1, "record has unsupported FastCGI version 71");
     }
 }
 
+/// Rule A15.
 #[test]
-fn who_is_told_may_panic() {
+fn error_callback_may_panic() {
     let listener =
         Listener::bind(&"127.0.0.1:0".parse().expect("an address")).expect("a listening socket");
     let server = Server::new(listener).expect("a server").on_error(|report| panic!("{report}"));
     let (address, handle) = (server.local_address().expect("its address"), server.handle());
     let serving = std::thread::spawn(move || server.serve(echo));
-    let answer = provoke_and_ask(&address);
+    let answer = provoke_errors_and_send_request(&address);
     handle.shutdown();
     serving.join().expect("the server's thread").expect("a clean end");
     assert_eq!(answer.protocol_status, 0);
 }
 
-/// A program that a web server starts may have no stderr, or one that nobody reads any more.
+/// A program that a web server starts may have a stderr that is no longer read. Rule A15.
 #[test]
-fn stderr_may_be_gone() {
+fn server_goes_on_when_stderr_is_closed() {
     let directory = tempfile::tempdir().expect("a directory for the socket");
     let address = Address::unix(directory.path().join("app.sock")).expect("an address");
     let mut command = Command::new(example::path("echo"));
@@ -68,5 +71,5 @@ fn stderr_may_be_gone() {
     let mut echo = example::KillOnDrop(child);
     drop(echo.0.stderr.take());
     example::wait_until_listening(&address);
-    assert_eq!(provoke_and_ask(&address).protocol_status, 0);
+    assert_eq!(provoke_errors_and_send_request(&address).protocol_status, 0);
 }

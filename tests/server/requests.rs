@@ -1,6 +1,6 @@
-//! Proves that a request is understood however its records are cut, padded, ordered and mixed with
-//! others, that each is answered once and under its own id, and that what is no request is never
-//! answered as one.
+//! Proves that a request is read correctly however its records are split, padded, ordered and mixed
+//! with others, that each request is answered once and under its own id, and that nothing else is
+//! answered as a request.
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -18,7 +18,7 @@ const PAIRS: [(&str, &str); 3] =
 const CANT_MPX_CONN: u8 = 1;
 const UNKNOWN_ROLE: u8 = 3;
 
-/// Asserts that this is what `echo` answers to these.
+/// Asserts that this is the response of `echo` to these params and this body.
 #[track_caller]
 fn assert_echo(answer: &Answer, pairs: &[(&str, &str)], body: &[u8]) {
     assert_eq!(answer.text(), String::from_utf8_lossy(&echoed(pairs, body)));
@@ -28,15 +28,15 @@ fn assert_echo(answer: &Answer, pairs: &[(&str, &str)], body: &[u8]) {
 
 /// Asserts that a plain request is still served on this connection.
 #[track_caller]
-fn assert_in_step(stream: &mut Stream, id: u16) {
+fn assert_reusable(stream: &mut Stream, id: u16) {
     stream.write_all(&request(id, RESPONDER, 1, &PAIRS, b"hello")).unwrap();
     let answer = read_answer(stream, id);
     assert_echo(&answer, &PAIRS, b"hello");
     assert_eq!(answer.management, []);
 }
 
-/// Asserts that these bytes are answered with nothing but the close of the connection, and that the
-/// reason is reported.
+/// Asserts that the server closes the connection without a response to these bytes, and reports the
+/// reason.
 #[track_caller]
 fn assert_not_served(server: &TestServer, bytes: &[u8], kind: io::ErrorKind, reason: &str) {
     let mut stream = server.connect();
@@ -47,12 +47,11 @@ fn assert_not_served(server: &TestServer, bytes: &[u8], kind: io::ErrorKind, rea
     assert!(text.contains(reason), "{text:?} for {reason:?}");
 }
 
-/// A4: the parameters are those of PARAMS and no others: not a variable of the process, such as
-/// PATH. And A46: what leaves begins as the handler began it. "A response without Content-Type was
-/// given `text/html`": none is made up.
+/// No variable of the process is added to the params, and no Content-Type to the response.
+/// Rules A4 and A46.
 #[test]
-fn a4_a46_params_and_response_are_what_was_given() {
-    assert!(std::env::var_os("PATH").is_some(), "a variable that must not show");
+fn request_carries_only_its_params_and_response_only_its_output() {
+    assert!(std::env::var_os("PATH").is_some(), "a variable that must not appear");
     for server in TestServer::tcp_and_unix(&Config::new(), echo) {
         assert_echo(
             &server.round_trip(1, &request(1, RESPONDER, 0, &PAIRS, b"hello")),
@@ -70,23 +69,21 @@ fn a4_a46_params_and_response_are_what_was_given() {
     );
 }
 
-/// A19: every id is answered under the same id. "Wire types read as octal when ported": the types
-/// are those of the specification, in decimal.
+/// Rule A19.
 #[test]
-fn a19_every_id() {
+fn response_has_the_id_of_its_request() {
     for server in TestServer::tcp_and_unix(&Config::new(), echo) {
         let mut stream = server.connect();
         for id in [1, 2, 255, 256, 258, 32767, 32768, 65535] {
-            assert_in_step(&mut stream, id);
+            assert_reusable(&mut stream, id);
         }
     }
 }
 
-/// A8, A17: a kept connection is kept, and the same id serves 1000 times in a row. "A header and
-/// its content in separate writes, with Nagle on: 23 requests a second over TCP": what is flushed
-/// leaves at once, so that no request waits 40 ms for an acknowledgement.
+/// The requests have the same id. The response is flushed in pieces: with Nagle's algorithm each
+/// request would wait 40 ms for an acknowledgement. Rules A8 and A17.
 #[test]
-fn a8_a17_a_thousand_requests_in_a_row() {
+fn kept_connection_serves_1000_requests_quickly() {
     for server in TestServer::tcp_and_unix(&Config::new(), |request| {
         for _ in 0..3 {
             request.stdout.write_all(b"piece")?;
@@ -105,9 +102,9 @@ fn a8_a17_a_thousand_requests_in_a_row() {
     }
 }
 
-/// A17: an id belongs to its connection: four requests with the same id are in the handler at once.
+/// Four requests with the same id run at the same time. Rule A17.
 #[test]
-fn a17_the_same_id_on_several_connections_at_once() {
+fn connections_may_use_the_same_id_at_once() {
     let barrier = Arc::new(Barrier::new(4));
     let server = TestServer::tcp(Config::new(), move |request| {
         barrier.wait();
@@ -128,7 +125,7 @@ fn a17_the_same_id_on_several_connections_at_once() {
     });
 }
 
-/// The records of a plain request, so that others can be put between them.
+/// Returns the records of a plain request, so that others can be inserted.
 fn records(id: u16) -> [Vec<u8>; 7] {
     let encoded: Vec<u8> =
         PAIRS.iter().flat_map(|(name, value)| pair(name.as_bytes(), value.as_bytes())).collect();
@@ -143,8 +140,8 @@ fn records(id: u16) -> [Vec<u8>; 7] {
     ]
 }
 
-/// Sends the noise before each record of a request in turn, and behind the last, each time followed
-/// by a good request; neither may be harmed. Whether the noise was answered is left to the caller.
+/// Sends these records at each place of a request, and another request after it. Asserts that both
+/// are served, and passes the management records that were received to `check`.
 #[track_caller]
 fn assert_ignored_everywhere(noise: &[u8], check: impl Fn(&[Record])) {
     for server in TestServer::tcp_and_unix(&Config::new(), echo) {
@@ -164,10 +161,9 @@ fn assert_ignored_everywhere(noise: &[u8], check: impl Fn(&[Record])) {
     }
 }
 
-/// A18: the records of ids that are not active are ignored, wherever they come: PARAMS, STDIN, DATA
-/// and ABORT, empty or not. "Records with another id were put into the body".
+/// Rule A18.
 #[test]
-fn a18_records_of_inactive_ids_are_ignored() {
+fn records_of_inactive_ids_are_ignored() {
     for record_type in [ABORT, PARAMS, STDIN, DATA] {
         for content in [&b""[..], b"noise", &[7].repeat(65535)] {
             assert_ignored_everywhere(&padded_record(record_type, 9, content, 255), |answers| {
@@ -177,11 +173,9 @@ fn a18_records_of_inactive_ids_are_ignored() {
     }
 }
 
-/// A28: records that only an application sends are survived, of this request and of others. "STDOUT
-/// and STDIN with id 0": "Application record with id 0 crashed"; only management types mean
-/// anything there (K7).
+/// Only management types have a meaning under id 0. Rules A28, K7 and S4.
 #[test]
-fn a28_types_of_the_other_side_and_the_null_id_are_ignored() {
+fn application_types_and_request_id_0_are_ignored() {
     for record_type in [END, STDOUT, STDERR, GET_VALUES_RESULT, UNKNOWN_TYPE] {
         for id in [0, 3, 9] {
             assert_ignored_everywhere(&record(record_type, id, b"\0\0\0\0\0\0\0\0"), |answers| {
@@ -197,10 +191,9 @@ fn a28_types_of_the_other_side_and_the_null_id_are_ignored() {
     }
 }
 
-/// A29: a record of unknown type that names a request is passed over: UNKNOWN_TYPE is for
-/// management records.
+/// UNKNOWN_TYPE answers management records only. Rules A29 and S3.
 #[test]
-fn a29_unknown_types_of_a_request_are_ignored() {
+fn unknown_types_with_a_request_id_are_ignored() {
     for (record_type, id) in [(42, 3), (42, 9), (255, 3), (12, 3)] {
         assert_ignored_everywhere(&padded_record(record_type, id, b"what?", 8), |answers| {
             assert_eq!(answers, []);
@@ -208,10 +201,9 @@ fn a29_unknown_types_of_a_request_are_ignored() {
     }
 }
 
-/// A20, "Second BEGIN_REQUEST corrupts both, carries the old id": a request begun while one runs is
-/// refused with its own id, what follows under that id is ignored, and the first is not touched.
+/// The refusal has the id of the second request, and the first is not affected. Rules A20 and S7.
 #[test]
-fn a20_a_request_begun_while_one_runs_is_refused() {
+fn second_request_on_a_busy_connection_is_refused() {
     let second = [
         begin(9, RESPONDER, 0),
         params(9, &[("FOREIGN", "1")]),
@@ -224,22 +216,20 @@ fn a20_a_request_begun_while_one_runs_is_refused() {
             let mut pieces = records(1).to_vec();
             pieces.insert(at, second.concat());
             stream.write_all(&pieces.concat()).unwrap();
-            let refusal = read_record(&mut stream).expect("an answer to the second request");
+            let refusal = read_record(&mut stream).expect("a response to the second request");
             assert_eq!((refusal.record_type, refusal.id), (END, 9));
             assert_eq!(refusal.content, [0, 0, 0, 0, CANT_MPX_CONN, 0, 0, 0]);
             assert_echo(&read_answer(&mut stream, 1), &PAIRS, b"hello");
-            // The first asked for the connection to be kept; what the second asked for counts for
-            // nothing.
-            assert_in_step(&mut stream, 2);
+            // The first request set KEEP_CONN. The flag of the refused one has no effect.
+            assert_reusable(&mut stream, 2);
         }
     }
 }
 
-/// A21, A22: FCGI_MPXS_CONNS is 0 and that is kept to: of 50 requests interleaved on one
-/// connection, the first is served and each of the others is refused once, under its own id; no two
-/// answers mix.
+/// FCGI_MPXS_CONNS is 0: of 50 interleaved requests the first is served, and each other one is
+/// refused once under its own id. Rules A21 and A22.
 #[test]
-fn a21_a22_fifty_interleaved_requests() {
+fn interleaved_requests_are_refused_as_get_values_announced() {
     let server = TestServer::unix(Config::new(), echo);
     let mut stream = server.connect();
     stream.write_all(&record(GET_VALUES, 0, &pair(b"FCGI_MPXS_CONNS", b""))).unwrap();
@@ -250,17 +240,16 @@ fn a21_a22_fifty_interleaved_requests() {
         stream.write_all(&bytes).unwrap();
     }
     for id in 2..=50 {
-        let refusal = read_record(&mut stream).expect("an answer to each request");
+        let refusal = read_record(&mut stream).expect("a response to each request");
         assert_eq!((refusal.record_type, refusal.id, refusal.content[4]), (END, id, CANT_MPX_CONN));
     }
     assert_echo(&read_answer(&mut stream, 1), &PAIRS, b"hello");
-    assert_in_step(&mut stream, 51);
+    assert_reusable(&mut stream, 51);
 }
 
-/// A23: BEGIN for the id that is active is a violation: the connection is closed, nothing is served
-/// in part.
+/// No part of the request is served. Rules A23 and S2.
 #[test]
-fn a23_begin_of_the_active_id() {
+fn begin_request_with_the_active_id_closes_the_connection() {
     let calls = Arc::new(AtomicUsize::new(0));
     let server = TestServer::tcp(Config::new(), {
         let calls = Arc::clone(&calls);
@@ -292,10 +281,9 @@ fn a23_begin_of_the_active_id() {
     }
 }
 
-/// A24: requests sent without waiting, with other ids or the same, are each answered once and in
-/// their order.
+/// The ids are equal or different. Rules A24 and S8.
 #[test]
-fn a24_requests_sent_at_once() {
+fn pipelined_requests_are_answered_in_order() {
     for server in TestServer::tcp_and_unix(&Config::new(), echo) {
         for (count, same_id) in [(2, false), (20, false), (20, true)] {
             let mut stream = server.connect();
@@ -307,16 +295,14 @@ fn a24_requests_sent_at_once() {
             for n in 1..=count {
                 assert_echo(&read_answer(&mut stream, id(n)), &[], &body(n));
             }
-            assert_in_step(&mut stream, 100);
+            assert_reusable(&mut stream, 100);
         }
     }
 }
 
-/// A25, "Unknown role: connection closed with no answer, reset": END_REQUEST with UNKNOWN_ROLE and
-/// the new request's id, no STDOUT, before any of its PARAMS; with KEEP_CONN the connection goes
-/// on.
+/// There is no STDOUT, and with KEEP_CONN the connection stays open. Rules A25 and S6.
 #[test]
-fn a25_unknown_roles() {
+fn unknown_role_is_refused_before_its_params_arrive() {
     for server in TestServer::tcp_and_unix(&Config::new(), echo) {
         let mut stream = server.connect();
         for (id, role) in
@@ -326,15 +312,14 @@ fn a25_unknown_roles() {
             let answer = read_answer(&mut stream, id);
             assert_eq!((answer.app_status, answer.protocol_status), (0, UNKNOWN_ROLE));
             assert_eq!((answer.stdout_ends, answer.stderr_ends), (0, 0));
-            // What follows under that id is not for anybody.
+            // Records of the refused id are ignored.
             stream
                 .write_all(
                     &[params(id, &PAIRS), record(STDIN, id, b"x"), record(STDIN, id, b"")].concat(),
                 )
                 .unwrap();
-            assert_in_step(&mut stream, 7);
+            assert_reusable(&mut stream, 7);
         }
-        // Roles that were asked for are served.
         drop(stream);
     }
     let roles = [Role::Responder, Role::Authorizer, Role::Unknown(9)];
@@ -350,12 +335,10 @@ fn a25_unknown_roles() {
     );
 }
 
-/// A27: an application sends STDOUT, STDERR and END_REQUEST with the request's id, and with the
-/// null id GET_VALUES_RESULT and UNKNOWN_TYPE; `read_answer` refuses all else. K6: "Reserved bytes
-/// carried old memory": they and the padding are 0. And "PHP resets when content + padding >
-/// 65535": no such record is sent.
+/// Padding and reserved bytes are 0. Content and padding never exceed 65535 bytes, because PHP
+/// closes the connection otherwise. Rules A27, K5 and K6.
 #[test]
-fn a27_only_the_types_of_an_application() {
+fn application_sends_only_its_record_types() {
     let server = TestServer::unix(Config::new(), |request| {
         request.stderr.write_all(b"a message")?;
         for len in [1, 5, 65527, 65528, 65535, 65536, 200_000] {
@@ -382,7 +365,7 @@ fn a27_only_the_types_of_an_application() {
         assert_eq!(
             (record.content.len() + record.padding.len()) % 8,
             0,
-            "K5: sent records are aligned"
+            "records are aligned to eight bytes"
         );
     }
     let types: Vec<u8> = records.iter().map(|record| record.record_type).collect();
@@ -390,10 +373,9 @@ fn a27_only_the_types_of_an_application() {
     assert_eq!(types[types.len() - 2..], [STDOUT, END]);
 }
 
-/// K18: a BEGIN_REQUEST shorter than its 8 bytes is no request; what a longer one has behind them
-/// is ignored. K6: so are its reserved bytes and those of headers.
+/// Reserved bytes are ignored too. Rules K6 and K18.
 #[test]
-fn bodies_of_begin_request() {
+fn short_begin_request_is_an_error_and_extra_bytes_are_ignored() {
     let server = TestServer::tcp(Config::new(), echo);
     for len in [0, 1, 7] {
         let bytes =
@@ -414,20 +396,20 @@ fn bodies_of_begin_request() {
         let mut stream = server.connect();
         stream.write_all(&pieces.concat()).unwrap();
         assert_echo(&read_answer(&mut stream, 1), &PAIRS, b"hello");
-        assert_in_step(&mut stream, 1);
+        assert_reusable(&mut stream, 1);
     }
 }
 
-/// K21, A8, A9: of the flags, KEEP_CONN alone decides whether the connection is kept.
+/// Rules A8, A9 and K21.
 #[test]
-fn a8_a9_flags() {
+fn keep_conn_flag_alone_decides_whether_the_connection_is_kept() {
     for server in TestServer::tcp_and_unix(&Config::new(), echo) {
         for (flags, is_kept) in [(0, false), (1, true), (0xfe, false), (0xff, true)] {
             let mut stream = server.connect();
             stream.write_all(&request(1, RESPONDER, flags, &PAIRS, b"hello")).unwrap();
             assert_echo(&read_answer(&mut stream, 1), &PAIRS, b"hello");
             if is_kept {
-                assert_in_step(&mut stream, 1);
+                assert_reusable(&mut stream, 1);
             } else {
                 assert_closed(&mut stream);
             }
@@ -435,12 +417,10 @@ fn a8_a9_flags() {
     }
 }
 
-/// K10, K15: "A partial header was appended with pointer arithmetic" (a header cut at each of its
-/// inner offsets), "A name-value pair split over two PARAMS records was lost" (a pair cut at every
-/// byte), "Padding of empty records not skipped" (padding 0, 8, 255 on each type, a byte at a time,
-/// then a second request).
+/// PARAMS are split at every byte, every record is padded, and the bytes arrive one at a time and
+/// in two pieces. Rules A37, K4, K10 and K15.
 #[test]
-fn a37_any_division_and_any_padding() {
+fn request_may_be_split_anywhere_and_padded() {
     let encoded: Vec<u8> =
         PAIRS.iter().flat_map(|(name, value)| pair(name.as_bytes(), value.as_bytes())).collect();
     for server in TestServer::tcp_and_unix(&Config::new(), echo) {
@@ -460,7 +440,7 @@ fn a37_any_division_and_any_padding() {
             assert_echo(&read_answer(&mut stream, 1), &PAIRS, b"hello");
         }
         for padding in [0, 8, 255] {
-            let bytes = whole_padded(&encoded, padding);
+            let bytes = padded_request(&encoded, padding);
             for _ in 0..2 {
                 for byte in &bytes {
                     stream.write_all(&[*byte]).unwrap();
@@ -477,8 +457,8 @@ fn a37_any_division_and_any_padding() {
     }
 }
 
-/// A request with every byte of its streams in a record of its own and padding on each record.
-fn whole_padded(encoded: &[u8], padding: u8) -> Vec<u8> {
+/// Returns a request with one byte of its streams in each record, and padding on each record.
+fn padded_request(encoded: &[u8], padding: u8) -> Vec<u8> {
     let mut bytes = padded_record(BEGIN, 1, &[0, 1, 1, 0, 0, 0, 0, 0], padding);
     for (record_type, data) in [(PARAMS, encoded), (STDIN, b"hello")] {
         bytes.extend(data.iter().flat_map(|byte| padded_record(record_type, 1, &[*byte], padding)));
@@ -487,9 +467,9 @@ fn whole_padded(encoded: &[u8], padding: u8) -> Vec<u8> {
     bytes
 }
 
-/// "Content + padding wrapped in 16 bits": records of 65535 bytes with 255 of padding.
+/// Content and padding together exceed 16 bits. Rule K4.
 #[test]
-fn the_largest_records() {
+fn largest_records_are_read() {
     let (value, body) = ("v".repeat(100_000), vec![b'x'; 2 * 65535]);
     let encoded = pair(b"LONG", value.as_bytes());
     let mut bytes = begin(1, RESPONDER, 1);
@@ -503,14 +483,13 @@ fn the_largest_records() {
         let mut stream = server.connect();
         stream.write_all(&bytes).unwrap();
         assert_echo(&read_answer(&mut stream, 1), &[("LONG", &value)], &body);
-        assert_in_step(&mut stream, 1);
+        assert_reusable(&mut stream, 1);
     }
 }
 
-/// "A record whose header straddles the buffer's end taken for the end of input": requests of every
-/// length around the sizes of the buffer.
+/// The requests have each length near the size of the buffer. Rule K10.
 #[test]
-fn headers_that_straddle_the_end_of_the_buffer() {
+fn header_may_span_the_end_of_the_buffer() {
     let server = TestServer::unix(Config::new(), echo);
     for len in (8080..8200).chain(65400..65560) {
         let value = "v".repeat(len);
@@ -522,10 +501,9 @@ fn headers_that_straddle_the_end_of_the_buffer() {
     }
 }
 
-/// "Length 127 written in four bytes" and "One pair had to fit the read buffer": values of every
-/// kind of length, cookies of 8 KiB, 9000 bytes and 64 KiB, and names as long.
+/// Rules K11 and K13.
 #[test]
-fn lengths_of_names_and_values() {
+fn names_and_values_may_have_any_length() {
     for server in TestServer::tcp_and_unix(&Config::new(), echo) {
         let mut stream = server.connect();
         for len in [0, 1, 126, 127, 128, 129, 8192, 9000, 65535, 65536] {
@@ -534,7 +512,7 @@ fn lengths_of_names_and_values() {
             stream.write_all(&request(1, RESPONDER, 1, &pairs, b"")).unwrap();
             assert_echo(&read_answer(&mut stream, 1), &pairs, b"");
         }
-        // K13: a length of four bytes for a small value is read too.
+        // The long form of a short length.
         let pieces = [
             begin(1, RESPONDER, 1),
             record(PARAMS, 1, b"\x80\0\0\x01\x80\0\0\x01AB"),
@@ -545,10 +523,9 @@ fn lengths_of_names_and_values() {
     }
 }
 
-/// "10,000 empty pairs overflowed the stack of a recursive parser; a value that is not UTF-8 hid
-/// all params after it".
+/// Rule K14.
 #[test]
-fn empty_pairs_and_values_that_are_not_utf8() {
+fn many_empty_pairs_and_values_that_are_not_utf8_are_read() {
     let server = TestServer::tcp(Config::new(), |request| {
         assert_eq!(request.params.get("BYTES"), None);
         assert_eq!(request.params.get_bytes("BYTES"), Some(&b"\xff\xfe\0\x80"[..]));
@@ -568,9 +545,9 @@ fn empty_pairs_and_values_that_are_not_utf8() {
     assert_eq!(server.round_trip(1, &bytes).text(), "10002");
 }
 
-/// A38: a name that comes twice harms no other pair, and the look-up gives the last.
+/// A lookup returns the last value. Rules A38 and S11.
 #[test]
-fn a38_names_that_come_twice() {
+fn repeated_name_does_not_affect_other_params() {
     let server = TestServer::tcp(Config::new(), |request| {
         write!(request.stdout, "{:?} ", request.params.get("DUP"))?;
         echo(request)
@@ -583,10 +560,9 @@ fn a38_names_that_come_twice() {
     );
 }
 
-/// A15, K2: "a bad version accepted": a record of another version ends the connection without a
-/// byte, in whatever place it comes before the answer, and the reason is reported out of band.
+/// The reason is reported to `on_error`. Rules A15, K2 and S1.
 #[test]
-fn a15_other_versions() {
+fn unsupported_version_closes_the_connection_without_a_response() {
     let server = TestServer::tcp(Config::new(), echo);
     for version in [0, 2, 255] {
         for at in 0..=3 {
@@ -596,7 +572,7 @@ fn a15_other_versions() {
             assert_not_served(&server, &pieces.concat(), io::ErrorKind::InvalidData, &reason);
         }
     }
-    // In the body the handler is told, and no request follows.
+    // In the body the handler's read fails, and the next request is not served.
     let mut stream = server.connect();
     let mut pieces = records(1);
     pieces[5][0] = 2;
@@ -608,9 +584,9 @@ fn a15_other_versions() {
     assert_closed(&mut stream);
 }
 
-/// A15: what is no FastCGI at all gets no byte.
+/// Rule A15.
 #[test]
-fn a15_garbage() {
+fn input_that_is_not_fastcgi_gets_no_response() {
     for server in TestServer::tcp_and_unix(&Config::new(), echo) {
         for garbage in
             ["GET / HTTP/1.1\r\nHost: a\r\n\r\n", "\u{16}\u{3}\u{1}\u{2}\0\u{1}\0\u{1}\u{fc}"]
@@ -625,11 +601,9 @@ fn a15_garbage() {
     }
 }
 
-/// K12, K16: PARAMS that end inside a pair are refused whole. "Name length + value length + 2
-/// wrapped around: heap overflow": two lengths of 0x7fffffff with no data behind them, and of
-/// 0xffffffff.
+/// Two lengths of 2 GiB must not wrap around. Rules K12, K16 and S2.
 #[test]
-fn malformed_params() {
+fn malformed_params_are_not_served() {
     let server =
         TestServer::tcp(Config::new(), |_| panic!("a handler must not see such a request"));
     for encoded in [

@@ -1,5 +1,5 @@
-//! Proves that a server stops when it is told to: no request that has begun is lost, no other is
-//! begun, and nothing is left behind.
+//! Proves that a server stops when it is asked to: every request that has begun is served, no other
+//! one begins, and nothing is left over.
 
 use std::io::{self, Read, Write};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
@@ -13,12 +13,12 @@ use fcgi::net::Stream;
 use fcgi::server::{Config, Handle, Overload};
 use fcgi::Server;
 
-/// A timeout of shutdown that no test waits for.
-fn patient() -> Config {
+/// Returns a configuration whose shutdown timeout no test reaches.
+fn config() -> Config {
     Config::new().shutdown_timeout(Duration::from_secs(3600))
 }
 
-/// Asserts that nobody answers on this address any more.
+/// Asserts that no server answers at this address any more.
 #[track_caller]
 fn assert_refused(server: &fcgi::net::Address) {
     let Ok(mut stream) = Stream::connect(server, Some(TEST_TIMEOUT)) else { return };
@@ -27,17 +27,17 @@ fn assert_refused(server: &fcgi::net::Address) {
     assert_no_response(&mut stream);
 }
 
-/// Without connections, and with idle ones (fresh, kept, and with half a record), it stops at once,
-/// and that is no error.
+/// The connections are new, kept, or have sent half a record. No error is reported. Rule A14.
 #[test]
-fn with_idle_connections() {
-    for server in TestServer::tcp_and_unix(&patient(), echo) {
+fn shutdown_with_idle_connections_returns_at_once() {
+    for server in TestServer::tcp_and_unix(&config(), echo) {
         let mut streams: Vec<Stream> = (0..4).map(|_| server.connect()).collect();
         for stream in &mut streams[..2] {
             stream.write_all(&request(1, RESPONDER, 1, &[], b"body")).unwrap();
             assert_eq!(read_answer(stream, 1).stdout, echoed(&[], b"body"));
         }
-        // What answers has been accepted, and what came in one piece with the question was read.
+        // A response proves that the connection was accepted and that the bytes sent with the query
+        // were read.
         for (stream, rest) in
             streams.iter_mut().zip([&[][..], &begin(1, RESPONDER, 1)[..5], &[], &[1]])
         {
@@ -48,7 +48,7 @@ fn with_idle_connections() {
         server.handle.shutdown();
         assert!(
             server.address.path().map_or(true, |path| !path.exists()),
-            "the socket file is still there"
+            "the socket file still exists"
         );
         for stream in &mut streams {
             assert_no_response(stream);
@@ -58,24 +58,24 @@ fn with_idle_connections() {
         assert_eq!(server.reported_errors(), []);
         server.stop().unwrap();
     }
-    for server in TestServer::tcp_and_unix(&patient(), echo) {
+    for server in TestServer::tcp_and_unix(&config(), echo) {
         server.handle.shutdown();
         server.handle.shutdown();
         server.stop().unwrap();
     }
 }
 
-/// A14: requests in every phase end as ever, and their connections with them though they were to be
-/// kept; newcomers are refused meanwhile.
+/// Their connections are closed afterwards although KEEP_CONN was set. New connections are refused
+/// meanwhile. Rule A14.
 #[test]
-fn a14_with_requests() {
-    let (say, said) = mpsc::channel();
-    let (go_on, told) = mpsc::channel();
-    let told = Mutex::new(told);
-    let server = TestServer::tcp(patient(), move |request| {
+fn shutdown_waits_for_requests_in_every_phase() {
+    let (report, reports) = mpsc::channel();
+    let (resume, resumed) = mpsc::channel();
+    let resumed = Mutex::new(resumed);
+    let server = TestServer::tcp(config(), move |request| {
         if request.params.get("WAIT").is_some() {
-            say.send(())?;
-            told.lock().unwrap().recv_timeout(TEST_TIMEOUT)?;
+            report.send(())?;
+            resumed.lock().unwrap().recv_timeout(TEST_TIMEOUT)?;
         }
         echo(request)
     });
@@ -83,18 +83,18 @@ fn a14_with_requests() {
     in_params.write_all(&[begin(1, RESPONDER, 1), record(GET_VALUES, 0, b"")].concat()).unwrap();
     assert_eq!(read_record(&mut in_params).expect("BEGIN was read").record_type, GET_VALUES_RESULT);
     let mut in_stdin = server.connect();
-    let begun = [
+    let bytes = [
         begin(2, RESPONDER, 1),
         params(2, &[]),
         record(STDIN, 2, b"bo"),
         record(GET_VALUES, 0, b""),
     ]
     .concat();
-    in_stdin.write_all(&begun).unwrap();
+    in_stdin.write_all(&bytes).unwrap();
     assert_eq!(read_record(&mut in_stdin).expect("STDIN is read").record_type, GET_VALUES_RESULT);
     let mut working = server.connect();
     working.write_all(&request(3, RESPONDER, 1, &[("WAIT", "1")], b"body")).unwrap();
-    said.recv_timeout(TEST_TIMEOUT).unwrap();
+    reports.recv_timeout(TEST_TIMEOUT).unwrap();
 
     server.handle.shutdown();
     assert_refused(&server.address);
@@ -102,18 +102,16 @@ fn a14_with_requests() {
     assert_eq!(read_answer(&mut in_params, 1).stdout, echoed(&[("A", "1")], b""));
     in_stdin.write_all(&[record(STDIN, 2, b"dy"), record(STDIN, 2, b"")].concat()).unwrap();
     assert_eq!(read_answer(&mut in_stdin, 2).stdout, echoed(&[], b"body"));
-    go_on.send(()).unwrap();
+    resume.send(()).unwrap();
     assert_eq!(read_answer(&mut working, 3).stdout, echoed(&[("WAIT", "1")], b"body"));
     [in_params, in_stdin, working].iter_mut().for_each(assert_closed);
     server.stop().unwrap();
 }
 
-/// A request that has come whole before the server was told to stop is served, though its
-/// connection was idle when it was asked to close; one that has come in part is not begun. (The
-/// connection is held up by answers that its web server does not take, so that what happens when is
-/// not left to chance.)
+/// A request that has arrived only in part is not served. The connection is blocked by responses
+/// that its web server does not read, so that the order of events is certain.
 #[test]
-fn requests_that_have_come_already() {
+fn request_received_completely_before_shutdown_is_served() {
     const COUNT: usize = 20_000;
     let whole = request(1, RESPONDER, 1, &[("A", "1")], b"body");
     let filter = [request(1, FILTER, 1, &[], b"body"), record(DATA, 1, b"")].concat();
@@ -127,14 +125,14 @@ fn requests_that_have_come_already() {
         (begin(1, RESPONDER, 1), None),
         ([begin(1, AUTHORIZER, 1), params(1, &[])[..4].to_vec()].concat(), None),
     ] {
-        let is_told = Arc::new(AtomicBool::new(false));
+        let has_shut_down = Arc::new(AtomicBool::new(false));
         let roles = [1, 2, 3].map(fcgi::record::Role::from);
-        let server = TestServer::unix(patient().roles(&roles), {
-            let is_told = Arc::clone(&is_told);
+        let server = TestServer::unix(config().roles(&roles), {
+            let has_shut_down = Arc::clone(&has_shut_down);
             move |request| {
                 assert!(
-                    is_told.load(SeqCst),
-                    "the request was served before the server was told to stop"
+                    has_shut_down.load(SeqCst),
+                    "the request was served before shutdown was called"
                 );
                 assert!(!request.is_aborted());
                 echo(request)
@@ -142,13 +140,13 @@ fn requests_that_have_come_already() {
         });
         let mut stream = server.connect();
         stream.write_all(&[record(99, 0, b"").repeat(COUNT), bytes].concat()).unwrap();
-        assert_eq!(read_record(&mut stream).expect("the first answer").record_type, UNKNOWN_TYPE);
+        assert_eq!(read_record(&mut stream).expect("the first response").record_type, UNKNOWN_TYPE);
         server.handle.shutdown();
-        is_told.store(true, SeqCst);
+        has_shut_down.store(true, SeqCst);
         let mut reader = io::BufReader::new(&mut stream);
         for _ in 1..COUNT {
             assert_eq!(
-                read_record(&mut reader).expect("the other answers").record_type,
+                read_record(&mut reader).expect("the other responses").record_type,
                 UNKNOWN_TYPE
             );
         }
@@ -161,10 +159,10 @@ fn requests_that_have_come_already() {
     }
 }
 
-/// Under load: every request that a handler has begun is answered whole, none is begun once `serve`
-/// has returned, and those who come later are refused.
+/// Every request that a handler has begun is answered completely. None begins after `serve` has
+/// returned, and later connections are refused. Rule A14.
 #[test]
-fn a14_under_load() {
+fn shutdown_under_load_loses_no_request() {
     for kept in [true, false] {
         for unix in [true, false] {
             let begun = Arc::new(AtomicUsize::new(0));
@@ -177,7 +175,7 @@ fn a14_under_load() {
                     echo(request)
                 }
             };
-            let config = patient().max_connections(6);
+            let config = config().max_connections(6);
             let server = if unix {
                 TestServer::unix(config, handler)
             } else {
@@ -186,31 +184,32 @@ fn a14_under_load() {
             let (address, answered) = (server.address.clone(), AtomicUsize::new(0));
             thread::scope(|scope| {
                 for _ in 0..8 {
-                    scope.spawn(|| while ask(&address, kept, &answered).is_ok() {});
+                    scope.spawn(|| while send_requests(&address, kept, &answered).is_ok() {});
                 }
                 wait_until("there is some load", || answered.load(SeqCst) > 200);
                 server.stop().unwrap();
                 let at_the_end = begun.load(SeqCst);
                 assert_refused(&address);
-                assert_eq!(begun.load(SeqCst), at_the_end, "begun after the end");
+                assert_eq!(begun.load(SeqCst), at_the_end, "a request began after the end");
             });
-            assert_eq!(
-                begun.load(SeqCst),
-                answered.load(SeqCst),
-                "requests that were begun, and answered"
-            );
+            assert_eq!(begun.load(SeqCst), answered.load(SeqCst), "requests begun and answered");
         }
     }
 }
 
-/// Asks on one connection for as long as it is kept. An error is that nobody listens any more.
-fn ask(address: &fcgi::net::Address, kept: bool, answered: &AtomicUsize) -> fcgi::Result<()> {
+/// Sends requests on one connection while it is kept. Returns an error once no server listens.
+fn send_requests(
+    address: &fcgi::net::Address,
+    kept: bool,
+    answered: &AtomicUsize,
+) -> fcgi::Result<()> {
     let mut stream = Stream::connect(address, Some(TEST_TIMEOUT))?;
     stream.set_timeouts(Some(TEST_TIMEOUT), Some(TEST_TIMEOUT))?;
     loop {
         let sent = stream.write_all(&request(1, RESPONDER, kept.into(), &[], &[b'b'; 2000]));
         let mut first = [0];
-        // Before its first byte a request may be dropped; behind it the answer must be whole.
+        // A request may be dropped before the first byte of its response. After it the response
+        // must be complete.
         match stream.read(&mut first) {
             Ok(1) => {}
             other if other.is_ok() || sent.is_err() => return Ok(()),
@@ -225,53 +224,51 @@ fn ask(address: &fcgi::net::Address, kept: bool, answered: &AtomicUsize) -> fcgi
     }
 }
 
-/// A newcomer that waits for a place when the server is told to stop is closed without an answer.
 #[test]
-fn with_a_newcomer_that_waits() {
+fn connection_that_waits_for_a_slot_is_closed_on_shutdown() {
     for overload in [Overload::Wait, Overload::Reject] {
-        let server = TestServer::tcp(patient().max_connections(1).overload(overload), echo);
+        let server = TestServer::tcp(config().max_connections(1).overload(overload), echo);
         let mut busy = server.connect();
         busy.write_all(&[begin(1, RESPONDER, 1), record(GET_VALUES, 0, b"")].concat()).unwrap();
         assert_eq!(read_record(&mut busy).expect("BEGIN was read").record_type, GET_VALUES_RESULT);
-        let mut newcomer = server.connect();
+        let mut waiting = server.connect();
         if overload == Overload::Wait {
-            newcomer.write_all(&request(1, RESPONDER, 0, &[], b"")).unwrap();
+            waiting.write_all(&request(1, RESPONDER, 0, &[], b"")).unwrap();
         }
-        newcomer.set_timeouts(Some(Duration::from_millis(50)), None).unwrap();
-        assert!(newcomer.read(&mut [0]).is_err(), "it waits");
-        newcomer.set_timeouts(Some(TEST_TIMEOUT), None).unwrap();
+        waiting.set_timeouts(Some(Duration::from_millis(50)), None).unwrap();
+        assert!(waiting.read(&mut [0]).is_err(), "there is no response yet");
+        waiting.set_timeouts(Some(TEST_TIMEOUT), None).unwrap();
         server.handle.shutdown();
-        assert_no_response(&mut newcomer);
+        assert_no_response(&mut waiting);
         busy.write_all(&[params(1, &[]), record(STDIN, 1, b"")].concat()).unwrap();
         assert_eq!(read_answer(&mut busy, 1).stdout, echoed(&[], b""));
         server.stop().unwrap();
     }
 }
 
-/// The bound on shutdown: a request that ends before it has passed is answered, one that does not
-/// is cut off; a handler that looks at nothing is left behind.
+/// A handler that does no I/O is left running.
 #[test]
-fn shutdown_timeout() {
+fn requests_beyond_the_shutdown_timeout_are_cut_off() {
     let limit = Duration::from_millis(200);
-    let (say, said) = mpsc::channel();
-    let (go_on, told) = mpsc::channel::<()>();
-    let told = Mutex::new(told);
+    let (report, reports) = mpsc::channel();
+    let (resume, resumed) = mpsc::channel::<()>();
+    let resumed = Mutex::new(resumed);
     let server = TestServer::tcp(Config::new().shutdown_timeout(limit), move |request| {
-        if request.params.get("DEAF").is_some() {
-            say.send("deaf".to_owned())?;
-            let _ = told.lock().unwrap().recv_timeout(TEST_TIMEOUT);
+        if request.params.get("NO_IO").is_some() {
+            report.send("no I/O".to_owned())?;
+            let _ = resumed.lock().unwrap().recv_timeout(TEST_TIMEOUT);
             return Ok(());
         }
         let outcome = io::copy(&mut request.stdin, &mut request.stdout);
-        say.send(format!("{:?}", outcome.map_err(|error| error.kind())))?;
+        report.send(format!("{:?}", outcome.map_err(|error| error.kind())))?;
         Ok(())
     });
     let mut cut = server.connect();
     cut.write_all(&[begin(1, RESPONDER, 0), params(1, &[]), record(STDIN, 1, b"body")].concat())
         .unwrap();
-    let mut deaf = server.connect();
-    deaf.write_all(&request(1, RESPONDER, 0, &[("DEAF", "1")], b"")).unwrap();
-    assert_eq!(said.recv_timeout(TEST_TIMEOUT).unwrap(), "deaf");
+    let mut without_io = server.connect();
+    without_io.write_all(&request(1, RESPONDER, 0, &[("NO_IO", "1")], b"")).unwrap();
+    assert_eq!(reports.recv_timeout(TEST_TIMEOUT).unwrap(), "no I/O");
 
     let start = Instant::now();
     server.stop().unwrap();
@@ -280,17 +277,17 @@ fn shutdown_timeout() {
         "{:?}",
         start.elapsed()
     );
-    assert_eq!(said.recv_timeout(TEST_TIMEOUT).unwrap(), "Err(UnexpectedEof)");
+    assert_eq!(reports.recv_timeout(TEST_TIMEOUT).unwrap(), "Err(UnexpectedEof)");
     assert_no_response(&mut cut);
-    assert_no_response(&mut deaf);
-    drop(go_on);
+    assert_no_response(&mut without_io);
+    drop(resume);
 }
 
-/// A handler may stop its own server, and is answered.
+/// Its response is still sent.
 #[test]
-fn from_a_handler() {
+fn handler_may_shut_down_its_own_server() {
     let slot: Arc<OnceLock<Handle>> = Arc::default();
-    let server = TestServer::tcp(patient(), {
+    let server = TestServer::tcp(config(), {
         let slot = Arc::clone(&slot);
         move |request| {
             slot.get().ok_or("no handle")?.shutdown();
@@ -305,12 +302,11 @@ fn from_a_handler() {
     server.stop().unwrap();
 }
 
-/// A server that is told to stop before it serves does not begin.
 #[test]
-fn before_the_start() {
+fn serve_returns_at_once_after_shutdown() {
     let server = Server::bind("127.0.0.1:0").unwrap();
     let address = server.local_address().unwrap();
     server.handle().shutdown();
-    server.serve(|_| panic!("nobody is served")).unwrap();
+    server.serve(|_| panic!("no request is served")).unwrap();
     assert_refused(&address);
 }

@@ -1,6 +1,6 @@
-//! Proves what the streams of a request are to a handler: its input checked against what was
-//! announced, whole or not at all; its output in order, ended once, and never held up by input that
-//! nobody reads. In all three roles.
+//! Proves how the streams of a request behave for a handler, in all three roles: input is complete
+//! or fails, its length is compared with the announced one, output keeps its order and ends once,
+//! and unread input never blocks it.
 
 use std::io::{self, BufRead, Read, Write};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -13,8 +13,8 @@ use fcgi::record::Role;
 use fcgi::server::{Config, HandlerResult, Request};
 use fcgi::Error;
 
-/// A handler that tells how reading its body ended, and what it read.
-fn tell(request: &mut Request) -> HandlerResult {
+/// A handler that responds with how reading its body ended.
+fn report_stdin(request: &mut Request) -> HandlerResult {
     let mut body = Vec::new();
     let outcome = request.stdin.read_to_end(&mut body);
     write!(request.stdout, "{} of {} bytes: ", body.len(), request.stdin.received())?;
@@ -25,9 +25,9 @@ fn tell(request: &mut Request) -> HandlerResult {
     Ok(())
 }
 
-/// A37: all of PARAMS comes before the handler, and so before any output.
+/// Rule A37.
 #[test]
-fn a37_params_come_first() {
+fn handler_runs_after_all_params_have_arrived() {
     let called = Arc::new(AtomicBool::new(false));
     let server = TestServer::tcp(Config::new(), {
         let called = Arc::clone(&called);
@@ -39,7 +39,7 @@ fn a37_params_come_first() {
     let mut stream = server.connect();
     let mut bytes = [begin(1, RESPONDER, 0), params(1, &[("A", "1"), ("B", "2")])].concat();
     let end_of_params = bytes.split_off(bytes.len() - 8);
-    // The answer to GET_VALUES shows that all before it was read.
+    // The response to GET_VALUES proves that everything before it was read.
     stream.write_all(&[bytes, record(GET_VALUES, 0, b"")].concat()).unwrap();
     assert_eq!(read_record(&mut stream).expect("a result").record_type, GET_VALUES_RESULT);
     assert!(!called.load(SeqCst));
@@ -47,14 +47,13 @@ fn a37_params_come_first() {
     assert_eq!(read_answer(&mut stream, 1).stdout, echoed(&[("A", "1"), ("B", "2")], b""));
 }
 
-/// A39, A40, "Body shorter than CONTENT_LENGTH accepted in silence" (end of stdin at half the
-/// length): a handler sees the difference, with both numbers in the error.
+/// A handler learns of a difference from an error with both numbers. Rules A39, A40 and S12.
 #[test]
-fn a39_a40_stdin_and_content_length() {
+fn stdin_is_compared_with_content_length() {
     const LENGTH: &str = "CONTENT_LENGTH";
-    for server in TestServer::tcp_and_unix(&Config::new(), tell) {
+    for server in TestServer::tcp_and_unix(&Config::new(), report_stdin) {
         let mut stream = server.connect();
-        for (announced, body, told) in [
+        for (announced, body, expected) in [
             (Some("10"), "0123456789", "10 of 10 bytes: ended"),
             (Some("0"), "", "0 of 0 bytes: ended"),
             (Some("010"), "0123456789", "10 of 10 bytes: ended"),
@@ -82,14 +81,14 @@ fn a39_a40_stdin_and_content_length() {
         ] {
             let pairs: Vec<_> = announced.iter().map(|length| (LENGTH, *length)).collect();
             stream.write_all(&request(1, RESPONDER, 1, &pairs, body.as_bytes())).unwrap();
-            assert_eq!(read_answer(&mut stream, 1).text(), told, "{announced:?} {body:?}");
+            assert_eq!(read_answer(&mut stream, 1).text(), expected, "{announced:?} {body:?}");
         }
     }
 }
 
-/// A39, K8: how the body is cut has no meaning, nor does how it is read.
+/// Rules A39 and K8.
 #[test]
-fn a39_any_division_of_stdin() {
+fn stdin_may_be_split_and_read_in_any_pieces() {
     let body: Vec<u8> = (0..300_000_u32).map(|n| (n % 251) as u8).collect();
     let expected = body.clone();
     let server = TestServer::unix(Config::new(), move |request| {
@@ -131,10 +130,10 @@ fn a39_any_division_of_stdin() {
     }
 }
 
-/// A41: the handler answers before it reads, in part or not at all: no deadlock, the rest is
-/// dropped, the next request is right, with 1 MiB of body that nobody reads.
+/// It reads none or a part of 1 MiB of body. The rest is discarded, nothing blocks, and the next
+/// request is served. Rule A41.
 #[test]
-fn a41_unread_stdin_of_a_kept_connection() {
+fn handler_may_respond_before_it_reads_stdin() {
     for server in TestServer::tcp_and_unix(&Config::new(), |request| {
         write!(request.stdout, "early")?;
         request.stdout.flush()?;
@@ -152,11 +151,9 @@ fn a41_unread_stdin_of_a_kept_connection() {
     }
 }
 
-/// A42, A43: STDOUT of any size has one empty record, its last; STDERR has none without messages
-/// and one behind them. "Content length cut to 16 bits, the rest of a body read as records": 65535,
-/// 65536 and 99000 bytes.
+/// Rules A42, A43 and K3.
 #[test]
-fn a42_a43_ends_of_the_output() {
+fn stdout_ends_with_one_empty_record_and_stderr_only_if_used() {
     for server in TestServer::tcp_and_unix(&Config::new(), |request| {
         let size: usize = request.params.get("SIZE").unwrap_or("").parse()?;
         match request.params.get("BY").unwrap_or("").parse()? {
@@ -188,10 +185,10 @@ fn a42_a43_ends_of_the_output() {
     }
 }
 
-/// "An empty write ended the stream early": `write(&[])`, then `flush`, then more; on both streams.
-/// A43: STDERR that was only flushed has no record at all.
+/// An empty record would end the stream. STDERR that was only flushed has no record at all.
+/// Rules A43 and K9.
 #[test]
-fn empty_writes_and_flushes() {
+fn empty_writes_and_flushes_send_no_record() {
     let server = TestServer::tcp(Config::new(), |request| {
         for stream in [&mut request.stdout, &mut request.stderr] {
             for _ in 0..3 {
@@ -211,9 +208,9 @@ fn empty_writes_and_flushes() {
     assert_eq!((answer.stderr.len(), answer.stderr_ends), (0, 0));
 }
 
-/// A44: 100 KB each of STDOUT and STDERR, in turns, each in order.
+/// Each stream keeps its order. Rule A44.
 #[test]
-fn a44_both_streams_in_turns() {
+fn stdout_and_stderr_may_interleave() {
     for server in TestServer::tcp_and_unix(&Config::new(), |request| {
         for n in 0..10_000 {
             write!(request.stdout, "{n:9} ")?;
@@ -235,9 +232,9 @@ fn a44_both_streams_in_turns() {
     }
 }
 
-/// A45: END_REQUEST comes last and once, with REQUEST_COMPLETE and the handler's status.
+/// Rule A45.
 #[test]
-fn a45_app_status() {
+fn end_request_comes_last_with_the_app_status() {
     for server in TestServer::tcp_and_unix(&Config::new(), |request| {
         request.app_status = request.params.get("EXIT").unwrap_or("").parse()?;
         Ok(())
@@ -257,11 +254,10 @@ fn a45_app_status() {
     }
 }
 
-/// A45, A46: a handler's error ends the request with a status in CGI form and the reason on STDERR,
-/// on one line; after output has left, with the reason alone. It keeps an app status that the
-/// handler has set.
+/// Once output was sent, only STDERR has the error. An app status set by the handler is kept.
+/// Rules A45 and A46.
 #[test]
-fn a45_a46_errors_of_a_handler() {
+fn handler_error_becomes_status_500_and_a_line_on_stderr() {
     let server = TestServer::tcp(Config::new(), |request| {
         write!(request.stdout, "partial")?;
         match request.params.get("HOW") {
@@ -285,10 +281,9 @@ fn a45_a46_errors_of_a_handler() {
     }
 }
 
-/// A50: an authorizer has no body: its answer does not wait for STDIN, which need not come and is
-/// dropped if it does.
+/// STDIN may be missing and is discarded otherwise. Rule A50.
 #[test]
-fn a50_authorizer() {
+fn authorizer_response_does_not_wait_for_stdin() {
     for server in TestServer::tcp_and_unix(&Config::new().roles(&[Role::Authorizer]), |request| {
         let mut body = Vec::new();
         assert_eq!(request.stdin.read_to_end(&mut body)?, 0);
@@ -301,7 +296,7 @@ fn a50_authorizer() {
             &record(STDIN, 1, b""),
             &[record(STDIN, 1, b"dropped"), record(STDIN, 1, b"")].concat(),
         ] {
-            // As a careless web server would have it: the length of a body that is not sent.
+            // Some web servers pass on the length of a body that they do not send.
             stream
                 .write_all(
                     &[begin(1, AUTHORIZER, 1), params(1, &[("CONTENT_LENGTH", "9")])].concat(),
@@ -318,7 +313,7 @@ fn a50_authorizer() {
     }
 }
 
-/// A handler for filters: the body, what is announced, and the data, as far as each came.
+/// A filter that responds with the body, the data and the error that ended them.
 fn filter(request: &mut Request) -> HandlerResult {
     let mut body = String::new();
     if request.params.get("SKIP").is_none() {
@@ -342,15 +337,14 @@ fn filter_request(pairs: &[(&str, &str)], body: &[u8], data: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// A51: a filter has its data behind the body, read to the end or not at all, and may begin its
-/// output between the two. A52: it sees where either is shorter or longer than announced.
+/// It may write before the data ends, and may leave the body unread. Rules A51 and A52.
 #[test]
-fn a51_a52_filter() {
+fn filter_reads_data_after_stdin_and_compares_its_length() {
     let data = "d".repeat(100_000);
     for server in TestServer::tcp_and_unix(&Config::new().roles(&[Role::Filter]), filter) {
         let mut stream = server.connect();
         let whole = format!("body|{data}");
-        for (pairs, data, told) in [
+        for (pairs, data, expected) in [
             (&[("CONTENT_LENGTH", "4"), ("FCGI_DATA_LENGTH", "100000")][..], &*data, &*whole),
             (&[], &data, &whole),
             (&[("SKIP", "1"), ("FCGI_DATA_LENGTH", "4")], "data", "|data"),
@@ -367,7 +361,7 @@ fn a51_a52_filter() {
             ),
         ] {
             stream.write_all(&filter_request(pairs, b"body", data.as_bytes())).unwrap();
-            assert_eq!(read_answer(&mut stream, 1).text(), told);
+            assert_eq!(read_answer(&mut stream, 1).text(), expected);
         }
         let bytes = filter_request(&[("CONTENT_LENGTH", "9")], b"body", b"data");
         stream.write_all(&bytes).unwrap();
@@ -376,7 +370,7 @@ fn a51_a52_filter() {
         assert!(String::from_utf8_lossy(&answer.stderr)
             .contains("4 of the 9 bytes announced by CONTENT_LENGTH"));
 
-        // The output begins before the data has ended, or even come.
+        // The output begins before the data has arrived.
         let bytes = filter_request(&[], b"body", b"data");
         let (before, data) = bytes.split_at(bytes.len() - 20);
         stream.write_all(before).unwrap();
@@ -386,9 +380,9 @@ fn a51_a52_filter() {
     }
 }
 
-/// A53: streams out of their order are refused and never mixed into another.
+/// They are never mixed into another stream. Rules A53 and S2.
 #[test]
-fn a53_streams_out_of_order() {
+fn streams_out_of_order_are_refused() {
     let [start, more] =
         [pair(b"A", b"1"), pair(b"B", b"2")].map(|content| record(PARAMS, 1, &content));
     let end_of_params = record(PARAMS, 1, b"");
@@ -404,7 +398,7 @@ fn a53_streams_out_of_order() {
         Ok(request.stdout.write_all(&body)?)
     });
 
-    // Before the end of PARAMS: closed without an answer.
+    // Before the end of PARAMS the connection is closed without a response.
     for early in [&body, &end_of_body, &data] {
         let mut stream = server.connect();
         let bytes = [&begin(1, RESPONDER, 1), &start, early, &more, &end_of_params, &end_of_body];
@@ -413,7 +407,7 @@ fn a53_streams_out_of_order() {
         assert!(server.next_error().1.starts_with("unexpected "));
     }
 
-    // In the body: the handler is told, and the connection is of no more use.
+    // In the body the handler's read fails, and the connection is closed.
     for (role, wrong) in
         [(RESPONDER, &data), (FILTER, &data), (RESPONDER, &more), (RESPONDER, &end_of_params)]
     {
@@ -426,7 +420,7 @@ fn a53_streams_out_of_order() {
         assert_no_response(&mut stream);
     }
 
-    // Behind the body: of no request any more, or for a filter an error as above.
+    // After the body the records belong to no request. For a filter they are an error as above.
     let mut stream = server.connect();
     for late in [&body, &end_of_body, &data, &more] {
         let bytes = [&begin(1, RESPONDER, 1), &start, &end_of_params, &body, &end_of_body, late];
@@ -447,10 +441,9 @@ fn a53_streams_out_of_order() {
     assert!(read_answer(&mut stream, 1).text().starts_with("Status: 500"));
 }
 
-/// Slow senders: a read may wait for its timeout again and again, as long as something comes each
-/// time.
+/// Every read receives something in time, and the whole request takes longer.
 #[test]
-fn slow_senders() {
+fn read_timeout_applies_to_each_read() {
     let server = TestServer::tcp(Config::new().read_timeout(Some(Duration::from_secs(1))), echo);
     let mut stream = server.connect();
     let bytes = request(1, RESPONDER, 0, &[("CONTENT_LENGTH", "4")], b"slow");
@@ -462,10 +455,9 @@ fn slow_senders() {
     assert_eq!(read_answer(&mut stream, 1).stdout, echoed(&[("CONTENT_LENGTH", "4")], b"slow"));
 }
 
-/// Slow readers: a write may wait for its timeout again and again, as long as something is taken
-/// each time.
+/// Every write sends something in time, and the whole response takes longer.
 #[test]
-fn slow_readers() {
+fn write_timeout_applies_to_each_write() {
     const SIZE: usize = 8 << 20;
     for server in TestServer::tcp_and_unix(
         &Config::new().write_timeout(Some(Duration::from_secs(1))),
@@ -476,16 +468,15 @@ fn slow_readers() {
     ) {
         let mut stream = server.connect();
         stream.write_all(&request(1, RESPONDER, 0, &[], b"")).unwrap();
-        let mut slowly = Slowly(&mut stream, 0);
-        assert_eq!(read_answer(&mut slowly, 1).stdout.len(), SIZE);
+        let mut slow_reader = SlowReader(&mut stream, 0);
+        assert_eq!(read_answer(&mut slow_reader, 1).stdout.len(), SIZE);
     }
 }
 
-/// Rests for a while after each 600 KiB: what a reader does that takes longer for the whole than a
-/// write may wait.
-struct Slowly<'a>(&'a mut fcgi::net::Stream, usize);
+/// Sleeps after each 600 KiB, so that reading everything takes longer than the write timeout.
+struct SlowReader<'a>(&'a mut fcgi::net::Stream, usize);
 
-impl Read for Slowly<'_> {
+impl Read for SlowReader<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let n = self.0.read(buffer)?;
         self.1 += n;

@@ -1,6 +1,6 @@
-//! Proves that a server has room for whoever comes: many connections at once, more kept ones than
-//! there are places, newcomers when all are busy; and that a handler's panic is the end of nothing
-//! but its request.
+//! Proves that a server accepts many connections at once, that idle connections give way to new
+//! ones, that new connections wait or are rejected when all others are busy, and that a panic in a
+//! handler ends only its request.
 
 use std::io::{Read, Write};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -15,28 +15,28 @@ use fcgi::server::{Config, Overload};
 
 const OVERLOADED: u8 = 2;
 
-/// A server whose handler, for a request with the param `WAIT`, says that it works and waits until
-/// it may go on.
-fn waiting(config: Config) -> (TestServer, Receiver<()>, Sender<()>) {
-    let (say, said) = mpsc::channel();
-    let (go_on, told) = mpsc::channel();
-    let told = Mutex::new(told);
+/// Starts a server whose handler, for a request with the param `WAIT`, reports that it runs and
+/// waits for the test.
+fn blocking_server(config: Config) -> (TestServer, Receiver<()>, Sender<()>) {
+    let (report, started) = mpsc::channel();
+    let (resume, resumed) = mpsc::channel();
+    let resumed = Mutex::new(resumed);
     let server = TestServer::tcp(config, move |request| {
         if request.params.get("WAIT").is_some() {
-            say.send(())?;
-            told.lock().unwrap().recv_timeout(TEST_TIMEOUT)?;
+            report.send(())?;
+            resumed.lock().unwrap().recv_timeout(TEST_TIMEOUT)?;
         }
         echo(request)
     });
-    (server, said, go_on)
+    (server, started, resume)
 }
 
-/// Begins a request that waits, and returns when it is with its handler.
+/// Sends a request that blocks, and returns once its handler runs.
 #[track_caller]
-fn keep_busy(server: &TestServer, said: &Receiver<()>) -> Stream {
+fn keep_busy(server: &TestServer, started: &Receiver<()>) -> Stream {
     let mut stream = server.connect();
     stream.write_all(&request(1, RESPONDER, 1, &[("WAIT", "1")], b"body")).unwrap();
-    said.recv_timeout(TEST_TIMEOUT).expect("the handler works");
+    started.recv_timeout(TEST_TIMEOUT).expect("the handler runs");
     stream
 }
 
@@ -46,10 +46,9 @@ fn assert_served(stream: &mut Stream, flags: u8) {
     assert_eq!(read_answer(stream, 1).stdout, echoed(&[], b"body"));
 }
 
-/// A7: 200 idle kept connections, a newcomer served beside them, and each of them served again
-/// after it: within FCGI_MAX_CONNS none is closed.
+/// A new connection is served beside 200 idle ones, and none of them is closed. Rule A7.
 #[test]
-fn a7_two_hundred_idle_connections() {
+fn idle_connections_within_the_limit_stay_open() {
     for server in TestServer::tcp_and_unix(&Config::new().max_connections(201), echo) {
         let mut streams = Vec::new();
         for _ in 0..200 {
@@ -64,9 +63,9 @@ fn a7_two_hundred_idle_connections() {
     }
 }
 
-/// A7, A32: as many requests as FCGI_MAX_REQS says are in their handlers at once.
+/// Rules A7 and A32.
 #[test]
-fn a7_requests_at_once() {
+fn as_many_requests_as_announced_run_at_once() {
     const MAX: usize = 32;
     let barrier = Arc::new(Barrier::new(MAX));
     let server = TestServer::tcp(Config::new().max_connections(MAX), move |request| {
@@ -82,82 +81,78 @@ fn a7_requests_at_once() {
     }
 }
 
-/// "One idle keep-alive connection holds the only worker": more kept connections than there are
-/// places, and newcomers all the time: every one is answered within a second, and a request that
-/// has begun is never cut.
+/// There are more kept connections than slots. A request that has begun is never cut off. Rule A7.
 #[test]
-fn more_kept_connections_than_places() {
-    let (server, said, go_on) = waiting(Config::new().max_connections(4));
-    let mut busy = keep_busy(&server, &said);
-    let mut begun = server.connect();
-    begun.write_all(&begin(1, RESPONDER, 1)).unwrap();
-    begun.write_all(&record(GET_VALUES, 0, b"")).unwrap();
-    assert_eq!(read_record(&mut begun).expect("BEGIN was read").record_type, GET_VALUES_RESULT);
+fn idle_connections_give_way_to_new_ones_within_a_second() {
+    let (server, started, resume) = blocking_server(Config::new().max_connections(4));
+    let mut busy = keep_busy(&server, &started);
+    let mut in_params = server.connect();
+    in_params.write_all(&begin(1, RESPONDER, 1)).unwrap();
+    in_params.write_all(&record(GET_VALUES, 0, b"")).unwrap();
+    assert_eq!(read_record(&mut in_params).expect("BEGIN was read").record_type, GET_VALUES_RESULT);
 
     let mut kept: Vec<Stream> = Vec::new();
     for n in 0..300 {
         let start = Instant::now();
-        let mut newcomer = server.connect();
-        assert_served(&mut newcomer, 1);
+        let mut new = server.connect();
+        assert_served(&mut new, 1);
         assert!(
             start.elapsed() < Duration::from_secs(1),
-            "newcomer {n} after {:?}",
+            "connection {n} after {:?}",
             start.elapsed()
         );
-        kept.push(newcomer);
+        kept.push(new);
         if n >= 200 {
             thread::sleep(Duration::from_millis(10));
         }
     }
-    go_on.send(()).unwrap();
+    resume.send(()).unwrap();
     assert_eq!(read_answer(&mut busy, 1).stdout, echoed(&[("WAIT", "1")], b"body"));
-    begun.write_all(&[params(1, &[("A", "1")]), record(STDIN, 1, b"")].concat()).unwrap();
-    assert_eq!(read_answer(&mut begun, 1).stdout, echoed(&[("A", "1")], b""));
-    // All but those in the four places were closed, cleanly.
+    in_params.write_all(&[params(1, &[("A", "1")]), record(STDIN, 1, b"")].concat()).unwrap();
+    assert_eq!(read_answer(&mut in_params, 1).stdout, echoed(&[("A", "1")], b""));
+    // All but the four most recent connections were closed cleanly.
     kept.truncate(kept.len() - 4);
     for stream in &mut kept {
         assert_closed(stream);
     }
-    assert_eq!(server.reported_errors(), [], "to give way is no error");
+    assert_eq!(server.reported_errors(), [], "giving way is not an error");
 }
 
-/// A connection that becomes idle at the very moment when another comes gives way to it all the
-/// same, and at once. One that has just been accepted does not: its request is on its way.
+/// It gives way at once. A connection that was just accepted does not, because its request is about
+/// to arrive.
 #[test]
-fn a_newcomer_at_the_end_of_a_request() {
+fn connection_that_becomes_idle_as_another_arrives_gives_way() {
     let start = Instant::now();
     for server in TestServer::tcp_and_unix(&Config::new().max_connections(1), echo) {
         for _ in 0..1000 {
-            let (mut kept, mut newcomer) = (server.connect(), server.connect());
+            let (mut kept, mut new) = (server.connect(), server.connect());
             kept.write_all(&request(1, RESPONDER, 1, &[], b"")).unwrap();
-            newcomer.write_all(&request(1, RESPONDER, 1, &[], b"")).unwrap();
+            new.write_all(&request(1, RESPONDER, 1, &[], b"")).unwrap();
             assert_eq!(read_answer(&mut kept, 1).stdout, echoed(&[], b""));
-            assert_eq!(read_answer(&mut newcomer, 1).stdout, echoed(&[], b""));
-            assert!(start.elapsed() < Duration::from_secs(40), "they wait for each other");
+            assert_eq!(read_answer(&mut new, 1).stdout, echoed(&[], b""));
+            assert!(start.elapsed() < Duration::from_secs(40), "both connections wait");
         }
     }
 }
 
-/// A connection on which nothing comes gives way too, a little later; in PARAMS or in its body it
-/// does not.
+/// It gives way after a short time. A connection in PARAMS or STDIN does not.
 #[test]
-fn silent_connections_give_way() {
+fn connection_without_a_request_gives_way() {
     let server = TestServer::tcp(Config::new().max_connections(2), echo);
-    let mut begun = server.connect();
-    begun.write_all(&begin(1, RESPONDER, 1)).unwrap();
+    let mut open = server.connect();
+    open.write_all(&begin(1, RESPONDER, 1)).unwrap();
     let silent: Vec<Stream> = (0..3).map(|_| server.connect()).collect();
     assert_served(&mut server.connect(), 0);
-    begun.write_all(&[params(1, &[]), record(STDIN, 1, b"bo")].concat()).unwrap();
+    open.write_all(&[params(1, &[]), record(STDIN, 1, b"bo")].concat()).unwrap();
     assert_served(&mut server.connect(), 0);
-    begun.write_all(&[record(STDIN, 1, b"dy"), record(STDIN, 1, b"")].concat()).unwrap();
-    assert_eq!(read_answer(&mut begun, 1).stdout, echoed(&[], b"body"));
+    open.write_all(&[record(STDIN, 1, b"dy"), record(STDIN, 1, b"")].concat()).unwrap();
+    assert_eq!(read_answer(&mut open, 1).stdout, echoed(&[], b"body"));
     drop(silent);
 }
 
-/// A connection gives way while its web server is still sending a body that nobody reads: it takes
-/// its answer along, as on any other close (A10).
+/// Its web server is still sending a body that the handler did not read. Rule A10.
 #[test]
-fn giving_way_costs_no_answer() {
+fn connection_that_gives_way_does_not_lose_its_response() {
     const SIZE: usize = 600_000;
     let config = Config::new().max_connections(1).drain(u64::MAX, Duration::from_secs(2));
     let server =
@@ -165,44 +160,43 @@ fn giving_way_costs_no_answer() {
     let mut kept = server.connect();
     let more = record(STDIN, 1, &[b'b'].repeat(65528));
     let writer = kept.clone();
-    let (say, said) = mpsc::channel();
+    let (sender, receiver) = mpsc::channel();
     thread::scope(|scope| {
         scope.spawn(move || {
             (&writer).write_all(&[begin(1, RESPONDER, 1), params(1, &[])].concat()).unwrap();
-            // As much as this is only taken if the server reads on behind the end of the request.
+            // So much data can only be written if the server reads on after the end of the request.
             (0..512).for_each(|_| (&writer).write_all(&more).unwrap());
-            say.send(()).unwrap();
+            sender.send(()).unwrap();
             while (&writer).write_all(&more).is_ok() {}
         });
-        said.recv_timeout(TEST_TIMEOUT).unwrap();
-        let mut newcomer = server.connect();
-        newcomer.write_all(&request(1, RESPONDER, 0, &[], b"")).unwrap();
-        // Time enough to close, if there were no lingering.
-        newcomer.set_timeouts(Some(Duration::from_millis(300)), None).unwrap();
-        assert!(newcomer.read(&mut [0]).is_err(), "the place is still taken");
+        receiver.recv_timeout(TEST_TIMEOUT).unwrap();
+        let mut new = server.connect();
+        new.write_all(&request(1, RESPONDER, 0, &[], b"")).unwrap();
+        // This would be enough time for a plain close.
+        new.set_timeouts(Some(Duration::from_millis(300)), None).unwrap();
+        assert!(new.read(&mut [0]).is_err(), "the slot is still occupied");
         let answer = read_answer(&mut kept, 1);
         assert_eq!((answer.stdout.len(), answer.stdout_ends), (SIZE, 1));
         kept.shutdown(std::net::Shutdown::Both).unwrap();
-        newcomer.set_timeouts(Some(TEST_TIMEOUT), None).unwrap();
-        assert_eq!(read_answer(&mut newcomer, 1).stdout.len(), SIZE);
+        new.set_timeouts(Some(TEST_TIMEOUT), None).unwrap();
+        assert_eq!(read_answer(&mut new, 1).stdout.len(), SIZE);
     });
 }
 
-/// The bound on connections, to wait: one more than there are places waits for the first that ends
-/// its request, which is then closed though it was to be kept.
+/// The first connection that ends its request is then closed, although KEEP_CONN was set.
 #[test]
-fn overload_wait() {
-    let (server, said, go_on) = waiting(Config::new().max_connections(2));
-    let mut busy = [keep_busy(&server, &said), keep_busy(&server, &said)];
-    let mut newcomer = server.connect();
-    newcomer.write_all(&request(1, RESPONDER, 1, &[], b"body")).unwrap();
-    newcomer.set_timeouts(Some(Duration::from_millis(100)), None).unwrap();
-    assert!(newcomer.read(&mut [0]).is_err(), "there is no place for it");
+fn connection_beyond_the_limit_waits_for_a_slot() {
+    let (server, started, resume) = blocking_server(Config::new().max_connections(2));
+    let mut busy = [keep_busy(&server, &started), keep_busy(&server, &started)];
+    let mut new = server.connect();
+    new.write_all(&request(1, RESPONDER, 1, &[], b"body")).unwrap();
+    new.set_timeouts(Some(Duration::from_millis(100)), None).unwrap();
+    assert!(new.read(&mut [0]).is_err(), "there is no free slot");
 
-    go_on.send(()).unwrap();
-    newcomer.set_timeouts(Some(TEST_TIMEOUT), None).unwrap();
-    assert_eq!(read_answer(&mut newcomer, 1).stdout, echoed(&[], b"body"));
-    go_on.send(()).unwrap();
+    resume.send(()).unwrap();
+    new.set_timeouts(Some(TEST_TIMEOUT), None).unwrap();
+    assert_eq!(read_answer(&mut new, 1).stdout, echoed(&[], b"body"));
+    resume.send(()).unwrap();
     let ends: Vec<bool> = busy
         .iter_mut()
         .map(|stream| {
@@ -214,49 +208,47 @@ fn overload_wait() {
     assert_eq!(
         ends.iter().filter(|is_closed| **is_closed).count(),
         1,
-        "one has given way: {ends:?}"
+        "one connection was closed: {ends:?}"
     );
 }
 
-/// A26: the same bound, to reject: END_REQUEST with OVERLOADED and the request's own id, then the
-/// close; as soon as there is a place, or an idle one to take, newcomers are served again.
+/// END_REQUEST has the id of the request, and the connection is closed. New connections are served
+/// again as soon as a slot is free or its connection is idle. Rule A26.
 #[test]
-fn a26_overload_reject() {
-    let (server, said, go_on) =
-        waiting(Config::new().max_connections(1).overload(Overload::Reject));
-    let mut busy = keep_busy(&server, &said);
+fn connection_beyond_the_limit_is_refused_as_overloaded() {
+    let (server, started, resume) =
+        blocking_server(Config::new().max_connections(1).overload(Overload::Reject));
+    let mut busy = keep_busy(&server, &started);
     for id in [1, 7, 65535] {
-        let mut newcomer = server.connect();
+        let mut new = server.connect();
         let noise = [record(GET_VALUES, 0, b""), record(STDIN, 9, b"noise")].concat();
-        newcomer
-            .write_all(
-                &[noise, request(id, RESPONDER, 1, &[("A", "1")], &[b'b'].repeat(100_000))]
-                    .concat(),
-            )
-            .unwrap();
-        let answer = read_answer(&mut newcomer, id);
+        new.write_all(
+            &[noise, request(id, RESPONDER, 1, &[("A", "1")], &[b'b'].repeat(100_000))].concat(),
+        )
+        .unwrap();
+        let answer = read_answer(&mut new, id);
         assert_eq!(
             (answer.protocol_status, answer.app_status, answer.stdout_ends),
             (OVERLOADED, 0, 0)
         );
         assert_eq!(answer.management.len(), 1);
-        assert_closed(&mut newcomer);
+        assert_closed(&mut new);
     }
-    go_on.send(()).unwrap();
+    resume.send(()).unwrap();
     assert_eq!(read_answer(&mut busy, 1).stdout, echoed(&[("WAIT", "1")], b"body"));
-    // It is idle as soon as the server has come to it, and gives way.
-    wait_until("there is a place", || {
+    // The connection becomes idle after the response was sent, and then gives way.
+    wait_until("a slot is free", || {
         server.round_trip(1, &request(1, RESPONDER, 1, &[], b"")).protocol_status == 0
     });
     assert_closed(&mut busy);
 }
 
-/// Whoever is rejected cannot hold up the others by saying nothing.
+/// Rule A26.
 #[test]
-fn a26_silent_newcomers() {
-    let (server, said, go_on) =
-        waiting(Config::new().max_connections(1).overload(Overload::Reject));
-    let busy = keep_busy(&server, &said);
+fn silent_connection_does_not_delay_the_refusal_of_others() {
+    let (server, started, resume) =
+        blocking_server(Config::new().max_connections(1).overload(Overload::Reject));
+    let busy = keep_busy(&server, &started);
     let silent: Vec<Stream> = (0..8).map(|_| server.connect()).collect();
     let start = Instant::now();
     assert_eq!(
@@ -264,21 +256,20 @@ fn a26_silent_newcomers() {
         OVERLOADED
     );
     assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
-    go_on.send(()).unwrap();
+    resume.send(()).unwrap();
     drop((busy, silent));
 }
 
-/// "A panic in the application took the process along": before its first byte the answer is a
-/// `Status: 500`, after it the end of what was begun; the message goes to STDERR, and the
-/// connection and the server go on.
+/// Before the first byte of output the response is a `Status: 500`, after it the output is ended.
+/// The message goes to STDERR. Rule A45.
 #[test]
-fn panics() {
+fn panic_in_a_handler_ends_only_its_request() {
     let server = TestServer::tcp(Config::new().max_connections(2), |request| {
         match request.params.get("PANIC") {
             Some("before") => panic!("before the first byte"),
-            Some("gathered") => {
+            Some("buffered") => {
                 write!(request.stdout, "Status: 200 OK\r\n\r\n")?;
-                panic!("{}", String::from("with a byte\ngathered"));
+                panic!("{}", String::from("with a byte\nbuffered"));
             }
             Some("after") => {
                 write!(request.stdout, "first")?;
@@ -296,7 +287,7 @@ fn panics() {
     for _ in 0..3 {
         for (panic, text, message) in [
             ("before", failed, "handler panicked: before the first byte\n"),
-            ("gathered", failed, "handler panicked: with a byte gathered\n"),
+            ("buffered", failed, "handler panicked: with a byte buffered\n"),
             ("after", "first, last", "handler panicked: after the first byte\n"),
             ("other", failed, "handler panicked: no message\n"),
         ] {
@@ -309,10 +300,9 @@ fn panics() {
     }
 }
 
-/// Threads come and go with the connections, and none is lost: as many as there is room for, again
-/// and again.
+/// Threads start and end with the connections, and no slot is lost.
 #[test]
-fn all_places_again_and_again() {
+fn all_slots_are_used_again_and_again() {
     let most = Arc::new(AtomicUsize::new(0));
     let (now, seen) = (AtomicUsize::new(0), Arc::clone(&most));
     let server = TestServer::unix(Config::new().max_connections(8), move |request| {

@@ -1,5 +1,5 @@
-//! A handler may use its streams in threads of its own: whole records only leave, whoever writes
-//! (property 10 of the design; rules A33, A44).
+//! Proves that a handler may use the streams of its request on several threads at once, and that
+//! only whole records are sent.
 
 use std::io::{Read, Write};
 use std::thread;
@@ -7,26 +7,27 @@ use std::thread;
 use crate::support::*;
 use fcgi::server::Config;
 
-/// How often the web server asks while the answer is on its way.
+/// The number of GET_VALUES records that the web server sends during the response.
 const QUERIES: usize = 300;
 const PIECE: usize = 300_000;
 const PIECES: usize = 60;
 
+/// Rules A33 and A44.
 #[test]
-fn a33_a44_records_do_not_mix() {
+fn records_written_by_several_threads_do_not_mix() {
     for server in TestServer::tcp_and_unix(&Config::new(), |request| {
         let (stdin, stdout, stderr) =
             (&mut request.stdin, &mut request.stdout, &mut request.stderr);
         thread::scope(|scope| {
-            // Answers the queries, and comes to the end when all were sent.
+            // This thread answers the queries, and returns when STDIN ends.
             let reading = scope.spawn(move || stdin.read_to_end(&mut Vec::new()));
             let writing = scope
                 .spawn(move || (0..PIECES).try_for_each(|_| stderr.write_all(&vec![b'e'; PIECE])));
             for _ in 0..PIECES {
                 stdout.write_all(&vec![b'o'; PIECE])?;
             }
-            writing.join().expect("the thread that writes")?;
-            reading.join().expect("the thread that reads")?;
+            writing.join().expect("the writing thread")?;
+            reading.join().expect("the reading thread")?;
             Ok(())
         })
     }) {
@@ -43,7 +44,7 @@ fn a33_a44_records_do_not_mix() {
                 }
                 sending.write_all(&record(STDIN, 1, b"")).expect("written");
             });
-            // Anything out of place fails in here.
+            // `read_answer` fails if records are mixed.
             let answer = read_answer(&mut { stream }, 1);
             assert_eq!(
                 (answer.stdout.len(), answer.stderr.len()),
