@@ -58,7 +58,6 @@ impl Pair {
         Ok(Self { name_start: value_start - name.len() as u32, value_start, end })
     }
 
-
     /// Returns the name.
     #[inline]
     pub(super) fn name<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
