@@ -65,12 +65,12 @@ impl Pair {
 
     /// Returns the name.
     pub(super) fn name(self, bytes: &[u8]) -> &[u8] {
-        &bytes[self.name_start as usize..self.value_start as usize]
+        &bytes[self.name_start as usize..][..self.name_len()]
     }
 
     /// Returns the value.
     pub(super) fn value(self, bytes: &[u8]) -> &[u8] {
-        &bytes[self.value_start as usize..self.end as usize]
+        &bytes[self.value_start as usize..][..(self.end - self.value_start) as usize]
     }
 
     /// Returns the offsets of this pair after `distance` bytes before it were removed.
