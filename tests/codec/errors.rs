@@ -283,7 +283,7 @@ mod connections {
         ours.shutdown(std::net::Shutdown::Write).expect("connected");
         let mut connection = client::Connection::new(theirs, Arc::default()).expect("a connection");
         let exchange = connection.begin(Role::Responder, &Params::new()).expect("a new connection");
-        exchange.finish().expect_err("no good answer")
+        exchange.finish().expect_err("an error")
     }
 
     #[test]
@@ -312,7 +312,7 @@ mod connections {
         let directory = tempfile::tempdir().expect("a directory for the socket");
         let path = directory.path().join("app.sock");
         let client = Client::new(path.to_str().expect("a path of text")).expect("an address");
-        let error = client.fetch(&Params::new(), b"").expect_err("nobody listens");
+        let error = client.fetch(&Params::new(), b"").expect_err("no process listens");
         assert_eq!(error.kind(), ErrorKind::NotFound);
 
         let params = |len| Params::from_pairs([("CONTENT_LENGTH", len)]).expect("a pair");

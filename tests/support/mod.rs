@@ -151,7 +151,7 @@ impl Answer {
 pub fn read_answer(reader: &mut impl Read, id: u16) -> Answer {
     let mut answer = Answer::default();
     loop {
-        let record = read_record(reader).expect("a record of the answer, not its end");
+        let record = read_record(reader).expect("a record of the response, not the end of input");
         assert_eq!(record.reserved, 0, "the reserved byte of {record:?}");
         assert!(record.padding.iter().all(|byte| *byte == 0), "the padding of {record:?}");
         if record.id == 0 {
