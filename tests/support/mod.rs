@@ -197,6 +197,10 @@ pub fn assert_closed(reader: &mut impl Read) {
 /// The response head that `echo` writes.
 pub const ECHO_HEAD: &str = "Content-Type: text/plain\r\n\r\n";
 
+/// The response to a request whose handler failed before it wrote anything.
+pub const FAILED: &str = "Status: 500 Internal Server Error\r\n\
+    Content-Type: text/plain\r\n\r\nThe application failed.\n";
+
 /// A handler that responds with one line per param, an empty line and the body.
 pub fn echo(request: &mut Request) -> HandlerResult {
     request.stdout.write_all(ECHO_HEAD.as_bytes())?;
