@@ -157,8 +157,8 @@ impl Gateway {
 /// ended.
 fn receive(response: &mut Response<'_>, method: &str, reply: &mut Reply) -> io::Result<Received> {
     response.stdout.stderr_to(ApplicationLog::default());
-    let cutter = response.stdout.cutter();
-    reply.when_gone(move || cutter.cut());
+    let cancel_handle = response.stdout.cancel_handle();
+    reply.when_gone(move || cancel_handle.cancel());
 
     let head = response.read_head()?;
     if let Some(location) = head.local_redirect() {

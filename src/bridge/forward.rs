@@ -4,7 +4,7 @@ use std::io::{self, BufRead, Read, Take, Write};
 use std::thread;
 
 use crate::cgi::{Head, ResponseHead};
-use crate::client::{Completion, Connection, Cutter, Stdin, Stdout};
+use crate::client::{CancelHandle, Completion, Connection, Stdin, Stdout};
 use crate::error::{Error, Result};
 use crate::params::Params;
 use crate::record::{Role, MAX_ALIGNED_LEN};
@@ -105,7 +105,7 @@ fn exchange_heads<'a>(
     let (request, mut response) = connection.begin(Role::Responder, params)?.into_parts();
     response.stderr_to(stderr);
     let body = stdin.take(params.content_length().unwrap_or(0));
-    start_sending(body, request, response.cutter())?;
+    start_sending(body, request, response.cancel_handle())?;
     let head = response.read_head()?;
     Ok((response, head))
 }
@@ -117,7 +117,7 @@ fn exchange_heads<'a>(
 fn start_sending(
     body: Take<impl Read + Send + 'static>,
     mut request: Stdin,
-    cancel: Cutter,
+    handle: CancelHandle,
 ) -> io::Result<()> {
     if body.limit() == 0 {
         let _ = request.finish();
@@ -127,7 +127,7 @@ fn start_sending(
     let _ = request.flush();
     thread::Builder::new().spawn(move || {
         if send_body(body, request).is_err() {
-            cancel.cut();
+            handle.cancel();
         }
     })?;
     Ok(())

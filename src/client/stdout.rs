@@ -1,15 +1,17 @@
 use std::fmt;
 use std::io::{self, BufRead, Read, Write};
 
+use super::cancel::CancelHandle;
+use super::completion::{Completion, Stderr};
 use super::config::Config;
-use super::cutter::Cutter;
-use super::wire::Wire;
+use super::socket::SharedSocket;
 use crate::cgi::{Head, HeadParser};
 use crate::error::{Error, Result};
 use crate::record::{Header, ProtocolStatus, RecordType, NULL_REQUEST_ID};
 use crate::stream::{AnnouncedLength, RecordReader, StreamReader, StreamSource, StreamState};
 
-/// The response to a request: the STDOUT stream (FastCGI specification, section 5.3).
+/// The response to a request, which is received as the STDOUT stream (FastCGI specification,
+/// section 5.3).
 ///
 /// Reading returns 0 bytes at the end of the response, and only there. Every other end is an error,
 /// inside an [`io::Error`]:
@@ -21,10 +23,22 @@ use crate::stream::{AnnouncedLength, RecordReader, StreamReader, StreamSource, S
 /// | the application sends nothing for [`Config::read_timeout`] | [`Error::TimedOut`] |
 /// | a record arrives that does not belong to a response | [`Error::UnexpectedRecord`] |
 ///
-/// As a [`BufRead`] it returns its data without copying it.
+/// The methods of [`BufRead`] return the data without copying it.
 ///
-/// What the application writes to STDERR meanwhile is kept, up to [`Config::max_stderr`] bytes, or
-/// is written to [another writer](Self::stderr_to).
+/// What the application writes to STDERR in the meantime is kept, up to [`Config::max_stderr`]
+/// bytes, or written to [another writer](Self::stderr_to).
+///
+/// ```
+/// use fcgi::client::Stdout;
+/// use std::io::Read;
+///
+/// fn read_text(stdout: &mut Stdout<'_>) -> fcgi::Result<(u16, String)> {
+///     let head = stdout.read_head()?;
+///     let mut body = String::new();
+///     stdout.read_to_string(&mut body)?;
+///     Ok((head.status(), body))
+/// }
+/// ```
 pub struct Stdout<'a> {
     stream: StreamReader<ResponseRecords<'a>>,
     config: &'a Config,
@@ -32,42 +46,21 @@ pub struct Stdout<'a> {
 
 /// The records of a response.
 struct ResponseRecords<'a> {
-    reader: &'a mut RecordReader<Wire>,
+    reader: &'a mut RecordReader<SharedSocket>,
     request_id: u16,
     /// Whether STDOUT has ended.
     has_ended: bool,
-    /// The application status of END_REQUEST, once that was received.
+    /// The application status, once END_REQUEST has been received.
     app_status: Option<u32>,
     stderr: Stderr<'a>,
-    /// The handle that other threads can cancel the request with, once it was asked for. It is
-    /// disarmed when the request ends.
-    cancel_handle: Option<Cutter>,
-}
-
-/// Where STDERR goes.
-enum Stderr<'a> {
-    Kept { bytes: Vec<u8>, max: usize, dropped: u64 },
-    Written(Box<dyn Write + Send + 'a>),
-}
-
-/// How a request ended, besides its response.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Completion {
-    /// The application's own status (FastCGI specification, section 5.5). 0 is success.
-    pub app_status: u32,
-    /// What the application wrote to STDERR, up to [`Config::max_stderr`] bytes. Empty if it was
-    /// written to [another writer](Stdout::stderr_to).
-    ///
-    /// The application chooses these bytes: escape control characters before you write them to a
-    /// log.
-    pub stderr: Vec<u8>,
-    /// The number of bytes of STDERR after those that were kept.
-    pub stderr_dropped: u64,
+    /// The handle that `Stdout::cancel_handle` has returned. Invariant: it is disarmed once
+    /// END_REQUEST has been received.
+    cancel_handle: Option<CancelHandle>,
 }
 
 impl<'a> Stdout<'a> {
     pub(super) fn new(
-        reader: &'a mut RecordReader<Wire>,
+        reader: &'a mut RecordReader<SharedSocket>,
         request_id: u16,
         config: &'a Config,
     ) -> Self {
@@ -76,25 +69,37 @@ impl<'a> Stdout<'a> {
             request_id,
             has_ended: false,
             app_status: None,
-            stderr: Stderr::Kept { bytes: Vec::new(), max: config.max_stderr, dropped: 0 },
+            stderr: Stderr::kept(config.max_stderr),
             cancel_handle: None,
         };
         Self { stream: StreamReader::new(records, StreamState::Open), config }
     }
 
-    /// Writes STDERR to `writer` from now on, whenever the response is read.
+    /// Writes STDERR to `writer` from now on. That happens while the response is read, and an error
+    /// of `writer` is an error of the read.
     ///
-    /// An error of the writer is an error of the read.
+    /// ```
+    /// use fcgi::{Client, Params};
+    /// use std::io;
+    ///
+    /// fn copy_response(client: &Client, params: &Params) -> fcgi::Result<u64> {
+    ///     let (copied, _completion) = client.send(params, io::empty(), |response| {
+    ///         response.stdout.stderr_to(io::stderr());
+    ///         io::copy(&mut response.stdout, &mut io::stdout())
+    ///     })?;
+    ///     Ok(copied)
+    /// }
+    /// ```
     pub fn stderr_to(&mut self, writer: impl Write + Send + 'a) {
         self.stream.source_mut().stderr = Stderr::Written(Box::new(writer));
     }
 
-    /// Returns a handle with which another thread can cancel the request.
-    pub fn cutter(&mut self) -> Cutter {
+    /// Returns a handle that cancels the request from another thread.
+    pub fn cancel_handle(&mut self) -> CancelHandle {
         let records = self.stream.source_mut();
         let socket = records.reader.get_ref();
         let handle =
-            records.cancel_handle.get_or_insert_with(|| Cutter::new(socket.clone())).clone();
+            records.cancel_handle.get_or_insert_with(|| CancelHandle::new(socket.clone())).clone();
         if self.is_complete() {
             handle.disarm();
         }
@@ -105,8 +110,8 @@ impl<'a> Stdout<'a> {
     ///
     /// # Errors
     /// [`Error::HeadTooLarge`] beyond [`Config::max_head`], [`Error::TooManyFields`] beyond
-    /// [`Config::max_head_fields`], [`Error::IncompleteHead`], the errors of a malformed head, and the
-    /// errors of reading.
+    /// [`Config::max_head_fields`], [`Error::IncompleteHead`], the errors of a malformed head, and
+    /// the errors of reading.
     pub fn read_head(&mut self) -> Result<Head> {
         let mut parser = HeadParser::new()
             .max_bytes(self.config.max_head)
@@ -121,11 +126,11 @@ impl<'a> Stdout<'a> {
     /// The errors of reading.
     pub fn finish(&mut self) -> Result<Completion> {
         loop {
-            let app_status = self.stream.source().app_status;
-            match app_status {
-                Some(app_status) => return Ok(self.stream.source_mut().completion(app_status)),
-                None => self.stream.next_record()?,
-            };
+            let records = self.stream.source_mut();
+            if let Some(app_status) = records.app_status {
+                return Ok(records.stderr.complete(app_status));
+            }
+            self.stream.next_record()?;
         }
     }
 
@@ -136,15 +141,6 @@ impl<'a> Stdout<'a> {
 }
 
 impl ResponseRecords<'_> {
-    fn completion(&mut self, app_status: u32) -> Completion {
-        match &mut self.stderr {
-            Stderr::Kept { bytes, dropped, .. } => {
-                Completion { app_status, stderr: std::mem::take(bytes), stderr_dropped: *dropped }
-            }
-            Stderr::Written(_) => Completion { app_status, ..Completion::default() },
-        }
-    }
-
     /// Handles a record of this request. Returns whether STDOUT continues; `None` if the record
     /// does not decide that.
     fn handle(&mut self, header: Header) -> Result<Option<bool>> {
@@ -183,20 +179,22 @@ impl ResponseRecords<'_> {
 }
 
 impl StreamSource for ResponseRecords<'_> {
-    type Input = Wire;
+    type Input = SharedSocket;
     const AFTER_FAILURE: &'static str = "a response that has failed";
 
-    fn reader(&self) -> &RecordReader<Wire> {
+    fn reader(&self) -> &RecordReader<SharedSocket> {
         self.reader
     }
 
-    fn reader_mut(&mut self) -> &mut RecordReader<Wire> {
+    fn reader_mut(&mut self) -> &mut RecordReader<SharedSocket> {
         self.reader
     }
 
     fn next_record(&mut self) -> Result<bool> {
         loop {
-            let header = self.reader.next_header()?.ok_or(Error::UnexpectedEof("a response"))?;
+            let Some(header) = self.reader.next_header()? else {
+                return Err(Error::UnexpectedEof("a response"));
+            };
             // Records with the null id do not belong to any request, whatever their type.
             if header.request_id == NULL_REQUEST_ID {
                 continue;
@@ -213,20 +211,6 @@ impl StreamSource for ResponseRecords<'_> {
     /// `Content-Length` is compared by the reader of the head.
     fn announced(&self) -> AnnouncedLength {
         AnnouncedLength::NONE
-    }
-}
-
-impl Stderr<'_> {
-    fn push(&mut self, content: &[u8]) -> io::Result<()> {
-        match self {
-            Self::Kept { bytes, max, dropped } => {
-                let len = content.len().min(max.saturating_sub(bytes.len()));
-                bytes.extend_from_slice(&content[..len]);
-                *dropped += (content.len() - len) as u64;
-                Ok(())
-            }
-            Self::Written(writer) => writer.write_all(content),
-        }
     }
 }
 

@@ -153,9 +153,8 @@ impl Params {
         // The length distinguishes most names, and the last byte most of the others. Names with a
         // common prefix are more frequent than names with a common suffix.
         let has_name = |pair: &&Pair| {
-            let (from, to) = (pair.name_start as usize, pair.value_start as usize);
-            let found = || &self.bytes[from..to];
-            to - from == len && found().last() == last && found() == name
+            let found = || pair.name(&self.bytes);
+            pair.name_len() == len && found().last() == last && found() == name
         };
         Some(self.pairs.iter().rfind(has_name)?.value(&self.bytes))
     }

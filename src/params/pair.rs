@@ -59,21 +59,18 @@ impl Pair {
     }
 
     /// Returns the length of the name in bytes.
-    #[inline]
-    pub(super) fn name_len(&self) -> usize {
+    pub(super) fn name_len(self) -> usize {
         (self.value_start - self.name_start) as usize
     }
 
     /// Returns the name.
-    #[inline]
-    pub(super) fn name<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
-        &bytes[self.name_start as usize..self.value_start as usize]
+    pub(super) fn name(self, bytes: &[u8]) -> &[u8] {
+        &bytes[self.name_start as usize..][..self.name_len()]
     }
 
     /// Returns the value.
-    #[inline]
-    pub(super) fn value<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
-        &bytes[self.value_start as usize..self.end as usize]
+    pub(super) fn value(self, bytes: &[u8]) -> &[u8] {
+        &bytes[self.value_start as usize..][..(self.end - self.value_start) as usize]
     }
 
     /// Returns the offsets of this pair after `distance` bytes before it were removed.

@@ -213,11 +213,45 @@ fn cancelled_request_fails_on_both_sides() {
     let mut exchange = connection.begin(Role::Responder, &get_params()).unwrap();
     exchange.stdin.flush().unwrap();
     exchange.stdout.read_exact(&mut [0; 4]).unwrap();
-    exchange.cut();
+    exchange.cancel();
     assert_eq!(exchange.stdout.read(&mut [0]).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
     assert!(exchange.finish().is_err());
     assert!(!connection.is_reusable());
     application.join().unwrap();
+}
+
+/// A handle cancels the request from another thread, which wakes the one that reads the response.
+#[test]
+fn cancel_handle_wakes_a_waiting_read() {
+    let (near, far) = socket_pair();
+    let mut connection = Connection::new(near, Arc::new(test_config())).unwrap();
+    let mut exchange = connection.begin(Role::Responder, &get_params()).unwrap();
+    let handle = exchange.stdout.cancel_handle();
+    let canceling = thread::spawn(move || handle.cancel());
+    exchange.stdout.read_to_end(&mut Vec::new()).unwrap_err();
+    canceling.join().unwrap();
+    drop(far);
+}
+
+/// Once its request has ended, a handle does nothing to the next one on the connection, whenever
+/// the handle was created.
+#[test]
+fn cancel_handle_does_not_affect_the_next_request() {
+    let (near, mut far) = socket_pair();
+    let mut connection = Connection::new(near, Arc::new(test_config().keep_alive(true))).unwrap();
+    far.write_all(&end(1, 0, 0)).unwrap();
+    let mut exchange = connection.begin(Role::Responder, &get_params()).unwrap();
+    let early = exchange.stdout.cancel_handle();
+    exchange.stdin.finish().unwrap();
+    exchange.stdout.read_to_end(&mut Vec::new()).unwrap();
+    let late = exchange.stdout.cancel_handle();
+    exchange.finish().unwrap();
+
+    let exchange = connection.begin(Role::Responder, &get_params()).unwrap();
+    early.cancel();
+    late.cancel();
+    far.write_all(&end(1, 0, 0)).unwrap();
+    exchange.finish().unwrap();
 }
 
 /// The request is dropped at several points. Otherwise the next request could receive the rest of

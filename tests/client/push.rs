@@ -15,7 +15,10 @@ use crate::support::*;
 
 /// Longer than the time that the client waits for the application to read on.
 const LONG_PAUSE: Duration = Duration::from_millis(60);
-const LENGTHS: [u64; 5] = [40_000, 1 << 20, (1 << 20) + 32_769, (2 << 20) + 32_768, 2_100_001];
+/// Bodies of 2,040,000 bytes and of 2 MiB take two writes, and are short enough for the thread that
+/// receives the response.
+const LENGTHS: [u64; 7] =
+    [40_000, 1 << 20, (1 << 20) + 32_769, 2_040_000, 2 << 20, (2 << 20) + 32_768, 2_100_001];
 
 /// Reads a body to its end and checks it.
 fn check(stream: &mut Stream, mut expected: Pattern) {
@@ -90,7 +93,7 @@ fn body_is_sent_to_an_application_that_reads_it_first() {
 
 #[test]
 fn body_is_sent_to_an_application_that_pauses_and_responds_first() {
-    for (len, part) in LENGTHS.into_iter().zip([0, 7, 70_001, 300_000, 1]) {
+    for (len, part) in LENGTHS.into_iter().zip([0, 7, 70_001, 2_032_000, 65_000, 300_000, 1]) {
         let application = application(len, part);
         let client = application.keep_alive_client();
         assert_eq!(
