@@ -343,6 +343,81 @@ impl Error {
     }
 }
 
+impl Error {
+    /// Returns an error with the same message and kind, for a caller that fails again for the same
+    /// cause.
+    #[cold]
+    pub(crate) fn duplicate(&self) -> Self {
+        match self {
+            Self::Io(error) => Self::Io(duplicate_io(error)),
+            Self::TimedOut(operation) => Self::TimedOut(operation),
+            Self::UnsupportedVersion(version) => Self::UnsupportedVersion(*version),
+            Self::UnexpectedEof(what) => Self::UnexpectedEof(what),
+            Self::ContentTooLong(len) => Self::ContentTooLong(*len),
+            &Self::InvalidRequestId { record_type, request_id } => {
+                Self::InvalidRequestId { record_type, request_id }
+            }
+            &Self::InvalidBodyLength { record_type, len } => {
+                Self::InvalidBodyLength { record_type, len }
+            }
+            &Self::UnexpectedRecord { record_type, request_id } => {
+                Self::UnexpectedRecord { record_type, request_id }
+            }
+            Self::InvalidParams(offset) => Self::InvalidParams(*offset),
+            Self::ParamTooLong(len) => Self::ParamTooLong(*len),
+            Self::ParamsTooLarge(limit) => Self::ParamsTooLarge(*limit),
+            Self::Aborted => Self::Aborted,
+            &Self::StreamTooShort { variable, announced, received } => {
+                Self::StreamTooShort { variable, announced, received }
+            }
+            &Self::StreamTooLong { variable, announced } => {
+                Self::StreamTooLong { variable, announced }
+            }
+            Self::RequestNotFinished => Self::RequestNotFinished,
+            Self::Refused(status) => Self::Refused(*status),
+            Self::ResponseTooLarge(limit) => Self::ResponseTooLarge(*limit),
+            Self::HeadTooLarge(limit) => Self::HeadTooLarge(*limit),
+            Self::TooManyFields(limit) => Self::TooManyFields(*limit),
+            Self::IncompleteHead => Self::IncompleteHead,
+            Self::MissingField => Self::MissingField,
+            _ => self.duplicate_text(),
+        }
+    }
+
+    /// Duplicates the errors that `duplicate` does not duplicate.
+    fn duplicate_text(&self) -> Self {
+        match self {
+            Self::InvalidField(line) => Self::InvalidField(line.clone()),
+            Self::DuplicateField(name) => Self::DuplicateField(name.clone()),
+            Self::InvalidStatus(value) => Self::InvalidStatus(value.clone()),
+            Self::InvalidLocation(value) => Self::InvalidLocation(value.clone()),
+            Self::InvalidContentLength(value) => Self::InvalidContentLength(value.clone()),
+            Self::InvalidRequest { part, value } => {
+                Self::InvalidRequest { part: part.clone(), value: value.clone() }
+            }
+            Self::InvalidAddress(text) => Self::InvalidAddress(text.clone()),
+            Self::NotListening(what) => Self::NotListening(what),
+            Self::InvalidAllowList(item) => Self::InvalidAllowList(item.clone()),
+            // Unreachable: every other variant is duplicated above.
+            _ => Self::Io(io::Error::new(self.kind(), self.to_string())),
+        }
+    }
+}
+
+/// Returns an I/O error with the same message and kind. An inner error of another type than
+/// [`Error`] is replaced by its message.
+#[cold]
+pub(crate) fn duplicate_io(error: &io::Error) -> io::Error {
+    if let Some(code) = error.raw_os_error() {
+        return io::Error::from_raw_os_error(code);
+    }
+    match error.get_ref().map(|inner| inner.downcast_ref::<Error>()) {
+        Some(Some(inner)) => inner.duplicate().into(),
+        Some(None) => io::Error::new(error.kind(), error.to_string()),
+        None => error.kind().into(),
+    }
+}
+
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {

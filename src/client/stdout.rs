@@ -180,7 +180,6 @@ impl ResponseRecords<'_> {
 
 impl StreamSource for ResponseRecords<'_> {
     type Input = SharedSocket;
-    const AFTER_FAILURE: &'static str = "a response that has failed";
 
     fn reader(&self) -> &RecordReader<SharedSocket> {
         self.reader

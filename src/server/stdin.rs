@@ -138,7 +138,6 @@ impl<'a> Stdin<'a> {
 
 impl StreamSource for RequestRecords<'_> {
     type Input = TimedStream;
-    const AFTER_FAILURE: &'static str = "a request that has failed";
 
     fn reader(&self) -> &RecordReader<TimedStream> {
         self.input.reader()

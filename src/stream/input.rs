@@ -7,8 +7,6 @@ use crate::error::{Error, Result};
 /// The records that a [`StreamReader`] reads its stream from.
 pub(crate) trait StreamSource {
     type Input: Read;
-    /// What the error says that every read after a failure returns.
-    const AFTER_FAILURE: &'static str;
 
     fn reader(&self) -> &RecordReader<Self::Input>;
     fn reader_mut(&mut self) -> &mut RecordReader<Self::Input>;
@@ -30,6 +28,8 @@ pub(crate) trait StreamSource {
 pub(crate) struct StreamReader<S> {
     source: S,
     state: StreamState,
+    /// The last error that was returned. Invariant: it is not `None` if the state is `Failed`.
+    failure: Option<Error>,
     /// `None` until the first read: a handler that reads nothing need not pay for the lookup.
     announced: Option<AnnouncedLength>,
     /// The bytes of the stream that were read.
@@ -50,7 +50,7 @@ pub(crate) enum StreamState {
 
 impl<S> StreamReader<S> {
     pub(crate) fn new(source: S, state: StreamState) -> Self {
-        Self { source, state, announced: None, received: 0 }
+        Self { source, state, failure: None, announced: None, received: 0 }
     }
 
     pub(crate) fn source(&self) -> &S {
@@ -81,14 +81,23 @@ impl<S> StreamReader<S> {
         self.received
     }
 
-    /// Makes an error repeat. A wrong length needs no state: the same comparison fails again.
     fn record_error<T>(&mut self, outcome: Result<T>) -> Result<T> {
-        match &outcome {
-            Ok(_) | Err(Error::StreamTooShort { .. } | Error::StreamTooLong { .. }) => {}
-            Err(Error::Aborted) => self.state = StreamState::Aborted,
-            Err(_) => self.state = StreamState::Failed,
+        if let Err(error) = &outcome {
+            self.set_failure(error);
         }
         outcome
+    }
+
+    /// Makes an error repeat. A wrong length does not change the state: the same comparison fails
+    /// again, and another stream may follow.
+    #[cold]
+    fn set_failure(&mut self, error: &Error) {
+        match error {
+            Error::StreamTooShort { .. } | Error::StreamTooLong { .. } => {}
+            Error::Aborted => self.state = StreamState::Aborted,
+            _ => self.state = StreamState::Failed,
+        }
+        self.failure = Some(error.duplicate());
     }
 }
 
@@ -111,12 +120,18 @@ impl<S: StreamSource> StreamReader<S> {
     }
 
     /// Returns the error of a stream that was aborted or has failed.
+    #[inline]
     fn check_usable(&self) -> Result<()> {
         match self.state {
             StreamState::Open | StreamState::Ended => Ok(()),
             StreamState::Aborted => Err(Error::Aborted),
-            StreamState::Failed => Err(Error::UnexpectedEof(S::AFTER_FAILURE)),
+            StreamState::Failed => Err(self.repeated_failure()),
         }
+    }
+
+    #[cold]
+    fn repeated_failure(&self) -> Error {
+        self.failure.as_ref().map_or(Error::Aborted, Error::duplicate)
     }
 
     #[inline]
