@@ -6,6 +6,7 @@
 //! [FastCGI specification]: https://fastcgi-archives.github.io/FastCGI_Specification.html
 //! [RFC 3875]: https://www.rfc-editor.org/rfc/rfc3875
 
+use std::time::Duration;
 use std::{fmt, io, result};
 
 use crate::protocol::{ProtocolStatus, RecordType, MAX_CONTENT_LEN};
@@ -63,6 +64,14 @@ pub enum Error {
     ///
     /// The value names the operation, for example `read`, `write` or `connect`.
     TimedOut(&'static str),
+    /// A part of a request did not arrive within
+    /// [`server::Config::request_timeout`](crate::server::Config::request_timeout).
+    RequestTimedOut {
+        /// The part: `params` or `body`.
+        part: &'static str,
+        /// The timeout.
+        limit: Duration,
+    },
 
     /// A record header has a version other than 1 (section 3.3 of the specification).
     ///
@@ -236,7 +245,7 @@ impl Error {
     pub fn kind(&self) -> io::ErrorKind {
         match self {
             Self::Io(error) => error.kind(),
-            Self::TimedOut(_) => io::ErrorKind::TimedOut,
+            Self::TimedOut(_) | Self::RequestTimedOut { .. } => io::ErrorKind::TimedOut,
             Self::UnexpectedEof(_) | Self::StreamTooShort { .. } | Self::IncompleteHead => {
                 io::ErrorKind::UnexpectedEof
             }
@@ -259,6 +268,12 @@ impl fmt::Display for Error {
         match self {
             Self::Io(error) => error.fmt(f),
             Self::TimedOut(operation) => write!(f, "{operation} timed out"),
+            Self::RequestTimedOut { part, limit } => {
+                write!(
+                    f,
+                    "{part} of the request did not arrive within the request timeout of {limit:?}"
+                )
+            }
             Self::UnsupportedVersion(version) => {
                 write!(f, "record has unsupported FastCGI version {version}")
             }
@@ -351,6 +366,7 @@ impl Error {
         match self {
             Self::Io(error) => Self::Io(duplicate_io(error)),
             Self::TimedOut(operation) => Self::TimedOut(operation),
+            &Self::RequestTimedOut { part, limit } => Self::RequestTimedOut { part, limit },
             Self::UnsupportedVersion(version) => Self::UnsupportedVersion(*version),
             Self::UnexpectedEof(what) => Self::UnexpectedEof(what),
             Self::ContentTooLong(len) => Self::ContentTooLong(*len),

@@ -65,7 +65,7 @@ impl From<&Error> for CloseReason {
         match error {
             Error::RequestNotFinished => Self::RequestNotFinished,
             Error::ParamsTooLarge(_) => Self::ParamsTooLarge,
-            Error::TimedOut(_) => Self::TimedOut,
+            Error::TimedOut(_) | Error::RequestTimedOut { .. } => Self::TimedOut,
             Error::Io(_) | Error::UnexpectedEof(_) => Self::ConnectionFailed,
             _ => Self::ProtocolError,
         }

@@ -51,6 +51,16 @@ pub struct Config {
     ///
     /// Default 60 seconds, as in common web servers.
     pub read_timeout: Option<Duration>,
+    /// How long the params of a request may take to arrive, and how long its body may take after
+    /// that, a filter's file included. `None` is any time.
+    ///
+    /// Each read has its own limit, [`read_timeout`](Self::read_timeout). Without this one, a peer
+    /// that sends a byte a minute could hold its slot indefinitely. The time begins with the second
+    /// read of the params or the body. It includes the time that the handler spends between reads.
+    ///
+    /// Default one hour, which is longer than an upload takes that a web server passes on as it
+    /// arrives.
+    pub request_timeout: Option<Duration>,
     /// How long a write may wait for the web server to accept a byte. `None` waits indefinitely.
     ///
     /// Default 60 seconds, as in common web servers.
@@ -84,6 +94,7 @@ impl Default for Config {
             roles: vec![Role::Responder],
             max_params: 256 * 1024,
             read_timeout: Some(Duration::from_secs(60)),
+            request_timeout: Some(Duration::from_secs(60 * 60)),
             write_timeout: Some(Duration::from_secs(60)),
             idle_timeout: None,
             max_requests: None,
@@ -130,6 +141,12 @@ impl Config {
         self
     }
 
+    /// Sets [`request_timeout`](Self::request_timeout).
+    pub fn request_timeout(mut self, timeout: Option<Duration>) -> Self {
+        self.request_timeout = timeout;
+        self
+    }
+
     /// Sets [`write_timeout`](Self::write_timeout).
     pub fn write_timeout(mut self, timeout: Option<Duration>) -> Self {
         self.write_timeout = timeout;
@@ -165,6 +182,7 @@ impl Config {
     pub(super) fn check(&self) -> io::Result<()> {
         for (name, timeout) in [
             ("read", self.read_timeout),
+            ("request", self.request_timeout),
             ("write", self.write_timeout),
             ("idle", self.idle_timeout),
         ] {

@@ -8,6 +8,7 @@ use super::lifecycle::{ConnectionState, Lifecycle, Linger, Phase};
 use super::linger::linger;
 use super::request::{EndedRequest, Request};
 use super::stdin::{last_stream, Stdin};
+use super::timeouts::RequestPart;
 use crate::error::{Error, Result};
 use crate::net::Stream;
 use crate::params::{Params, ParamsDecoder};
@@ -103,7 +104,8 @@ impl Connection {
     /// # Errors
     /// The connection cannot be used after an error:
     ///
-    /// - [`Error::UnexpectedEof`] or [`Error::TimedOut`] inside the params of a request
+    /// - [`Error::UnexpectedEof`], [`Error::TimedOut`] or [`Error::RequestTimedOut`] inside the
+    ///   params of a request
     /// - [`Error::ParamsTooLarge`]; the request is answered with `Status: 431`
     /// - [`Error::InvalidParams`], [`Error::UnexpectedRecord`], [`Error::UnsupportedVersion`]
     /// - [`Error::RequestNotFinished`] if the last request was dropped
@@ -220,6 +222,7 @@ impl Connection {
             let status = if !self.config.roles.contains(&begin.role) {
                 ProtocolStatus::UnknownRole
             } else if self.read_params(accepted)? {
+                self.input.reader_mut().get_mut().start_part(RequestPart::Body);
                 return Ok(Some(accepted));
             } else {
                 ProtocolStatus::RequestComplete

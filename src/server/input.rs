@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::config::Config;
 use super::lifecycle::ConnectionState;
-use super::timeouts::TimedStream;
+use super::timeouts::{RequestPart, TimedStream};
 use crate::error::Result;
 use crate::params::{Params, ParamsDecoder};
 use crate::record::{
@@ -157,9 +157,11 @@ impl Input {
         self.reader.buffered_headers().any(predicate)
     }
 
-    /// Applies the idle timeout if no byte is buffered after the current record.
+    /// Applies the idle timeout if no byte is buffered after the current record. Starts the request
+    /// timeout of the next request.
     fn update_idle(&mut self) -> Result<()> {
         self.reader.skip_record()?;
+        self.reader.get_mut().start_part(RequestPart::Params);
         if self.reader.buffer().is_empty() {
             self.reader.get_mut().set_idle();
         }

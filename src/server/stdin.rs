@@ -21,11 +21,13 @@ use crate::stream::{AnnouncedLength, RecordReader, StreamReader, StreamSource, S
 /// | the web server aborts the request | [`Error::Aborted`], of kind `ConnectionAborted` |
 /// | the web server closes the connection | [`Error::UnexpectedEof`] |
 /// | the web server sends nothing for [`Config::read_timeout`] | [`Error::TimedOut`] |
+/// | the body takes longer than [`Config::request_timeout`] | [`Error::RequestTimedOut`] |
 ///
 /// Data that the handler does not read is dropped. As a [`BufRead`] it returns its data without
 /// copying it.
 ///
 /// [`Config::read_timeout`]: super::Config::read_timeout
+/// [`Config::request_timeout`]: super::Config::request_timeout
 #[derive(Debug)]
 pub struct Stdin<'a> {
     stream: StreamReader<RequestRecords<'a>>,

@@ -180,10 +180,13 @@ impl<W: Write> StreamWriter<W> {
         }
     }
 
-    /// Returns the error of a write to the underlying writer again.
+    /// Returns the error of an earlier write to the underlying writer.
     #[inline]
     pub(crate) fn check_usable(&self) -> io::Result<()> {
-        self.failure.as_ref().map_or(Ok(()), |error| Err(duplicate_io(error)))
+        match &self.failure {
+            None => Ok(()),
+            Some(error) => Err(duplicate_io(error)),
+        }
     }
 
     #[inline]
@@ -196,9 +199,14 @@ impl<W: Write> StreamWriter<W> {
     #[inline]
     fn record_failure<T>(&mut self, sent: io::Result<T>) -> io::Result<T> {
         if let Err(error) = &sent {
-            self.failure = Some(duplicate_io(error));
+            self.set_failure(error);
         }
         sent
+    }
+
+    #[cold]
+    fn set_failure(&mut self, error: &io::Error) {
+        self.failure = Some(duplicate_io(error));
     }
 
     /// Writes the buffered records, at most `DIRECT_LEN` bytes of data as records and, with

@@ -3,6 +3,7 @@
 
 use std::error::Error as _;
 use std::io::{self, ErrorKind, Write};
+use std::time::Duration;
 
 use fcgi::cgi::{Head, HeadParser};
 use fcgi::net::{Address, AllowList};
@@ -19,6 +20,11 @@ fn errors_of_records_have_their_message_and_kind() {
             ErrorKind::BrokenPipe,
         ),
         (Error::TimedOut("read"), "read timed out", ErrorKind::TimedOut),
+        (
+            Error::RequestTimedOut { part: "body", limit: Duration::from_millis(1500) },
+            "body of the request did not arrive within the request timeout of 1.5s",
+            ErrorKind::TimedOut,
+        ),
         (
             Error::UnsupportedVersion(2),
             "record has unsupported FastCGI version 2",
@@ -335,7 +341,6 @@ mod connections {
     use std::io::Read;
     use std::os::unix::net::UnixStream;
     use std::sync::Arc;
-    use std::time::Duration;
 
     use super::*;
     use fcgi::record::Role;

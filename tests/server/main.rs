@@ -15,6 +15,8 @@ mod management;
 #[cfg(unix)]
 mod rejection;
 mod reports;
+#[cfg(unix)]
+mod request_bounds;
 mod requests;
 mod reset;
 mod shutdown;
