@@ -123,6 +123,11 @@ pub enum Error {
     ///
     /// The value is that limit in bytes.
     ParamsTooLarge(usize),
+    /// The body of a request is larger than
+    /// [`server::Config::max_body`](crate::server::Config::max_body).
+    ///
+    /// The value is that limit in bytes.
+    BodyTooLarge(u64),
 
     /// The web server aborted the request (section 5.4 of the specification).
     Aborted,
@@ -305,6 +310,7 @@ impl Error {
             }
             Self::ParamTooLong(len) => write!(f, "name-value data of {len} bytes is too long"),
             Self::ParamsTooLarge(limit) => write!(f, "params exceed the limit of {limit} bytes"),
+            Self::BodyTooLarge(limit) => write!(f, "body exceeds the limit of {limit} bytes"),
             Self::Aborted => f.write_str("request aborted by the web server"),
             Self::StreamTooShort { variable, announced, received } => {
                 write!(
@@ -382,6 +388,7 @@ impl Error {
             Self::InvalidParams(offset) => Self::InvalidParams(*offset),
             Self::ParamTooLong(len) => Self::ParamTooLong(*len),
             Self::ParamsTooLarge(limit) => Self::ParamsTooLarge(*limit),
+            Self::BodyTooLarge(limit) => Self::BodyTooLarge(*limit),
             Self::Aborted => Self::Aborted,
             &Self::StreamTooShort { variable, announced, received } => {
                 Self::StreamTooShort { variable, announced, received }

@@ -47,6 +47,17 @@ pub struct Config {
     ///
     /// Default 256 KiB. Web servers accept about a quarter of that in header fields.
     pub max_params: usize,
+    /// The maximum length of the body of a request, in bytes. A filter's file does not count. `None`
+    /// is any length.
+    ///
+    /// A request with a greater `CONTENT_LENGTH` is answered with `Status: 413`, and the connection
+    /// is closed. Without `CONTENT_LENGTH`, reading more than this fails with
+    /// [`Error::BodyTooLarge`](crate::Error::BodyTooLarge). If the handler returns this error, the
+    /// response is the same.
+    ///
+    /// Default `None`: memory is used only for what the handler keeps, and web servers have limits
+    /// of their own.
+    pub max_body: Option<u64>,
     /// How long a read inside a request may wait for input. `None` waits indefinitely.
     ///
     /// Default 60 seconds, as in common web servers.
@@ -93,6 +104,7 @@ impl Default for Config {
             overload: Overload::Wait,
             roles: vec![Role::Responder],
             max_params: 256 * 1024,
+            max_body: None,
             read_timeout: Some(Duration::from_secs(60)),
             request_timeout: Some(Duration::from_secs(60 * 60)),
             write_timeout: Some(Duration::from_secs(60)),
@@ -132,6 +144,12 @@ impl Config {
     /// Sets [`max_params`](Self::max_params), in bytes.
     pub fn max_params(mut self, bytes: usize) -> Self {
         self.max_params = bytes;
+        self
+    }
+
+    /// Sets [`max_body`](Self::max_body), in bytes.
+    pub fn max_body(mut self, bytes: Option<u64>) -> Self {
+        self.max_body = bytes;
         self
     }
 

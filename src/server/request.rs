@@ -62,6 +62,28 @@ pub(super) struct EndedRequest {
     pub(super) stderr: Vec<u8>,
 }
 
+/// A response that does not come from the handler.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum ErrorResponse {
+    ParamsTooLarge,
+    BodyTooLarge,
+    /// The handler has failed.
+    Failed,
+}
+
+impl ErrorResponse {
+    /// Returns the value of the `Status` field and the line of text that is the body.
+    fn status_and_text(self) -> (&'static str, &'static str) {
+        match self {
+            Self::ParamsTooLarge => {
+                ("431 Request Header Fields Too Large", "The request's header is too large.")
+            }
+            Self::BodyTooLarge => ("413 Content Too Large", "The request's body is too large."),
+            Self::Failed => ("500 Internal Server Error", "The application failed."),
+        }
+    }
+}
+
 impl<'a> Request<'a> {
     pub(super) fn new(
         request: AcceptedRequest,
@@ -117,7 +139,7 @@ impl<'a> Request<'a> {
     /// # Errors
     /// Any error of the connection, which cannot be used any more.
     pub fn fail(mut self, reason: impl fmt::Display) -> Result<()> {
-        self.end_failed(reason)
+        self.end_failed(ErrorResponse::Failed, reason)
     }
 
     /// Does what [`finish`](Self::finish) does. Nothing may be written after that.
@@ -129,7 +151,7 @@ impl<'a> Request<'a> {
         let sent = self.stdout.send_after(self.stderr.complete_records());
         self.ended.outcome = match sent {
             Ok(()) => RequestOutcome::Finished {
-                is_reusable: self.stdin.is_reusable(),
+                close_reason: self.stdin.close_reason(),
                 has_whole_input: self.stdin.has_whole_input(),
             },
             Err(_) => RequestOutcome::Failed,
@@ -139,9 +161,13 @@ impl<'a> Request<'a> {
         Ok(sent?)
     }
 
-    /// Does what [`fail`](Self::fail) does. Nothing may be written after that.
-    pub(super) fn end_failed(&mut self, reason: impl fmt::Display) -> Result<()> {
-        self.replace_response("500 Internal Server Error", "The application failed.")?;
+    /// Does what [`fail`](Self::fail) does, with this response. Nothing may be written after that.
+    pub(super) fn end_failed(
+        &mut self,
+        response: ErrorResponse,
+        reason: impl fmt::Display,
+    ) -> Result<()> {
+        self.replace_response(response)?;
         // The log of the web server consists of lines. The reason must not forge one.
         let reason = reason.to_string().replace(|c: char| c.is_control(), " ");
         writeln!(self.stderr, "{reason}")?;
@@ -149,12 +175,13 @@ impl<'a> Request<'a> {
         self.end()
     }
 
-    /// Replaces the response by an error status and a line of text, unless a part was sent.
-    pub(super) fn replace_response(&mut self, status: &str, text: &str) -> Result<()> {
+    /// Replaces the response, unless a part was sent.
+    pub(super) fn replace_response(&mut self, response: ErrorResponse) -> Result<()> {
         if self.stdout.has_sent() {
             return Ok(());
         }
         self.stdout.discard();
+        let (status, text) = response.status_and_text();
         let head = "Content-Type: text/plain";
         Ok(write!(self.stdout, "Status: {status}\r\n{head}\r\n\r\n{text}\n")?)
     }

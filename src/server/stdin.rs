@@ -1,23 +1,26 @@
 use std::io::{self, BufRead, Read};
 
+use super::close_reason::CloseReason;
+use super::config::Config;
 use super::input::{AcceptedRequest, Input};
 use super::timeouts::TimedStream;
 use crate::error::{Error, Result};
 use crate::params::Params;
 use crate::record::{Header, RecordType, Role};
-use crate::stream::{AnnouncedLength, RecordReader, StreamReader, StreamSource, StreamState};
+use crate::stream::{RecordReader, StreamLength, StreamReader, StreamSource, StreamState};
 
 /// The body of a request: the STDIN stream (FastCGI specification, section 5.3).
 ///
 /// Reading blocks until the web server sends data, and returns 0 bytes at the end of the body. A
 /// body that does not have the announced length is an error, so a handler never takes a part of it
-/// for the whole. A body without `CONTENT_LENGTH` may have any length. The errors are inside an
-/// [`io::Error`]:
+/// for the whole. A body without `CONTENT_LENGTH` may have any length up to [`Config::max_body`].
+/// The errors are inside an [`io::Error`]:
 ///
 /// | What happens | Error |
 /// | --- | --- |
 /// | the body ends before `CONTENT_LENGTH` bytes | [`Error::StreamTooShort`] |
 /// | the body continues after `CONTENT_LENGTH` bytes | [`Error::StreamTooLong`] |
+/// | the body has no `CONTENT_LENGTH` and exceeds [`Config::max_body`] | [`Error::BodyTooLarge`] |
 /// | the web server aborts the request | [`Error::Aborted`], of kind `ConnectionAborted` |
 /// | the web server closes the connection | [`Error::UnexpectedEof`] |
 /// | the web server sends nothing for [`Config::read_timeout`] | [`Error::TimedOut`] |
@@ -26,8 +29,6 @@ use crate::stream::{AnnouncedLength, RecordReader, StreamReader, StreamSource, S
 /// Data that the handler does not read is dropped. As a [`BufRead`] it returns its data without
 /// copying it.
 ///
-/// [`Config::read_timeout`]: super::Config::read_timeout
-/// [`Config::request_timeout`]: super::Config::request_timeout
 #[derive(Debug)]
 pub struct Stdin<'a> {
     stream: StreamReader<RequestRecords<'a>>,
@@ -42,10 +43,16 @@ struct RequestRecords<'a> {
     /// The stream that is being read: STDIN, and for a filter DATA after it.
     stream: RecordType,
     params: &'a Params,
+    config: &'a Config,
 }
 
 impl<'a> Stdin<'a> {
-    pub(super) fn new(input: &'a mut Input, request: AcceptedRequest, params: &'a Params) -> Self {
+    pub(super) fn new(
+        input: &'a mut Input,
+        request: AcceptedRequest,
+        params: &'a Params,
+        config: &'a Config,
+    ) -> Self {
         let role = request.begin.role;
         let state = match role {
             // An authorizer has no body (FastCGI specification, section 6.3).
@@ -58,6 +65,7 @@ impl<'a> Stdin<'a> {
             role,
             stream: RecordType::Stdin,
             params,
+            config,
         };
         Self { stream: StreamReader::new(records, state) }
     }
@@ -123,9 +131,13 @@ impl<'a> Stdin<'a> {
         }
     }
 
-    /// Returns whether another request can follow on the connection.
-    pub(super) fn is_reusable(&self) -> bool {
-        self.stream.state() != StreamState::Failed
+    /// Returns why no other request can follow on the connection, if that is so.
+    #[inline]
+    pub(super) fn close_reason(&self) -> Option<CloseReason> {
+        match self.stream.state() {
+            StreamState::Failed => self.stream.failure().map(CloseReason::from),
+            _ => None,
+        }
     }
 
     fn has_buffered_abort(&mut self) -> bool {
@@ -166,14 +178,17 @@ impl StreamSource for RequestRecords<'_> {
         }
     }
 
-    fn announced(&self) -> AnnouncedLength {
-        let variable = match self.stream {
-            RecordType::Data => "FCGI_DATA_LENGTH",
-            _ => "CONTENT_LENGTH",
+    fn length(&self) -> StreamLength {
+        if self.role == Role::Authorizer {
+            return StreamLength::Any;
+        }
+        let (variable, limit) = match self.stream {
+            RecordType::Data => ("FCGI_DATA_LENGTH", None),
+            _ => ("CONTENT_LENGTH", self.config.max_body),
         };
-        match self.role {
-            Role::Authorizer => AnnouncedLength::NONE,
-            _ => AnnouncedLength::new(variable, self.params.decimal(variable)),
+        match (self.params.decimal(variable), limit) {
+            (None, Some(limit)) => StreamLength::AtMost(limit),
+            (announced, _) => StreamLength::announced(variable, announced),
         }
     }
 }

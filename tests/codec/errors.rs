@@ -76,6 +76,7 @@ fn errors_of_requests_have_their_message_and_kind() {
             "params exceed the limit of 1024 bytes",
             ErrorKind::InvalidData,
         ),
+        (Error::BodyTooLarge(1024), "body exceeds the limit of 1024 bytes", ErrorKind::InvalidData),
         (Error::Aborted, "request aborted by the web server", ErrorKind::ConnectionAborted),
         (
             Error::StreamTooShort { variable: "CONTENT_LENGTH", announced: 10, received: 5 },

@@ -169,3 +169,135 @@ fn no_request_timeout_allows_any_time() {
         assert_eq!(read_answer(&mut &stream, 1).stdout, echoed(&[("A", "1")], b"body"));
     });
 }
+
+/// The largest body that the tests allow.
+const MAX_BODY: u64 = 1000;
+/// The response to a request whose body is too large.
+const TOO_LARGE: &str = "Status: 413 Content Too Large\r\n\
+    Content-Type: text/plain\r\n\r\nThe request's body is too large.\n";
+
+fn small_body_config() -> Config {
+    Config::new().max_body(Some(MAX_BODY)).roles(&[Role::Responder, Role::Filter, Role::Authorizer])
+}
+
+/// The handler does not run, and the connection is closed although KEEP_CONN was set. Rule A54.
+#[test]
+fn server_replies_413_when_content_length_exceeds_the_limit() {
+    for server in TestServer::tcp_and_unix(&small_body_config(), echo) {
+        let mut stream = server.connect();
+        for len in ["1000", "1000"] {
+            let pairs = &[("CONTENT_LENGTH", len)];
+            let body = [b'b'; MAX_BODY as usize];
+            stream.write_all(&request(1, RESPONDER, 1, pairs, &body)).unwrap();
+            assert_eq!(read_answer(&mut stream, 1).stdout, echoed(pairs, &body));
+        }
+        for (role, len, body) in [
+            (RESPONDER, "1001", vec![b'b'; 1001]),
+            (FILTER, "1001", vec![]),
+            (RESPONDER, "18446744073709551615", vec![b'b'; 4 << 20]),
+        ] {
+            let mut stream = server.connect();
+            let writer = stream.clone();
+            let bytes = request(1, role, 1, &[("CONTENT_LENGTH", len)], &body);
+            thread::scope(|scope| {
+                // The server may stop reading.
+                scope.spawn(move || drop((&writer).write_all(&bytes)));
+                let answer = read_answer(&mut stream, 1);
+                assert_eq!((&*answer.text(), answer.app_status), (TOO_LARGE, 1));
+                assert_eq!((answer.protocol_status, answer.stdout_ends), (0, 1));
+                let _reset = stream.read_to_end(&mut Vec::new());
+            });
+            let expected = "body exceeds the limit of 1000 bytes".to_owned();
+            assert_eq!(server.next_error(), (io::ErrorKind::InvalidData, expected));
+        }
+    }
+}
+
+/// A handler's own error that wraps another one.
+#[derive(Debug)]
+struct Wrapped(Error);
+
+impl std::fmt::Display for Wrapped {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "wrapped: {}", self.0)
+    }
+}
+
+impl std::error::Error for Wrapped {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.0)
+    }
+}
+
+/// Reads the body, and returns its length or an error that contains that of reading.
+fn respond_with_length(request: &mut Request) -> HandlerResult {
+    let how = request.params.get("HOW").unwrap_or("");
+    if how == "flushed" {
+        write!(request.stdout, "{ECHO_HEAD}")?;
+        request.stdout.flush()?;
+    }
+    let mut body = Vec::new();
+    let Err(error) = request.stdin.read_to_end(&mut body) else {
+        return Ok(write!(request.stdout, "{ECHO_HEAD}{}", body.len())?);
+    };
+    assert_eq!(body.len() as u64, MAX_BODY);
+    // Errors repeat.
+    let again = Error::from(request.stdin.read(&mut [0]).unwrap_err());
+    assert!(matches!(again, Error::BodyTooLarge(MAX_BODY)), "{again:?}");
+    match how {
+        "bare" => Err(Error::from(error).into()),
+        "nested" => Err(Error::Io(io::Error::other(Wrapped(error.into()))).into()),
+        "own" => Err(Wrapped(error.into()).into()),
+        _ => Err(error.into()),
+    }
+}
+
+/// Nothing announces the length, so reading finds out. If a part of the response was sent, the
+/// status stays. Rule A54.
+#[test]
+fn body_without_content_length_fails_beyond_the_limit() {
+    for server in TestServer::tcp_and_unix(&small_body_config(), respond_with_length) {
+        let mut stream = server.connect();
+        let body = [b'b'; MAX_BODY as usize + 1];
+        stream.write_all(&request(1, RESPONDER, 1, &[], &body[1..])).unwrap();
+        assert_eq!(read_answer(&mut stream, 1).text(), format!("{ECHO_HEAD}1000"));
+        for (how, text) in [
+            ("", TOO_LARGE),
+            ("bare", TOO_LARGE),
+            ("nested", TOO_LARGE),
+            ("own", TOO_LARGE),
+            ("flushed", ECHO_HEAD),
+        ] {
+            let mut stream = server.connect();
+            stream.write_all(&request(1, RESPONDER, 1, &[("HOW", how)], &body)).unwrap();
+            let answer = read_answer(&mut stream, 1);
+            assert_eq!((&*answer.text(), answer.app_status), (text, 1), "{how}");
+            let reason = String::from_utf8_lossy(&answer.stderr);
+            assert!(reason.contains("body exceeds the limit of 1000 bytes\n"), "{reason}");
+            assert_closed(&mut stream);
+        }
+    }
+}
+
+/// An authorizer has no body, and a filter's file is not one.
+#[test]
+fn max_body_applies_to_bodies_only() {
+    let server = TestServer::tcp(small_body_config(), |request| {
+        write!(request.stdout, "{ECHO_HEAD}")?;
+        if request.role == Role::Filter {
+            io::copy(request.stdin.data()?, &mut request.stdout)?;
+        }
+        Ok(())
+    });
+    let mut stream = server.connect();
+    let length = &[("CONTENT_LENGTH", "1001")];
+    stream.write_all(&[begin(1, AUTHORIZER, 1), params(1, length)].concat()).unwrap();
+    assert_eq!(read_answer(&mut stream, 1).text(), ECHO_HEAD);
+    let data = vec![b'd'; 5000];
+    for pairs in [&[("FCGI_DATA_LENGTH", "5000")][..], &[]] {
+        let mut bytes = request(1, FILTER, 1, pairs, b"");
+        bytes.extend([record(DATA, 1, &data), record(DATA, 1, b"")].concat());
+        stream.write_all(&bytes).unwrap();
+        assert_eq!(read_answer(&mut stream, 1).stdout.len(), ECHO_HEAD.len() + data.len());
+    }
+}
