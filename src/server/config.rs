@@ -80,6 +80,14 @@ pub struct Config {
     ///
     /// Default `None`: an idle connection is closed anyway when its slot is needed.
     pub idle_timeout: Option<Duration>,
+    /// Whether web servers may shut down their writing half after the request, and still wait for
+    /// the response. The end of the input of a TCP connection then does not count as an abort in
+    /// [`Request::is_aborted`](super::Request::is_aborted).
+    ///
+    /// Default `false`: common web servers close the connection when the client has disconnected,
+    /// and TCP does not tell the two apart. A response is always sent, whatever the value. On a Unix
+    /// socket the value has no effect.
+    pub peers_half_close: bool,
     /// The number of requests that are served on a kept connection before it is closed. Default
     /// `None`, which is any number.
     pub max_requests: Option<u64>,
@@ -109,6 +117,7 @@ impl Default for Config {
             request_timeout: Some(Duration::from_secs(60 * 60)),
             write_timeout: Some(Duration::from_secs(60)),
             idle_timeout: None,
+            peers_half_close: false,
             max_requests: None,
             drain_bytes: 16 * 1024 * 1024,
             drain_time: Duration::from_secs(1),
@@ -174,6 +183,12 @@ impl Config {
     /// Sets [`idle_timeout`](Self::idle_timeout).
     pub fn idle_timeout(mut self, timeout: Option<Duration>) -> Self {
         self.idle_timeout = timeout;
+        self
+    }
+
+    /// Sets [`peers_half_close`](Self::peers_half_close).
+    pub fn peers_half_close(mut self, peers_half_close: bool) -> Self {
+        self.peers_half_close = peers_half_close;
         self
     }
 

@@ -203,6 +203,7 @@ impl Connection {
     /// Completes the transition of a request that has ended.
     #[inline]
     fn settle(&mut self) -> Result<()> {
+        self.input.end_abort_handle();
         self.lifecycle.end_request(self.ended.outcome, self.config.max_requests)
     }
 

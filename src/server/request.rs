@@ -2,6 +2,7 @@ use std::fmt;
 use std::io::Write;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use super::abort_handle::AbortHandle;
 use super::input::AcceptedRequest;
 use super::lifecycle::RequestOutcome;
 use super::output::Output;
@@ -105,13 +106,26 @@ impl<'a> Request<'a> {
     }
 
     /// Returns whether the web server has aborted the request (FastCGI specification, section 5.4)
-    /// or closed the connection.
+    /// or closed the connection, which web servers do when the client has disconnected.
     ///
     /// Does not wait. A long response may check this from time to time, and stop: an aborted
-    /// request is ended like any other. The check takes three system calls. It does not see beyond
-    /// 128 KiB of unread body.
+    /// request is ended like any other. The check takes at least three system calls. It does not
+    /// see beyond 128 KiB of unread body.
+    ///
+    /// A web server that has only shut down its writing half still receives the response. On a Unix
+    /// socket under Linux that is no abort. Over TCP the two cannot be distinguished:
+    /// [`Config::peers_half_close`](super::Config::peers_half_close) decides.
     pub fn is_aborted(&mut self) -> bool {
         self.stdin.is_aborted()
+    }
+
+    /// Returns a handle with which any thread can check whether the request was aborted, while the
+    /// handler is busy.
+    ///
+    /// It may be used at any time: it does not affect what the request reads and writes. Clones of
+    /// the connection's [`Stream`](crate::net::Stream) must not be used meanwhile.
+    pub fn abort_handle(&mut self) -> AbortHandle {
+        self.stdin.abort_handle()
     }
 
     /// Returns when the file that a filter processes was last modified (`FCGI_DATA_LAST_MOD`,
@@ -144,6 +158,7 @@ impl<'a> Request<'a> {
 
     /// Does what [`finish`](Self::finish) does. Nothing may be written after that.
     pub(super) fn end(&mut self) -> Result<()> {
+        self.stdin.end_abort_handle();
         self.stdout.push_records(&self.last_records());
         if !self.stderr.is_unused() {
             self.stderr.end_stream();

@@ -1,5 +1,6 @@
 use std::io::{self, BufRead, Read};
 
+use super::abort_handle::{is_closed_by_peer, AbortHandle};
 use super::close_reason::CloseReason;
 use super::config::Config;
 use super::input::{AcceptedRequest, Input};
@@ -44,6 +45,8 @@ struct RequestRecords<'a> {
     stream: RecordType,
     params: &'a Params,
     config: &'a Config,
+    /// Whether `Stdin::is_aborted` has found out that the request was aborted.
+    is_aborted: bool,
 }
 
 impl<'a> Stdin<'a> {
@@ -66,6 +69,7 @@ impl<'a> Stdin<'a> {
             stream: RecordType::Stdin,
             params,
             config,
+            is_aborted: false,
         };
         Self { stream: StreamReader::new(records, state) }
     }
@@ -99,21 +103,28 @@ impl<'a> Stdin<'a> {
     /// Returns whether the web server has aborted the request or closed the connection, as far as
     /// that can be known without waiting.
     pub(super) fn is_aborted(&mut self) -> bool {
-        if matches!(self.stream.state(), StreamState::Aborted | StreamState::Failed)
-            || self.has_buffered_abort()
-        {
-            return true;
+        let is_aborted = self.is_known_aborted() || self.has_buffered_abort() || self.finds_abort();
+        if is_aborted {
+            self.stream.source_mut().set_aborted();
         }
-        while !self.stream.source().input.reader().is_full() {
-            match self.stream.source_mut().input.try_fill() {
-                Ok(Some(0)) => return !self.has_whole_input(),
-                Ok(Some(_)) if self.has_buffered_abort() => return true,
-                Ok(Some(_)) => {}
-                Ok(None) => return false,
-                Err(_) => return true,
-            }
+        is_aborted
+    }
+
+    /// Returns a handle that tells other threads whether the request was aborted.
+    pub(super) fn abort_handle(&mut self) -> AbortHandle {
+        let is_aborted = self.is_known_aborted();
+        let records = self.stream.source_mut();
+        let handle = records.input.abort_handle(records.config.peers_half_close);
+        if is_aborted {
+            handle.set_aborted();
         }
-        false
+        handle
+    }
+
+    /// Makes the abort handle return `false`.
+    #[inline]
+    pub(super) fn end_abort_handle(&mut self) {
+        self.stream.source_mut().input.end_abort_handle();
     }
 
     /// Returns whether all input of the request has arrived, whether or not it was read.
@@ -140,6 +151,32 @@ impl<'a> Stdin<'a> {
         }
     }
 
+    /// Returns whether the request is known to be aborted. A connection that has failed counts.
+    fn is_known_aborted(&self) -> bool {
+        match self.stream.state() {
+            StreamState::Aborted => true,
+            StreamState::Failed => !matches!(self.stream.failure(), Some(Error::BodyTooLarge(_))),
+            StreamState::Open | StreamState::Ended => self.stream.source().is_known_aborted(),
+        }
+    }
+
+    /// Buffers the input that has arrived. Returns whether it ends with an abort, or the peer has
+    /// closed the connection.
+    fn finds_abort(&mut self) -> bool {
+        while !self.stream.source().input.reader().is_full() {
+            match self.stream.source_mut().input.try_fill() {
+                Ok(Some(0)) if !self.has_whole_input() => return true,
+                Ok(Some(0)) => break,
+                Ok(Some(_)) if self.has_buffered_abort() => return true,
+                Ok(Some(_)) => {}
+                Ok(None) => return false,
+                Err(_) => return true,
+            }
+        }
+        let records = self.stream.source();
+        is_closed_by_peer(records.input.state(), records.config.peers_half_close)
+    }
+
     fn has_buffered_abort(&mut self) -> bool {
         let records = self.stream.source();
         let is_abort = records.input.has_buffered_abort(records.request_id);
@@ -147,6 +184,21 @@ impl<'a> Stdin<'a> {
             self.stream.set_aborted();
         }
         is_abort
+    }
+}
+
+impl RequestRecords<'_> {
+    fn is_known_aborted(&self) -> bool {
+        self.is_aborted
+            || self.input.existing_abort_handle().is_some_and(AbortHandle::is_known_aborted)
+    }
+
+    #[cold]
+    fn set_aborted(&mut self) {
+        self.is_aborted = true;
+        if let Some(handle) = self.input.existing_abort_handle() {
+            handle.set_aborted();
+        }
     }
 }
 
@@ -167,7 +219,10 @@ impl StreamSource for RequestRecords<'_> {
                 self.input.next(self.request_id)?.ok_or(Error::UnexpectedEof("a request"))?;
             match header.record_type {
                 record_type if record_type == self.stream => return Ok(header.content_len > 0),
-                RecordType::AbortRequest => return Err(Error::Aborted),
+                RecordType::AbortRequest => {
+                    self.set_aborted();
+                    return Err(Error::Aborted);
+                }
                 RecordType::BeginRequest
                 | RecordType::Params
                 | RecordType::Stdin

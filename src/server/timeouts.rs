@@ -14,6 +14,7 @@
 //! can block, so no timeout is set for it: that saves two of eight system calls.
 
 use std::io::{self, IoSliceMut, Read};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::config::Config;
@@ -87,6 +88,8 @@ pub(super) struct TimedStream {
     clock: RequestClock,
     /// When every read fails, even if input arrives.
     deadline: Option<Instant>,
+    /// Held during a read, if another thread may look at the socket.
+    read_lock: Option<Arc<Mutex<()>>>,
 }
 
 impl TimedStream {
@@ -102,11 +105,22 @@ impl TimedStream {
             limit: Limit::Idle,
             clock,
             deadline: None,
+            read_lock: None,
         }
     }
 
-    pub(super) fn stream(&self) -> &Stream {
-        &self.stream
+    /// Returns a lock that every read holds from now on.
+    pub(super) fn read_lock(&mut self) -> Arc<Mutex<()>> {
+        Arc::clone(self.read_lock.get_or_insert_with(Arc::default))
+    }
+
+    pub(super) fn remove_read_lock(&mut self) {
+        self.read_lock = None;
+    }
+
+    /// Reads what has arrived, without waiting. Returns `None` if nothing has.
+    pub(super) fn try_read(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        self.with_read_lock(|stream| stream.try_read(buffer))
     }
 
     /// Applies the idle timeout until a byte is received.
@@ -143,13 +157,21 @@ impl TimedStream {
         mut read: impl FnMut(&Stream) -> io::Result<usize>,
     ) -> io::Result<usize> {
         self.prepare_read()?;
-        match read(&self.stream) {
+        match self.with_read_lock(&mut read) {
             Ok(n) => {
                 self.limit = Limit::Request;
                 Ok(n)
             }
             Err(error) => self.repeat_read(error, read),
         }
+    }
+
+    /// Calls a function that reads from the socket.
+    #[inline]
+    fn with_read_lock<T>(&self, read: impl FnOnce(&Stream) -> T) -> T {
+        let lock = self.read_lock.as_ref();
+        let _guard = lock.map(|lock| lock.lock().unwrap_or_else(PoisonError::into_inner));
+        read(&self.stream)
     }
 
     /// Repeats a read that has failed, until it has succeeded or exceeded its limit.
@@ -178,7 +200,7 @@ impl TimedStream {
                 }
             }
             self.prepare_read()?;
-            error = match read(&self.stream) {
+            error = match self.with_read_lock(&mut read) {
                 Ok(n) => {
                     self.limit = Limit::Request;
                     return Ok(n);
