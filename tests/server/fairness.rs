@@ -104,11 +104,11 @@ fn newcomers_get_slots_in_the_order_of_their_arrival() {
         stream.write_all(&request(1, RESPONDER, 0, &[("NAME", &name)], b"")).unwrap();
         streams.push(stream);
     }
-    for number in 0..COUNT {
+    for (number, stream) in streams.iter_mut().enumerate() {
         let name = started.recv_timeout(TEST_TIMEOUT).expect("the next request begins");
         assert_eq!(name, number.to_string());
         resume.send(()).unwrap();
-        read_answer(&mut streams[number], 1);
+        read_answer(stream, 1);
     }
 }
 
