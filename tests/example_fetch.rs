@@ -222,7 +222,7 @@ fn the_exit_status_is_the_app_status() {
 fn wrong_usage() {
     let application = Application::unix(|_, _| panic!("nothing is connected"));
     let wrong: &[(&[&str], &str)] = &[
-        (&["--param"], "--param lacks its value"),
+        (&["--param"], "--param requires a value"),
         (&["--param", "NOVALUE"], "NOVALUE"),
         (&["--timeout", "soon"], "soon"),
         (&["--timeout", "0"], "seconds"),
@@ -231,8 +231,8 @@ fn wrong_usage() {
         (&["--role", "65536"], "65536"),
         (&["--what"], "--what"),
         (&["more"], "more"),
-        (&["--body"], "--body lacks its value"),
-        (&["--data"], "--data lacks its value"),
+        (&["--body"], "--body requires a value"),
+        (&["--data"], "--data requires a value"),
     ];
     for (args, reason) in wrong {
         let output = run(&application, args);

@@ -74,7 +74,7 @@ fn a4_the_environment_is_not_among_the_params() {
     let _hello = Ended(command.spawn().expect("hello starts"));
     let reply = Client::from(Address::from(address)).fetch(&Params::new(), b"").expect("an answer");
     assert!(
-        reply.stdout.ends_with(b"Hello, whoever you are.\n"),
+        reply.stdout.ends_with(b"Hello, stranger.\n"),
         "{:?}",
         String::from_utf8_lossy(&reply.stdout)
     );
