@@ -37,7 +37,7 @@
 use std::io::{self, Read, Write};
 use std::time::Duration;
 
-use fcgi::cgi::standard_reason;
+use fcgi::cgi::canonical_reason;
 use fcgi::record::Role;
 use fcgi::server::{Config, HandlerResult, Request};
 use fcgi::Server;
@@ -136,7 +136,7 @@ fn answer_with_request(request: &mut Request, query: &Query) -> HandlerResult {
 
 fn write_head(request: &mut Request, query: &Query) -> io::Result<()> {
     if let Some(status) = query.number("status") {
-        let reason = u16::try_from(status).map_or("", standard_reason);
+        let reason = u16::try_from(status).ok().and_then(canonical_reason).unwrap_or_default();
         write!(request.stdout, "Status: {status} {reason}\r\n")?;
     }
     write!(request.stdout, "Content-Type: text/plain\r\n\r\n")

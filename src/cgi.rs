@@ -1,14 +1,19 @@
-//! CGI/1.1 (RFC 3875), which FastCGI carries: the variables that tell an application about a
-//! request, and the head of its response.
+//! CGI/1.1: the variables that describe a request, and the head of a response.
 //!
-//! On the web server's side an [`Environment`] makes the [`Params`](crate::Params) of an
-//! [`HttpRequest`] and the [`Script`] that is to answer it, and a [`HeadParser`] takes the [`Head`]
-//! off the response. On the application's side a [`ResponseHead`] writes it.
+//! FastCGI uses both of them as they are defined for CGI programs in [RFC 3875].
+//!
+//! | Type | Side | Purpose |
+//! | --- | --- | --- |
+//! | [`Environment`] | web server | Converts an [`HttpRequest`] and a [`Script`] to [`Params`]. |
+//! | [`HeadParser`], [`Head`] | web server | Parse the head of a response. |
+//! | [`ResponseHead`] | application | Writes the head of a response. |
+//!
+//! # Examples
 //!
 //! ```
 //! use fcgi::cgi::{Environment, Head, HttpRequest, ResponseHead, Script};
 //!
-//! // The web server: a request becomes params.
+//! // The web server converts a request to params.
 //! let request = HttpRequest {
 //!     method: "GET",
 //!     target: "/app.php/user%20list?page=2",
@@ -25,7 +30,7 @@
 //! assert_eq!(params.get("PATH_INFO"), Some("/user list"));
 //! assert_eq!(params.get("HTTP_ACCEPT"), Some("text/html"));
 //!
-//! // The application: a response begins with its head.
+//! // The application writes a response, which starts with its head.
 //! let mut stdout = Vec::new();
 //! ResponseHead::new()
 //!     .status(404, "")?
@@ -33,26 +38,35 @@
 //!     .write_to(&mut stdout)?;
 //! stdout.extend_from_slice(b"no such user\n");
 //!
-//! // The web server again: the head, and the body behind it.
+//! // The web server parses the head. The rest is the body.
 //! let (head, body) = Head::parse(&stdout)?;
 //! assert_eq!((head.status(), head.reason()), (404, "Not Found"));
 //! assert_eq!(head.content_type(), Some("text/plain"));
 //! assert_eq!(body, b"no such user\n");
 //! # Ok::<(), fcgi::Error>(())
 //! ```
+//!
+//! [`Params`]: crate::Params
+//! [RFC 3875]: https://www.rfc-editor.org/rfc/rfc3875
 
 mod environment;
+mod fields;
 mod head;
+mod headers;
 mod parser;
 mod path;
 mod request;
 mod response;
-mod rules;
+mod status;
+mod syntax;
+mod target;
+mod variable;
 
-pub use environment::{for_authorizer, set_variable, Environment};
+pub use environment::Environment;
 pub use head::Head;
 pub use parser::HeadParser;
 pub use path::{decode_path, Script};
 pub use request::HttpRequest;
 pub use response::ResponseHead;
-pub use rules::standard_reason;
+pub use status::canonical_reason;
+pub use variable::{for_authorizer, set_variable};

@@ -1,53 +1,97 @@
-//! The web server's side of FastCGI: a [`Client`] that sends requests, and the [`Connection`] that
-//! it is made of.
+//! The web server side of FastCGI: a [`Client`] that sends requests to an application, and the
+//! [`Connection`] that it is built on.
+//!
+//! | To | Use |
+//! | --- | --- |
+//! | send a request and get the response in memory | [`Client::fetch`] |
+//! | send or receive more than fits in memory | [`Client::send`] |
+//! | ask an authorizer, or send a file to a filter | [`Client::authorize`], [`Client::filter`] |
+//! | write the body and read the response step by step | [`Client::connect`], [`Exchange`] |
+//! | cancel a request from another thread | [`Stdout::cancel_handle`] |
+//!
+//! ```
+//! use fcgi::{Client, Params, Server};
+//! use std::io::Write;
+//!
+//! let server = Server::bind("127.0.0.1:0")?;
+//! let client = Client::from(server.local_address()?);
+//! let handle = server.handle();
+//! let serving = std::thread::spawn(|| {
+//!     server.serve(|request| {
+//!         write!(request.stdout, "Content-Type: text/plain\r\n\r\nHello.\n")?;
+//!         Ok(())
+//!     })
+//! });
+//!
+//! let params = Params::from_pairs([("REQUEST_METHOD", "GET")])?;
+//! let reply = client.fetch(&params, b"")?;
+//! let (head, body) = reply.split_head()?;
+//! assert_eq!((head.status(), body), (200, &b"Hello.\n"[..]));
+//!
+//! handle.shutdown();
+//! serving.join().expect("the server's thread")?;
+//! # Ok::<(), fcgi::Error>(())
+//! ```
+//!
+//! The documentation of this module cites the [FastCGI specification] and [RFC 3875] (CGI/1.1).
+//!
+//! [FastCGI specification]: https://fastcgi-archives.github.io/FastCGI_Specification.html
+//! [RFC 3875]: https://www.rfc-editor.org/rfc/rfc3875
 
+mod attempt;
 mod authorize;
 mod body;
+mod cancel;
+mod completion;
 mod config;
 mod connection;
-mod connections;
-mod cutter;
+mod duplex;
+mod exchange;
+mod pool;
+mod response;
+mod socket;
 mod stdin;
 mod stdout;
 mod values;
-mod wire;
 
-use std::io::{self, BufRead, Read};
-use std::panic::resume_unwind;
-use std::sync::mpsc;
-use std::sync::Arc;
-use std::thread;
-use std::time::Duration;
+use std::io::{self, Read};
 
 pub use self::authorize::Authorization;
+pub use self::cancel::CancelHandle;
+pub use self::completion::Completion;
 pub use self::config::Config;
-pub use self::connection::{Connection, Exchange};
-pub use self::cutter::Cutter;
+pub use self::connection::Connection;
+pub use self::exchange::Exchange;
+pub use self::response::{Reply, Response};
 pub use self::stdin::Stdin;
-pub use self::stdout::{Completion, Stdout};
+pub use self::stdout::Stdout;
 pub use self::values::Values;
 
-pub(crate) use self::body::{Body, PumpError, Source};
-use self::connections::Connections;
-use self::wire::Wire;
-use crate::cgi::Head;
-use crate::error::{Error, Result};
+use self::body::{Body, Source};
+use self::pool::Pool;
+use crate::cgi;
+use crate::error::Result;
 use crate::net::Address;
 use crate::params::Params;
 use crate::record::Role;
-
-/// How long the end of a body may lag behind the end of its request before the body counts as
-/// unfinished: the application may be quicker than the thread that has just sent the last of it.
-const BODY_LAG: Duration = Duration::from_millis(5);
-
-/// How long the application may pause in taking a body before another thread goes on sending it: it
-/// may have begun to answer.
-const PAUSE: Duration = Duration::from_millis(1);
+use crate::stream::AnnouncedLength;
 
 /// Sends requests to an application.
 ///
+/// A client can be shared by threads. Each request has a connection to itself. With
+/// [`keep_alive`](Self::keep_alive), connections are reused.
+///
+/// # Retries
+///
+/// The application may close a kept connection at any time. A connection that has been idle is
+/// checked before it is reused, and replaced if it has been closed. If the application closes it
+/// later, the request is sent again on a new connection, but only if that is safe: either nothing
+/// of the request could be sent, or no byte of a response has arrived, all of the request was sent
+/// at once and its `REQUEST_METHOD` is idempotent (RFC 9110, section 9.2.2). Otherwise the request
+/// fails.
+///
 /// ```no_run
-/// // It needs an application that listens.
+/// // An application must be listening.
 /// use fcgi::{Client, Params};
 ///
 /// let client = Client::new("unix:/run/php/php-fpm.sock")?.keep_alive(true);
@@ -62,142 +106,115 @@ const PAUSE: Duration = Duration::from_millis(1);
 /// println!("{}: {} bytes", head.status(), body.len());
 /// # Ok::<(), fcgi::Error>(())
 /// ```
-///
-/// A client may be shared by threads; each request has a connection to itself. With
-/// [`keep_alive`](Self::keep_alive) connections are used again. One that the application has closed
-/// meanwhile is replaced: before it is used, when it was idle for a while, and after the request
-/// was sent on it, when no byte of an answer has come and the request may be repeated: all of it
-/// was sent at once, and its `REQUEST_METHOD` is one that RFC 9110 calls idempotent.
 #[derive(Debug)]
 pub struct Client {
-    address: Address,
-    config: Arc<Config>,
-    connections: Connections,
-}
-
-/// A response on its way, for [`Client::send`].
-#[derive(Debug)]
-pub struct Response<'a> {
-    /// The response as the application sends it: head and body.
-    pub stdout: Stdout<'a>,
-}
-
-impl Response<'_> {
-    /// Reads the response head; [`stdout`](Self::stdout) then goes on with the body.
-    ///
-    /// # Errors
-    /// As [`Stdout::read_head`].
-    pub fn read_head(&mut self) -> Result<Head> {
-        self.stdout.read_head()
-    }
-}
-
-/// A whole response, for [`Client::fetch`].
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Reply {
-    /// The response as the application sent it: head and body.
-    pub stdout: Vec<u8>,
-    /// The rest of what is known of the request.
-    pub completion: Completion,
-}
-
-impl Reply {
-    /// The response head, and the body behind it; of a request that is no `HEAD`, whose response
-    /// may announce a body that is not there: for that there is [`Head::parse`].
-    ///
-    /// # Errors
-    /// Those of a malformed head, and [`Error::StreamTooShort`] or [`Error::StreamTooLong`] where
-    /// the body has another length than the head says.
-    pub fn split_head(&self) -> Result<(Head, &[u8])> {
-        let (head, body) = Head::parse(&self.stdout)?;
-        // A 304 tells the length that another status would have had (RFC 9110, section 8.6).
-        if head.has_body("GET") {
-            head.check_body(body.len() as u64)?;
-        }
-        Ok((head, body))
-    }
+    pool: Pool,
 }
 
 impl Client {
-    /// A client of the application at an address, such as `127.0.0.1:9000` or
-    /// `unix:/run/php/php-fpm.sock`; every form is with [`Address`]. Nothing is connected yet.
+    /// Creates a client of the application at `address`, such as `127.0.0.1:9000` or
+    /// `unix:/run/php/php-fpm.sock`. [`Address`] lists every form. No connection is opened yet.
     ///
     /// # Errors
-    /// [`Error::InvalidAddress`].
+    /// [`Error::InvalidAddress`](crate::Error::InvalidAddress).
     pub fn new(address: &str) -> Result<Self> {
         Ok(Self::from(address.parse::<Address>()?))
     }
 
-    /// Sets the bounds.
+    /// Replaces the whole configuration, [`keep_alive`](Self::keep_alive) included.
+    ///
+    /// ```
+    /// use fcgi::client::{Client, Config};
+    /// use std::time::Duration;
+    ///
+    /// let config = Config::new().connect_timeout(Some(Duration::from_secs(1))).keep_alive(true);
+    /// let client = Client::new("127.0.0.1:9000")?.config(config);
+    /// # Ok::<(), fcgi::Error>(())
+    /// ```
     pub fn config(mut self, config: Config) -> Self {
-        self.config = Arc::new(config);
+        *self.pool.config_mut() = config;
         self
     }
 
     /// Sets [`Config::keep_alive`].
     pub fn keep_alive(mut self, keep_alive: bool) -> Self {
-        Arc::make_mut(&mut self.config).keep_alive = keep_alive;
+        self.pool.config_mut().keep_alive = keep_alive;
         self
     }
 
-    /// The address of the application.
+    /// Returns the address of the application.
     pub fn address(&self) -> &Address {
-        &self.address
+        self.pool.address()
     }
 
-    /// Sends a request and returns the whole response, of up to [`Config::max_response`] bytes. If
-    /// the params lack `CONTENT_LENGTH` and there is a body, it is added.
+    /// Sends a request and returns the whole response, which may have up to
+    /// [`Config::max_response`] bytes. If `body` is not empty and `params` lack `CONTENT_LENGTH`,
+    /// it is added.
     ///
     /// # Errors
-    /// As [`send`](Self::send), [`Error::ResponseTooLarge`], and [`Error::StreamTooShort`] or
-    /// [`Error::StreamTooLong`] if `CONTENT_LENGTH` is there and not the length of the body;
-    /// then nothing was sent.
+    /// The errors of [`send`](Self::send), and
+    /// [`Error::ResponseTooLarge`](crate::Error::ResponseTooLarge). If `CONTENT_LENGTH` is not the
+    /// length of `body`, nothing is sent and the error is
+    /// [`Error::StreamTooShort`](crate::Error::StreamTooShort) or
+    /// [`Error::StreamTooLong`](crate::Error::StreamTooLong).
     pub fn fetch(&self, params: &Params, body: &[u8]) -> Result<Reply> {
         let announced = params.content_length();
         if announced.is_none() && !body.is_empty() {
             let mut params = params.clone();
             params.set("CONTENT_LENGTH", body.len().to_string())?;
-            return self.fetch(&params, body);
+            return self.fetch_as(Role::Responder, &params, body);
         }
-        check_length(announced, body.len() as u64)?;
+        AnnouncedLength::new("CONTENT_LENGTH", announced).check(body.len() as u64)?;
         self.fetch_as(Role::Responder, params, body)
     }
 
     fn fetch_as(&self, role: Role, params: &Params, body: &[u8]) -> Result<Reply> {
-        let max = self.config.max_response;
-        let mut stdout = Vec::new();
-        let body = Body::new(Source::ready(body), None::<Source<io::Empty>>);
-        let ((), completion) = self.run(role, params, body, |response| loop {
-            let piece = response.stdout.fill_buf()?;
-            let len = piece.len();
-            if len == 0 {
-                return Ok(());
-            }
-            if len > max - stdout.len() {
-                return Err(Error::ResponseTooLarge(max).into());
-            }
-            stdout.extend_from_slice(piece);
-            response.stdout.consume(len);
-        })?;
+        let max = self.pool.config().max_response;
+        let (stdout, completion) =
+            attempt::run(&self.pool, role, params, Body::in_memory(body), |response| {
+                Ok(response.read_to_end(max)?)
+            })?;
         Ok(Reply { stdout, completion })
     }
 
-    /// Sends a request whose body is read from `body`, and gives the response to `receive` as it
-    /// comes: both directions flow at once, and neither is held in memory. What `receive`
-    /// leaves unread is read and dropped; to break off it returns an error.
+    /// Sends a request with a body read from `body`, and calls `receive` with the response as soon
+    /// as it begins. Both directions flow at the same time, and neither is held in memory. What
+    /// `receive` leaves unread is read and dropped. To end the request early, return an error from
+    /// `receive`.
     ///
-    /// At most `CONTENT_LENGTH` bytes of the body are sent; without it all of them are, but most
-    /// applications then take it that there is no body (RFC 3875, section 4.1.2). If the
-    /// application ends the request before it has read them, the response counts all the same.
+    /// At most `CONTENT_LENGTH` bytes of `body` are sent. Without `CONTENT_LENGTH`, all of it is
+    /// sent, but most applications then assume that there is no body (RFC 3875, section 4.1.2). If
+    /// the application ends the request before it has read the whole body, the response is valid.
     ///
-    /// A small body is sent by this thread. A larger one is sent by a thread of its own while this
-    /// one runs `receive`; it is waited for, so reading `body` must end by itself.
+    /// A small body is sent by this thread. A larger one is sent by another thread while this one
+    /// runs `receive`. `send` waits for that thread, so a read of `body` must not block
+    /// indefinitely.
+    ///
+    /// ```no_run
+    /// // An application must be listening.
+    /// use fcgi::{Client, Params};
+    /// use std::{fs::File, io};
+    ///
+    /// let client = Client::new("127.0.0.1:9000")?;
+    /// let file = File::open("upload.bin")?;
+    /// let len = file.metadata()?.len().to_string();
+    /// let params = Params::from_pairs([("REQUEST_METHOD", "PUT"), ("CONTENT_LENGTH", &len)])?;
+    /// let (status, completion) = client.send(&params, file, |response| {
+    ///     let head = response.read_head()?;
+    ///     io::copy(&mut response.stdout, &mut io::stdout())?;
+    ///     Ok(head.status())
+    /// })?;
+    /// println!("HTTP status {status}, application status {}", completion.app_status);
+    /// # Ok::<(), fcgi::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// [`Error::Refused`], each status a value of its own; [`Error::UnexpectedEof`] if the
-    /// application closes before the request has ended, whatever came before;
-    /// [`Error::TimedOut`]; other protocol errors; what connecting reports, what reading `body`
-    /// reports, and what `receive` returns.
+    /// * [`Error::Refused`](crate::Error::Refused) if the application refuses the request
+    /// * [`Error::UnexpectedEof`](crate::Error::UnexpectedEof) if the application closes the
+    ///   connection before the request has ended, even after a part of the response
+    /// * [`Error::TimedOut`](crate::Error::TimedOut)
+    /// * the errors of connecting, of other violations of the protocol and of reading `body`
+    /// * the error that `receive` returns
     pub fn send<T>(
         &self,
         params: &Params,
@@ -207,11 +224,11 @@ impl Client {
         self.send_as(Role::Responder, params, body, receive)
     }
 
-    /// Like [`send`](Self::send), to an application in another role; for a filter there is
-    /// [`filter`](Self::filter).
+    /// Sends a request like [`send`](Self::send), to an application in another role. For a filter
+    /// use [`filter`](Self::filter).
     ///
     /// # Errors
-    /// As [`send`](Self::send).
+    /// The errors of [`send`](Self::send).
     pub fn send_as<T>(
         &self,
         role: Role,
@@ -219,16 +236,34 @@ impl Client {
         body: impl Read + Send,
         receive: impl FnOnce(&mut Response<'_>) -> io::Result<T>,
     ) -> Result<(T, Completion)> {
-        let body = Source::new(body, params.content_length());
-        self.run(role, params, Body::new(body, None::<Source<io::Empty>>), receive)
+        let body = Body::from_reader(body, params.content_length());
+        attempt::run(&self.pool, role, params, body, receive)
     }
 
-    /// Sends a request to a filter (section 6.4): like [`send`](Self::send), with the file that it
-    /// works on behind the body. Its length must be among the params as `FCGI_DATA_LENGTH`, and
-    /// its time as `FCGI_DATA_LAST_MOD`.
+    /// Sends a request to a filter (FastCGI specification, section 6.4) like [`send`](Self::send),
+    /// with the file to process in `data`. `params` must contain the length of the file in bytes
+    /// as `FCGI_DATA_LENGTH`, and the time of its last change in seconds since 1970 as
+    /// `FCGI_DATA_LAST_MOD`.
+    ///
+    /// ```no_run
+    /// // A filter must be listening.
+    /// use fcgi::{Client, Params};
+    /// use std::io;
+    ///
+    /// let client = Client::new("127.0.0.1:9000")?;
+    /// let params = Params::from_pairs([
+    ///     ("REQUEST_METHOD", "GET"),
+    ///     ("FCGI_DATA_LAST_MOD", "1700000000"),
+    ///     ("FCGI_DATA_LENGTH", "5"),
+    /// ])?;
+    /// client.filter(&params, io::empty(), &b"hello"[..], |response| {
+    ///     io::copy(&mut response.stdout, &mut io::stdout())
+    /// })?;
+    /// # Ok::<(), fcgi::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// As [`send`](Self::send).
+    /// The errors of [`send`](Self::send).
     pub fn filter<T>(
         &self,
         params: &Params,
@@ -236,198 +271,74 @@ impl Client {
         data: impl Read + Send,
         receive: impl FnOnce(&mut Response<'_>) -> io::Result<T>,
     ) -> Result<(T, Completion)> {
-        let body = Source::new(body, params.content_length());
+        let stdin = Source::new(body, params.content_length());
         let data = Source::new(data, params.decimal("FCGI_DATA_LENGTH"));
-        self.run(Role::Filter, params, Body::new(body, Some(data)), receive)
+        let body = Body::Filter { stdin, data };
+        attempt::run(&self.pool, Role::Filter, params, body, receive)
     }
 
-    /// Asks the application what it can do (section 4.1), on a connection of its own. It has a
-    /// second to answer.
+    /// Asks an authorizer (FastCGI specification, section 6.3) whether a request is allowed. Params
+    /// that an authorizer must not receive are left out, and there is no body.
+    ///
+    /// ```
+    /// use fcgi::client::Authorization;
+    /// use fcgi::{Client, Params};
+    ///
+    /// fn is_allowed(authorizer: &Client, params: &mut Params) -> fcgi::Result<bool> {
+    ///     let Authorization::Allowed(variables) = authorizer.authorize(params)? else {
+    ///         return Ok(false);
+    ///     };
+    ///     for (name, value) in &variables {
+    ///         params.set(name, value)?;
+    ///     }
+    ///     Ok(true)
+    /// }
+    /// ```
     ///
     /// # Errors
-    /// Many applications do not answer: then it is [`Error::TimedOut`], [`Error::UnexpectedEof`] or
-    /// [`Error::UnexpectedRecord`], and it must be taken to accept one request at a time on each
-    /// connection.
-    pub fn get_values(&self) -> Result<Values> {
-        Values::ask(&self.address, self.config.connect_timeout)
+    /// The errors of [`fetch`](Self::fetch), and those of a malformed response head. After any
+    /// error the request is not allowed.
+    pub fn authorize(&self, params: &Params) -> Result<Authorization> {
+        let params = cgi::for_authorizer(params.clone());
+        Authorization::from_reply(self.fetch_as(Role::Authorizer, &params, b"")?)
     }
 
-    /// Asks the application what it can do, and from then on opens no more connections than it
+    /// Asks the application for its limits with GET_VALUES (FastCGI specification, section 4.1), on
+    /// a new connection. The application has one second to answer.
+    ///
+    /// # Errors
+    /// Many applications do not answer. The error is then
+    /// [`Error::TimedOut`](crate::Error::TimedOut),
+    /// [`Error::UnexpectedEof`](crate::Error::UnexpectedEof) or
+    /// [`Error::UnexpectedRecord`](crate::Error::UnexpectedRecord). Assume that such an application
+    /// serves one request at a time on each connection.
+    pub fn get_values(&self) -> Result<Values> {
+        Values::ask(self.address(), self.pool.config().connect_timeout)
+    }
+
+    /// Asks the application for its limits, and from then on opens no more connections than it
     /// accepts.
     ///
     /// # Errors
-    /// As [`get_values`](Self::get_values); the bound stays as it was.
+    /// The errors of [`get_values`](Self::get_values). The number of connections is then limited
+    /// as before.
     pub fn negotiate(&self) -> Result<Values> {
         let values = self.get_values()?;
-        self.connections.set_accepted(values.max_conns.into_iter().chain(values.max_reqs).min());
+        self.pool.set_advertised_max(values.max_conns.into_iter().chain(values.max_reqs).min());
         Ok(values)
     }
 
-    /// A new connection to the application.
+    /// Opens a connection to the application. It does not belong to the client's pool.
     ///
     /// # Errors
-    /// As [`Connection::connect`].
+    /// The errors of [`Connection::connect`].
     pub fn connect(&self) -> Result<Connection> {
-        Connection::connect(&self.address, Arc::clone(&self.config))
-    }
-
-    /// The way of a request, from its params to its end.
-    fn run<T>(
-        &self,
-        role: Role,
-        params: &Params,
-        mut body: Body<'_, impl Read + Send, impl Read + Send>,
-        receive: impl FnOnce(&mut Response<'_>) -> io::Result<T>,
-    ) -> Result<(T, Completion)> {
-        let (permit, idle) = self.connections.take(&self.config)?;
-        let is_reused = idle.is_some();
-        let mut connection = match idle {
-            Some(connection) => connection,
-            None => Box::new(self.connect()?),
-        };
-        let mut first = connection.gather(role, params)?;
-        let is_whole = body.gather_first_piece(&mut first)?;
-        let first = first.into_records();
-
-        let mut sent = connection.send(&first)?;
-        if is_reused && connection.is_dead(sent, is_whole && is_idempotent(params))? {
-            *connection = self.connect()?;
-            sent = connection.send(&first)?;
-        }
-        let mut exchange = connection.resume(sent, is_whole);
-        let is_whole = is_whole || self.push(&mut exchange, &mut body)?;
-        let outcome = if is_whole {
-            drop(body);
-            receive_all(exchange, receive)
-        } else {
-            flow(exchange, body, receive)
-        };
-        connection.keep_buffer(first);
-        if outcome.as_ref().is_err_and(Error::is_transient) {
-            permit.application_is_short();
-        } else if connection.is_reusable() {
-            permit.keep(connection, &self.config);
-        }
-        outcome
-    }
-
-    /// Sends a body that is in memory in this thread, as long as the application takes it without a
-    /// pause; true if nothing is left to send.
-    fn push(
-        &self,
-        exchange: &mut Exchange<'_>,
-        body: &mut Body<'_, impl Read, impl Read>,
-    ) -> Result<bool> {
-        if !body.is_pushable() {
-            return Ok(false);
-        }
-        let timeout = self.config.write_timeout;
-        exchange
-            .stdin
-            .set_pause(Some(timeout.map_or(PAUSE, |timeout| timeout.min(PAUSE))), timeout)?;
-        let pushed = body.push(&mut exchange.stdin);
-        exchange.stdin.set_pause(None, timeout)?;
-        match pushed {
-            Ok(is_whole) => Ok(is_whole),
-            Err(PumpError::Read(error)) => Err(error.into()),
-            // The response counts.
-            Err(PumpError::Write) => Ok(true),
-        }
+        self.pool.connect()
     }
 }
 
 impl From<Address> for Client {
     fn from(address: Address) -> Self {
-        Self { address, config: Arc::default(), connections: Connections::default() }
-    }
-}
-
-/// Receives the response to a request that was sent whole.
-fn receive_all<T>(
-    exchange: Exchange<'_>,
-    receive: impl FnOnce(&mut Response<'_>) -> io::Result<T>,
-) -> Result<(T, Completion)> {
-    let mut response = Response { stdout: exchange.stdout };
-    let value = receive(&mut response)?;
-    let exchange = Exchange { stdout: response.stdout, ..exchange };
-    Ok((value, exchange.complete()?))
-}
-
-/// Receives the response while another thread sends the rest of the body.
-fn flow<T>(
-    exchange: Exchange<'_>,
-    body: Body<'_, impl Read + Send, impl Read + Send>,
-    receive: impl FnOnce(&mut Response<'_>) -> io::Result<T>,
-) -> Result<(T, Completion)> {
-    let Exchange { mut stdin, stdout, wire, keeps_conn, buffer, is_in_step } = exchange;
-    let mut response = Response { stdout };
-    let (tell_pumped, pumped) = mpsc::channel();
-    let (pump, outcome) = thread::scope(|scope| {
-        let pump = thread::Builder::new().spawn_scoped(scope, || {
-            let guard = CutOnDrop(wire);
-            let outcome = body.pump(&mut stdin);
-            if !matches!(outcome, Err(PumpError::Read(_))) {
-                guard.disarm();
-            }
-            let _ = tell_pumped.send(());
-            outcome
-        })?;
-        let guard = CutOnDrop(wire);
-        let outcome = receive(&mut response)
-            .map_err(Error::from)
-            .and_then(|value| Ok((value, response.stdout.finish()?)));
-        if outcome.is_ok() && pumped.recv_timeout(BODY_LAG).is_ok() {
-            guard.disarm();
-        } else {
-            drop(guard);
-        }
-        Ok::<_, io::Error>((pump.join(), outcome))
-    })?;
-    match pump {
-        Err(panic) => resume_unwind(panic),
-        Ok(Err(PumpError::Read(error))) if outcome.is_err() => return Err(error.into()),
-        // The response counts.
-        Ok(_) => {}
-    }
-    let outcome = outcome?;
-    Exchange { stdin, stdout: response.stdout, wire, keeps_conn, buffer, is_in_step }.release();
-    Ok(outcome)
-}
-
-/// Ends both directions of a connection when it is dropped, which wakes the thread that waits on
-/// the other one: this one has failed or panicked and the request cannot be completed, or the
-/// application reads no more of the body.
-struct CutOnDrop<'a>(&'a Wire);
-
-impl CutOnDrop<'_> {
-    /// All is well on this thread.
-    fn disarm(self) {
-        std::mem::forget(self);
-    }
-}
-
-impl Drop for CutOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.cut();
-    }
-}
-
-/// Whether the request may reach the application twice (RFC 9110, section 9.2.2).
-fn is_idempotent(params: &Params) -> bool {
-    let method = params.get_bytes("REQUEST_METHOD").unwrap_or_default();
-    [&b"GET"[..], b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"].contains(&method)
-}
-
-/// Checks a body against the length that was announced for it.
-fn check_length(announced: Option<u64>, received: u64) -> Result<()> {
-    let variable = "CONTENT_LENGTH";
-    match announced {
-        Some(announced) if announced > received => {
-            Err(Error::StreamTooShort { variable, announced, received })
-        }
-        Some(announced) if announced < received => {
-            Err(Error::StreamTooLong { variable, announced })
-        }
-        _ => Ok(()),
+        Self { pool: Pool::new(address) }
     }
 }

@@ -1,30 +1,54 @@
-//! The one error type of the crate.
+//! The error type of the crate.
+//!
+//! Sections of the specification are those of the [FastCGI specification]. [RFC 3875] defines
+//! CGI/1.1.
+//!
+//! [FastCGI specification]: https://fastcgi-archives.github.io/FastCGI_Specification.html
+//! [RFC 3875]: https://www.rfc-editor.org/rfc/rfc3875
 
-use std::{fmt, io};
+use std::{fmt, io, result};
 
-use crate::record::{ProtocolStatus, RecordType};
+use crate::protocol::{ProtocolStatus, RecordType, MAX_CONTENT_LEN};
 
-/// What every fallible function of this crate returns.
-pub type Result<T> = std::result::Result<T, Error>;
+/// The end of the message of [`Error::NotListening`], with a hint for the user of the program.
+const NOT_LISTENING: &str = "not a listening socket: start the program from a web server, with \
+                             spawn-fcgi or another process manager";
 
-/// What went wrong, with the value that was wrong.
+/// The result type of the crate's fallible functions.
 ///
-/// An `Error` turns into an [`io::Error`] and back without loss, so it passes through
-/// [`Read`](io::Read), [`Write`](io::Write) and `?` in code that only knows [`io::Result`].
+/// ```
+/// fn first_value(encoded: &[u8]) -> fcgi::Result<Option<Vec<u8>>> {
+///     let params = fcgi::Params::parse(encoded)?;
+///     let first = params.iter().next();
+///     Ok(first.map(|(_name, value)| value.to_vec()))
+/// }
 ///
-/// # Which ones may be tried again
+/// assert_eq!(first_value(b"\x01\x01AB")?, Some(b"B".to_vec()));
+/// assert!(first_value(b"\x01\x01A").is_err());
+/// # Ok::<(), fcgi::Error>(())
+/// ```
+pub type Result<T> = result::Result<T, Error>;
+
+/// The error type of the crate.
 ///
-/// [`is_transient`](Error::is_transient) tells: a refusal for want of a resource
-/// ([`Error::Refused`] with [`ProtocolStatus::Overloaded`] or [`ProtocolStatus::CantMpxConn`]) was
-/// made before the application did anything, so the same request may be sent again, later or on
-/// another connection. After [`Error::TimedOut`], [`Error::UnexpectedEof`] and [`Error::Io`] the
-/// application may have acted already: repeat only what may safely happen twice. Every other error
-/// would come again.
+/// Every variant that is about a wrong value carries that value. An `Error` converts to an
+/// [`io::Error`] and back without loss, so `?` works in functions that return [`io::Result`].
+///
+/// # Which requests can be sent again
+///
+/// - If [`is_transient`](Self::is_transient) returns true, the application has refused the request
+///   before it did anything. The same request can be sent again, later or on another connection.
+/// - After [`TimedOut`](Self::TimedOut), [`UnexpectedEof`](Self::UnexpectedEof) and
+///   [`Io`](Self::Io) the application may already have acted. Only send a request again if it does
+///   no harm to serve it twice.
+/// - After any other error the same request would most likely fail in the same way.
 ///
 /// ```
 /// use std::io;
-/// let error = fcgi::record::read_header(&mut &[9_u8, 1, 0, 1, 0, 0, 0, 0][..]).unwrap_err();
-/// assert_eq!(error.to_string(), "record of unsupported FastCGI version 9");
+///
+/// let header = [9, 1, 0, 1, 0, 0, 0, 0];
+/// let error = fcgi::record::read_header(&mut &header[..]).unwrap_err();
+/// assert_eq!(error.to_string(), "record has unsupported FastCGI version 9");
 ///
 /// let error = io::Error::from(error);
 /// assert_eq!(error.kind(), io::ErrorKind::InvalidData);
@@ -33,123 +57,167 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
-    /// The socket, file or other stream below failed.
+    /// The underlying socket, file, reader or writer failed.
     Io(io::Error),
-    /// Nothing could be read, written or connected within the configured time; says which of the
-    /// three.
+    /// An operation did not complete within its configured timeout.
+    ///
+    /// The value names the operation, for example `read`, `write` or `connect`.
     TimedOut(&'static str),
 
-    /// A record header carries a version other than 1 (section 3.3).
+    /// A record header has a version other than 1 (section 3.3 of the specification).
+    ///
+    /// The value is that version.
     UnsupportedVersion(u8),
-    /// The input ended inside a record, or before the record that had to come; says what was being
-    /// read.
+    /// The input ended inside a record, or while a record was still expected.
+    ///
+    /// The value names what was being read, for example `a record header`.
     UnexpectedEof(&'static str),
-    /// Content too long for one record: its length in bytes; the most is
-    /// [`MAX_CONTENT_LEN`](crate::record::MAX_CONTENT_LEN).
+    /// The content to be written is too long for one record.
+    ///
+    /// The value is its length in bytes. The maximum is
+    /// [`MAX_CONTENT_LEN`].
     ContentTooLong(usize),
-    /// An application record with the null id, or a management record with another (section 3.3).
+    /// A record to be written belongs to a request and has the null id, or is a management record
+    /// and has another id (section 3.3 of the specification).
     InvalidRequestId {
         /// The type of the record.
         record_type: RecordType,
-        /// The id that a record of this type cannot have.
+        /// The request id, which a record of this type cannot have.
         request_id: u16,
     },
-    /// The body of a record of fixed layout is shorter than its 8 bytes.
+    /// The body of a BEGIN_REQUEST, END_REQUEST or UNKNOWN_TYPE record is shorter than 8 bytes.
     InvalidBodyLength {
         /// The type of the record.
         record_type: RecordType,
-        /// The length of its content in bytes.
+        /// The length of the body in bytes.
         len: usize,
     },
-    /// A record that cannot come at this point.
+    /// The peer sent a record that is not allowed at this point.
     UnexpectedRecord {
         /// The type of the record.
         record_type: RecordType,
-        /// The request that it names.
+        /// The request id in the record's header.
         request_id: u16,
     },
 
-    /// A sequence of name-value pairs ends inside a pair, which begins at this offset in bytes
-    /// (section 3.4).
+    /// A sequence of name-value pairs ends inside a pair (section 3.4 of the specification).
+    ///
+    /// The value is the offset in bytes at which that pair begins.
     InvalidParams(usize),
-    /// A name or value too long for the protocol, or for the sequence it was to join: its length
-    /// in bytes.
+    /// A name or a value is longer than the protocol allows, or the encoded pairs together exceed
+    /// 2³² − 1 bytes.
+    ///
+    /// The value is the length in bytes of the name, the value or the encoded pairs.
     ParamTooLong(usize),
-    /// The params of a request take more bytes than the configured limit, which this is.
+    /// The params of a request are larger than
+    /// [`server::Config::max_params`](crate::server::Config::max_params).
+    ///
+    /// The value is that limit in bytes.
     ParamsTooLarge(usize),
 
-    /// The web server aborted the request (section 5.4).
+    /// The web server aborted the request (section 5.4 of the specification).
     Aborted,
-    /// A stream ended before the length that was announced for it.
+    /// A stream ended before its announced length.
     StreamTooShort {
-        /// What announced the length: the variable `CONTENT_LENGTH` or `FCGI_DATA_LENGTH`, the
-        /// field `Content-Length`.
+        /// The name of the variable or field that announced the length: `CONTENT_LENGTH`,
+        /// `FCGI_DATA_LENGTH` or `Content-Length`.
         variable: &'static str,
         /// The announced length in bytes.
         announced: u64,
-        /// The bytes that came.
+        /// The number of bytes before the end of the stream.
         received: u64,
     },
-    /// A stream is longer than the length that was announced for it.
+    /// A stream is longer than its announced length.
     StreamTooLong {
-        /// What announced the length: the variable `CONTENT_LENGTH` or `FCGI_DATA_LENGTH`, the
-        /// field `Content-Length`.
+        /// The name of the variable or field that announced the length: `CONTENT_LENGTH`,
+        /// `FCGI_DATA_LENGTH` or `Content-Length`.
         variable: &'static str,
         /// The announced length in bytes.
         announced: u64,
     },
-    /// A request was dropped without [`finish`](crate::server::Request::finish), so its connection
-    /// is of no more use.
-    Unfinished,
+    /// The previous request of a connection was dropped without a call of
+    /// [`finish`](crate::server::Request::finish). The connection cannot be reused.
+    RequestNotFinished,
 
-    /// The application refused the request with this status (section 5.5).
+    /// The application refused the request (section 5.5 of the specification).
+    ///
+    /// The value is the protocol status of its END_REQUEST record.
     Refused(ProtocolStatus),
-    /// The response is longer than the configured limit in bytes, which this is.
+    /// The response is larger than
+    /// [`client::Config::max_response`](crate::client::Config::max_response).
+    ///
+    /// The value is that limit in bytes.
     ResponseTooLarge(usize),
 
-    /// The response head takes more bytes than the configured limit, which this is.
+    /// The response head is larger than the configured limit, such as
+    /// [`client::Config::max_head`](crate::client::Config::max_head).
+    ///
+    /// The value is that limit in bytes.
     HeadTooLarge(usize),
-    /// The response head has more fields than the configured limit, which this is.
+    /// The response head has more fields than the configured limit, such as
+    /// [`client::Config::max_head_fields`](crate::client::Config::max_head_fields).
+    ///
+    /// The value is that limit, a number of fields.
     TooManyFields(usize),
-    /// The response head ended before its empty line (RFC 3875, section 6.2).
-    HeadCut,
-    /// A line of the response head, or a field to be written, that is no header field (RFC 3875,
-    /// section 6.3).
+    /// The response ended before the empty line after its head (RFC 3875, section 6.2).
+    IncompleteHead,
+    /// A line of a response head is not a header field, or a field to be written would not be one
+    /// (RFC 3875, section 6.3).
+    ///
+    /// The value is the beginning of the line.
     InvalidField(String),
-    /// A field that may come once came twice: its name (RFC 3875, section 6.3).
+    /// A field that may occur only once occurs again (RFC 3875, section 6.3).
+    ///
+    /// The value is the name of the field.
     DuplicateField(String),
-    /// None of `Content-Type`, `Location` and `Status` is in the response head (RFC 3875, section
+    /// The response head has no `Content-Type`, `Location` or `Status` field (RFC 3875, section
     /// 6.2).
     MissingField,
-    /// A `Status` that is not three digits from 100 to 999 and a reason (RFC 3875, section 6.3.3).
+    /// A `Status` field does not consist of a status code from 100 to 999 and an optional reason
+    /// phrase (RFC 3875, section 6.3.3).
+    ///
+    /// The value is the beginning of the field's value.
     InvalidStatus(String),
-    /// A `Location` that is neither an absolute URI nor a path (RFC 3875, section 6.3.2).
+    /// A `Location` field is neither an absolute URI nor a path (RFC 3875, section 6.3.2).
+    ///
+    /// The value is the beginning of the field's value.
     InvalidLocation(String),
-    /// A `Content-Length` that is no decimal number, or two that differ.
+    /// A `Content-Length` field is not a decimal number, or differs from an earlier one.
+    ///
+    /// The value is the beginning of the field's value.
     InvalidContentLength(String),
 
-    /// A request that no CGI environment can be made of: what is wrong, and the text that is.
+    /// A CGI environment cannot be built from an HTTP request, because a part of it is invalid.
     InvalidRequest {
-        /// The part of the request: `method`, `target`, `path`, a header's name.
+        /// The invalid part: `method`, `target`, `path` or the name of a header field, for example.
         part: String,
-        /// What it holds.
+        /// The beginning of its value.
         value: String,
     },
-    /// Text that is no [`Address`](crate::net::Address).
+    /// A text is not an [`Address`](crate::net::Address).
+    ///
+    /// The value is that text.
     InvalidAddress(String),
-    /// Descriptor 0 is no listening socket; says what it is (section 2.2).
+    /// Descriptor 0 is not a listening socket (section 2.2 of the specification).
+    ///
+    /// The value describes what it is, for example `a pipe`.
     NotListening(&'static str),
-    /// An item of an [`AllowList`](crate::net::AllowList) that is no IP address (section 3.2);
-    /// empty if there was nothing.
+    /// An item of an [`AllowList`](crate::net::AllowList) is not an IP address (section 3.2 of the
+    /// specification).
+    ///
+    /// The value is that item. It is empty if the list is empty, or has a comma too many.
     InvalidAllowList(String),
 }
 
 impl Error {
-    /// Whether the same request may be sent again without harm: it was refused before the
-    /// application did anything.
+    /// Returns true if the same request can be sent again, later or on another connection.
+    ///
+    /// This is the case if the application has refused the request because it is overloaded, or
+    /// because it serves one request at a time on a connection.
     ///
     /// ```
     /// use fcgi::{record::ProtocolStatus, Error};
+    ///
     /// assert!(Error::Refused(ProtocolStatus::Overloaded).is_transient());
     /// assert!(!Error::Refused(ProtocolStatus::UnknownRole).is_transient());
     /// ```
@@ -157,12 +225,19 @@ impl Error {
         matches!(self, Self::Refused(ProtocolStatus::Overloaded | ProtocolStatus::CantMpxConn))
     }
 
-    /// The kind that this error has as an [`io::Error`].
+    /// Returns the kind that the error has after a conversion to [`io::Error`].
+    ///
+    /// ```
+    /// use std::io::ErrorKind;
+    ///
+    /// assert_eq!(fcgi::Error::TimedOut("read").kind(), ErrorKind::TimedOut);
+    /// assert_eq!(fcgi::Error::InvalidParams(0).kind(), ErrorKind::InvalidData);
+    /// ```
     pub fn kind(&self) -> io::ErrorKind {
         match self {
             Self::Io(error) => error.kind(),
             Self::TimedOut(_) => io::ErrorKind::TimedOut,
-            Self::UnexpectedEof(_) | Self::StreamTooShort { .. } | Self::HeadCut => {
+            Self::UnexpectedEof(_) | Self::StreamTooShort { .. } | Self::IncompleteHead => {
                 io::ErrorKind::UnexpectedEof
             }
             Self::Aborted => io::ErrorKind::ConnectionAborted,
@@ -184,48 +259,86 @@ impl fmt::Display for Error {
         match self {
             Self::Io(error) => error.fmt(f),
             Self::TimedOut(operation) => write!(f, "{operation} timed out"),
-            Self::UnsupportedVersion(version) => write!(f, "record of unsupported FastCGI version {version}"),
+            Self::UnsupportedVersion(version) => {
+                write!(f, "record has unsupported FastCGI version {version}")
+            }
             Self::UnexpectedEof(what) => write!(f, "input ended before the end of {what}"),
-            Self::ContentTooLong(len) => write!(f, "{len} bytes do not fit into one record"),
+            Self::ContentTooLong(len) => write!(
+                f,
+                "content of {len} bytes exceeds the {MAX_CONTENT_LEN} bytes that a record can hold"
+            ),
             Self::InvalidRequestId { record_type, request_id } => {
-                write!(f, "{record_type:?} record with request id {request_id}")
+                write!(f, "{record_type:?} record cannot have request id {request_id}")
             }
             Self::InvalidBodyLength { record_type, len } => {
-                write!(f, "{record_type:?} record with a body of {len} bytes instead of 8")
+                write!(f, "{record_type:?} record has a body of {len} bytes instead of 8")
             }
             Self::UnexpectedRecord { record_type, request_id } => {
                 write!(f, "unexpected {record_type:?} record for request {request_id}")
             }
-            Self::InvalidParams(offset) => write!(f, "name-value pair at byte {offset} is cut short"),
-            Self::ParamTooLong(len) => write!(f, "name or value of {len} bytes is too long"),
+            _ => self.fmt_request_error(f),
+        }
+    }
+}
+
+impl Error {
+    /// Writes the messages that `fmt` does not write.
+    fn fmt_request_error(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InvalidParams(offset) => {
+                write!(f, "name-value pair at offset {offset} is incomplete")
+            }
+            Self::ParamTooLong(len) => write!(f, "name-value data of {len} bytes is too long"),
             Self::ParamsTooLarge(limit) => write!(f, "params exceed the limit of {limit} bytes"),
             Self::Aborted => f.write_str("request aborted by the web server"),
             Self::StreamTooShort { variable, announced, received } => {
-                write!(f, "stream ended after {received} of the {announced} bytes of {variable}")
+                write!(
+                    f,
+                    "stream ended after {received} of the {announced} bytes announced by {variable}"
+                )
             }
             Self::StreamTooLong { variable, announced } => {
-                write!(f, "stream is longer than the {announced} bytes of {variable}")
+                write!(f, "stream is longer than the {announced} bytes announced by {variable}")
             }
-            Self::Unfinished => f.write_str("previous request was dropped without being finished"),
+            Self::RequestNotFinished => {
+                f.write_str("previous request was dropped without being finished")
+            }
             Self::Refused(status) => write!(f, "application refused the request: {status}"),
-            Self::ResponseTooLarge(limit) => write!(f, "response exceeds the limit of {limit} bytes"),
-            Self::HeadTooLarge(limit) => write!(f, "response head exceeds the limit of {limit} bytes"),
-            Self::TooManyFields(limit) => write!(f, "response head exceeds the limit of {limit} fields"),
-            Self::HeadCut => f.write_str("response ended before the end of its head"),
+            Self::ResponseTooLarge(limit) => {
+                write!(f, "response exceeds the limit of {limit} bytes")
+            }
+            _ => self.fmt_text_error(f),
+        }
+    }
+
+    /// Writes the messages that `fmt_request_error` does not write.
+    fn fmt_text_error(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::HeadTooLarge(limit) => {
+                write!(f, "response head exceeds the limit of {limit} bytes")
+            }
+            Self::TooManyFields(limit) => {
+                write!(f, "response head exceeds the limit of {limit} fields")
+            }
+            Self::IncompleteHead => f.write_str("response ended before the end of its head"),
             Self::InvalidField(line) => write!(f, "invalid header field {line:?}"),
-            Self::DuplicateField(name) => write!(f, "header field {name:?} comes twice"),
-            Self::MissingField => f.write_str("response head has no Content-Type, Location or Status"),
+            Self::DuplicateField(name) => write!(f, "header field {name:?} occurs more than once"),
+            Self::MissingField => {
+                f.write_str("response head has no Content-Type, Location or Status field")
+            }
             Self::InvalidStatus(value) => write!(f, "invalid Status {value:?}"),
             Self::InvalidLocation(value) => write!(f, "invalid Location {value:?}"),
             Self::InvalidContentLength(value) => write!(f, "invalid Content-Length {value:?}"),
             Self::InvalidRequest { part, value } => write!(f, "invalid {part} {value:?}"),
-            Self::InvalidAddress(text) => write!(f, "invalid address {text:?}, neither HOST:PORT nor unix:PATH"),
-            Self::NotListening(what) => write!(
-                f,
-                "descriptor 0 is {what}, not a listening socket: start the program from a web server, with spawn-fcgi or \
-                 another process manager"
-            ),
-            Self::InvalidAllowList(item) => write!(f, "invalid item {item:?} in the list of allowed addresses"),
+            Self::InvalidAddress(text) => {
+                write!(f, "invalid address {text:?}, expected HOST:PORT or unix:PATH")
+            }
+            Self::NotListening(what) => write!(f, "descriptor 0 is {what}, {NOT_LISTENING}"),
+            Self::InvalidAllowList(item) => {
+                write!(f, "invalid item {item:?} in the list of allowed IP addresses")
+            }
+            // Unreachable: every other variant has its message above.
+            _ => fmt::Debug::fmt(self, f),
         }
     }
 }
@@ -240,6 +353,8 @@ impl std::error::Error for Error {
 }
 
 impl From<Error> for io::Error {
+    /// Returns the I/O error of [`Error::Io`], and any other error as the inner error of a new
+    /// `io::Error`.
     fn from(error: Error) -> Self {
         match error {
             Error::Io(error) => error,
@@ -249,7 +364,7 @@ impl From<Error> for io::Error {
 }
 
 impl From<io::Error> for Error {
-    /// Takes an `Error` out again if one is inside.
+    /// Returns the inner error if it is an `Error`, and otherwise [`Error::Io`].
     fn from(error: io::Error) -> Self {
         if !error.get_ref().is_some_and(|inner| inner.is::<Self>()) {
             return Self::Io(error);

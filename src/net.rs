@@ -1,21 +1,31 @@
-//! Where FastCGI is spoken: addresses, listening sockets and connections, over TCP and Unix
-//! sockets.
+//! Sockets for FastCGI: addresses, listening sockets and connections, over TCP and Unix sockets.
+//!
+//! This module knows nothing of the FastCGI protocol. A [`Stream`] carries any bytes.
 //!
 //! ```
-//! use fcgi::net::{Address, Listener, Stream};
+//! use fcgi::net::{Listener, Stream};
+//! use std::io::{Read, Write};
 //! use std::time::Duration;
 //!
 //! let listener = Listener::bind(&"127.0.0.1:0".parse()?)?;
-//! let address: Address = listener.local_address()?;
-//! let stream = Stream::connect(&address, Some(Duration::from_secs(10)))?;
+//! let address = listener.local_address()?;
+//! let mut client = Stream::connect(&address, Some(Duration::from_secs(10)))?;
+//! let mut server = listener.accept()?.expect("an open listener");
+//!
+//! client.write_all(b"hello")?;
+//! let mut received = [0; 5];
+//! server.read_exact(&mut received)?;
+//! assert_eq!(&received, b"hello");
 //! # Ok::<(), fcgi::Error>(())
 //! ```
 
+mod acceptor;
 mod address;
 mod allow;
 #[cfg(unix)]
 mod descriptor;
 mod listener;
+mod listening_socket;
 #[cfg(unix)]
 mod socket_file;
 mod stream;

@@ -1,39 +1,70 @@
-//! The application's side of FastCGI: a [`Server`] that answers requests, and the [`Connection`]
-//! that it is made of.
+//! The application side of FastCGI: a [`Server`] that answers requests, and the [`Connection`] that
+//! it consists of.
+//!
+//! | To | Use |
+//! | --- | --- |
+//! | answer requests in threads | [`Server`] |
+//! | read the params and the body, and write the response | [`Request`] |
+//! | change a bound, such as a timeout | [`Config`] |
+//! | stop a server | [`Handle`] |
+//! | serve connections in a loop of your own | [`Connection`] |
+//!
+//! ```
+//! use fcgi::server::{HandlerResult, Request};
+//! use fcgi::Server;
+//! use std::io::Write;
+//!
+//! fn hello(request: &mut Request) -> HandlerResult {
+//!     write!(request.stdout, "Content-Type: text/plain\r\n\r\nHello.\n")?;
+//!     Ok(())
+//! }
+//!
+//! let server = Server::bind("127.0.0.1:0")?;
+//! let handle = server.handle();
+//! let serving = std::thread::spawn(|| server.serve(hello));
+//! handle.shutdown();
+//! serving.join().expect("the server's thread")?;
+//! # Ok::<(), fcgi::Error>(())
+//! ```
 
-mod activity;
+mod close_reason;
 mod config;
 mod connection;
+mod handler;
 mod input;
+mod lifecycle;
+mod linger;
 mod output;
 mod pool;
+mod report;
 mod request;
 mod stdin;
+mod timeouts;
 mod worker;
 
 use std::fmt;
 use std::io::{self, Write};
 use std::sync::Arc;
 
+pub use self::close_reason::CloseReason;
 pub use self::config::{Config, Overload};
 pub use self::connection::Connection;
+pub(crate) use self::handler::answer;
+pub use self::handler::HandlerResult;
 pub use self::output::Output;
+pub use self::report::Report;
 pub use self::request::Request;
 pub use self::stdin::Stdin;
 
 use self::pool::Pool;
-pub(crate) use self::worker::answer;
-use self::worker::Worker;
-use crate::error::{Error, Result};
+use self::worker::{OnError, Worker};
+use crate::error::Result;
 use crate::net::{Address, AllowList, Listener};
 
-/// What a handler returns: any error, which ends the request with a `Status: 500`.
-pub type HandlerResult = std::result::Result<(), Box<dyn std::error::Error + Send + Sync>>;
-
-/// An application: threads that accept connections and give each request to a handler.
+/// An application: threads that accept connections and pass each request to a handler.
 ///
 /// ```no_run
-/// // It would serve for ever.
+/// // It serves indefinitely.
 /// use std::io::Write;
 ///
 /// fcgi::Server::bind("127.0.0.1:9000")?.serve(|request| {
@@ -44,59 +75,72 @@ pub type HandlerResult = std::result::Result<(), Box<dyn std::error::Error + Sen
 /// # Ok::<(), fcgi::Error>(())
 /// ```
 ///
-/// Each connection has a thread while it is open, and serves one request at a time; so does a kept
-/// one between requests, unless its thread is needed for a newcomer: then the connection is closed,
-/// which no request can suffer from.
+/// # Threads
 ///
-/// A handler that returns an error or panics ends its request with a message on stderr and, if
-/// nothing of the response has left yet, a `Status: 500`; the server goes on. (A program built with
-/// `panic = "abort"` ends.)
+/// Every open connection has a thread, and serves one request at a time. A kept connection keeps
+/// its thread between two requests. If all [`Config::max_connections`] slots are taken and another
+/// connection is accepted, an idle connection is closed. A request that has begun is never
+/// interrupted.
 ///
-/// Where the environment has `FCGI_WEB_SERVER_ADDRS`, only connections over TCP from the addresses
-/// in it are served (section 3.2).
+/// # Errors of a handler
+///
+/// If a handler returns an error or panics, a message is written to stderr, and the server goes on.
+/// If no part of the response was sent, the client receives `Status: 500`. A program that is built
+/// with `panic = "abort"` ends when a handler panics.
+///
+/// # Allowed addresses
+///
+/// If the environment variable `FCGI_WEB_SERVER_ADDRS` is set, only TCP connections from the
+/// addresses in it are served (FastCGI specification, section 3.2).
 pub struct Server {
     pool: Arc<Pool>,
     config: Config,
-    /// The addresses that may connect, where they are limited.
+    /// The addresses that may connect. `None` allows every connection.
     allowed: Option<AllowList>,
-    report: Box<Report>,
+    on_error: Box<OnError>,
 }
-
-/// Where errors go that belong to no request.
-type Report = dyn Fn(&Error) + Send + Sync;
 
 impl Server {
     /// Listens on an address, such as `127.0.0.1:9000`, `[::1]:9000`, `:9000` or
-    /// `unix:/run/app.sock`; every form is with [`Address`]. The socket file of a server that
-    /// has ended is replaced.
+    /// `unix:/run/app.sock`. [`Address`] describes every form. The socket file of a server that has
+    /// ended is replaced.
     ///
     /// # Errors
-    /// [`Error::InvalidAddress`], [`Error::InvalidAllowList`] for a bad `FCGI_WEB_SERVER_ADDRS`,
-    /// and what the system reports.
+    /// [`Error::InvalidAddress`](crate::Error::InvalidAddress),
+    /// [`Error::InvalidAllowList`](crate::Error::InvalidAllowList) for an invalid
+    /// `FCGI_WEB_SERVER_ADDRS`, and any error of the system.
     pub fn bind(address: &str) -> Result<Self> {
         Self::new(Listener::bind(&address.parse::<Address>()?)?)
     }
 
-    /// Listens on the socket that a web server or process manager has left on descriptor 0 (section
-    /// 2.2).
+    /// Listens on the socket that a web server or process manager passes as descriptor 0 (FastCGI
+    /// specification, section 2.2).
     ///
     /// # Errors
-    /// [`Error::NotListening`] if there is none, [`Error::InvalidAllowList`] for a bad
+    /// [`Error::NotListening`](crate::Error::NotListening) if descriptor 0 is something else, and
+    /// [`Error::InvalidAllowList`](crate::Error::InvalidAllowList) for an invalid
     /// `FCGI_WEB_SERVER_ADDRS`.
     pub fn from_stdin() -> Result<Self> {
         Self::new(Listener::from_stdin()?)
     }
 
-    /// Listens on a socket of the caller's.
+    /// Listens on a socket that the caller has created.
     ///
     /// # Errors
-    /// [`Error::InvalidAllowList`] for a bad `FCGI_WEB_SERVER_ADDRS`.
+    /// [`Error::InvalidAllowList`](crate::Error::InvalidAllowList) for an invalid
+    /// `FCGI_WEB_SERVER_ADDRS`.
+    ///
+    /// ```
+    /// let socket = std::net::TcpListener::bind("127.0.0.1:0")?;
+    /// let server = fcgi::Server::new(socket)?;
+    /// # Ok::<(), fcgi::Error>(())
+    /// ```
     pub fn new(listener: impl Into<Listener>) -> Result<Self> {
         Ok(Self {
             allowed: AllowList::from_env()?,
             pool: Arc::new(Pool::new(listener.into())),
             config: Config::default(),
-            report: Box::new(report_to_stderr),
+            on_error: Box::new(write_to_stderr),
         })
     }
 
@@ -106,51 +150,64 @@ impl Server {
         self
     }
 
-    /// Limits the peers that may connect to a list, in place of `FCGI_WEB_SERVER_ADDRS`.
+    /// Sets the addresses that may connect, instead of those in `FCGI_WEB_SERVER_ADDRS`.
     pub fn allow(mut self, list: AllowList) -> Self {
         self.allowed = Some(list);
         self
     }
 
-    /// Sets where errors go that belong to no request: connections that break off or send what is
-    /// not FastCGI, and `accept` failing. Default: a line each on the process's stderr.
-    pub fn on_error(mut self, report: impl Fn(&Error) + Send + Sync + 'static) -> Self {
-        self.report = Box::new(report);
+    /// Sets a function that is called for each error that no handler sees: a connection that fails
+    /// or sends invalid data, or a failure to accept connections. By default, each is written to
+    /// the process's stderr, on a line of its own.
+    ///
+    /// ```
+    /// use std::sync::mpsc;
+    ///
+    /// let (sender, _errors) = mpsc::channel();
+    /// let server = fcgi::Server::bind("127.0.0.1:0")?
+    ///     .on_error(move |report| drop(sender.send(report.to_string())));
+    /// # Ok::<(), fcgi::Error>(())
+    /// ```
+    pub fn on_error(mut self, on_error: impl Fn(&Report<'_>) + Send + Sync + 'static) -> Self {
+        self.on_error = Box::new(on_error);
         self
     }
 
-    /// The address that is listened on; it tells the port that was chosen for port 0.
+    /// Returns the address that the server listens on, with the port that the system has chosen for
+    /// port 0.
     ///
     /// # Errors
-    /// What the system reports.
+    /// Any error of the system.
     pub fn local_address(&self) -> Result<Address> {
         self.pool.listener.local_address()
     }
 
-    /// A handle that can stop the server from elsewhere.
+    /// Returns a handle with which another thread can stop the server.
     pub fn handle(&self) -> Handle {
         Handle { pool: Arc::clone(&self.pool) }
     }
 
-    /// Serves requests with `handler` until [`Handle::shutdown`] is called.
+    /// Passes requests to `handler` until [`Handle::shutdown`] is called.
     ///
     /// # Errors
-    /// What keeps it from starting (`InvalidInput` for a time-out of zero), or makes `accept` fail
-    /// for good. Everything else is waited out and reported ([`on_error`](Self::on_error)).
+    /// `InvalidInput` for a timeout of zero, an error of starting the first thread, and an error
+    /// after which `accept` cannot succeed again. All other errors are
+    /// [reported](Self::on_error), and the server continues.
     pub fn serve<H>(self, handler: H) -> Result<()>
     where
         H: Fn(&mut Request<'_>) -> HandlerResult + Send + Sync + 'static,
     {
-        let Self { pool, config, allowed, report } = self;
+        let Self { pool, config, allowed, on_error } = self;
         config.check()?;
-        Worker { pool, config: Arc::new(config), allowed, report, handler: Box::new(handler) }.run()
+        let (config, handler) = (Arc::new(config), Box::new(handler));
+        Worker { pool, config, allowed, on_error, handler }.run()
     }
 }
 
-/// Writes to stderr, which may be gone: a program that a web server starts has none to speak of
-/// (section 2.2).
-fn report_to_stderr(error: &Error) {
-    let _ = writeln!(io::stderr(), "fcgi: {error}");
+/// Writes a report to stderr. Errors are ignored: the descriptor is closed in a program that a web
+/// server has started (FastCGI specification, section 2.2).
+fn write_to_stderr(report: &Report<'_>) {
+    let _ = writeln!(io::stderr(), "fcgi: {report}");
 }
 
 impl fmt::Debug for Server {
@@ -179,13 +236,14 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// Makes the server stop: it accepts nothing more and takes its socket file away, closes the
-    /// connections that are idle and, as soon as their request has ended, the others; then
-    /// [`Server::serve`] returns. Requests that take longer than [`Config::shutdown_timeout`]
-    /// are cut off.
+    /// Stops the server, and returns at once.
     ///
-    /// Returns at once. A listening socket from [`Server::from_stdin`] may serve other processes
-    /// and stays open; threads that wait for it notice within half a second.
+    /// The server accepts no more connections and removes its socket file. Idle connections are
+    /// closed, and the others after their request. Then [`Server::serve`] returns. Requests that
+    /// take longer than [`Config::shutdown_timeout`] are aborted.
+    ///
+    /// The socket of [`Server::from_stdin`] may be shared with other processes, so it stays open.
+    /// Threads that wait on it notice the shutdown within half a second.
     pub fn shutdown(&self) {
         self.pool.stop();
     }

@@ -1,28 +1,26 @@
-//! Streams of records: reading records from a connection, and writing data as records (sections 3.3
-//! and 5.3).
+//! Streams of records: reading records from a connection, and writing data as records.
 //!
-//! [`RecordReader`] reads through one buffer, which it uses again for ever; [`StreamWriter`] is a
-//! [`Write`](io::Write) that cuts what it is given into records. Neither knows which side of the
-//! protocol it is on.
+//! A stream is the concatenated content of the records of one type, and an empty record ends it
+//! ([FastCGI specification], section 3.3). [`RecordReader`] reads records through one buffer.
+//! [`StreamWriter`] is a [`Write`](std::io::Write) that splits data into records. Both work on
+//! either side of a connection.
+//!
+//! [FastCGI specification]: https://fastcgi-archives.github.io/FastCGI_Specification.html
 
+mod buffer;
+mod framing;
+mod input;
+mod length;
 mod reader;
 mod writer;
 
-use std::io;
-
+pub(crate) use self::buffer::RecordBuffer;
+pub(crate) use self::framing::DIRECT_LEN;
+pub(crate) use self::input::{StreamReader, StreamSource, StreamState};
+pub(crate) use self::length::AnnouncedLength;
+pub(crate) use self::reader::retry;
 pub use self::reader::RecordReader;
 pub use self::writer::StreamWriter;
-pub(crate) use self::writer::DIRECT_LEN;
 
-/// The size of a buffer as long as nothing has needed more: a small request or response fits.
+/// The initial size of a buffer in bytes. A small request or response fits.
 const SMALL_BUFFER: usize = 8 * 1024;
-
-/// Calls again what a signal has interrupted.
-pub(crate) fn retry(mut read: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
-    loop {
-        match read() {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            outcome => return outcome,
-        }
-    }
-}

@@ -1,6 +1,7 @@
-//! What a peer declares allocates nothing, only what it sends does; and memory that was used once
-//! is used again, so that nothing is allocated in steady state. K12 and K17 are the rules of the
-//! protocol's encoding that this shows.
+//! Proves that lengths declared by a peer allocate nothing, and that memory is reused, so that
+//! nothing is allocated in steady state.
+//!
+//! This is a program of its own because its global allocator counts the allocations of each thread.
 
 mod support;
 
@@ -11,7 +12,7 @@ use fcgi::record::{self, BeginRequest, EndRequest, RecordType, Role};
 use fcgi::stream::{RecordReader, StreamWriter};
 use fcgi::Params;
 
-/// K12, K17: "two lengths of 0x7fffffff, no data behind them".
+/// Two lengths of 2 GiB without data after them allocate nothing. Rules K12 and K17.
 #[test]
 fn declared_lengths_allocate_nothing() {
     for declared in
@@ -25,16 +26,16 @@ fn declared_lengths_allocate_nothing() {
             declared.len()
         );
     }
-    // The same behind pairs that are whole.
+    // The same after complete pairs.
     let encoded = [&b"\x01\x01AB".repeat(10)[..], &[0xff; 8]].concat();
     let info = measure(|| assert!(Params::parse(&encoded).is_err()));
     assert!(info.bytes_max < 1000, "{} bytes", info.bytes_max);
 }
 
-/// K17: a record is read into a buffer of a fixed size, whatever its header says, and into the
-/// caller's memory.
+/// A record is read into a buffer of a fixed size or into the caller's memory, whatever its header
+/// declares. Rule K17.
 #[test]
-fn a_declared_record_allocates_one_buffer() {
+fn declared_record_length_allocates_one_buffer() {
     let header = [1, 5, 0, 1, 255, 255, 255, 0];
     let mut out = vec![0; 70_000];
     let info = measure(|| {
@@ -49,10 +50,10 @@ fn a_declared_record_allocates_one_buffer() {
     assert_eq!(info.bytes_max, 65535, "one record and no more");
 }
 
-/// K17 on connections: one of them costs what it has sent, not what it has declared.
+/// Rule K17.
 #[cfg(unix)]
 #[test]
-fn a_connection_that_declares_4_gib_costs_its_buffer() {
+fn connection_that_declares_4_gib_allocates_only_its_buffer() {
     use support::{begin, record, PARAMS, RESPONDER};
 
     let bytes =
@@ -69,13 +70,12 @@ fn a_connection_that_declares_4_gib_costs_its_buffer() {
     assert!(info.bytes_max < 20_000, "{} bytes", info.bytes_max);
 }
 
-/// The functions that work on bytes, and those that write to a caller's writer.
 #[test]
-fn records_allocate_nothing() {
+fn functions_of_record_allocate_nothing() {
     let mut out = Vec::with_capacity(300_000);
     let mut content = Vec::with_capacity(65535);
     let data = vec![b'x'; 100_000];
-    assert_none(|| {
+    assert_allocates_nothing(|| {
         out.clear();
         record::write_begin_request(&mut out, 1, BeginRequest::new(Role::Responder, true))
             .expect("room");
@@ -86,11 +86,12 @@ fn records_allocate_nothing() {
     });
 }
 
-/// A reader allocates its buffer once, and once a larger one.
+/// It starts with a small buffer and replaces it once by a larger one.
 #[test]
-fn a_reader_allocates_its_buffer_alone() {
-    let bytes: Vec<u8> =
-        (0..200).flat_map(|n| support::padded(6, n, &vec![b'x'; usize::from(n) * 10], 7)).collect();
+fn record_reader_allocates_only_its_buffer() {
+    let bytes: Vec<u8> = (0..200)
+        .flat_map(|n| support::padded_record(6, n, &vec![b'x'; usize::from(n) * 10], 7))
+        .collect();
     let mut out = vec![0; 140_000];
     let mut reader = RecordReader::new(Endless { bytes: &bytes, at: 0 });
     let mut read = |reader: &mut RecordReader<_>, len: usize| {
@@ -102,11 +103,11 @@ fn a_reader_allocates_its_buffer_alone() {
     let info = measure(|| read(&mut reader, 100));
     assert_eq!((info.count_total, info.bytes_total), (2, 8192 + 131_072));
     for len in [100, 140_000] {
-        assert_none(|| read(&mut reader, len));
+        assert_allocates_nothing(|| read(&mut reader, len));
     }
 }
 
-/// The same bytes again and again.
+/// A reader that repeats its bytes indefinitely.
 struct Endless<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -121,27 +122,27 @@ impl Read for Endless<'_> {
     }
 }
 
-/// A writer allocates a small buffer for little, and a full one for more; a large write needs none.
+/// It allocates a small buffer for little data, and a full one for more. A large write needs none.
 #[test]
-fn a_writer_allocates_its_buffer_alone() {
+fn stream_writer_allocates_only_its_buffer() {
     let data = vec![b'x'; 300_000];
     let mut stdout = StreamWriter::new(io::sink(), RecordType::Stdout, 1).expect("a legal id");
     let info = measure(|| stdout.write_all(&data).expect("sent"));
     assert_eq!(info.count_total, 0, "large data is not copied");
-    let info = measure(|| stdout.write_all(&data[..1000]).expect("gathered"));
+    let info = measure(|| stdout.write_all(&data[..1000]).expect("buffered"));
     assert_eq!((info.count_total, info.bytes_total), (1, 8192));
     let info =
-        measure(|| data.chunks(1000).for_each(|piece| stdout.write_all(piece).expect("gathered")));
+        measure(|| data.chunks(1000).for_each(|piece| stdout.write_all(piece).expect("buffered")));
     assert_eq!(info.count_total, 1);
     assert!(info.bytes_current < 66_000, "{} bytes", info.bytes_current);
-    assert_none(|| {
+    assert_allocates_nothing(|| {
         for len in [1, 5000, 16_384, 65_528, 300_000] {
-            stdout.write_all(&data[..len]).expect("gathered or sent");
+            stdout.write_all(&data[..len]).expect("buffered or sent");
             stdout.flush().expect("sent");
         }
-        data.chunks(999).for_each(|piece| stdout.write_all(piece).expect("gathered"));
+        data.chunks(999).for_each(|piece| stdout.write_all(piece).expect("buffered"));
     });
-    assert_none(|| {
+    assert_allocates_nothing(|| {
         StreamWriter::new(io::sink(), RecordType::Stdout, 1)
             .expect("a legal id")
             .flush()
@@ -149,16 +150,15 @@ fn a_writer_allocates_its_buffer_alone() {
     });
 }
 
-/// Params allocate nothing while they are looked at, and nothing when their memory was large enough
-/// before.
+/// Reading params allocates nothing.
 #[test]
-fn params_use_their_memory_again() {
-    assert_none(|| assert!(Params::new().is_empty()));
+fn params_reuse_their_memory() {
+    assert_allocates_nothing(|| assert!(Params::new().is_empty()));
     let pairs: Vec<_> = (0..50).map(|n| (format!("NAME_{n}"), "V".repeat(n * 7))).collect();
     let mut params =
         Params::from_pairs(pairs.iter().map(|(name, value)| (name, value))).expect("pairs");
     let mut out = Vec::with_capacity(100_000);
-    assert_none(|| {
+    assert_allocates_nothing(|| {
         assert_eq!(params.get("NAME_0"), Some(""));
         assert!(params.get_bytes("NONE").is_none());
         assert_eq!(params.iter().map(|(_, value)| value.len()).sum::<usize>(), 7 * 49 * 50 / 2);
@@ -170,11 +170,10 @@ fn params_use_their_memory_again() {
     });
 }
 
-/// A kept connection of an application serves one request after the other in the memory of the
-/// first.
+/// The second request uses the memory of the first.
 #[cfg(unix)]
 #[test]
-fn a_kept_connection_allocates_nothing() {
+fn kept_server_connection_allocates_nothing() {
     use support::{request, RESPONDER};
 
     let (mut ours, theirs) = std::os::unix::net::UnixStream::pair().expect("a pair of sockets");
@@ -191,17 +190,17 @@ fn a_kept_connection_allocates_nothing() {
         let mut request =
             connection.next_request().expect("a request").expect("a request, not the end");
         assert_eq!(request.params.get("REQUEST_METHOD"), Some("POST"));
-        io::copy(&mut request.stdin, &mut request.stdout).expect("gathered");
+        io::copy(&mut request.stdin, &mut request.stdout).expect("buffered");
         request.finish().expect("sent");
-        assert_eq!(ours.read(&mut answer).expect("an answer"), 40);
+        assert_eq!(ours.read(&mut answer).expect("a response"), 40);
     };
     serve();
-    assert_none(serve);
+    assert_allocates_nothing(serve);
 }
 
-/// Asserts that nothing is allocated, and nothing freed.
+/// Asserts that nothing is allocated and nothing is freed.
 #[track_caller]
-fn assert_none(mut run: impl FnMut()) {
+fn assert_allocates_nothing(mut run: impl FnMut()) {
     let AllocationInfo { count_total, count_current, .. } = measure(&mut run);
     assert_eq!((count_total, count_current), (0, 0), "allocations");
 }

@@ -1,6 +1,8 @@
-//! Proves that a server started by a web server or process manager serves the listening socket on
-//! descriptor 0, in the environment that section 2 describes, and what becomes of it when
-//! descriptors are scarce. The processes that this takes are this test program again.
+//! Proves that a server that a web server or process manager starts serves the listening socket on
+//! descriptor 0, in the environment of section 2 of the FastCGI specification, and that it copes
+//! with a lack of descriptors.
+//!
+//! This is a program of its own because its tests run it again as the server.
 #![cfg(unix)]
 
 mod support;
@@ -21,7 +23,7 @@ use support::*;
 
 const TASK: &str = "FCGI_TEST_TASK";
 
-/// What the other process does: it serves until SIGTERM, or says why it cannot.
+/// The server process. It serves until SIGTERM, or prints why it cannot.
 #[test]
 #[ignore = "run by other tests, in a process of its own"]
 fn helper() {
@@ -37,14 +39,14 @@ fn helper() {
     };
     let handle = server.handle();
     ctrlc::set_handler(move || handle.shutdown()).expect("a handler of SIGTERM");
-    server.serve(talkative).expect("served to the end");
+    server.serve(noisy_echo).expect("served to the end");
     std::process::exit(0);
 }
 
-/// An echo that says something on every channel that there is.
-fn talkative(request: &mut Request) -> HandlerResult {
-    println!("habit");
-    let _ = writeln!(std::io::stderr(), "habit");
+/// An echo that also writes to stdout, stderr and STDERR.
+fn noisy_echo(request: &mut Request) -> HandlerResult {
+    println!("noise");
+    let _ = writeln!(std::io::stderr(), "noise");
     writeln!(request.stderr, "a message")?;
     match request.params.get("PANIC") {
         Some(_) => panic!("a panic"),
@@ -52,14 +54,14 @@ fn talkative(request: &mut Request) -> HandlerResult {
     }
 }
 
-/// A process that runs `helper`, and ends with its test.
+/// A process that runs `helper`. It is killed when it is dropped.
 struct Process {
     child: Child,
     address: Address,
 }
 
 impl Process {
-    /// Starts the process by a shell's command, in which `"$0" "$@"` stands for it.
+    /// Starts the process with a shell command in which `"$0" "$@"` stands for it.
     fn start(socket: OwnedFd, address: Address, command: &str, allowed: Option<&str>) -> Self {
         let mut shell = Command::new("sh");
         shell.arg("-c").arg(command).arg(env::current_exe().expect("this program"));
@@ -73,14 +75,14 @@ impl Process {
         Self { child: child.expect("a process"), address }
     }
 
-    /// One on a TCP socket.
+    /// Starts a process on a TCP socket.
     fn tcp(command: &str, allowed: Option<&str>) -> Self {
         let socket = TcpListener::bind("127.0.0.1:0").expect("a socket");
         let address = Address::from(socket.local_addr().expect("its address"));
         Self::start(socket.into(), address, command, allowed)
     }
 
-    /// One on a Unix socket in this directory.
+    /// Starts a process on a Unix socket in this directory.
     fn unix(directory: &tempfile::TempDir, command: &str, allowed: Option<&str>) -> Self {
         let path = directory.path().join("app.sock");
         let _ = std::fs::remove_file(&path);
@@ -89,28 +91,28 @@ impl Process {
     }
 
     fn connect(&self) -> Stream {
-        let stream = Stream::connect(&self.address, Some(PATIENCE)).expect("a connection");
-        stream.set_timeouts(Some(PATIENCE), Some(PATIENCE)).expect("time-outs");
+        let stream = Stream::connect(&self.address, Some(TEST_TIMEOUT)).expect("a connection");
+        stream.set_timeouts(Some(TEST_TIMEOUT), Some(TEST_TIMEOUT)).expect("timeouts");
         stream
     }
 
-    /// The lines of its stderr, as they come.
+    /// Returns the lines of its stderr as they arrive.
     fn lines(&mut self) -> mpsc::Receiver<String> {
         let stderr = BufReader::new(self.child.stderr.take().expect("its stderr"));
-        let (say, said) = mpsc::channel();
+        let (sender, lines) = mpsc::channel();
         thread::spawn(move || {
-            stderr.lines().map_while(Result::ok).for_each(|line| drop(say.send(line)))
+            stderr.lines().map_while(Result::ok).for_each(|line| drop(sender.send(line)));
         });
-        said
+        lines
     }
 
-    /// Waits for a line of its stderr; fails if that ends without, or does not come.
+    /// Waits for a line of its stderr. Panics if stderr ends without it.
     #[track_caller]
     fn expect_line(&mut self, what: &str, is_it: impl Fn(&str) -> bool) -> String {
         let lines = self.lines();
         loop {
             let line = lines
-                .recv_timeout(PATIENCE)
+                .recv_timeout(TEST_TIMEOUT)
                 .unwrap_or_else(|error| panic!("no line with {what}: {error}"));
             if is_it(&line) {
                 return line;
@@ -153,11 +155,11 @@ fn assert_served(stream: &mut Stream, flags: u8) {
     assert_eq!((&*answer.stderr, answer.app_status), (&b"a message\n"[..], 0));
 }
 
-/// A1, A4: a listening socket on descriptor 0, TCP or Unix, is served; its environment does not
-/// show among the params. A2: with descriptors 1 and 2 closed, several connections at once, what is
-/// printed by habit, text for STDERR and a panic: the records stay intact.
+/// Variables of the environment do not appear among the params. Output to stdout and stderr, text
+/// for STDERR and a panic do not damage the records, even if a connection has descriptor 1 or 2.
+/// Rules A1, A2 and A4.
 #[test]
-fn a1_a2_a4_served_on_descriptor_0() {
+fn socket_on_descriptor_0_is_served_with_descriptors_1_and_2_closed() {
     let directory = tempfile::tempdir().unwrap();
     for command in [RUN, WITHOUT_1_AND_2] {
         for process in [Process::tcp(command, None), Process::unix(&directory, command, None)] {
@@ -176,22 +178,22 @@ fn a1_a2_a4_served_on_descriptor_0() {
     }
 }
 
-/// A15: reports that nobody takes, because the pipe behind stderr is broken, harm nobody.
+/// Rule A15.
 #[test]
-fn a15_a_broken_stderr() {
+fn server_goes_on_when_its_stderr_is_a_closed_pipe() {
     let mut process = Process::tcp(RUN, None);
     drop(process.child.stderr.take());
     for _ in 0..20 {
         let mut stream = process.connect();
         stream.write_all(b"garbage!").unwrap();
-        assert_silent(&mut stream);
+        assert_no_response(&mut stream);
     }
     assert_served(&mut process.connect(), 0);
 }
 
-/// A3: what is no listening socket is told, at once; the process does not spin.
+/// Rule A3.
 #[test]
-fn a3_no_listening_socket() {
+fn other_descriptor_0_is_an_error_at_once() {
     let (pipe, _other) = std::os::unix::net::UnixStream::pair().unwrap();
     let null = std::fs::File::open("/dev/null").unwrap();
     let any: Address = "127.0.0.1:1".parse().unwrap();
@@ -206,10 +208,10 @@ fn a3_no_listening_socket() {
     }
 }
 
-/// A5: FCGI_WEB_SERVER_ADDRS decides who is served: by address over TCP, nobody over a Unix socket.
-/// A6, "fail closed": a list that does not parse, an empty one too, stops the start.
+/// A TCP peer is served if it is on the list, a Unix peer never. An invalid or empty list keeps the
+/// server from starting. Rules A5 and A6.
 #[test]
-fn a5_a6_addresses_from_the_environment() {
+fn allow_list_is_read_from_the_environment() {
     let directory = tempfile::tempdir().unwrap();
     for (list, is_allowed) in
         [("127.0.0.1", true), ("10.0.0.1, ::ffff:127.0.0.1", true), ("127.0.0.2", false)]
@@ -220,13 +222,13 @@ fn a5_a6_addresses_from_the_environment() {
             assert_served(&mut stream, 0);
         } else {
             let _ = stream.write_all(&request(1, RESPONDER, 0, &[], b""));
-            assert_silent(&mut stream);
+            assert_no_response(&mut stream);
         }
     }
     let process = Process::unix(&directory, RUN, Some("127.0.0.1"));
     let mut stream = process.connect();
     let _ = stream.write_all(&request(1, RESPONDER, 0, &[], b""));
-    assert_silent(&mut stream);
+    assert_no_response(&mut stream);
 
     for list in ["", "not-an-address", "256.0.0.1", "127.0.0.1,"] {
         let mut process = Process::tcp(RUN, Some(list));
@@ -235,21 +237,21 @@ fn a5_a6_addresses_from_the_environment() {
     }
 }
 
-/// A14: SIGTERM ends the process with status 0 within ten seconds: idle, with an idle kept
-/// connection, and in a request, which is answered first.
+/// The server is idle, has an idle kept connection, or serves a request, which it still answers.
+/// Rule A14.
 #[test]
-fn a14_sigterm() {
+fn sigterm_ends_the_process_with_status_0() {
     let directory = tempfile::tempdir().unwrap();
     for phase in ["idle", "kept", "in a request"] {
         for mut process in [Process::tcp(RUN, None), Process::unix(&directory, RUN, None)] {
             let mut stream = process.connect();
-            // It has started when it has answered.
+            // The response proves that the server has started.
             assert_served(&mut stream, u8::from(phase != "idle"));
             if phase == "in a request" {
-                let begun =
+                let bytes =
                     [begin(1, RESPONDER, 1), params(1, &[("A", "1")]), record(GET_VALUES, 0, b"")]
                         .concat();
-                stream.write_all(&begun).unwrap();
+                stream.write_all(&bytes).unwrap();
                 assert_eq!(
                     read_record(&mut stream).expect("BEGIN was read").record_type,
                     GET_VALUES_RESULT
@@ -270,14 +272,13 @@ fn a14_sigterm() {
     }
 }
 
-/// "Accept errors end the loop": out of descriptors, it says so and waits; as soon as there are
-/// some again, those who have waited are served.
+/// It reports the error. Connections that wait are served once descriptors are free.
 #[test]
-fn out_of_descriptors() {
+fn server_waits_when_it_runs_out_of_descriptors() {
     let mut process = Process::tcp(&format!("ulimit -n 24; {RUN}"), None);
     let mut streams: Vec<Stream> = (0..40).map(|_| process.connect()).collect();
     for stream in &mut streams {
-        // None of them is idle, so none can give way.
+        // None of these connections is idle, so none can give way.
         stream.write_all(&[begin(1, RESPONDER, 0), params(1, &[("A", "1")])].concat()).unwrap();
     }
     let line = process.expect_line("a report", |line| line.starts_with("fcgi: "));
@@ -288,7 +289,7 @@ fn out_of_descriptors() {
     for stream in &mut streams {
         assert_eq!(read_answer(stream, 1).stdout, echoed(&[("A", "1")], b"body"));
     }
-    // Idle connections hold descriptors too, and give way.
+    // Idle connections hold descriptors too, but they give way.
     let start = Instant::now();
     let mut kept = Vec::new();
     for _ in 0..40 {
@@ -301,17 +302,16 @@ fn out_of_descriptors() {
     assert_eq!(process.wait().code(), Some(0));
 }
 
-/// "Descriptors above 1023 broke `select`": 1100 connections open at once, a request begun on each,
-/// all of them answered.
+/// Descriptors above 1023 must work. A request is open on each connection.
 #[test]
-fn eleven_hundred_connections() {
+fn server_serves_1100_connections_at_once() {
     let mut shell = Command::new("sh");
     shell
         .arg("-c")
         .arg(format!("ulimit -n 4096; {RUN}"))
         .arg(env::current_exe().expect("this program"));
     let output = shell
-        .args(["eleven_hundred_helper", "--exact", "--ignored"])
+        .args(["helper_1100_connections", "--exact", "--ignored"])
         .env(TASK, "1100")
         .output()
         .unwrap();
@@ -319,19 +319,20 @@ fn eleven_hundred_connections() {
     assert!(output.status.success() && text.contains("1 passed"), "{text}");
 }
 
+/// The other process. It has enough descriptors for both ends of the connections.
 #[test]
-#[ignore = "run by another test, in a process with descriptors enough for both ends"]
-fn eleven_hundred_helper() {
+#[ignore = "run by another test, in a process of its own"]
+fn helper_1100_connections() {
     if env::var_os(TASK).is_none() {
         return;
     }
-    let server = Running::tcp(Config::new().max_connections(1100), echo);
+    let server = TestServer::tcp(Config::new().max_connections(1100), echo);
     let mut streams = Vec::new();
     for _ in 0..1100 {
         let mut stream = server.connect();
-        let begun =
+        let bytes =
             [begin(1, RESPONDER, 1), params(1, &[("A", "1")]), record(GET_VALUES, 0, b"")].concat();
-        stream.write_all(&begun).unwrap();
+        stream.write_all(&bytes).unwrap();
         assert_eq!(
             read_record(&mut stream).expect("BEGIN was read").record_type,
             GET_VALUES_RESULT

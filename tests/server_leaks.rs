@@ -1,5 +1,6 @@
-//! Proves that a web server which goes away in the middle of a request leaves nothing behind. Its
-//! one test counts the descriptors and threads of the process, so it is alone in this file.
+//! Proves that a web server that disconnects inside a request leaks no descriptor and no thread.
+//!
+//! This is a program of its own because it counts the descriptors and threads of its process.
 #![cfg(target_os = "linux")]
 
 mod support;
@@ -15,10 +16,10 @@ fn count(what: &str) -> usize {
     fs::read_dir(format!("/proc/self/{what}")).expect("a list").count()
 }
 
-/// A12: vanish at every 9th byte, with and without a reset; descriptors and threads return, and
-/// others are served.
+/// The connection ends after every ninth byte, with and without a reset. Others are still served.
+/// Rule A12.
 #[test]
-fn a12_clients_that_vanish() {
+fn disconnecting_anywhere_leaks_no_descriptor_or_thread() {
     let bytes = [
         request(
             1,
@@ -30,15 +31,15 @@ fn a12_clients_that_vanish() {
         record(GET_VALUES, 0, &pair(b"FCGI_MAX_CONNS", b"")),
     ]
     .concat();
-    for server in Running::both(&Config::new().max_connections(64), echo) {
-        server.ask(1, &request(1, RESPONDER, 0, &[], b""));
+    for server in TestServer::tcp_and_unix(&Config::new().max_connections(64), echo) {
+        server.round_trip(1, &request(1, RESPONDER, 0, &[], b""));
         let (descriptors, threads) = (count("fd"), count("task"));
         for reset in [false, true] {
             for cut in (0..bytes.len()).step_by(9) {
                 let mut stream = server.connect();
                 stream.write_all(&bytes[..cut]).unwrap();
                 if reset {
-                    // What is not read when the socket is closed makes TCP send a reset.
+                    // Closing a socket with unread data resets a TCP connection.
                     stream
                         .write_all(&[record(99, 0, b""), bytes[..cut].to_vec()].concat())
                         .unwrap();
@@ -48,11 +49,11 @@ fn a12_clients_that_vanish() {
             }
         }
         assert_eq!(
-            server.ask(1, &request(1, RESPONDER, 0, &[], b"body")).stdout,
+            server.round_trip(1, &request(1, RESPONDER, 0, &[], b"body")).stdout,
             echoed(&[], b"body")
         );
-        wait_until("descriptors have returned", || count("fd") <= descriptors);
-        // A few threads stay, to accept those who come next.
-        wait_until("threads have returned", || count("task") <= threads + 4);
+        wait_until("descriptors are closed", || count("fd") <= descriptors);
+        // A few spare threads stay.
+        wait_until("threads have ended", || count("task") <= threads + 4);
     }
 }

@@ -1,9 +1,11 @@
-//! A million requests over 64 connections, with random sizes, kept connections and others, aborts,
-//! and clients that vanish: no error that was not provoked, and no growth of memory or of
-//! descriptors (rules A8, A12, A17, A47, A54, C23, C30).
+//! Runs a million requests over 64 connections, with random sizes, with and without keep-alive,
+//! with aborts and with clients that disconnect. Proves that no error occurs that was not provoked,
+//! and that neither memory nor descriptors grow.
 //!
-//! `cargo test --release --test soak -- --ignored --nocapture`; the environment's `SOAK_REQUESTS`
-//! sets another number.
+//! Run it with `cargo test --release --test soak -- --ignored --nocapture`. The variable
+//! `SOAK_REQUESTS` sets another number of requests.
+//!
+//! This is a program of its own because it measures the memory and descriptors of its process.
 #![cfg(target_os = "linux")]
 
 #[path = "support/example.rs"]
@@ -25,10 +27,10 @@ use fcgi::{Client, Params};
 use support::*;
 
 const CLIENTS: u64 = 64;
-/// How much more memory the last tenth may take than the first, in bytes.
+/// The most memory in bytes that the last tenth may use more than the first.
 const GROWTH: u64 = 8 * 1024 * 1024;
 
-/// Random numbers, the same in each run (xorshift).
+/// A deterministic pseudo-random number generator (xorshift).
 struct Random(u64);
 
 impl Random {
@@ -39,7 +41,7 @@ impl Random {
         self.0 % limit
     }
 
-    /// Mostly small, now and then beyond every buffer.
+    /// Returns a size that is mostly small, and sometimes exceeds every buffer.
     fn size(&mut self) -> usize {
         let limit =
             [300, 300, 300, 300, 300, 300, 300, 9_000, 70_000, 300_000][self.below(10) as usize];
@@ -47,10 +49,10 @@ impl Random {
     }
 }
 
-/// What `echo` writes before the body of its answer.
+/// The response head that `echo` writes.
 const HEAD: &[u8] = b"Content-Type: text/plain\r\n\r\n";
 
-/// The params of a request for what `query` says, with a cookie of random size.
+/// Returns params for this query, with a cookie of random size.
 fn params(query: &str, body: usize, random: &mut Random) -> Params {
     let cookie = "c".repeat(random.below(2000) as usize);
     let pairs =
@@ -58,15 +60,14 @@ fn params(query: &str, body: usize, random: &mut Random) -> Params {
     Params::from_pairs(pairs).expect("params")
 }
 
-/// A request whose answer is checked: a body that comes back as it goes, or an answer of some
-/// length.
-fn ask(client: &Client, random: &mut Random) {
+/// Sends a request and checks its response: the body echoed, or a response of a random size.
+fn request_and_check(client: &Client, random: &mut Random) {
     let (body, len) = (vec![b'y'; random.size()], random.size());
     let (query, expected) = match random.below(2) {
         0 => ("stream=1".to_owned(), &body[..]),
         _ => (format!("exit=7&bytes={len}"), &vec![b'x'; len][..]),
     };
-    let reply = client.fetch(&params(&query, body.len(), random), &body).expect("an answer");
+    let reply = client.fetch(&params(&query, body.len(), random), &body).expect("a response");
     assert_eq!(reply.completion.app_status, if query == "stream=1" { 0 } else { 7 });
     assert!(
         reply.stdout.strip_prefix(HEAD) == Some(expected),
@@ -75,33 +76,33 @@ fn ask(client: &Client, random: &mut Random) {
     );
 }
 
-/// A request that is aborted before its body has come, on a connection that goes on.
+/// Aborts a request before its body is complete, and reuses the connection.
 fn abort(address: &Address, random: &mut Random) {
     let config = Arc::new(Config::new().keep_alive(true));
     let mut connection = client::Connection::connect(address, config).expect("a connection");
     let mut exchange =
         connection.begin(Role::Responder, &params("stream=1", 1000, random)).expect("a request");
-    exchange.stdin.write_all(b"a part").expect("taken");
+    exchange.stdin.write_all(b"a part").expect("written");
     exchange.abort().expect("the end of an aborted request");
     let mut exchange =
         connection.begin(Role::Responder, &params("exit=5", 0, random)).expect("another request");
-    exchange.stdin.finish().expect("taken");
+    exchange.stdin.finish().expect("written");
     assert_eq!(exchange.finish().expect("its end").app_status, 5);
 }
 
-/// A client that goes away, somewhere in its request or in the answer.
-fn vanish(address: &Address, random: &mut Random) {
+/// Disconnects at a random place of a request or response.
+fn disconnect(address: &Address, random: &mut Random) {
     let query = format!("bytes={}", random.size());
     let bytes = request(1, RESPONDER, 1, &[("QUERY_STRING", &query)], &vec![b'y'; random.size()]);
-    let mut stream = Stream::connect(address, Some(PATIENCE)).expect("a connection");
-    // Where both sides write and neither reads, the server would wait for its own time-out.
-    stream.set_timeouts(None, Some(Duration::from_millis(100))).expect("a time-out");
+    let mut stream = Stream::connect(address, Some(TEST_TIMEOUT)).expect("a connection");
+    // Without a timeout both sides might write and neither read, until the server's own timeout.
+    stream.set_timeouts(None, Some(Duration::from_millis(100))).expect("a timeout");
     let part = random.below(bytes.len() as u64 + 1) as usize;
-    // The server may have gone too.
+    // The server may have closed the connection.
     let _ = stream.write_all(&bytes[..part]);
 }
 
-/// The memory of a process in bytes, and its descriptors.
+/// Returns the memory of a process in bytes and the number of its descriptors.
 fn usage(process: &str) -> (u64, usize) {
     let statm =
         fs::read_to_string(format!("/proc/{process}/statm")).expect("the memory of a process");
@@ -110,20 +111,17 @@ fn usage(process: &str) -> (u64, usize) {
     (pages * 4096, fs::read_dir(format!("/proc/{process}/fd")).expect("its descriptors").count())
 }
 
-/// Counts what a server reports, all of which must have been provoked by clients that vanish.
+/// Counts the errors that a server reports. Panics on one that a disconnected client does not
+/// explain.
 fn count_reports(stderr: ChildStderr) -> u64 {
-    let provoked = [
-        "input ended",
-        "Broken pipe",
-        "Connection reset",
-        "earlier write of the stream has failed",
-    ];
+    let expected =
+        ["input ended", "Broken pipe", "Connection reset", "earlier write to the stream failed"];
     let lines = BufReader::new(stderr).lines().map_while(io::Result::ok);
-    lines.inspect(|line| assert!(provoked.iter().any(|text| line.contains(text)), "{line}")).count()
+    lines.inspect(|line| assert!(expected.iter().any(|text| line.contains(text)), "{line}")).count()
         as u64
 }
 
-/// Waits until so many requests are done; what the server and this process take then.
+/// Waits until `count` requests are done. Returns what the server and this process then use.
 fn sample(done: &AtomicU64, count: u64, server: u32) -> [(u64, usize); 2] {
     while done.load(Ordering::Relaxed) < count {
         thread::sleep(Duration::from_millis(10));
@@ -131,9 +129,10 @@ fn sample(done: &AtomicU64, count: u64, server: u32) -> [(u64, usize); 2] {
     [usage(&server.to_string()), usage("self")]
 }
 
+/// Rules A12, A54 and C30.
 #[test]
 #[ignore = "takes a minute or more, in release mode"]
-fn nothing_grows_and_nothing_fails() {
+fn million_requests_neither_fail_nor_leak() {
     let total: u64 = std::env::var("SOAK_REQUESTS")
         .ok()
         .and_then(|count| count.parse().ok())
@@ -143,13 +142,13 @@ fn nothing_grows_and_nothing_fails() {
     let mut command = Command::new(example::path("echo"));
     let server =
         command.arg(address.to_string()).stderr(Stdio::piped()).spawn().expect("echo starts");
-    let mut server = example::Ended(server);
+    let mut server = example::KillOnDrop(server);
     let stderr = server.0.stderr.take().expect("its stderr");
-    example::wait_for(address);
+    example::wait_until_listening(address);
 
     let kept = &Client::from(address.clone()).config(Config::new().keep_alive(true).max_idle(64));
     let single = &Client::from(address.clone());
-    let (done, vanished) = (&AtomicU64::new(0), &AtomicU64::new(0));
+    let (done, disconnected) = (&AtomicU64::new(0), &AtomicU64::new(0));
     let start = Instant::now();
     let reports = thread::spawn(move || count_reports(stderr));
     let samples: Vec<_> = thread::scope(|scope| {
@@ -158,12 +157,12 @@ fn nothing_grows_and_nothing_fails() {
                 let mut random = Random(seed * 0x9e37_79b9_7f4a_7c15);
                 while done.fetch_add(1, Ordering::Relaxed) < total {
                     match random.below(100) {
-                        0..=84 => ask(kept, &mut random),
-                        85..=94 => ask(single, &mut random),
+                        0..=84 => request_and_check(kept, &mut random),
+                        85..=94 => request_and_check(single, &mut random),
                         95..=97 => abort(address, &mut random),
                         _ => {
-                            vanished.fetch_add(1, Ordering::Relaxed);
-                            vanish(address, &mut random);
+                            disconnected.fetch_add(1, Ordering::Relaxed);
+                            disconnect(address, &mut random);
                         }
                     }
                 }
@@ -176,8 +175,8 @@ fn nothing_grows_and_nothing_fails() {
         "{total} requests in {elapsed:.1?}; memory and descriptors of server and client after each tenth: {samples:?}"
     );
     drop(server);
-    let reports = reports.join().expect("reports that were provoked");
-    assert!(reports <= vanished.load(Ordering::Relaxed), "{reports} errors reported");
+    let reports = reports.join().expect("only expected reports");
+    assert!(reports <= disconnected.load(Ordering::Relaxed), "{reports} errors reported");
     for (first, last) in samples[0].into_iter().zip(samples[9]) {
         assert!(last.0 <= first.0 + GROWTH, "memory grew from {} to {} bytes", first.0, last.0);
         assert!(

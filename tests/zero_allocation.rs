@@ -1,8 +1,8 @@
-//! A small request on a kept connection allocates nothing, neither in the server nor in a client
-//! that uses `send`.
+//! Proves that a small request on a kept connection allocates nothing, neither in the server nor in
+//! a client that uses `send`.
 //!
-//! Everything that this process allocates is counted, whichever thread it is in, so it has one test
-//! only.
+//! This is a program of its own, with a single test, because it counts the allocations of all
+//! threads of its process.
 
 mod support;
 
@@ -12,17 +12,16 @@ use std::io::{self, Read, Write};
 use fcgi::server::{Config, HandlerResult, Request};
 use fcgi::{Client, Params};
 use stats_alloc::{Region, StatsAlloc, INSTRUMENTED_SYSTEM};
-use support::{request, Running, RESPONDER};
+use support::{request, TestServer, RESPONDER};
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 const REQUESTS: usize = 100;
-/// Threads that are starting while the first requests run allocate in their own time.
+/// Threads that start during the first requests allocate at unpredictable times.
 const ATTEMPTS: usize = 50;
 
-/// Runs something often enough for a steady state, and asserts that it then runs without an
-/// allocation.
+/// Runs a request until a steady state is reached, and asserts that it then allocates nothing.
 #[track_caller]
 fn assert_allocates_nothing(what: &str, mut request: impl FnMut()) {
     let count = || {
@@ -47,8 +46,8 @@ fn handler(request: &mut Request) -> HandlerResult {
 }
 
 #[test]
-fn a_small_kept_request_allocates_nothing() -> fcgi::Result<()> {
-    let server = Running::unix(Config::default(), handler);
+fn small_kept_request_allocates_nothing() -> fcgi::Result<()> {
+    let server = TestServer::unix(Config::default(), handler);
     let pairs = [("REQUEST_METHOD", "POST"), ("CONTENT_LENGTH", "4"), ("REMOTE_ADDR", "192.0.2.7")];
 
     let bytes = request(1, RESPONDER, 1, &pairs, b"body");
@@ -61,8 +60,8 @@ fn a_small_kept_request_allocates_nothing() -> fcgi::Result<()> {
         answer.push(byte[0]);
     }
     assert_allocates_nothing("server", || {
-        socket.write_all(&bytes).expect("the request is taken");
-        socket.read_exact(&mut answer).expect("the answer comes");
+        socket.write_all(&bytes).expect("the request is sent");
+        socket.read_exact(&mut answer).expect("the response arrives");
     });
 
     let client = Client::from(server.address.clone()).keep_alive(true);
@@ -75,7 +74,7 @@ fn a_small_kept_request_allocates_nothing() -> fcgi::Result<()> {
         assert_eq!(completion.app_status, 0);
     });
 
-    // Without a body, and without a word about its length.
+    // Without a body, and with an empty `CONTENT_LENGTH`.
     let params = Params::from_pairs([("REQUEST_METHOD", "GET"), ("CONTENT_LENGTH", "")])?;
     assert_allocates_nothing("client and server, no body", || {
         client

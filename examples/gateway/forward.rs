@@ -167,8 +167,8 @@ impl Gateway {
 /// only the end of the request tells whether it is complete.
 fn receive(response: &mut Response<'_>, method: &str, reply: &mut Reply) -> io::Result<Outcome> {
     response.stdout.stderr_to(ApplicationLog::default());
-    let cutter = response.stdout.cutter();
-    reply.on_disconnect(move || cutter.cut());
+    let cancel_handle = response.stdout.cancel_handle();
+    reply.on_disconnect(move || cancel_handle.cancel());
 
     let head = response.read_head()?;
     if let Some(location) = head.local_redirect() {

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::sync::Arc;
 
-use fcgi::cgi::{standard_reason, Head};
+use fcgi::cgi::{canonical_reason, Head};
 use hyper::ext::ReasonPhrase;
 use hyper::header::{
     HeaderName, HeaderValue, ALLOW, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, X_CONTENT_TYPE_OPTIONS,
@@ -86,7 +86,8 @@ impl Reply {
     pub fn fail(mut self, failure: &Failure) {
         let status =
             StatusCode::from_u16(failure.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let text = format!("{} {}\n", status.as_u16(), standard_reason(status.as_u16()));
+        let reason = canonical_reason(status.as_u16()).unwrap_or_default();
+        let text = format!("{} {reason}\n", status.as_u16());
         let mut response = response(status);
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
         if status == StatusCode::METHOD_NOT_ALLOWED {

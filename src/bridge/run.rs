@@ -1,27 +1,38 @@
+//! Runs a program that can be started as a FastCGI application or as a CGI program.
+
 use std::env;
 use std::io;
 use std::sync::Arc;
 use std::thread;
 
-use super::{cgi_params, forward};
+use super::forward::forward;
+use super::params::cgi_params;
 use crate::client;
 use crate::error::{Error, Result};
 use crate::net::Stream;
 use crate::params::Params;
 use crate::server::{self, HandlerResult, Request, Server};
 
-/// Runs an application in whatever way it was started.
+/// Runs an application. It serves FastCGI or a CGI call, depending on how the program was started.
 ///
-/// * With a listening socket on descriptor 0, as web servers, `spawn-fcgi` and other process
-///   managers leave it there: serves FastCGI, as [`Server::from_stdin`] does.
-/// * As a CGI program (`GATEWAY_INTERFACE` is set): answers that one request with the same handler.
+/// | Started | Behavior |
+/// | --- | --- |
+/// | With a listening socket on descriptor 0 | Serves FastCGI, like [`Server::from_stdin`]. |
+/// | With the variable `GATEWAY_INTERFACE` | Responds to one CGI call. |
+/// | Otherwise | Returns [`Error::NotListening`]. |
+///
+/// Web servers and process managers such as `spawn-fcgi` start a program in the first way. The
+/// second way is that of a CGI program ([RFC 3875]). The handler is the same for both.
 ///
 /// # Errors
-/// [`Error::NotListening`], which says how to start the program, if it was started in another way.
-/// Else as [`Server::serve`] or [`forward`].
+///
+/// Returns [`Error::NotListening`], which explains how to start the program, and any error of
+/// [`Server::serve`] or [`forward`].
+///
+/// # Examples
 ///
 /// ```no_run
-/// // It would serve for ever.
+/// // It would not return.
 /// use std::io::Write;
 ///
 /// fcgi::run(|request| {
@@ -30,35 +41,39 @@ use crate::server::{self, HandlerResult, Request, Server};
 /// })?;
 /// # Ok::<(), fcgi::Error>(())
 /// ```
+///
+/// [RFC 3875]: https://www.rfc-editor.org/rfc/rfc3875
 pub fn run<H>(handler: H) -> Result<()>
 where
     H: Fn(&mut Request<'_>) -> HandlerResult + Send + Sync + 'static,
 {
     match Server::from_stdin() {
         Err(Error::NotListening(_)) if env::var_os("GATEWAY_INTERFACE").is_some() => {
-            answer_cgi(&handler, &cgi_params(env::vars_os())?)
+            serve_cgi_call(&handler, &cgi_params(env::vars_os())?)
         }
         server => server?.serve(handler),
     }
 }
 
-/// Answers a CGI call: a connection to ourselves carries it to the handler. No time-out applies:
-/// those are the web server's.
-fn answer_cgi<H>(handler: &H, params: &Params) -> Result<()>
+/// Responds to a CGI call: forwards it over a pair of connected sockets to a thread that runs the
+/// handler. There are no timeouts, because the web server limits the time of a CGI program.
+fn serve_cgi_call<H>(handler: &H, params: &Params) -> Result<()>
 where
     H: Fn(&mut Request<'_>) -> HandlerResult + Sync,
 {
-    let (ours, theirs) = Stream::pair()?;
+    let (client_end, server_end) = Stream::pair()?;
     let config = client::Config::new().read_timeout(None).write_timeout(None);
-    let connection = client::Connection::new(ours, Arc::new(config));
+    let connection = client::Connection::new(client_end, Arc::new(config));
     thread::scope(|scope| {
-        thread::Builder::new().spawn_scoped(scope, move || serve_one(theirs, handler))?;
+        thread::Builder::new()
+            .spawn_scoped(scope, move || serve_connection(server_end, handler))?;
         forward(connection, params, io::stdin(), &mut io::stdout(), io::stderr())
     })
     .map(drop)
 }
 
-fn serve_one<H>(stream: Stream, handler: &H) -> Result<()>
+/// Serves the requests of one connection in this thread.
+fn serve_connection<H>(stream: Stream, handler: &H) -> Result<()>
 where
     H: Fn(&mut Request<'_>) -> HandlerResult,
 {

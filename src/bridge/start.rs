@@ -1,3 +1,5 @@
+//! Starts the processes of a FastCGI application.
+
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::AsFd;
@@ -6,41 +8,51 @@ use std::process::{Child, Command, Stdio};
 
 use crate::net::Listener;
 
-/// What starts an application with only descriptor 0 open, as section 2.2 has it: a shell closes
-/// the others, then becomes the program.
-const CLOSE_AND_BECOME: &str = "exec \"$0\" \"$@\" >&- 2>&-";
+/// A shell script that closes descriptors 1 and 2 and then executes the application. `Command`
+/// cannot close descriptors.
+const CLOSE_AND_EXEC: &str = "exec \"$0\" \"$@\" >&- 2>&-";
 
-/// Starts `copies` processes of an application, each with the listening socket on descriptor 0 and
-/// descriptors 1 and 2 closed (section 2.2), in a process group of their own.
+/// Starts `copies` processes of an application. Each process has the listening socket on
+/// descriptor 0, descriptors 1 and 2 closed, and a process group of its own
+/// ([FastCGI specification], section 2.2).
 ///
-/// They inherit the environment; the web servers that may connect can be limited by
-/// `FCGI_WEB_SERVER_ADDRS` there, dotted quads with commas between (section 3.2). The listener is
-/// the caller's, who makes it [`shared`](Listener::shared) so that its socket file stays when it is
-/// dropped, and should drop it: then clients notice when no process is left.
+/// The processes inherit the environment of the caller. The variable `FCGI_WEB_SERVER_ADDRS`, a
+/// comma-separated list of IPv4 addresses, limits which web servers may connect (FastCGI
+/// specification, section 3.2).
+///
+/// The listener should be [`shared`](Listener::shared), so that its socket file remains when the
+/// listener is dropped. Drop it after this call. Otherwise the socket remains open after all
+/// processes have ended, and clients do not notice that.
 ///
 /// # Errors
-/// What the system reports. A program that cannot be executed is not noticed here, as it is a shell
-/// that becomes it.
+///
+/// Returns an error if the shell that executes the program cannot be started. A program that cannot
+/// be executed is not reported: its process ends.
+///
+/// # Examples
 ///
 /// ```no_run
-/// // It needs an application.
+/// // It needs an application to start.
 /// use fcgi::{bridge, net::Listener};
 ///
 /// let listener = Listener::bind(&"unix:/run/app.sock".parse()?)?.shared();
 /// bridge::start(&listener, "/usr/bin/php-cgi", 2)?;
 /// # Ok::<(), fcgi::Error>(())
 /// ```
+///
+/// [FastCGI specification]: https://fastcgi-archives.github.io/FastCGI_Specification.html
 pub fn start(
     listener: &Listener,
     program: impl AsRef<OsStr>,
     copies: usize,
 ) -> io::Result<Vec<Child>> {
-    let start_one = |_| {
-        Command::new("/bin/sh")
-            .args([OsStr::new("-c"), OsStr::new(CLOSE_AND_BECOME), program.as_ref()])
-            .stdin(Stdio::from(listener.as_fd().try_clone_to_owned()?))
-            .process_group(0)
-            .spawn()
-    };
-    (0..copies).map(start_one).collect()
+    (0..copies).map(|_| start_one(listener, program.as_ref())).collect()
+}
+
+fn start_one(listener: &Listener, program: &OsStr) -> io::Result<Child> {
+    Command::new("/bin/sh")
+        .args([OsStr::new("-c"), OsStr::new(CLOSE_AND_EXEC), program])
+        .stdin(Stdio::from(listener.as_fd().try_clone_to_owned()?))
+        .process_group(0)
+        .spawn()
 }

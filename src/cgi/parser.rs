@@ -1,52 +1,65 @@
-//! The head of a response, taken off the stream that carries it.
+//! The parser of a response head.
 
 use std::io::{BufRead, ErrorKind};
 
+use crate::cgi::fields::Fields;
 use crate::cgi::head::Head;
-use crate::cgi::rules;
+use crate::cgi::syntax;
 use crate::error::{Error, Result};
 
-/// How much of a piece is copied before its lines are looked at, in bytes: the head ends in one of
-/// the first, and the rest of a large piece is body.
-const STEP: usize = 1024;
+/// The number of bytes that are copied before their lines are parsed. The head usually ends within
+/// the first of these steps, so the body in the rest of a large piece is not copied.
+const STEP_LEN: usize = 1024;
 
-/// Parses the head of a response from pieces of any size.
+/// A parser for the head of a response that is received in pieces of any size
+/// ([RFC 3875], section 6).
 ///
-/// What was looked at once is not looked at again, so a head that comes a byte at a time takes no
-/// more steps than one that comes whole. Lines end in LF or CR LF, or some in one and some in the
-/// other. Refused are, with an error: a line without a name and a colon, a blank before the colon,
-/// a line that continues the one before it, a CR that no LF follows, a NUL, and a response that
-/// begins as HTTP does (`HTTP/1.1 200 OK`).
+/// Each byte is examined once, so a head received one byte at a time takes no more steps than a
+/// head received at once. A line ends with LF or CR LF, and one head may mix both.
+///
+/// The parser rejects:
+///
+/// * a line without a name and a colon, such as `HTTP/1.1 200 OK`
+/// * a blank before the colon
+/// * a line that continues the line before it (`obs-fold`)
+/// * a CR without an LF after it
+/// * a NUL
+///
+/// # Examples
 ///
 /// ```
 /// use fcgi::cgi::HeadParser;
 ///
 /// let mut parser = HeadParser::new();
 /// assert_eq!(parser.feed(b"Content-Type: text/html\r\nSta")?, None);
-/// assert_eq!(parser.feed(b"tus: 404\r\n\r\n<h1>Sorry")?, Some(12), "where the body begins");
+/// // The body starts after 12 bytes of the second piece.
+/// assert_eq!(parser.feed(b"tus: 404\r\n\r\n<h1>Sorry")?, Some(12));
 /// assert_eq!(parser.finish()?.status(), 404);
 /// # Ok::<(), fcgi::Error>(())
 /// ```
+///
+/// [RFC 3875]: https://www.rfc-editor.org/rfc/rfc3875
 #[derive(Clone, Debug)]
 pub struct HeadParser {
-    /// What came of the head, and the fields of its whole lines.
+    /// The bytes received so far, with the fields of the complete lines among them. Never visible
+    /// to the caller before `is_complete` is set. A separate buffer, moved into a `Head` at the
+    /// end, would cost 3 % of the instructions.
     head: Head,
-    /// Up to where that is known.
+    /// The position in the bytes of `head`.
     cursor: Cursor,
-    /// Whether the empty line has come, and the head is valid.
-    complete: bool,
-    /// At most `u32::MAX`.
+    /// Whether the head has ended and is valid.
+    is_complete: bool,
+    /// Invariant: at most `u32::MAX`.
     max_bytes: usize,
-    /// Compared with the fields in the index.
     max_fields: usize,
 }
 
 impl Default for HeadParser {
     fn default() -> Self {
         Self {
-            head: Head::default(),
+            head: Head { fields: Fields::default() },
             cursor: Cursor::default(),
-            complete: false,
+            is_complete: false,
             max_bytes: 64 * 1024,
             max_fields: 256,
         }
@@ -54,71 +67,85 @@ impl Default for HeadParser {
 }
 
 impl HeadParser {
-    /// A parser with the limits of 64 KiB and 256 fields; allocates nothing.
+    /// Creates a parser that accepts heads of up to 64 KiB and 256 fields. It does not allocate.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The most bytes that a head may take, its empty line included. 64 KiB by default: large
-    /// cookies and policies fit, and a thousand such heads fit the memory of a small server. At
-    /// most 2³² − 1.
+    /// Sets the maximum size of a head in bytes, including its empty line. It cannot exceed
+    /// 2³² − 1.
+    ///
+    /// The default of 64 KiB leaves room for large cookies and security policies. A thousand heads
+    /// of this size fit into the memory of a small server.
     #[must_use]
     pub fn max_bytes(mut self, max_bytes: usize) -> Self {
         self.max_bytes = max_bytes.min(u32::MAX as usize);
         self
     }
 
-    /// The most fields that a head may have; those with an empty value do not count. 256 by
-    /// default: more than any application has a use for.
+    /// Sets the maximum number of fields. Fields with an empty value do not count.
+    ///
+    /// The default of 256 is more than any known application sends.
     #[must_use]
     pub fn max_fields(mut self, max_fields: usize) -> Self {
         self.max_fields = max_fields;
         self
     }
 
-    /// Takes the next piece of the response. `None`: all of it belongs to the head, of which more
-    /// is to come. `Some(n)`: the head is complete, its end is at `n` bytes of this piece, and
-    /// the rest is body.
+    /// Parses the next piece of the response.
+    ///
+    /// Returns `None` if the whole piece belongs to the head and more of the head must follow.
+    /// Returns `Some(n)` if the head is complete and ended after the first `n` bytes of the piece.
+    /// The remaining bytes belong to the body.
     ///
     /// # Errors
-    /// The head is not valid, and stays so: answer `502 Bad Gateway`, and [`clear`](Self::clear)
-    /// the parser for another.
-    /// * [`Error::HeadTooLarge`], [`Error::TooManyFields`]
-    /// * [`Error::InvalidField`] for a line that is none
-    /// * [`Error::DuplicateField`] for a second `Content-Type`, `Location` or `Status`
-    /// * [`Error::InvalidStatus`], [`Error::InvalidLocation`]
-    /// * [`Error::InvalidContentLength`], also for two that differ; one that says the same again is
-    ///   dropped
-    /// * [`Error::MissingField`] if none of `Content-Type`, `Location` and `Status` came before the
-    ///   empty line
+    ///
+    /// Returns an error if the head is invalid. A web server should then respond with
+    /// `502 Bad Gateway`. Call [`clear`](Self::clear) before parsing another head.
+    ///
+    /// | Variant of [`Error`] | Cause |
+    /// | --- | --- |
+    /// | `HeadTooLarge` | More than [`max_bytes`](Self::max_bytes) bytes. |
+    /// | `TooManyFields` | More than [`max_fields`](Self::max_fields) fields. |
+    /// | `InvalidField` | A line is not a valid field. |
+    /// | `DuplicateField` | A second `Content-Type`, `Location` or `Status`. |
+    /// | `InvalidStatus` | A `Status` without a valid code. |
+    /// | `InvalidLocation` | A `Location` that is neither an absolute URI nor a path. |
+    /// | `InvalidContentLength` | A `Content-Length` that is not a number, or two that differ. |
+    /// | `MissingField` | There is no `Content-Type`, `Location` or `Status`. |
+    ///
+    /// A `Content-Length` that is equal to an earlier one is dropped.
     pub fn feed(&mut self, piece: &[u8]) -> Result<Option<usize>> {
-        if self.complete {
+        if self.is_complete {
             return Ok(Some(0));
         }
-        let before = self.head.bytes.len();
-        for step in piece.chunks(STEP) {
-            if self.take(step)? {
-                return Ok(Some(self.head.bytes.len() - before));
+        let earlier = self.head.as_bytes().len();
+        for step in piece.chunks(STEP_LEN) {
+            self.parse_step(step)?;
+            if self.is_complete {
+                return Ok(Some(self.head.as_bytes().len() - earlier));
             }
         }
         Ok(None)
     }
 
-    /// Reads the head from a buffered reader, and leaves the body in it.
+    /// Reads the head from a buffered reader. The body remains in the reader.
     ///
     /// # Errors
-    /// As [`feed`](Self::feed); [`Error::HeadCut`] if the reader ends first; and what the reader
-    /// reports.
+    ///
+    /// Returns an error in the cases described at [`feed`](Self::feed), [`Error::IncompleteHead`] if the
+    /// reader ends before the head does, and any error of the reader.
     ///
     /// ```
     /// use fcgi::cgi::HeadParser;
-    /// let mut script: &[u8] = b"Location: http://example.org/\n\nbody";
-    /// assert_eq!(HeadParser::new().read(&mut script)?.status(), 302);
-    /// assert_eq!(script, b"body");
+    ///
+    /// let mut response: &[u8] = b"Location: http://example.org/\n\nbody";
+    /// assert_eq!(HeadParser::new().read(&mut response)?.status(), 302);
+    /// assert_eq!(response, b"body");
     /// # Ok::<(), fcgi::Error>(())
     /// ```
     pub fn read(&mut self, reader: &mut impl BufRead) -> Result<&Head> {
-        while !self.complete {
+        while !self.is_complete {
             let piece = match reader.fill_buf() {
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 piece => piece?,
@@ -129,92 +156,130 @@ impl HeadParser {
             let used = self.feed(piece)?.unwrap_or(piece.len());
             reader.consume(used);
         }
-        self.head().ok_or(Error::HeadCut)
+        self.head().ok_or(Error::IncompleteHead)
     }
 
-    /// The head, if it is complete.
+    /// Returns the head if it is complete.
     pub fn head(&self) -> Option<&Head> {
-        self.complete.then_some(&self.head)
+        self.is_complete.then_some(&self.head)
     }
 
-    /// The head, when the response has ended or no more of it is wanted.
+    /// Returns the head.
     ///
     /// # Errors
-    /// [`Error::HeadCut`] if its empty line has not come.
+    ///
+    /// Returns [`Error::IncompleteHead`] if the head is not complete.
     pub fn finish(self) -> Result<Head> {
-        if self.complete {
+        if self.is_complete {
             Ok(self.head)
         } else {
-            Err(Error::HeadCut)
+            Err(Error::IncompleteHead)
         }
     }
 
-    /// Makes ready for another head, in the memory of this one.
+    /// Prepares the parser for another head. It reuses the memory of this one.
+    ///
+    /// ```
+    /// use fcgi::cgi::HeadParser;
+    ///
+    /// let mut parser = HeadParser::new();
+    /// for response in [&b"Status: 200\n\n"[..], b"Status: 404\n\n"] {
+    ///     parser.feed(response)?;
+    ///     assert!(parser.head().is_some());
+    ///     parser.clear();
+    /// }
+    /// # Ok::<(), fcgi::Error>(())
+    /// ```
     pub fn clear(&mut self) {
-        self.head.clear();
+        self.head.fields.clear();
         self.cursor = Cursor::default();
-        self.complete = false;
+        self.is_complete = false;
     }
 
-    /// Takes a part of a piece, and tells whether the head ends in it; then what is behind its end
-    /// is dropped again.
-    fn take(&mut self, step: &[u8]) -> Result<bool> {
-        let Head { bytes, index } = &mut self.head;
-        let room = self.max_bytes.saturating_sub(bytes.len());
-        bytes.extend_from_slice(&step[..step.len().min(room)]);
+    /// Parses a part of a piece. Sets `is_complete` if the head ends in it.
+    fn parse_step(&mut self, step: &[u8]) -> Result<()> {
+        let fields = &mut self.head.fields;
+        let room = self.max_bytes.saturating_sub(fields.bytes.len());
+        fields.bytes.extend_from_slice(&step[..step.len().min(room)]);
         let mut cursor = self.cursor;
-        while let Some(line) = cursor.next_line(bytes)? {
+        while let Some(line) = cursor.next_line(&fields.bytes)? {
             if line.end == line.start {
-                index.check_whole()?;
-                bytes.truncate(cursor.line);
-                self.complete = true;
-                return Ok(true);
+                fields.check_complete()?;
+                fields.bytes.truncate(cursor.line);
+                self.is_complete = true;
+                return Ok(());
             }
-            index.add(bytes, line.start, line.colon, line.end)?;
-            if index.len() > self.max_fields {
+            fields.add(line.start, line.colon, line.end)?;
+            if fields.len() > self.max_fields {
                 return Err(Error::TooManyFields(self.max_fields));
             }
-            // Not before: a line that is refused is refused again, should more be fed.
+            // Set only after the line was accepted, so that a rejected line is rejected again if
+            // more is fed.
             self.cursor = cursor;
         }
         self.cursor = cursor;
         if step.len() > room {
             return Err(Error::HeadTooLarge(self.max_bytes));
         }
-        Ok(false)
+        Ok(())
     }
 }
 
-/// Where a parser is in the bytes of its head.
+impl Head {
+    /// Parses the head at the start of a complete response, with the default limits of
+    /// [`HeadParser`]. Returns the head and the body.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error in the cases described at [`HeadParser::feed`], and [`Error::IncompleteHead`] if
+    /// there is no empty line.
+    ///
+    /// ```
+    /// use fcgi::cgi::Head;
+    ///
+    /// let (head, body) = Head::parse(b"Content-Type: text/plain\n\nhello")?;
+    /// assert_eq!(head.content_type(), Some("text/plain"));
+    /// assert_eq!(body, b"hello");
+    /// # Ok::<(), fcgi::Error>(())
+    /// ```
+    pub fn parse(response: &[u8]) -> Result<(Self, &[u8])> {
+        let mut parser = HeadParser::new();
+        let end = parser.feed(response)?.ok_or(Error::IncompleteHead)?;
+        Ok((parser.finish()?, &response[end..]))
+    }
+}
+
+/// The position of a parser in the bytes of the head.
 #[derive(Clone, Copy, Debug, Default)]
 struct Cursor {
-    /// The offset at which the present line begins; those before it are in the index.
+    /// The start of the current line. All lines before it have been returned.
     line: usize,
-    /// The offset of its colon, once that has come; till then not above `line`.
+    /// The colon of the current line if it is above `line`. Otherwise the colon is not yet known.
     colon: usize,
-    /// The offset up to which it was looked at; not above that of a CR of which it is open whether
-    /// it ends the line.
+    /// The end of the bytes that have been examined. A CR at the end of the input does not count
+    /// as examined until the next byte is known.
     scanned: usize,
 }
 
 impl Cursor {
-    /// The present line, if all of it has come; then the one behind it is the present one.
+    /// Returns the current line and moves to the next one. Returns `None` if the line is not
+    /// complete.
     #[inline]
     fn next_line(&mut self, bytes: &[u8]) -> Result<Option<Line>> {
         let start = self.line;
         if self.colon <= start {
-            let at = self.scanned + rules::token_len(&bytes[self.scanned..]);
+            let at = self.scanned + syntax::token_len(&bytes[self.scanned..]);
             self.scanned = at;
             match bytes.get(at) {
                 Some(b':') if at > start => (self.colon, self.scanned) = (at, at + 1),
                 Some(b'\n' | b'\r') if at == start => {}
                 None => return Ok(None),
-                // No name: a blank before the colon, a folded line, `HTTP/1.1 200 OK`. All are
-                // refused (section 6.3).
+                // The line has no name, a blank before its colon, or is a folded line. All of them
+                // are rejected (RFC 3875, section 6.3).
                 Some(_) => return Err(invalid_line(&bytes[start..])),
             }
         }
-        let end = self.scanned + rules::value_len(&bytes[self.scanned..]);
+        let end = self.scanned + syntax::value_len(&bytes[self.scanned..]);
         let next = match &bytes[end..] {
             [b'\n', ..] => end + 1,
             [b'\r', b'\n', ..] => end + 2,
@@ -222,7 +287,7 @@ impl Cursor {
                 self.scanned = end;
                 return Ok(None);
             }
-            // A CR alone ends a line for some clients: a way to slip them a field of one's own.
+            // Some clients treat a CR alone as the end of a line, so it could inject a field.
             _ => return Err(invalid_line(&bytes[start..])),
         };
         (self.line, self.scanned) = (next, next);
@@ -230,8 +295,8 @@ impl Cursor {
     }
 }
 
-/// A line of the head: where it begins, where its colon is, and where the CR or LF that ends it.
-/// The empty line, whose end is its beginning, has no colon.
+/// The offsets of the start, the colon and the CR or LF of a line. The empty line has no colon, and
+/// its `end` is its `start`.
 #[derive(Clone, Copy)]
 struct Line {
     start: usize,
@@ -242,5 +307,5 @@ struct Line {
 #[cold]
 fn invalid_line(rest: &[u8]) -> Error {
     let end = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
-    Error::InvalidField(rules::shown(&rest[..end]))
+    Error::InvalidField(syntax::excerpt(&rest[..end]))
 }

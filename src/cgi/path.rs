@@ -1,78 +1,93 @@
-//! The path of a request: decoded, checked, and divided into the script and what is behind it.
+//! The path of a request: decoding it, and splitting it into a script and its path info.
 
 use std::path::PathBuf;
 
-use crate::error::{Error, Result};
+use crate::cgi::syntax::invalid_request;
+use crate::error::Result;
 
-/// The path of a request with its percent-escapes decoded, which may be looked up below a
+/// Decodes the percent-escapes of a request path, and rejects paths that could lead out of a
 /// directory.
 ///
-/// What it gives begins with `/`, holds no control byte and has no segment `..`, as it was sent or
-/// behind its escapes, `/` and `\` both taken for separators. All else is left as it is: empty
-/// segments, single dots, the case of letters, bytes that are not UTF-8.
+/// The result starts with `/`, contains no control byte, and has no `..` segment, whether it was
+/// escaped or not. Both `/` and `\` count as separators. Everything else remains as it is: empty
+/// segments, `.` segments, the case of letters, and bytes that are not UTF-8.
 ///
 /// # Errors
-/// [`Error::InvalidRequest`], which a server answers with `400 Bad Request`, for a path that
-/// * does not begin with `/`, or holds a `?` or `#`, which end a path
-/// * has an escape that is not `%` and two hexadecimal digits
-/// * holds a control byte, such as a NUL or a line feed, encoded or not
-/// * has a segment `..`: clients resolve these before they send
-/// * has an encoded slash, `%2F`: decoded it would be another path (RFC 3875, section 4.1.5, lets a
-///   server refuse it)
+///
+/// Returns [`Error::InvalidRequest`](crate::Error::InvalidRequest), to which a web server responds
+/// with `400 Bad Request`, for a path that
+///
+/// * does not start with `/`
+/// * contains `?` or `#`, which end a path
+/// * contains `%` without two hexadecimal digits after it
+/// * contains a control byte such as NUL or LF, whether it is escaped or not
+/// * has a `..` segment, which clients resolve before they send a request
+/// * contains an escaped slash, `%2F`, which would name a different path once it is decoded
+///   ([RFC 3875], section 4.1.5, permits this)
+///
+/// # Examples
 ///
 /// ```
 /// use fcgi::cgi::decode_path;
+///
 /// assert_eq!(decode_path("/caf%C3%A9/a+b")?, "/café/a+b".as_bytes());
 /// assert!(decode_path("/static/%2e%2e/secret").is_err());
 /// # Ok::<(), fcgi::Error>(())
 /// ```
+///
+/// [RFC 3875]: https://www.rfc-editor.org/rfc/rfc3875
 pub fn decode_path(path: &str) -> Result<Vec<u8>> {
     let decoded =
         unescape(path).filter(|decoded| decoded.first() == Some(&b'/') && is_safe(decoded));
-    decoded.ok_or_else(|| invalid("path", path.as_bytes()))
+    decoded.ok_or_else(|| invalid_request("path", path.as_bytes()))
 }
 
-/// The script that answers a request, and the rest of the path that is its argument (RFC 3875,
-/// sections 4.1.5 and 4.1.13).
+/// The script that a request is for, and the rest of the path ([RFC 3875], sections 4.1.5 and
+/// 4.1.13).
 ///
-/// Both are decoded, as [`HttpRequest::path`](crate::cgi::HttpRequest::path) gives them: each is
-/// empty or begins with `/`, and together they are the path of the request, unless the server maps
-/// it to another script.
+/// Both parts are decoded, like the result of [`HttpRequest::path`](crate::cgi::HttpRequest::path).
+/// Each of them is empty or starts with `/`. Together they are the path of the request, unless the
+/// web server maps that path to another script.
 ///
-/// # Whether there is such a script
+/// # Security
 ///
-/// Nothing here looks at files. Before it lets an application run a script the server should see
-/// that [`Environment::filename`](crate::cgi::Environment::filename) is a file: PHP's
-/// `cgi.fix_pathinfo` would take `/upload/image.jpg/x.php`, where there is none, as leave to run
-/// the image.
+/// This type does not access the file system. Before a web server lets an application run a script,
+/// it should check that [`Environment::filename`](crate::cgi::Environment::filename) is a file.
+/// Otherwise PHP, with its setting `cgi.fix_pathinfo`, runs the image `/upload/image.jpg` when it
+/// receives a request for `/upload/image.jpg/x.php`.
+///
+/// [RFC 3875]: https://www.rfc-editor.org/rfc/rfc3875
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Script {
-    /// The path of the script (`SCRIPT_NAME`); empty for one that answers for the whole site.
+    /// The path of the script (`SCRIPT_NAME`). It is empty for a script that is mounted at the root
+    /// of the site.
     pub name: Vec<u8>,
-    /// What of the path is behind the script (`PATH_INFO`); empty if nothing is.
+    /// The path after the script (`PATH_INFO`). It may be empty.
     pub path_info: Vec<u8>,
-    /// The file to run (`SCRIPT_FILENAME`), where it is not the script's path below the document
-    /// root.
+    /// The file of the script (`SCRIPT_FILENAME`). If it is `None`, the file is at `name` below the
+    /// document root.
     pub filename: Option<PathBuf>,
 }
 
 impl Script {
-    /// A script of this name, and the path behind it.
+    /// Creates a script with this name and path info, whose file is below the document root.
     ///
     /// ```
-    /// # use fcgi::cgi::Script;
+    /// use fcgi::cgi::Script;
+    ///
     /// let front_controller = Script::new("/index.php", "");
-    /// # assert!(front_controller.path_info.is_empty());
+    /// assert!(front_controller.path_info.is_empty());
     /// ```
     pub fn new(name: impl Into<Vec<u8>>, path_info: impl Into<Vec<u8>>) -> Self {
         Self { name: name.into(), path_info: path_info.into(), filename: None }
     }
 
-    /// Divides a path behind the first segment that ends in `extension`, such as `.php`; `None` if
-    /// there is none. The bytes are compared as they are: upper and lower case differ.
+    /// Splits a path after the first segment that ends with `extension`, such as `.php`. Returns
+    /// `None` if there is no such segment. The comparison is case-sensitive.
     ///
     /// ```
     /// use fcgi::cgi::Script;
+    ///
     /// assert_eq!(Script::by_extension("/a.php/b", ".php"), Some(Script::new("/a.php", "/b")));
     /// assert_eq!(Script::by_extension("/a.phpx/b.PHP", ".php"), None);
     /// ```
@@ -84,11 +99,12 @@ impl Script {
         Some(Self::new(&path[..end], &path[end..]))
     }
 
-    /// Divides a path behind the prefix at which an application is mounted, such as `/app`, or the
-    /// empty one for the whole site; `None` if the path is not below it.
+    /// Splits a path after the prefix at which an application is mounted, such as `/app`. The empty
+    /// prefix stands for the whole site. Returns `None` if the path is not below the prefix.
     ///
     /// ```
     /// use fcgi::cgi::Script;
+    ///
     /// assert_eq!(Script::by_prefix("/app/list", "/app"), Some(Script::new("/app", "/list")));
     /// assert_eq!(Script::by_prefix("/apple", "/app"), None);
     /// ```
@@ -97,52 +113,58 @@ impl Script {
         matches!(path_info, [] | [b'/', ..]).then(|| Self::new(prefix, path_info))
     }
 
-    /// The same script in a file of another place.
+    /// Sets the file of the script.
+    ///
+    /// ```
+    /// use fcgi::cgi::Script;
+    ///
+    /// let script = Script::new("/shop", "/cart").filename("/opt/shop/index.php");
+    /// assert_eq!(script.filename, Some("/opt/shop/index.php".into()));
+    /// ```
     #[must_use]
     pub fn filename(mut self, filename: impl Into<PathBuf>) -> Self {
         self.filename = Some(filename.into());
         self
     }
 
-    /// Checks what whoever filled the fields was told: no part of it may lead an application out of
-    /// its directory.
+    /// Checks `name` and `path_info`, which are public fields and can hold any value. Neither may
+    /// lead out of a directory.
     pub(super) fn check(&self) -> Result<()> {
         for (part, path) in [("script name", &self.name), ("path info", &self.path_info)] {
             if !matches!(path[..], [] | [b'/', ..]) || !is_safe(path) {
-                return Err(invalid(part, path));
+                return Err(invalid_request(part, path));
             }
         }
         Ok(())
     }
 }
 
-/// An error about a part of the request.
-pub(super) fn invalid(part: &str, value: &[u8]) -> Error {
-    Error::InvalidRequest { part: part.into(), value: super::rules::shown(value) }
-}
-
-/// Decodes the escapes of a path; `None` for a bad one, for one of a slash, and for a path that
-/// goes on as a query.
+/// Decodes the escapes of a path. Returns `None` for an invalid escape, an escaped slash, and a
+/// `?` or `#`.
 fn unescape(path: &str) -> Option<Vec<u8>> {
     let mut decoded = Vec::with_capacity(path.len());
     let mut bytes = path.bytes();
     while let Some(byte) = bytes.next() {
         decoded.push(match byte {
-            b'%' => {
-                Some(hex(bytes.next()?)? << 4 | hex(bytes.next()?)?).filter(|&byte| byte != b'/')?
-            }
             b'?' | b'#' => return None,
+            b'%' => decode_escape(&mut bytes)?,
             byte => byte,
         });
     }
     Some(decoded)
 }
 
-fn hex(digit: u8) -> Option<u8> {
+/// Decodes the two digits after a `%`.
+fn decode_escape(digits: &mut impl Iterator<Item = u8>) -> Option<u8> {
+    let byte = hex_value(digits.next()?)? << 4 | hex_value(digits.next()?)?;
+    (byte != b'/').then_some(byte)
+}
+
+fn hex_value(digit: u8) -> Option<u8> {
     char::from(digit).to_digit(16).map(|value| value as u8)
 }
 
-/// Whether a decoded path stays below the directory to which it is joined, and on one line.
+/// Returns whether a decoded path has no `..` segment and contains no control byte.
 fn is_safe(path: &[u8]) -> bool {
     let climbs = path.split(|byte| matches!(byte, b'/' | b'\\')).any(|segment| segment == b"..");
     !climbs && !path.iter().any(|byte| byte.is_ascii_control())

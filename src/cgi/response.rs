@@ -1,17 +1,19 @@
-//! The head of a response, written.
+//! The head of a response, as an application writes it.
 
 use std::io::Write;
 
-use crate::cgi::head::Head;
-use crate::cgi::rules;
+use crate::cgi::fields::Fields;
+use crate::cgi::{status, syntax};
 use crate::error::{Error, Result};
 
-/// Builds the head of a response, for an application.
+/// Builds the head of a response, on the application side ([RFC 3875], section 6).
 ///
-/// It holds to the rules by which a [`HeadParser`](crate::cgi::HeadParser) judges, so what it
-/// writes every web server can read: no value can break out of its line, a name is a token, and
-/// what may come once comes once. Values lose the blanks around them; a field with an empty value
-/// is left out, as it would mean nothing (RFC 3875, section 6.3).
+/// It applies the rules of [`HeadParser`](crate::cgi::HeadParser), so every web server can parse
+/// what it writes. Names are tokens, values contain no line breaks, and `Content-Type`, `Location`
+/// and `Status` appear at most once. Blanks around a value are removed. A field with an empty value
+/// is left out, because it means the same as a missing field (RFC 3875, section 6.3).
+///
+/// # Examples
 ///
 /// ```
 /// use fcgi::cgi::ResponseHead;
@@ -22,65 +24,82 @@ use crate::error::{Error, Result};
 ///     .field("Content-Type", "text/plain")?
 ///     .write_to(&mut stdout)?;
 /// assert_eq!(stdout, b"Status: 404 Not Found\r\nContent-Type: text/plain\r\n\r\n");
-///
-/// let split = ResponseHead::new().field("X-Name", "ferris\r\nSet-Cookie: admin=1");
-/// assert!(matches!(split, Err(fcgi::Error::InvalidField(_))));
 /// # Ok::<(), fcgi::Error>(())
 /// ```
+///
+/// A value cannot inject another field:
+///
+/// ```
+/// use fcgi::{cgi::ResponseHead, Error};
+///
+/// let outcome = ResponseHead::new().field("X-Name", "ferris\r\nSet-Cookie: admin=1");
+/// assert!(matches!(outcome, Err(Error::InvalidField(_))));
+/// ```
+///
+/// [RFC 3875]: https://www.rfc-editor.org/rfc/rfc3875
 #[derive(Clone, Debug, Default)]
 pub struct ResponseHead {
-    /// The fields so far, each with its line's end; nothing of what was refused.
-    head: Head,
+    /// Invariant: valid fields, each ending with CR LF.
+    fields: Fields,
 }
 
 impl ResponseHead {
-    /// A head without a field, to which at least one of `Content-Type`, `Location` and `Status` has
-    /// to be added.
+    /// Creates a head without fields. At least one of `Content-Type`, `Location` and `Status` must
+    /// be added to it.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds the `Status`: a code from 100 to 999 and the reason; an empty one stands for the usual
-    /// phrase. Without it the web server takes 200, or 302 where there is a `Location`.
+    /// Adds the `Status` field: a code from 100 to 999 and a reason phrase. An empty `reason` is
+    /// replaced by the [canonical](crate::cgi::canonical_reason) one.
+    ///
+    /// Without a `Status`, a web server uses 302 if there is a `Location`, and 200 otherwise.
     ///
     /// # Errors
-    /// [`Error::InvalidStatus`] for another code; else as [`field`](Self::field).
+    ///
+    /// Returns [`Error::InvalidStatus`] for any other code, and an error in the cases described at
+    /// [`field`](Self::field).
     pub fn status(self, code: u16, reason: &str) -> Result<Self> {
-        let reason = if reason.is_empty() { rules::standard_reason(code) } else { reason };
+        let canonical = status::canonical_reason(code).unwrap_or_default();
+        let reason = if reason.is_empty() { canonical } else { reason };
         self.field("Status", format!("{code} {reason}"))
     }
 
     /// Adds a field.
     ///
     /// # Errors
-    /// * [`Error::InvalidField`] for a name that is no token, or a value with a CR, LF or NUL
-    /// * [`Error::DuplicateField`] for a second `Content-Type`, `Location` or `Status`
-    /// * [`Error::InvalidStatus`], [`Error::InvalidLocation`], [`Error::InvalidContentLength`]
+    ///
+    /// | Variant of [`Error`] | Cause |
+    /// | --- | --- |
+    /// | `InvalidField` | A name that is not a token, or a value with a CR, LF or NUL. |
+    /// | `DuplicateField` | A second `Content-Type`, `Location` or `Status`. |
+    /// | `InvalidStatus` | A `Status` without a valid code. |
+    /// | `InvalidLocation` | A `Location` that is neither an absolute URI nor a path. |
+    /// | `InvalidContentLength` | A `Content-Length` that is not a number, or two that differ. |
     pub fn field(mut self, name: &str, value: impl AsRef<[u8]>) -> Result<Self> {
-        let value = value.as_ref();
-        let value = &value[rules::trim(value, 0..value.len())];
-        if !rules::is_token(name.as_bytes()) || rules::value_len(value) < value.len() {
-            return Err(Error::InvalidField(rules::shown(
-                &[name.as_bytes(), b": ", value].concat(),
-            )));
-        }
+        let value = syntax::trim(value.as_ref());
+        check_field(name.as_bytes(), value)?;
         if !value.is_empty() {
-            let start = self.head.bytes.len();
-            self.head.bytes.extend([name.as_bytes(), b": ", value, b"\r\n"].into_iter().flatten());
-            let end = self.head.bytes.len() - 2;
-            self.head.index.add(&self.head.bytes, start, start + name.len(), end)?;
+            let bytes = &mut self.fields.bytes;
+            let start = bytes.len();
+            bytes.extend([name.as_bytes(), b": ", value, b"\r\n"].into_iter().flatten());
+            let end = bytes.len() - 2;
+            self.fields.add(start, start + name.len(), end)?;
         }
         Ok(self)
     }
 
-    /// Adds a variable that an authorizer which allows the request, with status 200, sends along:
-    /// the field `Variable-NAME` (FastCGI specification, section 6.3).
+    /// Adds a variable that an authorizer sends with status 200 to add it to the request: the field
+    /// `Variable-NAME` ([FastCGI specification], section 6.3).
     ///
     /// # Errors
-    /// As [`field`](Self::field).
+    ///
+    /// Returns an error in the cases described at [`field`](Self::field), and
+    /// [`Error::InvalidField`] if `name` is empty.
     ///
     /// ```
     /// use fcgi::cgi::ResponseHead;
+    ///
     /// let mut stdout = Vec::new();
     /// ResponseHead::new()
     ///     .status(200, "")?
@@ -89,6 +108,8 @@ impl ResponseHead {
     /// assert_eq!(stdout, b"Status: 200 OK\r\nVariable-AUTH_METHOD: database lookup\r\n\r\n");
     /// # Ok::<(), fcgi::Error>(())
     /// ```
+    ///
+    /// [FastCGI specification]: https://fastcgi-archives.github.io/FastCGI_Specification.html
     pub fn variable(self, name: &str, value: impl AsRef<[u8]>) -> Result<Self> {
         if name.is_empty() {
             return Err(Error::InvalidField("Variable-".into()));
@@ -96,14 +117,23 @@ impl ResponseHead {
         self.field(&format!("Variable-{name}"), value)
     }
 
-    /// Writes the head and its empty line, in one write.
+    /// Writes the head and its empty line, in one call of `write_all`.
     ///
     /// # Errors
-    /// [`Error::MissingField`] if there is none of `Content-Type`, `Location` and `Status`; else
-    /// what the writer reports.
+    ///
+    /// Returns [`Error::MissingField`] if there is no `Content-Type`, `Location` or `Status`, and
+    /// any error of the writer.
     pub fn write_to(mut self, writer: &mut impl Write) -> Result<()> {
-        self.head.index.check_whole()?;
-        self.head.bytes.extend(b"\r\n");
-        Ok(writer.write_all(&self.head.bytes)?)
+        self.fields.check_complete()?;
+        self.fields.bytes.extend(b"\r\n");
+        Ok(writer.write_all(&self.fields.bytes)?)
     }
+}
+
+/// Checks that the name is a token and that the value contains no CR, LF or NUL.
+fn check_field(name: &[u8], value: &[u8]) -> Result<()> {
+    if syntax::is_token(name) && syntax::value_len(value) == value.len() {
+        return Ok(());
+    }
+    Err(Error::InvalidField(syntax::excerpt(&[name, b": ", value].concat())))
 }

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
-/// The bounds that a [`Client`](super::Client) keeps, each with its default.
+/// The limits and timeouts of a [`Client`](crate::Client) or a
+/// [`Connection`](super::Connection).
 ///
 /// ```
 /// use fcgi::client::Config;
@@ -12,27 +13,34 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Config {
-    /// Whether to ask the application to keep connections open, and to use them again. Default
-    /// `false`: an application with few processes may serve nobody else meanwhile.
+    /// Whether to ask the application to keep connections open, and to reuse them. Default `false`,
+    /// because an idle connection occupies a process of many applications, which then serves no
+    /// other client.
     pub keep_alive: bool,
-    /// How long connecting over TCP may take, for each address of a host. Default 10 seconds.
+    /// How long connecting over TCP may take, for each address of a host, and how long a request
+    /// waits for a connection when [`max_connections`](Self::max_connections) are in use. Default
+    /// 10 seconds.
     pub connect_timeout: Option<Duration>,
-    /// How long a read may wait for the application to send anything at all; it waits once more if
-    /// the application has taken any of the request's body meanwhile. Default 60 seconds, as
-    /// in the common web servers.
+    /// How long a read waits for data from the application. If some of the request body has been
+    /// sent in the meantime, the read waits again. Default 60 seconds, as in the common web
+    /// servers.
     pub read_timeout: Option<Duration>,
-    /// How long a write may wait for the application to take anything at all. Default 60 seconds.
+    /// How long a write waits for the application to read anything. Default 60 seconds, as in the
+    /// common web servers.
     pub write_timeout: Option<Duration>,
-    /// The most connections that carry a request at once; further requests wait for one of them,
-    /// as long as connecting may take. What the application [says](super::Client::negotiate),
-    /// or a refusal for ten seconds, can lower it. Default `None`: as many as there are
-    /// requests.
+    /// The most connections that carry a request at a time. Further requests wait, for at most
+    /// [`connect_timeout`](Self::connect_timeout). The limit can be lowered by
+    /// [`Client::negotiate`](crate::Client::negotiate), and for 10 seconds by a refusal of the
+    /// application. Default `None`: one connection for each request, because most applications
+    /// queue what they cannot serve at once.
     pub max_connections: Option<usize>,
-    /// The idle connections that are kept; beyond it, the oldest is closed. Default 8.
+    /// The most idle connections that are kept. Beyond that, the one that has been idle longest is
+    /// closed. Default 8.
     pub max_idle: usize,
-    /// The most bytes of a response that [`fetch`](super::Client::fetch) holds. Default 64 MiB.
+    /// The most bytes of a response that [`Client::fetch`](crate::Client::fetch) reads into memory.
+    /// Default 64 MiB.
     pub max_response: usize,
-    /// The most bytes of a response's stderr that are held; the rest is dropped and counted.
+    /// The most bytes of STDERR that are kept for each response. The rest is dropped and counted.
     /// Default 64 KiB.
     pub max_stderr: usize,
     /// The most bytes of a response head. Default 64 KiB.
@@ -59,7 +67,7 @@ impl Default for Config {
 }
 
 impl Config {
-    /// The defaults.
+    /// Returns the default configuration.
     pub fn new() -> Self {
         Self::default()
     }
@@ -70,25 +78,25 @@ impl Config {
         self
     }
 
-    /// Sets [`connect_timeout`](Self::connect_timeout); `None` waits as long as the system does.
+    /// Sets [`connect_timeout`](Self::connect_timeout). `None` leaves it to the operating system.
     pub fn connect_timeout(mut self, timeout: Option<Duration>) -> Self {
         self.connect_timeout = timeout;
         self
     }
 
-    /// Sets [`read_timeout`](Self::read_timeout); `None` waits for ever.
+    /// Sets [`read_timeout`](Self::read_timeout). `None` waits indefinitely.
     pub fn read_timeout(mut self, timeout: Option<Duration>) -> Self {
         self.read_timeout = timeout;
         self
     }
 
-    /// Sets [`write_timeout`](Self::write_timeout); `None` waits for ever.
+    /// Sets [`write_timeout`](Self::write_timeout). `None` waits indefinitely.
     pub fn write_timeout(mut self, timeout: Option<Duration>) -> Self {
         self.write_timeout = timeout;
         self
     }
 
-    /// Sets [`max_connections`](Self::max_connections); at least 1.
+    /// Sets [`max_connections`](Self::max_connections). 0 is taken as 1.
     pub fn max_connections(mut self, max: Option<usize>) -> Self {
         self.max_connections = max.map(|max| max.max(1));
         self

@@ -1,21 +1,24 @@
 use std::io::{self, Write};
 use std::sync::Arc;
 
-use super::stdin::Stdin;
-use super::stdout::{Completion, Stdout};
-use super::wire::Wire;
-use super::Config;
+use super::config::Config;
+use super::exchange::{Exchange, Reuse};
+use super::socket::SharedSocket;
+use super::stdin::{self, Stdin};
+use super::stdout::Stdout;
 use crate::error::{Error, Result};
 use crate::net::{Address, Stream};
 use crate::params::Params;
-use crate::record::{fixed_record, BeginRequest, Header, RecordType, Role};
-use crate::stream::{RecordReader, StreamWriter};
+use crate::record::{fixed_record, BeginRequest, RecordType, Role};
+use crate::stream::{RecordBuffer, RecordReader};
 
-/// The id of every request: there is one at a time on a connection.
+/// The id of every request. A connection carries one request at a time.
 const REQUEST_ID: u16 = 1;
 
-/// A connection to an application, for those who want to write and read by themselves: one request
-/// after the other.
+/// A connection to an application, which carries one request after another.
+///
+/// Use it to control when the body is written and the response is read.
+/// [`Client`](crate::Client) does both and keeps a pool of connections.
 ///
 /// ```
 /// use fcgi::{client::Connection, record::Role, Params};
@@ -33,247 +36,154 @@ const REQUEST_ID: u16 = 1;
 /// ```
 #[derive(Debug)]
 pub struct Connection {
-    wire: Wire,
-    reader: RecordReader<Wire>,
+    socket: SharedSocket,
+    reader: RecordReader<SharedSocket>,
     config: Arc<Config>,
-    /// The memory for what is written.
-    buffer: Vec<u8>,
-    /// Whether both directions of every request so far have ended as they should, so that another
-    /// may follow.
-    is_in_step: bool,
+    reuse: Reuse,
+}
+
+/// How much of the first part of a request has been written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    Nothing,
+    Part,
+    All,
 }
 
 impl Connection {
-    /// Connects to an application.
+    /// Connects to the application at `address`.
+    ///
+    /// ```no_run
+    /// // An application must be listening.
+    /// use fcgi::client::{Config, Connection};
+    /// use std::sync::Arc;
+    ///
+    /// let config = Arc::new(Config::new().keep_alive(true));
+    /// let connection = Connection::connect(&"127.0.0.1:9000".parse()?, config)?;
+    /// # Ok::<(), fcgi::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// [`Error::TimedOut`](crate::Error::TimedOut), and what the system reports: for a missing
-    /// application at once.
+    /// [`Error::TimedOut`] after [`Config::connect_timeout`], and the errors of the operating
+    /// system. If nothing listens at the address, the error is returned at once.
     pub fn connect(address: &Address, config: Arc<Config>) -> Result<Self> {
         Self::new(Stream::connect(address, config.connect_timeout)?, config)
     }
 
-    /// Makes one of a stream that is connected.
+    /// Creates a connection from a stream that is already connected.
     ///
     /// # Errors
-    /// What setting the time-outs reports.
+    /// An I/O error if the timeouts cannot be set. A timeout of zero is `InvalidInput`.
     pub fn new(stream: impl Into<Stream>, config: Arc<Config>) -> Result<Self> {
-        let stream = stream.into();
-        stream.set_timeouts(config.read_timeout, config.write_timeout)?;
-        let wire = Wire::new(stream);
-        let reader = RecordReader::new(wire.clone());
-        Ok(Self { wire, reader, config, buffer: Vec::new(), is_in_step: true })
+        let socket = SharedSocket::new(stream.into(), config.read_timeout, config.write_timeout)?;
+        let reader = RecordReader::new(socket.clone());
+        let reuse = Reuse::new(config.keep_alive);
+        Ok(Self { socket, reader, config, reuse })
     }
 
-    /// Begins a request. Nothing is sent before there is more to send with it: see [`Stdin`].
+    /// Begins a request. Nothing is sent until the body is written, flushed or finished; see
+    /// [`Stdin`].
     ///
     /// # Errors
-    /// `NotConnected` if the connection [cannot carry](Self::is_reusable) another request.
+    /// `NotConnected` if the connection is not [reusable](Self::is_reusable).
     pub fn begin(&mut self, role: Role, params: &Params) -> Result<Exchange<'_>> {
-        let preface = self.preface(role, params)?;
-        Ok(self.exchange(|wire| Stdin::new(wire, REQUEST_ID, preface)))
+        let start = self.encode_start(role, params)?;
+        let stdin = Stdin::new(self.socket.clone(), REQUEST_ID, start);
+        Ok(self.exchange(stdin))
     }
 
-    /// The same where the first part of the body is gathered before anything is sent. The exchange
-    /// goes on with [`resume`](Self::resume).
-    pub(super) fn gather(&mut self, role: Role, params: &Params) -> Result<StreamWriter<io::Sink>> {
-        let preface = self.preface(role, params)?;
-        Ok(StreamWriter::with_buffer(io::sink(), RecordType::Stdin, REQUEST_ID, preface))
+    /// Returns whether the connection can carry another request: the previous requests have ended
+    /// in both directions, the application has been asked to keep the connection open, and it has
+    /// sent nothing after the last response.
+    pub fn is_reusable(&self) -> bool {
+        self.reuse.is_idle && self.reader.at_record_boundary()
     }
 
-    /// What comes before the body.
-    fn preface(&mut self, role: Role, params: &Params) -> Result<Vec<u8>> {
+    /// Begins a request in memory: returns a buffer that holds BEGIN_REQUEST and PARAMS, and that
+    /// the first part of the body can be added to. [`send`](Self::send) sends its records.
+    pub(super) fn begin_in_memory(&mut self, role: Role, params: &Params) -> Result<RecordBuffer> {
+        let start = self.encode_start(role, params)?;
+        Ok(RecordBuffer::new(RecordType::Stdin, REQUEST_ID, start))
+    }
+
+    /// Returns the records that precede the body.
+    fn encode_start(&mut self, role: Role, params: &Params) -> Result<Vec<u8>> {
         if !self.is_reusable() {
-            return Err(io::Error::new(
-                io::ErrorKind::NotConnected,
-                "an earlier request did not end",
-            )
-            .into());
+            let message = "an earlier request on the connection has not ended";
+            return Err(io::Error::new(io::ErrorKind::NotConnected, message).into());
         }
-        self.is_in_step = false;
-        let mut preface = std::mem::take(&mut self.buffer);
-        preface.clear();
-        let begin = BeginRequest::new(role, self.config.keep_alive);
-        preface.extend_from_slice(&fixed_record(
-            RecordType::BeginRequest,
-            REQUEST_ID,
-            begin.encode(),
-        ));
-        params.encode_stream(REQUEST_ID, &mut preface)?;
-        Ok(preface)
+        self.reuse.is_idle = false;
+        let mut start = std::mem::take(&mut self.reuse.buffer);
+        start.clear();
+        let begin = BeginRequest::new(role, self.config.keep_alive).encode();
+        start.extend_from_slice(&fixed_record(RecordType::BeginRequest, REQUEST_ID, begin));
+        params.encode_stream(REQUEST_ID, &mut start)?;
+        Ok(start)
     }
 
-    /// Sends the first part of a request.
+    /// Sends the first part of a request. A failure other than a timeout is reported as
+    /// [`Progress`], because the application may have answered before it closed the connection.
     ///
     /// # Errors
-    /// A time-out alone. The answer to what could not be sent may say more than the failure.
-    pub(super) fn send(&mut self, mut records: &[u8]) -> Result<Sent> {
-        let mut sent = Sent::Nothing;
+    /// [`Error::TimedOut`].
+    pub(super) fn send(&mut self, mut records: &[u8]) -> Result<Progress> {
+        let mut progress = Progress::Nothing;
         while !records.is_empty() {
-            match self.wire.write(records) {
+            match self.socket.write(records) {
                 Ok(n) => {
                     records = &records[n..];
-                    sent = Sent::InPart;
+                    progress = Progress::Part;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => return Err(error.into()),
-                Err(_) => return Ok(sent),
+                Err(_) => return Ok(progress),
             }
         }
-        Ok(Sent::Whole)
+        Ok(Progress::All)
     }
 
-    /// Whether the application closed the connection before it took the request, so that it may be
-    /// sent on another: it has seen nothing of it, or it has answered nothing to one that it
-    /// may see twice.
-    pub(super) fn is_dead(&mut self, sent: Sent, may_repeat: bool) -> Result<bool> {
-        if !may_repeat {
-            return Ok(sent == Sent::Nothing);
-        }
+    /// Waits for the first byte of a response. Returns false if the connection ends or fails
+    /// instead.
+    ///
+    /// # Errors
+    /// [`Error::TimedOut`].
+    pub(super) fn wait_for_response(&mut self) -> Result<bool> {
         match self.reader.wait_for_record() {
-            Ok(is_answered) => Ok(!is_answered),
+            Ok(has_record) => Ok(has_record),
             Err(error @ Error::TimedOut(_)) => Err(error),
-            Err(_) => Ok(true),
+            Err(_) => Ok(false),
         }
     }
 
-    /// Goes on with a request of which the first part was sent.
-    pub(super) fn resume(&mut self, sent: Sent, is_whole: bool) -> Exchange<'_> {
-        self.is_in_step = false;
-        self.exchange(|wire| Stdin::behind(wire, REQUEST_ID, sent, is_whole))
+    /// Continues a request whose first part has been sent, which has left the body in `state`.
+    pub(super) fn resume(&mut self, state: stdin::State) -> Exchange<'_> {
+        self.reuse.is_idle = false;
+        let stdin = Stdin::resume(self.socket.clone(), REQUEST_ID, state);
+        self.exchange(stdin)
     }
 
-    /// Keeps memory for what is written to later requests.
+    /// Keeps the memory of `buffer` for the next request.
     pub(super) fn keep_buffer(&mut self, buffer: Vec<u8>) {
-        keep_larger(&mut self.buffer, buffer);
+        self.reuse.keep_buffer(buffer);
     }
 
-    fn exchange(&mut self, stdin: impl FnOnce(Wire) -> Stdin) -> Exchange<'_> {
-        Exchange {
-            stdin: stdin(self.wire.clone()),
-            stdout: Stdout::new(&mut self.reader, REQUEST_ID, &self.config),
-            wire: &self.wire,
-            keeps_conn: self.config.keep_alive,
-            buffer: &mut self.buffer,
-            is_in_step: &mut self.is_in_step,
-        }
+    fn exchange(&mut self, stdin: Stdin) -> Exchange<'_> {
+        let stdout = Stdout::new(&mut self.reader, REQUEST_ID, &self.config);
+        Exchange { stdin, stdout, reuse: &mut self.reuse }
     }
 
-    /// Whether another request may follow: both directions of those before have ended, the
-    /// application was asked to keep the connection, and nothing came behind the last response.
-    pub fn is_reusable(&self) -> bool {
-        self.is_in_step && self.reader.is_between_records()
-    }
-
-    /// Whether the application still holds the connection open, as far as that can be seen without
-    /// waiting. Three system calls.
+    /// Returns whether the application still holds the connection open, as far as that can be
+    /// seen without waiting. Makes three system calls.
     pub(super) fn is_alive(&mut self) -> bool {
-        let look = self.reader.fill_with(|wire, free| match wire.try_read(free) {
+        let look = self.reader.fill_with(|socket, free| match socket.try_read(free) {
             Ok(Some(n)) if n > 0 => Ok(n),
             Ok(Some(_)) | Err(_) => Err(false),
             Ok(None) => Err(true),
         });
         match look {
-            // The padding of the last record may come late; anything else has no business here.
-            Ok(_) => self.reader.is_between_records(),
-            Err(is_quiet) => is_quiet,
+            // The padding of the last record may arrive late. Anything else is an error.
+            Ok(_) => self.reader.at_record_boundary(),
+            Err(is_open) => is_open,
         }
-    }
-}
-
-/// How much of the first part of a request was sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Sent {
-    Nothing,
-    InPart,
-    Whole,
-}
-
-/// A request that is under way: one direction is written, the other is read.
-///
-/// Both are fields of their own, and may be used by two threads at once, as they have to be where
-/// an application answers while it reads and both directions are larger than what the system holds
-/// for them. ([`Client::send`](super::Client::send) does that.)
-///
-/// An exchange that is dropped, rather than [finished](Self::finish), leaves a connection that can
-/// carry no other.
-#[derive(Debug)]
-pub struct Exchange<'a> {
-    /// The request's body.
-    pub stdin: Stdin,
-    /// The response.
-    pub stdout: Stdout<'a>,
-    pub(super) wire: &'a Wire,
-    pub(super) keeps_conn: bool,
-    /// Where the memory for what is written goes back to.
-    pub(super) buffer: &'a mut Vec<u8>,
-    pub(super) is_in_step: &'a mut bool,
-}
-
-impl<'a> Exchange<'a> {
-    /// Ends the request's body if that was not done, drops what was not read of the response, and
-    /// waits for the end of the request.
-    ///
-    /// # Errors
-    /// As reading [`Stdout`]. That the body could not be written is none, if the response is
-    /// complete.
-    pub fn finish(mut self) -> Result<Completion> {
-        if !self.stdout.is_complete() {
-            let _response_counts = self.stdin.finish();
-        }
-        self.complete()
-    }
-
-    /// Asks the application to end the request (section 5.4), and waits until it has. What it sends
-    /// meanwhile is dropped. If it has ended the request already, nothing is sent.
-    ///
-    /// # Errors
-    /// As [`finish`](Self::finish). Many applications close the connection instead of answering,
-    /// which is [`Error::UnexpectedEof`](crate::Error::UnexpectedEof).
-    pub fn abort(mut self) -> Result<Completion> {
-        if !self.stdout.is_complete() {
-            let abort = Header::new(RecordType::AbortRequest, REQUEST_ID, 0).encode();
-            match self.stdin.interrupt(&abort) {
-                Err(error) if error.kind() == io::ErrorKind::TimedOut => return Err(error.into()),
-                // The application may have ended the request by itself, and gone. Then its answer
-                // counts.
-                Ok(()) | Err(_) => {}
-            }
-        }
-        self.complete()
-    }
-
-    /// Waits for the end of the request, and leaves the connection to others.
-    pub(super) fn complete(mut self) -> Result<Completion> {
-        let completion = self.stdout.finish()?;
-        self.release();
-        Ok(completion)
-    }
-
-    /// Leaves the connection to other requests, if both directions have ended. The response must be
-    /// complete.
-    pub(super) fn release(mut self) {
-        *self.is_in_step = self.keeps_conn && self.stdin.is_finished();
-        keep_larger(self.buffer, self.stdin.take_buffer());
-    }
-
-    /// The two directions alone, for threads that need not wait for each other: the body's may be
-    /// left behind when the response has [ended](Stdout::finish). The connection can carry no
-    /// other request.
-    pub fn into_parts(self) -> (Stdin, Stdout<'a>) {
-        (self.stdin, self.stdout)
-    }
-
-    /// Gives the request up at once: ends both directions of the connection, which wakes whoever
-    /// waits on them.
-    pub fn cut(&self) {
-        self.wire.cut();
-    }
-}
-
-/// Keeps the buffer with more memory, for later requests.
-fn keep_larger(kept: &mut Vec<u8>, buffer: Vec<u8>) {
-    if buffer.capacity() > kept.capacity() {
-        *kept = buffer;
     }
 }

@@ -1,131 +1,157 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
-use super::connection::Sent;
-use super::wire::Wire;
-use crate::record::RecordType;
-use crate::stream::StreamWriter;
+use super::socket::SharedSocket;
+use crate::record::{Header, RecordType};
+use crate::stream::{RecordBuffer, StreamWriter};
 
-/// The body of a request on its way to the application (the STDIN stream, section 5.3).
+/// The body of a request, which is sent as the STDIN stream (FastCGI specification, section 5.3).
 ///
-/// What is written is gathered in a buffer, behind the request's beginning and its params, and
-/// leaves when the buffer is full, on `flush`, or with [`finish`](Self::finish). An application may
-/// answer before it has read all, and end the request without: writing may then fail, which says
-/// nothing about the response.
+/// Writes are buffered. The buffer is sent, together with the start of the request, when it is
+/// full, on `flush`, and by [`finish`](Self::finish). An application may end the request before it
+/// has read the whole body. Writing may then fail, but the response is still valid.
+///
+/// ```
+/// use fcgi::client::Exchange;
+/// use std::io::{self, Write};
+///
+/// fn send_form(exchange: &mut Exchange<'_>) -> io::Result<()> {
+///     exchange.stdin.write_all(b"name=ferris")?;
+///     exchange.stdin.finish()
+/// }
+/// ```
 #[derive(Debug)]
 pub struct Stdin {
-    writer: StreamWriter<Wire>,
+    writer: StreamWriter<SharedSocket>,
+    request_id: u16,
     state: State,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+pub(super) enum State {
     Open,
-    /// The end was written, or encoded.
+    /// The end of the input has been sent or is encoded in the buffer.
     Finished,
-    /// Writing has failed, and the stream is cut.
+    /// A write has failed, so that a record may be incomplete. Nothing more can be sent.
     Failed,
 }
 
 impl Stdin {
-    /// A body behind the whole records in `preface`.
-    pub(super) fn new(wire: Wire, request_id: u16, preface: Vec<u8>) -> Self {
-        let writer = StreamWriter::with_buffer(wire, RecordType::Stdin, request_id, preface);
-        Self { writer, state: State::Open }
+    /// Creates the body of a new request. The whole records in `start` are sent before it.
+    pub(super) fn new(socket: SharedSocket, request_id: u16, start: Vec<u8>) -> Self {
+        let buffer = RecordBuffer::new(RecordType::Stdin, request_id, start);
+        let writer = StreamWriter::with_buffer(socket, buffer);
+        Self { writer, request_id, state: State::Open }
     }
 
-    /// Ends the body; sends what was gathered and the end in one write. Doing it again does
-    /// nothing.
+    /// Creates the body of a request whose first part was written to the socket directly, which
+    /// has left it in `state`.
+    pub(super) fn resume(socket: SharedSocket, request_id: u16, state: State) -> Self {
+        Self { state, ..Self::new(socket, request_id, Vec::new()) }
+    }
+
+    /// Ends the body. Sends the buffer and the end of the stream in one write. If the body has
+    /// already been finished, only the rest of the buffer is sent.
     ///
     /// # Errors
-    /// What the connection reports.
+    /// `BrokenPipe` if an earlier write has failed, and any error of the connection.
     pub fn finish(&mut self) -> io::Result<()> {
         if !self.is_finished() {
             self.check_open()?;
-            self.writer.encode_end();
+            self.writer.end_stream();
             self.state = State::Finished;
         }
         let sent = self.writer.send();
-        self.note(sent)
+        self.record_failure(sent)
     }
 
-    /// Ends the body and begins the file that a filter works on (the DATA stream, section 6.4),
-    /// which is written in its place from here on. Only for
-    /// [`Role::Filter`](crate::record::Role::Filter).
+    /// Ends the body and starts the DATA stream, the file that a filter processes (FastCGI
+    /// specification, section 6.4). What is written from now on belongs to DATA. Call this only
+    /// for [`Role::Filter`](crate::record::Role::Filter).
+    ///
+    /// ```
+    /// use fcgi::client::Exchange;
+    /// use std::io::{self, Write};
+    ///
+    /// fn send_file(exchange: &mut Exchange<'_>, file: &[u8]) -> io::Result<()> {
+    ///     exchange.stdin.start_data()?;
+    ///     exchange.stdin.write_all(file)?;
+    ///     exchange.stdin.finish()
+    /// }
+    /// ```
     ///
     /// # Errors
-    /// `BrokenPipe` if the body was finished already: then nothing may follow it.
+    /// `BrokenPipe` if the body has already been finished or an earlier write has failed.
     pub fn start_data(&mut self) -> io::Result<()> {
         self.check_open()?;
-        self.writer.encode_end();
-        self.writer.switch(RecordType::Data);
+        self.writer.end_stream();
+        self.writer.switch_stream(RecordType::Data);
         Ok(())
     }
 
-    /// Ends both directions of the connection, which breaks the request off.
-    pub(crate) fn cut(&self) {
-        self.writer.get_ref().cut();
+    /// Sends ABORT_REQUEST (FastCGI specification, section 5.4). The data in the buffer is
+    /// dropped, and nothing can be written afterwards. May be called after `finish`.
+    pub(super) fn abort(&mut self) -> io::Result<()> {
+        if !self.is_finished() {
+            self.check_open()?;
+        }
+        self.writer.discard();
+        let abort = Header::new(RecordType::AbortRequest, self.request_id, 0);
+        self.writer.push_records(&abort.encode());
+        self.state = State::Finished;
+        let sent = self.writer.send();
+        self.record_failure(sent)
     }
 
-    /// Sends data, of which there is some, without copying it, behind what was gathered; with
-    /// `is_last` the body ends.
-    pub(super) fn write_now(&mut self, data: &[u8], is_last: bool) -> io::Result<()> {
+    /// Shuts down both directions of the connection.
+    pub(super) fn cancel(&self) {
+        self.socket().cancel();
+    }
+
+    pub(super) fn socket(&self) -> &SharedSocket {
+        self.writer.get_ref()
+    }
+
+    /// Sends the buffer and then `data`, without copying it. With `is_last` the body ends.
+    pub(super) fn send(&mut self, data: &[u8], is_last: bool) -> io::Result<()> {
+        match (data, is_last) {
+            ([], true) => return self.finish(),
+            ([], false) => return Ok(()),
+            _ => {}
+        }
         self.check_open()?;
         if is_last {
             self.state = State::Finished;
         }
         let sent = self.writer.send_direct(data, is_last);
-        self.note(sent)
+        self.record_failure(sent)
     }
 
-    /// With a pause, [`try_write_now`](Self::try_write_now) waits no longer than that, and it alone
-    /// may write; without, all is as before.
-    pub(super) fn set_pause(
-        &mut self,
-        pause: Option<Duration>,
-        write_timeout: Option<Duration>,
-    ) -> io::Result<()> {
-        self.writer.get_mut().set_pause(pause, write_timeout)
-    }
-
-    /// [`write_now`](Self::write_now) for at most [`DIRECT_LEN`](crate::stream::DIRECT_LEN) bytes.
-    /// False if the application does not take it in time: then the rest leaves first when
-    /// something else is sent.
-    pub(super) fn try_write_now(&mut self, data: &[u8], is_last: bool) -> io::Result<bool> {
+    /// Like [`send`](Self::send), for 1 to [`DIRECT_LEN`](crate::stream::DIRECT_LEN) bytes and with
+    /// [`limit_write_wait`](Self::limit_write_wait) in effect. Returns false if the application
+    /// stopped reading. What was not sent is then in the buffer, and is sent before anything else.
+    pub(super) fn try_send(&mut self, data: &[u8], is_last: bool) -> io::Result<bool> {
         self.check_open()?;
         if is_last {
             self.state = State::Finished;
         }
         let sent = self.writer.try_send_direct(data, is_last);
-        self.note(sent)
+        self.record_failure(sent)
     }
 
-    /// Gives the buffer's memory away, and with it what was not sent.
+    /// Sets how long [`try_send`](Self::try_send) may wait. Until
+    /// [`unlimit_write_wait`](Self::unlimit_write_wait) no other method may send anything.
+    pub(super) fn limit_write_wait(&mut self, max: Duration) -> io::Result<()> {
+        self.writer.get_mut().limit_write_wait(max)
+    }
+
+    pub(super) fn unlimit_write_wait(&mut self) -> io::Result<()> {
+        self.writer.get_mut().unlimit_write_wait()
+    }
+
+    /// Returns the memory of the buffer for reuse. What was not sent is lost.
     pub(super) fn take_buffer(&mut self) -> Vec<u8> {
-        self.writer.take_buffer()
-    }
-
-    /// A body of which the first part was sent already, or was to be.
-    pub(super) fn behind(wire: Wire, request_id: u16, sent: Sent, is_whole: bool) -> Self {
-        let state = match sent {
-            Sent::Whole if is_whole => State::Finished,
-            Sent::Whole => State::Open,
-            Sent::Nothing | Sent::InPart => State::Failed,
-        };
-        Self { state, ..Self::new(wire, request_id, Vec::new()) }
-    }
-
-    /// Sends whole records behind what was encoded before, be it the end, and drops what was
-    /// gathered.
-    pub(super) fn interrupt(&mut self, records: &[u8]) -> io::Result<()> {
-        if !self.is_finished() {
-            self.check_open()?;
-        }
-        self.writer.discard();
-        self.writer.encode(records);
-        self.state = State::Finished;
-        let sent = self.writer.send();
-        self.note(sent)
+        self.writer.take_memory()
     }
 
     pub(super) fn is_finished(&self) -> bool {
@@ -133,20 +159,15 @@ impl Stdin {
     }
 
     fn check_open(&self) -> io::Result<()> {
-        match self.state {
-            State::Open => Ok(()),
-            State::Finished => {
-                Err(io::Error::new(io::ErrorKind::BrokenPipe, "the request's body was finished"))
-            }
-            State::Failed => Err(io::Error::new(
-                io::ErrorKind::BrokenPipe,
-                "writing the request's body has failed",
-            )),
-        }
+        let message = match self.state {
+            State::Open => return Ok(()),
+            State::Finished => "the request body has already been finished",
+            State::Failed => "an earlier write of the request body has failed",
+        };
+        Err(io::Error::new(io::ErrorKind::BrokenPipe, message))
     }
 
-    /// After an error nothing can follow.
-    fn note<T>(&mut self, outcome: io::Result<T>) -> io::Result<T> {
+    fn record_failure<T>(&mut self, outcome: io::Result<T>) -> io::Result<T> {
         if outcome.is_err() {
             self.state = State::Failed;
         }
@@ -158,11 +179,11 @@ impl Write for Stdin {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
         self.check_open()?;
         let written = self.writer.write(data);
-        self.note(written)
+        self.record_failure(written)
     }
 
     fn flush(&mut self) -> io::Result<()> {
         let flushed = self.writer.flush();
-        self.note(flushed)
+        self.record_failure(flushed)
     }
 }

@@ -8,21 +8,22 @@ use std::str::FromStr;
 
 use crate::error::{Error, Result};
 
-/// Where an application listens: a host and a port, or a Unix socket.
+/// The address of an application: a host and a port, or the path of a Unix socket.
 ///
-/// | Form | What it is |
+/// | Form | Meaning |
 /// | --- | --- |
 /// | `127.0.0.1:9000`, `[::1]:9000` | an IP address and a port |
-/// | `localhost:9000` | a host name, resolved when it is used, and a port |
-/// | `:9000` | a port: of every IPv4 interface to listen on, of this machine to connect to |
-/// | `tcp:…` | any of these |
-/// | `unix:/run/app.sock`, `unix:app.sock` | a Unix socket |
-/// | `/run/app.sock`, `./app.sock` | the same; without `unix:` it takes a slash to be told from a host |
+/// | `localhost:9000` | a host name and a port; the name is resolved each time the address is used |
+/// | `:9000` | a port: [`bind`] listens on every IPv4 interface, [`connect`] uses `localhost` |
+/// | `tcp:…` | one of the forms above |
+/// | `unix:/run/app.sock`, `unix:app.sock` | the path of a Unix socket |
+/// | `/run/app.sock`, `./app.sock` | the same; without `unix:` the path must contain a slash |
 ///
-/// Port 0 has the system choose a free one: see
-/// [`Listener::local_address`](super::Listener::local_address). An address is shown as it was
-/// written. Two are equal if they name the same place in the same way, whether or not they are
-/// written with their `tcp:` or `unix:`.
+/// With port 0 the system chooses a free port, which [`Listener::local_address`] returns.
+///
+/// An address is displayed as it was written. Two addresses are equal if they have the same host
+/// and port, or the same path. The prefixes `tcp:` and `unix:` make no difference, and no host name
+/// is resolved.
 ///
 /// ```
 /// use fcgi::net::Address;
@@ -33,30 +34,34 @@ use crate::error::{Error, Result};
 /// assert!("localhost".parse::<Address>().is_err());
 /// # Ok::<(), fcgi::Error>(())
 /// ```
+///
+/// [`bind`]: super::Listener::bind
+/// [`connect`]: super::Stream::connect
+/// [`Listener::local_address`]: super::Listener::local_address
 #[derive(Clone, Debug)]
 pub struct Address {
-    /// As it was written; in a path, what is not UTF-8 is replaced.
+    /// The address as it was written. In a path, bytes that are not UTF-8 are replaced.
     text: String,
-    /// What `text` means.
     target: Target,
 }
 
-/// The two kinds of places.
+/// What an [`Address`] refers to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Target {
-    /// `host` is a name, an IP address without brackets, or empty.
+pub(super) enum Target {
+    /// `host` is a host name, an IP address without brackets, or empty.
     Tcp { host: String, port: u16 },
-    /// Neither empty nor with a NUL, both of which have a meaning of their own to the system.
+    /// A path that is not empty and contains no NUL byte. On Linux both would mean an address that
+    /// is not a path.
     #[cfg(unix)]
     Unix(PathBuf),
 }
 
 impl Address {
-    /// A Unix socket; its path may hold any bytes.
+    /// Creates the address of a Unix socket. The path does not have to be UTF-8.
     ///
     /// # Errors
-    /// [`Error::InvalidAddress`] for a path that is empty or contains a NUL. One that is too long,
-    /// which is about 100 bytes and differs between systems, is reported when it is used.
+    /// [`Error::InvalidAddress`] if the path is empty or contains a NUL byte. The length is checked
+    /// when the address is used. The limit is about 100 bytes and differs between systems.
     ///
     /// ```
     /// let address = fcgi::net::Address::unix("/run/app.sock")?;
@@ -73,11 +78,11 @@ impl Address {
         }
     }
 
-    /// A port of a host, which is a name, an IP address (IPv6 without brackets), or empty as in
-    /// `:9000`.
+    /// Creates a TCP address. The host is a name, an IP address (IPv6 without brackets), or empty
+    /// as in `:9000`.
     ///
     /// # Errors
-    /// [`Error::InvalidAddress`] for what is no host.
+    /// [`Error::InvalidAddress`] if the host is none of these.
     ///
     /// ```
     /// let address = fcgi::net::Address::tcp("::1", 9000)?;
@@ -92,7 +97,7 @@ impl Address {
         }
     }
 
-    /// The path of a Unix socket; `None` for TCP.
+    /// Returns the path of a Unix socket, or `None` for a TCP address.
     ///
     /// ```
     /// use fcgi::net::Address;
@@ -109,8 +114,7 @@ impl Address {
         }
     }
 
-    /// What the address means.
-    pub(crate) fn target(&self) -> &Target {
+    pub(super) fn target(&self) -> &Target {
         &self.target
     }
 }
@@ -118,9 +122,12 @@ impl Address {
 impl FromStr for Address {
     type Err = Error;
 
+    /// Parses any of the forms listed at [`Address`].
+    ///
     /// # Errors
-    /// [`Error::InvalidAddress`] with the whole text: no port, or one above 65535; an IPv6 address
-    /// without brackets; an empty path; a Unix socket on a system without them.
+    /// [`Error::InvalidAddress`] with the whole text. Examples are a missing port, a port above
+    /// 65535, an IPv6 address without brackets, an empty path, and a path on a system without Unix
+    /// sockets.
     fn from_str(text: &str) -> Result<Self> {
         match parse(text) {
             Some(target) => Ok(Self { text: text.to_owned(), target }),
@@ -132,12 +139,15 @@ impl FromStr for Address {
 impl TryFrom<&str> for Address {
     type Error = Error;
 
+    /// Parses an address as [`FromStr`] does.
     fn try_from(text: &str) -> Result<Self> {
         text.parse()
     }
 }
 
 impl From<SocketAddr> for Address {
+    /// Converts a socket address. It keeps the scope of a link-local IPv6 address.
+    ///
     /// ```
     /// use fcgi::net::Address;
     /// let address = Address::from(std::net::SocketAddr::from(([127, 0, 0, 1], 9000)));
@@ -146,7 +156,7 @@ impl From<SocketAddr> for Address {
     /// ```
     fn from(address: SocketAddr) -> Self {
         let text = address.to_string();
-        // The text has the scope of a link-local address, which the IP address alone has not.
+        // `address.ip()` lacks the scope of a link-local address, so the host is cut from the text.
         let host = text
             .rsplit_once(':')
             .map_or("", |(host, _)| host)
@@ -183,7 +193,7 @@ fn parse(text: &str) -> Option<Target> {
     if let Some(text) = text.strip_prefix("tcp:") {
         return tcp_target(text);
     }
-    // A URL has slashes too, and is no path that anyone means.
+    // A URL contains slashes, but is not meant as a path.
     if text.contains('/') && !text.contains("://") {
         return unix_target(text.as_ref());
     }
@@ -209,20 +219,21 @@ fn tcp_target(text: &str) -> Option<Target> {
         Some(bracketed) => bracketed.strip_suffix(']').filter(|host| is_ipv6(host))?,
         None => Some(host).filter(|host| is_name_or_ipv4(host))?,
     };
-    // The parser of numbers would take a sign.
+    // `u16::from_str` would accept a plus sign.
     let port =
         Some(port).filter(|port| port.bytes().all(|byte| byte.is_ascii_digit()))?.parse().ok()?;
     Some(Target::Tcp { host: host.to_owned(), port })
 }
 
-/// A zone may follow the address, as in `fe80::1%eth0`.
+/// Returns whether this is an IPv6 address, with or without a zone as in `fe80::1%eth0`.
 fn is_ipv6(host: &str) -> bool {
     let address = host.split_once('%').map_or(host, |(address, _)| address);
     address.parse::<Ipv6Addr>().is_ok()
 }
 
-/// Digits and dots alone are an address: one such as `256.0.0.1` is not left to be looked up as a
-/// name.
+/// Returns whether this is a host name, an IPv4 address or empty.
+///
+/// Text of digits and dots alone must be an address, so `256.0.0.1` is not looked up as a name.
 fn is_name_or_ipv4(host: &str) -> bool {
     if host.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
         return host.is_empty() || host.parse::<Ipv4Addr>().is_ok();

@@ -2,16 +2,20 @@ use std::env;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use super::Stream;
+use super::stream::Stream;
 use crate::error::{Error, Result};
 
-/// The addresses from which a web server may connect: the value of `FCGI_WEB_SERVER_ADDRS` (section
-/// 3.2).
+/// A list of the IP addresses from which web servers may connect.
 ///
-/// It is a list of IPv4 and IPv6 addresses, separated by commas; blanks around them are allowed.
-/// `127.0.0.1` and `::ffff:127.0.0.1` are the same address. Names and networks are not understood,
-/// and a list with anything in it that is not understood is refused as a whole: it must not admit
-/// whom it was to keep out.
+/// This is the value of the environment variable `FCGI_WEB_SERVER_ADDRS` ([FastCGI specification],
+/// section 3.2): IPv4 and IPv6 addresses separated by commas. Whitespace around an address is
+/// ignored. `127.0.0.1` and `::ffff:127.0.0.1` are the same address. Host names and networks are
+/// not supported.
+///
+/// # Security
+/// A list with one invalid item is rejected as a whole, because a typo must never widen access.
+/// The list checks the address of the peer and nothing else: every program on an allowed host may
+/// connect.
 ///
 /// ```
 /// use fcgi::net::AllowList;
@@ -22,31 +26,56 @@ use crate::error::{Error, Result};
 /// assert!("199.170.183.28,".parse::<AllowList>().is_err());
 /// # Ok::<(), fcgi::Error>(())
 /// ```
+///
+/// [FastCGI specification]: https://fastcgi-archives.github.io/FastCGI_Specification.html
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AllowList {
-    /// At least one; none of them an IPv4 address in the form of an IPv6 one.
+    /// Not empty. Contains no IPv4-mapped IPv6 address.
     addresses: Vec<IpAddr>,
 }
 
 impl AllowList {
-    /// The list that this process was started with; `None` if the variable `FCGI_WEB_SERVER_ADDRS`
-    /// is not set, so that everyone may connect.
+    /// Reads the list from the environment variable `FCGI_WEB_SERVER_ADDRS`.
+    ///
+    /// Returns `None` if the variable is not set. Every peer may then connect.
     ///
     /// # Errors
-    /// [`Error::InvalidAllowList`] if it is set to anything but such a list; an application should
-    /// not start then.
+    /// [`Error::InvalidAllowList`] if the variable is set to an invalid list, even to an empty one.
+    /// The application should not start then.
+    ///
+    /// ```
+    /// use fcgi::net::AllowList;
+    ///
+    /// match AllowList::from_env()? {
+    ///     Some(list) => println!("only {list:?} may connect"),
+    ///     None => println!("every peer may connect"),
+    /// }
+    /// # Ok::<(), fcgi::Error>(())
+    /// ```
     pub fn from_env() -> Result<Option<Self>> {
         let value = env::var_os("FCGI_WEB_SERVER_ADDRS");
         value.map(|value| value.to_string_lossy().parse()).transpose()
     }
 
-    /// Whether this connection comes from one of the addresses. One that is not over TCP never
-    /// does, as section 3.2 demands.
+    /// Returns whether the peer of a connection has one of the addresses.
+    ///
+    /// A connection over a Unix socket has none, so it is not allowed (section 3.2 of the
+    /// specification).
+    ///
+    /// ```
+    /// use fcgi::net::{AllowList, Listener, Stream};
+    ///
+    /// let listener = Listener::bind(&"127.0.0.1:0".parse()?)?;
+    /// let stream = Stream::connect(&listener.local_address()?, None)?;
+    /// assert!("127.0.0.1".parse::<AllowList>()?.allows(&stream));
+    /// assert!(!"127.0.0.2".parse::<AllowList>()?.allows(&stream));
+    /// # Ok::<(), fcgi::Error>(())
+    /// ```
     pub fn allows(&self, stream: &Stream) -> bool {
         stream.peer_ip().is_some_and(|ip| self.allows_ip(ip))
     }
 
-    /// Whether this is one of the addresses.
+    /// Returns whether the list contains an address.
     pub fn allows_ip(&self, ip: IpAddr) -> bool {
         self.addresses.contains(&canonical(ip))
     }
@@ -55,8 +84,11 @@ impl AllowList {
 impl FromStr for AllowList {
     type Err = Error;
 
+    /// Parses a list of addresses separated by commas.
+    ///
     /// # Errors
-    /// [`Error::InvalidAllowList`] with the first item that is no IP address, be it empty.
+    /// [`Error::InvalidAllowList`] with the first item that is not an IP address, even an empty
+    /// one.
     fn from_str(text: &str) -> Result<Self> {
         let addresses = text.split(',').map(parse_item).collect::<Result<_>>()?;
         Ok(Self { addresses })
@@ -69,7 +101,8 @@ fn parse_item(item: &str) -> Result<IpAddr> {
     Ok(canonical(ip))
 }
 
-/// A socket that takes both kinds of connections shows an IPv4 address as `::ffff:…`.
+/// Converts an IPv4-mapped IPv6 address to the IPv4 address. A socket that accepts both families
+/// reports its IPv4 peers in the mapped form.
 fn canonical(ip: IpAddr) -> IpAddr {
     match ip {
         IpAddr::V4(_) => ip,

@@ -5,17 +5,21 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::{Path, PathBuf};
 
-/// The file of a listening socket, known by its device and inode: while the socket is open the
-/// system gives them to no other file, so that another's is never taken for it.
+/// The file of a listening Unix socket.
+///
+/// It is identified by its device and inode. The system assigns these to no other file while the
+/// socket is open, so a file that another process has created at the same path is never changed.
 #[derive(Debug)]
 pub(super) struct SocketFile {
-    /// Absolute, so that a change of the working directory does not matter.
+    /// Absolute, so that a change of the working directory has no effect.
     path: PathBuf,
+    /// The device and inode.
     id: (u64, u64),
 }
 
 impl SocketFile {
-    /// Listens on a new file, in place of one that a dead process has left behind.
+    /// Binds a Unix socket to a new file. Replaces the file of a socket on which no process
+    /// listens.
     pub(super) fn bind(path: &Path) -> io::Result<(UnixListener, Self)> {
         let socket = match UnixListener::bind(path) {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
@@ -29,43 +33,49 @@ impl SocketFile {
         Ok((socket, Self { id: id(&path)?, path }))
     }
 
+    /// Sets the permission bits of the file.
     pub(super) fn set_mode(&self, mode: u32) -> io::Result<()> {
-        if !self.is_there() {
+        if !self.exists() {
             return Err(io::Error::new(
                 io::ErrorKind::NotFound,
-                format!("{} is another file", self.path.display()),
+                format!("{} is no longer the file of this listener", self.path.display()),
             ));
         }
         fs::set_permissions(&self.path, Permissions::from_mode(mode))
     }
 
-    /// Removes the file, if it is still there. That it cannot be removed is no reason not to end.
+    /// Removes the file if it still exists. Errors are ignored: closing the listener cannot fail.
     pub(super) fn remove(&self) {
-        if self.is_there() {
+        if self.exists() {
             let _ = fs::remove_file(&self.path);
         }
     }
 
-    fn is_there(&self) -> bool {
+    /// Returns whether the path still leads to the file that was created.
+    fn exists(&self) -> bool {
         id(&self.path).is_ok_and(|id| id == self.id)
     }
 }
 
+/// Returns the device and inode of a file.
 fn id(path: &Path) -> io::Result<(u64, u64)> {
     let metadata = fs::symlink_metadata(path)?;
     Ok((metadata.dev(), metadata.ino()))
 }
 
-/// Removes a socket file on which nobody listens.
+/// Removes the file of a socket on which no process listens.
+///
+/// # Errors
+/// `AddrInUse` if a process listens on the socket, or if the file is not a socket.
 fn remove_stale(path: &Path) -> io::Result<()> {
     let in_use =
         |what| io::Error::new(io::ErrorKind::AddrInUse, format!("{} {what}", path.display()));
     if !fs::symlink_metadata(path)?.file_type().is_socket() {
-        return Err(in_use("exists and is no socket"));
+        return Err(in_use("exists and is not a socket"));
     }
-    // A datagram socket neither waits in the application's queue nor shows up there as a
-    // connection: it is told that the socket is of the wrong type, if there still is one behind
-    // the file, and else that it is refused.
+    // Connecting a datagram socket adds no connection to the backlog of a process that listens. If
+    // there is such a process, the call fails because the types differ. If there is none, the
+    // connection is refused.
     match UnixDatagram::unbound()?.connect(path) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(error),

@@ -4,42 +4,42 @@ use std::net::{IpAddr, Shutdown, TcpStream, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd};
 #[cfg(unix)]
 use std::os::unix::net::UnixStream;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::address::{Address, Target};
 use crate::error::{Error, Result};
-use crate::record::write_parts;
 
 /// A connection over TCP or a Unix socket.
 ///
-/// A clone is the same connection, not another descriptor: like an [`Arc`], it is cheap, and the
-/// connection ends with the last one. Reading and writing work on a shared reference too. A
-/// time-out set by [`set_timeouts`](Self::set_timeouts) shows as [`Error::TimedOut`].
+/// A clone refers to the same connection and the same descriptor, so cloning is as cheap as for an
+/// [`Arc`]. The connection is closed when the last clone is dropped. [`Read`] and [`Write`] are
+/// implemented for `&Stream` too, so that several threads can use one stream.
+///
+/// # Timeouts
+/// By default reads and writes block indefinitely. [`set_timeouts`](Self::set_timeouts) limits
+/// them. A read or write that exceeds its limit fails with [`Error::TimedOut`], wrapped in an
+/// [`io::Error`].
+///
+/// A write that times out also shuts down the writing half of the connection. Part of a message may
+/// have been sent before, so the peer could not interpret what follows.
+///
+/// ```
+/// use fcgi::net::{Listener, Stream};
+/// use std::io::{self, Read};
+/// use std::time::Duration;
+///
+/// let listener = Listener::bind(&"127.0.0.1:0".parse()?)?;
+/// let mut stream = Stream::connect(&listener.local_address()?, None)?;
+/// stream.set_timeouts(Some(Duration::from_millis(10)), None)?;
+///
+/// let error = stream.read(&mut [0; 16]).unwrap_err();
+/// assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+/// assert!(matches!(error.into(), fcgi::Error::TimedOut("read")));
+/// # Ok::<(), fcgi::Error>(())
+/// ```
 #[derive(Clone, Debug)]
-pub struct Stream(Arc<Inner>);
-
-#[derive(Debug)]
-struct Inner {
-    socket: Socket,
-    /// Held while several threads could write, for as long as what one writes belongs together.
-    writing: Mutex<Writing>,
-}
-
-/// What is to be known before something is written.
-#[derive(Debug, Default)]
-enum Writing {
-    /// The time-out is set, or there is none.
-    #[default]
-    Ready,
-    /// Nothing was written yet, and this is the time-out.
-    First(Duration),
-    /// One small write was made, and this is the time-out.
-    Next(Duration),
-}
-
-/// What a new socket takes at once, however small its buffer.
-const FIRST_WRITE: usize = 2 * 1024;
+pub struct Stream(Arc<Socket>);
 
 #[derive(Debug)]
 enum Socket {
@@ -48,10 +48,10 @@ enum Socket {
     Unix(UnixStream),
 }
 
-/// The same expression for either kind of socket.
+/// Evaluates an expression with a `&TcpStream` or a `&UnixStream`.
 macro_rules! with_socket {
     ($stream:expr, $socket:ident => $expression:expr) => {
-        match &$stream.0.socket {
+        match &*$stream.0 {
             Socket::Tcp($socket) => $expression,
             #[cfg(unix)]
             Socket::Unix($socket) => $expression,
@@ -60,14 +60,35 @@ macro_rules! with_socket {
 }
 
 impl Stream {
-    /// Connects to an address. A TCP connection gets `TCP_NODELAY`; of the addresses of a host
-    /// name, each is tried in turn.
+    /// Connects to an address.
     ///
-    /// `timeout` bounds each attempt over TCP. Connecting a Unix socket takes no time, unless the
-    /// application's backlog is full: then it waits for the application.
+    /// A TCP connection gets `TCP_NODELAY`. If a host name has several IP addresses, they are tried
+    /// in order.
+    ///
+    /// `timeout` limits the attempt for each IP address. With `None` the system decides how long to
+    /// wait. The timeout does not apply to a Unix socket: connecting blocks there only while the
+    /// backlog of the application is full.
     ///
     /// # Errors
-    /// [`Error::TimedOut`], and what the system reports: for a missing application at once.
+    /// [`Error::TimedOut`] after the timeout. [`Error::Io`] for every error of the system:
+    /// `ConnectionRefused` if no process listens on the address, `NotFound` if the socket file does
+    /// not exist.
+    ///
+    /// ```
+    /// use fcgi::net::{Listener, Stream};
+    /// use std::io;
+    /// use std::time::Duration;
+    ///
+    /// let listener = Listener::bind(&"127.0.0.1:0".parse()?)?;
+    /// let address = listener.local_address()?;
+    /// let timeout = Some(Duration::from_secs(10));
+    /// let stream = Stream::connect(&address, timeout)?;
+    ///
+    /// drop(listener);
+    /// let error = Stream::connect(&address, timeout).unwrap_err();
+    /// assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+    /// # Ok::<(), fcgi::Error>(())
+    /// ```
     pub fn connect(address: &Address, timeout: Option<Duration>) -> Result<Self> {
         match address.target() {
             Target::Tcp { host, port } => connect_tcp(host, *port, timeout),
@@ -76,16 +97,12 @@ impl Stream {
         }
     }
 
-    /// A connection that a listening socket with `TCP_NODELAY` gave: it has it too, without a call
-    /// of its own.
+    /// Creates a stream from a TCP socket that has `TCP_NODELAY` already. This saves a system call.
     pub(super) fn with_nodelay(socket: TcpStream) -> Self {
         Socket::Tcp(socket).into()
     }
 
-    /// Two ends of a connection inside this process.
-    ///
-    /// # Errors
-    /// What the system reports.
+    /// Creates a pair of connected streams.
     pub(crate) fn pair() -> Result<(Self, Self)> {
         #[cfg(unix)]
         {
@@ -100,136 +117,134 @@ impl Stream {
         }
     }
 
-    /// Sets how long a read and a write may wait; `None` is for ever. A write waits only as long as
-    /// the peer takes nothing.
+    /// Sets how long a read and a write may block. `None`, the default, means indefinitely.
+    ///
+    /// Each limit applies to one system call. A write blocks only while the buffers between it and
+    /// the peer are full.
     ///
     /// # Errors
-    /// `InvalidInput` for a time of zero.
+    /// `InvalidInput` if a duration is zero.
     pub fn set_timeouts(&self, read: Option<Duration>, write: Option<Duration>) -> io::Result<()> {
-        with_socket!(self, socket => {
-            socket.set_read_timeout(read)?;
-            socket.set_write_timeout(write)
-        })
+        self.set_read_timeout(read)?;
+        self.set_write_timeout(write)
     }
 
-    /// Sets how long [`write_whole`](Self::write_whole) may wait on a new connection. The system
-    /// call for that is left out as long as nothing can wait: an answer that is small and the
-    /// only one takes one less.
-    pub(crate) fn set_first_write_timeout(&self, timeout: Option<Duration>) {
-        *self.lock() = timeout.map_or(Writing::Ready, Writing::First);
-    }
-
-    /// Writes all parts; until it is done, others that write in this way wait.
-    pub(crate) fn write_whole(&self, parts: &mut [&[u8]]) -> io::Result<()> {
-        let mut writing = self.lock();
-        match *writing {
-            Writing::Ready => {}
-            Writing::First(timeout)
-                if parts.iter().map(|part| part.len()).sum::<usize>() <= FIRST_WRITE =>
-            {
-                *writing = Writing::Next(timeout);
-            }
-            Writing::First(timeout) | Writing::Next(timeout) => {
-                self.set_write_timeout(Some(timeout))?;
-                *writing = Writing::Ready;
-            }
-        }
-        let mut stream = self;
-        match parts {
-            [part] => stream.write_all(part),
-            parts => write_parts(&mut stream, parts),
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Writing> {
-        self.0.writing.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Sets how long a read may wait, alone.
+    /// Sets how long a read may block. One system call.
     pub(crate) fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
         with_socket!(self, socket => socket.set_read_timeout(timeout))
     }
 
-    /// Sets how long a write may wait, alone.
+    /// Sets how long a write may block. One system call.
     pub(crate) fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
         with_socket!(self, socket => socket.set_write_timeout(timeout))
     }
 
-    /// Writes what the other end takes within the write time-out. If it takes nothing that is a
-    /// `WouldBlock`, and unlike after a write more can be written later.
+    /// Writes as much as the socket accepts within the write timeout.
+    ///
+    /// # Errors
+    /// `WouldBlock` if it accepts nothing. Unlike after a timeout of [`Write::write_vectored`], the
+    /// stream can be written to again.
     pub(crate) fn try_write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        let written = with_socket!(self, socket => { let mut socket: &_ = socket; socket.write_vectored(slices) });
-        written.map_err(
-            |error| if is_expiry(&error) { io::ErrorKind::WouldBlock.into() } else { error },
-        )
+        with_socket!(self, socket => (&*socket).write_vectored(slices)).map_err(|error| {
+            if is_timeout(&error) {
+                io::ErrorKind::WouldBlock.into()
+            } else {
+                error
+            }
+        })
     }
 
-    /// Reads what is there, without waiting: `None` if nothing is.
+    /// Reads what has arrived, without blocking. Returns `None` if nothing has. Three system calls.
     pub(crate) fn try_read(&self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
-        with_socket!(self, socket => {
-            socket.set_nonblocking(true)?;
-            let mut socket_ref: &_ = socket;
-            let outcome = socket_ref.read(buffer);
-            socket.set_nonblocking(false)?;
-            match outcome {
-                Ok(n) => Ok(Some(n)),
-                Err(error) if is_expiry(&error) || error.kind() == io::ErrorKind::Interrupted => Ok(None),
-                Err(error) => Err(error),
+        self.set_nonblocking(true)?;
+        let outcome = self.read_raw(buffer);
+        self.set_nonblocking(false)?;
+        match outcome {
+            Ok(n) => Ok(Some(n)),
+            Err(error) if is_timeout(&error) || error.kind() == io::ErrorKind::Interrupted => {
+                Ok(None)
             }
-        })
-    }
-
-    /// Whether there is nothing to read, or nothing more. The connection is then only good for
-    /// being closed: to read from it no longer waits.
-    pub(crate) fn is_quiet(&self) -> io::Result<bool> {
-        with_socket!(self, socket => {
-            socket.set_nonblocking(true)?;
-            let mut socket_ref: &_ = socket;
-            let is_quiet = socket_ref.read(&mut [0]).map_or_else(|error| is_expiry(&error), |n| n == 0);
-            if !is_quiet {
-                socket.set_nonblocking(false)?;
-            }
-            Ok(is_quiet)
-        })
-    }
-
-    /// After a write that has waited too long, part of a record may have left; nothing can follow
-    /// it.
-    fn write_error(&self, error: io::Error) -> io::Error {
-        if !is_expiry(&error) {
-            return error;
+            Err(error) => Err(error),
         }
-        // If this fails, the connection has ended already.
-        let _ = self.shutdown(Shutdown::Write);
-        Error::TimedOut("write").into()
     }
 
-    /// Ends one direction of the connection, or both, for every clone.
+    /// Returns whether the connection can be closed without a reset: no unread input is left, or
+    /// the peer has shut down its writing half. Two system calls.
+    ///
+    /// If so, the socket stays in non-blocking mode: the caller closes it next, and moving it back
+    /// would cost a third call. If not, the first byte of the input is discarded, the socket is
+    /// blocking again, and the caller can drain the rest.
+    pub(crate) fn is_ready_to_close(&self) -> io::Result<bool> {
+        self.set_nonblocking(true)?;
+        let is_ready = self.read_raw(&mut [0]).map_or_else(|error| is_timeout(&error), |n| n == 0);
+        if !is_ready {
+            self.set_nonblocking(false)?;
+        }
+        Ok(is_ready)
+    }
+
+    /// Shuts down one direction of the connection or both, for every clone.
+    ///
+    /// ```
+    /// use fcgi::net::{Listener, Stream};
+    /// use std::io::Read;
+    /// use std::net::Shutdown;
+    ///
+    /// let listener = Listener::bind(&"127.0.0.1:0".parse()?)?;
+    /// let client = Stream::connect(&listener.local_address()?, None)?;
+    /// client.shutdown(Shutdown::Write)?;
+    ///
+    /// let mut server = listener.accept()?.expect("an open listener");
+    /// assert_eq!(server.read(&mut [0; 16])?, 0);
+    /// # Ok::<(), fcgi::Error>(())
+    /// ```
     pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         with_socket!(self, socket => socket.shutdown(how))
     }
 
-    /// The IP address of the other end; `None` where it has none.
+    /// Returns the IP address of the peer, or `None` for a Unix socket and for a connection that
+    /// has been closed.
     pub fn peer_ip(&self) -> Option<IpAddr> {
-        match &self.0.socket {
+        match &*self.0 {
             Socket::Tcp(socket) => socket.peer_addr().ok().map(|address| address.ip()),
             #[cfg(unix)]
             Socket::Unix(_) => None,
         }
     }
+
+    /// Reads without converting the error of a timeout.
+    fn read_raw(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        with_socket!(self, socket => (&*socket).read(buffer))
+    }
+
+    fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
+        with_socket!(self, socket => socket.set_nonblocking(nonblocking))
+    }
+
+    /// Converts the error of a write. Shuts down the writing half after a timeout.
+    fn write_error(&self, error: io::Error) -> io::Error {
+        if !is_timeout(&error) {
+            return error;
+        }
+        // This fails only if the connection has been closed already.
+        let _ = self.shutdown(Shutdown::Write);
+        Error::TimedOut("write").into()
+    }
 }
 
 impl From<Socket> for Stream {
     fn from(socket: Socket) -> Self {
-        Self(Arc::new(Inner { socket, writing: Mutex::default() }))
+        Self(Arc::new(socket))
     }
 }
 
 impl From<TcpStream> for Stream {
-    /// Sets `TCP_NODELAY`, without which a record may wait 40 ms for the answer to the one before
-    /// it.
+    /// Sets `TCP_NODELAY`. Without it, a small write may wait up to 40 ms for the acknowledgement
+    /// of the one before it.
+    ///
+    /// An error is ignored: the option cannot be set if the peer has closed the connection, and a
+    /// read or write then returns the error.
     fn from(socket: TcpStream) -> Self {
-        // A socket that cannot have it (its peer is gone) says so when it is used.
         let _ = socket.set_nodelay(true);
         Self::with_nodelay(socket)
     }
@@ -251,24 +266,22 @@ impl AsFd for Stream {
 
 impl Read for &Stream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        with_socket!(self, socket => { let mut socket: &_ = socket; socket.read(buffer) })
-            .map_err(read_error)
+        self.read_raw(buffer).map_err(read_error)
     }
 
     fn read_vectored(&mut self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        with_socket!(self, socket => { let mut socket: &_ = socket; socket.read_vectored(buffers) })
-            .map_err(read_error)
+        with_socket!(self, socket => (&*socket).read_vectored(buffers)).map_err(read_error)
     }
 }
 
 impl Write for &Stream {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        with_socket!(self, socket => { let mut socket: &_ = socket; socket.write(data) })
+        with_socket!(self, socket => (&*socket).write(data))
             .map_err(|error| self.write_error(error))
     }
 
     fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        with_socket!(self, socket => { let mut socket: &_ = socket; socket.write_vectored(slices) })
+        with_socket!(self, socket => (&*socket).write_vectored(slices))
             .map_err(|error| self.write_error(error))
     }
 
@@ -301,8 +314,8 @@ impl Write for Stream {
     }
 }
 
+/// Connects to the first IP address of a host that accepts the connection.
 fn connect_tcp(host: &str, port: u16, timeout: Option<Duration>) -> Result<Stream> {
-    // A host left out is this machine, as in the kit's programs.
     let host = if host.is_empty() { "localhost" } else { host };
     let mut failure =
         Error::Io(io::Error::new(io::ErrorKind::NotFound, format!("no address for host {host:?}")));
@@ -314,7 +327,7 @@ fn connect_tcp(host: &str, port: u16, timeout: Option<Duration>) -> Result<Strea
         match connected {
             Ok(socket) => return Ok(socket.into()),
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                failure = Error::TimedOut("connect")
+                failure = Error::TimedOut("connect");
             }
             Err(error) => failure = error.into(),
         }
@@ -322,13 +335,14 @@ fn connect_tcp(host: &str, port: u16, timeout: Option<Duration>) -> Result<Strea
     Err(failure)
 }
 
-/// Whether this is how the system tells that a socket's time-out has passed.
-pub(super) fn is_expiry(error: &io::Error) -> bool {
+/// Returns whether a call failed because the timeout of the socket has passed, or because the
+/// socket is in non-blocking mode. The kind differs between systems.
+pub(super) fn is_timeout(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
 }
 
 fn read_error(error: io::Error) -> io::Error {
-    if is_expiry(&error) {
+    if is_timeout(&error) {
         Error::TimedOut("read").into()
     } else {
         error

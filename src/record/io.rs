@@ -1,23 +1,40 @@
-use std::io::{self, IoSlice, Read, Write};
+//! Functions that read and write whole records.
 
-use super::{
-    check_id, BeginRequest, EndRequest, Header, RecordType, UnknownType, HEADER_LEN,
-    MAX_ALIGNED_LEN, NULL_REQUEST_ID,
-};
+use std::io::{self, Read, Write};
+
+use super::body::{BeginRequest, EndRequest, UnknownType};
+use super::header::{check_id, Header};
 use crate::error::{Error, Result};
+use crate::protocol::{RecordType, HEADER_LEN, MAX_ALIGNED_LEN, NULL_REQUEST_ID};
+use crate::vectored::write_parts;
 
-/// What padding and reserved bytes hold.
+/// The value of padding bytes.
 const ZEROS: [u8; 8] = [0; 8];
 
-/// Reads a header; `None` where the input ends cleanly, before its first byte.
+/// Reads a header. Returns `None` if the input ends before the first byte of the header.
 ///
-/// The caller then reads [`content_len`](Header::content_len) bytes of content and skips
-/// [`padding_len`](Header::padding_len) bytes. Nothing is allocated, and not a byte behind the
-/// header is read.
+/// The caller must then read [`content_len`](Header::content_len) bytes of content and skip
+/// [`padding_len`](Header::padding_len) bytes. This function reads no byte after the header and
+/// allocates no memory.
 ///
 /// # Errors
-/// [`Error::UnexpectedEof`] where the input ends inside the header, [`Error::UnsupportedVersion`],
-/// and what the reader reports.
+/// - [`Error::UnexpectedEof`] if the input ends inside the header
+/// - [`Error::UnsupportedVersion`] if the version is not 1
+/// - [`Error::Io`] if the reader fails
+///
+/// ```
+/// use fcgi::record::{self, RecordType};
+/// use std::io::Read;
+///
+/// let mut input = &b"\x01\x05\0\x01\0\x05\x03\0hello\0\0\0"[..];
+/// let header = record::read_header(&mut input)?.expect("a record");
+/// assert_eq!(header.record_type, RecordType::Stdin);
+///
+/// let mut content = vec![0; usize::from(header.content_len)];
+/// input.read_exact(&mut content)?;
+/// assert_eq!(content, b"hello");
+/// # Ok::<(), fcgi::Error>(())
+/// ```
 pub fn read_header(reader: &mut impl Read) -> Result<Option<Header>> {
     let mut bytes = [0; HEADER_LEN];
     let mut filled = 0;
@@ -33,15 +50,28 @@ pub fn read_header(reader: &mut impl Read) -> Result<Option<Header>> {
     Header::parse(bytes).map(Some)
 }
 
-/// Reads a record: its content replaces what `content` held, its padding is skipped. `None` where
-/// the input ends cleanly, before the record.
+/// Reads a record and returns its header. Returns `None` if the input ends before the record.
 ///
-/// `content` never grows by more than the 65535 bytes of a record, and keeps its capacity from one
-/// call to the next.
+/// The content replaces what was in `content`. The padding is skipped. `content` never grows beyond
+/// 65535 bytes, and its memory is reused by the next call.
 ///
 /// # Errors
-/// [`Error::UnexpectedEof`] where the input ends inside the record, [`Error::UnsupportedVersion`],
-/// and what the reader reports.
+/// - [`Error::UnexpectedEof`] if the input ends inside the record
+/// - [`Error::UnsupportedVersion`] if the version is not 1
+/// - [`Error::Io`] if the reader fails
+///
+/// ```
+/// use fcgi::record;
+///
+/// let mut input = &b"\x01\x05\0\x01\0\x05\x03\0hello\0\0\0\x01\x05\0\x01\0\0\0\0"[..];
+/// let (mut body, mut content) = (Vec::new(), Vec::new());
+/// while let Some(header) = record::read_record(&mut input, &mut content)? {
+///     assert_eq!(header.request_id, 1);
+///     body.extend_from_slice(&content);
+/// }
+/// assert_eq!(body, b"hello");
+/// # Ok::<(), fcgi::Error>(())
+/// ```
 pub fn read_record(reader: &mut impl Read, content: &mut Vec<u8>) -> Result<Option<Header>> {
     content.clear();
     let Some(header) = read_header(reader)? else {
@@ -53,24 +83,33 @@ pub fn read_record(reader: &mut impl Read, content: &mut Vec<u8>) -> Result<Opti
     Ok(Some(header))
 }
 
-/// Writes a record, padded as [`padding_len`](super::padding_len) says, in one vectored write.
+/// Writes a record in one vectored write.
 ///
-/// An empty record ends the stream of its type: this function writes one when told to, so a loop
-/// over data must leave empty pieces out. For data of any length there is [`write_stream`].
+/// The record has the padding that [`padding_len`](super::padding_len) returns. A record with empty
+/// content ends the stream of its type, so callers that write a stream must skip empty pieces of
+/// data. [`write_stream`] writes data of any length.
 ///
 /// # Errors
-/// [`Error::ContentTooLong`] above 65535 bytes, [`Error::InvalidRequestId`] for an application
-/// record with id 0 or a management record with another; then nothing was written. Else what the
-/// writer reports.
+/// - [`Error::ContentTooLong`] if `content` has more than 65535 bytes
+/// - [`Error::InvalidRequestId`] if `request_id` is 0 and `record_type` belongs to a request, or if
+///   it is not 0 and the type [is a management type](RecordType::is_management)
+/// - [`Error::Io`] if the writer fails
+///
+/// Only in the last case may bytes have been written.
 ///
 /// ```
 /// use fcgi::record::{write_record, RecordType};
 /// use fcgi::Error;
 ///
-/// let long = write_record(&mut Vec::new(), RecordType::Stdout, 1, &[0; 65536]);
+/// let mut pipe = Vec::new();
+/// write_record(&mut pipe, RecordType::Stdout, 1, b"hello")?;
+/// assert_eq!(pipe, b"\x01\x06\0\x01\0\x05\x03\0hello\0\0\0");
+///
+/// let long = write_record(&mut pipe, RecordType::Stdout, 1, &[0; 65536]);
 /// assert!(matches!(long, Err(Error::ContentTooLong(65536))));
-/// let null = write_record(&mut Vec::new(), RecordType::Stdout, 0, b"");
+/// let null = write_record(&mut pipe, RecordType::Stdout, 0, b"");
 /// assert!(matches!(null, Err(Error::InvalidRequestId { request_id: 0, .. })));
+/// # Ok::<(), Error>(())
 /// ```
 pub fn write_record(
     writer: &mut impl Write,
@@ -86,19 +125,27 @@ pub fn write_record(
     Ok(write_parts(writer, &mut [&header.encode(), content, padding])?)
 }
 
-/// Writes data of any length as records of a stream: none for no data, and the empty record that
-/// ends the stream only when [`write_record`] is told to.
+/// Writes data of any length as records of one stream.
+///
+/// Empty data writes nothing. The stream does not end: to end it, call [`write_record`] with empty
+/// content.
 ///
 /// # Errors
-/// As [`write_record`].
+/// - [`Error::InvalidRequestId`] as for [`write_record`]
+/// - [`Error::Io`] if the writer fails
 ///
 /// ```
 /// use fcgi::record::{write_record, write_stream, RecordType};
+///
 /// let mut pipe = Vec::new();
 /// write_stream(&mut pipe, RecordType::Stdout, 1, b"")?;
 /// assert!(pipe.is_empty());
+///
 /// write_stream(&mut pipe, RecordType::Stdout, 1, &[b'x'; 65536])?;
-/// assert_eq!(pipe.len(), 8 + 65528 + 8 + 8);
+/// assert_eq!(pipe.len(), (8 + 65528) + (8 + 8));
+///
+/// write_record(&mut pipe, RecordType::Stdout, 1, b"")?;
+/// assert!(pipe.ends_with(b"\x01\x06\0\x01\0\0\0\0"));
 /// # Ok::<(), fcgi::Error>(())
 /// ```
 pub fn write_stream(
@@ -115,7 +162,17 @@ pub fn write_stream(
 /// Writes a [`RecordType::BeginRequest`] record.
 ///
 /// # Errors
-/// [`Error::InvalidRequestId`] for id 0; else what the writer reports.
+/// - [`Error::InvalidRequestId`] if `request_id` is 0
+/// - [`Error::Io`] if the writer fails
+///
+/// ```
+/// use fcgi::record::{self, BeginRequest, Role};
+///
+/// let mut pipe = Vec::new();
+/// record::write_begin_request(&mut pipe, 1, BeginRequest::new(Role::Responder, true))?;
+/// assert_eq!(pipe, b"\x01\x01\0\x01\0\x08\0\0\0\x01\x01\0\0\0\0\0");
+/// # Ok::<(), fcgi::Error>(())
+/// ```
 pub fn write_begin_request(
     writer: &mut impl Write,
     request_id: u16,
@@ -127,7 +184,15 @@ pub fn write_begin_request(
 /// Writes a [`RecordType::AbortRequest`] record.
 ///
 /// # Errors
-/// [`Error::InvalidRequestId`] for id 0; else what the writer reports.
+/// - [`Error::InvalidRequestId`] if `request_id` is 0
+/// - [`Error::Io`] if the writer fails
+///
+/// ```
+/// let mut pipe = Vec::new();
+/// fcgi::record::write_abort_request(&mut pipe, 1)?;
+/// assert_eq!(pipe, b"\x01\x02\0\x01\0\0\0\0");
+/// # Ok::<(), fcgi::Error>(())
+/// ```
 pub fn write_abort_request(writer: &mut impl Write, request_id: u16) -> Result<()> {
     write_record(writer, RecordType::AbortRequest, request_id, &[])
 }
@@ -135,7 +200,17 @@ pub fn write_abort_request(writer: &mut impl Write, request_id: u16) -> Result<(
 /// Writes a [`RecordType::EndRequest`] record.
 ///
 /// # Errors
-/// [`Error::InvalidRequestId`] for id 0; else what the writer reports.
+/// - [`Error::InvalidRequestId`] if `request_id` is 0
+/// - [`Error::Io`] if the writer fails
+///
+/// ```
+/// use fcgi::record::{self, EndRequest};
+///
+/// let mut pipe = Vec::new();
+/// record::write_end_request(&mut pipe, 1, EndRequest { app_status: 1, ..EndRequest::default() })?;
+/// assert_eq!(pipe, b"\x01\x03\0\x01\0\x08\0\0\0\0\0\x01\0\0\0\0");
+/// # Ok::<(), fcgi::Error>(())
+/// ```
 pub fn write_end_request(writer: &mut impl Write, request_id: u16, body: EndRequest) -> Result<()> {
     write_record(writer, RecordType::EndRequest, request_id, &body.encode())
 }
@@ -143,51 +218,22 @@ pub fn write_end_request(writer: &mut impl Write, request_id: u16, body: EndRequ
 /// Writes a [`RecordType::UnknownType`] record.
 ///
 /// # Errors
-/// What the writer reports.
+/// Returns [`Error::Io`] if the writer fails.
+///
+/// ```
+/// use fcgi::record::{self, RecordType, UnknownType};
+///
+/// let mut pipe = Vec::new();
+/// let body = UnknownType { record_type: RecordType::Unknown(99) };
+/// record::write_unknown_type(&mut pipe, body)?;
+/// assert_eq!(pipe, b"\x01\x0b\0\0\0\x08\0\0\x63\0\0\0\0\0\0\0");
+/// # Ok::<(), fcgi::Error>(())
+/// ```
 pub fn write_unknown_type(writer: &mut impl Write, body: UnknownType) -> Result<()> {
     write_record(writer, RecordType::UnknownType, NULL_REQUEST_ID, &body.encode())
 }
 
-/// The most slices that leave in one system call.
-pub(crate) const MAX_SLICES: usize = 64;
-
-/// Writes all parts one after the other, however few bytes the writer takes at a time. The parts
-/// are used up on the way: after an error they are what was not written.
-pub(crate) fn write_parts(writer: &mut impl Write, parts: &mut [&[u8]]) -> io::Result<()> {
-    let mut written = 0;
-    loop {
-        // Empty parts would make a write of nothing look like a writer that takes nothing.
-        written += parts[written..].iter().take_while(|part| part.is_empty()).count();
-        let parts = &mut parts[written..];
-        if parts.is_empty() {
-            return Ok(());
-        }
-        let mut slices = [IoSlice::new(&[]); MAX_SLICES];
-        let count = parts.len().min(MAX_SLICES);
-        for (slice, part) in slices.iter_mut().zip(&*parts) {
-            *slice = IoSlice::new(part);
-        }
-        match writer.write_vectored(&slices[..count]) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(n) => use_up(parts, n),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-}
-
-/// Takes the first `n` bytes off the parts.
-fn use_up(parts: &mut [&[u8]], mut n: usize) {
-    for part in parts {
-        let used = n.min(part.len());
-        *part = &part[used..];
-        n -= used;
-        if n == 0 {
-            return;
-        }
-    }
-}
-
+/// Fills `buffer` with bytes of a record.
 fn read_all(reader: &mut impl Read, buffer: &mut [u8]) -> Result<()> {
     reader.read_exact(buffer).map_err(|error| match error.kind() {
         io::ErrorKind::UnexpectedEof => Error::UnexpectedEof("a record"),

@@ -3,19 +3,20 @@ use std::time::Duration;
 
 use crate::record::Role;
 
-/// What a [`Server`](super::Server) does about a connection for which it has no thread left.
+/// What a [`Server`](super::Server) does with a connection for which it has no slot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Overload {
-    /// Let it wait until another connection ends; those behind it wait in the system's backlog.
+    /// The connection waits until another one ends. Later connections wait in the backlog of the
+    /// system.
     #[default]
     Wait,
-    /// Answer its requests with
+    /// The connection's request is refused with
     /// [`ProtocolStatus::Overloaded`](crate::record::ProtocolStatus::Overloaded), so that the web
-    /// server can turn to another application at once.
+    /// server can choose another application at once.
     Reject,
 }
 
-/// The bounds that an application keeps, each with its default.
+/// The bounds of an application, each with its default and its reason.
 ///
 /// ```
 /// use fcgi::server::Config;
@@ -27,40 +28,51 @@ pub enum Overload {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Config {
-    /// The connections that are held at once, each with its thread; also what GET_VALUES answers
-    /// as FCGI_MAX_CONNS and FCGI_MAX_REQS. Default 256: more than web servers keep open by
-    /// themselves. Each takes some 30 KiB of memory, and up to 200 KiB more once bodies and
-    /// responses on it are large.
+    /// The number of connections that are served at a time, each in its own thread. GET_VALUES
+    /// returns it as FCGI_MAX_CONNS and FCGI_MAX_REQS.
+    ///
+    /// Default 256, which is more than web servers keep open. A connection takes about 30 KiB of
+    /// memory, and up to 200 KiB more after large bodies and responses.
     pub max_connections: usize,
-    /// What happens to a connection beyond that, when none of the others is idle. Default
+    /// What is done with further connections while none of the others is idle. Default
     /// [`Overload::Wait`].
     pub overload: Overload,
-    /// The roles that requests may ask for; others are answered with UNKNOWN_ROLE. Default:
-    /// [`Role::Responder`] alone, because a responder's answer to an authorizer's request
-    /// would allow what it did not look at.
+    /// The roles that requests may ask for. Others are refused with UNKNOWN_ROLE.
+    ///
+    /// Default [`Role::Responder`] alone: a responder that answers an authorizer's request with
+    /// status 200 would allow a request that it has not checked.
     pub roles: Vec<Role>,
-    /// The most bytes that the params of a request may take. Default 256 KiB: web servers accept a
-    /// quarter of that in header fields. Beyond it the answer is `Status: 431`, and the
-    /// connection is closed.
+    /// The maximum length of the params of a request, in bytes. A longer request is answered with
+    /// `Status: 431`, and the connection is closed.
+    ///
+    /// Default 256 KiB. Web servers accept about a quarter of that in header fields.
     pub max_params: usize,
-    /// How long a read inside a request may wait. Default 60 seconds, as in the common web
-    /// servers.
+    /// How long a read inside a request may wait for input. `None` waits indefinitely.
+    ///
+    /// Default 60 seconds, as in common web servers.
     pub read_timeout: Option<Duration>,
-    /// How long a write may wait for the web server to take anything at all. Default 60 seconds.
+    /// How long a write may wait for the web server to accept a byte. `None` waits indefinitely.
+    ///
+    /// Default 60 seconds, as in common web servers.
     pub write_timeout: Option<Duration>,
-    /// How long a kept connection may be idle. Default `None`: it gives way when its thread is
-    /// needed.
+    /// How long a kept connection may be idle. `None` waits indefinitely.
+    ///
+    /// Default `None`: an idle connection is closed anyway when its slot is needed.
     pub idle_timeout: Option<Duration>,
-    /// The requests served on a kept connection before it is closed. Default `None`: any number.
+    /// The number of requests that are served on a kept connection before it is closed. Default
+    /// `None`, which is any number.
     pub max_requests: Option<u64>,
-    /// The bytes of input that are read and dropped before a connection is closed, so that closing
-    /// it does not destroy the answer on its way. Default 16 MiB: an upload that was refused
-    /// unread fits, and the time is limited too.
+    /// The maximum number of bytes that are read and dropped before a connection is closed. Closing
+    /// a connection that has unread input could destroy the response.
+    ///
+    /// Default 16 MiB, so that a large upload can be refused unread.
     pub drain_bytes: u64,
-    /// The longest time that this takes. Default 1 second.
+    /// The maximum time that is spent on that. Default 1 second.
     pub drain_time: Duration,
     /// How long [`Handle::shutdown`](super::Handle::shutdown) waits for requests to end before it
-    /// cuts them off. Default 8 seconds: process managers tend to wait ten before they kill.
+    /// aborts them.
+    ///
+    /// Default 8 seconds: process managers commonly wait 10 seconds before they kill a process.
     pub shutdown_timeout: Duration,
 }
 
@@ -83,7 +95,7 @@ impl Default for Config {
 }
 
 impl Config {
-    /// The defaults.
+    /// Creates a configuration with the defaults.
     pub fn new() -> Self {
         Self::default()
     }
@@ -112,19 +124,19 @@ impl Config {
         self
     }
 
-    /// Sets [`read_timeout`](Self::read_timeout); `None` waits for ever.
+    /// Sets [`read_timeout`](Self::read_timeout).
     pub fn read_timeout(mut self, timeout: Option<Duration>) -> Self {
         self.read_timeout = timeout;
         self
     }
 
-    /// Sets [`write_timeout`](Self::write_timeout); `None` waits for ever.
+    /// Sets [`write_timeout`](Self::write_timeout).
     pub fn write_timeout(mut self, timeout: Option<Duration>) -> Self {
         self.write_timeout = timeout;
         self
     }
 
-    /// Sets [`idle_timeout`](Self::idle_timeout); `None` waits for ever.
+    /// Sets [`idle_timeout`](Self::idle_timeout).
     pub fn idle_timeout(mut self, timeout: Option<Duration>) -> Self {
         self.idle_timeout = timeout;
         self
@@ -149,7 +161,7 @@ impl Config {
         self
     }
 
-    /// Checks what the system would refuse later, connection by connection.
+    /// Returns an error for a timeout that the system would refuse for each connection.
     pub(super) fn check(&self) -> io::Result<()> {
         for (name, timeout) in [
             ("read", self.read_timeout),
@@ -159,7 +171,7 @@ impl Config {
             if timeout == Some(Duration::ZERO) {
                 return Err(io::Error::new(
                     io::ErrorKind::InvalidInput,
-                    format!("the {name} time-out is zero"),
+                    format!("{name} timeout is zero"),
                 ));
             }
         }

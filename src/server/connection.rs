@@ -1,22 +1,22 @@
 use std::fmt;
-use std::io::{self, Read};
-use std::net::Shutdown;
 use std::sync::Arc;
-use std::thread;
-use std::time::{Duration, Instant};
 
-use super::activity::Activity;
-use super::input::Input;
-use super::request::{Ending, Outcome, Request};
+use super::close_reason::CloseReason;
+use super::config::Config;
+use super::input::{AcceptedRequest, Input};
+use super::lifecycle::{ConnectionState, Lifecycle, Linger, Phase};
+use super::linger::linger;
+use super::request::{EndedRequest, Request};
 use super::stdin::{last_stream, Stdin};
-use super::Config;
 use crate::error::{Error, Result};
 use crate::net::Stream;
-use crate::params::Params;
-use crate::record::{BeginRequest, ProtocolStatus, RecordType, Role};
+use crate::params::{Params, ParamsDecoder};
+use crate::record::{ProtocolStatus, RecordType};
 
-/// A connection from a web server, for those who want a loop of their own: one request after the
-/// other, in this thread.
+/// A connection from a web server, which carries one request after the other.
+///
+/// [`Server`](super::Server) uses one for each connection. Use it directly to serve connections in
+/// a loop and threads of your own:
 ///
 /// ```
 /// use fcgi::{net::Listener, server::Connection};
@@ -34,344 +34,255 @@ use crate::record::{BeginRequest, ProtocolStatus, RecordType, Role};
 /// }
 /// ```
 ///
-/// Its buffers, and the params of its requests, are used again from one request to the next. When
-/// it is dropped behind the last answer, it waits a little for the web server to take that answer:
-/// it ends its own side, reads and drops what is still on the way ([`Config::drain_bytes`],
-/// [`Config::drain_time`]), and closes then. Clones of its stream are of no use after that.
+/// The buffers and the params are reused from one request to the next.
+///
+/// Dropping a connection closes it. If the web server may still be sending input of the last
+/// request, the drop first shuts down the write half, then reads and drops input
+/// ([`Config::drain_bytes`], [`Config::drain_time`]): otherwise the web server could lose the
+/// response. Clones of its stream cannot be used after that.
 pub struct Connection {
-    stream: Stream,
+    lifecycle: Lifecycle,
+    state: Arc<ConnectionState>,
     input: Input,
     params: Params,
-    ending: Ending,
+    ended: EndedRequest,
     config: Arc<Config>,
-    activity: Arc<Activity>,
-    state: State,
-    /// The requests that were begun.
-    requests: u64,
-    /// When the last request was answered, if more of its input was still to come then.
-    answered: Option<Instant>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    /// Between requests.
-    Waiting,
-    /// A request was handed out; whether the connection stays open after it is the web server's
-    /// wish.
-    InRequest { keep_conn: bool },
-    /// All was said; the web server may still be sending.
-    Answered { has_whole_input: bool },
-    /// There is nothing more to do.
-    Closed,
-}
-
-/// How long to rest between two looks at a connection whose reading side was shut down.
-const DEAF_PAUSE: Duration = Duration::from_millis(5);
-
-/// The memory that a connection leaves to the next one of its thread.
+/// The memory of a connection, which the next connection of the same thread reuses.
 #[derive(Debug, Default)]
-pub(super) struct Buffers {
+pub(super) struct ConnectionBuffers {
     input: Vec<u8>,
     params: Params,
     stdout: Vec<u8>,
     stderr: Vec<u8>,
 }
 
-/// A request whose params have come.
-#[derive(Clone, Copy)]
-pub(super) struct Begun {
-    request_id: u16,
-    begin: BeginRequest,
-}
-
 impl Connection {
-    /// A connection with the default bounds.
+    /// Creates a connection with the default bounds.
     ///
     /// # Errors
-    /// What setting the time-outs reports.
+    /// None at present.
     pub fn new(stream: impl Into<Stream>) -> Result<Self> {
-        Self::with_config(stream, Arc::new(Config::default()))
+        Self::with_config(stream, Arc::default())
     }
 
-    /// A connection with bounds that it may share with others. Those on the number of connections
-    /// mean nothing here, but that GET_VALUES is answered with them.
+    /// Creates a connection with these bounds, which may be shared by several connections.
+    ///
+    /// The bounds on the number of connections are ignored, except that GET_VALUES is answered with
+    /// them.
     ///
     /// # Errors
-    /// What setting the time-outs reports: `InvalidInput` for one of zero.
+    /// `InvalidInput` for a timeout of zero.
     pub fn with_config(stream: impl Into<Stream>, config: Arc<Config>) -> Result<Self> {
         config.check()?;
-        let stream = stream.into();
-        stream.set_write_timeout(config.write_timeout)?;
-        let activity = Arc::new(Activity::new(stream.clone(), Arc::default()));
-        Ok(Self::with_buffers(stream, config, activity, Buffers::default()))
+        let state = ConnectionState::new(stream.into(), config.write_timeout, Arc::default());
+        Ok(Self::with_buffers(Arc::new(state), config, ConnectionBuffers::default()))
     }
 
-    /// A connection whose write time-out was set, with the memory of one that has ended.
+    /// Creates a connection that reuses memory.
     pub(super) fn with_buffers(
-        stream: Stream,
+        state: Arc<ConnectionState>,
         config: Arc<Config>,
-        activity: Arc<Activity>,
-        buffers: Buffers,
+        buffers: ConnectionBuffers,
     ) -> Self {
-        let Buffers { input, params, stdout, stderr } = buffers;
+        let ConnectionBuffers { input, params, stdout, stderr } = buffers;
         Self {
-            input: Input::new(stream.clone(), &config, input),
-            stream,
+            lifecycle: Lifecycle::new(Arc::clone(&state)),
+            input: Input::new(Arc::clone(&state), &config, input),
+            state,
             params,
-            ending: Ending { stdout, stderr, outcome: Outcome::default() },
+            ended: EndedRequest { stdout, stderr, ..EndedRequest::default() },
             config,
-            activity,
-            state: State::Waiting,
-            requests: 0,
-            answered: None,
         }
     }
 
-    /// Waits for the next request; `None` when the connection has ended, because the web server
-    /// closed it or did not ask for it to be kept, or because it was idle for too long.
+    /// Waits for the next request. Returns `None` if the connection has ended, for a
+    /// [reason](Self::close_reason) that is not an error.
     ///
     /// # Errors
-    /// Whatever ends a connection in another way: [`Error::UnexpectedEof`] or [`Error::TimedOut`]
-    /// inside a request's params, [`Error::ParamsTooLarge`] (answered with `Status: 431`),
-    /// [`Error::InvalidParams`], [`Error::UnexpectedRecord`], [`Error::UnsupportedVersion`],
-    /// [`Error::Unfinished`] if the request before was dropped. The connection is then of no
-    /// more use.
+    /// The connection cannot be used after an error:
+    ///
+    /// - [`Error::UnexpectedEof`] or [`Error::TimedOut`] inside the params of a request
+    /// - [`Error::ParamsTooLarge`]; the request is answered with `Status: 431`
+    /// - [`Error::InvalidParams`], [`Error::UnexpectedRecord`], [`Error::UnsupportedVersion`]
+    /// - [`Error::RequestNotFinished`] if the last request was dropped
+    /// - any error of the stream
     pub fn next_request(&mut self) -> Result<Option<Request<'_>>> {
-        let begun = self.wait_for_request()?;
-        Ok(begun.map(|begun| self.request(begun)))
+        let accepted = self.wait_for_request()?;
+        Ok(accepted.map(|accepted| self.request(accepted)))
     }
 
-    /// [`next_request`](Self::next_request) up to where its params have come.
-    pub(super) fn wait_for_request(&mut self) -> Result<Option<Begun>> {
-        self.settle()?;
-        if self.state != State::Waiting {
-            return Ok(None);
+    /// Returns why the connection is to be closed. Returns `None` while requests may follow.
+    ///
+    /// ```
+    /// use fcgi::server::{CloseReason, Connection};
+    /// # #[cfg(unix)] {
+    /// use std::os::unix::net::UnixStream;
+    ///
+    /// let (application, web_server) = UnixStream::pair()?;
+    /// let mut connection = Connection::new(application)?;
+    /// assert_eq!(connection.close_reason(), None);
+    ///
+    /// drop(web_server);
+    /// assert!(connection.next_request()?.is_none());
+    /// assert_eq!(connection.close_reason(), Some(CloseReason::EndOfInput));
+    /// # }
+    /// # Ok::<(), fcgi::Error>(())
+    /// ```
+    pub fn close_reason(&self) -> Option<CloseReason> {
+        match self.lifecycle.phase() {
+            Phase::Closing { reason, .. } => Some(reason),
+            Phase::Waiting | Phase::InRequest { .. } => None,
         }
-        let begun = match self.begin() {
-            Ok(Some(begun)) => begun,
-            Ok(None) => return self.end_waiting(None),
-            Err(error) => return self.end_waiting(Some(error)),
-        };
-        self.requests += 1;
-        self.state = State::InRequest { keep_conn: begun.begin.keep_conn() };
-        Ok(Some(begun))
     }
 
-    /// The request whose params have come.
-    #[inline]
-    pub(super) fn request(&mut self, begun: Begun) -> Request<'_> {
-        let Begun { request_id, begin } = begun;
-        let stdin = Stdin::new(&mut self.input, request_id, begin.role, &self.params);
-        Request::new((request_id, begin.role), &self.params, stdin, &self.stream, &mut self.ending)
-    }
-
-    /// Refuses the next request with [`ProtocolStatus::Overloaded`], whatever it is, and closes the
-    /// connection. For the request it waits no longer than [`Config::read_timeout`], whatever
-    /// else comes.
+    /// Refuses the next request with [`ProtocolStatus::Overloaded`], whatever it asks for, and
+    /// closes the connection. Waits for the request no longer than [`Config::read_timeout`], even
+    /// if other records arrive.
     ///
     /// # Errors
-    /// As [`next_request`](Self::next_request).
+    /// The errors of [`next_request`](Self::next_request).
     pub fn reject(mut self) -> Result<()> {
         self.settle()?;
-        if self.state != State::Waiting {
+        if !self.lifecycle.is_waiting() {
             return Ok(());
         }
-        self.state = State::Closed;
         if let Some(timeout) = self.config.read_timeout {
-            self.input.reader.get_mut().end_after(timeout);
+            self.input.reader_mut().get_mut().set_deadline(timeout);
         }
+        self.lifecycle.close(CloseReason::Overloaded, Linger::No);
         if let Some(header) = self.input.next_begin()? {
             self.input.end_request(header.request_id, ProtocolStatus::Overloaded)?;
-            self.state = State::Answered { has_whole_input: false };
+            self.lifecycle.close_after_response(CloseReason::Overloaded);
         }
         Ok(())
     }
 
-    /// Ends the connection, and gives its memory back.
-    pub(super) fn into_buffers(mut self) -> Buffers {
-        let ending = &mut self.ending;
-        let (stdout, stderr) =
-            (std::mem::take(&mut ending.stdout), std::mem::take(&mut ending.stderr));
-        Buffers {
-            input: self.input.reader.take_buffer(),
+    /// Waits for the params of the next request.
+    pub(super) fn wait_for_request(&mut self) -> Result<Option<AcceptedRequest>> {
+        self.settle()?;
+        if !self.lifecycle.is_waiting() {
+            return Ok(None);
+        }
+        let (accepted, error) = match self.receive_request() {
+            Ok(accepted) => (accepted, None),
+            Err(error) => (None, Some(error)),
+        };
+        match accepted {
+            Some(accepted) => self.lifecycle.start_request(accepted.begin.keep_conn()),
+            None => self.lifecycle.stop_waiting(error, self.input.is_idle())?,
+        }
+        Ok(accepted)
+    }
+
+    /// Returns the request whose params were received.
+    #[inline]
+    pub(super) fn request(&mut self, accepted: AcceptedRequest) -> Request<'_> {
+        let Self { input, params, state, ended, .. } = self;
+        let stdin = Stdin::new(input, accepted, params);
+        Request::new(accepted, params, stdin, state.output(), ended)
+    }
+
+    /// Closes the connection and returns its memory.
+    pub(super) fn into_buffers(mut self) -> ConnectionBuffers {
+        ConnectionBuffers {
+            input: self.input.reader_mut().take_memory(),
             params: std::mem::take(&mut self.params),
-            stdout,
-            stderr,
+            stdout: std::mem::take(&mut self.ended.stdout),
+            stderr: std::mem::take(&mut self.ended.stderr),
         }
     }
 
-    /// Draws the conclusions from how the last request ended.
+    /// Completes the transition of a request that has ended.
+    #[inline]
     fn settle(&mut self) -> Result<()> {
-        let State::InRequest { keep_conn } = self.state else {
-            return Ok(());
-        };
-        let outcome = self.ending.outcome;
-        let may_stay =
-            keep_conn && self.config.max_requests.map_or(true, |max| self.requests < max);
-        if let Outcome::Finished { has_whole_input, .. } = outcome {
-            self.answered = (!has_whole_input).then(Instant::now);
-        }
-        self.state = match outcome {
-            Outcome::Finished { is_in_step: true, .. } if may_stay && self.activity.end() => {
-                State::Waiting
-            }
-            Outcome::Finished { has_whole_input, .. } => State::Answered { has_whole_input },
-            Outcome::Unfinished | Outcome::Failed => State::Closed,
-        };
-        if outcome == Outcome::Unfinished {
-            return Err(Error::Unfinished);
-        }
-        Ok(())
+        self.lifecycle.end_request(self.ended.outcome, self.config.max_requests)
     }
 
-    /// Waits for a request with a role that we have, and for its params.
-    fn begin(&mut self) -> Result<Option<Begun>> {
-        while self.state == State::Waiting {
+    /// Waits for a request in a configured role, and for its params. Returns `None` if the
+    /// connection is to be closed.
+    fn receive_request(&mut self) -> Result<Option<AcceptedRequest>> {
+        while self.lifecycle.is_waiting() {
             let Some(header) = self.input.next_begin()? else {
                 return Ok(None);
             };
-            let begin = self.input.reader.read_begin_request()?;
-            let request_id = header.request_id;
-            if !self.activity.begin()
-                && !self.input.has_whole_request(request_id, last_stream(begin.role))?
+            let begin = self.input.reader_mut().read_begin_request()?;
+            let accepted = AcceptedRequest { id: header.request_id, begin };
+            if !self.lifecycle.begin_request()
+                && !self.input.buffer_request(accepted.id, last_stream(begin.role))?
             {
                 return Ok(None);
             }
-            if !self.config.roles.contains(&begin.role) {
-                self.input.end_request(request_id, ProtocolStatus::UnknownRole)?;
-            } else if self.read_params(request_id, begin)? {
-                return Ok(Some(Begun { request_id, begin }));
+            let status = if !self.config.roles.contains(&begin.role) {
+                ProtocolStatus::UnknownRole
+            } else if self.read_params(accepted)? {
+                return Ok(Some(accepted));
             } else {
-                self.input.end_request(request_id, ProtocolStatus::RequestComplete)?;
-            }
-            self.pass_over(begin.keep_conn());
+                ProtocolStatus::RequestComplete
+            };
+            self.input.end_request(accepted.id, status)?;
+            self.lifecycle.refuse_request(begin.keep_conn());
         }
         Ok(None)
     }
 
-    /// The connection ends before another request was handed out. Where that was our own wish, or
-    /// it was idle for too long, it is no error.
-    fn end_waiting(&mut self, error: Option<Error>) -> Result<Option<Begun>> {
-        let is_wanted = match error {
-            None => true,
-            Some(Error::UnexpectedEof(_)) => self.activity.is_deaf(),
-            Some(Error::TimedOut(_)) => self.input.is_idle(),
-            Some(_) => false,
-        };
-        // Where it is our wish alone, the drop has a look at what may still be on its way.
-        if self.state == State::Waiting && !self.activity.is_deaf() {
-            self.state = State::Closed;
-        }
-        error.filter(|_| !is_wanted).map_or(Ok(None), Err)
-    }
-
-    /// After a request that no handler has seen: waits for the next, or closes.
-    fn pass_over(&mut self, keep_conn: bool) {
-        if !(keep_conn && self.activity.end()) {
-            self.state = State::Answered { has_whole_input: false };
-        }
-    }
-
-    /// Gathers the params of a request (section 5.2); false if it was aborted.
-    fn read_params(&mut self, request_id: u16, begin: BeginRequest) -> Result<bool> {
-        self.params.recycle();
+    /// Reads the PARAMS stream (FastCGI specification, section 5.2). Returns `false` if the request
+    /// was aborted.
+    fn read_params(&mut self, accepted: AcceptedRequest) -> Result<bool> {
+        let mut decoder = ParamsDecoder::new(std::mem::take(&mut self.params));
         loop {
-            let Some(header) = self.input.next(request_id)? else {
+            let Some(header) = self.input.next(accepted.id)? else {
                 return Err(Error::UnexpectedEof("a request's params"));
             };
             match header.record_type {
                 RecordType::Params if header.content_len == 0 => {
-                    self.params.index()?;
+                    self.params = decoder.finish()?;
                     return Ok(true);
                 }
                 RecordType::Params => {
-                    let len = self.params.as_bytes().len() + usize::from(header.content_len);
-                    if len > self.config.max_params {
-                        return self.refuse_params(request_id, begin.role);
+                    if decoder.len() + usize::from(header.content_len) > self.config.max_params {
+                        return self.refuse_params(accepted);
                     }
-                    self.input.reader.gather_into(&mut self.params)?;
+                    self.input.reader_mut().decode_params(&mut decoder)?;
                 }
                 RecordType::AbortRequest => return Ok(false),
                 record_type @ (RecordType::BeginRequest | RecordType::Stdin | RecordType::Data) => {
-                    return Err(Error::UnexpectedRecord { record_type, request_id });
+                    return Err(Error::UnexpectedRecord { record_type, request_id: accepted.id });
                 }
-                // Types that no web server sends, or that nobody knows.
+                // Types that no web server sends, and unknown ones.
                 _ => {}
             }
         }
     }
 
-    /// Answers a request whose params are too large.
-    fn refuse_params(&mut self, request_id: u16, role: Role) -> Result<bool> {
-        self.params.clear();
-        let stdin = Stdin::new(&mut self.input, request_id, role, &self.params);
-        let mut request =
-            Request::new((request_id, role), &self.params, stdin, &self.stream, &mut self.ending);
+    /// Answers a request whose params are too large. Always returns an error.
+    fn refuse_params(&mut self, accepted: AcceptedRequest) -> Result<bool> {
+        let mut request = self.request(accepted);
         request.replace_response(
             "431 Request Header Fields Too Large",
             "The request's header is too large.",
         )?;
         request.app_status = 1;
         request.finish()?;
-        self.state = State::Answered { has_whole_input: false };
+        self.lifecycle.close_after_response(CloseReason::ParamsTooLarge);
         Err(Error::ParamsTooLarge(self.config.max_params))
-    }
-
-    /// Ends our side, and gives the web server time to take the answer: data that comes for a
-    /// closed socket would make the system throw the answer away. Where our reading side was
-    /// shut down before, ending the other too would have that effect at once, and that there is
-    /// nothing to read does not tell whether the web server has closed its side.
-    fn linger(&mut self) -> Result<()> {
-        let is_deaf = self.activity.is_deaf();
-        let start = self.answered.filter(|_| is_deaf).unwrap_or_else(Instant::now);
-        if !is_deaf {
-            self.stream.shutdown(Shutdown::Write)?;
-        }
-        let mut scratch = [0; 8192];
-        let mut drained = 0;
-        while drained < self.config.drain_bytes {
-            let left = self.config.drain_time.saturating_sub(start.elapsed());
-            if left.is_zero() {
-                break;
-            }
-            self.stream.set_read_timeout(Some(left))?;
-            match (&self.stream).read(&mut scratch) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error.into()),
-                Ok(0) if is_deaf && self.stream.peer_ip().is_some() => thread::sleep(DEAF_PAUSE),
-                Ok(0) => break,
-                Ok(n) => drained += n as u64,
-            }
-        }
-        Ok(())
     }
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        // Whoever asked for the connection has its answer by now; what fails here fails for nobody.
+        // Errors are ignored: the response was sent, or the connection has failed.
         let _ = self.settle();
-        let has_whole_input = match self.state {
-            State::Answered { has_whole_input } => has_whole_input,
-            State::Waiting
-                if self.answered.is_some_and(|then| then.elapsed() < self.config.drain_time) =>
-            {
-                false
-            }
-            _ => return,
-        };
-        if !(has_whole_input && self.stream.is_quiet().unwrap_or(false)) {
-            let _ = self.linger();
-        }
+        let _ = linger(&self.state, self.lifecycle.linger(), &self.config);
     }
 }
 
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connection")
-            .field("stream", &self.stream)
-            .field("state", &self.state)
-            .field("requests", &self.requests)
+            .field("stream", self.state.stream())
+            .field("lifecycle", &self.lifecycle)
             .finish_non_exhaustive()
     }
 }

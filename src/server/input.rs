@@ -1,58 +1,79 @@
-use std::io::{self, IoSliceMut, Read, Write};
-use std::time::{Duration, Instant};
+use std::io::{self, Read, Write};
+use std::sync::Arc;
 
-use super::output::Output;
-use super::Config;
-use crate::error::{Error, Result};
-use crate::net::Stream;
-use crate::params::Params;
+use super::config::Config;
+use super::lifecycle::ConnectionState;
+use super::timeouts::TimedStream;
+use crate::error::Result;
+use crate::params::{Params, ParamsDecoder};
 use crate::record::{
-    self, EndRequest, Header, ProtocolStatus, RecordType, UnknownType, MAX_CONNS, MAX_REQS,
-    MPXS_CONNS, NULL_REQUEST_ID,
+    self, BeginRequest, EndRequest, Header, ProtocolStatus, RecordType, UnknownType, MAX_CONNS,
+    MAX_REQS, MPXS_CONNS, NULL_REQUEST_ID,
 };
 use crate::stream::RecordReader;
 
-/// The reading side of an application's connection.
+/// The read half of a connection.
 ///
-/// [`next`](Self::next) and, between requests, [`next_begin`](Self::next_begin) are where records
-/// are looked at: they deal with all that does not concern the request, and hand out the rest.
+/// [`next`](Self::next) inside a request and [`next_begin`](Self::next_begin) between requests
+/// return the records that concern the request. All others are handled here.
 #[derive(Debug)]
 pub(super) struct Input {
-    pub(super) reader: RecordReader<PatientStream>,
-    /// The answer to GET_VALUES for FCGI_MAX_CONNS and FCGI_MAX_REQS.
+    reader: RecordReader<TimedStream>,
+    state: Arc<ConnectionState>,
+    /// The value of FCGI_MAX_CONNS and FCGI_MAX_REQS.
     max_connections: usize,
 }
 
+/// A request that was begun. The rest of its records may be still to come.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct AcceptedRequest {
+    pub(super) id: u16,
+    pub(super) begin: BeginRequest,
+}
+
 impl Input {
-    pub(super) fn new(stream: Stream, config: &Config, buffer: Vec<u8>) -> Self {
-        let reader = RecordReader::with_buffer(PatientStream::new(stream, config), buffer);
-        Self { reader, max_connections: config.max_connections }
+    pub(super) fn new(state: Arc<ConnectionState>, config: &Config, buffer: Vec<u8>) -> Self {
+        let stream = TimedStream::new(state.stream().clone(), config);
+        let reader = RecordReader::with_buffer(stream, buffer);
+        Self { reader, state, max_connections: config.max_connections }
     }
 
-    /// The next record of the request `active`; `None` at the clean end of the input.
+    #[inline]
+    pub(super) fn reader(&self) -> &RecordReader<TimedStream> {
+        &self.reader
+    }
+
+    #[inline]
+    pub(super) fn reader_mut(&mut self) -> &mut RecordReader<TimedStream> {
+        &mut self.reader
+    }
+
+    /// Reads the next record of the active request. Returns `None` if the input ends between two
+    /// records.
     ///
-    /// On the way management records are answered (section 4), other requests are refused, and the
-    /// records of ids that are not active are passed over (section 3.3).
-    // Each record of a request comes this way, and a call for each takes 4 % of our instructions.
+    /// Management records are answered (FastCGI specification, section 4), other requests are
+    /// refused, and records of inactive requests are skipped (section 3.3).
+    // Every record of a request is read here. A call costs 4 % of the instructions of a request.
     #[allow(clippy::inline_always)]
     #[inline(always)]
     pub(super) fn next(&mut self, active: u16) -> Result<Option<Header>> {
         loop {
             match self.reader.next_header()? {
-                Some(header) if header.request_id != active => self.pass(header)?,
+                Some(header) if header.request_id != active => self.handle_other(header)?,
                 header => return Ok(header),
             }
         }
     }
 
-    /// The next record that begins a request; `None` at the clean end of the input. On the way, as
-    /// with [`next`](Self::next).
+    /// Reads the next BEGIN_REQUEST record. Returns `None` if the input ends between two records.
+    ///
+    /// Management records are answered, and records of inactive requests are skipped.
     pub(super) fn next_begin(&mut self) -> Result<Option<Header>> {
         loop {
-            self.note_idleness()?;
+            self.update_idle()?;
             match self.reader.next_header()? {
                 Some(header) if header.request_id == NULL_REQUEST_ID => {
-                    self.answer_management(header)?
+                    self.answer_management(header)?;
                 }
                 Some(header) if header.record_type != RecordType::BeginRequest => {}
                 header => return Ok(header),
@@ -60,38 +81,26 @@ impl Input {
         }
     }
 
-    /// Deals with a record that is not of the active request.
-    #[cold]
-    fn pass(&mut self, header: Header) -> Result<()> {
-        match (header.request_id, header.record_type) {
-            (NULL_REQUEST_ID, _) => self.answer_management(header),
-            (id, RecordType::BeginRequest) => self.end_request(id, ProtocolStatus::CantMpxConn),
-            _ => Ok(()),
-        }
+    /// Ends a request that is not passed to a handler.
+    pub(super) fn end_request(&self, request_id: u16, status: ProtocolStatus) -> Result<()> {
+        let end = EndRequest { app_status: 0, protocol_status: status };
+        Ok(self.state.output().write_all(&end.record(request_id))?)
     }
 
-    /// Between requests, whatever came last: if nothing has come behind it, the connection is idle
-    /// until something does.
-    fn note_idleness(&mut self) -> Result<()> {
-        self.reader.skip_record()?;
-        if self.reader.buffer().is_empty() {
-            self.reader.get_mut().is_idle = true;
-        }
-        Ok(())
-    }
-
-    /// Whether nothing has come since the connection became idle: if a read has timed out, that it
-    /// was idle for too long.
+    /// Returns whether the connection is between requests, and no byte of the next one was received.
     pub(super) fn is_idle(&self) -> bool {
-        self.reader.get_ref().is_idle
+        self.reader.get_ref().is_idle()
     }
 
-    /// Whether all of a request has come, up to the end of its last stream; BEGIN is the current
-    /// record. For a connection whose reading side was shut down, so that this waits for
-    /// nothing. A request that is larger than the buffer is taken to be cut.
-    pub(super) fn has_whole_request(&mut self, request_id: u16, last: RecordType) -> Result<bool> {
+    /// Reads until a whole request is buffered, up to the end of its last stream. BEGIN_REQUEST is
+    /// the current record. Returns `false` if the input ends before that, or the request is larger
+    /// than the buffer.
+    ///
+    /// The read half was shut down, so no read blocks.
+    pub(super) fn buffer_request(&mut self, request_id: u16, last: RecordType) -> Result<bool> {
         while !self.has_buffered_end(request_id, last) {
-            if self.reader.is_full() || self.reader.fill_with(|inner, free| inner.read(free))? == 0
+            if self.reader.is_full()
+                || self.reader.fill_with(|stream, free| stream.read(free))? == 0
             {
                 return Ok(false);
             }
@@ -99,50 +108,79 @@ impl Input {
         Ok(true)
     }
 
-    /// Ends a request that no handler has seen.
-    pub(super) fn end_request(
-        &self,
-        request_id: u16,
-        protocol_status: ProtocolStatus,
-    ) -> Result<()> {
-        let end = EndRequest { app_status: 0, protocol_status };
-        Ok(self.output().write_all(&end.record(request_id))?)
+    /// Reads what has arrived into the buffer, without waiting. Returns `None` if nothing has, and 0
+    /// at the end of the input.
+    pub(super) fn try_fill(&mut self) -> io::Result<Option<usize>> {
+        let filled = self.reader.fill_with(|timed, free| match timed.stream().try_read(free) {
+            Ok(Some(n)) => Ok(n),
+            Ok(None) => Err(None),
+            Err(error) => Err(Some(error)),
+        });
+        match filled {
+            Ok(n) => Ok(Some(n)),
+            Err(None) => Ok(None),
+            Err(Some(error)) => Err(error),
+        }
     }
 
-    fn output(&self) -> Output<'_> {
-        Output(&self.reader.get_ref().stream)
+    /// Returns whether an ABORT_REQUEST record for this request is buffered.
+    pub(super) fn has_buffered_abort(&self, request_id: u16) -> bool {
+        self.has_buffered(|header| {
+            header.record_type == RecordType::AbortRequest && header.request_id == request_id
+        })
     }
 
-    /// Whether the stream of this type has its end among what was read already and not yet used.
-    pub(super) fn has_buffered_end(&self, request_id: u16, record_type: RecordType) -> bool {
-        let is_end = |header: Header| {
-            header.record_type == record_type
+    /// Returns whether the record that ends this stream is buffered.
+    pub(super) fn has_buffered_end(&self, request_id: u16, stream: RecordType) -> bool {
+        self.has_buffered(|header| {
+            header.record_type == stream
                 && header.request_id == request_id
                 && header.content_len == 0
-        };
-        self.reader.buffered_headers().any(is_end)
+        })
     }
 
-    /// Answers a record with the null id. Types that belong to requests, or that only an
-    /// application sends, mean nothing there.
+    fn has_buffered(&self, predicate: impl FnMut(Header) -> bool) -> bool {
+        self.reader.buffered_headers().any(predicate)
+    }
+
+    /// Applies the idle timeout if no byte is buffered after the current record.
+    fn update_idle(&mut self) -> Result<()> {
+        self.reader.skip_record()?;
+        if self.reader.buffer().is_empty() {
+            self.reader.get_mut().set_idle();
+        }
+        Ok(())
+    }
+
+    /// Handles a record that does not belong to the active request.
     #[cold]
-    fn answer_management(&mut self, header: Header) -> Result<()> {
-        match header.record_type {
-            RecordType::GetValues => self.answer_get_values(),
-            RecordType::Unknown(_) => record::write_unknown_type(
-                &mut self.output(),
-                UnknownType { record_type: header.record_type },
-            ),
+    fn handle_other(&mut self, header: Header) -> Result<()> {
+        match (header.request_id, header.record_type) {
+            (NULL_REQUEST_ID, _) => self.answer_management(header),
+            (id, RecordType::BeginRequest) => self.end_request(id, ProtocolStatus::CantMpxConn),
             _ => Ok(()),
         }
     }
 
-    /// Answers GET_VALUES (section 4.1): each variable that we know once, the others left out. Of a
-    /// query that is cut short, the whole pairs count.
+    /// Answers a record with the null id. Types that belong to requests, and types that only an
+    /// application sends, are skipped.
+    #[cold]
+    fn answer_management(&mut self, header: Header) -> Result<()> {
+        match header.record_type {
+            RecordType::GetValues => self.answer_get_values(),
+            record_type @ RecordType::Unknown(_) => {
+                record::write_unknown_type(&mut self.state.output(), UnknownType { record_type })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Answers GET_VALUES with each known variable that was asked for, once (FastCGI specification,
+    /// section 4.1). An incomplete pair at the end of the query is ignored.
     fn answer_get_values(&mut self) -> Result<()> {
-        let mut query = Params::new();
-        self.reader.gather_into(&mut query)?;
-        let _cut_short = query.index();
+        let mut decoder = ParamsDecoder::new(Params::new());
+        self.reader.decode_params(&mut decoder)?;
+        let query = decoder.finish_whole_pairs();
         let mut result = Params::new();
         let max = self.max_connections.to_string();
         for (name, value) in [(MAX_CONNS, &*max), (MAX_REQS, &*max), (MPXS_CONNS, "0")] {
@@ -151,131 +189,10 @@ impl Input {
             }
         }
         record::write_record(
-            &mut self.output(),
+            &mut self.state.output(),
             RecordType::GetValuesResult,
             NULL_REQUEST_ID,
             result.as_bytes(),
         )
-    }
-}
-
-/// A stream whose reads wait longer while the connection is idle than inside a request, without a
-/// system call to say so: the socket's time-out is the shorter one, and reads that expire are
-/// counted. It is set before the first read that needs it: with idle connections that may wait for
-/// ever, small requests never do, and take a few percent less time.
-#[derive(Debug)]
-pub(super) struct PatientStream {
-    pub(super) stream: Stream,
-    /// The socket's time-out, and whether it is set.
-    tick: Option<Duration>,
-    is_ticking: bool,
-    read_timeout: Option<Duration>,
-    idle_timeout: Option<Duration>,
-    /// Whether the connection is between requests and nothing has come yet.
-    is_idle: bool,
-    /// When reading ends, whatever comes.
-    deadline: Option<Instant>,
-}
-
-impl PatientStream {
-    fn new(stream: Stream, config: &Config) -> Self {
-        let (read_timeout, idle_timeout) = (config.read_timeout, config.idle_timeout);
-        let tick = match (read_timeout, idle_timeout) {
-            (Some(read), Some(idle)) => Some(read.min(idle)),
-            (read, idle) => read.or(idle),
-        };
-        Self {
-            stream,
-            tick,
-            is_ticking: false,
-            read_timeout,
-            idle_timeout,
-            is_idle: true,
-            deadline: None,
-        }
-    }
-
-    /// From here on reading ends after this time, however often something comes.
-    pub(super) fn end_after(&mut self, time: Duration) {
-        self.deadline = Instant::now().checked_add(time);
-    }
-
-    /// Sets the socket's time-out, unless this read may wait for ever. Who wants the connection to
-    /// close wakes it by shutting the reading side down, which elsewhere than on Unix is not
-    /// sure to.
-    fn start_ticking(&mut self) -> io::Result<()> {
-        let may_wait_for_ever =
-            cfg!(unix) && self.is_idle && self.idle_timeout.is_none() && self.deadline.is_none();
-        if !may_wait_for_ever {
-            self.stream.set_read_timeout(self.tick)?;
-            self.is_ticking = true;
-        }
-        Ok(())
-    }
-
-    fn patiently(
-        &mut self,
-        mut read: impl FnMut(&Stream) -> io::Result<usize>,
-    ) -> io::Result<usize> {
-        if !self.is_ticking {
-            self.start_ticking()?;
-        }
-        let mut waited = Duration::ZERO;
-        loop {
-            if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-                return Err(Error::TimedOut("read").into());
-            }
-            match read(&self.stream) {
-                // How HAProxy ends a connection for which it has no more use.
-                Err(error) if self.is_idle && error.kind() == io::ErrorKind::ConnectionReset => {
-                    return Ok(0)
-                }
-                Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                    waited += self.tick.unwrap_or_default();
-                    let limit = if self.is_idle { self.idle_timeout } else { self.read_timeout };
-                    if limit.is_some_and(|limit| waited >= limit) {
-                        return Err(error);
-                    }
-                }
-                // A signal says nothing of the web server: where there was nothing to read, the
-                // connection is still idle.
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                outcome => {
-                    self.is_idle = false;
-                    return outcome;
-                }
-            }
-        }
-    }
-}
-
-impl Read for PatientStream {
-    #[inline]
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.patiently(|mut stream| stream.read(buffer))
-    }
-
-    fn read_vectored(&mut self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        self.patiently(|mut stream| stream.read_vectored(buffers))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Linux interrupts a read that has a time-out whenever the process goes on after a stop.
-    #[test]
-    fn a_signal_leaves_an_idle_connection_idle() -> Result<()> {
-        let (stream, _peer) = Stream::pair()?;
-        let mut stream =
-            PatientStream::new(stream, &Config::new().idle_timeout(Some(Duration::from_secs(120))));
-        let mut ends =
-            [io::ErrorKind::Interrupted, io::ErrorKind::TimedOut, io::ErrorKind::TimedOut]
-                .into_iter();
-        let outcome = stream.patiently(|_| Err(ends.next().expect("no other read").into()));
-        assert_eq!(outcome.unwrap_err().kind(), io::ErrorKind::TimedOut);
-        assert!(stream.is_idle && ends.next().is_none());
-        Ok(())
     }
 }

@@ -1,15 +1,48 @@
 use std::io::{self, IoSlice, Write};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
+use super::timeouts::WriteTimeout;
 use crate::net::Stream;
-use crate::record::MAX_SLICES;
+use crate::vectored::{write_parts, MAX_SLICES};
 
-/// The writing side of an application's connection, which stdout, stderr and the answers to
-/// management records share.
+/// The write half of a connection. A request's stdout and stderr share it with the answers to
+/// management records.
 ///
-/// What is written at once is whole records, and leaves whole before anything else does, whichever
-/// thread writes.
+/// Each write consists of whole records. It is sent as a whole before another write begins, even if
+/// several threads write.
 #[derive(Clone, Copy, Debug)]
-pub struct Output<'a>(pub(super) &'a Stream);
+pub struct Output<'a> {
+    stream: &'a Stream,
+    lock: &'a OutputLock,
+}
+
+/// Keeps the records whole that several threads write to one connection.
+#[derive(Debug)]
+pub(super) struct OutputLock(Mutex<WriteTimeout>);
+
+impl OutputLock {
+    pub(super) fn new(write_timeout: Option<Duration>) -> Self {
+        Self(Mutex::new(WriteTimeout::new(write_timeout)))
+    }
+}
+
+impl<'a> Output<'a> {
+    pub(super) fn new(stream: &'a Stream, lock: &'a OutputLock) -> Self {
+        Self { stream, lock }
+    }
+
+    /// Writes all parts, which are whole records together.
+    fn write_records(self, parts: &mut [&[u8]]) -> io::Result<()> {
+        let mut timeout = self.lock.0.lock().unwrap_or_else(PoisonError::into_inner);
+        timeout.prepare(self.stream, || parts.iter().map(|part| part.len()).sum())?;
+        let mut stream = self.stream;
+        match parts {
+            [part] => stream.write_all(part),
+            parts => write_parts(&mut stream, parts),
+        }
+    }
+}
 
 impl Write for Output<'_> {
     fn write(&mut self, records: &[u8]) -> io::Result<usize> {
@@ -18,7 +51,7 @@ impl Write for Output<'_> {
     }
 
     fn write_all(&mut self, records: &[u8]) -> io::Result<()> {
-        self.0.write_whole(&mut [records])
+        self.write_records(&mut [records])
     }
 
     fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
@@ -28,7 +61,7 @@ impl Write for Output<'_> {
             *part = slice;
         }
         let len = parts.iter().map(|part| part.len()).sum();
-        self.0.write_whole(&mut parts[..count])?;
+        self.write_records(&mut parts[..count])?;
         Ok(len)
     }
 

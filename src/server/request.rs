@@ -2,17 +2,18 @@ use std::fmt;
 use std::io::Write;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use super::input::AcceptedRequest;
+use super::lifecycle::RequestOutcome;
 use super::output::Output;
 use super::stdin::Stdin;
 use crate::error::Result;
-use crate::net::Stream;
 use crate::params::Params;
 use crate::record::{EndRequest, Header, ProtocolStatus, RecordType, Role, HEADER_LEN};
-use crate::stream::StreamWriter;
+use crate::stream::{RecordBuffer, StreamWriter};
 
-/// A request, and the answer to it; shaped like [`std::process::Child`].
+/// A request and its response. It is shaped like [`std::process::Child`].
 ///
-/// Its streams are fields of their own, so that they can be used side by side:
+/// The streams are fields, so that they can be used side by side:
 ///
 /// ```
 /// use fcgi::server::{HandlerResult, Request};
@@ -28,100 +29,137 @@ use crate::stream::StreamWriter;
 /// }
 /// ```
 ///
-/// A request ends with [`finish`](Self::finish) or [`fail`](Self::fail), which
-/// [`Server`](super::Server) calls by itself. One that is dropped instead leaves the web server
-/// with an answer that breaks off.
+/// [`finish`](Self::finish) and [`fail`](Self::fail) end the request. [`Server`](super::Server)
+/// calls them after the handler. If a request is dropped instead, the connection is closed and the
+/// web server receives an incomplete response.
 #[derive(Debug)]
 pub struct Request<'a> {
-    /// What the application is asked to be; one of those in
+    /// The role that the application is asked to have. It is one of
     /// [`Config::roles`](super::Config::roles).
     pub role: Role,
-    /// The parameters: the CGI variables of the HTTP request, and those that the web server was
-    /// configured to add.
+    /// The params: the CGI variables of the HTTP request (RFC 3875, section 4.1), and those that
+    /// the web server is configured to add.
     pub params: &'a Params,
-    /// The body of the HTTP request. For a filter, the file follows in [`data`](Stdin::data).
+    /// The body of the HTTP request. For a filter, [`data`](Stdin::data) continues with the file.
     pub stdin: Stdin<'a>,
-    /// The response: header fields as RFC 3875 section 6 has them, an empty line, the body. It is
-    /// gathered in a buffer; `flush` sends what there is.
+    /// The response: header fields (RFC 3875, section 6), an empty line and the body. It is
+    /// buffered. `flush` sends what is buffered.
     pub stdout: StreamWriter<Output<'a>>,
-    /// Messages for the web server's log. They are gathered too, and leave with `flush` or at the
-    /// end of the request.
+    /// Messages for the log of the web server. They are buffered, and sent by `flush` or at the end
+    /// of the request.
     pub stderr: StreamWriter<Output<'a>>,
-    /// What END_REQUEST tells the web server, like the exit status of a CGI program. Default 0.
+    /// The application status in END_REQUEST, like the exit status of a CGI program. Default 0.
     pub app_status: u32,
-    pub(super) id: u16,
-    pub(super) ending: &'a mut Ending,
+    id: u16,
+    ended: &'a mut EndedRequest,
 }
 
-/// What a request leaves behind for its connection.
+/// What a request leaves to its connection: how it ended, and the memory of its buffers.
 #[derive(Debug, Default)]
-pub(super) struct Ending {
+pub(super) struct EndedRequest {
+    pub(super) outcome: RequestOutcome,
     pub(super) stdout: Vec<u8>,
     pub(super) stderr: Vec<u8>,
-    pub(super) outcome: Outcome,
 }
 
-/// How the last request of a connection ended.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Outcome {
-    /// It has not.
-    #[default]
-    Unfinished,
-    /// With END_REQUEST. Another request may follow if the input is in step; the web server owes
-    /// nothing more if the whole input has come.
-    Finished { is_in_step: bool, has_whole_input: bool },
-    /// The connection failed.
-    Failed,
-}
+impl<'a> Request<'a> {
+    pub(super) fn new(
+        request: AcceptedRequest,
+        params: &'a Params,
+        stdin: Stdin<'a>,
+        output: Output<'a>,
+        ended: &'a mut EndedRequest,
+    ) -> Self {
+        let AcceptedRequest { id, begin } = request;
+        ended.outcome = RequestOutcome::Unfinished;
+        let writer = |record_type, memory: &mut Vec<u8>| {
+            memory.clear();
+            let buffer = RecordBuffer::new(record_type, id, std::mem::take(memory));
+            StreamWriter::with_buffer(output, buffer)
+        };
+        let stdout = writer(RecordType::Stdout, &mut ended.stdout);
+        let stderr = writer(RecordType::Stderr, &mut ended.stderr);
+        Self { role: begin.role, params, stdin, stdout, stderr, app_status: 0, id, ended }
+    }
 
-impl Request<'_> {
-    /// Whether the web server has aborted the request (section 5.4) or gone away, as far as that
-    /// can be seen without waiting: a long answer may ask from time to time, and stop. (It
-    /// cannot be seen behind more than 128 KiB of unread body.) Three system calls.
+    /// Returns whether the web server has aborted the request (FastCGI specification, section 5.4)
+    /// or closed the connection.
     ///
-    /// An aborted request is ended like any other.
+    /// Does not wait. A long response may check this from time to time, and stop: an aborted
+    /// request is ended like any other. The check takes three system calls. It does not see beyond
+    /// 128 KiB of unread body.
     pub fn is_aborted(&mut self) -> bool {
         self.stdin.is_aborted()
     }
 
-    /// When the file that a filter works on was last changed (`FCGI_DATA_LAST_MOD`, section 6.4);
-    /// `None` if that was not told.
+    /// Returns when the file that a filter processes was last modified (`FCGI_DATA_LAST_MOD`,
+    /// FastCGI specification, section 6.4). Returns `None` if the web server did not send it.
     pub fn data_last_modified(&self) -> Option<SystemTime> {
         let seconds = self.params.decimal("FCGI_DATA_LAST_MOD")?;
         UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
     }
 
-    /// Ends the request: what is left of both streams, their ends and END_REQUEST with
-    /// [`app_status`](Self::app_status) leave in one write. Returns before the connection is
-    /// closed, where it is to be.
+    /// Ends the request: sends the rest of both streams, their ends and END_REQUEST with
+    /// [`app_status`](Self::app_status), in one write.
     ///
     /// # Errors
-    /// What the connection reports. It is then of no more use.
+    /// Any error of the connection, which cannot be used any more.
     pub fn finish(mut self) -> Result<()> {
         self.end()
     }
 
-    /// [`finish`](Self::finish), for those who then drop the request.
+    /// Ends the request as failed.
+    ///
+    /// The reason is written to stderr, and [`app_status`](Self::app_status) becomes 1 if it is 0.
+    /// If no part of the response was sent, `Status: 500` is sent in its place. The client is not
+    /// told the reason.
+    ///
+    /// # Errors
+    /// Any error of the connection, which cannot be used any more.
+    pub fn fail(mut self, reason: impl fmt::Display) -> Result<()> {
+        self.end_failed(reason)
+    }
+
+    /// Does what [`finish`](Self::finish) does. Nothing may be written after that.
     pub(super) fn end(&mut self) -> Result<()> {
-        self.stdout.encode(&self.last_records());
+        self.stdout.push_records(&self.last_records());
         if !self.stderr.is_unused() {
-            self.stderr.encode_end();
+            self.stderr.end_stream();
         }
-        let sent = self.stdout.send_behind(self.stderr.encoded());
-        self.ending.outcome = match sent {
-            Ok(()) => {
-                let (is_in_step, has_whole_input) =
-                    (self.stdin.is_in_step(), self.stdin.has_whole_input());
-                Outcome::Finished { is_in_step, has_whole_input }
-            }
-            Err(_) => Outcome::Failed,
+        let sent = self.stdout.send_after(self.stderr.complete_records());
+        self.ended.outcome = match sent {
+            Ok(()) => RequestOutcome::Finished {
+                is_reusable: self.stdin.is_reusable(),
+                has_whole_input: self.stdin.has_whole_input(),
+            },
+            Err(_) => RequestOutcome::Failed,
         };
-        self.ending.stdout = self.stdout.take_buffer();
-        self.ending.stderr = self.stderr.take_buffer();
+        self.ended.stdout = self.stdout.take_memory();
+        self.ended.stderr = self.stderr.take_memory();
         Ok(sent?)
     }
 
-    /// The empty record that ends stdout, and END_REQUEST.
+    /// Does what [`fail`](Self::fail) does. Nothing may be written after that.
+    pub(super) fn end_failed(&mut self, reason: impl fmt::Display) -> Result<()> {
+        self.replace_response("500 Internal Server Error", "The application failed.")?;
+        // The log of the web server consists of lines. The reason must not forge one.
+        let reason = reason.to_string().replace(|c: char| c.is_control(), " ");
+        writeln!(self.stderr, "{reason}")?;
+        self.app_status = self.app_status.max(1);
+        self.end()
+    }
+
+    /// Replaces the response by an error status and a line of text, unless a part was sent.
+    pub(super) fn replace_response(&mut self, status: &str, text: &str) -> Result<()> {
+        if self.stdout.has_sent() {
+            return Ok(());
+        }
+        self.stdout.discard();
+        let head = "Content-Type: text/plain";
+        Ok(write!(self.stdout, "Status: {status}\r\n{head}\r\n\r\n{text}\n")?)
+    }
+
+    /// Returns the empty record that ends stdout, and END_REQUEST.
     fn last_records(&self) -> [u8; HEADER_LEN + 16] {
         let end = EndRequest {
             app_status: self.app_status,
@@ -132,53 +170,5 @@ impl Request<'_> {
             .copy_from_slice(&Header::new(RecordType::Stdout, self.id, 0).encode());
         records[HEADER_LEN..].copy_from_slice(&end.record(self.id));
         records
-    }
-
-    /// Ends the request as failed: the reason goes to stderr, [`app_status`](Self::app_status)
-    /// becomes 1 if it is 0, and where nothing of the response has left yet, it is replaced by
-    /// a `Status: 500`. The client is not told the reason.
-    ///
-    /// # Errors
-    /// As [`finish`](Self::finish).
-    pub fn fail(mut self, reason: impl fmt::Display) -> Result<()> {
-        self.end_failed(reason)
-    }
-
-    /// [`fail`](Self::fail), for those who then drop the request.
-    pub(super) fn end_failed(&mut self, reason: impl fmt::Display) -> Result<()> {
-        self.replace_response("500 Internal Server Error", "The application failed.")?;
-        // The log of the web server is made of lines: a reason must not forge some of its own.
-        let reason = reason.to_string().replace(|c: char| c.is_control(), " ");
-        writeln!(self.stderr, "{reason}")?;
-        self.app_status = self.app_status.max(1);
-        self.end()
-    }
-
-    /// Answers with an error status and a line of text, unless something of the response has left
-    /// already.
-    pub(super) fn replace_response(&mut self, status: &str, text: &str) -> Result<()> {
-        if self.stdout.has_sent() {
-            return Ok(());
-        }
-        self.stdout.discard();
-        Ok(write!(self.stdout, "Status: {status}\r\nContent-Type: text/plain\r\n\r\n{text}\n")?)
-    }
-
-    /// A request on its way, for a connection that has read its params.
-    pub(super) fn new<'a>(
-        (id, role): (u16, Role),
-        params: &'a Params,
-        stdin: Stdin<'a>,
-        stream: &'a Stream,
-        ending: &'a mut Ending,
-    ) -> Request<'a> {
-        ending.outcome = Outcome::Unfinished;
-        let writer = |record_type, buffer: &mut Vec<u8>| {
-            buffer.clear();
-            StreamWriter::with_buffer(Output(stream), record_type, id, std::mem::take(buffer))
-        };
-        let stdout = writer(RecordType::Stdout, &mut ending.stdout);
-        let stderr = writer(RecordType::Stderr, &mut ending.stderr);
-        Request { role, params, stdin, stdout, stderr, app_status: 0, id, ending }
     }
 }

@@ -1,180 +1,164 @@
-use std::any::Any;
 use std::io;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use super::activity::Activity;
-use super::connection::Buffers;
+use super::close_reason::CloseReason;
+use super::config::Config;
+use super::connection::{Connection, ConnectionBuffers};
+use super::handler::{answer, HandlerResult};
+use super::lifecycle::ConnectionState;
 use super::pool::{Admission, Pool};
-use super::{Config, Connection, HandlerResult, Report, Request};
+use super::report::Report;
+use super::request::Request;
 use crate::error::{Error, Result};
 use crate::net::{AllowList, Stream};
 
-/// How long a thread waits after `accept` has failed: at first, and at most.
+/// How long a thread waits after `accept` has failed: the first time, and at most.
 const ACCEPT_PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
-/// How long a connection that is rejected may take to say what it wants.
+/// How long a connection that is rejected may take to send its request.
 const REJECTION_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What every thread of a server does.
+/// The code that every thread of a server runs.
 ///
-/// Every free thread waits in `accept`, and the kernel wakes one: no queue, no hand-over. The
-/// thread that takes a connection serves it, and if it was the last free one it starts another
-/// first; one that is done goes back to `accept`, or ends if enough are there. At the most,
-/// `max_connections` are at work while one more holds a connection that waits.
+/// Every free thread blocks in `accept`, and the kernel wakes one of them for each connection. The
+/// thread that accepts a connection serves it. If it was the last free thread, it first starts
+/// another one. A thread whose connection has ended returns to `accept`, or ends if enough threads
+/// are there. There is no queue, and a connection is not passed from one thread to another.
 pub(super) struct Worker {
     pub(super) pool: Arc<Pool>,
     pub(super) config: Arc<Config>,
     pub(super) allowed: Option<AllowList>,
-    pub(super) report: Box<Report>,
-    pub(super) handler: Box<dyn Fn(&mut Request<'_>) -> HandlerResult + Send + Sync>,
+    pub(super) on_error: Box<OnError>,
+    pub(super) handler: Box<Handler>,
 }
+
+pub(super) type OnError = dyn Fn(&Report<'_>) + Send + Sync;
+pub(super) type Handler = dyn Fn(&mut Request<'_>) -> HandlerResult + Send + Sync;
 
 impl Worker {
     /// Serves until the server is stopped.
     pub(super) fn run(self) -> Result<()> {
         let (pool, shutdown_timeout) = (Arc::clone(&self.pool), self.config.shutdown_timeout);
+        pool.add_thread();
         Arc::new(self).start_thread()?;
         pool.wait_for_end(shutdown_timeout)
     }
 
+    /// Starts a thread, which is already counted.
     fn start_thread(self: &Arc<Self>) -> io::Result<()> {
         let worker = Arc::clone(self);
-        self.pool.thread_starts();
         let started = thread::Builder::new().name("fcgi".into()).spawn(move || worker.work());
         if started.is_err() {
-            self.pool.thread_ends();
+            self.pool.remove_thread();
         }
         started.map(drop)
     }
 
-    /// Sees to it that a thread waits in `accept`. If none can be started, the first that is done
-    /// with its connection will, and one that waits for a connection's next request is done
-    /// now.
-    fn start_another(self: &Arc<Self>) {
+    /// Starts a thread that accepts. If the system starts none, the next thread whose connection
+    /// ends accepts, so an idle connection is asked to close.
+    fn start_accepting_thread(self: &Arc<Self>) {
         if let Err(error) = self.start_thread() {
-            self.report(&error.into());
-            self.pool.close_an_idle_one();
+            self.report(&error.into(), None);
+            self.pool.close_an_idle_connection();
         }
     }
 
     fn work(self: &Arc<Self>) {
-        let mut buffers = Buffers::default();
+        let mut buffers = ConnectionBuffers::default();
         while let Some(stream) = self.accept() {
-            let Some(Admission { activity, has_room, is_last_thread }) =
-                self.pool.admit(&stream, &self.config)
-            else {
+            let Some(admission) = self.pool.admit(&stream, &self.config) else {
                 continue;
             };
-            if is_last_thread {
-                self.start_another();
+            drop(stream);
+            if admission.starts_thread {
+                self.start_accepting_thread();
             }
-            let outcome = catch_unwind(AssertUnwindSafe(|| {
-                if has_room {
-                    self.serve(stream, &activity, &mut buffers)
-                } else {
-                    self.reject(stream, &activity)
-                }
-            }));
-            match outcome {
-                Ok(outcome) => self.report_failure(outcome),
-                // An error of the handler's that cannot be displayed, say. It costs the connection,
-                // and no thread; and its payload is not dropped, which might panic
-                // again.
-                Err(panic) => std::mem::forget(panic),
-            }
-            if !self.pool.release(activity) {
+            self.handle_connection(&admission, &mut buffers);
+            if !self.pool.release(admission.state) {
                 return;
             }
         }
-        self.pool.thread_ends();
+        self.pool.remove_thread();
     }
 
-    /// The next connection that is allowed; `None` when the server stops.
+    /// Accepts the next connection from an allowed address. Returns `None` if the server stops.
     fn accept(&self) -> Option<Stream> {
         let (mut pause, longest_pause) = ACCEPT_PAUSES;
         loop {
             match self.pool.listener.accept() {
-                Ok(Some(stream))
-                    if self.allowed.as_ref().map_or(true, |list| list.allows(&stream)) =>
-                {
-                    return Some(stream);
-                }
+                Ok(Some(stream)) if self.is_allowed(&stream) => return Some(stream),
                 Ok(Some(_not_allowed)) => {}
                 Ok(None) => return None,
                 Err(error) if is_fatal(&error) => self.pool.fail(error),
                 Err(error) => {
-                    self.report(&error);
-                    self.pool.wait_for_an_end(pause);
+                    self.report(&error, None);
+                    self.pool.wait_to_retry(pause);
                     pause = longest_pause.min(pause * 2);
                 }
             }
         }
     }
 
-    /// Serves a connection to its end, in this memory.
-    fn serve(&self, stream: Stream, activity: &Arc<Activity>, buffers: &mut Buffers) -> Result<()> {
-        stream.set_first_write_timeout(self.config.write_timeout);
-        let (config, activity) = (Arc::clone(&self.config), Arc::clone(activity));
-        let mut connection =
-            Connection::with_buffers(stream, config, activity, std::mem::take(buffers));
+    fn is_allowed(&self, stream: &Stream) -> bool {
+        self.allowed.as_ref().map_or(true, |list| list.allows(stream))
+    }
+
+    /// Serves or rejects a connection, and reports its error.
+    fn handle_connection(&self, admission: &Admission, buffers: &mut ConnectionBuffers) {
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            let state = Arc::clone(&admission.state);
+            if admission.has_slot {
+                self.serve(state, buffers)
+            } else {
+                self.reject(state)
+            }
+        }));
+        match outcome {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => self.report(&error, Some(CloseReason::from(&error))),
+            // The handler itself cannot panic here, but the `Display` of its error can, for
+            // example. The connection ends, and the thread continues. The payload is not dropped,
+            // because that might panic again.
+            Err(panic) => std::mem::forget(panic),
+        }
+    }
+
+    /// Serves a connection to its end, and reuses the memory in `buffers`.
+    fn serve(&self, state: Arc<ConnectionState>, buffers: &mut ConnectionBuffers) -> Result<()> {
+        let memory = std::mem::take(buffers);
+        let mut connection = Connection::with_buffers(state, Arc::clone(&self.config), memory);
         let outcome = self.serve_requests(&mut connection);
         *buffers = connection.into_buffers();
         outcome
     }
 
     fn serve_requests(&self, connection: &mut Connection) -> Result<()> {
-        while let Some(begun) = connection.wait_for_request()? {
-            answer(&mut connection.request(begun), &self.handler)?;
+        while let Some(accepted) = connection.wait_for_request()? {
+            answer(&mut connection.request(accepted), &self.handler)?;
         }
         Ok(())
     }
 
-    /// Refuses the request of a connection for which there is no room, without waiting long for it.
-    fn reject(&self, stream: Stream, activity: &Arc<Activity>) -> Result<()> {
+    /// Refuses the request of a connection that has no slot, without waiting long for it.
+    fn reject(&self, state: Arc<ConnectionState>) -> Result<()> {
         let mut config = Config::clone(&self.config).idle_timeout(Some(REJECTION_TIMEOUT));
         config.read_timeout = Some(REJECTION_TIMEOUT);
-        stream.set_first_write_timeout(config.write_timeout);
-        Connection::with_buffers(stream, Arc::new(config), Arc::clone(activity), Buffers::default())
-            .reject()
+        let memory = ConnectionBuffers::default();
+        Connection::with_buffers(state, Arc::new(config), memory).reject()
     }
 
-    fn report_failure(&self, outcome: Result<()>) {
-        if let Err(error) = outcome {
-            self.report(&error);
-        }
-    }
-
-    /// Tells the application of an error. Should that panic, it costs no thread.
-    fn report(&self, error: &Error) {
-        let _ = catch_unwind(AssertUnwindSafe(|| (self.report)(error)));
-    }
-}
-
-/// Lets a handler answer a request, and ends it.
-pub(crate) fn answer(
-    request: &mut Request<'_>,
-    handler: &(impl Fn(&mut Request<'_>) -> HandlerResult + ?Sized),
-) -> Result<()> {
-    match catch_unwind(AssertUnwindSafe(|| handler(request))) {
-        Ok(Ok(())) => request.end(),
-        Ok(Err(error)) => request.end_failed(error),
-        Err(panic) => {
-            request.end_failed(format_args!("handler panicked: {}", panic_message(&*panic)))
+    /// Reports an error to the application. If the application panics, the thread continues.
+    fn report(&self, error: &Error, close_reason: Option<CloseReason>) {
+        if close_reason.map_or(true, CloseReason::is_error) {
+            let report = Report { error, close_reason };
+            let _ = catch_unwind(AssertUnwindSafe(|| (self.on_error)(&report)));
         }
     }
 }
 
-/// Whether `accept` will go on failing: the descriptor is no listening socket (any more).
+/// Returns whether `accept` will fail again: the descriptor is not a listening socket.
 fn is_fatal(error: &Error) -> bool {
     matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported)
-}
-
-fn panic_message(panic: &(dyn Any + Send)) -> &str {
-    match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
-        (Some(message), _) => message,
-        (_, Some(message)) => message,
-        _ => "no message",
-    }
 }

@@ -1,28 +1,30 @@
 use std::fmt;
 use std::io::{self, IoSliceMut, Read};
 
-use super::{retry, SMALL_BUFFER};
+use super::SMALL_BUFFER;
 use crate::error::{Error, Result};
-use crate::params::Params;
+use crate::params::ParamsDecoder;
 use crate::record::{BeginRequest, EndRequest, Header, HEADER_LEN, VERSION};
 
-/// The size that a read buffer grows to when a read fills it; larger ones gain little.
+/// The size in bytes that a read buffer grows to when a read fills it. Larger buffers gain little.
 const LARGE_BUFFER: usize = 128 * 1024;
-/// Where a read takes this much content straight to the caller's slice, it leaves the next record
-/// to another: that may go straight there, too.
+/// A direct read of this many bytes of content reads no further than the next header: the content
+/// of the next record may be read directly as well.
 const LARGE_RECORD: usize = 16 * 1024;
 
-/// Reads records from a connection, however the transport cuts them.
+/// Reads records from a connection.
 ///
-/// [`next_header`](Self::next_header) goes to the next record, over whatever is left of the one
-/// before, its padding included. Its content is then read with
-/// [`read_content`](Self::read_content), or in place with [`fill_content`](Self::fill_content) and
-/// [`consume`](Self::consume).
+/// [`next_header`](Self::next_header) moves to the next record and skips what is left of the
+/// current one, including its padding. The content is then read with
+/// [`read_content`](Self::read_content), or without a copy with
+/// [`fill_content`](Self::fill_content) and [`consume`](Self::consume). Records may arrive in pieces
+/// of any size.
 ///
-/// All reading goes through one buffer of 8 KiB, which grows once, to 128 KiB, when there is more
-/// to read at a time. A read into a slice that is at least as large goes straight there.
+/// The reader uses one buffer of 8 KiB. It grows once, to 128 KiB, when a read fills it. A read
+/// into a slice that is at least as large as the buffer bypasses it.
 ///
-/// An error of the reader, such as a time-out, loses nothing: the call can be made again.
+/// No data is lost if the underlying reader returns an error, such as a timeout. The failed call
+/// can be repeated.
 ///
 /// ```
 /// use fcgi::record::RecordType;
@@ -44,78 +46,77 @@ const LARGE_RECORD: usize = 16 * 1024;
 pub struct RecordReader<R> {
     inner: R,
     buffer: Vec<u8>,
-    /// What was read and not yet used is `buffer[start..end]`.
+    /// The bytes that were read and not consumed are `buffer[start..end]`.
     start: usize,
     end: usize,
-    /// Where the current record's content ends, which begins at `start`; beyond `end` if it has
-    /// not come whole.
+    /// Where the rest of the current record's content ends, which begins at `start`. It is beyond
+    /// `end` if some of it has not arrived.
     content_end: usize,
-    /// Where the next record begins, behind the padding. What is neither content nor padding of
-    /// the current record was given up.
+    /// Where the next record begins, after the padding.
     record_end: usize,
 }
 
 impl<R> RecordReader<R> {
-    /// A reader that has read nothing. Its buffer is allocated by the first read.
+    /// Creates a reader. The first read allocates the buffer.
     pub fn new(inner: R) -> Self {
         Self::with_buffer(inner, Vec::new())
     }
 
-    /// A reader that uses the buffer of one that has come to its end.
+    /// Creates a reader that uses the memory of another reader's buffer.
     pub(crate) fn with_buffer(inner: R, buffer: Vec<u8>) -> Self {
         Self { inner, buffer, start: 0, end: 0, content_end: 0, record_end: 0 }
     }
 
-    /// The bytes of the current record's content that were not yet read.
+    /// Returns how many bytes of the current record's content were not read.
     pub fn content_left(&self) -> usize {
         self.content_end - self.start
     }
 
-    /// What was read from the connection and not yet used.
+    /// Returns the bytes that were read from the underlying reader and not consumed.
     pub fn buffer(&self) -> &[u8] {
         &self.buffer[self.start..self.end]
     }
 
-    /// The reader below. What was read from it and not yet used is in [`buffer`](Self::buffer).
+    /// Returns the underlying reader. Some of its bytes may be in [`buffer`](Self::buffer).
     pub fn get_ref(&self) -> &R {
         &self.inner
     }
 
-    /// The reader below. What was read from it and not yet used is in [`buffer`](Self::buffer).
+    /// Returns the underlying reader. Some of its bytes may be in [`buffer`](Self::buffer).
     pub fn get_mut(&mut self) -> &mut R {
         &mut self.inner
     }
 
-    /// The reader below; what was read from it and not yet used is lost.
+    /// Returns the underlying reader and drops the buffered bytes.
     pub fn into_inner(self) -> R {
         self.inner
     }
 
-    /// Gives the buffer away, and with it what was not used.
-    pub(crate) fn take_buffer(&mut self) -> Vec<u8> {
+    /// Returns the memory of the buffer, and drops what is buffered.
+    pub(crate) fn take_memory(&mut self) -> Vec<u8> {
         (self.start, self.end, self.content_end, self.record_end) = (0, 0, 0, 0);
         std::mem::take(&mut self.buffer)
     }
 
-    /// Uses up `amount` bytes of the content that [`fill_content`](Self::fill_content) returned.
+    /// Consumes `amount` bytes of the content that [`fill_content`](Self::fill_content) returned.
     ///
     /// # Panics
-    /// If that was less.
+    /// If `fill_content` returned fewer bytes.
     pub fn consume(&mut self, amount: usize) {
         assert!(
             amount <= self.content_end.min(self.end) - self.start,
-            "consumed more content than there is"
+            "consumed {amount} bytes, more than the buffered content"
         );
         self.start += amount;
     }
 
-    /// Whether nothing was read behind the current record, which may itself not be read to its end.
-    pub(crate) fn is_between_records(&self) -> bool {
+    /// Returns whether no byte after the current record was read. The record itself may not have
+    /// been read to its end.
+    pub(crate) fn at_record_boundary(&self) -> bool {
         self.end <= self.record_end
     }
 
-    /// The headers of the records in the buffer behind the current one, as far as they have
-    /// arrived.
+    /// Returns the headers of the buffered records after the current one.
     pub(crate) fn buffered_headers(&self) -> impl Iterator<Item = Header> + '_ {
         let mut at = self.record_end;
         std::iter::from_fn(move || {
@@ -125,8 +126,8 @@ impl<R> RecordReader<R> {
         })
     }
 
-    /// The header at this place of the buffer; `None` if it has not come whole, or nobody can read
-    /// it.
+    /// Returns the header at an offset in the buffer. Returns `None` if the header is not complete
+    /// or has another version.
     #[inline]
     fn header_at(&self, at: usize) -> Option<Header> {
         let end = at + HEADER_LEN;
@@ -134,7 +135,7 @@ impl<R> RecordReader<R> {
         Header::decode(bytes.try_into().ok()?)
     }
 
-    /// Goes to the next record if that is in the buffer.
+    /// Moves to the next record if its header is buffered.
     #[inline]
     fn next_buffered(&mut self) -> Option<Header> {
         let header = self.header_at(self.record_end)?;
@@ -144,7 +145,7 @@ impl<R> RecordReader<R> {
         Some(header)
     }
 
-    /// Moves what the buffer holds to its front, so that there is room behind it.
+    /// Moves the buffered bytes to the front of the buffer, and allocates the buffer.
     fn make_room(&mut self) {
         if self.start > 0 {
             if self.start < self.end {
@@ -160,8 +161,8 @@ impl<R> RecordReader<R> {
         }
     }
 
-    /// Counts in what a read has put into the buffer. A read that filled it shows that there is
-    /// more to read at a time.
+    /// Adds the `n` bytes that a read put into the buffer. A read that fills the buffer shows that
+    /// larger reads are possible, so the buffer grows.
     fn filled(&mut self, n: usize) {
         self.end += n;
         if self.end == self.buffer.len() && self.end < LARGE_BUFFER {
@@ -170,7 +171,7 @@ impl<R> RecordReader<R> {
         }
     }
 
-    /// Reads behind what the buffer holds, unless it [is full](Self::is_full).
+    /// Reads into the free part of the buffer, which must not be [full](Self::is_full).
     #[inline]
     pub(crate) fn fill_with<E>(
         &mut self,
@@ -182,18 +183,19 @@ impl<R> RecordReader<R> {
         Ok(n)
     }
 
-    /// Whether nothing more can be looked at before what is there is used.
+    /// Returns whether no more bytes can be buffered before some are consumed.
     pub(crate) fn is_full(&self) -> bool {
         self.end - self.start >= LARGE_BUFFER
     }
 }
 
 impl<R: Read> RecordReader<R> {
-    /// Goes to the next record; `None` where the input ends cleanly, between two records.
+    /// Moves to the next record and returns its header. Returns `None` if the input ends between
+    /// two records.
     ///
     /// # Errors
-    /// [`Error::UnexpectedEof`] where the input ends inside a record,
-    /// [`Error::UnsupportedVersion`], and what the reader reports.
+    /// [`Error::UnexpectedEof`] if the input ends inside a record, [`Error::UnsupportedVersion`],
+    /// and any error of the underlying reader.
     #[inline]
     pub fn next_header(&mut self) -> Result<Option<Header>> {
         loop {
@@ -206,8 +208,8 @@ impl<R: Read> RecordReader<R> {
         }
     }
 
-    /// Goes to the next record and waits for its header; false where the input ends cleanly
-    /// instead.
+    /// Skips the current record and reads until the next header is buffered. Returns `false` if the
+    /// input ends between the two records.
     #[inline(never)]
     fn wait_for_header(&mut self) -> Result<bool> {
         self.skip_record()?;
@@ -226,17 +228,18 @@ impl<R: Read> RecordReader<R> {
         }
     }
 
-    /// Waits for another record behind the current one; false where the input ends cleanly instead.
+    /// Skips the current record and waits for a byte of the next one. Returns `false` if the input
+    /// ends between the two records.
     pub(crate) fn wait_for_record(&mut self) -> Result<bool> {
         self.skip_record()?;
         Ok(self.start < self.end || self.fill()? > 0)
     }
 
-    /// Reads content of the current record; 0 at its end.
+    /// Reads content of the current record. Returns 0 at its end.
     ///
     /// # Errors
-    /// [`Error::UnexpectedEof`] where the input ends before the content does, and what the reader
-    /// reports.
+    /// [`Error::UnexpectedEof`] if the input ends inside the content, and any error of the
+    /// underlying reader.
     pub fn read_content(&mut self, out: &mut [u8]) -> Result<usize> {
         if self.start == self.end
             && self.content_left() > 0
@@ -252,12 +255,12 @@ impl<R: Read> RecordReader<R> {
         Ok(n)
     }
 
-    /// The content of the current record that the buffer holds; waits for some if it holds none.
-    /// Empty at its end.
+    /// Returns the buffered content of the current record. Reads some if none is buffered. Returns
+    /// an empty slice at the end of the record.
     ///
     /// # Errors
-    /// [`Error::UnexpectedEof`] where the input ends before the content does, and what the reader
-    /// reports.
+    /// [`Error::UnexpectedEof`] if the input ends inside the content, and any error of the
+    /// underlying reader.
     pub fn fill_content(&mut self) -> Result<&[u8]> {
         if self.start == self.end && self.content_left() > 0 && self.fill()? == 0 {
             return Err(Error::UnexpectedEof("a record"));
@@ -265,12 +268,12 @@ impl<R: Read> RecordReader<R> {
         Ok(&self.buffer[self.start..self.content_end.min(self.end)])
     }
 
-    /// Gathers the rest of the current record's content.
-    pub(crate) fn gather_into(&mut self, params: &mut Params) -> Result<()> {
+    /// Passes the rest of the current record's content to the decoder.
+    pub(crate) fn decode_params(&mut self, decoder: &mut ParamsDecoder) -> Result<()> {
         while self.content_left() > 0 {
             let content = self.fill_content()?;
             let len = content.len();
-            params.gather(content);
+            decoder.push(content);
             self.consume(len);
         }
         Ok(())
@@ -279,7 +282,7 @@ impl<R: Read> RecordReader<R> {
     /// Reads the content of a BEGIN_REQUEST record.
     ///
     /// # Errors
-    /// [`Error::InvalidBodyLength`] if it is shorter than 8 bytes; else as
+    /// [`Error::InvalidBodyLength`] if it is shorter than 8 bytes, and the errors of
     /// [`read_content`](Self::read_content).
     pub fn read_begin_request(&mut self) -> Result<BeginRequest> {
         let (body, len) = self.read_body()?;
@@ -289,14 +292,14 @@ impl<R: Read> RecordReader<R> {
     /// Reads the content of an END_REQUEST record.
     ///
     /// # Errors
-    /// As [`read_begin_request`](Self::read_begin_request).
+    /// The errors of [`read_begin_request`](Self::read_begin_request).
     pub fn read_end_request(&mut self) -> Result<EndRequest> {
         let (body, len) = self.read_body()?;
         EndRequest::parse(&body[..len])
     }
 
-    /// Reads the first bytes of the current record's content: as many as there are, up to 8. They
-    /// are taken together, so that a time-out between two of them loses none.
+    /// Reads the first bytes of the current record's content, at most 8. They are consumed
+    /// together, so that none is lost if a read in between times out.
     fn read_body(&mut self) -> Result<([u8; 8], usize)> {
         let mut body = [0; 8];
         let len = body.len().min(self.content_left());
@@ -310,8 +313,8 @@ impl<R: Read> RecordReader<R> {
         Ok((body, len))
     }
 
-    /// Skips what is left of the current record. Its content is given up at once: where the reader
-    /// fails on the way, what is left is never taken for content.
+    /// Skips the rest of the current record. If the underlying reader fails meanwhile, the rest is
+    /// not returned as content later.
     #[inline]
     pub(crate) fn skip_record(&mut self) -> Result<()> {
         self.content_end = self.start;
@@ -327,12 +330,12 @@ impl<R: Read> RecordReader<R> {
         Ok(())
     }
 
-    /// Reads content straight into `out`, and what comes behind it into the buffer: the next
-    /// header, and where records are small more of them.
+    /// Reads content into `out` without buffering it, and the bytes after it into the buffer: the
+    /// next header, and more if the record is small.
     fn read_direct(&mut self, out: &mut [u8]) -> Result<usize> {
         self.make_room();
         let wanted = out.len().min(self.content_left());
-        let behind = if wanted < self.content_left() {
+        let extra = if wanted < self.content_left() {
             0
         } else if wanted >= LARGE_RECORD {
             self.record_end - self.content_end + HEADER_LEN
@@ -342,7 +345,7 @@ impl<R: Read> RecordReader<R> {
         let n = retry(|| {
             let slices = &mut [
                 IoSliceMut::new(&mut out[..wanted]),
-                IoSliceMut::new(&mut self.buffer[..behind]),
+                IoSliceMut::new(&mut self.buffer[..extra]),
             ];
             self.inner.read_vectored(slices)
         })?;
@@ -356,7 +359,7 @@ impl<R: Read> RecordReader<R> {
         Ok(direct)
     }
 
-    /// Reads behind what the buffer holds, which is less than a header; 0 at the end of the input.
+    /// Reads into the free part of the buffer. Returns 0 at the end of the input.
     fn fill(&mut self) -> io::Result<usize> {
         self.fill_with(|inner, free| retry(|| inner.read(free)))
     }
@@ -369,5 +372,15 @@ impl<R: fmt::Debug> fmt::Debug for RecordReader<R> {
             .field("buffered", &self.buffer().len())
             .field("content_left", &self.content_left())
             .finish_non_exhaustive()
+    }
+}
+
+/// Repeats a read that a signal interrupted.
+pub(crate) fn retry(mut read: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+    loop {
+        match read() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            outcome => return outcome,
+        }
     }
 }

@@ -25,10 +25,10 @@ fn main() -> std::io::Result<()> {
         "record_reader",
         &[
             ("one", record(STDIN, 1, b"hello")),
-            ("padded", [padded(PARAMS, 258, b"abc", 5), padded(STDIN, 1, b"", 255)].concat()),
+            ("padded", [padded_record(PARAMS, 258, b"abc", 5), padded_record(STDIN, 1, b"", 255)].concat()),
             (
                 "every_type",
-                (0..=255).step_by(17).flat_map(|kind| padded(kind, 1, b"x", kind)).collect(),
+                (0..=255).step_by(17).flat_map(|kind| padded_record(kind, 1, b"x", kind)).collect(),
             ),
             ("large", record(STDOUT, 1, &[b'x'; 9000])),
             ("cut", record(STDOUT, 1, b"hello")[..11].to_vec()),
@@ -109,7 +109,7 @@ fn main() -> std::io::Result<()> {
             ("whole", [record(STDOUT, 1, head), record(STDOUT, 1, b""), end(1, 0, 0)].concat()),
             (
                 "stderr",
-                [padded(STDERR, 1, b"oops", 4), record(STDOUT, 1, head), end(1, 1, 0)].concat(),
+                [padded_record(STDERR, 1, b"oops", 4), record(STDOUT, 1, head), end(1, 1, 0)].concat(),
             ),
             ("refused", end(1, 0, 2)),
             ("cut", record(STDOUT, 1, head)),

@@ -1,5 +1,5 @@
-//! An application that does what a test tells it, in records made by hand: what a client is tested
-//! against.
+//! A scripted application for the tests of the client. It encodes and decodes records independently
+//! of the crate.
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
@@ -16,14 +16,15 @@ use fcgi::{Client, Params};
 
 use super::*;
 
-/// Runs a script on each connection that it accepts, each on a thread of its own. When it is
-/// dropped, all of them must have ended: drop the clients first. A script that panics fails the
-/// test.
+/// An application that runs a script on each accepted connection, each on a thread of its own.
+///
+/// Drop the clients before the application: its `drop` waits for all scripts, and fails the test if
+/// one panicked.
 pub struct Application {
     pub address: Address,
     shared: Arc<Shared>,
     acceptor: Option<JoinHandle<()>>,
-    /// Holds the socket, if that is its to remove.
+    /// The directory of the socket, if this value owns it.
     directory: Option<tempfile::TempDir>,
 }
 
@@ -34,7 +35,7 @@ struct Shared {
 }
 
 impl Application {
-    /// Listens on TCP. The script is told which connection it has, from 0.
+    /// Listens on a TCP socket. The script receives the number of the connection, counted from 0.
     pub fn tcp(script: impl Fn(usize, Stream) + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a listening socket");
         let address = listener.local_addr().expect("its address").into();
@@ -50,24 +51,26 @@ impl Application {
         application
     }
 
-    /// Listens on this Unix socket, whose file stays.
+    /// Listens on a Unix socket at this path. The socket file stays after the application ends.
     pub fn unix_at(path: &Path, script: impl Fn(usize, Stream) + Send + Sync + 'static) -> Self {
         let listener = UnixListener::bind(path).expect("a listening socket");
         let accept = move || Stream::from(listener.accept().expect("a connection").0);
         Self::start(Address::unix(path).expect("an address"), accept, script)
     }
 
-    /// One on TCP and one on a Unix socket.
-    pub fn both(script: impl Fn(usize, Stream) + Send + Sync + Clone + 'static) -> [Self; 2] {
+    /// Starts one application on a TCP socket and one on a Unix socket.
+    pub fn tcp_and_unix(
+        script: impl Fn(usize, Stream) + Send + Sync + Clone + 'static,
+    ) -> [Self; 2] {
         [Self::tcp(script.clone()), Self::unix(script)]
     }
 
-    /// Reads a request on each connection, answers with these bytes whatever it was, and closes.
+    /// Reads a request on each connection, sends these bytes and closes the connection.
     pub fn answering(answer: impl Into<Vec<u8>>) -> Self {
         let answer = answer.into();
         Self::unix(move |_, mut stream| {
             read_request(&mut stream).expect("a request");
-            let _gone = stream.write_all(&answer);
+            let _closed_by_peer = stream.write_all(&answer);
         })
     }
 
@@ -85,7 +88,7 @@ impl Application {
                     return;
                 }
                 let number = state.accepted.fetch_add(1, Ordering::SeqCst);
-                stream.set_timeouts(Some(PATIENCE), Some(PATIENCE)).expect("time-outs");
+                stream.set_timeouts(Some(TEST_TIMEOUT), Some(TEST_TIMEOUT)).expect("timeouts");
                 let script = &script;
                 scope.spawn(move || script(number, stream));
             });
@@ -93,17 +96,17 @@ impl Application {
         Self { address, shared, acceptor: Some(std::thread::spawn(accept_all)), directory: None }
     }
 
-    /// A client of it, whose time-outs end a test that hangs.
+    /// Returns a client of this application, with timeouts that end a test that blocks.
     pub fn client(&self) -> Client {
-        Client::from(self.address.clone()).config(patient())
+        Client::from(self.address.clone()).config(test_config())
     }
 
-    /// A client of it that keeps connections.
-    pub fn keeping_client(&self) -> Client {
+    /// Returns a client that keeps its connections.
+    pub fn keep_alive_client(&self) -> Client {
         self.client().keep_alive(true)
     }
 
-    /// How many connections there were.
+    /// Returns the number of accepted connections.
     pub fn accepted(&self) -> usize {
         self.shared.accepted.load(Ordering::SeqCst)
     }
@@ -112,94 +115,95 @@ impl Application {
 impl Drop for Application {
     fn drop(&mut self) {
         self.shared.is_closing.store(true, Ordering::SeqCst);
-        let _wakes_it = Stream::connect(&self.address, Some(PATIENCE));
+        let _wakes_accept = Stream::connect(&self.address, Some(TEST_TIMEOUT));
         let outcome = self.acceptor.take().expect("dropped once").join();
         assert!(outcome.is_ok() || std::thread::panicking(), "the application's script failed");
     }
 }
 
-/// The default bounds, but for the time-outs.
-pub fn patient() -> Config {
+/// Returns the default configuration with timeouts that end a test that blocks.
+pub fn test_config() -> Config {
     Config::new()
-        .connect_timeout(Some(PATIENCE))
-        .read_timeout(Some(PATIENCE))
-        .write_timeout(Some(PATIENCE))
+        .connect_timeout(Some(TEST_TIMEOUT))
+        .read_timeout(Some(TEST_TIMEOUT))
+        .write_timeout(Some(TEST_TIMEOUT))
 }
 
-/// Params of a request that may be repeated.
-pub fn get() -> Params {
+/// Returns params of a request that may be sent again.
+pub fn get_params() -> Params {
     Params::from_pairs([("REQUEST_METHOD", "GET")]).expect("params")
 }
 
-/// Params of a request that may not be repeated, without its length.
-pub fn post() -> Params {
+/// Returns params of a request that must not be sent again. They have no `CONTENT_LENGTH`.
+pub fn post_params() -> Params {
     Params::from_pairs([("REQUEST_METHOD", "POST")]).expect("params")
 }
 
-/// Params of a request with a body of this length.
-pub fn upload(len: u64) -> Params {
-    let mut params = post();
+/// Returns params of a request with a body of this length.
+pub fn upload_params(len: u64) -> Params {
+    let mut params = post_params();
     params.set("CONTENT_LENGTH", len.to_string()).expect("a pair");
     params
 }
 
-/// The two ends of a connection that no one listens for.
-pub fn pipe() -> (UnixStream, Stream) {
+/// Returns the two ends of a connection over Unix sockets.
+pub fn socket_pair() -> (UnixStream, Stream) {
     let (near, far) = UnixStream::pair().expect("a pair of sockets");
     let far = Stream::from(far);
-    far.set_timeouts(Some(PATIENCE), Some(PATIENCE)).expect("time-outs");
+    far.set_timeouts(Some(TEST_TIMEOUT), Some(TEST_TIMEOUT)).expect("timeouts");
     (near, far)
 }
 
-/// The two ends of a connection over TCP.
-pub fn tcp_pipe() -> (TcpStream, TcpStream) {
+/// Returns the two ends of a connection over TCP.
+pub fn tcp_pair() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a listening socket");
     let near =
         TcpStream::connect(listener.local_addr().expect("its address")).expect("a connection");
     (near, listener.accept().expect("its other end").0)
 }
 
-/// What an application sends for a response: STDOUT, its end, and END_REQUEST with app status 0.
+/// Returns a whole response with app status 0: STDOUT and END_REQUEST.
 pub fn response(stdout: &[u8]) -> Vec<u8> {
     [stream(STDOUT, 1, stdout), record(STDOUT, 1, b""), end(1, 0, 0)].concat()
 }
 
-/// A request as it came.
+/// A received request.
 #[derive(Clone, Debug, Default)]
-pub struct Received {
+pub struct ReceivedRequest {
     pub id: u16,
     pub role: u16,
     pub flags: u8,
     pub params: Vec<(Vec<u8>, Vec<u8>)>,
     pub stdin: Vec<u8>,
-    /// What a filter was sent.
+    /// The DATA stream, for a filter.
     pub data: Vec<u8>,
-    /// All its records.
+    /// All records of the request.
     pub records: Vec<Record>,
 }
 
-impl Received {
+impl ReceivedRequest {
     pub fn param(&self, name: &str) -> Option<&[u8]> {
         self.params.iter().find(|(known, _)| known == name.as_bytes()).map(|(_, value)| &value[..])
     }
 
-    /// The types of its records, in their order.
-    pub fn types(&self) -> Vec<u8> {
+    /// Returns the types of the records in their order.
+    pub fn record_types(&self) -> Vec<u8> {
         self.records.iter().map(|record| record.record_type).collect()
     }
 
-    /// The content lengths of its records of a type.
-    pub fn lengths(&self, record_type: u8) -> Vec<usize> {
+    /// Returns the content lengths of the records of one type.
+    pub fn content_lengths(&self, record_type: u8) -> Vec<usize> {
         let of_type = self.records.iter().filter(|record| record.record_type == record_type);
         of_type.map(|record| record.content.len()).collect()
     }
 
-    /// The next stream of the request, up to its end.
+    /// Reads the next stream of the request to its end.
     #[track_caller]
     fn read_stream(&mut self, reader: &mut impl Read, record_type: u8) -> Vec<u8> {
         let mut data = Vec::new();
         loop {
-            let record = read_record(reader).expect("a record of the request, not its end");
+            let record =
+                read_record(reader).expect("a record of the request, not the end of input");
             assert_eq!(
                 (record.record_type, record.id),
                 (record_type, self.id),
@@ -215,25 +219,29 @@ impl Received {
     }
 }
 
-/// Reads BEGIN_REQUEST and the params; fails on anything else, be it another id or a record out of
-/// order. `None` where the client closes instead.
+/// Reads BEGIN_REQUEST and the params. Returns `None` if the client closes the connection instead.
+/// Panics on any other record, and on another request id.
 #[track_caller]
-pub fn read_head(reader: &mut impl Read) -> Option<Received> {
+pub fn read_begin_and_params(reader: &mut impl Read) -> Option<ReceivedRequest> {
     let begin = read_record(reader)?;
     assert_eq!((begin.record_type, begin.content.len()), (BEGIN, 8), "{begin:?}");
     assert_ne!(begin.id, 0, "the id of a request");
     let role = u16::from_be_bytes([begin.content[0], begin.content[1]]);
-    let mut request =
-        Received { id: begin.id, role, flags: begin.content[2], ..Received::default() };
+    let mut request = ReceivedRequest {
+        id: begin.id,
+        role,
+        flags: begin.content[2],
+        ..ReceivedRequest::default()
+    };
     request.records.push(begin);
-    request.params = pairs(&request.read_stream(reader, PARAMS));
+    request.params = decode_pairs(&request.read_stream(reader, PARAMS));
     Some(request)
 }
 
-/// Reads a whole request, as [`read_head`].
+/// Reads a whole request. Returns and panics as [`read_begin_and_params`] does.
 #[track_caller]
-pub fn read_request(reader: &mut impl Read) -> Option<Received> {
-    let mut request = read_head(reader)?;
+pub fn read_request(reader: &mut impl Read) -> Option<ReceivedRequest> {
+    let mut request = read_begin_and_params(reader)?;
     request.stdin = request.read_stream(reader, STDIN);
     if request.role == FILTER {
         request.data = request.read_stream(reader, DATA);
@@ -241,12 +249,12 @@ pub fn read_request(reader: &mut impl Read) -> Option<Received> {
     Some(request)
 }
 
-/// Takes name-value pairs apart.
+/// Decodes name-value pairs.
 #[track_caller]
-pub fn pairs(mut encoded: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
+pub fn decode_pairs(mut encoded: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
     let mut pairs = Vec::new();
     while !encoded.is_empty() {
-        let [name_len, value_len] = [take_len(&mut encoded), take_len(&mut encoded)];
+        let [name_len, value_len] = [decode_len(&mut encoded), decode_len(&mut encoded)];
         let (name, rest) = encoded.split_at(name_len);
         let (value, rest) = rest.split_at(value_len);
         pairs.push((name.to_vec(), value.to_vec()));
@@ -255,7 +263,7 @@ pub fn pairs(mut encoded: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
     pairs
 }
 
-fn take_len(encoded: &mut &[u8]) -> usize {
+fn decode_len(encoded: &mut &[u8]) -> usize {
     let first = encoded[0];
     let size = if first < 128 { 1 } else { 4 };
     let (len, rest) = encoded.split_at(size);
@@ -263,7 +271,7 @@ fn take_len(encoded: &mut &[u8]) -> usize {
     len.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte)) & 0x7fff_ffff
 }
 
-/// Reads until the client closes the connection, in whatever way.
+/// Reads until the client closes or resets the connection.
 pub fn wait_for_close(reader: &mut impl Read) {
     let mut buffer = [0; 4096];
     loop {
@@ -282,27 +290,27 @@ pub fn wait_for_close(reader: &mut impl Read) {
     }
 }
 
-/// Reads STDIN and writes it to STDOUT as it comes, then ends the request.
-pub fn send_body_back(stream: &mut Stream) {
+/// Copies STDIN to STDOUT as it arrives, then ends the request.
+pub fn echo_stdin(stream: &mut Stream) {
     while let Some(mut record) = read_record(stream) {
         assert_eq!(record.record_type, STDIN, "{record:?}");
         if record.content.is_empty() {
-            stream.write_all(&response(b"")).expect("the end is taken");
+            stream.write_all(&response(b"")).expect("the end is sent");
             return;
         }
         let mut header = self::record(STDOUT, record.id, b"");
         header[4..6].copy_from_slice(&(record.content.len() as u16).to_be_bytes());
         header.append(&mut record.content);
-        stream.write_all(&header).expect("the echo is taken");
+        stream.write_all(&header).expect("the echo is sent");
     }
 }
 
-/// A long stream whose every part tells where it belongs; as a reader it makes it, as a writer it
-/// checks it.
+/// A long stream whose bytes identify their position. Reading generates the bytes, writing checks
+/// them.
 #[derive(Debug)]
 pub struct Pattern {
     left: u64,
-    /// The part that repeats; its length divides no buffer's.
+    /// The block that is repeated. Its length divides the length of no buffer.
     part: Vec<u8>,
     at: usize,
 }
@@ -317,19 +325,19 @@ impl Pattern {
         Self { left: len, part: (0..65521).map(|_| next()).collect(), at: 0 }
     }
 
-    /// The whole of it.
+    /// Returns a whole pattern of this length.
     pub fn bytes(len: u64) -> Vec<u8> {
         let mut bytes = Vec::new();
         Self::new(len).read_to_end(&mut bytes).expect("a pattern");
         bytes
     }
 
-    /// What has not come yet.
-    pub fn left(&self) -> u64 {
+    /// Returns the number of bytes not yet read or written.
+    pub fn remaining(&self) -> u64 {
         self.left
     }
 
-    /// The next bytes, up to `max`.
+    /// Returns the next bytes, at most `max`.
     fn next(&mut self, max: usize) -> &[u8] {
         let start = self.at;
         let len = max.min(self.part.len() - start).min(usize::try_from(self.left).unwrap_or(max));
@@ -355,8 +363,8 @@ impl Write for Pattern {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
         let left = self.left;
         let piece = self.next(data.len());
-        assert!(!piece.is_empty(), "more than was to come");
-        assert!(piece == &data[..piece.len()], "other bytes, {left} before the end");
+        assert!(!piece.is_empty(), "more bytes than expected");
+        assert!(piece == &data[..piece.len()], "unexpected bytes, {left} before the end");
         Ok(piece.len())
     }
 
@@ -365,52 +373,52 @@ impl Write for Pattern {
     }
 }
 
-/// Reads that give these pieces one after the other.
+/// A reader that returns one of these chunks per read.
 #[derive(Debug, Default)]
-pub struct Pieces(pub VecDeque<Vec<u8>>);
+pub struct ChunkedReader(pub VecDeque<Vec<u8>>);
 
-impl Pieces {
-    pub fn new(pieces: &[&[u8]]) -> Self {
-        Self(pieces.iter().map(|piece| piece.to_vec()).collect())
+impl ChunkedReader {
+    pub fn new(chunks: &[&[u8]]) -> Self {
+        Self(chunks.iter().map(|chunk| chunk.to_vec()).collect())
     }
 }
 
-impl Read for Pieces {
+impl Read for ChunkedReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let Some(piece) = self.0.pop_front() else { return Ok(0) };
-        buffer[..piece.len()].copy_from_slice(&piece);
-        Ok(piece.len())
+        let Some(chunk) = self.0.pop_front() else { return Ok(0) };
+        buffer[..chunk.len()].copy_from_slice(&chunk);
+        Ok(chunk.len())
     }
 }
 
-/// Runs what would wait for ever if it were wrong, on a thread of its own, and returns what became
-/// of it.
+/// Runs a function that might block indefinitely on a thread of its own, and returns its result or
+/// its panic. Panics if the function does not return in time.
 #[track_caller]
-pub fn within_patience<T: Send + 'static>(
+pub fn run_with_timeout<T: Send + 'static>(
     run: impl FnOnce() -> T + Send + 'static,
 ) -> std::thread::Result<T> {
-    let (tell, told) = mpsc::channel();
-    let _ends_alone = std::thread::spawn(move || {
+    let (sender, receiver) = mpsc::channel();
+    let _detached = std::thread::spawn(move || {
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run));
-        let _gave_up = tell.send(outcome);
+        let _timed_out = sender.send(outcome);
     });
-    told.recv_timeout(PATIENCE).expect("an end within the test's patience")
+    receiver.recv_timeout(TEST_TIMEOUT).expect("the function returns in time")
 }
 
-/// Holds a script until the test lets go of the other half; the script reads nothing meanwhile.
+/// Blocks a script, without reading, until the test drops the sender.
 #[derive(Clone, Debug)]
-pub struct Hold(Arc<Mutex<mpsc::Receiver<()>>>);
+pub struct Gate(Arc<Mutex<mpsc::Receiver<()>>>);
 
-/// A hold, and what opens it when it is dropped.
-pub fn hold() -> (Hold, mpsc::Sender<()>) {
-    let (open, opened) = mpsc::channel();
-    (Hold(Arc::new(Mutex::new(opened))), open)
+/// Returns a closed gate and the sender that opens it when dropped.
+pub fn gate() -> (Gate, mpsc::Sender<()>) {
+    let (sender, receiver) = mpsc::channel();
+    (Gate(Arc::new(Mutex::new(receiver))), sender)
 }
 
-impl Hold {
+impl Gate {
     pub fn wait(&self) {
-        let opened = self.0.lock().expect("a hold");
-        let outcome = opened.recv_timeout(PATIENCE);
-        assert_eq!(outcome, Err(mpsc::RecvTimeoutError::Disconnected), "held for too long");
+        let receiver = self.0.lock().expect("the gate");
+        let outcome = receiver.recv_timeout(TEST_TIMEOUT);
+        assert_eq!(outcome, Err(mpsc::RecvTimeoutError::Disconnected), "the gate stays closed");
     }
 }

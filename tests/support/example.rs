@@ -1,5 +1,5 @@
-//! Starting the built examples, which end with their test.
-#![allow(dead_code)] // Each test file uses a part of it.
+//! Helpers that run the built examples.
+#![allow(dead_code)] // Each program uses a part.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use fcgi::net::{Address, Stream};
 
-/// How long a test waits for what must come before it fails.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// The time after which a test that waits fails.
+const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The path of an example, which `cargo test` has built.
+/// Returns the path of an example that `cargo test` has built.
 pub fn path(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("the path of this test");
     let directory = test.parent().and_then(Path::parent).expect("the directory of the build");
@@ -19,62 +19,62 @@ pub fn path(name: &str) -> PathBuf {
     path
 }
 
-/// Runs an example to its end, with this input and no environment but this.
+/// Runs an example to its end with this input. Its environment contains only these variables.
 pub fn run(name: &str, args: &[&str], environment: &[(&str, &str)], input: &[u8]) -> Output {
     let mut command = Command::new(path(name));
     command.args(args).env_clear().envs(environment.iter().copied());
     run_command(command, input)
 }
 
-/// Runs a command to its end, with this input.
+/// Runs a command to its end with this input.
 pub fn run_command(mut command: Command, input: &[u8]) -> Output {
     use std::io::Write;
     let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("the program starts");
     let mut stdin = child.stdin.take().expect("its stdin");
     std::thread::scope(|scope| {
-        // It may end without reading it.
+        // The program may end without reading its input.
         scope.spawn(move || drop(stdin.write_all(input)));
         child.wait_with_output().expect("its output")
     })
 }
 
-/// A process that is ended with its test.
-pub struct Ended(pub Child);
+/// A process that is killed when this value is dropped.
+pub struct KillOnDrop(pub Child);
 
-impl Drop for Ended {
+impl Drop for KillOnDrop {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-/// An application that listens, on a socket of its own.
-pub struct Application {
+/// A running example that listens on a Unix socket of its own.
+pub struct ExampleServer {
     pub address: Address,
-    _process: Ended,
+    _process: KillOnDrop,
     _directory: tempfile::TempDir,
 }
 
-impl Application {
-    /// Starts an example with its address as the last argument, and waits until it listens.
+impl ExampleServer {
+    /// Starts an example with the address as its only argument, and waits until it listens.
     pub fn start(name: &str) -> Self {
         let directory = tempfile::tempdir().expect("a directory for the socket");
         let address = Address::unix(directory.path().join("app.sock")).expect("an address");
-        let process = Ended(
+        let process = KillOnDrop(
             Command::new(path(name)).arg(address.to_string()).spawn().expect("the example starts"),
         );
-        wait_for(&address);
+        wait_until_listening(&address);
         Self { address, _process: process, _directory: directory }
     }
 }
 
-/// Waits until somebody listens.
+/// Waits until connecting to this address succeeds.
 #[track_caller]
-pub fn wait_for(address: &Address) {
-    let deadline = Instant::now() + PATIENCE;
+pub fn wait_until_listening(address: &Address) {
+    let deadline = Instant::now() + TEST_TIMEOUT;
     while Stream::connect(address, None).is_err() {
-        assert!(Instant::now() < deadline, "nobody listens on {address}");
+        assert!(Instant::now() < deadline, "no process listens on {address}");
         std::thread::sleep(Duration::from_millis(5));
     }
 }

@@ -1,6 +1,6 @@
-//! What the tests of connections share: records made and read by hand, so that no test trusts the
-//! codec that it tests, and a server that ends with its test.
-#![allow(dead_code, unreachable_pub, clippy::struct_field_names)] // Each test file uses a part of it.
+//! Helpers for the tests of connections: records encoded and decoded independently of the crate,
+//! and a server that stops when its test ends.
+#![allow(dead_code, unreachable_pub, clippy::struct_field_names)] // Each program uses a part.
 
 use std::io::{self, Read, Write};
 use std::sync::mpsc::{self, Receiver};
@@ -31,16 +31,16 @@ pub const RESPONDER: u16 = 1;
 pub const AUTHORIZER: u16 = 2;
 pub const FILTER: u16 = 3;
 
-/// How long a test waits for what must come before it fails. What it proves never depends on it.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+/// The time after which a test that waits fails. No assertion depends on its value.
+pub const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A record without padding.
+/// Returns a record without padding.
 pub fn record(record_type: u8, id: u16, content: &[u8]) -> Vec<u8> {
-    padded(record_type, id, content, 0)
+    padded_record(record_type, id, content, 0)
 }
 
-/// A record with padding that looks like more records.
-pub fn padded(record_type: u8, id: u16, content: &[u8], padding: u8) -> Vec<u8> {
+/// Returns a record whose padding looks like more records.
+pub fn padded_record(record_type: u8, id: u16, content: &[u8], padding: u8) -> Vec<u8> {
     let len = u16::try_from(content.len()).expect("content of one record");
     let mut bytes = vec![1, record_type];
     bytes.extend(id.to_be_bytes());
@@ -51,20 +51,20 @@ pub fn padded(record_type: u8, id: u16, content: &[u8], padding: u8) -> Vec<u8> 
     bytes
 }
 
-/// BEGIN_REQUEST.
+/// Returns a BEGIN_REQUEST record.
 pub fn begin(id: u16, role: u16, flags: u8) -> Vec<u8> {
     let [role1, role0] = role.to_be_bytes();
     record(BEGIN, id, &[role1, role0, flags, 0, 0, 0, 0, 0])
 }
 
-/// END_REQUEST.
+/// Returns an END_REQUEST record.
 pub fn end(id: u16, app_status: u32, protocol_status: u8) -> Vec<u8> {
     let mut body = app_status.to_be_bytes().to_vec();
     body.extend([protocol_status, 0, 0, 0]);
     record(END, id, &body)
 }
 
-/// A name-value pair with the shortest lengths.
+/// Returns an encoded name-value pair, with lengths in their shortest form.
 pub fn pair(name: &[u8], value: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for len in [name.len(), value.len()] {
@@ -76,7 +76,7 @@ pub fn pair(name: &[u8], value: &[u8]) -> Vec<u8> {
     [&bytes, name, value].concat()
 }
 
-/// A PARAMS stream with its end.
+/// Returns a whole PARAMS stream.
 pub fn params(id: u16, pairs: &[(&str, &str)]) -> Vec<u8> {
     let encoded: Vec<u8> =
         pairs.iter().flat_map(|(name, value)| pair(name.as_bytes(), value.as_bytes())).collect();
@@ -85,20 +85,20 @@ pub fn params(id: u16, pairs: &[(&str, &str)]) -> Vec<u8> {
     bytes
 }
 
-/// Data as records of a stream, without its end.
+/// Returns data as records of a stream, without the final empty record.
 pub fn stream(record_type: u8, id: u16, data: &[u8]) -> Vec<u8> {
     data.chunks(65535).flat_map(|content| record(record_type, id, content)).collect()
 }
 
-/// A whole request: BEGIN, params, body, and the ends of both.
+/// Returns a whole request: BEGIN_REQUEST, PARAMS and STDIN.
 pub fn request(id: u16, role: u16, flags: u8, pairs: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
     [begin(id, role, flags), params(id, pairs), stream(STDIN, id, body), record(STDIN, id, b"")]
         .concat()
 }
 
-/// A record as it came.
+/// A received record.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(clippy::struct_field_names)] // `type` is a word of the language.
+#[allow(clippy::struct_field_names)] // `type` is a keyword.
 pub struct Record {
     pub record_type: u8,
     pub id: u16,
@@ -107,7 +107,7 @@ pub struct Record {
     pub reserved: u8,
 }
 
-/// Reads a record; `None` at a clean end of the input.
+/// Reads a record. Returns `None` at the end of input before a record.
 #[track_caller]
 pub fn read_record(reader: &mut impl Read) -> Option<Record> {
     let mut header = [0; 8];
@@ -124,17 +124,18 @@ pub fn read_record(reader: &mut impl Read) -> Option<Record> {
     Some(Record { record_type: header[1], id, content, padding, reserved: header[7] })
 }
 
-/// What an application answered to one request.
+/// The response to one request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Answer {
     pub stdout: Vec<u8>,
     pub stderr: Vec<u8>,
     pub app_status: u32,
     pub protocol_status: u8,
-    /// How many records of STDOUT and STDERR were empty.
+    /// The number of empty STDOUT records.
     pub stdout_ends: usize,
+    /// The number of empty STDERR records.
     pub stderr_ends: usize,
-    /// The management records that came in between.
+    /// The management records received between the others.
     pub management: Vec<Record>,
 }
 
@@ -144,8 +145,8 @@ impl Answer {
     }
 }
 
-/// Reads the records of a request up to its END_REQUEST, and fails on any that an application may
-/// not send, or that belongs to another request.
+/// Reads records up to the END_REQUEST of request `id`. Panics on a record that an application must
+/// not send or that belongs to another request.
 #[track_caller]
 pub fn read_answer(reader: &mut impl Read, id: u16) -> Answer {
     let mut answer = Answer::default();
@@ -183,22 +184,22 @@ pub fn read_answer(reader: &mut impl Read, id: u16) -> Answer {
     }
 }
 
-/// Asserts that the other end closes without another byte.
+/// Asserts that the peer closes the connection without sending another byte.
 #[track_caller]
 pub fn assert_closed(reader: &mut impl Read) {
     let mut rest = Vec::new();
     match reader.read_to_end(&mut rest) {
-        Ok(_) => assert_eq!(String::from_utf8_lossy(&rest), "", "bytes behind the last answer"),
+        Ok(_) => assert_eq!(String::from_utf8_lossy(&rest), "", "bytes after the last response"),
         Err(error) => panic!("not closed cleanly: {error}"),
     }
 }
 
-/// What `echo` answers with before anything else.
-pub const HEAD: &str = "Content-Type: text/plain\r\n\r\n";
+/// The response head that `echo` writes.
+pub const ECHO_HEAD: &str = "Content-Type: text/plain\r\n\r\n";
 
-/// A handler that answers with every param on a line, an empty line, and the body.
+/// A handler that responds with one line per param, an empty line and the body.
 pub fn echo(request: &mut Request) -> HandlerResult {
-    request.stdout.write_all(HEAD.as_bytes())?;
+    request.stdout.write_all(ECHO_HEAD.as_bytes())?;
     for (name, value) in request.params {
         request.stdout.write_all(&[name, b"=", value, b"\n"].concat())?;
     }
@@ -207,103 +208,109 @@ pub fn echo(request: &mut Request) -> HandlerResult {
     Ok(())
 }
 
-/// What `echo` answers to these.
+/// Returns the response of `echo` to these params and this body.
 pub fn echoed(pairs: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
     let lines = pairs.iter().flat_map(|(name, value)| [name, "=", value, "\n"]).collect::<String>();
-    [HEAD.as_bytes(), lines.as_bytes(), b"\n", body].concat()
+    [ECHO_HEAD.as_bytes(), lines.as_bytes(), b"\n", body].concat()
 }
 
-/// A server on a socket of its own, which ends with its test.
-pub struct Running {
+/// A running server with a listening socket of its own. It stops when it is dropped.
+pub struct TestServer {
     pub address: Address,
     pub handle: Handle,
-    /// The errors that the server reported: the kind and the text of each.
+    /// The kind and message of each error that the server reported.
     errors: Mutex<Receiver<(io::ErrorKind, String)>>,
     thread: Option<JoinHandle<fcgi::Result<()>>>,
     directory: Option<tempfile::TempDir>,
 }
 
-impl Running {
-    /// Serves on TCP.
+impl TestServer {
+    /// Starts a server on a TCP socket.
     pub fn tcp(
         config: Config,
         handler: impl Fn(&mut Request) -> HandlerResult + Send + Sync + 'static,
     ) -> Self {
-        Self::start(listening("127.0.0.1:0").config(config), handler)
+        Self::start(bind_server("127.0.0.1:0").config(config), handler)
     }
 
-    /// Serves on a Unix socket.
+    /// Starts a server on a Unix socket.
     pub fn unix(
         config: Config,
         handler: impl Fn(&mut Request) -> HandlerResult + Send + Sync + 'static,
     ) -> Self {
         let directory = tempfile::tempdir().expect("a directory for the socket");
         let path = directory.path().join("app.sock");
-        let server = listening(path.to_str().expect("a path in UTF-8")).config(config);
+        let server = bind_server(path.to_str().expect("a path in UTF-8")).config(config);
         let mut running = Self::start(server, handler);
         running.directory = Some(directory);
         running
     }
 
-    /// Serves with a server made by the test.
+    /// Starts this server.
     pub fn start(
         server: Server,
         handler: impl Fn(&mut Request) -> HandlerResult + Send + Sync + 'static,
     ) -> Self {
         let (sender, errors) = mpsc::channel();
-        let server =
-            server.on_error(move |error| drop(sender.send((error.kind(), error.to_string()))));
+        let server = server.on_error(move |report| {
+            let error = report.error;
+            drop(sender.send((error.kind(), error.to_string())));
+        });
         let (address, handle) = (server.local_address().expect("its address"), server.handle());
         let thread = Some(thread::spawn(move || server.serve(handler)));
         Self { address, handle, errors: Mutex::new(errors), thread, directory: None }
     }
 
-    /// The next error that the server reports.
+    /// Waits for the next error that the server reports.
     #[track_caller]
-    pub fn error(&self) -> (io::ErrorKind, String) {
-        self.errors.lock().expect("errors").recv_timeout(PATIENCE).expect("an error is reported")
+    pub fn next_error(&self) -> (io::ErrorKind, String) {
+        self.errors
+            .lock()
+            .expect("errors")
+            .recv_timeout(TEST_TIMEOUT)
+            .expect("an error is reported")
     }
 
-    /// The errors that the server has reported and nobody has looked at.
-    pub fn reported(&self) -> Vec<(io::ErrorKind, String)> {
+    /// Returns the reported errors that no other call has returned.
+    pub fn reported_errors(&self) -> Vec<(io::ErrorKind, String)> {
         self.errors.lock().expect("errors").try_iter().collect()
     }
 
-    /// One server of each kind.
-    pub fn both(
+    /// Starts one server on a TCP socket and one on a Unix socket.
+    pub fn tcp_and_unix(
         config: &Config,
         handler: impl Fn(&mut Request) -> HandlerResult + Clone + Send + Sync + 'static,
     ) -> [Self; 2] {
         [Self::tcp(config.clone(), handler.clone()), Self::unix(config.clone(), handler)]
     }
 
-    /// Connects to the server; reads and writes that take too long fail.
+    /// Connects to the server. Reads and writes on the stream time out.
     pub fn connect(&self) -> Stream {
-        let stream = Stream::connect(&self.address, Some(PATIENCE)).expect("a connection");
-        stream.set_timeouts(Some(PATIENCE), Some(PATIENCE)).expect("time-outs");
+        let stream = Stream::connect(&self.address, Some(TEST_TIMEOUT)).expect("a connection");
+        stream.set_timeouts(Some(TEST_TIMEOUT), Some(TEST_TIMEOUT)).expect("timeouts");
         stream
     }
 
-    /// Sends bytes on a connection of its own and reads the answer to request `id`.
-    pub fn ask(&self, id: u16, bytes: &[u8]) -> Answer {
+    /// Sends bytes on a new connection and reads the response to request `id`.
+    pub fn round_trip(&self, id: u16, bytes: &[u8]) -> Answer {
         let mut stream = self.connect();
-        stream.write_all(bytes).expect("the request is taken");
+        stream.write_all(bytes).expect("the request is sent");
         read_answer(&mut stream, id)
     }
 
-    /// Whether `serve` has returned.
+    /// Returns whether `serve` has returned.
     pub fn has_ended(&self) -> bool {
         self.thread.as_ref().map_or(true, |thread| thread.is_finished())
     }
 
-    /// Stops the server and returns what `serve` returned.
+    /// Stops the server and returns the result of `serve`.
     pub fn stop(mut self) -> fcgi::Result<()> {
         self.handle.shutdown();
         self.thread.take().expect("stopped once").join().expect("the server's thread")
     }
 }
 
-impl Drop for Running {
+impl Drop for TestServer {
     fn drop(&mut self) {
         self.handle.shutdown();
         if let Some(thread) = self.thread.take() {
@@ -312,34 +319,34 @@ impl Drop for Running {
     }
 }
 
-/// Asserts that the other end closes, cleanly or not, without a byte.
+/// Asserts that the peer sends no byte before it closes the connection. The close may be a reset.
 #[track_caller]
-pub fn assert_silent(reader: &mut impl Read) {
-    let mut said = Vec::new();
-    if let Err(error) = reader.read_to_end(&mut said) {
+pub fn assert_no_response(reader: &mut impl Read) {
+    let mut received = Vec::new();
+    if let Err(error) = reader.read_to_end(&mut received) {
         assert_ne!(error.kind(), io::ErrorKind::TimedOut, "not closed");
     }
-    assert_eq!(String::from_utf8_lossy(&said), "");
+    assert_eq!(String::from_utf8_lossy(&received), "");
 }
 
-/// A server on a listening socket of its own.
-fn listening(address: &str) -> Server {
+/// Creates a server on a new listening socket.
+fn bind_server(address: &str) -> Server {
     let listener =
         Listener::bind(&address.parse().expect("an address")).expect("a listening socket");
     Server::new(listener).expect("a server")
 }
 
-/// Waits until something holds that no event tells of.
+/// Polls until a condition holds that no event announces.
 #[track_caller]
 pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TEST_TIMEOUT;
     while !holds() {
-        assert!(Instant::now() < deadline, "waited in vain until {what}");
+        assert!(Instant::now() < deadline, "timed out waiting until {what}");
         thread::sleep(Duration::from_millis(2));
     }
 }
 
-/// Reads everything that comes until the other end closes.
+/// Reads until the peer closes the connection.
 pub fn read_all(reader: &mut impl Read) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     reader.read_to_end(&mut bytes).map(|_| bytes)

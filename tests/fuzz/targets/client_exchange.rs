@@ -1,10 +1,10 @@
 #![no_main]
 
-#[path = "../../support/drive.rs"]
-mod drive;
+#[path = "../../support/checks.rs"]
+mod checks;
 mod messages;
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| drive::connections::check_client_exchange(
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| checks::connections::check_client_exchange(
     messages::pair,
     bytes
 ));

@@ -1,6 +1,6 @@
 #![no_main]
 
-#[path = "../../support/drive.rs"]
-mod drive;
+#[path = "../../support/checks.rs"]
+mod checks;
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| drive::check_params(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| checks::check_params(bytes));

@@ -1,0 +1,188 @@
+//! Forwards a CGI call to a FastCGI application.
+
+use std::io::{self, BufRead, Read, Take, Write};
+use std::thread;
+
+use crate::cgi::{Head, ResponseHead};
+use crate::client::{CancelHandle, Completion, Connection, Stdin, Stdout};
+use crate::error::{Error, Result};
+use crate::params::Params;
+use crate::record::{Role, MAX_ALIGNED_LEN};
+use crate::stream::retry;
+
+/// The maximum number of bytes of the body that are read and sent at a time: two full records.
+const PIECE_LEN: usize = 2 * MAX_ALIGNED_LEN;
+
+/// Forwards a CGI call to a FastCGI application, and the response to the web server.
+///
+/// It sends `CONTENT_LENGTH` bytes of `stdin`, or none if that variable is missing. It writes the
+/// response to `stdout` as it is received, after its head has been checked, and STDERR to `stderr`.
+///
+/// A separate thread reads `stdin`. If the application ends the request without reading the whole
+/// body, this function does not wait for that thread. If reading `stdin` fails, it closes the
+/// connection, so that the application cannot take the body for complete. If `stdin` ends too
+/// early, the body ends too, and the application has to compare its length with `CONTENT_LENGTH`
+/// ([FastCGI specification], section 6.2).
+///
+/// # Errors
+///
+/// Returns the error in `connection`, and any error of the request. If nothing of the response has
+/// been written to `stdout` yet, a CGI response is written there instead:
+///
+/// | Cause | Response |
+/// | --- | --- |
+/// | `connection` is an error | `Status: 503` |
+/// | Any other error | The status that [`gateway_status`] returns for it. |
+///
+/// The response does not contain the error itself. The caller should write it to a log.
+///
+/// # Examples
+///
+/// ```
+/// use fcgi::{bridge, Client, Params};
+///
+/// // Nothing listens at this address.
+/// let client = Client::new("127.0.0.1:1")?;
+/// let mut stdout = Vec::new();
+/// let outcome = bridge::forward(
+///     client.connect(),
+///     &Params::new(),
+///     std::io::empty(),
+///     &mut stdout,
+///     std::io::sink(),
+/// );
+/// assert!(outcome.is_err());
+/// assert!(stdout.starts_with(b"Status: 503 Service Unavailable\r\n"));
+/// # Ok::<(), fcgi::Error>(())
+/// ```
+///
+/// [FastCGI specification]: https://fastcgi-archives.github.io/FastCGI_Specification.html
+pub fn forward(
+    connection: Result<Connection>,
+    params: &Params,
+    stdin: impl Read + Send + 'static,
+    stdout: &mut impl Write,
+    stderr: impl Write + Send,
+) -> Result<Completion> {
+    let mut connection = connection.map_err(|error| reply_failure(stdout, 503, error))?;
+    let (mut response, head) = exchange_heads(&mut connection, params, stdin, stderr)
+        .map_err(|error| reply_failure(stdout, gateway_status(&error), error))?;
+    stdout.write_all(head.as_bytes())?;
+    copy_body(&mut response, stdout)?;
+    response.finish()
+}
+
+/// Returns the HTTP status with which a gateway reports an error of the application (RFC 9110,
+/// sections 15.6.3 to 15.6.5).
+///
+/// | Error | Status |
+/// | --- | --- |
+/// | [`Error::TimedOut`] | 504 |
+/// | A refusal that [is transient](Error::is_transient) | 503 |
+/// | Any other error | 502 |
+///
+/// ```
+/// use fcgi::{bridge::gateway_status, Error};
+///
+/// assert_eq!(gateway_status(&Error::TimedOut("read")), 504);
+/// assert_eq!(gateway_status(&Error::IncompleteHead), 502);
+/// ```
+pub fn gateway_status(error: &Error) -> u16 {
+    match error {
+        Error::TimedOut(_) => 504,
+        error if error.is_transient() => 503,
+        _ => 502,
+    }
+}
+
+/// Begins the request, starts sending its body, and reads the response head.
+fn exchange_heads<'a>(
+    connection: &'a mut Connection,
+    params: &Params,
+    stdin: impl Read + Send + 'static,
+    stderr: impl Write + Send + 'a,
+) -> Result<(Stdout<'a>, Head)> {
+    let (request, mut response) = connection.begin(Role::Responder, params)?.into_parts();
+    response.stderr_to(stderr);
+    let body = stdin.take(params.content_length().unwrap_or(0));
+    start_sending(body, request, response.cancel_handle())?;
+    let head = response.read_head()?;
+    Ok((response, head))
+}
+
+/// Sends an empty body at once. Starts a thread that sends any other body.
+///
+/// Write errors are ignored: the application may have sent its response without reading the whole
+/// body, and reading the response reports any other failure.
+fn start_sending(
+    body: Take<impl Read + Send + 'static>,
+    mut request: Stdin,
+    handle: CancelHandle,
+) -> io::Result<()> {
+    if body.limit() == 0 {
+        let _ = request.finish();
+        return Ok(());
+    }
+    // The application receives the params even if the body is slow.
+    let _ = request.flush();
+    thread::Builder::new().spawn(move || {
+        if send_body(body, request).is_err() {
+            handle.cancel();
+        }
+    })?;
+    Ok(())
+}
+
+/// Sends the body until it ends or the application stops reading it. Returns an error if the body
+/// cannot be read. Its stream then has no end, so the application cannot take it for complete.
+fn send_body(mut body: Take<impl Read>, mut request: Stdin) -> io::Result<()> {
+    let mut piece = vec![0; PIECE_LEN];
+    loop {
+        let len = retry(|| body.read(&mut piece))?;
+        let is_last = len == 0 || body.limit() == 0;
+        let sent = send_piece(&mut request, &piece[..len], is_last);
+        if is_last || sent.is_err() {
+            return Ok(());
+        }
+    }
+}
+
+/// Sends a piece of the body at once. Ends the body after the last piece.
+fn send_piece(request: &mut Stdin, piece: &[u8], is_last: bool) -> io::Result<()> {
+    request.write_all(piece)?;
+    if is_last {
+        request.finish()
+    } else {
+        request.flush()
+    }
+}
+
+/// Writes each piece of the response body as soon as it is received.
+fn copy_body(response: &mut Stdout<'_>, stdout: &mut impl Write) -> Result<()> {
+    loop {
+        let piece = response.fill_buf()?;
+        let len = piece.len();
+        stdout.write_all(piece)?;
+        stdout.flush()?;
+        if len == 0 {
+            return Ok(());
+        }
+        response.consume(len);
+    }
+}
+
+/// Writes a CGI response that reports a failure, and returns the error that caused it.
+fn reply_failure(stdout: &mut impl Write, status: u16, error: Error) -> Error {
+    // A write error is ignored: `error` is what the caller must report.
+    let _ = write_failure(stdout, status);
+    error
+}
+
+fn write_failure(stdout: &mut impl Write, status: u16) -> Result<()> {
+    ResponseHead::new()
+        .status(status, "")?
+        .field("Content-Type", "text/plain")?
+        .write_to(stdout)?;
+    stdout.write_all(b"The application gave no answer.\n")?;
+    Ok(stdout.flush()?)
+}

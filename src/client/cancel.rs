@@ -1,0 +1,55 @@
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::socket::SharedSocket;
+
+/// Cancels a request from another thread.
+///
+/// [`Stdout::cancel_handle`](super::Stdout::cancel_handle) creates one. A gateway uses it when the
+/// browser disconnects while a thread waits for the application.
+///
+/// A clone cancels the same request. After the request has ended, [`cancel`](Self::cancel) does
+/// nothing, so it cannot affect the next request on a kept connection.
+///
+/// ```
+/// use fcgi::{client::CancelHandle, Client, Params};
+/// use std::io;
+///
+/// /// `when_disconnected` keeps the handle and calls `cancel` when the browser disconnects.
+/// fn copy_response(
+///     client: &Client,
+///     params: &Params,
+///     when_disconnected: impl FnOnce(CancelHandle),
+/// ) -> fcgi::Result<u64> {
+///     let (copied, _completion) = client.send(params, io::empty(), |response| {
+///         when_disconnected(response.stdout.cancel_handle());
+///         io::copy(&mut response.stdout, &mut io::stdout())
+///     })?;
+///     Ok(copied)
+/// }
+/// ```
+#[derive(Clone, Debug)]
+pub struct CancelHandle {
+    /// Invariant: `None` once the request has ended.
+    socket: Arc<Mutex<Option<SharedSocket>>>,
+}
+
+impl CancelHandle {
+    pub(super) fn new(socket: SharedSocket) -> Self {
+        Self { socket: Arc::new(Mutex::new(Some(socket))) }
+    }
+
+    /// Cancels the request: shuts down the connection to the application, so that a read of the
+    /// response or a write of the body that is waiting returns an error.
+    pub fn cancel(&self) {
+        // Holding the lock prevents the next request from starting between the check and the
+        // shutdown.
+        if let Some(socket) = &*self.socket.lock().unwrap_or_else(PoisonError::into_inner) {
+            socket.cancel();
+        }
+    }
+
+    /// Makes every clone do nothing from now on, because the request has ended.
+    pub(super) fn disarm(&self) {
+        self.socket.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+}

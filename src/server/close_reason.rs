@@ -1,0 +1,92 @@
+use std::fmt;
+
+use crate::error::Error;
+
+/// Why a connection was closed, or is about to be.
+///
+/// ```
+/// use fcgi::server::CloseReason;
+///
+/// assert!(!CloseReason::IdleTimeout.is_error());
+/// assert_eq!(CloseReason::SlotNeeded.to_string(), "another connection needed its slot");
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CloseReason {
+    /// The web server closed the connection between two requests.
+    EndOfInput,
+    /// The web server did not ask for the connection to be kept (FastCGI specification,
+    /// section 3.5).
+    KeepConnNotSet,
+    /// [`Config::max_requests`](super::Config::max_requests) requests were served.
+    RequestLimit,
+    /// No request arrived for [`Config::idle_timeout`](super::Config::idle_timeout).
+    IdleTimeout,
+    /// The connection was idle, or its request had ended, and another connection waited for a slot.
+    SlotNeeded,
+    /// [`Handle::shutdown`](super::Handle::shutdown) was called.
+    Shutdown,
+    /// The connection was rejected, because all slots were taken.
+    Overloaded,
+    /// The last request was dropped without [`finish`](super::Request::finish).
+    RequestNotFinished,
+    /// The params of a request exceeded [`Config::max_params`](super::Config::max_params).
+    ParamsTooLarge,
+    /// The web server sent something that is not valid FastCGI.
+    ProtocolError,
+    /// The web server sent or accepted nothing for too long.
+    TimedOut,
+    /// The connection failed inside a request.
+    ConnectionFailed,
+}
+
+impl CloseReason {
+    /// Returns whether the reason is reported to [`Server::on_error`](super::Server::on_error).
+    pub fn is_error(self) -> bool {
+        match self {
+            Self::EndOfInput
+            | Self::KeepConnNotSet
+            | Self::RequestLimit
+            | Self::IdleTimeout
+            | Self::SlotNeeded
+            | Self::Shutdown
+            | Self::Overloaded => false,
+            Self::RequestNotFinished
+            | Self::ParamsTooLarge
+            | Self::ProtocolError
+            | Self::TimedOut
+            | Self::ConnectionFailed => true,
+        }
+    }
+}
+
+impl From<&Error> for CloseReason {
+    fn from(error: &Error) -> Self {
+        match error {
+            Error::RequestNotFinished => Self::RequestNotFinished,
+            Error::ParamsTooLarge(_) => Self::ParamsTooLarge,
+            Error::TimedOut(_) => Self::TimedOut,
+            Error::Io(_) | Error::UnexpectedEof(_) => Self::ConnectionFailed,
+            _ => Self::ProtocolError,
+        }
+    }
+}
+
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::EndOfInput => "the web server closed the connection",
+            Self::KeepConnNotSet => "the web server did not ask for the connection to be kept",
+            Self::RequestLimit => "the connection served its maximum number of requests",
+            Self::IdleTimeout => "the connection was idle for too long",
+            Self::SlotNeeded => "another connection needed its slot",
+            Self::Shutdown => "the server was shut down",
+            Self::Overloaded => "the server was overloaded",
+            Self::RequestNotFinished => "a request was dropped without being finished",
+            Self::ParamsTooLarge => "the params of a request were too large",
+            Self::ProtocolError => "the web server violated the protocol",
+            Self::TimedOut => "the web server sent or accepted nothing for too long",
+            Self::ConnectionFailed => "the connection failed inside a request",
+        })
+    }
+}

@@ -1,0 +1,240 @@
+use std::io::{self, Read};
+
+use super::reader::retry;
+use super::SMALL_BUFFER;
+use crate::record::{Header, RecordType, HEADER_LEN, MAX_ALIGNED_LEN};
+
+/// Room for what may leave together with a record's content: padding, and the records that end a
+/// request.
+const END_ROOM: usize = 64;
+/// The size of a buffer for a full record.
+const FULL_BUFFER: usize = HEADER_LEN + MAX_ALIGNED_LEN + END_ROOM;
+
+/// Builds records in memory.
+///
+/// The buffer holds complete records, then at most one open record, to which data is appended. The
+/// header of the open record is reserved when it is opened and written when it is closed, so its
+/// content is copied once.
+#[derive(Debug)]
+pub(crate) struct RecordBuffer {
+    record_type: RecordType,
+    request_id: u16,
+    /// Invariant: the open record has content, at most `MAX_ALIGNED_LEN` bytes.
+    bytes: Vec<u8>,
+    /// Where the open record begins; `bytes.len()` if there is none.
+    open: usize,
+}
+
+impl RecordBuffer {
+    /// Creates a buffer that begins with the complete records in `records`, and uses their memory.
+    pub(crate) fn new(record_type: RecordType, request_id: u16, records: Vec<u8>) -> Self {
+        Self { record_type, request_id, open: records.len(), bytes: records }
+    }
+
+    /// Returns whether there is neither a complete record nor an open one.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// Returns the number of buffered bytes, headers included.
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Returns the complete records.
+    pub(crate) fn complete_records(&self) -> &[u8] {
+        &self.bytes[..self.open]
+    }
+
+    /// Returns how many bytes can be appended to the open record, or to a new one.
+    pub(super) fn room(&self) -> usize {
+        self.open + HEADER_LEN + MAX_ALIGNED_LEN - self.content_end()
+    }
+
+    /// Appends data to the open record. The data is not empty, and there is [room](Self::room).
+    #[inline]
+    pub(super) fn push(&mut self, data: &[u8]) {
+        self.open_record(data.len());
+        self.bytes.extend_from_slice(data);
+    }
+
+    /// Appends what one read returns, at most `max` bytes, for which there is [room](Self::room).
+    /// Returns 0 at the end of the source.
+    pub(crate) fn read_from(&mut self, source: &mut impl Read, max: usize) -> io::Result<usize> {
+        debug_assert!(max <= self.room(), "{max} bytes exceed the room of the open record");
+        let start = self.open_record(max);
+        self.bytes.resize(start + max, 0);
+        let outcome = retry(|| source.read(&mut self.bytes[start..]));
+        let end = start + *outcome.as_ref().unwrap_or(&0);
+        let is_open = end > self.open + HEADER_LEN;
+        self.bytes.truncate(if is_open { end } else { self.open });
+        outcome
+    }
+
+    /// Completes the open record, if there is one.
+    #[inline]
+    pub(super) fn close_record(&mut self) {
+        if self.bytes.len() > self.open {
+            self.write_header();
+        }
+    }
+
+    /// Completes the open record and appends complete records.
+    pub(crate) fn push_records(&mut self, records: &[u8]) {
+        self.close_record();
+        self.bytes.extend_from_slice(records);
+        self.open = self.bytes.len();
+    }
+
+    /// Completes the open record and appends the empty record that ends the stream.
+    pub(crate) fn end_stream(&mut self) {
+        self.push_records(&self.end_record());
+    }
+
+    /// Returns the empty record that ends the stream.
+    pub(super) fn end_record(&self) -> [u8; HEADER_LEN] {
+        Header::new(self.record_type, self.request_id, 0).encode()
+    }
+
+    /// Drops the open record.
+    pub(super) fn discard_open_record(&mut self) {
+        self.bytes.truncate(self.open);
+    }
+
+    /// Completes the open record. Data that follows belongs to another stream of the request.
+    pub(super) fn switch_stream(&mut self, record_type: RecordType) {
+        self.close_record();
+        self.record_type = record_type;
+    }
+
+    /// Returns the type and the request id of the records.
+    pub(super) fn identity(&self) -> (RecordType, u16) {
+        (self.record_type, self.request_id)
+    }
+
+    /// Drops everything that is buffered.
+    #[inline]
+    pub(super) fn clear(&mut self) {
+        self.bytes.clear();
+        self.open = 0;
+    }
+
+    /// Returns everything as complete records.
+    pub(crate) fn into_records(mut self) -> Vec<u8> {
+        self.close_record();
+        self.bytes
+    }
+
+    /// Returns the memory, and drops what is buffered.
+    pub(super) fn take_memory(&mut self) -> Vec<u8> {
+        self.open = 0;
+        std::mem::take(&mut self.bytes)
+    }
+
+    /// Returns where the next byte of the open record goes.
+    fn content_end(&self) -> usize {
+        self.bytes.len().max(self.open + HEADER_LEN)
+    }
+
+    /// Opens a record if none is open, and allocates memory for `len` bytes of content. Returns
+    /// where they go.
+    #[inline]
+    fn open_record(&mut self, len: usize) -> usize {
+        let start = self.content_end();
+        let needed = start + len + END_ROOM;
+        if needed > self.bytes.capacity() {
+            let is_small = needed <= SMALL_BUFFER;
+            let size = if is_small { SMALL_BUFFER } else { self.open + FULL_BUFFER };
+            self.bytes.reserve_exact(size - self.bytes.len());
+        }
+        if self.bytes.len() < start {
+            self.bytes.extend_from_slice(&[0; HEADER_LEN]);
+        }
+        start
+    }
+
+    /// Writes the header of the open record, and pads it.
+    fn write_header(&mut self) {
+        let content = self.open + HEADER_LEN;
+        let content_len = (self.bytes.len() - content) as u16;
+        let header = Header::new(self.record_type, self.request_id, content_len);
+        self.bytes[self.open..content].copy_from_slice(&header.encode());
+        // Appending 8 bytes and removing some is faster than appending a variable number: a copy of
+        // constant length is a single instruction.
+        self.bytes.extend_from_slice(&[0; 8]);
+        self.bytes.truncate(self.bytes.len() - 8 + usize::from(header.padding_len));
+        self.open = self.bytes.len();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stdout() -> RecordBuffer {
+        RecordBuffer::new(RecordType::Stdout, 1, Vec::new())
+    }
+
+    #[test]
+    fn pushed_data_becomes_one_padded_record() {
+        let mut buffer = stdout();
+        buffer.push(b"hel");
+        buffer.push(b"lo");
+        assert_eq!(buffer.complete_records(), b"");
+        buffer.end_stream();
+        assert_eq!(
+            buffer.complete_records(),
+            b"\x01\x06\0\x01\0\x05\x03\0hello\0\0\0\x01\x06\0\x01\0\0\0\0"
+        );
+    }
+
+    #[test]
+    fn a_record_holds_the_most_content_that_needs_no_padding() {
+        let mut buffer = stdout();
+        assert_eq!(buffer.room(), MAX_ALIGNED_LEN);
+        buffer.push(&[b'x'; MAX_ALIGNED_LEN]);
+        assert_eq!(buffer.room(), 0);
+        assert_eq!(buffer.into_records().len(), HEADER_LEN + MAX_ALIGNED_LEN);
+    }
+
+    #[test]
+    fn an_empty_read_opens_no_record() {
+        let mut buffer = RecordBuffer::new(RecordType::Stdin, 1, b"before".to_vec());
+        assert_eq!(buffer.read_from(&mut io::empty(), 100).unwrap(), 0);
+        assert_eq!(buffer.into_records(), b"before");
+    }
+
+    #[test]
+    fn a_failed_read_keeps_the_open_record() {
+        struct Failing;
+        impl Read for Failing {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::TimedOut.into())
+            }
+        }
+        let mut buffer = stdout();
+        buffer.push(b"data");
+        assert!(buffer.read_from(&mut Failing, 100).is_err());
+        assert_eq!(buffer.into_records(), b"\x01\x06\0\x01\0\x04\x04\0data\0\0\0\0");
+    }
+
+    #[test]
+    fn discarding_drops_the_open_record_alone() {
+        let mut buffer = stdout();
+        buffer.push(b"one");
+        buffer.close_record();
+        buffer.push(b"two");
+        buffer.discard_open_record();
+        assert_eq!(buffer.into_records(), b"\x01\x06\0\x01\0\x03\x05\0one\0\0\0\0\0");
+    }
+
+    #[test]
+    fn switching_the_stream_changes_the_type_of_later_records() {
+        let mut buffer = RecordBuffer::new(RecordType::Stdin, 1, Vec::new());
+        buffer.push(b"body");
+        buffer.switch_stream(RecordType::Data);
+        buffer.push(b"file");
+        let records = buffer.into_records();
+        assert_eq!((records[1], records[17]), (5, 8));
+    }
+}

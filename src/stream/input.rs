@@ -1,0 +1,190 @@
+use std::io::{self, BufRead, Read};
+
+use super::length::AnnouncedLength;
+use super::reader::RecordReader;
+use crate::error::{Error, Result};
+
+/// The records that a [`StreamReader`] reads its stream from.
+pub(crate) trait StreamSource {
+    type Input: Read;
+    /// What the error says that every read after a failure returns.
+    const AFTER_FAILURE: &'static str;
+
+    fn reader(&self) -> &RecordReader<Self::Input>;
+    fn reader_mut(&mut self) -> &mut RecordReader<Self::Input>;
+
+    /// Moves to the next record of the stream that has content. Returns `false` at the end of the
+    /// stream.
+    fn next_record(&mut self) -> Result<bool>;
+
+    /// Returns the length that was announced for the stream. It is asked for by the first read.
+    fn announced(&self) -> AnnouncedLength;
+}
+
+/// Reads one stream of a request, on either side of a connection.
+///
+/// The stream is open until its last record was read. If it has another length than announced, the
+/// end is an error. Errors repeat: no read after an error returns data, so a caller that ignores an
+/// error cannot take a part of the stream for the whole.
+#[derive(Debug)]
+pub(crate) struct StreamReader<S> {
+    source: S,
+    state: StreamState,
+    /// `None` until the first read: a handler that reads nothing need not pay for the lookup.
+    announced: Option<AnnouncedLength>,
+    /// The bytes of the stream that were read.
+    received: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StreamState {
+    /// The reader is at a record of the stream, or at one whose content was read.
+    Open,
+    /// The last record of the stream was read.
+    Ended,
+    /// The peer aborted the request.
+    Aborted,
+    /// A read failed. Nothing more can be read from the connection.
+    Failed,
+}
+
+impl<S> StreamReader<S> {
+    pub(crate) fn new(source: S, state: StreamState) -> Self {
+        Self { source, state, announced: None, received: 0 }
+    }
+
+    pub(crate) fn source(&self) -> &S {
+        &self.source
+    }
+
+    pub(crate) fn source_mut(&mut self) -> &mut S {
+        &mut self.source
+    }
+
+    pub(crate) fn state(&self) -> StreamState {
+        self.state
+    }
+
+    /// Marks the request as aborted.
+    pub(crate) fn set_aborted(&mut self) {
+        self.state = StreamState::Aborted;
+    }
+
+    /// Continues with another stream, of which nothing was read.
+    pub(crate) fn reopen(&mut self) {
+        self.state = StreamState::Open;
+        self.announced = None;
+        self.received = 0;
+    }
+
+    pub(crate) fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// Makes an error repeat. A wrong length needs no state: the same comparison fails again.
+    fn record_error<T>(&mut self, outcome: Result<T>) -> Result<T> {
+        match &outcome {
+            Ok(_) | Err(Error::StreamTooShort { .. } | Error::StreamTooLong { .. }) => {}
+            Err(Error::Aborted) => self.state = StreamState::Aborted,
+            Err(_) => self.state = StreamState::Failed,
+        }
+        outcome
+    }
+}
+
+impl<S: StreamSource> StreamReader<S> {
+    /// Moves to the next record of the source. Also for a stream that has ended, if records follow
+    /// that do not belong to it.
+    pub(crate) fn next_record(&mut self) -> Result<bool> {
+        let outcome = self.check_usable().and_then(|()| self.next_source_record());
+        self.record_error(outcome)
+    }
+
+    /// Drops the rest of the stream. Its length is not checked.
+    pub(crate) fn skip_to_end(&mut self) -> Result<()> {
+        self.announced = Some(AnnouncedLength::NONE);
+        self.check_usable()?;
+        while self.state == StreamState::Open {
+            self.next_record()?;
+        }
+        Ok(())
+    }
+
+    /// Returns the error of a stream that was aborted or has failed.
+    fn check_usable(&self) -> Result<()> {
+        match self.state {
+            StreamState::Open | StreamState::Ended => Ok(()),
+            StreamState::Aborted => Err(Error::Aborted),
+            StreamState::Failed => Err(Error::UnexpectedEof(S::AFTER_FAILURE)),
+        }
+    }
+
+    #[inline]
+    fn next_source_record(&mut self) -> Result<bool> {
+        let has_content = self.source.next_record()?;
+        if !has_content {
+            self.state = StreamState::Ended;
+        }
+        Ok(has_content)
+    }
+
+    /// Moves to content of the stream if the current record has none left. Returns `false` at the
+    /// end of the stream.
+    fn has_content(&mut self) -> Result<bool> {
+        self.check_usable()?;
+        Ok(self.state == StreamState::Open
+            && (self.source.reader().content_left() > 0 || self.next_source_record()?))
+    }
+
+    /// Returns how many bytes of the current record belong to the stream. Returns 0 at the end of
+    /// the stream, if it has the announced length.
+    fn readable(&mut self) -> Result<usize> {
+        let has_content = self.has_content()?;
+        let announced = *self.announced.get_or_insert_with(|| self.source.announced());
+        if has_content {
+            announced.limit(self.received, self.source.reader().content_left())
+        } else {
+            announced.check(self.received).map(|()| 0)
+        }
+    }
+
+    fn read_content(&mut self, out: &mut [u8]) -> Result<usize> {
+        let len = self.readable()?.min(out.len());
+        if len == 0 {
+            return Ok(0);
+        }
+        let n = self.source.reader_mut().read_content(&mut out[..len])?;
+        self.received += n as u64;
+        Ok(n)
+    }
+
+    fn fill_content(&mut self) -> Result<usize> {
+        match self.readable()? {
+            0 => Ok(0),
+            len => Ok(self.source.reader_mut().fill_content()?.len().min(len)),
+        }
+    }
+}
+
+impl<S: StreamSource> Read for StreamReader<S> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        if out.is_empty() {
+            return Ok(0);
+        }
+        let outcome = self.read_content(out);
+        Ok(self.record_error(outcome)?)
+    }
+}
+
+impl<S: StreamSource> BufRead for StreamReader<S> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        let outcome = self.fill_content();
+        let len = self.record_error(outcome)?;
+        Ok(&self.source.reader().buffer()[..len])
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.source.reader_mut().consume(amount);
+        self.received += amount as u64;
+    }
+}

@@ -1,0 +1,217 @@
+//! `bridge::forward`: the request body and the response of a CGI call, when either of them is
+//! large, slow, truncated or ends early.
+#![cfg(unix)]
+
+use std::io::{self, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::sync::{mpsc, Arc};
+use std::thread;
+
+use fcgi::bridge::forward;
+use fcgi::client::{Completion, Config, Connection};
+use fcgi::record::{read_record, write_record, RecordType, Role};
+use fcgi::{Params, Result};
+
+const HEAD: &[u8] = b"Content-Type: text/plain\r\n\r\n";
+
+/// The application end of a connection.
+struct Application(UnixStream);
+
+impl Application {
+    /// Reads one record.
+    fn read(&mut self) -> Option<(RecordType, Vec<u8>)> {
+        let mut content = Vec::new();
+        let header = read_record(&mut self.0, &mut content).expect("a record or the end")?;
+        Some((header.record_type, content))
+    }
+
+    /// Reads records up to the end of the params.
+    fn read_params(&mut self) {
+        while self.read().expect("the params").0 != RecordType::Params {}
+        while !self.read().expect("the end of the params").1.is_empty() {}
+    }
+
+    /// Reads the body. Returns it, and whether its end was received.
+    fn read_body(&mut self) -> (Vec<u8>, bool) {
+        let mut body = Vec::new();
+        while let Some((record_type, content)) = self.read() {
+            assert_eq!(record_type, RecordType::Stdin);
+            if content.is_empty() {
+                return (body, true);
+            }
+            body.extend(content);
+        }
+        (body, false)
+    }
+
+    /// Sends a response and END_REQUEST.
+    fn respond(&mut self, body: &[u8]) {
+        for content in [HEAD, body, b""] {
+            write_record(&mut self.0, RecordType::Stdout, 1, content).expect("STDOUT");
+        }
+        write_record(&mut self.0, RecordType::EndRequest, 1, &[0; 8]).expect("END_REQUEST");
+    }
+}
+
+fn pair() -> (Result<Connection>, Application) {
+    let (client, application) = UnixStream::pair().expect("two sockets");
+    (Connection::new(client, Arc::new(Config::new())), Application(application))
+}
+
+/// Forwards a call with this body, and returns what was written to stdout.
+fn call(
+    connection: Result<Connection>,
+    length: usize,
+    body: impl Read + Send + 'static,
+) -> (Result<Completion>, Vec<u8>) {
+    let params = Params::from_pairs([("CONTENT_LENGTH", length.to_string())]).expect("params");
+    let mut stdout = Vec::new();
+    let outcome = forward(connection, &params, body, &mut stdout, io::sink());
+    (outcome, stdout)
+}
+
+/// A reader that returns an error.
+struct Failing;
+
+impl Read for Failing {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::ConnectionReset.into())
+    }
+}
+
+/// A reader that blocks until the sender is dropped.
+struct Blocking(mpsc::Receiver<()>);
+
+impl Read for Blocking {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        let _ = self.0.recv();
+        Ok(0)
+    }
+}
+
+#[test]
+fn body_ends_after_content_length() {
+    let body: Vec<u8> = (0..300_000_u32).map(|n| (n % 251) as u8).collect();
+    for length in [0, 1, 16_384, 131_056, 131_057, 299_999] {
+        let (connection, mut application) = pair();
+        let serving = thread::spawn(move || {
+            application.read_params();
+            let received = application.read_body();
+            application.respond(b"hello");
+            received
+        });
+        let (outcome, stdout) = call(connection, length, io::Cursor::new(body.clone()));
+        assert_eq!(outcome.expect("a response").app_status, 0);
+        assert_eq!(stdout, [HEAD, b"hello"].concat());
+        assert_eq!(serving.join().expect("the application"), (body[..length].to_vec(), true));
+    }
+}
+
+#[test]
+fn body_that_ends_early_ends_the_stream() {
+    let (connection, mut application) = pair();
+    let serving = thread::spawn(move || {
+        application.read_params();
+        let received = application.read_body();
+        application.respond(b"done");
+        received
+    });
+    call(connection, 5, &b"abc"[..]).0.expect("a response");
+    assert_eq!(serving.join().expect("the application"), (b"abc".to_vec(), true));
+}
+
+#[test]
+fn body_that_cannot_be_read_is_never_ended() {
+    let (connection, mut application) = pair();
+    let serving = thread::spawn(move || {
+        application.read_params();
+        application.read_body()
+    });
+    let (outcome, stdout) =
+        call(connection, 200_000, io::repeat(b'x').take(100_000).chain(Failing));
+    outcome.expect_err("a request without its body");
+    assert!(stdout.starts_with(b"Status: 502 Bad Gateway\r\n"));
+    let (received, has_ended) = serving.join().expect("the application");
+    assert!(received.len() <= 100_000 && !has_ended);
+}
+
+#[test]
+fn early_response_does_not_wait_for_a_slow_body() {
+    let (connection, mut application) = pair();
+    let (blocked, receiver) = mpsc::channel();
+    let serving = thread::spawn(move || {
+        application.read_params();
+        application.respond(b"early");
+        application
+    });
+    let (outcome, stdout) = call(connection, 5, Blocking(receiver));
+    outcome.expect("a response");
+    assert_eq!(stdout, [HEAD, b"early"].concat());
+    drop(blocked);
+    drop(serving.join().expect("the application"));
+}
+
+#[test]
+fn early_response_survives_a_body_that_cannot_be_sent() {
+    let (connection, mut application) = pair();
+    let serving = thread::spawn(move || {
+        application.read_params();
+        application.respond(&[b'y'; 60_000]);
+    });
+    let (outcome, stdout) = call(connection, 64 << 20, io::repeat(b'x'));
+    outcome.expect("a response");
+    assert_eq!(stdout, [HEAD, &[b'y'; 60_000]].concat());
+    serving.join().expect("the application");
+}
+
+/// The body is copied while the response is: neither fits the buffers of the sockets.
+#[test]
+fn body_and_response_flow_at_the_same_time() {
+    let (connection, mut application) = pair();
+    let serving = thread::spawn(move || {
+        application.read_params();
+        write_record(&mut application.0, RecordType::Stdout, 1, HEAD).expect("the head");
+        while let Some((_, content)) = application.read() {
+            if content.is_empty() {
+                break;
+            }
+            write_record(&mut application.0, RecordType::Stdout, 1, &content).expect("STDOUT");
+        }
+        application
+            .0
+            .write_all(&[1, 3, 0, 1, 0, 8, 0, 0, 0, 0, 0, 7, 0, 0, 0, 0])
+            .expect("the end");
+    });
+    let (outcome, stdout) = call(connection, 16 << 20, io::repeat(b'z'));
+    assert_eq!(outcome.expect("a response").app_status, 7);
+    assert_eq!(stdout.len(), HEAD.len() + (16 << 20));
+    serving.join().expect("the application");
+}
+
+#[test]
+fn slow_body_is_sent_piece_by_piece() {
+    let (connection, mut application) = pair();
+    let (mut sender, receiver) = UnixStream::pair().expect("two sockets");
+    let serving = thread::spawn(move || {
+        application.read_params();
+        for piece in [b"a", b"b"] {
+            sender.write_all(piece).expect("a piece");
+            assert_eq!(application.read(), Some((RecordType::Stdin, piece.to_vec())));
+        }
+        assert_eq!(application.read(), Some((RecordType::Stdin, Vec::new())));
+        application.respond(b"done");
+    });
+    call(connection, 2, receiver).0.expect("a response");
+    serving.join().expect("the application");
+}
+
+#[test]
+fn connection_that_cannot_carry_a_request_is_reported() {
+    let (connection, application) = pair();
+    let mut connection = connection.expect("a connection");
+    drop(connection.begin(Role::Responder, &Params::new()).expect("a request"));
+    let (outcome, stdout) = call(Ok(connection), 0, io::empty());
+    outcome.expect_err("a connection that cannot be reused");
+    assert!(stdout.starts_with(b"Status: 502 Bad Gateway\r\n"));
+    drop(application);
+}

@@ -1,0 +1,17 @@
+//! Tests of the web-server side: `fcgi::Client` and `fcgi::client`.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod abort;
+mod bounds;
+mod bridge_forward;
+mod flow;
+mod negotiation;
+mod push;
+mod request;
+mod response;
+mod reuse;
+mod statuses;
+mod timeouts;
+mod truncation;

@@ -1,0 +1,277 @@
+//! Proves that an application that is missing or does nothing is an error in time, and that a slow
+//! one is not.
+#![cfg(unix)]
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::UnixListener;
+use std::sync::{mpsc, Arc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use fcgi::client::{Config, Connection};
+use fcgi::net::Address;
+use fcgi::record::Role;
+use fcgi::{Client, Error, Params};
+
+use crate::support::application::*;
+use crate::support::*;
+
+const SHORT: Duration = Duration::from_millis(100);
+
+/// Returns a configuration with timeouts that the test reaches.
+fn short_timeouts() -> Config {
+    test_config().read_timeout(Some(SHORT)).write_timeout(Some(SHORT))
+}
+
+#[track_caller]
+fn assert_timed_out<T: std::fmt::Debug>(outcome: fcgi::Result<T>, operation: &str) {
+    match outcome {
+        Err(Error::TimedOut(found)) => assert_eq!(found, operation),
+        outcome => panic!("{outcome:?}"),
+    }
+}
+
+/// Asserts that each way of sending a request fails with this kind of error at once.
+#[track_caller]
+fn assert_connect_fails(address: &Address, kind: io::ErrorKind) {
+    let start = Instant::now();
+    let client = Client::from(address.clone()).config(test_config());
+    let outcomes = [
+        client.fetch(&get_params(), b"").map(|_| ()),
+        client.send(&upload_params(1 << 20), Pattern::new(1 << 20), |_| Ok(())).map(|_| ()),
+        client.connect().map(|_| ()),
+    ];
+    for outcome in outcomes {
+        assert!(matches!(&outcome, Err(Error::Io(error)) if error.kind() == kind), "{outcome:?}");
+    }
+    assert!(start.elapsed() < TEST_TIMEOUT / 2, "the client waited for a timeout");
+}
+
+/// Rule C31.
+#[test]
+fn refused_connection_is_an_error_at_once() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = Address::from(listener.local_addr().unwrap());
+    drop(listener);
+    assert_connect_fails(&address, io::ErrorKind::ConnectionRefused);
+}
+
+/// Rule C31.
+#[test]
+fn missing_or_stale_socket_is_an_error_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("app.sock");
+    let address = Address::unix(&path).unwrap();
+    assert_connect_fails(&address, io::ErrorKind::NotFound);
+    drop(UnixListener::bind(&path).unwrap());
+    assert_connect_fails(&address, io::ErrorKind::ConnectionRefused);
+}
+
+/// Rule C31.
+#[test]
+fn invalid_address_is_an_error_before_connecting() {
+    for text in ["", "localhost", "127.0.0.1:99999", "unix:"] {
+        assert!(matches!(Client::new(text), Err(Error::InvalidAddress(found)) if found == text));
+    }
+}
+
+/// The backlog of the listening socket is full. Rule C29.
+#[test]
+#[cfg(target_os = "linux")]
+fn connecting_times_out() {
+    assert_eq!(Config::new().connect_timeout, Some(Duration::from_secs(10)));
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address: SocketAddr = listener.local_addr().unwrap();
+    let _waiting: Vec<_> = std::iter::from_fn(|| TcpStream::connect_timeout(&address, SHORT).ok())
+        .take(10_000)
+        .collect();
+    let client =
+        Client::from(Address::from(address)).config(short_timeouts().connect_timeout(Some(SHORT)));
+    let outcomes = run_with_timeout(move || (client.fetch(&get_params(), b""), client.connect()))
+        .expect("no panic");
+    assert_timed_out(outcomes.0, "connect");
+    assert_timed_out(outcomes.1, "connect");
+    drop(listener);
+}
+
+/// The default is 60 seconds. The next request uses another connection. Rule C29.
+#[test]
+fn application_that_never_responds_times_out() {
+    assert_eq!(Config::new().read_timeout, Some(Duration::from_secs(60)));
+    let (report, reports) = mpsc::channel();
+    for application in Application::tcp_and_unix(move |number, mut stream| {
+        read_begin_and_params(&mut stream).expect("the start of a request");
+        report.send(number).expect("the test waits");
+        wait_for_close(&mut stream);
+    }) {
+        let client = application.client().config(short_timeouts().keep_alive(true));
+        let start = Instant::now();
+        assert_timed_out(client.fetch(&get_params(), b""), "read");
+        assert!(start.elapsed() >= SHORT);
+        assert_timed_out(client.send(&get_params(), io::empty(), |_| Ok(())), "read");
+        let body = Pattern::new(1 << 20);
+        assert_timed_out(client.send(&upload_params(1 << 20), body, |_| Ok(())), "read");
+        let numbers: Vec<_> = (0..3).map(|_| reports.recv_timeout(TEST_TIMEOUT).unwrap()).collect();
+        assert_eq!(numbers, [0, 1, 2]);
+        drop(client);
+    }
+}
+
+/// The request has a large body, or params that do not fit into the buffer of the socket.
+/// Rule C29.
+#[test]
+fn application_that_never_reads_times_out() {
+    assert_eq!(Config::new().write_timeout, Some(Duration::from_secs(60)));
+    let (gate, open) = gate();
+    let applications = Application::tcp_and_unix(move |_, _stream| gate.wait());
+    for application in &applications {
+        let client = application.client().config(short_timeouts());
+        let body = Pattern::new(64 << 20);
+        assert_timed_out(client.send(&upload_params(64 << 20), body, |_| Ok(())), "read");
+
+        let mut params = get_params();
+        params.push("LONG", vec![b'v'; 16 << 20]).unwrap();
+        assert_timed_out(client.fetch(&params, b""), "write");
+
+        let mut connection = client.connect().unwrap();
+        let mut exchange = connection.begin(Role::Responder, &get_params()).unwrap();
+        let error = io::copy(&mut Pattern::new(64 << 20), &mut exchange.stdin).unwrap_err();
+        assert_timed_out(Err::<(), _>(error.into()), "write");
+        assert_timed_out(exchange.finish(), "read");
+        assert!(!connection.is_reusable());
+    }
+    drop(open);
+}
+
+/// It stops in each part of a record. What arrived before is read. Rule C29.
+#[test]
+fn application_that_stalls_times_out() {
+    let answer =
+        [padded_record(STDOUT, 1, b"start", 3), record(STDERR, 1, b"log"), response(b"")].concat();
+    let (header, content, padding) = (4, 10, 14);
+    let (report, reports) = mpsc::channel();
+    let stops = [
+        header,
+        content,
+        padding,
+        16,
+        20,
+        25,
+        answer.len() - 20,
+        answer.len() - 16,
+        answer.len() - 1,
+    ];
+    let application = Application::unix(move |number, mut stream| {
+        read_request(&mut stream).expect("a request");
+        stream.write_all(&answer[..stops[number]]).expect("the bytes are sent");
+        report.send(()).expect("the test waits");
+        wait_for_close(&mut stream);
+    });
+    for stop in stops {
+        let mut connection =
+            Connection::connect(&application.address, Arc::new(short_timeouts())).unwrap();
+        let mut exchange = connection.begin(Role::Responder, &get_params()).unwrap();
+        exchange.stdin.finish().unwrap();
+        reports.recv_timeout(TEST_TIMEOUT).unwrap();
+        let mut stdout = Vec::new();
+        let outcome = exchange.stdout.read_to_end(&mut stdout);
+        assert_eq!(stdout.len(), stop.saturating_sub(8).min(5), "{stop}");
+        if let Err(error) = outcome {
+            assert_timed_out(Err::<(), _>(error.into()), "read");
+            // After the error there is no second wait.
+            assert!(matches!(exchange.finish(), Err(Error::UnexpectedEof(_))));
+        } else {
+            assert_timed_out(exchange.finish(), "read");
+        }
+    }
+}
+
+/// The timeout starts again with each byte. Rule C29.
+#[test]
+fn slow_response_does_not_time_out() {
+    let timeout = Duration::from_secs(1);
+    let application = Application::unix(move |_, mut stream| {
+        read_request(&mut stream).expect("a request");
+        for byte in response(b"slow").chunks(4) {
+            thread::sleep(timeout / 8);
+            stream.write_all(byte).expect("the byte is sent");
+        }
+    });
+    let start = Instant::now();
+    let reply = application
+        .client()
+        .config(test_config().read_timeout(Some(timeout)))
+        .fetch(&get_params(), b"")
+        .unwrap();
+    assert_eq!(reply.stdout, b"slow");
+    assert!(start.elapsed() > timeout);
+}
+
+/// Rule C29.
+#[test]
+fn timeout_is_not_extended_by_the_write_before_it() {
+    let timeout = Duration::from_secs(1);
+    let application = Application::unix(|_, mut stream| wait_for_close(&mut stream));
+    let client = application.client().config(test_config().read_timeout(Some(timeout)));
+    let start = Instant::now();
+    assert_timed_out(client.fetch(&post_params(), b"body"), "read");
+    assert!((timeout..2 * timeout).contains(&start.elapsed()), "{:?}", start.elapsed());
+}
+
+/// A body that arrives in pieces, with pauses.
+struct Slow {
+    pieces: u32,
+    pause: Duration,
+}
+
+impl Read for Slow {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.pieces == 0 {
+            return Ok(0);
+        }
+        self.pieces -= 1;
+        thread::sleep(self.pause);
+        buffer[..5].copy_from_slice(b"piece");
+        Ok(5)
+    }
+}
+
+/// While the body is being sent, the application may wait for all of it before it responds.
+/// Rule C29.
+#[test]
+fn slow_upload_does_not_time_out() {
+    let timeout = Duration::from_secs(1);
+    let application = Application::unix(|_, mut stream| {
+        let request = read_request(&mut stream).expect("a request");
+        stream
+            .write_all(&response(request.stdin.len().to_string().as_bytes()))
+            .expect("the response is sent");
+    });
+    let client = application.client().config(test_config().read_timeout(Some(timeout)));
+    let body = Slow { pieces: 10, pause: timeout / 4 };
+    let start = Instant::now();
+    let (stdout, _) = client
+        .send(&post_params(), body, |response| {
+            let mut stdout = String::new();
+            response.stdout.read_to_string(&mut stdout)?;
+            Ok(stdout)
+        })
+        .unwrap();
+    assert_eq!(stdout, "50");
+    assert!(start.elapsed() > 2 * timeout);
+}
+
+#[test]
+fn client_without_timeouts_waits_for_a_slow_application() {
+    let application = Application::unix(|_, mut stream| {
+        read_request(&mut stream).expect("a request");
+        thread::sleep(3 * SHORT);
+        stream.write_all(&response(b"late")).expect("the response is sent");
+    });
+    let config = Config::new().connect_timeout(None).read_timeout(None).write_timeout(None);
+    assert_eq!(
+        application.client().config(config).fetch(&Params::new(), b"").unwrap().stdout,
+        b"late"
+    );
+}

@@ -1,0 +1,343 @@
+//! Tests of `fcgi::Error`: every error has a message and an `io::ErrorKind`, survives a round trip
+//! through `io::Error`, and is returned where the documentation says so.
+
+use std::error::Error as _;
+use std::io::{self, ErrorKind};
+
+use fcgi::cgi::{Head, HeadParser};
+use fcgi::net::{Address, AllowList};
+use fcgi::record::{self, EndRequest, ProtocolStatus, RecordType};
+use fcgi::{Error, Params};
+
+#[test]
+fn every_error_has_its_message_and_kind() {
+    let text = || String::from("a\n\"b\"");
+    let stdout = RecordType::Stdout;
+    let table = [
+        (Error::Io(io::Error::new(ErrorKind::BrokenPipe, "no reader")), "no reader", ErrorKind::BrokenPipe),
+        (Error::TimedOut("read"), "read timed out", ErrorKind::TimedOut),
+        (Error::UnsupportedVersion(2), "record has unsupported FastCGI version 2", ErrorKind::InvalidData),
+        (Error::UnexpectedEof("a record"), "input ended before the end of a record", ErrorKind::UnexpectedEof),
+        (Error::ContentTooLong(65536), "content of 65536 bytes exceeds the 65535 bytes that a record can hold", ErrorKind::InvalidInput),
+        (
+            Error::InvalidRequestId { record_type: stdout, request_id: 0 },
+            "Stdout record cannot have request id 0",
+            ErrorKind::InvalidInput,
+        ),
+        (
+            Error::InvalidBodyLength { record_type: RecordType::EndRequest, len: 7 },
+            "EndRequest record has a body of 7 bytes instead of 8",
+            ErrorKind::InvalidData,
+        ),
+        (
+            Error::UnexpectedRecord { record_type: RecordType::Unknown(99), request_id: 3 },
+            "unexpected Unknown(99) record for request 3",
+            ErrorKind::InvalidData,
+        ),
+        (Error::InvalidParams(4), "name-value pair at offset 4 is incomplete", ErrorKind::InvalidData),
+        (Error::ParamTooLong(1 << 31), "name-value data of 2147483648 bytes is too long", ErrorKind::InvalidInput),
+        (Error::ParamsTooLarge(1024), "params exceed the limit of 1024 bytes", ErrorKind::InvalidData),
+        (Error::Aborted, "request aborted by the web server", ErrorKind::ConnectionAborted),
+        (
+            Error::StreamTooShort { variable: "CONTENT_LENGTH", announced: 10, received: 5 },
+            "stream ended after 5 of the 10 bytes announced by CONTENT_LENGTH",
+            ErrorKind::UnexpectedEof,
+        ),
+        (
+            Error::StreamTooLong { variable: "FCGI_DATA_LENGTH", announced: 10 },
+            "stream is longer than the 10 bytes announced by FCGI_DATA_LENGTH",
+            ErrorKind::InvalidData,
+        ),
+        (Error::RequestNotFinished, "previous request was dropped without being finished", ErrorKind::InvalidData),
+        (
+            Error::Refused(ProtocolStatus::Overloaded),
+            "application refused the request: OVERLOADED",
+            ErrorKind::ConnectionRefused,
+        ),
+        (
+            Error::Refused(ProtocolStatus::Unknown(9)),
+            "application refused the request: protocol status 9",
+            ErrorKind::ConnectionRefused,
+        ),
+        (Error::ResponseTooLarge(10), "response exceeds the limit of 10 bytes", ErrorKind::InvalidData),
+        (Error::HeadTooLarge(10), "response head exceeds the limit of 10 bytes", ErrorKind::InvalidData),
+        (Error::TooManyFields(10), "response head exceeds the limit of 10 fields", ErrorKind::InvalidData),
+        (Error::IncompleteHead, "response ended before the end of its head", ErrorKind::UnexpectedEof),
+        (Error::InvalidField(text()), r#"invalid header field "a\n\"b\"""#, ErrorKind::InvalidData),
+        (Error::DuplicateField("Status".into()), r#"header field "Status" occurs more than once"#, ErrorKind::InvalidData),
+        (Error::MissingField, "response head has no Content-Type, Location or Status field", ErrorKind::InvalidData),
+        (Error::InvalidStatus(text()), r#"invalid Status "a\n\"b\"""#, ErrorKind::InvalidData),
+        (Error::InvalidLocation(text()), r#"invalid Location "a\n\"b\"""#, ErrorKind::InvalidData),
+        (Error::InvalidContentLength(text()), r#"invalid Content-Length "a\n\"b\"""#, ErrorKind::InvalidData),
+        (
+            Error::InvalidRequest { part: "method".into(), value: text() },
+            r#"invalid method "a\n\"b\"""#,
+            ErrorKind::InvalidInput,
+        ),
+        (
+            Error::InvalidAddress(text()),
+            r#"invalid address "a\n\"b\"", expected HOST:PORT or unix:PATH"#,
+            ErrorKind::InvalidInput,
+        ),
+        (
+            Error::NotListening("a pipe"),
+            "descriptor 0 is a pipe, not a listening socket: start the program from a web server, with spawn-fcgi or \
+             another process manager",
+            ErrorKind::InvalidInput,
+        ),
+        (
+            Error::InvalidAllowList(text()),
+            r#"invalid item "a\n\"b\"" in the list of allowed IP addresses"#,
+            ErrorKind::InvalidInput,
+        ),
+    ];
+    for (error, text, kind) in table {
+        assert_eq!(error.to_string(), text);
+        assert_eq!(error.kind(), kind, "{text}");
+        assert!(!text.contains('\n'), "one line, whatever the peer sent");
+        assert_eq!(error.source().is_some(), matches!(error, Error::Io(_)), "{text}");
+
+        let debug = format!("{error:?}");
+        let passed = io::Error::from(error);
+        assert_eq!((passed.kind(), passed.to_string()), (kind, text.to_string()));
+        let back = Error::from(passed);
+        assert_eq!(format!("{back:?}"), debug);
+        assert_eq!(back.kind(), kind);
+        // Convert twice more, as `io::copy` in a handler and `?` in its caller do.
+        assert_eq!(format!("{:?}", Error::from(io::Error::from(back))), debug);
+    }
+}
+
+#[test]
+fn io_error_keeps_its_code_and_inner_error() {
+    let system = io::Error::from_raw_os_error(32);
+    assert_eq!(io::Error::from(Error::from(system)).raw_os_error(), Some(32));
+
+    let plain = Error::from(io::Error::from(ErrorKind::TimedOut));
+    assert!(matches!(&plain, Error::Io(_)) && plain.kind() == ErrorKind::TimedOut, "{plain:?}");
+
+    let own = Error::from(io::Error::new(
+        ErrorKind::NotFound,
+        "by the caller".parse::<u8>().expect_err("no number"),
+    ));
+    let inner = io::Error::from(own).into_inner().expect("the caller's error");
+    assert!(inner.is::<std::num::ParseIntError>());
+
+    let error = Error::Io(io::Error::new(ErrorKind::NotFound, "outer"));
+    assert_eq!(error.source().expect("the I/O error").to_string(), "outer");
+}
+
+#[test]
+fn only_refusals_for_lack_of_resources_are_transient() {
+    for (status, is_transient) in [
+        (ProtocolStatus::RequestComplete, false),
+        (ProtocolStatus::CantMpxConn, true),
+        (ProtocolStatus::Overloaded, true),
+        (ProtocolStatus::UnknownRole, false),
+        (ProtocolStatus::Unknown(9), false),
+    ] {
+        assert_eq!(Error::Refused(status).is_transient(), is_transient, "{status}");
+    }
+    for error in [
+        Error::Io(ErrorKind::ConnectionRefused.into()),
+        Error::TimedOut("read"),
+        Error::UnexpectedEof("a response"),
+        Error::Aborted,
+        Error::UnsupportedVersion(2),
+    ] {
+        assert!(!error.is_transient(), "{error}");
+    }
+}
+
+#[test]
+fn errors_can_be_sent_to_threads_and_boxed() {
+    fn is_usual<T: std::error::Error + Send + Sync + 'static>() {}
+    is_usual::<Error>();
+}
+
+#[test]
+fn codec_and_response_head_return_their_errors() {
+    let head = |bytes: &[u8]| Head::parse(bytes).expect_err("a bad head");
+    let fields = |max| {
+        HeadParser::new()
+            .max_fields(max)
+            .feed(b"Status: 200\nA: 1\nB: 2\n\n")
+            .expect_err("a bad head")
+    };
+    let table = [
+        (Params::parse(b"\x05\x01NA").expect_err("cut"), "InvalidParams(0)"),
+        (
+            EndRequest::parse(&[0; 7]).expect_err("short"),
+            "InvalidBodyLength { record_type: EndRequest, len: 7 }",
+        ),
+        (
+            record::read_header(&mut &[2, 0, 0, 0, 0, 0, 0, 0][..]).expect_err("bad"),
+            "UnsupportedVersion(2)",
+        ),
+        (
+            record::read_header(&mut &[1][..]).expect_err("cut"),
+            r#"UnexpectedEof("a record header")"#,
+        ),
+        (
+            record::write_record(&mut Vec::new(), RecordType::Stdin, 1, &[0; 65536])
+                .expect_err("long"),
+            "ContentTooLong(65536)",
+        ),
+        (
+            record::write_record(&mut Vec::new(), RecordType::GetValues, 5, b"")
+                .expect_err("bad id"),
+            "InvalidRequestId { record_type: GetValues, request_id: 5 }",
+        ),
+        (
+            HeadParser::new().max_bytes(20).feed(&[b'x'; 21]).expect_err("a bad head"),
+            "HeadTooLarge(20)",
+        ),
+        (fields(2), "TooManyFields(2)"),
+        (head(b"Status: 200\n"), "IncompleteHead"),
+        (head(b"HTTP/1.1 200 OK\n\n"), r#"InvalidField("HTTP/1.1 200 OK")"#),
+        (head(b"Status: 200\nStatus: 200\n\n"), r#"DuplicateField("Status")"#),
+        (head(b"ETag: 1\n\n"), "MissingField"),
+        (head(b"Status: 99\n\n"), r#"InvalidStatus("99")"#),
+        (head(b"Location: nowhere\n\n"), r#"InvalidLocation("nowhere")"#),
+        (head(b"Status: 200\nContent-Length: -1\n\n"), r#"InvalidContentLength("-1")"#),
+        ("nowhere".parse::<Address>().expect_err("no address"), r#"InvalidAddress("nowhere")"#),
+        ("127.0.0.1, me".parse::<AllowList>().expect_err("no list"), r#"InvalidAllowList("me")"#),
+    ];
+    for (error, expected) in table {
+        assert_eq!(format!("{error:?}"), expected);
+    }
+}
+
+/// Errors of connections. The test plays the peer.
+#[cfg(unix)]
+mod connections {
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixStream;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::*;
+    use fcgi::record::Role;
+    use fcgi::{client, server, Client};
+
+    const BEGIN: &[u8] = b"\x01\x01\0\x01\0\x08\0\0\0\x01\x01\0\0\0\0\0";
+    const PARAMS_END: &[u8] = b"\x01\x04\0\x01\0\0\0\0";
+    const STDIN_END: &[u8] = b"\x01\x05\0\x01\0\0\0\0";
+    const HELLO: &[u8] = b"\x01\x05\0\x01\0\x05\0\0hello";
+
+    /// Serves these bytes, reading the body of each request. Returns the first error.
+    #[track_caller]
+    fn served(records: &[&[u8]]) -> String {
+        let (mut ours, theirs) = UnixStream::pair().expect("a pair of sockets");
+        ours.write_all(&records.concat()).expect("room for it");
+        let soon = Duration::from_millis(1);
+        let config = server::Config::new().max_params(100).read_timeout(Some(soon)).drain(0, soon);
+        let mut connection =
+            server::Connection::with_config(theirs, Arc::new(config)).expect("a connection");
+        loop {
+            let mut request = match connection.next_request() {
+                Ok(request) => request.expect("a request or an error"),
+                Err(error) => return format!("{error:?}"),
+            };
+            if let Err(error) = request.stdin.read_to_end(&mut Vec::new()) {
+                return format!("{:?}", Error::from(error));
+            }
+            // The request is dropped without being finished.
+        }
+    }
+
+    fn with_length(len: u8) -> Vec<u8> {
+        [b"\x01\x04\0\x01\0\x11\0\0\x0e\x01CONTENT_LENGTH", &[len][..]].concat()
+    }
+
+    #[test]
+    fn application_side_returns_its_errors() {
+        let (five, nine) = (with_length(b'4'), with_length(b'9'));
+        let table: [(&[&[u8]], &str); 9] = [
+            (&[BEGIN], r#"TimedOut("read")"#),
+            (&[BEGIN, STDIN_END], "UnexpectedRecord { record_type: Stdin, request_id: 1 }"),
+            (&[BEGIN, b"\x01\x04\0\x01\0\x02\0\0\x05\x01", PARAMS_END], "InvalidParams(0)"),
+            (&[BEGIN, b"\x01\x04\0\x01\0\x65\0\0", &[0; 101]], "ParamsTooLarge(100)"),
+            (&[BEGIN, PARAMS_END, b"\x01\x02\0\x01\0\0\0\0"], "Aborted"),
+            (
+                &[BEGIN, &nine, PARAMS_END, HELLO, STDIN_END],
+                r#"StreamTooShort { variable: "CONTENT_LENGTH", announced: 9, received: 5 }"#,
+            ),
+            (
+                &[BEGIN, &five, PARAMS_END, HELLO, STDIN_END],
+                r#"StreamTooLong { variable: "CONTENT_LENGTH", announced: 4 }"#,
+            ),
+            (&[BEGIN, PARAMS_END, STDIN_END], "RequestNotFinished"),
+            (&[b"\x02\x01\0\x01\0\x08\0\0"], "UnsupportedVersion(2)"),
+        ];
+        for (records, expected) in table {
+            assert_eq!(served(records), expected);
+        }
+    }
+
+    /// Returns the error of an exchange that receives these records.
+    #[track_caller]
+    fn answered(records: &[&[u8]]) -> Error {
+        let (mut ours, theirs) = UnixStream::pair().expect("a pair of sockets");
+        ours.write_all(&records.concat()).expect("room for it");
+        ours.shutdown(std::net::Shutdown::Write).expect("connected");
+        let mut connection = client::Connection::new(theirs, Arc::default()).expect("a connection");
+        let exchange = connection.begin(Role::Responder, &Params::new()).expect("a new connection");
+        exchange.finish().expect_err("no good answer")
+    }
+
+    #[test]
+    fn web_server_side_returns_its_errors() {
+        let table: [(&[&[u8]], &str); 6] = [
+            (&[b"\x01\x03\0\x01\0\x08\0\0\0\0\0\0\x02\0\0\0"], "Refused(Overloaded)"),
+            (&[b"\x01\x03\0\x01\0\x08\0\0\0\0\0\0\x07\0\0\0"], "Refused(Unknown(7))"),
+            (
+                &[b"\x01\x06\0\x02\0\0\0\0"],
+                "UnexpectedRecord { record_type: Stdout, request_id: 2 }",
+            ),
+            (
+                &[b"\x01\x03\0\x01\0\x07\0\0\0\0\0\0\0\0\0"],
+                "InvalidBodyLength { record_type: EndRequest, len: 7 }",
+            ),
+            (&[b"\x01\x06\0\x01\0\0\0\0"], r#"UnexpectedEof("a response")"#),
+            (&[b"\xff\x06\0\x01\0\0\0\0"], "UnsupportedVersion(255)"),
+        ];
+        for (records, expected) in table {
+            assert_eq!(format!("{:?}", answered(records)), expected);
+        }
+    }
+
+    #[test]
+    fn fetch_returns_its_errors() {
+        let directory = tempfile::tempdir().expect("a directory for the socket");
+        let path = directory.path().join("app.sock");
+        let client = Client::new(path.to_str().expect("a path of text")).expect("an address");
+        let error = client.fetch(&Params::new(), b"").expect_err("nobody listens");
+        assert_eq!(error.kind(), ErrorKind::NotFound);
+
+        let params = |len| Params::from_pairs([("CONTENT_LENGTH", len)]).expect("a pair");
+        let error = client.fetch(&params("9"), b"hello").expect_err("too short");
+        assert!(
+            matches!(error, Error::StreamTooShort { announced: 9, received: 5, .. }),
+            "{error:?}"
+        );
+        let error = client.fetch(&params("4"), b"hello").expect_err("too long");
+        assert!(matches!(error, Error::StreamTooLong { announced: 4, .. }), "{error:?}");
+
+        let listener = std::os::unix::net::UnixListener::bind(&path).expect("a socket");
+        let answering = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("a connection");
+            stream.write_all(HELLO_RESPONSE).expect("room for it");
+            // Read the request to its end, so that the close causes no reset.
+            let _ = stream.read_to_end(&mut Vec::new());
+        });
+        let mut config = client::Config::new();
+        config.max_response = 4;
+        let error = client.config(config).fetch(&Params::new(), b"").expect_err("too large");
+        assert!(matches!(error, Error::ResponseTooLarge(4)), "{error:?}");
+        answering.join().expect("no panic");
+    }
+
+    const HELLO_RESPONSE: &[u8] =
+        b"\x01\x06\0\x01\0\x05\0\0hello\x01\x03\0\x01\0\x08\0\0\0\0\0\0\0\0\0\0";
+}

@@ -1,0 +1,689 @@
+//! Tests of the example `gateway` over HTTP: its demonstration, and its behaviour with scripted
+//! applications.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::{mpsc, Arc, Condvar, Mutex};
+use std::thread;
+
+use crate::example;
+use crate::support::{
+    end, read_record, record, TestServer, BEGIN, PARAMS, STDIN, STDOUT, TEST_TIMEOUT,
+};
+use fcgi::server::Config;
+use fcgi::Params;
+use ureq::http::Response;
+use ureq::{Agent, Body, SendBody};
+
+// The demonstration
+
+#[test]
+fn demo_shows_the_environment() {
+    let gateway = Gateway::demo();
+    let page = text(gateway.get("/?a=%26b"));
+    assert!(page.contains("<tr><th>QUERY_STRING<td>a=%26b\n"), "{page}");
+    assert!(page.contains("<tr><th>SERVER_PROTOCOL<td>HTTP/1.1\n"), "{page}");
+    assert!(!page.contains("{{"), "a placeholder is left: {page}");
+}
+
+#[test]
+fn demo_accepts_a_form() {
+    let gateway = Gateway::demo();
+    let answer =
+        agent().post(gateway.url("/form")).send("name=Ferris+%3C3&empty=").expect("a response");
+    let page = text(answer);
+    assert!(page.contains("<tr><th>name<td>Ferris &lt;3\n"), "{page}");
+    assert!(page.contains("read 23 bytes"), "{page}");
+}
+
+#[test]
+fn demo_accepts_an_upload() {
+    let gateway = Gateway::demo();
+    let file: Vec<u8> =
+        (0..5_u32 << 20).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let expected = format!("{} bytes, CRC-32 {:08x}\n", file.len(), crc32(&file));
+
+    let answer = agent().post(gateway.url("/upload")).send(&file[..]).expect("a response");
+    assert_eq!(text(answer), expected, "with Content-Length");
+    let mut reader = &file[..];
+    let answer = agent()
+        .put(gateway.url("/upload"))
+        .send(SendBody::from_reader(&mut reader))
+        .expect("a response");
+    assert_eq!(text(answer), expected, "in chunks");
+    let answer = agent().post(gateway.url("/upload")).send_empty().expect("a response");
+    assert_eq!(text(answer), "0 bytes, CRC-32 00000000\n", "empty");
+}
+
+#[test]
+fn demo_streams_line_by_line() {
+    let gateway = Gateway::demo();
+    let mut lines =
+        BufReader::new(gateway.get("/stream?by-hand").into_body().into_reader()).lines();
+    for line in 1..=12 {
+        // The application writes a line only after the previous one was read and this one was
+        // requested.
+        let text = lines.next().expect("a line").expect("a readable line");
+        assert_eq!(text, format!("line {line} of 12"));
+        if line < 12 {
+            let answer =
+                agent().post(gateway.url("/next?by-hand")).send_empty().expect("a response");
+            assert_eq!(answer.status(), 204);
+        }
+    }
+    assert!(lines.next().is_none(), "the end of the stream");
+}
+
+/// Rules E26 and H18.
+#[test]
+fn demo_responds_to_head_without_a_body() {
+    let gateway = Gateway::demo();
+    let agent = agent();
+    for _ in 0..2 {
+        let mut answer = agent.head(gateway.url("/")).call().expect("a response");
+        assert_eq!(answer.status(), 200);
+        assert_eq!(answer.headers()["content-type"], "text/html; charset=utf-8");
+        assert_eq!(answer.body_mut().read_to_string().expect("a body"), "");
+    }
+}
+
+/// Rules H8 and H9.
+#[test]
+fn demo_passes_status_and_redirects() {
+    let gateway = Gateway::demo();
+    assert_eq!(gateway.get("/missing").status(), 404);
+    assert_eq!(gateway.get("/error").status(), 500);
+    assert_eq!(gateway.get("/panic").status(), 500);
+
+    let moved = gateway.get("/moved");
+    assert_eq!(
+        (moved.status().as_u16(), &moved.headers()["location"]),
+        (302, &"/?moved".parse().expect("a value"))
+    );
+    let shortcut = gateway.get("/shortcut");
+    assert_eq!(shortcut.status(), 200);
+    assert!(
+        text(shortcut).contains("This is <code>/shortcut</code>"),
+        "the page that the local redirect names"
+    );
+}
+
+#[test]
+fn stderr_and_app_status_are_logged() {
+    let gateway = Gateway::demo();
+    text(gateway.get("/log"));
+    gateway.wait_for_log("application: a log message with an escape sequence \\u{1b}[31m");
+    text(gateway.get("/status"));
+    gateway.wait_for_log("gateway: the application ended the request with status 3");
+}
+
+/// An idle HTTP connection is closed, and an open response is completed.
+#[cfg(unix)]
+#[test]
+fn sigterm_ends_gateway_and_application_cleanly() {
+    let mut gateway = Gateway::demo();
+    let socket = gateway.greeting.trim_end().rsplit("unix:").next().expect("an address").to_owned();
+    assert!(PathBuf::from(&socket).exists(), "{socket}");
+    let mut idle = TcpStream::connect(gateway.address()).expect("a connection");
+    let mut stream = BufReader::new(gateway.get("/stream").into_body().into_reader());
+    stream.read_line(&mut String::new()).expect("a line");
+
+    let pid = gateway.child.id().to_string();
+    assert!(Command::new("sh")
+        .args(["-c", "kill -TERM $0", &pid])
+        .status()
+        .expect("a shell")
+        .success());
+    assert_eq!(idle.read(&mut [0]).expect("the end of an idle connection"), 0);
+    assert_eq!(
+        stream.lines().map_while(Result::ok).last().as_deref(),
+        Some("line 12 of 12"),
+        "the open response is completed"
+    );
+    assert!(gateway.child.wait().expect("its status").success());
+    assert!(!PathBuf::from(&socket).exists(), "the socket file is removed");
+}
+
+// Authorization
+
+/// A client with the password is allowed, and the application receives its name. Others are denied.
+/// Rule C25.
+#[cfg(unix)]
+#[test]
+fn authorizer_is_asked_before_the_application() {
+    let authorizer = example::ExampleServer::start("authorizer");
+    let gateway = Gateway::start(&[
+        "--listen",
+        "127.0.0.1:0",
+        "--authorizer",
+        &authorizer.address.to_string(),
+    ]);
+    let refused = gateway.get("/");
+    assert_eq!(
+        (refused.status().as_u16(), &refused.headers()["www-authenticate"]),
+        (401, &"Basic realm=\"cave\"".parse().expect("a value"))
+    );
+    assert_eq!(text(refused), "");
+    // "ferris:open sesame", and a header that must not become a variable.
+    let request =
+        agent().get(gateway.url("/")).header("Authorization", "Basic ZmVycmlzOm9wZW4gc2VzYW1l");
+    let page = text(request.header("Remote-User", "root").call().expect("a response"));
+    assert!(page.contains("<tr><th>REMOTE_USER<td>ferris\n"), "{page}");
+}
+
+#[test]
+fn missing_authorizer_allows_nobody() {
+    let gateway = Gateway::start(&["--listen", "127.0.0.1:0", "--authorizer", "127.0.0.1:1"]);
+    assert_eq!(gateway.get("/").status(), 503);
+    gateway.wait_for_log("GET /: 503: cannot connect to the application");
+}
+
+// Invalid responses
+
+/// Rules H1, H3, H6, H15 and H19.
+#[test]
+fn invalid_response_is_502() {
+    const TEXT: &[u8] = b"Content-Type: text/plain\n\n";
+    let cases: &[(&str, Vec<u8>, &str)] = &[
+        ("nothing", vec![], "input ended"),
+        ("half a head", record(STDOUT, 1, b"Content-Type: te"), "input ended"),
+        ("half a record", record(STDOUT, 1, TEXT)[..20].to_vec(), "input ended"),
+        ("an end in the head", [record(STDOUT, 1, b"A: b\n"), end(1, 0, 0)].concat(), "head"),
+        ("no output", end(1, 0, 0), "head"),
+        ("no FastCGI", b"HTTP/1.1 200 OK\r\n\r\n".to_vec(), "version 72"),
+        ("another id", [record(STDOUT, 2, TEXT), end(2, 0, 0)].concat(), "unexpected"),
+        ("an unknown role", end(1, 0, 3), "refused"),
+        ("no multiplexing", end(1, 0, 1), "refused"),
+        ("HTTP as a head", answer(b"HTTP/1.1 200 OK\r\n\r\n"), "invalid header field"),
+        ("a bad status", answer(b"Status: abc\n\n"), "invalid Status"),
+        ("a status of its own", answer(b"Status: 101\n\n"), "status 101"),
+        ("none of the three fields", answer(b"X: y\n\n"), "Content-Type, Location or Status"),
+        (
+            "a bad length",
+            answer(b"Content-Type: a/b\nContent-Length: x\n\n"),
+            "invalid Content-Length",
+        ),
+        ("a CR in a value", answer(b"Status: 200\nX: a\rB: c\n\n"), "invalid header field"),
+    ];
+    for (name, bytes, reason) in cases {
+        let site = Site::scripted(&[], bytes.clone());
+        assert_eq!(site.gateway.get("/a.php").status(), 502, "{name}");
+        let line = site.gateway.wait_for_log("GET /a.php: 502: ");
+        assert!(line.contains(reason), "{name}: {line}");
+    }
+}
+
+/// Rule C9.
+#[test]
+fn overloaded_application_is_503() {
+    let site = Site::scripted(&[], end(1, 0, 2));
+    assert_eq!(site.gateway.get("/a.php").status(), 503);
+    site.gateway.wait_for_log("GET /a.php: 503: the application is overloaded");
+}
+
+/// Rule C31.
+#[test]
+fn missing_application_is_503() {
+    let address = TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .expect("a free port");
+    let root = root();
+    let gateway = Gateway::connect(&address.to_string(), &root, &[]);
+    assert_eq!(gateway.get("/a.php").status(), 503);
+    gateway.wait_for_log("GET /a.php: 503: cannot connect");
+}
+
+/// Rule C29.
+#[test]
+fn silent_application_is_504() {
+    let site = Site::with(&["--timeout", "0.2"], |_, stream| drop(stream.read(&mut [0])));
+    assert_eq!(site.gateway.get("/a.php").status(), 504);
+    site.gateway.wait_for_log("GET /a.php: 504: the application timed out");
+}
+
+/// Rule C11.
+#[test]
+fn truncated_response_breaks_the_http_response_off() {
+    let cases: &[(&str, Vec<u8>)] = &[
+        ("without a length", record(STDOUT, 1, b"Content-Type: text/plain\n\npart")),
+        (
+            "with a length",
+            record(STDOUT, 1, b"Content-Type: text/plain\nContent-Length: 10\n\npart"),
+        ),
+        ("too short", answer(b"Content-Type: text/plain\nContent-Length: 10\n\npart")),
+        (
+            "refused in the end",
+            [record(STDOUT, 1, b"Content-Type: text/plain\n\npart"), end(1, 0, 2)].concat(),
+        ),
+    ];
+    for (name, bytes) in cases {
+        let site = Site::scripted(&[], bytes.clone());
+        // The head may be lost with the rest.
+        if let Ok(mut answer) = agent().get(site.gateway.url("/a.php")).call() {
+            answer.body_mut().read_to_string().expect_err(name);
+        }
+        site.gateway.wait_for_log("GET /a.php: 50");
+    }
+}
+
+#[test]
+fn body_longer_than_content_length_is_cut_off() {
+    let site = Site::scripted(
+        &[],
+        answer(b"Content-Type: text/plain\nContent-Length: 4\n\npart and more"),
+    );
+    let answer = site.gateway.get("/a.php");
+    assert_eq!(answer.headers()["content-length"], "4");
+    assert_eq!(text(answer), "part");
+    site.gateway.wait_for_log("longer than the 4 bytes");
+}
+
+// Requests and responses
+
+/// Rules E7, E9, E10 and E22.
+#[test]
+fn application_receives_the_request() {
+    let site = Site::echo(&["--keep"]);
+    let root = site.root.path().canonicalize().expect("the root");
+    let request = agent()
+        .get(site.gateway.url("/a.php/x%20y/z?q=%26"))
+        .header("Cookie", "c=1")
+        .header("Proxy", "evil");
+    let params = params(request.call().expect("a response"));
+    let expected = [
+        ("REQUEST_METHOD", "GET"),
+        ("SCRIPT_NAME", "/a.php"),
+        ("PATH_INFO", "/x y/z"),
+        ("QUERY_STRING", "q=%26"),
+        ("REQUEST_URI", "/a.php/x%20y/z?q=%26"),
+        ("HTTP_COOKIE", "c=1"),
+        ("REMOTE_ADDR", "127.0.0.1"),
+        ("SERVER_NAME", "127.0.0.1"),
+    ];
+    for (name, value) in expected {
+        assert_eq!(params.get(name), Some(value), "{name}");
+    }
+    assert_eq!(params.get("SCRIPT_FILENAME"), root.join("a.php").to_str());
+    assert_eq!(params.get("SERVER_PORT"), site.gateway.address().rsplit(':').next());
+    assert_eq!((params.get("HTTP_PROXY"), params.get("CONTENT_LENGTH")), (None, None));
+}
+
+/// Rules H13 and H14.
+#[test]
+fn response_fields_are_passed_to_the_client() {
+    let head =
+        b"Status: 404 Nothing Here\nContent-Type: text/plain\nSet-Cookie: a=1\nSet-Cookie: b=2\n\
+                 Transfer-Encoding: gzip\nConnection: close\nX-CGI-Secret: 1\nX-Own: yes\n\nbody";
+    let site = Site::scripted(&[], answer(head));
+    let mut answer = site.gateway.get("/a.php");
+    let values = |name| {
+        answer.headers().get_all(name).iter().map(|value| value.to_str().expect("text")).collect()
+    };
+    let cookies: Vec<_> = values("set-cookie");
+    assert_eq!(cookies, ["a=1", "b=2"]);
+    let own: Vec<_> =
+        ["x-own", "connection", "x-cgi-secret", "status"].into_iter().flat_map(values).collect();
+    assert_eq!(own, ["yes"]);
+    assert_eq!(answer.status(), 404);
+    assert_eq!(answer.body_mut().read_to_string().expect("a body"), "body");
+}
+
+/// Rule C7.
+#[test]
+fn body_and_response_are_streamed_at_once() {
+    let application = TestServer::tcp(Config::new(), |request| {
+        write!(request.stdout, "Content-Type: text/plain\r\n\r\n")?;
+        let mut buffer = [0; 64];
+        loop {
+            match request.stdin.read(&mut buffer)? {
+                0 => return Ok(()),
+                n => {
+                    request.stdout.write_all(&buffer[..n]).and_then(|()| request.stdout.flush())?;
+                }
+            }
+        }
+    });
+    let root = root();
+    let gateway = Gateway::connect(&application.address.to_string(), &root, &[]);
+    let mut stream = gateway.raw(
+        "POST /a.php HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 9\r\n\r\nfirst",
+    );
+    let mut seen = Vec::new();
+    while !seen.ends_with(b"first\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).expect("the first part, before the second was sent");
+        seen.extend(byte);
+    }
+    stream.write_all(b"last").expect("the second part is sent");
+    let mut rest = String::new();
+    stream.read_to_string(&mut rest).expect("the second part");
+    assert!(rest.contains("last\r\n0\r\n\r\n"), "{rest}");
+}
+
+#[test]
+fn body_over_the_limit_is_413() {
+    let site = Site::echo(&["--max-body", "1000"]);
+    let post = |body: SendBody| {
+        agent().post(site.gateway.url("/a.php")).send(body).expect("a response").status()
+    };
+    assert_eq!(post(SendBody::from_reader(&mut &[b'x'; 1000][..])), 200, "in chunks");
+    assert_eq!(post(SendBody::from_reader(&mut &[b'x'; 1001][..])), 413, "in chunks");
+    let announced = "POST /a.php HTTP/1.1\r\nHost: a\r\nContent-Length: 1001\r\n\r\n";
+    let mut line = String::new();
+    BufReader::new(site.gateway.raw(announced)).read_line(&mut line).expect("a status line");
+    assert_eq!(line, "HTTP/1.1 413 Payload Too Large\r\n");
+}
+
+/// Rule H8.
+#[test]
+fn local_redirects_are_followed_up_to_a_limit() {
+    let site = Site::with(&[], |received, stream| {
+        let body = match received.params.get("QUERY_STRING") {
+            Some("loop") => "Location: /a.php?loop\n\n".to_owned(),
+            Some("go") => "Location: /a.php?there\n\n".to_owned(),
+            _ => {
+                let get = |name| received.params.get(name).unwrap_or("-");
+                format!(
+                    "Content-Type: text/plain\n\n{} {}",
+                    get("REQUEST_METHOD"),
+                    get("CONTENT_LENGTH")
+                )
+            }
+        };
+        stream.write_all(&answer(body.as_bytes())).expect("the response is sent");
+    });
+    let answer = agent().post(site.gateway.url("/a.php?go")).send("body").expect("a response");
+    assert_eq!(text(answer), "GET -");
+    assert_eq!(site.gateway.get("/a.php?loop").status(), 500);
+    site.gateway.wait_for_log("local redirects");
+}
+
+#[test]
+fn request_is_cancelled_when_its_client_disconnects() {
+    for head in [&b""[..], b"Content-Type: text/plain\n\npart"] {
+        let (report, reports) = mpsc::channel();
+        let (report, head_record) = (Mutex::new(report), record(STDOUT, 1, head));
+        let site = Site::with(&[], move |_, stream| {
+            if !head.is_empty() {
+                stream.write_all(&head_record).expect("the head is sent");
+            }
+            report.lock().expect("the lock").send("requested").expect("the test waits");
+            let _ = stream.read(&mut [0]);
+            report.lock().expect("the lock").send("cancelled").expect("the test waits");
+        });
+        let client = site.gateway.raw("GET /a.php HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert_eq!(reports.recv_timeout(TEST_TIMEOUT), Ok("requested"));
+        drop(client);
+        assert_eq!(reports.recv_timeout(TEST_TIMEOUT), Ok("cancelled"));
+        site.gateway.wait_for_log("GET /a.php: the client disconnected");
+    }
+}
+
+// Files
+
+/// Rule E7.
+#[test]
+fn files_are_served_but_no_sources() {
+    let site = Site::echo(&["--index", "start.html", "--index", "index.php"]);
+    let cases = [
+        ("/style.css", 200, "text/css; charset=utf-8"),
+        ("/style.css?v=1", 200, "text/css; charset=utf-8"),
+        ("/sub/start.html", 200, "text/html; charset=utf-8"),
+        ("/sub/", 200, "text/html; charset=utf-8"),
+        ("/scripts/", 200, "text/plain"),
+        ("/empty/", 404, "text/plain"),
+        ("/a.php.bak", 404, "text/plain"),
+        ("/a.inc", 404, "text/plain"),
+        ("/B.PHP", 404, "text/plain"),
+        ("/.hidden/a.txt", 404, "text/plain"),
+        ("/style.css/a.php", 404, "text/plain"),
+        ("/missing.php", 404, "text/plain"),
+        ("/missing.css", 404, "text/plain"),
+        ("/style.css/", 404, "text/plain"),
+        ("/../secret.txt", 400, "text/plain"),
+        ("/sub/../../secret.txt", 400, "text/plain"),
+        ("/%2e%2e/secret.txt", 400, "text/plain"),
+        ("/..%2fsecret.txt", 400, "text/plain"),
+        ("/..%5csecret.txt", 400, "text/plain"),
+        ("/style.css%00.php", 400, "text/plain"),
+        ("/a.php%0a", 400, "text/plain"),
+    ];
+    for (path, status, content_type) in cases {
+        let mut answer = site.gateway.get(path);
+        assert_eq!((answer.status().as_u16(), path), (status, path));
+        assert_eq!(answer.headers()["content-type"], content_type, "{path}");
+        let body = answer.body_mut().read_to_string().expect("a body");
+        assert!(!body.contains("secret"), "{path}: {body}");
+    }
+    assert_eq!(text(site.gateway.get("/style.css")), "body {}");
+    for (path, location) in [("/sub?a=b", "/sub/?a=b"), ("//sub%20dir", "/sub%20dir/")] {
+        let directory = site.gateway.get(path);
+        assert_eq!(
+            (directory.status().as_u16(), directory.headers()["location"].to_str().ok()),
+            (301, Some(location))
+        );
+    }
+    let head = agent().head(site.gateway.url("/style.css")).call().expect("a response");
+    assert_eq!(head.headers()["content-length"], "7");
+    assert_eq!(
+        agent().delete(site.gateway.url("/style.css")).call().expect("a response").status(),
+        405
+    );
+}
+
+#[test]
+fn invalid_command_line_exits_with_64() {
+    for args in [&["--connect", "127.0.0.1:1"][..], &["--root", "."], &["--what"], &["--listen"]] {
+        let output = Command::new(example::path("gateway")).args(args).output().expect("a gateway");
+        assert_eq!(output.status.code(), Some(64), "{args:?}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains("usage: gateway"), "{args:?}");
+    }
+}
+
+// Helpers
+
+/// A gateway process. It is killed when it is dropped.
+struct Gateway {
+    child: Child,
+    /// The first line that it printed.
+    greeting: String,
+    log: Arc<(Mutex<Vec<String>>, Condvar)>,
+}
+
+impl Gateway {
+    fn demo() -> Self {
+        Self::start(&["--listen", "127.0.0.1:0"])
+    }
+
+    fn connect(address: &str, root: &Root, options: &[&str]) -> Self {
+        let root = root.path();
+        let root = root.to_str().expect("a name that is text");
+        Self::start(
+            &[&["--listen", "127.0.0.1:0", "--connect", address, "--root", root], options].concat(),
+        )
+    }
+
+    fn start(args: &[&str]) -> Self {
+        let mut command = Command::new(example::path("gateway"));
+        command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("a gateway");
+        let (stdout, stderr) =
+            (child.stdout.take().expect("its stdout"), child.stderr.take().expect("its stderr"));
+        let log = Arc::new((Mutex::default(), Condvar::new()));
+        let mut gateway = Self { child, greeting: String::new(), log: Arc::clone(&log) };
+        thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                log.0.lock().expect("the log").push(line);
+                log.1.notify_all();
+            }
+        });
+        BufReader::new(stdout).read_line(&mut gateway.greeting).expect("its greeting");
+        gateway
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address())
+    }
+
+    fn address(&self) -> &str {
+        let url = self.greeting.split(' ').next().expect("a URL");
+        url.trim_start_matches("http://").trim_end_matches('/')
+    }
+
+    fn get(&self, path: &str) -> Response<Body> {
+        agent().get(self.url(path)).call().expect("a response")
+    }
+
+    /// Connects and sends these bytes.
+    fn raw(&self, request: &str) -> TcpStream {
+        let mut stream = TcpStream::connect(self.address()).expect("a connection");
+        stream.set_read_timeout(Some(TEST_TIMEOUT)).expect("a timeout");
+        stream.write_all(request.as_bytes()).expect("the request is sent");
+        stream
+    }
+
+    /// Waits for a line of the log that contains this text.
+    #[track_caller]
+    fn wait_for_log(&self, text: &str) -> String {
+        let (lines, more) = &*self.log;
+        let find = |lines: &Vec<String>| lines.iter().find(|line| line.contains(text)).cloned();
+        let lines = lines.lock().expect("the log");
+        let (lines, _) = more
+            .wait_timeout_while(lines, TEST_TIMEOUT, |lines| find(lines).is_none())
+            .expect("the log");
+        find(&lines).unwrap_or_else(|| panic!("{text:?} in the log: {lines:#?}"))
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A gateway that serves a directory, with its application.
+struct Site {
+    gateway: Gateway,
+    root: Root,
+    _application: Option<TestServer>,
+}
+
+impl Site {
+    /// Starts an application that responds to each request with these bytes and closes the
+    /// connection.
+    fn scripted(options: &[&str], bytes: Vec<u8>) -> Self {
+        Self::with(options, move |_, stream| drop(stream.write_all(&bytes)))
+    }
+
+    /// Starts an application that reads each request, calls `answer` and closes the connection.
+    fn with(options: &[&str], answer: impl Fn(&Received, &mut TcpStream) + Send + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
+        let address = listener.local_addr().expect("its address");
+        thread::spawn(move || {
+            for mut stream in listener.incoming().map_while(Result::ok) {
+                stream.set_read_timeout(Some(TEST_TIMEOUT)).expect("a timeout");
+                let received = Received::read(&mut stream);
+                answer(&received, &mut stream);
+            }
+        });
+        let root = root();
+        Self {
+            gateway: Gateway::connect(&address.to_string(), &root, options),
+            root,
+            _application: None,
+        }
+    }
+
+    /// Starts an application that responds with the encoded params.
+    fn echo(options: &[&str]) -> Self {
+        let application = TestServer::tcp(Config::new(), |request| {
+            io::copy(&mut request.stdin, &mut io::sink())?;
+            write!(request.stdout, "Content-Type: text/plain\r\n\r\n")?;
+            Ok(request.stdout.write_all(request.params.as_bytes())?)
+        });
+        let root = root();
+        let gateway = Gateway::connect(&application.address.to_string(), &root, options);
+        Self { gateway, root, _application: Some(application) }
+    }
+}
+
+/// A received request.
+struct Received {
+    params: Params,
+}
+
+impl Received {
+    fn read(stream: &mut TcpStream) -> Self {
+        let mut encoded = Vec::new();
+        assert_eq!(read_record(stream).expect("the start of a request").record_type, BEGIN);
+        loop {
+            let record = read_record(stream).expect("a record");
+            match (record.record_type, record.content.is_empty()) {
+                (PARAMS, _) => encoded.extend(record.content),
+                (STDIN, true) => return Self { params: Params::parse(&encoded).expect("params") },
+                (STDIN, false) => {}
+                _ => panic!("{record:?} from a web server"),
+            }
+        }
+    }
+}
+
+/// Returns a whole response.
+fn answer(stdout: &[u8]) -> Vec<u8> {
+    [record(STDOUT, 1, stdout), record(STDOUT, 1, b""), end(1, 0, 0)].concat()
+}
+
+/// A directory to serve, inside a directory with a file that must not be served.
+struct Root(tempfile::TempDir);
+
+impl Root {
+    fn path(&self) -> PathBuf {
+        self.0.path().join("www")
+    }
+}
+
+fn root() -> Root {
+    let outside = tempfile::tempdir().expect("a directory");
+    let files = [
+        ("secret.txt", "secret"),
+        ("www/a.php", "<?php secret();"),
+        ("www/a.php.bak", "<?php secret();"),
+        ("www/a.inc", "<?php secret();"),
+        ("www/B.PHP", "<?php secret();"),
+        ("www/style.css", "body {}"),
+        ("www/.hidden/a.txt", "secret"),
+        ("www/sub/start.html", "<p>start"),
+        ("www/scripts/index.php", "<?php secret();"),
+        ("www/empty/other.html", ""),
+        ("www/sub dir/other.html", ""),
+    ];
+    for (name, content) in files {
+        let path = outside.path().join(name);
+        std::fs::create_dir_all(path.parent().expect("a directory")).expect("a directory");
+        std::fs::write(path, content).expect("a file");
+    }
+    Root(outside)
+}
+
+fn params(mut answer: Response<Body>) -> Params {
+    assert_eq!(answer.status(), 200);
+    Params::parse(&answer.body_mut().read_to_vec().expect("a body")).expect("params")
+}
+
+fn text(mut answer: Response<Body>) -> String {
+    answer.body_mut().read_to_string().expect("a body")
+}
+
+/// Returns an HTTP client that follows no redirects and accepts any status.
+fn agent() -> Agent {
+    let config = Agent::config_builder().http_status_as_error(false).max_redirects(0);
+    config.timeout_global(Some(TEST_TIMEOUT)).build().into()
+}
+
+fn crc32(data: &[u8]) -> u32 {
+    let step = |crc: u32| if crc & 1 == 1 { crc >> 1 ^ 0xEDB8_8320 } else { crc >> 1 };
+    !data.iter().fold(u32::MAX, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), |crc, _| step(crc)))
+}

@@ -1,0 +1,13 @@
+//! Tests of the programs in `examples`. Each test runs a built program.
+
+#[path = "../support/example.rs"]
+mod example;
+#[path = "../support/mod.rs"]
+mod support;
+
+mod cgi_fcgi;
+mod fetch;
+mod gateway;
+mod hello;
+mod multiplex;
+mod roles;

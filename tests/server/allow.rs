@@ -1,0 +1,77 @@
+//! Proves that only web servers on the allow list are served, that others receive no byte, and that
+//! an invalid list keeps the server from starting.
+
+use std::io::Write;
+
+use crate::support::*;
+use fcgi::net::{AllowList, Listener};
+use fcgi::{Error, Server};
+
+/// Starts a server with this allow list, or returns `None` if the address cannot be bound.
+#[track_caller]
+fn server_with_list(address: &str, list: &str) -> Option<TestServer> {
+    let listener = Listener::bind(&address.parse().unwrap()).ok()?;
+    Some(TestServer::start(Server::new(listener).unwrap().allow(list.parse().unwrap()), echo))
+}
+
+/// Rule A5.
+#[test]
+fn only_peers_on_the_allow_list_are_served() {
+    for (address, list, is_allowed) in [
+        ("127.0.0.1:0", "127.0.0.1", true),
+        ("127.0.0.1:0", "127.0.0.2", false),
+        ("127.0.0.1:0", "127.0.0.2, 127.0.0.1", true),
+        ("127.0.0.1:0", "10.0.0.1,127.0.0.2 ,::1", false),
+        ("127.0.0.1:0", "::ffff:127.0.0.1", true),
+        ("127.0.0.1:0", "0.0.0.0, ::", false),
+        ("[::1]:0", "::1", true),
+        ("[::1]:0", "127.0.0.1", false),
+        ("[::1]:0", "::2, ::ffff:127.0.0.1", false),
+    ] {
+        // Skip IPv6 on a machine that does not support it.
+        let Some(server) = server_with_list(address, list) else {
+            assert!(address.starts_with('['), "{address}");
+            continue;
+        };
+        let mut stream = server.connect();
+        let sent = stream.write_all(&request(1, RESPONDER, 0, &[], b"body"));
+        if is_allowed {
+            sent.unwrap();
+            assert_eq!(read_answer(&mut stream, 1).stdout, echoed(&[], b"body"), "{list}");
+        } else {
+            assert_no_response(&mut stream);
+            assert_no_response(&mut server.connect());
+        }
+    }
+}
+
+/// Rule A5.
+#[test]
+fn unix_peer_is_never_served_with_an_allow_list() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("app.sock");
+    let server = server_with_list(path.to_str().unwrap(), "127.0.0.1, ::1").unwrap();
+    for _ in 0..3 {
+        let mut stream = server.connect();
+        let _ = stream.write_all(&request(1, RESPONDER, 0, &[], b"body"));
+        assert_no_response(&mut stream);
+    }
+}
+
+/// An invalid list must not allow every peer. Rule A6.
+#[test]
+fn invalid_allow_list_is_an_error() {
+    for list in [
+        "",
+        " ",
+        ",",
+        "not-an-address",
+        "256.0.0.1",
+        "127.0.0.1,",
+        "127.0.0.1 ::1",
+        "127.0.0.1,nobody",
+        "10.0.0.0/8",
+    ] {
+        assert!(matches!(list.parse::<AllowList>(), Err(Error::InvalidAllowList(_))), "{list:?}");
+    }
+}

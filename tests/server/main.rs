@@ -1,0 +1,23 @@
+//! Tests of the application side: `fcgi::Server` and `fcgi::server`.
+
+#[path = "../support/example.rs"]
+mod example;
+#[path = "../support/mod.rs"]
+mod support;
+
+mod abort;
+mod allow;
+#[cfg(unix)]
+mod bounds;
+#[cfg(unix)]
+mod close;
+mod management;
+#[cfg(unix)]
+mod rejection;
+mod reports;
+mod requests;
+mod reset;
+mod shutdown;
+mod streams;
+mod threads;
+mod two_threads;

@@ -1,0 +1,65 @@
+//! Proves that connections that are rejected cannot delay the rejection of others.
+
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{mpsc, Arc};
+use std::thread;
+use std::time::Duration;
+
+use crate::support::*;
+use fcgi::server::{Config, Connection, Overload};
+use fcgi::Error;
+
+/// More connections than there are threads for rejections.
+const NOISY: usize = 40;
+
+/// Rule A26.
+#[test]
+fn noisy_connections_do_not_delay_a_rejection() {
+    let (sender, receiver) = mpsc::channel::<()>();
+    let receiver = std::sync::Mutex::new(receiver);
+    let config = Config::new().max_connections(1).overload(Overload::Reject);
+    let server = TestServer::tcp(config, move |_| {
+        let _is_over = receiver.lock().expect("the lock").recv();
+        Ok(())
+    });
+    let mut busy = server.connect();
+    busy.write_all(&[begin(1, RESPONDER, 0), params(1, &[])].concat()).expect("written");
+    // The second request is rejected once the first is being served.
+    let rejected = || server.round_trip(1, &begin(1, RESPONDER, 0)).protocol_status;
+    assert_eq!(rejected(), 2);
+
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..NOISY {
+            let mut stream = server.connect();
+            let is_over = &is_over;
+            scope.spawn(move || {
+                // Keep sending records of an id that is not active.
+                for _ in 0..300 {
+                    if is_over.load(Ordering::SeqCst)
+                        || stream.write_all(&record(STDIN, 9, b"noise")).is_err()
+                    {
+                        return;
+                    }
+                    thread::sleep(Duration::from_millis(100));
+                }
+            });
+        }
+        assert_eq!(rejected(), 2);
+        is_over.store(true, Ordering::SeqCst);
+    });
+    drop(sender);
+}
+
+/// Rule A26.
+#[test]
+fn reject_waits_for_a_request_only_for_the_read_timeout() {
+    let config = Config::new().read_timeout(Some(Duration::from_millis(100)));
+    let (_silent, served) = UnixStream::pair().expect("a pair of sockets");
+    let connection = Connection::with_config(served, Arc::new(config)).expect("a connection");
+    let (result, results) = mpsc::channel();
+    thread::spawn(move || result.send(connection.reject()));
+    assert!(matches!(results.recv_timeout(TEST_TIMEOUT), Ok(Err(Error::TimedOut("read")))));
+}
