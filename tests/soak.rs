@@ -172,7 +172,8 @@ fn million_requests_neither_fail_nor_leak() {
     });
     let elapsed = start.elapsed();
     println!(
-        "{total} requests in {elapsed:.1?}; memory and descriptors of server and client after each tenth: {samples:?}"
+        "{total} requests in {elapsed:.1?}; memory and descriptors of server and client after \
+         each tenth: {samples:?}"
     );
     drop(server);
     let reports = reports.join().expect("only expected reports");

@@ -170,7 +170,10 @@ impl Connection {
             Err(error) => (None, Some(error)),
         };
         match accepted {
-            Some(accepted) => self.lifecycle.start_request(accepted.begin.keep_conn()),
+            Some(accepted) => {
+                self.input.reset_answer_time();
+                self.lifecycle.start_request(accepted.begin.keep_conn());
+            }
             None => self.lifecycle.stop_waiting(error, self.input.is_idle())?,
         }
         Ok(accepted)

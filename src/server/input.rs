@@ -1,5 +1,6 @@
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::config::Config;
 use super::lifecycle::ConnectionState;
@@ -22,7 +23,13 @@ pub(super) struct Input {
     state: Arc<ConnectionState>,
     /// The value of FCGI_MAX_CONNS and FCGI_MAX_REQS.
     max_connections: usize,
+    /// How long the answers to management records, and refusals, may still block before the next
+    /// request is accepted.
+    answer_time: Duration,
 }
+
+/// A peer that sends queries and does not read the answers must not hold its slot for long.
+const ANSWER_TIME: Duration = Duration::from_secs(1);
 
 /// A request that was begun. The rest of its records may be still to come.
 #[derive(Clone, Copy, Debug)]
@@ -35,7 +42,8 @@ impl Input {
     pub(super) fn new(state: Arc<ConnectionState>, config: &Config, buffer: Vec<u8>) -> Self {
         let stream = TimedStream::new(state.stream().clone(), config);
         let reader = RecordReader::with_buffer(stream, buffer);
-        Self { reader, state, max_connections: config.max_connections }
+        let max_connections = config.max_connections;
+        Self { reader, state, max_connections, answer_time: ANSWER_TIME }
     }
 
     #[inline]
@@ -82,9 +90,15 @@ impl Input {
     }
 
     /// Ends a request that is not passed to a handler.
-    pub(super) fn end_request(&self, request_id: u16, status: ProtocolStatus) -> Result<()> {
+    pub(super) fn end_request(&mut self, request_id: u16, status: ProtocolStatus) -> Result<()> {
         let end = EndRequest { app_status: 0, protocol_status: status };
-        Ok(self.state.output().write_all(&end.record(request_id))?)
+        self.write_answer(&end.record(request_id))
+    }
+
+    /// Allows answers the full time again, because a request was accepted.
+    #[inline]
+    pub(super) fn reset_answer_time(&mut self) {
+        self.answer_time = ANSWER_TIME;
     }
 
     /// Returns whether the connection is between requests, and no byte of the next one was received.
@@ -169,7 +183,9 @@ impl Input {
         match header.record_type {
             RecordType::GetValues => self.answer_get_values(),
             record_type @ RecordType::Unknown(_) => {
-                record::write_unknown_type(&mut self.state.output(), UnknownType { record_type })
+                let mut answer = Vec::new();
+                record::write_unknown_type(&mut answer, UnknownType { record_type })?;
+                self.write_answer(&answer)
             }
             _ => Ok(()),
         }
@@ -188,11 +204,21 @@ impl Input {
                 result.push(name, value)?;
             }
         }
-        record::write_record(
-            &mut self.state.output(),
-            RecordType::GetValuesResult,
-            NULL_REQUEST_ID,
-            result.as_bytes(),
-        )
+        let mut answer = Vec::new();
+        let content = result.as_bytes();
+        record::write_record(&mut answer, RecordType::GetValuesResult, NULL_REQUEST_ID, content)?;
+        self.write_answer(&answer)
+    }
+
+    /// Sends an answer that does not come from a handler.
+    ///
+    /// # Errors
+    /// [`Error::TimedOut`] if the answers since the last accepted request block for more than
+    /// [`ANSWER_TIME`] in all.
+    fn write_answer(&mut self, records: &[u8]) -> Result<()> {
+        let start = Instant::now();
+        let written = self.state.output().write_within(records, self.answer_time);
+        self.answer_time = self.answer_time.saturating_sub(start.elapsed());
+        written
     }
 }

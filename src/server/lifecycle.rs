@@ -217,30 +217,36 @@ impl Lifecycle {
 ///
 /// | From | To | Method | Thread |
 /// | --- | --- | --- | --- |
-/// | `NEW`, `IDLE` | `BUSY` | `set_busy`: BEGIN_REQUEST was received | the connection's |
-/// | `BUSY` | `IDLE` | `set_idle`: the request has ended | the connection's |
-/// | `IDLE` | `BUSY + SLOT_NEEDED` | `set_idle`: a newcomer waits for a slot | the connection's |
-/// | `NEW`, `IDLE` | `READ_SHUT_DOWN + reason` | `close_if_idle`, `ask_to_close` | any |
-/// | `BUSY` | `BUSY + reason` | `ask_to_close` | any |
+/// | `NEW`, `IDLE`, `IDLE_SEEN` | `BUSY` | `set_busy`: BEGIN_REQUEST was received | its own |
+/// | `NEW + SHUTDOWN` | `BUSY + SHUTDOWN` | `set_busy` | its own |
+/// | `BUSY` | `IDLE` | `set_idle`: the request has ended | its own |
+/// | `IDLE` | `BUSY + SLOT_NEEDED` | `set_idle`: a newcomer needs the slot | its own |
+/// | `IDLE` | `IDLE_SEEN` | `mark_seen` | any |
+/// | `NEW`, `IDLE_SEEN` | `READ_SHUT_DOWN + SLOT_NEEDED` | `close_if_silent`, `close_if_seen` | any |
+/// | `IDLE`, `IDLE_SEEN` | `READ_SHUT_DOWN + SHUTDOWN` | `ask_to_close` | any |
+/// | `NEW` | `NEW + SHUTDOWN` | `ask_to_close` | any |
+/// | `NEW + SHUTDOWN` | `READ_SHUT_DOWN + SHUTDOWN` | `close_if_silent` | any |
+/// | `BUSY` | `BUSY + SHUTDOWN` | `ask_to_close` | any |
 ///
-/// States with a reason are final. Every change is a compare-and-exchange, so exactly one thread
-/// makes it: a request that has begun is never interrupted, and a connection whose read half was
-/// shut down begins no request that did not arrive as a whole.
+/// Every change is a compare-and-exchange, so exactly one thread makes it. A request that has begun
+/// is never interrupted. A connection whose read half was shut down begins no request that did not
+/// arrive as a whole.
 ///
 /// # Ordering
 ///
 /// No newcomer may wait while a connection is idle. A connection that becomes idle stores `IDLE`,
-/// then loads `waiting_for_slot`. A newcomer increments `waiting_for_slot`, then looks for a state
-/// of `IDLE`. All four operations are sequentially consistent, so they have one order. Either the
-/// increment comes before the load, and the connection observes the newcomer and closes. Or the
-/// load comes before the increment: then the store does as well, and the newcomer observes `IDLE`.
+/// then loads `slots_needed`. A newcomer increases `slots_needed`, then looks for `IDLE`. All four
+/// operations are sequentially consistent, so they have one order. Either the increase comes before
+/// the load, and the connection observes the newcomer and closes. Or the load comes before the
+/// increase: then the store does as well, and the newcomer observes `IDLE`.
 #[derive(Debug)]
 pub(super) struct ConnectionState {
     state: AtomicU8,
     stream: Stream,
     accepted: Instant,
-    /// The number of connections that wait for a slot, shared by all connections of a server.
-    waiting_for_slot: Arc<AtomicUsize>,
+    /// The number of connections that have to close at the end of their request, shared by all
+    /// connections of a server.
+    slots_needed: Arc<AtomicUsize>,
     /// Keeps records whole that several threads write.
     output: OutputLock,
 }
@@ -249,16 +255,20 @@ pub(super) struct ConnectionState {
 const NEW: u8 = 0;
 /// The last request has ended.
 const IDLE: u8 = 1;
+/// The last request had already ended when a slot was last needed.
+const IDLE_SEEN: u8 = 2;
 /// A request has begun.
-const BUSY: u8 = 2;
+const BUSY: u8 = 3;
 /// The connection is to close, and its read half was shut down.
-const READ_SHUT_DOWN: u8 = 3;
-/// Added to `BUSY` and `READ_SHUT_DOWN`: the connection is to close because a newcomer waits.
+const READ_SHUT_DOWN: u8 = 4;
+/// Added to another state: the connection is to close because a newcomer needs its slot.
 const SLOT_NEEDED: u8 = 0x10;
-/// Added to `BUSY` and `READ_SHUT_DOWN`: the connection is to close because the server stops.
+/// Added to another state: the connection is to close because the server stops.
 const SHUTDOWN: u8 = 0x20;
+/// The server stops, and the connection may still begin its first request.
+const NEW_STOPPING: u8 = NEW + SHUTDOWN;
 
-/// How long a new connection may take to begin its first request before it counts as idle.
+/// How long a new connection may take to begin its first request before it counts as silent.
 ///
 /// A web server that has just connected takes a close for a failure. On a kept connection it
 /// expects one.
@@ -268,13 +278,13 @@ impl ConnectionState {
     pub(super) fn new(
         stream: Stream,
         write_timeout: Option<Duration>,
-        waiting_for_slot: Arc<AtomicUsize>,
+        slots_needed: Arc<AtomicUsize>,
     ) -> Self {
         Self {
             state: AtomicU8::new(NEW),
             stream,
             accepted: Instant::now(),
-            waiting_for_slot,
+            slots_needed,
             output: OutputLock::new(write_timeout),
         }
     }
@@ -287,12 +297,14 @@ impl ConnectionState {
         Output::new(&self.stream, &self.output)
     }
 
-    /// Asks the connection to close: at once if it is idle, else after its request.
+    /// Asks the connection to close: at once if it is idle, else after its request. A new
+    /// connection may still begin its first request.
     pub(super) fn ask_to_close(&self) {
         // The connection's thread may change the state meanwhile, so one round may find nothing.
         while !self.is_closing() {
             if self.shut_down_read_from(IDLE, SHUTDOWN)
-                || self.shut_down_read_from(NEW, SHUTDOWN)
+                || self.shut_down_read_from(IDLE_SEEN, SHUTDOWN)
+                || self.change(NEW, NEW_STOPPING)
                 || self.change(BUSY, BUSY + SHUTDOWN)
             {
                 return;
@@ -300,18 +312,40 @@ impl ConnectionState {
         }
     }
 
-    /// Closes the connection if it is idle, because a newcomer needs its slot. Returns `false` if
-    /// it is not idle, or was asked to close before.
-    pub(super) fn close_if_idle(&self) -> bool {
-        self.shut_down_read_from(IDLE, SLOT_NEEDED)
-            || self.accepted.elapsed() >= NEW_CONNECTION_GRACE
-                && self.shut_down_read_from(NEW, SLOT_NEEDED)
+    /// Closes the connection if it has begun no request since it was accepted, for longer than
+    /// [`NEW_CONNECTION_GRACE`]. Returns `false` otherwise.
+    pub(super) fn close_if_silent(&self) -> bool {
+        self.is_new()
+            && self.accepted.elapsed() >= NEW_CONNECTION_GRACE
+            && (self.shut_down_read_from(NEW, SLOT_NEEDED)
+                || self.shut_down_read_from(NEW_STOPPING, SHUTDOWN))
+    }
+
+    /// Closes the connection if it has been idle since [`mark_seen`](Self::mark_seen). Returns
+    /// `false` otherwise.
+    pub(super) fn close_if_seen(&self) -> bool {
+        self.shut_down_read_from(IDLE_SEEN, SLOT_NEEDED)
+    }
+
+    /// Marks an idle connection. The mark is removed when a request begins.
+    pub(super) fn mark_seen(&self) {
+        self.change(IDLE, IDLE_SEEN);
+    }
+
+    /// Returns whether the connection has begun no request since it was accepted.
+    pub(super) fn is_new(&self) -> bool {
+        matches!(self.state.load(SeqCst), NEW | NEW_STOPPING)
     }
 
     /// Returns whether another thread has shut down the read half. The end of the input then does
     /// not mean that the peer has closed the connection.
     pub(super) fn is_read_shut_down(&self) -> bool {
         self.state.load(SeqCst) & 0x0f == READ_SHUT_DOWN
+    }
+
+    /// Returns whether the connection closes because its slot is needed.
+    pub(super) fn is_giving_way(&self) -> bool {
+        self.state.load(SeqCst) & SLOT_NEEDED != 0
     }
 
     /// Ends both directions of the connection, whatever it is doing.
@@ -322,7 +356,10 @@ impl ConnectionState {
 
     /// Returns `false` if the read half was shut down.
     fn set_busy(&self) -> bool {
-        self.change(IDLE, BUSY) || self.change(NEW, BUSY)
+        self.change(IDLE, BUSY)
+            || self.change(NEW, BUSY)
+            || self.change(IDLE_SEEN, BUSY)
+            || self.change(NEW_STOPPING, BUSY + SHUTDOWN)
     }
 
     /// Returns an error with the reason if the connection is to be closed.
@@ -332,12 +369,23 @@ impl ConnectionState {
             return Err(reason(self.state.load(SeqCst)));
         }
         // After the store of `IDLE`, as the ordering argument requires.
-        if self.waiting_for_slot.load(SeqCst) == 0 {
+        if self.slots_needed.load(SeqCst) == 0 {
             return Ok(());
         }
-        // If this fails, the newcomer itself has observed `IDLE`.
-        self.change(IDLE, BUSY + SLOT_NEEDED);
-        Err(CloseReason::SlotNeeded)
+        self.give_way()
+    }
+
+    /// Closes this connection, which has just become idle, if it is the first to take one from
+    /// `slots_needed`.
+    #[cold]
+    fn give_way(&self) -> std::result::Result<(), CloseReason> {
+        let is_needed =
+            self.slots_needed.fetch_update(SeqCst, SeqCst, |needed| needed.checked_sub(1)).is_ok();
+        if !is_needed || self.change(IDLE, BUSY + SLOT_NEEDED) {
+            return if is_needed { Err(CloseReason::SlotNeeded) } else { Ok(()) };
+        }
+        // The newcomer itself has observed `IDLE`.
+        self.idle_close_reason().map_or(Ok(()), Err)
     }
 
     /// Returns why the read half was shut down, if it was.
@@ -346,12 +394,15 @@ impl ConnectionState {
     }
 
     /// Shuts down the read half if the connection is in `state`, waiting for a request. The
-    /// connection's thread is woken by that and sees the end of the input.
+    /// connection's thread is woken by that and sees the end of the input. If a slot is needed, and
+    /// the thread is blocked by a peer that does not read, the write half is shut down as well.
     fn shut_down_read_from(&self, state: u8, reason: u8) -> bool {
         let is_changed = self.change(state, READ_SHUT_DOWN + reason);
         if is_changed {
             // An error means that the connection has ended already.
-            let _ = self.stream.shutdown(Shutdown::Read);
+            let is_blocked = reason == SLOT_NEEDED && self.output.is_writing();
+            let how = if is_blocked { Shutdown::Both } else { Shutdown::Read };
+            let _ = self.stream.shutdown(how);
         }
         is_changed
     }

@@ -1,8 +1,9 @@
 use std::io::{self, IoSlice, Write};
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError, TryLockError};
+use std::time::{Duration, Instant};
 
 use super::timeouts::WriteTimeout;
+use crate::error::{Error, Result};
 use crate::net::Stream;
 use crate::vectored::{write_parts, MAX_SLICES};
 
@@ -25,11 +26,39 @@ impl OutputLock {
     pub(super) fn new(write_timeout: Option<Duration>) -> Self {
         Self(Mutex::new(WriteTimeout::new(write_timeout)))
     }
+
+    /// Returns whether a thread is writing.
+    pub(super) fn is_writing(&self) -> bool {
+        matches!(self.0.try_lock(), Err(TryLockError::WouldBlock))
+    }
 }
 
 impl<'a> Output<'a> {
     pub(super) fn new(stream: &'a Stream, lock: &'a OutputLock) -> Self {
         Self { stream, lock }
+    }
+
+    /// Writes whole records, but takes at most `limit` for it.
+    ///
+    /// # Errors
+    /// [`Error::TimedOut`]. A part of the records may have been sent then, so nothing may follow.
+    pub(super) fn write_within(self, mut records: &[u8], limit: Duration) -> Result<()> {
+        let start = Instant::now();
+        let mut timeout = self.lock.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut stream = self.stream;
+        while !records.is_empty() {
+            let left = limit.saturating_sub(start.elapsed());
+            if left.is_zero() {
+                return Err(Error::TimedOut("write"));
+            }
+            timeout.prepare_within(self.stream, records.len(), left)?;
+            match stream.write(records) {
+                Ok(n) => records = &records[n..],
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
     }
 
     /// Writes all parts, which are whole records together.

@@ -1,3 +1,4 @@
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,18 +13,23 @@ const SPARE_THREADS: usize = 4;
 /// The number of connections that may be rejected at the same time before the pool stops starting
 /// threads.
 const REJECTING_THREADS: usize = 16;
+/// How often a thread that waits for a slot looks whether a new connection has become silent.
+/// Nothing notifies it of that.
+const POLL_INTERVAL: Duration = Duration::from_millis(2);
+/// How long threads may take to end after their connections were aborted.
+const ABORT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The threads of a server, and the connections that they serve.
 #[derive(Debug)]
 pub(super) struct Pool {
     pub(super) listener: Listener,
     state: Mutex<State>,
-    /// Notified when a connection or a thread ends while another thread waits for that, and when
-    /// the server stops.
+    /// Notified when a connection or a thread ends while another thread waits for that, when no
+    /// thread could be started, and when the server stops.
     changed: Condvar,
-    /// The number of threads that wait for a slot in [`Pool::admit`]. While it is not 0, every
-    /// connection closes at the end of its request.
-    waiting_for_slot: Arc<AtomicUsize>,
+    /// The number of connections that have to close at the end of their request, because neither a
+    /// silent nor an idle one can.
+    slots_needed: Arc<AtomicUsize>,
     is_stopping: AtomicBool,
 }
 
@@ -44,11 +50,31 @@ struct State {
     /// they have accepted.
     accepting: usize,
     threads: usize,
+    /// The tickets of the threads that wait for a slot, in the order of their arrival. The first
+    /// one gets the next slot.
+    /// Invariant: `waiting.len() <= accepting`.
+    waiting: VecDeque<u64>,
+    next_ticket: u64,
     /// The accepting threads that wait because `accept` has failed.
     /// Invariant: `retrying <= accepting`.
     retrying: usize,
+    /// Whether no thread is accepting, because none could be started.
+    lacks_acceptor: bool,
+    /// Whether the connections were aborted after the server was stopped.
+    is_aborted: bool,
     /// Why the server has stopped by itself.
     failure: Option<Error>,
+}
+
+/// Whether a slot becomes free for a newcomer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Room {
+    /// A connection was asked to close.
+    Coming,
+    /// There are new connections. Each begins a request soon, or counts as silent and is closed.
+    Possible,
+    /// Every connection is busy.
+    None,
 }
 
 /// What the pool has decided about a connection.
@@ -67,7 +93,7 @@ impl Pool {
             listener,
             state: Mutex::default(),
             changed: Condvar::new(),
-            waiting_for_slot: Arc::default(),
+            slots_needed: Arc::default(),
             is_stopping: AtomicBool::new(false),
         }
     }
@@ -96,15 +122,14 @@ impl Pool {
     /// Waits until the server is stopped and every thread has ended. Aborts the connections that
     /// are left after `shutdown_timeout`.
     pub(super) fn wait_for_end(&self, shutdown_timeout: Duration) -> Result<()> {
-        let mut state = self.lock();
-        while !self.is_stopping() {
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
+        let mut state = self.wait_for_stop(self.lock());
         state = self.wait_for_threads(state, shutdown_timeout);
-        state.serving.iter().for_each(|connection| connection.abort());
+        state.is_aborted = true;
+        state.serving.iter().chain(&state.rejecting).for_each(|connection| connection.abort());
+        self.changed.notify_all();
         // A thread ends when its connection was aborted, unless the handler does not use its
         // streams. Such a thread is not waited for.
-        state = self.wait_for_threads(state, Duration::from_secs(1));
+        state = self.wait_for_threads(state, ABORT_TIMEOUT);
         state.failure.take().map_or(Ok(()), Err)
     }
 
@@ -113,27 +138,38 @@ impl Pool {
         self.lock().add_thread();
     }
 
-    /// Removes an accepting thread that ends, or could not be started.
+    /// Removes an accepting thread that ends.
     pub(super) fn remove_thread(&self) {
-        let mut state = self.lock();
-        state.threads -= 1;
-        state.accepting -= 1;
+        self.lock().remove_thread();
         self.changed.notify_all();
     }
 
-    /// Gives an accepted connection a slot, as soon as one is free, or decides that it is to be
-    /// rejected. Returns `None` if the server stops.
+    /// Removes a thread that could not be started. If none is accepting now, connections are closed
+    /// until the thread of one accepts.
+    pub(super) fn thread_not_started(&self) {
+        let mut state = self.lock();
+        state.remove_thread();
+        state.lacks_acceptor = state.accepting == 0;
+        self.changed.notify_all();
+    }
+
+    /// Gives an accepted connection a slot, as soon as one is free and all earlier connections have
+    /// one, or decides that it is to be rejected. Returns `None` if the server was stopped and did
+    /// not end in time.
     pub(super) fn admit(&self, stream: &Stream, config: &Config) -> Option<Admission> {
         let mut state = self.lock();
-        if state.serving.len() >= config.max_connections {
+        if state.serving.len() >= config.max_connections || !state.waiting.is_empty() {
             state = self.wait_for_slot(state, config);
         }
-        if self.is_stopping() {
+        if state.is_aborted {
             return None;
         }
-        let waiting_for_slot = Arc::clone(&self.waiting_for_slot);
-        let connection =
-            ConnectionState::new(stream.clone(), config.write_timeout, waiting_for_slot);
+        let slots_needed = Arc::clone(&self.slots_needed);
+        let connection = ConnectionState::new(stream.clone(), config.write_timeout, slots_needed);
+        // The kernel has accepted the connection for this server, so its request is answered.
+        if self.is_stopping() {
+            connection.ask_to_close();
+        }
         Some(state.admit(Arc::new(connection), config))
     }
 
@@ -141,82 +177,104 @@ impl Pool {
     /// The thread is removed then.
     pub(super) fn release(&self, connection: Arc<ConnectionState>) -> bool {
         let mut state = self.lock();
-        let is_needed = state.release(&connection, self.is_stopping());
+        let is_needed = state.release(&connection);
         // Closes the socket before another thread is notified that there is room.
         drop(connection);
-        let has_waiters = self.waiting_for_slot.load(SeqCst) > 0 || state.retrying > 0;
-        if has_waiters || self.is_stopping() {
+        if !state.waiting.is_empty() || state.retrying > 0 || self.is_stopping() {
             self.changed.notify_all();
         }
         is_needed
     }
 
-    /// Asks an idle connection to close, if there is one.
-    pub(super) fn close_an_idle_connection(&self) {
-        self.lock().close_an_idle_connection();
-    }
-
-    /// Waits until a connection has ended, but at most for `timeout`. Asks an idle connection to
-    /// close: `accept` has failed, most likely because the process has no descriptor left.
+    /// Waits until a connection has ended, but at most for `timeout`. Asks a connection to close:
+    /// `accept` has failed, most likely because the process has no descriptor left.
     pub(super) fn wait_to_retry(&self, timeout: Duration) {
         let mut state = self.lock();
         if self.is_stopping() {
             return;
         }
-        state.close_an_idle_connection();
+        let _ = state.close_one();
         state.retrying += 1;
-        state = self.wait_timeout(state, timeout).0;
+        state = self.wait_timeout(state, timeout);
         state.retrying -= 1;
     }
 
-    /// Waits until a slot is free. Returns without one if newcomers are to be rejected and no
-    /// connection is idle, or if the server stops.
+    /// Waits until the server is stopped. If no thread is accepting meanwhile, closes a connection.
+    fn wait_for_stop<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        while !self.is_stopping() {
+            state = if state.lacks_acceptor {
+                let room = self.make_room(&state);
+                self.wait_timeout(state, room.poll_interval())
+            } else {
+                self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
+            };
+        }
+        state
+    }
+
+    /// Waits for a slot, behind the threads that have waited for longer. Returns without one if
+    /// newcomers are to be rejected and every connection is busy, or if the server was stopped and
+    /// did not end in time.
     fn wait_for_slot<'a>(
         &'a self,
         mut state: MutexGuard<'a, State>,
         config: &Config,
     ) -> MutexGuard<'a, State> {
-        self.waiting_for_slot.fetch_add(1, SeqCst);
-        // After the increment, as the ordering argument of `ConnectionState` requires.
-        let mut may_wait = state.may_wait(config);
-        while may_wait && state.serving.len() >= config.max_connections {
-            let (guard, is_timeout) = self.wait_timeout(state, NEW_CONNECTION_GRACE);
-            state = guard;
-            // A connection that was new may count as idle now.
-            if is_timeout {
-                may_wait = state.may_wait(config);
+        let ticket = state.add_ticket();
+        while !state.is_next(ticket, config) && !state.is_aborted {
+            let room = self.make_room(&state);
+            if room != Room::Coming && config.overload == Overload::Reject {
+                break;
             }
-            may_wait &= !self.is_stopping();
+            state = self.wait_timeout(state, room.poll_interval());
         }
-        self.waiting_for_slot.fetch_sub(1, SeqCst);
+        state.waiting.retain(|other| *other != ticket);
+        self.slots_needed.store(0, SeqCst);
+        if !state.waiting.is_empty() {
+            self.changed.notify_all();
+        }
         state
     }
 
+    /// Asks a connection to close if a thread needs a slot that no connection is giving up yet. If
+    /// every connection is busy, the next ones whose request ends close.
+    fn make_room(&self, state: &State) -> Room {
+        self.slots_needed.store(0, SeqCst);
+        let needed = state.slots_needed();
+        let room = if needed == 0 { Room::Coming } else { state.close_one() };
+        if room != Room::None {
+            return room;
+        }
+        self.slots_needed.store(needed, SeqCst);
+        // Again, after the increase, as the ordering argument of `ConnectionState` requires.
+        state.close_one()
+    }
+
+    /// Waits until all threads have ended, but at most for `timeout`. Closes new connections that
+    /// begin no request meanwhile.
     fn wait_for_threads<'a>(
         &'a self,
         mut state: MutexGuard<'a, State>,
         timeout: Duration,
     ) -> MutexGuard<'a, State> {
         let start = Instant::now();
-        while state.threads > 0 {
-            let left = timeout.saturating_sub(start.elapsed());
-            if left.is_zero() {
-                break;
+        while state.threads > 0 && start.elapsed() < timeout {
+            for connection in state.serving.iter().chain(&state.rejecting) {
+                connection.close_if_silent();
             }
-            state = self.wait_timeout(state, left).0;
+            let left = timeout.saturating_sub(start.elapsed());
+            state = self.wait_timeout(state, left.min(10 * POLL_INTERVAL));
         }
         state
     }
 
-    /// Waits for a change. Returns whether the time has passed without one.
+    /// Waits for a change, but at most for `timeout`.
     fn wait_timeout<'a>(
         &'a self,
         state: MutexGuard<'a, State>,
         timeout: Duration,
-    ) -> (MutexGuard<'a, State>, bool) {
-        let (state, result) =
-            self.changed.wait_timeout(state, timeout).unwrap_or_else(PoisonError::into_inner);
-        (state, result.timed_out())
+    ) -> MutexGuard<'a, State> {
+        self.changed.wait_timeout(state, timeout).unwrap_or_else(PoisonError::into_inner).0
     }
 
     /// The state is valid after a panic: no code of the application runs while it is locked.
@@ -225,10 +283,26 @@ impl Pool {
     }
 }
 
+impl Room {
+    fn poll_interval(self) -> Duration {
+        match self {
+            Self::Possible => POLL_INTERVAL,
+            // A connection that ends notifies those who wait.
+            Self::Coming | Self::None => NEW_CONNECTION_GRACE,
+        }
+    }
+}
+
 impl State {
     fn add_thread(&mut self) {
         self.threads += 1;
         self.accepting += 1;
+        self.lacks_acceptor = false;
+    }
+
+    fn remove_thread(&mut self) {
+        self.threads -= 1;
+        self.accepting -= 1;
     }
 
     fn admit(&mut self, connection: Arc<ConnectionState>, config: &Config) -> Admission {
@@ -245,13 +319,14 @@ impl State {
         Admission { state: connection, has_slot, starts_thread }
     }
 
-    fn release(&mut self, connection: &Arc<ConnectionState>, is_stopping: bool) -> bool {
+    fn release(&mut self, connection: &Arc<ConnectionState>) -> bool {
         let is_other = |other: &Arc<_>| !Arc::ptr_eq(other, connection);
         self.serving.retain(is_other);
         self.rejecting.retain(is_other);
-        let is_needed = self.accepting < SPARE_THREADS && !is_stopping;
+        let is_needed = self.accepting < SPARE_THREADS;
         if is_needed {
             self.accepting += 1;
+            self.lacks_acceptor = false;
         } else {
             self.threads -= 1;
         }
@@ -259,14 +334,48 @@ impl State {
         is_needed
     }
 
-    /// Asks the oldest idle connection to close. Returns `false` if there is none.
-    fn close_an_idle_connection(&self) -> bool {
-        self.serving.iter().any(|connection| connection.close_if_idle())
+    fn add_ticket(&mut self) -> u64 {
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
+        self.waiting.push_back(ticket);
+        ticket
     }
 
-    /// Asks an idle connection to close. Returns whether a newcomer may wait for a slot.
-    fn may_wait(&self, config: &Config) -> bool {
-        self.close_an_idle_connection() || config.overload == Overload::Wait
+    /// Returns whether a slot is free, and this thread has waited longest.
+    fn is_next(&self, ticket: u64, config: &Config) -> bool {
+        self.serving.len() < config.max_connections && self.waiting.front() == Some(&ticket)
+    }
+
+    /// Returns how many threads need a slot that no connection is giving up yet.
+    fn slots_needed(&self) -> usize {
+        let needed = self.waiting.len() + usize::from(self.lacks_acceptor);
+        let closing = self.serving.iter().filter(|connection| connection.is_giving_way()).count();
+        needed.saturating_sub(closing)
+    }
+
+    /// Asks a connection to close.
+    ///
+    /// One that has begun no request since it was accepted is closed first, so that silent
+    /// connections cannot displace those that are used. While there are new connections that may
+    /// still begin one, no other is closed. Then follows one that has been idle since the last time
+    /// a slot was needed, then any other idle one.
+    fn close_one(&self) -> Room {
+        if self.serving.iter().any(|connection| connection.close_if_silent()) {
+            return Room::Coming;
+        }
+        if self.serving.iter().any(|connection| connection.is_new()) {
+            return Room::Possible;
+        }
+        let close_seen = || self.serving.iter().any(|connection| connection.close_if_seen());
+        if close_seen() {
+            return Room::Coming;
+        }
+        self.serving.iter().for_each(|connection| connection.mark_seen());
+        if close_seen() {
+            Room::Coming
+        } else {
+            Room::None
+        }
     }
 
     /// Checks the first invariant.

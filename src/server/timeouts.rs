@@ -5,6 +5,7 @@
 //! | waiting for a request | [`Config::idle_timeout`] | `SO_RCVTIMEO` | before the first read, if there is a limit |
 //! | receiving params or a body | [`Config::read_timeout`] | `SO_RCVTIMEO` | before the first read inside a request |
 //! | sending | [`Config::write_timeout`] | `SO_SNDTIMEO` | before the second write, or a first one above 2 KiB |
+//! | answering management records and refusing requests | one second in all | `SO_SNDTIMEO` | before each write that may block |
 //! | rejecting a connection | one second | the clock | at the beginning |
 //! | closing | [`Config::drain_time`] | `SO_RCVTIMEO` | before each read (see `linger`) |
 //!
@@ -177,36 +178,58 @@ impl Read for TimedStream {
 
 /// The write timeout of a connection, which is set before the first write that may block.
 #[derive(Debug)]
-pub(super) enum WriteTimeout {
-    /// The timeout is set, or there is none.
+pub(super) struct WriteTimeout {
+    timeout: Option<Duration>,
+    socket: SocketTimeout,
+}
+
+/// Whether the write timeout of a socket is set.
+#[derive(Debug)]
+enum SocketTimeout {
+    /// It is not set, and nothing was written.
+    Untouched,
+    /// It is not set, or has another value.
+    Unset,
     Set,
-    /// Nothing was written.
-    BeforeFirst(Duration),
-    /// One small write was made.
-    BeforeSecond(Duration),
 }
 
 impl WriteTimeout {
     pub(super) fn new(timeout: Option<Duration>) -> Self {
-        timeout.map_or(Self::Set, Self::BeforeFirst)
+        let socket = if timeout.is_some() { SocketTimeout::Untouched } else { SocketTimeout::Set };
+        Self { timeout, socket }
     }
 
     /// Sets the timeout of the socket if a write of `len` bytes may block.
+    #[inline]
     pub(super) fn prepare(
         &mut self,
         stream: &Stream,
         len: impl FnOnce() -> usize,
     ) -> io::Result<()> {
-        match *self {
-            Self::Set => {}
-            Self::BeforeFirst(timeout) if len() <= FIRST_WRITE => {
-                *self = Self::BeforeSecond(timeout);
-            }
-            Self::BeforeFirst(timeout) | Self::BeforeSecond(timeout) => {
-                stream.set_write_timeout(Some(timeout))?;
-                *self = Self::Set;
+        match self.socket {
+            SocketTimeout::Set => {}
+            SocketTimeout::Untouched if len() <= FIRST_WRITE => self.socket = SocketTimeout::Unset,
+            SocketTimeout::Untouched | SocketTimeout::Unset => {
+                stream.set_write_timeout(self.timeout)?;
+                self.socket = SocketTimeout::Set;
             }
         }
+        Ok(())
+    }
+
+    /// Sets the timeout of the socket to `limit` if a write of `len` bytes may block. The next call
+    /// of [`prepare`](Self::prepare) sets it again.
+    pub(super) fn prepare_within(
+        &mut self,
+        stream: &Stream,
+        len: usize,
+        limit: Duration,
+    ) -> io::Result<()> {
+        if !matches!(self.socket, SocketTimeout::Untouched) || len > FIRST_WRITE {
+            let timeout = self.timeout.map_or(limit, |timeout| timeout.min(limit));
+            stream.set_write_timeout(Some(timeout))?;
+        }
+        self.socket = SocketTimeout::Unset;
         Ok(())
     }
 }

@@ -51,17 +51,16 @@ impl Worker {
         let worker = Arc::clone(self);
         let started = thread::Builder::new().name("fcgi".into()).spawn(move || worker.work());
         if started.is_err() {
-            self.pool.remove_thread();
+            self.pool.thread_not_started();
         }
         started.map(drop)
     }
 
     /// Starts a thread that accepts. If the system starts none, the next thread whose connection
-    /// ends accepts, so an idle connection is asked to close.
+    /// ends accepts.
     fn start_accepting_thread(self: &Arc<Self>) {
         if let Err(error) = self.start_thread() {
             self.report(&error.into(), None);
-            self.pool.close_an_idle_connection();
         }
     }
 

@@ -452,9 +452,12 @@ fn end_request_shorter_than_eight_bytes_is_an_error() {
             [record(STDOUT, 1, b"a"), record(STDOUT, 1, b""), record(END, 1, &[0; 8][..len])]
                 .concat();
         let outcome = reply(&answer);
-        let is_expected = matches!(&outcome, Err(Error::InvalidBodyLength { record_type: RecordType::EndRequest, len: found })
-            if *found == len);
-        assert!(is_expected, "{len}: {outcome:?}");
+        match outcome {
+            Err(Error::InvalidBodyLength { record_type: RecordType::EndRequest, len: found }) => {
+                assert_eq!(found, len);
+            }
+            outcome => panic!("{len}: {outcome:?}"),
+        }
     }
     for len in [9, 16, 65535] {
         let mut body = vec![0xff; len];

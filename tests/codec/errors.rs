@@ -10,17 +10,31 @@ use fcgi::record::{self, EndRequest, ProtocolStatus, RecordType};
 use fcgi::{Error, Params};
 
 #[test]
-fn every_error_has_its_message_and_kind() {
-    let text = || String::from("a\n\"b\"");
-    let stdout = RecordType::Stdout;
-    let table = [
-        (Error::Io(io::Error::new(ErrorKind::BrokenPipe, "no reader")), "no reader", ErrorKind::BrokenPipe),
-        (Error::TimedOut("read"), "read timed out", ErrorKind::TimedOut),
-        (Error::UnsupportedVersion(2), "record has unsupported FastCGI version 2", ErrorKind::InvalidData),
-        (Error::UnexpectedEof("a record"), "input ended before the end of a record", ErrorKind::UnexpectedEof),
-        (Error::ContentTooLong(65536), "content of 65536 bytes exceeds the 65535 bytes that a record can hold", ErrorKind::InvalidInput),
+fn errors_of_records_have_their_message_and_kind() {
+    assert_errors([
         (
-            Error::InvalidRequestId { record_type: stdout, request_id: 0 },
+            Error::Io(io::Error::new(ErrorKind::BrokenPipe, "no reader")),
+            "no reader",
+            ErrorKind::BrokenPipe,
+        ),
+        (Error::TimedOut("read"), "read timed out", ErrorKind::TimedOut),
+        (
+            Error::UnsupportedVersion(2),
+            "record has unsupported FastCGI version 2",
+            ErrorKind::InvalidData,
+        ),
+        (
+            Error::UnexpectedEof("a record"),
+            "input ended before the end of a record",
+            ErrorKind::UnexpectedEof,
+        ),
+        (
+            Error::ContentTooLong(65536),
+            "content of 65536 bytes exceeds the 65535 bytes that a record can hold",
+            ErrorKind::InvalidInput,
+        ),
+        (
+            Error::InvalidRequestId { record_type: RecordType::Stdout, request_id: 0 },
             "Stdout record cannot have request id 0",
             ErrorKind::InvalidInput,
         ),
@@ -34,9 +48,27 @@ fn every_error_has_its_message_and_kind() {
             "unexpected Unknown(99) record for request 3",
             ErrorKind::InvalidData,
         ),
-        (Error::InvalidParams(4), "name-value pair at offset 4 is incomplete", ErrorKind::InvalidData),
-        (Error::ParamTooLong(1 << 31), "name-value data of 2147483648 bytes is too long", ErrorKind::InvalidInput),
-        (Error::ParamsTooLarge(1024), "params exceed the limit of 1024 bytes", ErrorKind::InvalidData),
+    ]);
+}
+
+#[test]
+fn errors_of_requests_have_their_message_and_kind() {
+    assert_errors([
+        (
+            Error::InvalidParams(4),
+            "name-value pair at offset 4 is incomplete",
+            ErrorKind::InvalidData,
+        ),
+        (
+            Error::ParamTooLong(1 << 31),
+            "name-value data of 2147483648 bytes is too long",
+            ErrorKind::InvalidInput,
+        ),
+        (
+            Error::ParamsTooLarge(1024),
+            "params exceed the limit of 1024 bytes",
+            ErrorKind::InvalidData,
+        ),
         (Error::Aborted, "request aborted by the web server", ErrorKind::ConnectionAborted),
         (
             Error::StreamTooShort { variable: "CONTENT_LENGTH", announced: 10, received: 5 },
@@ -48,7 +80,11 @@ fn every_error_has_its_message_and_kind() {
             "stream is longer than the 10 bytes announced by FCGI_DATA_LENGTH",
             ErrorKind::InvalidData,
         ),
-        (Error::RequestNotFinished, "previous request was dropped without being finished", ErrorKind::InvalidData),
+        (
+            Error::RequestNotFinished,
+            "previous request was dropped without being finished",
+            ErrorKind::InvalidData,
+        ),
         (
             Error::Refused(ProtocolStatus::Overloaded),
             "application refused the request: OVERLOADED",
@@ -59,16 +95,51 @@ fn every_error_has_its_message_and_kind() {
             "application refused the request: protocol status 9",
             ErrorKind::ConnectionRefused,
         ),
-        (Error::ResponseTooLarge(10), "response exceeds the limit of 10 bytes", ErrorKind::InvalidData),
-        (Error::HeadTooLarge(10), "response head exceeds the limit of 10 bytes", ErrorKind::InvalidData),
-        (Error::TooManyFields(10), "response head exceeds the limit of 10 fields", ErrorKind::InvalidData),
-        (Error::IncompleteHead, "response ended before the end of its head", ErrorKind::UnexpectedEof),
+    ]);
+}
+
+#[test]
+fn errors_of_responses_and_arguments_have_their_message_and_kind() {
+    let text = || String::from("a\n\"b\"");
+    assert_errors([
+        (
+            Error::ResponseTooLarge(10),
+            "response exceeds the limit of 10 bytes",
+            ErrorKind::InvalidData,
+        ),
+        (
+            Error::HeadTooLarge(10),
+            "response head exceeds the limit of 10 bytes",
+            ErrorKind::InvalidData,
+        ),
+        (
+            Error::TooManyFields(10),
+            "response head exceeds the limit of 10 fields",
+            ErrorKind::InvalidData,
+        ),
+        (
+            Error::IncompleteHead,
+            "response ended before the end of its head",
+            ErrorKind::UnexpectedEof,
+        ),
         (Error::InvalidField(text()), r#"invalid header field "a\n\"b\"""#, ErrorKind::InvalidData),
-        (Error::DuplicateField("Status".into()), r#"header field "Status" occurs more than once"#, ErrorKind::InvalidData),
-        (Error::MissingField, "response head has no Content-Type, Location or Status field", ErrorKind::InvalidData),
+        (
+            Error::DuplicateField("Status".into()),
+            r#"header field "Status" occurs more than once"#,
+            ErrorKind::InvalidData,
+        ),
+        (
+            Error::MissingField,
+            "response head has no Content-Type, Location or Status field",
+            ErrorKind::InvalidData,
+        ),
         (Error::InvalidStatus(text()), r#"invalid Status "a\n\"b\"""#, ErrorKind::InvalidData),
         (Error::InvalidLocation(text()), r#"invalid Location "a\n\"b\"""#, ErrorKind::InvalidData),
-        (Error::InvalidContentLength(text()), r#"invalid Content-Length "a\n\"b\"""#, ErrorKind::InvalidData),
+        (
+            Error::InvalidContentLength(text()),
+            r#"invalid Content-Length "a\n\"b\"""#,
+            ErrorKind::InvalidData,
+        ),
         (
             Error::InvalidRequest { part: "method".into(), value: text() },
             r#"invalid method "a\n\"b\"""#,
@@ -81,8 +152,8 @@ fn every_error_has_its_message_and_kind() {
         ),
         (
             Error::NotListening("a pipe"),
-            "descriptor 0 is a pipe, not a listening socket: start the program from a web server, with spawn-fcgi or \
-             another process manager",
+            "descriptor 0 is a pipe, not a listening socket: start the program from a web server, \
+             with spawn-fcgi or another process manager",
             ErrorKind::InvalidInput,
         ),
         (
@@ -90,8 +161,13 @@ fn every_error_has_its_message_and_kind() {
             r#"invalid item "a\n\"b\"" in the list of allowed IP addresses"#,
             ErrorKind::InvalidInput,
         ),
-    ];
-    for (error, text, kind) in table {
+    ]);
+}
+
+/// Asserts the message and the kind of errors, also after a round trip through `io::Error`.
+#[track_caller]
+fn assert_errors<const N: usize>(errors: [(Error, &str, ErrorKind); N]) {
+    for (error, text, kind) in errors {
         assert_eq!(error.to_string(), text);
         assert_eq!(error.kind(), kind, "{text}");
         assert!(!text.contains('\n'), "one line, whatever the peer sent");
@@ -118,7 +194,7 @@ fn io_error_keeps_its_code_and_inner_error() {
 
     let own = Error::from(io::Error::new(
         ErrorKind::NotFound,
-        "by the caller".parse::<u8>().expect_err("no number"),
+        "by the caller".parse::<u8>().expect_err("not a number"),
     ));
     let inner = io::Error::from(own).into_inner().expect("the caller's error");
     assert!(inner.is::<std::num::ParseIntError>());
@@ -283,7 +359,7 @@ mod connections {
         ours.shutdown(std::net::Shutdown::Write).expect("connected");
         let mut connection = client::Connection::new(theirs, Arc::default()).expect("a connection");
         let exchange = connection.begin(Role::Responder, &Params::new()).expect("a new connection");
-        exchange.finish().expect_err("no good answer")
+        exchange.finish().expect_err("an error")
     }
 
     #[test]
@@ -312,7 +388,7 @@ mod connections {
         let directory = tempfile::tempdir().expect("a directory for the socket");
         let path = directory.path().join("app.sock");
         let client = Client::new(path.to_str().expect("a path of text")).expect("an address");
-        let error = client.fetch(&Params::new(), b"").expect_err("nobody listens");
+        let error = client.fetch(&Params::new(), b"").expect_err("no process listens");
         assert_eq!(error.kind(), ErrorKind::NotFound);
 
         let params = |len| Params::from_pairs([("CONTENT_LENGTH", len)]).expect("a pair");

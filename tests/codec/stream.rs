@@ -419,10 +419,10 @@ mod reader {
                     Err(Error::Io(_)) => reader.read_end_request(),
                     outcome => outcome,
                 };
-                assert!(
-                    matches!(outcome, Err(Error::InvalidBodyLength { len: found, .. }) if found == len),
-                    "{outcome:?}"
-                );
+                match outcome {
+                    Err(Error::InvalidBodyLength { len: found, .. }) => assert_eq!(found, len),
+                    outcome => panic!("{outcome:?}"),
+                }
             }
             assert_eq!(
                 retry(&mut failures, || reader.next_header()).expect("a record").request_id,

@@ -17,8 +17,8 @@ const CALL: &[(&str, &str)] = &[
     ("HTTP_PROXY", "http://evil/"),
     ("HOME", "/secret"),
 ];
-const ANSWER: &str =
-    "Content-Type: text/plain\r\n\r\nCONTENT_LENGTH=5\nGATEWAY_INTERFACE=CGI/1.1\nREQUEST_METHOD=POST\n\nhello";
+const ANSWER: &str = "Content-Type: text/plain\r\n\r\n\
+    CONTENT_LENGTH=5\nGATEWAY_INTERFACE=CGI/1.1\nREQUEST_METHOD=POST\n\nhello";
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()

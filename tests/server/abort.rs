@@ -37,9 +37,10 @@ struct HandlerControl {
 
 /// Starts a server whose handler reports to its test and waits for it. A request with the param `A`
 /// is echoed.
-fn controlled_server(
-    handler: impl Fn(&mut Request, &dyn Fn(String), &dyn Fn()) -> HandlerResult + Send + Sync + 'static,
-) -> (TestServer, HandlerControl) {
+fn controlled_server<F>(handler: F) -> (TestServer, HandlerControl)
+where
+    F: Fn(&mut Request, &dyn Fn(String), &dyn Fn()) -> HandlerResult + Send + Sync + 'static,
+{
     let (report, reports) = mpsc::channel();
     let (resume, resumed) = mpsc::channel();
     let resumed = Mutex::new(resumed);
@@ -47,13 +48,7 @@ fn controlled_server(
         if request.params.get("A").is_some() {
             return echo(request);
         }
-        let wait = || {
-            resumed
-                .lock()
-                .unwrap()
-                .recv_timeout(TEST_TIMEOUT)
-                .expect("the test resumes the handler")
-        };
+        let wait = || resumed.lock().unwrap().recv_timeout(TEST_TIMEOUT).expect("a resume");
         handler(request, &|text| report.send(text).expect("the test waits"), &wait)
     });
     (server, HandlerControl { reports, resume })

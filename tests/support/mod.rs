@@ -151,7 +151,7 @@ impl Answer {
 pub fn read_answer(reader: &mut impl Read, id: u16) -> Answer {
     let mut answer = Answer::default();
     loop {
-        let record = read_record(reader).expect("a record of the answer, not its end");
+        let record = read_record(reader).expect("a record of the response, not the end of input");
         assert_eq!(record.reserved, 0, "the reserved byte of {record:?}");
         assert!(record.padding.iter().all(|byte| *byte == 0), "the padding of {record:?}");
         if record.id == 0 {
@@ -196,6 +196,10 @@ pub fn assert_closed(reader: &mut impl Read) {
 
 /// The response head that `echo` writes.
 pub const ECHO_HEAD: &str = "Content-Type: text/plain\r\n\r\n";
+
+/// The response to a request whose handler failed before it wrote anything.
+pub const FAILED: &str = "Status: 500 Internal Server Error\r\n\
+    Content-Type: text/plain\r\n\r\nThe application failed.\n";
 
 /// A handler that responds with one line per param, an empty line and the body.
 pub fn echo(request: &mut Request) -> HandlerResult {

@@ -1,0 +1,152 @@
+//! Proves that the listening socket on descriptor 0 is found and everything else is refused, and
+//! that the allow list is read from the environment.
+//!
+//! These tests need their own descriptor 0 or environment. They run this program again with only
+//! the test `helper`.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+use std::process::{Command, Stdio};
+use std::{env, thread};
+
+use super::{exchange, with_waiters};
+use fcgi::net::{AllowList, Listener, Stream};
+
+const TASK: &str = "FCGI_TEST_TASK";
+
+/// The part that runs in the other process.
+#[test]
+#[ignore = "run by other tests, in a process of its own"]
+fn helper() {
+    match env::var(TASK).as_deref() {
+        Ok("accept") => match Listener::from_stdin() {
+            Ok(listener) => {
+                // Echo one byte, then close the listener while threads wait.
+                let mut stream = listener.accept().unwrap().unwrap();
+                let mut byte = [0];
+                stream.read_exact(&mut byte).unwrap();
+                stream.write_all(&byte).unwrap();
+                with_waiters(&listener, || listener.close());
+                println!("<served {}>", listener.local_address().unwrap());
+            }
+            Err(error) => println!("<{error}>"),
+        },
+        Ok("allow") => println!("<{:?}>", AllowList::from_env()),
+        _ => {}
+    }
+}
+
+#[track_caller]
+fn run(task: &str, stdin: Stdio, allowed: Option<&OsStr>) -> String {
+    let mut command = Command::new(env::current_exe().unwrap());
+    command
+        .args(["descriptor0::helper", "--exact", "--ignored", "--nocapture"])
+        .env(TASK, task)
+        .stdin(stdin);
+    command.env_remove("FCGI_WEB_SERVER_ADDRS");
+    if let Some(allowed) = allowed {
+        command.env("FCGI_WEB_SERVER_ADDRS", allowed);
+    }
+    let output = command.output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned()
+        + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}");
+    let (_, answer) = text.split_once('<').expect(&text);
+    answer.split_once(">\n").expect(&text).0.to_owned()
+}
+
+/// The socket is blocking or not. It can still be used after the process has ended. Rule A1.
+#[test]
+fn listening_socket_on_descriptor_0_is_served() {
+    let dir = tempfile::tempdir().unwrap();
+    for nonblocking in [false, true] {
+        let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+        let unix = UnixListener::bind(dir.path().join(format!("{nonblocking}.sock"))).unwrap();
+        tcp.set_nonblocking(nonblocking).unwrap();
+        unix.set_nonblocking(nonblocking).unwrap();
+        let handles: [OwnedFd; 2] =
+            [tcp.try_clone().unwrap().into(), unix.try_clone().unwrap().into()];
+        for (ours, handle) in [Listener::from(tcp), unix.into()].into_iter().zip(handles) {
+            // `Listener::from` made it blocking.
+            let socket = TcpListener::from(handle);
+            socket.set_nonblocking(nonblocking).unwrap();
+            assert_served(&ours, Stdio::from(OwnedFd::from(socket)));
+        }
+    }
+}
+
+#[track_caller]
+fn assert_served(ours: &Listener, stdin: Stdio) {
+    let address = ours.local_address().unwrap();
+    let answer = thread::scope(|scope| {
+        // The connection waits in the backlog until the other process accepts it.
+        let mut client = Stream::connect(&address, None).unwrap();
+        client.write_all(b"x").unwrap();
+        let child = scope.spawn(|| run("accept", stdin, None));
+        let mut byte = [0];
+        client.read_exact(&mut byte).unwrap();
+        assert_eq!(&byte, b"x");
+        child.join().unwrap()
+    });
+    assert_eq!(answer, format!("served {address}"));
+    assert!(address.path().map_or(true, |path| path.exists()));
+    exchange(ours, &address);
+}
+
+/// Rules A1 and A3.
+#[test]
+fn other_descriptor_0_is_an_error_that_names_its_kind() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let tcp = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (accepted, _) = listener.accept().unwrap();
+    let (pair, _other) = UnixStream::pair().unwrap();
+    let unix = UnixListener::bind(dir.path().join("app.sock")).unwrap();
+    let connected = UnixStream::connect(dir.path().join("app.sock")).unwrap();
+    let (named, _) = unix.accept().unwrap();
+    let udp = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let unbound = UnixDatagram::unbound().unwrap();
+    let other_kind = "a socket that is not bound, or is neither TCP nor Unix";
+    for (stdin, what) in [
+        (Stdio::null(), "a device such as /dev/null"),
+        (Stdio::piped(), "a pipe"),
+        (File::open(env::current_exe().unwrap()).unwrap().into(), "a file"),
+        (File::open(dir.path()).unwrap().into(), "a directory"),
+        (OwnedFd::from(tcp).into(), "a connected socket"),
+        (OwnedFd::from(accepted).into(), "a connected socket"),
+        (OwnedFd::from(pair).into(), "a connected socket"),
+        (OwnedFd::from(connected).into(), "a connected socket"),
+        (OwnedFd::from(named).into(), "a connected socket"),
+        (OwnedFd::from(udp).into(), other_kind),
+        (OwnedFd::from(unbound).into(), other_kind),
+    ] {
+        let answer = run("accept", stdin, None);
+        let expected =
+            format!("descriptor 0 is {what}, not a listening socket: start the program from");
+        assert!(answer.starts_with(&expected), "{answer}");
+    }
+}
+
+/// Rules A5 and A6.
+#[test]
+fn allow_list_is_read_from_the_environment() {
+    use std::os::unix::ffi::OsStrExt;
+
+    let list: AllowList = "127.0.0.1,::1".parse().unwrap();
+    for (value, answer) in [
+        (None, "Ok(None)".to_owned()),
+        (Some("127.0.0.1, ::1".as_ref()), format!("Ok(Some({list:?}))")),
+        (Some("".as_ref()), "Err(InvalidAllowList(\"\"))".to_owned()),
+        (Some("nobody".as_ref()), "Err(InvalidAllowList(\"nobody\"))".to_owned()),
+        (
+            Some(OsStr::from_bytes(b"127.0.0.1,\xff")),
+            "Err(InvalidAllowList(\"\u{fffd}\"))".to_owned(),
+        ),
+    ] {
+        assert_eq!(run("allow", Stdio::null(), value), answer);
+    }
+}

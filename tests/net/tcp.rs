@@ -1,0 +1,93 @@
+//! Proves that TCP listeners accept and close, and that their errors are reported.
+
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+
+use super::{address, exchange, io_kind, with_waiters, REFUSES_AFTER_CLOSE};
+use fcgi::net::{Listener, Stream};
+use fcgi::Error;
+
+#[test]
+fn tcp_listener_accepts_connections() {
+    for text in ["127.0.0.1:0", "tcp:127.0.0.1:0", "localhost:0", ":0", "[::1]:0"] {
+        let listener = match Listener::bind(&address(text)) {
+            // Write to stderr directly, because the test harness hides the output of a test that
+            // passes.
+            Err(Error::Io(error))
+                if text == "[::1]:0" && error.kind() == io::ErrorKind::AddrNotAvailable =>
+            {
+                writeln!(
+                    io::stderr(),
+                    "\nNOT TESTED: IPv6, because this machine has no ::1 ({error})\n"
+                )
+                .unwrap();
+                continue;
+            }
+            bound => bound.unwrap(),
+        };
+        let bound = listener.local_address().unwrap();
+        assert!(!bound.to_string().ends_with(":0"), "{bound}");
+        exchange(&listener, &bound);
+    }
+}
+
+#[test]
+fn address_without_host_binds_all_ipv4_interfaces_and_connects_to_localhost() {
+    let listener = Listener::bind(&address(":0")).unwrap();
+    let bound: SocketAddr = listener.local_address().unwrap().to_string().parse().unwrap();
+    assert_eq!(bound.ip(), IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    exchange(&listener, &address(&format!(":{}", bound.port())));
+}
+
+#[test]
+fn port_in_use_is_an_error() {
+    let listener = Listener::bind(&address("127.0.0.1:0")).unwrap();
+    assert_eq!(
+        io_kind(Listener::bind(&listener.local_address().unwrap())),
+        io::ErrorKind::AddrInUse
+    );
+}
+
+#[test]
+fn unknown_host_is_an_error() {
+    assert!(matches!(Listener::bind(&address("no-such-host.invalid:9000")), Err(Error::Io(_))));
+}
+
+/// Rule C31.
+#[test]
+fn connecting_to_a_closed_tcp_port_is_refused() {
+    let closed = Listener::bind(&address("127.0.0.1:0")).unwrap().local_address().unwrap();
+    assert_eq!(io_kind(Stream::connect(&closed, None)), io::ErrorKind::ConnectionRefused);
+}
+
+#[cfg(unix)]
+#[test]
+fn both_ends_of_a_tcp_connection_have_nodelay() {
+    use std::os::fd::AsFd;
+
+    let existing = TcpListener::bind("127.0.0.1:0").unwrap();
+    for listener in [Listener::bind(&address("127.0.0.1:0")).unwrap(), existing.into()] {
+        let (client, server) = exchange(&listener, &listener.local_address().unwrap());
+        for stream in [client, server] {
+            let stream = TcpStream::from(stream.as_fd().try_clone_to_owned().unwrap());
+            assert!(stream.nodelay().unwrap());
+        }
+    }
+}
+
+#[test]
+fn close_wakes_all_waiters_and_refuses_tcp_connections() {
+    for text in ["127.0.0.1:0", ":0"] {
+        let listener = Listener::bind(&address(text)).unwrap();
+        let bound = listener.local_address().unwrap();
+        let (mut client, mut server) = exchange(&listener, &bound);
+        with_waiters(&listener, || listener.close());
+        assert!(listener.is_closed());
+        if REFUSES_AFTER_CLOSE {
+            assert_eq!(io_kind(Stream::connect(&bound, None)), io::ErrorKind::ConnectionRefused);
+        }
+        server.write_all(b"c").unwrap();
+        client.read_exact(&mut [0]).expect("accepted connections stay open");
+        listener.close();
+    }
+}
