@@ -394,13 +394,14 @@ impl ConnectionState {
     }
 
     /// Shuts down the read half if the connection is in `state`, waiting for a request. The
-    /// connection's thread is woken by that and sees the end of the input. If it is writing, to a
-    /// peer that reads nothing, the write half is shut down as well.
+    /// connection's thread is woken by that and sees the end of the input. If a slot is needed, and
+    /// the thread is blocked by a peer that does not read, the write half is shut down as well.
     fn shut_down_read_from(&self, state: u8, reason: u8) -> bool {
         let is_changed = self.change(state, READ_SHUT_DOWN + reason);
         if is_changed {
             // An error means that the connection has ended already.
-            let how = if self.output.is_writing() { Shutdown::Both } else { Shutdown::Read };
+            let is_blocked = reason == SLOT_NEEDED && self.output.is_writing();
+            let how = if is_blocked { Shutdown::Both } else { Shutdown::Read };
             let _ = self.stream.shutdown(how);
         }
         is_changed

@@ -387,3 +387,39 @@ impl State {
         );
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+    use crate::server::lifecycle::{Lifecycle, RequestOutcome};
+
+    const FINISHED: RequestOutcome =
+        RequestOutcome::Finished { is_reusable: true, has_whole_input: true };
+
+    /// The last thread serves a busy connection, and no other can be started.
+    #[test]
+    fn a_connection_gives_way_if_no_thread_can_be_started() -> Result<()> {
+        let pool = Pool::new(Listener::bind(&"127.0.0.1:0".parse()?)?);
+        let (stream, _peer) = Stream::pair()?;
+        pool.add_thread();
+        let admission = pool.admit(&stream, &Config::new()).expect("a slot");
+        assert!(admission.starts_thread);
+        let mut lifecycle = Lifecycle::new(Arc::clone(&admission.state));
+        assert!(lifecycle.begin_request());
+        lifecycle.start_request(true);
+        thread::scope(|scope| {
+            scope.spawn(|| pool.wait_for_end(Duration::from_secs(1)));
+            pool.thread_not_started();
+            lifecycle.end_request(FINISHED, None).expect("an ended request");
+            while lifecycle.is_waiting() && !admission.state.is_read_shut_down() {
+                thread::yield_now();
+            }
+            assert!(pool.release(admission.state), "the thread accepts");
+            pool.stop();
+            pool.remove_thread();
+        });
+        Ok(())
+    }
+}

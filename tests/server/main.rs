@@ -11,6 +11,8 @@ mod allow;
 mod bounds;
 #[cfg(unix)]
 mod close;
+#[cfg(unix)]
+mod fairness;
 mod management;
 #[cfg(unix)]
 mod rejection;
