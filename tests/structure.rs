@@ -78,20 +78,40 @@ fn may_import(layer: &str, target: &str) -> bool {
     layer == target || own < other && (layer != TRANSPORT.0 || target == TRANSPORT.1)
 }
 
-/// Finds files of one layer that import each other, directly or through others.
+/// Finds files of one module that import each other, directly or through others.
 fn circles(sources: &[Source]) -> Vec<String> {
-    let is_of_layer = |file: &str, layer| {
-        sources.iter().any(|other| other.path == file && other.layer() == layer)
-    };
+    let layers: BTreeMap<_, _> =
+        sources.iter().map(|source| (&*source.path, source.layer())).collect();
     let imports = sources.iter().map(|source| {
         let mut imports = source.imports(sources);
-        imports.retain(|file, _| is_of_layer(file, source.layer()));
+        imports.retain(|file, _| layers[file] == source.layer());
         (&*source.path, imports)
     });
     let imports = imports.collect();
+    let pairs = mutual_imports(&imports);
+    if pairs.is_empty() {
+        longer_circles(&imports)
+    } else {
+        pairs
+    }
+}
+
+fn mutual_imports(imports: &BTreeMap<&str, Imports<'_>>) -> Vec<String> {
+    let mut pairs = Vec::new();
+    for (file, own) in imports {
+        for (other, line) in own.iter().filter(|(other, _)| *other > file) {
+            if let Some(back) = imports[other].get(file) {
+                pairs.push(format!("{file}:{line} and {other}:{back} import each other"));
+            }
+        }
+    }
+    pairs
+}
+
+fn longer_circles(imports: &BTreeMap<&str, Imports<'_>>) -> Vec<String> {
     let (mut done, mut violations) = (BTreeSet::new(), Vec::new());
-    for source in sources {
-        follow(&source.path, &imports, &mut Vec::new(), &mut done, &mut violations);
+    for file in imports.keys() {
+        follow(file, imports, &mut Vec::new(), &mut done, &mut violations);
     }
     violations
 }
@@ -309,35 +329,25 @@ fn upward_import_is_found_in_every_form() {
 
 #[test]
 fn circle_of_imports_is_found() {
-    let server = ("src/server.rs", "mod a;\nmod b;\nmod c;\npub use self::a::A;");
+    let [ab, back] = ["use super::b::B;", "\nuse crate::net::a::A;"];
     for (a, b, c, expected) in [
-        ("use super::b::B;", "", "use super::b::B;", ""),
+        (ab, "", "use super::{a::A, b::B};", ""),
+        (ab, back, "", "src/net/a.rs:1 and src/net/b.rs:2 import each other"),
+        ("", "", "use super::A;", "src/net.rs:3 and src/net/c.rs:1 import each other"),
         (
-            "use super::b::B;",
-            "\nuse crate::server::a::A;",
-            "",
-            "src/server/a.rs:1 imports src/server/b.rs, and src/server/b.rs:2 imports src/server/a.rs",
-        ),
-        (
-            "use super::b::B;",
+            ab,
             "use super::{c::C};",
             "fn f() { super::a::A }",
-            "src/server/a.rs:1 imports src/server/b.rs, and src/server/b.rs:1 imports \
-             src/server/c.rs, and src/server/c.rs:1 imports src/server/a.rs",
-        ),
-        (
-            "",
-            "",
-            "use super::A;",
-            "src/server.rs:3 imports src/server/c.rs, and src/server/c.rs:1 imports src/server.rs",
+            "src/net/a.rs:1 imports src/net/b.rs, and src/net/b.rs:1 imports src/net/c.rs, \
+             and src/net/c.rs:1 imports src/net/a.rs",
         ),
     ] {
         let files = [
-            ("src/lib.rs", "mod server;"),
-            server,
-            ("src/server/a.rs", a),
-            ("src/server/b.rs", b),
-            ("src/server/c.rs", c),
+            ("src/lib.rs", "mod net;"),
+            ("src/net.rs", "mod a;\nmod b;\nmod c;\npub use self::a::A;"),
+            ("src/net/a.rs", a),
+            ("src/net/b.rs", b),
+            ("src/net/c.rs", c),
         ];
         assert_eq!(circles(&sources(&files)).join("\n"), expected);
     }
@@ -345,10 +355,26 @@ fn circle_of_imports_is_found() {
 
 #[test]
 fn code_is_counted_without_comments_and_unit_tests() {
-    let text = "//! Docs.\n\n/* fn a() {\n/* } */ */\nfn f<'a>(c: &'a str, x: [u8; 2]) -> char {\n    \
-                // fn b() {}\n    let s = \"} fn c() { \\\" //\";\n    let r = br#\"}\" fn d() {\"#;\n\n    \
-                ['{', '\\'', '}'][1]\n}\ntrait T {\n    fn e();\n}\n#[cfg(test)]\nmod tests {\n    \
-                fn g() {}\n}\nfn h() {}\n";
+    let text = r##"//! Docs.
+
+/* fn a() {
+/* } */ */
+fn f<'a>(c: &'a str, x: [u8; 2]) -> char {
+    // fn b() {}
+    let s = "} fn c() { \" //";
+    let r = br#"}" fn d() {"#;
+
+    ['{', '\'', '}'][1]
+}
+trait T {
+    fn e();
+}
+#[cfg(test)]
+mod tests {
+    fn g() {}
+}
+fn h() {}
+"##;
     let files = sources(&[("src/lib.rs", text)]);
     let functions = files[0].functions().into_iter();
     let found: Vec<_> =

@@ -10,8 +10,8 @@ pub struct Source {
     /// The path from the root of the repository, with slashes.
     pub path: String,
     pub text: String,
-    /// The text with comments and unit tests blank, and every literal replaced by underscores. Lines
-    /// keep their numbers.
+    /// The text with comments and unit tests blank, and every literal replaced by underscores.
+    /// Lines keep their numbers.
     code: String,
 }
 
