@@ -1,6 +1,6 @@
 use std::io::{self, Read};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::config::Config;
 use super::lifecycle::ConnectionState;
@@ -23,9 +23,9 @@ pub(super) struct Input {
     state: Arc<ConnectionState>,
     /// The value of FCGI_MAX_CONNS and FCGI_MAX_REQS.
     max_connections: usize,
-    /// How long the answers to management records, and refusals, may still block before the next
-    /// request is accepted.
-    answer_time: Duration,
+    /// How long the answers to management records, and refusals, may still block until the
+    /// connection is idle.
+    answer_time_left: Duration,
 }
 
 /// A peer that sends queries and does not read the answers must not hold its slot for long.
@@ -43,7 +43,7 @@ impl Input {
         let stream = TimedStream::new(state.stream().clone(), config);
         let reader = RecordReader::with_buffer(stream, buffer);
         let max_connections = config.max_connections;
-        Self { reader, state, max_connections, answer_time: ANSWER_TIME }
+        Self { reader, state, max_connections, answer_time_left: ANSWER_TIME }
     }
 
     #[inline]
@@ -93,12 +93,6 @@ impl Input {
     pub(super) fn end_request(&mut self, request_id: u16, status: ProtocolStatus) -> Result<()> {
         let end = EndRequest { app_status: 0, protocol_status: status };
         self.write_answer(&end.record(request_id))
-    }
-
-    /// Allows answers the full time again, because a request was accepted.
-    #[inline]
-    pub(super) fn reset_answer_time(&mut self) {
-        self.answer_time = ANSWER_TIME;
     }
 
     /// Returns whether the connection is between requests, and no byte of the next one was received.
@@ -162,6 +156,7 @@ impl Input {
         self.reader.skip_record()?;
         if self.reader.buffer().is_empty() {
             self.reader.get_mut().set_idle();
+            self.answer_time_left = ANSWER_TIME;
         }
         Ok(())
     }
@@ -213,12 +208,9 @@ impl Input {
     /// Sends an answer that does not come from a handler.
     ///
     /// # Errors
-    /// [`Error::TimedOut`] if the answers since the last accepted request block for more than
+    /// [`Error::TimedOut`] if the answers since the connection was idle block for more than
     /// [`ANSWER_TIME`] in all.
     fn write_answer(&mut self, records: &[u8]) -> Result<()> {
-        let start = Instant::now();
-        let written = self.state.output().write_within(records, self.answer_time);
-        self.answer_time = self.answer_time.saturating_sub(start.elapsed());
-        written
+        self.state.output().write_within(records, &mut self.answer_time_left)
     }
 }
