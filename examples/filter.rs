@@ -1,7 +1,19 @@
-//! A filter (section 6.4 of the specification): `filter [ADDRESS]`; with no address it serves the
-//! listening socket on descriptor 0.
+//! A filter that numbers the lines of a file: `filter [ADDRESS]`.
 //!
-//! It answers with the file that it is sent, each line with its number, as it comes.
+//! Without an address, it serves the listening socket on descriptor 0.
+//!
+//! ```sh
+//! cargo run --example filter -- 127.0.0.1:9000
+//! cargo run --example fetch -- 127.0.0.1:9000 --role filter --data README.md    # in another shell
+//! ```
+//!
+//! `fetch` prints a response head and the lines of the file, each after its number. The filter
+//! writes each line as soon as it has read it, so files of any size need little memory.
+//!
+//! Filters are defined in the [FastCGI specification], section 6.4. The web server sends the file
+//! in DATA records, after the body of the request.
+//!
+//! [FastCGI specification]: https://fastcgi-archives.github.io/FastCGI_Specification.html
 
 use std::io::{BufRead, BufReader, Write};
 

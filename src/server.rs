@@ -61,7 +61,7 @@ pub use self::stdin::Stdin;
 
 use self::pool::Pool;
 use self::worker::{OnError, Worker};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::net::{Address, AllowList, Listener};
 
 /// An application: threads that accept connections and pass each request to a handler.
@@ -193,7 +193,7 @@ impl Server {
     /// Passes requests to `handler` until [`Handle::shutdown`] is called.
     ///
     /// # Errors
-    /// `InvalidInput` for a timeout of zero, an error of starting the first thread, and an error
+    /// `InvalidInput` for a bound of zero, an error of starting the first thread, and an error
     /// after which `accept` cannot succeed again. All other errors are
     /// [reported](Self::on_error), and the server continues.
     pub fn serve<H>(self, handler: H) -> Result<()>
@@ -201,9 +201,14 @@ impl Server {
         H: Fn(&mut Request<'_>) -> HandlerResult + Send + Sync + 'static,
     {
         let Self { pool, config, allowed, on_error } = self;
-        config.check()?;
-        let (config, handler) = (Arc::new(config), Box::new(handler));
-        Worker { pool, config, allowed, on_error, handler }.run()
+        let stopper = Arc::clone(&pool);
+        let served = config.check().map_err(Error::from).and_then(|()| {
+            let (config, handler) = (Arc::new(config), Box::new(handler));
+            Worker { pool, config, allowed, on_error, handler }.run()
+        });
+        // If the server has not started, a handle may keep the listening socket open.
+        stopper.stop();
+        served
     }
 }
 

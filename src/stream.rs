@@ -21,6 +21,3 @@ pub(crate) use self::length::StreamLength;
 pub(crate) use self::reader::retry;
 pub use self::reader::RecordReader;
 pub use self::writer::StreamWriter;
-
-/// The initial size of a buffer in bytes. A small request or response fits.
-const SMALL_BUFFER: usize = 8 * 1024;

@@ -1,18 +1,19 @@
-//! What goes to stderr: lines, which nobody else can forge.
+//! Log lines on stderr. Control characters are escaped, so that an application cannot forge lines.
 
 use std::io::{self, Write};
 
-/// The longest line of an application, in bytes; a longer one is cut into several.
+/// The maximum length of an application's line, in bytes. A longer line is split.
 const MAX_LINE: usize = 8 * 1024;
 
-/// Writes a line of the gateway's own.
-pub fn line(text: &str) {
-    write("gateway", text.as_bytes());
+/// Logs a message of the gateway.
+pub fn message(text: &str) {
+    write_line("gateway", text.as_bytes());
 }
 
-/// What an application writes to STDERR, line by line.
+/// Logs what an application writes to STDERR, line by line.
 #[derive(Default)]
 pub struct ApplicationLog {
+    /// The beginning of a line whose end has not been received.
     line: Vec<u8>,
 }
 
@@ -31,7 +32,7 @@ impl Write for ApplicationLog {
 
     fn flush(&mut self) -> io::Result<()> {
         if !self.line.is_empty() {
-            write("application", &self.line);
+            write_line("application", &self.line);
             self.line.clear();
         }
         Ok(())
@@ -44,8 +45,8 @@ impl Drop for ApplicationLog {
     }
 }
 
-fn write(who: &str, text: &[u8]) {
-    let mut line = format!("{who}: ");
+fn write_line(source: &str, text: &[u8]) {
+    let mut line = format!("{source}: ");
     for c in String::from_utf8_lossy(text).trim_end().chars() {
         if c.is_control() {
             line.extend(c.escape_default());
@@ -54,7 +55,6 @@ fn write(who: &str, text: &[u8]) {
         }
     }
     line.push('\n');
-    // One write, so that lines of several threads stay apart; nobody is left to tell that it
-    // failed.
+    // A single write keeps the lines of several threads apart. An error cannot be reported.
     let _ = io::stderr().write_all(line.as_bytes());
 }

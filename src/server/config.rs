@@ -211,8 +211,12 @@ impl Config {
         self
     }
 
-    /// Returns an error for a timeout that the system would refuse for each connection.
+    /// Returns an error for a value with which no connection could be served.
     pub(super) fn check(&self) -> io::Result<()> {
+        if self.max_connections == 0 {
+            let message = "the maximum number of connections is zero";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+        }
         for (name, timeout) in [
             ("read", self.read_timeout),
             ("request", self.request_timeout),

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use super::close_reason::CloseReason;
 use super::config::Config;
 use super::input::{AcceptedRequest, Input};
-use super::lifecycle::{ConnectionState, Lifecycle, Linger, Phase};
-use super::linger::linger;
-use super::request::{EndedRequest, ErrorResponse, Request};
+use super::lifecycle::{ConnectionState, Lifecycle};
+use super::linger::close_gracefully;
+use super::request::{ErrorResponse, FinishedRequest, Request};
 use super::stdin::{last_stream, Stdin};
 use super::timeouts::RequestPart;
 use crate::error::{Error, Result};
@@ -46,7 +46,7 @@ pub struct Connection {
     state: Arc<ConnectionState>,
     input: Input,
     params: Params,
-    ended: EndedRequest,
+    finished: FinishedRequest,
     config: Arc<Config>,
 }
 
@@ -93,7 +93,7 @@ impl Connection {
             input: Input::new(Arc::clone(&state), &config, input),
             state,
             params,
-            ended: EndedRequest { stdout, stderr, ..EndedRequest::default() },
+            finished: FinishedRequest { stdout, stderr, ..FinishedRequest::default() },
             config,
         }
     }
@@ -134,10 +134,7 @@ impl Connection {
     /// # Ok::<(), fcgi::Error>(())
     /// ```
     pub fn close_reason(&self) -> Option<CloseReason> {
-        match self.lifecycle.phase() {
-            Phase::Closing { reason, .. } => Some(reason),
-            Phase::Waiting | Phase::InRequest { .. } => None,
-        }
+        self.lifecycle.close_reason()
     }
 
     /// Refuses the next request with [`ProtocolStatus::Overloaded`], whatever it asks for, and
@@ -147,24 +144,33 @@ impl Connection {
     /// # Errors
     /// The errors of [`next_request`](Self::next_request).
     pub fn reject(mut self) -> Result<()> {
-        self.settle()?;
+        self.apply_outcome()?;
         if !self.lifecycle.is_waiting() {
             return Ok(());
         }
         if let Some(timeout) = self.config.read_timeout {
             self.input.reader_mut().get_mut().set_deadline(timeout);
         }
-        self.lifecycle.close(CloseReason::Overloaded, Linger::No);
-        if let Some(header) = self.input.next_begin()? {
-            self.input.end_request(header.request_id, ProtocolStatus::Overloaded)?;
-            self.lifecycle.close_after_response(CloseReason::Overloaded);
-        }
+        let (header, error) = match self.input.next_begin() {
+            Ok(header) => (header, None),
+            Err(error) => (None, Some(error)),
+        };
+        let Some(header) = header else {
+            return self.lifecycle.input_ended(error, self.input.is_idle());
+        };
+        self.input.end_request(header.request_id, ProtocolStatus::Overloaded)?;
+        self.lifecycle.answered_last(CloseReason::Overloaded);
         Ok(())
+    }
+
+    /// Notes an error after which the connection closes. Returns the reason for the close.
+    pub(super) fn failed(&mut self, error: &Error) -> CloseReason {
+        self.lifecycle.failed(error)
     }
 
     /// Waits for the params of the next request.
     pub(super) fn wait_for_request(&mut self) -> Result<Option<AcceptedRequest>> {
-        self.settle()?;
+        self.apply_outcome()?;
         if !self.lifecycle.is_waiting() {
             return Ok(None);
         }
@@ -173,11 +179,8 @@ impl Connection {
             Err(error) => (None, Some(error)),
         };
         match accepted {
-            Some(accepted) => {
-                self.input.reset_answer_time();
-                self.lifecycle.start_request(accepted.begin.keep_conn());
-            }
-            None => self.lifecycle.stop_waiting(error, self.input.is_idle())?,
+            Some(accepted) => self.lifecycle.received(accepted.begin.keep_conn()),
+            None => self.lifecycle.input_ended(error, self.input.is_idle())?,
         }
         Ok(accepted)
     }
@@ -185,9 +188,9 @@ impl Connection {
     /// Returns the request whose params were received.
     #[inline]
     pub(super) fn request(&mut self, accepted: AcceptedRequest) -> Request<'_> {
-        let Self { input, params, state, ended, config, .. } = self;
+        let Self { input, params, state, finished, config, .. } = self;
         let stdin = Stdin::new(input, accepted, params, config);
-        Request::new(accepted, params, stdin, state.output(), ended)
+        Request::new(accepted, params, stdin, state.output(), finished)
     }
 
     /// Closes the connection and returns its memory.
@@ -195,16 +198,16 @@ impl Connection {
         ConnectionBuffers {
             input: self.input.reader_mut().take_memory(),
             params: std::mem::take(&mut self.params),
-            stdout: std::mem::take(&mut self.ended.stdout),
-            stderr: std::mem::take(&mut self.ended.stderr),
+            stdout: std::mem::take(&mut self.finished.stdout),
+            stderr: std::mem::take(&mut self.finished.stderr),
         }
     }
 
-    /// Completes the transition of a request that has ended.
+    /// Applies the outcome of the last request, if it was not applied.
     #[inline]
-    fn settle(&mut self) -> Result<()> {
+    fn apply_outcome(&mut self) -> Result<()> {
         self.input.end_abort_handle();
-        self.lifecycle.end_request(self.ended.outcome, self.config.max_requests)
+        self.lifecycle.ended(self.finished.outcome, self.config.max_requests)
     }
 
     /// Waits for a request in a configured role, and for its params. Returns `None` if the
@@ -216,7 +219,7 @@ impl Connection {
             };
             let begin = self.input.reader_mut().read_begin_request()?;
             let accepted = AcceptedRequest { id: header.request_id, begin };
-            if !self.lifecycle.begin_request()
+            if !self.lifecycle.begun()
                 && !self.input.buffer_request(accepted.id, last_stream(begin.role))?
             {
                 return Ok(None);
@@ -231,7 +234,7 @@ impl Connection {
                 ProtocolStatus::RequestComplete
             };
             self.input.end_request(accepted.id, status)?;
-            self.lifecycle.refuse_request(begin.keep_conn());
+            self.lifecycle.refused(begin.keep_conn());
         }
         Ok(None)
     }
@@ -290,7 +293,7 @@ impl Connection {
         request.replace_response(response)?;
         request.app_status = 1;
         request.finish()?;
-        self.lifecycle.close_after_response(CloseReason::from(&error));
+        self.lifecycle.answered_last(CloseReason::from(&error));
         Err(error)
     }
 }
@@ -307,8 +310,8 @@ fn announced_body(params: &Params, role: Role) -> u64 {
 impl Drop for Connection {
     fn drop(&mut self) {
         // Errors are ignored: the response was sent, or the connection has failed.
-        let _ = self.settle();
-        let _ = linger(&self.state, self.lifecycle.linger(), &self.config);
+        let _ = self.apply_outcome();
+        let _ = close_gracefully(&self.state, self.lifecycle.close_mode(), &self.config);
     }
 }
 

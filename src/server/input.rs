@@ -1,6 +1,6 @@
 use std::io::{self, Read};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::abort_handle::AbortHandle;
 use super::config::Config;
@@ -24,9 +24,9 @@ pub(super) struct Input {
     state: Arc<ConnectionState>,
     /// The value of FCGI_MAX_CONNS and FCGI_MAX_REQS.
     max_connections: usize,
-    /// How long the answers to management records, and refusals, may still block before the next
-    /// request is accepted.
-    answer_time: Duration,
+    /// How long the answers to management records, and refusals, may still block until the
+    /// connection is idle.
+    answer_time_left: Duration,
     /// The handle of the active request, if there is one.
     abort_handle: Option<AbortHandle>,
 }
@@ -46,7 +46,7 @@ impl Input {
         let stream = TimedStream::new(state.stream().clone(), config);
         let reader = RecordReader::with_buffer(stream, buffer);
         let max_connections = config.max_connections;
-        Self { reader, state, max_connections, answer_time: ANSWER_TIME, abort_handle: None }
+        Self { reader, state, max_connections, answer_time_left: ANSWER_TIME, abort_handle: None }
     }
 
     #[inline]
@@ -126,12 +126,6 @@ impl Input {
         self.write_answer(&end.record(request_id))
     }
 
-    /// Allows answers the full time again, because a request was accepted.
-    #[inline]
-    pub(super) fn reset_answer_time(&mut self) {
-        self.answer_time = ANSWER_TIME;
-    }
-
     /// Returns whether the connection is between requests, and no byte of the next one was received.
     pub(super) fn is_idle(&self) -> bool {
         self.reader.get_ref().is_idle()
@@ -195,6 +189,7 @@ impl Input {
         self.reader.get_mut().start_part(RequestPart::Params);
         if self.reader.buffer().is_empty() {
             self.reader.get_mut().set_idle();
+            self.answer_time_left = ANSWER_TIME;
         }
         Ok(())
     }
@@ -246,12 +241,9 @@ impl Input {
     /// Sends an answer that does not come from a handler.
     ///
     /// # Errors
-    /// [`Error::TimedOut`] if the answers since the last accepted request block for more than
+    /// [`Error::TimedOut`] if the answers since the connection was idle block for more than
     /// [`ANSWER_TIME`] in all.
     fn write_answer(&mut self, records: &[u8]) -> Result<()> {
-        let start = Instant::now();
-        let written = self.state.output().write_within(records, self.answer_time);
-        self.answer_time = self.answer_time.saturating_sub(start.elapsed());
-        written
+        self.state.output().write_within(records, &mut self.answer_time_left)
     }
 }

@@ -52,12 +52,12 @@ pub struct Request<'a> {
     /// The application status in END_REQUEST, like the exit status of a CGI program. Default 0.
     pub app_status: u32,
     id: u16,
-    ended: &'a mut EndedRequest,
+    finished: &'a mut FinishedRequest,
 }
 
-/// What a request leaves to its connection: how it ended, and the memory of its buffers.
+/// The outcome of a request, and the memory of its buffers.
 #[derive(Debug, Default)]
-pub(super) struct EndedRequest {
+pub(super) struct FinishedRequest {
     pub(super) outcome: RequestOutcome,
     pub(super) stdout: Vec<u8>,
     pub(super) stderr: Vec<u8>,
@@ -91,18 +91,18 @@ impl<'a> Request<'a> {
         params: &'a Params,
         stdin: Stdin<'a>,
         output: Output<'a>,
-        ended: &'a mut EndedRequest,
+        finished: &'a mut FinishedRequest,
     ) -> Self {
         let AcceptedRequest { id, begin } = request;
-        ended.outcome = RequestOutcome::Unfinished;
+        finished.outcome = RequestOutcome::Unfinished;
         let writer = |record_type, memory: &mut Vec<u8>| {
             memory.clear();
             let buffer = RecordBuffer::new(record_type, id, std::mem::take(memory));
             StreamWriter::with_buffer(output, buffer)
         };
-        let stdout = writer(RecordType::Stdout, &mut ended.stdout);
-        let stderr = writer(RecordType::Stderr, &mut ended.stderr);
-        Self { role: begin.role, params, stdin, stdout, stderr, app_status: 0, id, ended }
+        let stdout = writer(RecordType::Stdout, &mut finished.stdout);
+        let stderr = writer(RecordType::Stderr, &mut finished.stderr);
+        Self { role: begin.role, params, stdin, stdout, stderr, app_status: 0, id, finished }
     }
 
     /// Returns whether the web server has aborted the request (FastCGI specification, section 5.4)
@@ -164,15 +164,15 @@ impl<'a> Request<'a> {
             self.stderr.end_stream();
         }
         let sent = self.stdout.send_after(self.stderr.complete_records());
-        self.ended.outcome = match sent {
+        self.finished.outcome = match sent {
             Ok(()) => RequestOutcome::Finished {
                 close_reason: self.stdin.close_reason(),
                 has_whole_input: self.stdin.has_whole_input(),
             },
             Err(_) => RequestOutcome::Failed,
         };
-        self.ended.stdout = self.stdout.take_memory();
-        self.ended.stderr = self.stderr.take_memory();
+        self.finished.stdout = self.stdout.take_memory();
+        self.finished.stderr = self.stderr.take_memory();
         Ok(sent?)
     }
 

@@ -1,7 +1,6 @@
 use std::io::{self, Read};
 
-use super::reader::retry;
-use super::SMALL_BUFFER;
+use super::reader::{retry, SMALL_BUFFER};
 use crate::record::{Header, RecordType, HEADER_LEN, MAX_ALIGNED_LEN};
 
 /// Room for what may leave together with a record's content: padding, and the records that end a

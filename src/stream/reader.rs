@@ -1,11 +1,12 @@
 use std::fmt;
 use std::io::{self, IoSliceMut, Read};
 
-use super::SMALL_BUFFER;
 use crate::error::{Error, Result};
 use crate::params::ParamsDecoder;
 use crate::record::{BeginRequest, EndRequest, Header, HEADER_LEN, VERSION};
 
+/// The initial size of a buffer in bytes. A small request or response fits.
+pub(super) const SMALL_BUFFER: usize = 8 * 1024;
 /// The size in bytes that a read buffer grows to when a read fills it. Larger buffers gain little.
 const LARGE_BUFFER: usize = 128 * 1024;
 /// A direct read of this many bytes of content reads no further than the next header: the content

@@ -176,12 +176,12 @@ fn arguments_may_come_from_a_script_with_an_interpreter_line() {
 fn invalid_argument_is_named() {
     let cases: [(&[&str], &str); 9] = [
         (&[], "-connect NAME is missing"),
-        (&["-connect"], "-connect lacks its NAME"),
-        (&["-start", "-connect", ":9000"], "-start needs the PATH"),
-        (&["-connect", ":9000", "-bind", "/bin/app"], "-bind starts no application"),
-        (&["-connect", ":9000", "/bin/app", "none"], "\"none\" is no number of copies"),
-        (&["-connect", ":9000", "/bin/app", "0"], "\"0\" is no number of copies"),
-        (&["-connect", ":9000", "/bin/app", "1", "extra"], "\"extra\" is one word too many"),
+        (&["-connect"], "-connect requires a NAME"),
+        (&["-start", "-connect", ":9000"], "-start requires the PATH"),
+        (&["-connect", ":9000", "-bind", "/bin/app"], "-bind cannot be combined with a PATH"),
+        (&["-connect", ":9000", "/bin/app", "none"], "\"none\" is not a number of copies"),
+        (&["-connect", ":9000", "/bin/app", "0"], "\"0\" is not a number of copies"),
+        (&["-connect", ":9000", "/bin/app", "1", "extra"], "unexpected argument \"extra\""),
         (&["-verbose"], "unknown option \"-verbose\""),
         (&["-connect", "host:port"], "host:port"),
     ];

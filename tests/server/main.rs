@@ -13,6 +13,8 @@ mod bounds;
 mod close;
 #[cfg(unix)]
 mod disconnect;
+#[cfg(unix)]
+mod fairness;
 mod management;
 #[cfg(unix)]
 mod rejection;
