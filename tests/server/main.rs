@@ -27,3 +27,5 @@ mod shutdown;
 mod streams;
 mod threads;
 mod two_threads;
+#[cfg(unix)]
+mod unnoticed;
