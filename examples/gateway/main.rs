@@ -39,11 +39,19 @@
 //!
 //! # Errors
 //!
-//! The client receives status 502 if the application's response is invalid, 503 if the application
-//! cannot be reached or is overloaded, and 504 if a timeout expires. The reason is written to
-//! stderr, as is everything that the application writes to STDERR. If the application fails after
-//! it has started its response, the gateway breaks off the response, so that the client cannot
-//! mistake it for a complete one. If the client disconnects, the gateway cancels its request.
+//! The client receives one of these statuses, and the reason is written to stderr:
+//!
+//! | Status | Reason |
+//! | --- | --- |
+//! | 502 | The application's response is invalid. |
+//! | 503 | The application cannot be reached or is overloaded, or no thread can be started. |
+//! | 504 | A timeout expired. |
+//!
+//! If the application fails after it has started its response, the gateway breaks off the response,
+//! so that the client cannot mistake it for a complete one. If the client disconnects, the gateway
+//! cancels its request. If no thread can be started for a connection, the connection is closed.
+//!
+//! Everything that the application writes to STDERR is written to stderr.
 //!
 //! On SIGTERM or SIGINT, the gateway waits up to 5 seconds for the requests that have begun and
 //! exits with status 0.
@@ -118,9 +126,9 @@ fn run(options: Options) -> Result<(), Box<dyn Error>> {
         None => directory_gateway(&options),
     }?;
     let accepting = server.clone();
-    thread::spawn(move || {
+    thread::Builder::new().spawn(move || {
         accepting.serve(move |request, responder| gateway.handle(request, responder));
-    });
+    })?;
     match &demo {
         Some(demo) => println!("{url} serves the demonstration application at {}", demo.address),
         None => println!("{url} serves {}", options.root.unwrap_or_default().display()),

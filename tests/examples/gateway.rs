@@ -10,7 +10,7 @@ use std::thread;
 
 use crate::example;
 use crate::support::{
-    end, read_record, record, TestServer, BEGIN, PARAMS, STDIN, STDOUT, TEST_TIMEOUT,
+    end, read_record, record, wait_until, TestServer, BEGIN, PARAMS, STDIN, STDOUT, TEST_TIMEOUT,
 };
 use fcgi::server::Config;
 use fcgi::Params;
@@ -280,6 +280,57 @@ fn body_longer_than_content_length_is_cut_off() {
     site.gateway.wait_for_log("longer than the 4 bytes");
 }
 
+// Lack of threads
+
+/// The gateway serves at most 512 connections, so it would accept no more if each of these
+/// connections remained counted.
+#[cfg(target_os = "linux")]
+#[test]
+fn connection_without_a_thread_is_not_counted() {
+    let root = root();
+    // A connection has two threads, and a request one.
+    let gateway = Gateway::with_threads(5, "127.0.0.1:1", &root);
+    let mut idle = gateway.raw("GET /style.css HTTP/1.1\r\nHost: a\r\n\r\n");
+    let mut answer = [0; 12];
+    idle.read_exact(&mut answer).expect("a response");
+    assert_eq!(&answer, b"HTTP/1.1 200");
+    for _ in 0..512 {
+        // The connection may be reset.
+        let _ = gateway.raw("").read(&mut [0]);
+    }
+    gateway.wait_for_log("cannot start a thread");
+    drop(idle);
+    let url = gateway.url("/style.css");
+    wait_until(
+        "a request is answered, after the threads of the idle connection have ended",
+        || agent().get(&url).call().is_ok_and(|answer| answer.status() == 200),
+    );
+}
+
+/// The request does not reach the application.
+#[cfg(target_os = "linux")]
+#[test]
+fn request_without_a_thread_is_503() {
+    let root = root();
+    let gateway = Gateway::with_threads(4, "127.0.0.1:1", &root);
+    assert_eq!(gateway.get("/style.css").status(), 503);
+    gateway.wait_for_log("gateway: GET /style.css: 503: cannot start a thread");
+}
+
+/// The client sends the body in a thread of its own if the application does not read it.
+#[cfg(target_os = "linux")]
+#[test]
+fn upload_without_a_thread_is_503() {
+    let application = TcpListener::bind("127.0.0.1:0").expect("a listener");
+    let address = application.local_addr().expect("its address").to_string();
+    let root = root();
+    let gateway = Gateway::with_threads(5, &address, &root);
+    let body = vec![b'x'; 20 << 20];
+    let answer = agent().post(gateway.url("/a.php")).send(&body[..]).expect("a response");
+    assert_eq!(answer.status(), 503);
+    gateway.wait_for_log("gateway: POST /a.php: 503: the gateway lacks a resource");
+}
+
 // Requests and responses
 
 /// Rules E7, E9, E10 and E22.
@@ -507,7 +558,29 @@ impl Gateway {
 
     fn start(args: &[&str]) -> Self {
         let mut command = Command::new(example::path("gateway"));
-        command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.args(args);
+        Self::spawn(command)
+    }
+
+    /// Starts a gateway that can have `threads` threads besides its main thread. One of them waits
+    /// for signals and one accepts connections.
+    ///
+    /// Limits the address space, because the system does not limit the threads of root.
+    #[cfg(target_os = "linux")]
+    fn with_threads(threads: u64, address: &str, root: &Root) -> Self {
+        const STACK: u64 = 256 << 20;
+        let limit = STACK * threads + STACK / 2;
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(format!("ulimit -S -v {}; exec \"$0\" \"$@\"", limit / 1024));
+        command.arg(example::path("gateway"));
+        command.args(["--listen", "127.0.0.1:0", "--connect", address, "--root"]).arg(root.path());
+        // Without the second variable, each thread would reserve memory for its allocations.
+        command.env("RUST_MIN_STACK", STACK.to_string()).env("MALLOC_ARENA_MAX", "1");
+        Self::spawn(command)
+    }
+
+    fn spawn(mut command: Command) -> Self {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("a gateway");
         let (stdout, stderr) =
             (child.stdout.take().expect("its stdout"), child.stderr.take().expect("its stderr"));
