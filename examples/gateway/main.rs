@@ -51,7 +51,8 @@
 //! so that the client cannot mistake it for a complete one. If the client disconnects, the gateway
 //! cancels its request. If no thread can be started for a connection, the connection is closed.
 //!
-//! Everything that the application writes to STDERR is written to stderr.
+//! What the application writes to STDERR is written to stderr, up to 64 KiB and 1000 lines for each
+//! response. The gateway then says how much it has dropped.
 //!
 //! On SIGTERM or SIGINT, the gateway waits up to 5 seconds for the requests that have begun and
 //! exits with status 0.

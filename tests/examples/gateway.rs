@@ -10,7 +10,8 @@ use std::thread;
 
 use crate::example;
 use crate::support::{
-    end, read_record, record, wait_until, TestServer, BEGIN, PARAMS, STDIN, STDOUT, TEST_TIMEOUT,
+    end, read_record, record, stream, wait_until, TestServer, BEGIN, PARAMS, STDERR, STDIN, STDOUT,
+    TEST_TIMEOUT,
 };
 use fcgi::server::Config;
 use fcgi::Params;
@@ -117,6 +118,56 @@ fn stderr_and_app_status_are_logged() {
     gateway.wait_for_log("application: a log message with an escape sequence \\u{1b}[31m");
     text(gateway.get("/status"));
     gateway.wait_for_log("gateway: the application ended the request with status 3");
+}
+
+/// Control characters are escaped, so that the application cannot forge lines or control the
+/// terminal.
+#[test]
+fn control_characters_of_stderr_are_escaped() {
+    let cases: [(&[u8], &str); 5] = [
+        (b"\x1b[31mred\x00\x7f", "\\u{1b}[31mred\\u{0}\\u{7f}"),
+        (b"old\rgateway: new", "old\\rgateway: new"),
+        ("\u{9b}31m".as_bytes(), "\\u{9b}31m"),
+        ("a\u{2028}b\u{202e}c".as_bytes(), "a\\u{2028}b\\u{202e}c"),
+        (b"\xff\xc3caf\xc3\xa9", "\u{fffd}\u{fffd}caf\u{e9}"),
+    ];
+    for (stderr, line) in cases {
+        let site = Site::scripted(&[], [record(STDERR, 1, stderr), answer(EMPTY)].concat());
+        assert_eq!(site.gateway.get("/a.php").status(), 200);
+        assert_eq!(site.gateway.wait_for_log("application: "), format!("application: {line}"));
+    }
+}
+
+/// The log of a response is limited to 64 KiB and 1000 lines. What exceeds that is counted.
+#[test]
+fn stderr_beyond_the_limit_is_dropped_and_counted() {
+    let cases: [(&str, Vec<u8>, usize, &str); 4] = [
+        ("1000 lines", b"a\n".repeat(1000), 1000, ""),
+        (
+            "1 million lines",
+            b"a\n".repeat(1_000_000),
+            1000,
+            "1998000 bytes of STDERR (999000 complete lines)",
+        ),
+        ("64 KiB", vec![b'x'; 65536], 8, ""),
+        (
+            "10 MB in one line",
+            vec![b'x'; 10_000_000],
+            8,
+            "9934464 bytes of STDERR (0 complete lines)",
+        ),
+    ];
+    for (name, stderr, lines, dropped) in cases {
+        let site = Site::scripted(&[], [stream(STDERR, 1, &stderr), answer(EMPTY)].concat());
+        assert_eq!(site.gateway.get("/a.php").status(), 200, "{name}");
+        site.gateway.get("/missing.php");
+        site.gateway.wait_for_log("GET /missing.php: 404");
+        let log = site.gateway.log.0.lock().expect("the log");
+        let count = |text: &str| log.iter().filter(|line| line.contains(text)).count();
+        assert_eq!(count("application: "), lines, "{name}");
+        assert_eq!(count("dropped"), usize::from(!dropped.is_empty()), "{name}");
+        assert!(count(dropped) > 0, "{name}: {:?}", log.last());
+    }
 }
 
 /// An idle HTTP connection is closed, and an open response is completed.
@@ -703,6 +754,9 @@ impl Received {
         }
     }
 }
+
+/// The head of an empty response.
+const EMPTY: &[u8] = b"Content-Type: text/plain\n\n";
 
 /// Returns a whole response.
 fn answer(stdout: &[u8]) -> Vec<u8> {
