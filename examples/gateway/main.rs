@@ -43,6 +43,8 @@
 //!
 //! | Status | Reason |
 //! | --- | --- |
+//! | 400 | The request is invalid. For example, it has no `Host` field. |
+//! | 501 | The body has a transfer coding other than `chunked`. |
 //! | 502 | The application's response is invalid. |
 //! | 503 | The application cannot be reached or is overloaded, or no thread can be started. |
 //! | 504 | A timeout expired. |
@@ -70,6 +72,7 @@ mod http;
 mod log;
 mod options;
 mod reply;
+mod request_head;
 mod site;
 mod upload;
 

@@ -382,6 +382,67 @@ fn upload_without_a_thread_is_503() {
     gateway.wait_for_log("gateway: POST /a.php: 503: the gateway lacks a resource");
 }
 
+// Invalid requests
+
+/// Returns the status with which the gateway answers a request of these bytes.
+fn status_of(gateway: &Gateway, request: &str) -> u16 {
+    let mut line = String::new();
+    BufReader::new(gateway.raw(request)).read_line(&mut line).expect("a status line");
+    let status = line.split(' ').nth(1).and_then(|status| status.parse().ok());
+    status.unwrap_or_else(|| panic!("{line:?} after {request:?}"))
+}
+
+/// RFC 9112, section 3.2.
+#[test]
+fn request_without_one_valid_host_is_400() {
+    let site = Site::echo(&[]);
+    let cases = [
+        ("GET PATH HTTP/1.1\r\n\r\n", 400),
+        ("GET http://a/PATH HTTP/1.1\r\n\r\n", 400),
+        ("GET PATH HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", 400),
+        ("GET PATH HTTP/1.0\r\nHost: a\r\nHost: b\r\n\r\n", 400),
+        ("GET PATH HTTP/1.1\r\nHost: a b\r\n\r\n", 400),
+        ("GET PATH HTTP/1.1\r\nHost: user@a\r\n\r\n", 400),
+        ("GET PATH HTTP/1.1\r\nHost: a:b\r\n\r\n", 400),
+        ("GET PATH HTTP/1.1\r\nHost: a/b\r\n\r\n", 400),
+        ("GET PATH HTTP/1.1\r\nHost: a, b\r\n\r\n", 400),
+        ("GET PATH HTTP/1.1\r\nHost:\r\n\r\n", 200),
+        ("GET PATH HTTP/1.1\r\nHost: a.example:80\r\n\r\n", 200),
+        ("GET PATH HTTP/1.1\r\nhOST: [::1]:80\r\n\r\n", 200),
+        ("GET http://a/PATH HTTP/1.1\r\nHost: a\r\n\r\n", 200),
+        ("GET PATH HTTP/1.0\r\n\r\n", 200),
+    ];
+    for path in ["/a.php", "/style.css"] {
+        for (request, status) in cases {
+            let request = request.replace("a/PATH", &format!("a{path}")).replace("PATH", path);
+            assert_eq!(status_of(&site.gateway, &request), status, "{request:?}");
+        }
+    }
+}
+
+/// The application would receive a body that is still compressed. RFC 9112, sections 6.1 and 7.
+#[test]
+fn transfer_coding_other_than_chunked_is_501() {
+    const CHUNKS: &str = "4\r\ntext\r\n0\r\n\r\n";
+    let site = Site::echo(&[]);
+    let cases = [
+        ("Transfer-Encoding: chunked", 200),
+        ("Transfer-Encoding: ,Chunked", 200),
+        ("Transfer-Encoding: gzip, chunked", 501),
+        ("Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked", 501),
+        ("Transfer-Encoding: gzip;q=1, chunked", 501),
+        ("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked", 400),
+        ("Transfer-Encoding: chunked, chunked", 400),
+        ("Transfer-Encoding: chunked, gzip", 400),
+        ("Transfer-Encoding: gzip", 400),
+    ];
+    for (field, status) in cases {
+        let request = format!("POST /a.php HTTP/1.1\r\nHost: a\r\n{field}\r\n\r\n{CHUNKS}");
+        assert_eq!(status_of(&site.gateway, &request), status, "{field}");
+    }
+    site.gateway.wait_for_log("POST /a.php: 501: ");
+}
+
 // Requests and responses
 
 /// Rules E7, E9, E10 and E22.
@@ -500,6 +561,17 @@ fn local_redirects_are_followed_up_to_a_limit() {
     assert_eq!(text(answer), "GET -");
     assert_eq!(site.gateway.get("/a.php?loop").status(), 500);
     site.gateway.wait_for_log("local redirects");
+}
+
+/// A local redirect is the application's mistake, not the client's.
+#[test]
+fn invalid_local_redirect_is_502() {
+    for location in ["/..", "/a/../../secret.txt", "/%2e%2e/", "/a%2fb", "/%zz", "/a.php%00"] {
+        let body = format!("Location: {location}\n\n");
+        let site = Site::scripted(&[], answer(body.as_bytes()));
+        assert_eq!(site.gateway.get("/a.php").status(), 502, "{location}");
+        site.gateway.wait_for_log("GET /a.php: 502: the application's Location is invalid: ");
+    }
 }
 
 #[test]
