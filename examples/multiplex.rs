@@ -22,6 +22,7 @@
 //! [FastCGI specification]: https://fastcgi-archives.github.io/FastCGI_Specification.html
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::process::ExitCode;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
@@ -42,13 +43,12 @@ const MAX_RESPONSE: usize = 1024 * 1024;
 const TIMEOUT: Option<Duration> = Some(Duration::from_secs(30));
 
 fn main() -> ExitCode {
-    let mut args = std::env::args().skip(1);
-    let address = args.next().and_then(|address| address.parse().ok());
-    let mut number =
-        |default| args.next().map_or(Some(default), |number| number.parse::<u16>().ok());
-    let (Some(address), Some(count), Some(aborted)) = (address, number(32), number(0)) else {
-        eprintln!("usage: multiplex ADDRESS [N [ABORTED]]");
-        return ExitCode::from(64);
+    let (address, count, aborted) = match parse_args(std::env::args_os().skip(1)) {
+        Ok(parsed) => parsed,
+        Err(reason) => {
+            eprintln!("multiplex: {reason}\nusage: multiplex ADDRESS [N [ABORTED]]");
+            return ExitCode::from(64);
+        }
     };
     match run(&address, count, aborted) {
         Ok(()) => ExitCode::SUCCESS,
@@ -57,6 +57,20 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Returns ADDRESS, N and ABORTED.
+fn parse_args(
+    args: impl Iterator<Item = OsString>,
+) -> std::result::Result<(Address, u16, u16), String> {
+    let mut args = args.map(|arg| arg.into_string().map_err(|arg| format!("{arg:?} is not UTF-8")));
+    let address = args.next().ok_or("ADDRESS is missing")??;
+    let address = address.parse().map_err(|error: Error| error.to_string())?;
+    let mut number = |default| {
+        let Some(text) = args.next().transpose()? else { return Ok(default) };
+        text.parse().map_err(|_| format!("{text:?} is not a number of requests"))
+    };
+    Ok((address, number(32)?, number(0)?))
 }
 
 fn run(address: &Address, count: u16, aborted: u16) -> Result<()> {

@@ -15,8 +15,10 @@
 //! ```
 //!
 //! A value that the application does not report is shown as `unknown`. Many applications do not
-//! answer GET_VALUES at all. The reason is then printed to stderr, and the exit status is 1.
+//! answer GET_VALUES at all. The reason is then printed to stderr, and the exit status is 1. It is 64
+//! for invalid arguments.
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -26,9 +28,10 @@ use fcgi::Client;
 const SAMPLES: u32 = 5;
 
 fn main() -> ExitCode {
-    let Some(address) = std::env::args().nth(1) else {
-        eprintln!("usage: probe ADDRESS");
-        return ExitCode::from(64);
+    let address = match std::env::args_os().nth(1).map(OsString::into_string) {
+        Some(Ok(address)) => address,
+        Some(Err(address)) => return usage(&format!("{address:?} is not UTF-8")),
+        None => return usage("ADDRESS is missing"),
     };
     match probe(&address) {
         Ok(()) => ExitCode::SUCCESS,
@@ -37,6 +40,12 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Prints how to call the program, and returns its exit status.
+fn usage(reason: &str) -> ExitCode {
+    eprintln!("probe: {reason}\nusage: probe ADDRESS");
+    ExitCode::from(64)
 }
 
 fn probe(address: &str) -> fcgi::Result<()> {

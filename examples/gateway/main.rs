@@ -100,7 +100,7 @@ const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {
-    let options = match Options::parse(std::env::args().skip(1)) {
+    let options = match Options::parse(std::env::args_os().skip(1)) {
         Ok(options) => options,
         Err(reason) => {
             eprintln!("gateway: {reason}\n{USAGE}");

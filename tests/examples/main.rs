@@ -5,6 +5,7 @@ mod example;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod arguments;
 mod cgi_fcgi;
 mod fetch;
 mod gateway;
