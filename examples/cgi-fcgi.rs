@@ -30,13 +30,14 @@
 //!
 //! The exit status is the application's status, or 255 if that is above 255. If there is none, it
 //! is 64 for invalid arguments, 69 if the application cannot be reached or started, and 76 if it
-//! did not complete the response.
+//! did not complete the response. If the web server closes stdout, the rest of the response is not
+//! read, and the exit status is 0.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fmt::Display;
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::thread;
@@ -82,7 +83,7 @@ fn main() -> ExitCode {
     match outcome {
         Ok(app_status) => ExitCode::from(u8::try_from(app_status).unwrap_or(255)),
         Err(Failure(status, reason)) => {
-            eprintln!("cgi-fcgi: {reason}");
+            let _ = writeln!(Stderr, "cgi-fcgi: {reason}");
             ExitCode::from(status)
         }
     }
@@ -166,12 +167,55 @@ impl Options {
         let connection = connection.map_err(|Failure(_, reason)| {
             Error::Io(io::Error::new(io::ErrorKind::NotConnected, reason))
         });
-        match bridge::forward(connection, &params, io::stdin(), &mut io::stdout(), io::stderr()) {
+        let mut stdout = Stdout::default();
+        match bridge::forward(connection, &params, io::stdin(), &mut stdout, Stderr) {
             Ok(completion) => Ok(completion.app_status),
+            Err(_) if stdout.is_closed => Ok(0),
             Err(error) => {
                 Err(connect_failure.unwrap_or_else(|| Failure(EX_PROTOCOL, error.to_string())))
             }
         }
+    }
+}
+
+/// Stdout.
+#[derive(Default)]
+struct Stdout {
+    /// Whether a write has failed because the web server has closed the other end.
+    is_closed: bool,
+}
+
+impl Stdout {
+    fn check<T>(&mut self, outcome: io::Result<T>) -> io::Result<T> {
+        let is_broken_pipe = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
+        self.is_closed |= outcome.as_ref().is_err_and(is_broken_pipe);
+        outcome
+    }
+}
+
+impl Write for Stdout {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        self.check(io::stdout().write(data))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.check(io::stdout().flush())
+    }
+}
+
+/// Stderr. What is written to it is dropped if its reader has closed it.
+struct Stderr;
+
+impl Write for Stderr {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        match io::stderr().write(data) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(data.len()),
+            outcome => outcome,
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

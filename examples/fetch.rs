@@ -35,6 +35,9 @@
 //! | 75 | the application refused the request |
 //! | 76 | the response was incomplete, or was not FastCGI |
 //! | 124 | a timeout expired |
+//!
+//! If the reader of stdout closes it, as in `fetch ADDRESS | head -1`, the program stops reading
+//! the response and ends quietly, with exit status 0.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata};
@@ -43,7 +46,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, UNIX_EPOCH};
 
-use fcgi::client::{Completion, Config, Response};
+use fcgi::client::{Config, Response};
 use fcgi::record::Role;
 use fcgi::{Client, Error, Params};
 
@@ -68,44 +71,70 @@ fn main() -> ExitCode {
         .map_err(|reason| Failure(EX_USAGE, format!("{reason}\n{USAGE}")))
         .and_then(|options| run(&options));
     match outcome {
-        Ok(completion) => ExitCode::from(u8::try_from(completion.app_status).unwrap_or(255)),
+        Ok(app_status) => ExitCode::from(u8::try_from(app_status).unwrap_or(255)),
         Err(Failure(status, reason)) => {
-            eprintln!("fetch: {reason}");
+            let _ = writeln!(Stderr, "fetch: {reason}");
             ExitCode::from(status)
         }
     }
 }
 
-fn run(options: &Options) -> Result<Completion, Failure> {
+/// Sends the request and returns the application's status. Returns 0 if the reader of stdout has
+/// closed it.
+fn run(options: &Options) -> Result<u32, Failure> {
     let mut params = options.params.clone();
     let body = open_body(options.body.as_deref(), &mut params)?;
     let data = open_data(options.data.as_deref(), &mut params)?;
     let client = Client::new(&options.address)
         .map_err(|error| Failure(EX_USAGE, error.to_string()))?
         .config(options.config.clone());
+    let mut is_closed = false;
+    let receive = |response: &mut Response<'_>| print(response, &mut is_closed);
     let outcome = if options.role == Role::Filter {
-        client.filter(&params, body, data, print)
+        client.filter(&params, body, data, receive)
     } else {
-        client.send_as(options.role, &params, body, print)
+        client.send_as(options.role, &params, body, receive)
     };
-    outcome
-        .map(|((), completion)| completion)
-        .map_err(|error| Failure(exit_status(&error), error.to_string()))
+    match outcome {
+        Ok(((), completion)) => Ok(completion.app_status),
+        Err(_) if is_closed => Ok(0),
+        Err(error) => Err(Failure(exit_status(&error), error.to_string())),
+    }
 }
 
-/// Prints the response while it arrives.
-fn print(response: &mut Response) -> io::Result<()> {
-    response.stdout.stderr_to(io::stderr());
+/// Prints the response while it arrives. Sets `is_closed` and returns an error if the reader of
+/// stdout has closed it.
+fn print(response: &mut Response<'_>, is_closed: &mut bool) -> io::Result<()> {
+    response.stdout.stderr_to(Stderr);
     let mut out = io::stdout().lock();
     loop {
         let received = response.stdout.fill_buf()?;
         if received.is_empty() {
             return Ok(());
         }
-        out.write_all(received)?;
-        out.flush()?;
+        let printed = out.write_all(received).and_then(|()| out.flush());
+        if let Err(error) = printed {
+            *is_closed = error.kind() == io::ErrorKind::BrokenPipe;
+            return Err(error);
+        }
         let len = received.len();
         response.stdout.consume(len);
+    }
+}
+
+/// Stderr. What is written to it is dropped if its reader has closed it.
+struct Stderr;
+
+impl Write for Stderr {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        match io::stderr().write(data) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(data.len()),
+            outcome => outcome,
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -12,7 +12,8 @@
 //!
 //! prints a line for each request: its number, the length of its response, its app status, and the
 //! first 60 characters of the last line of the response. `echo` does not multiplex, which is
-//! reported on stderr.
+//! reported on stderr. If the reader of stdout closes it, the program ends quietly, with exit
+//! status 0.
 //!
 //! [`Client`] sends one request at a time on a connection. This example shows how to multiplex with
 //! the record layer alone. Each request has an id and an entry in a table. One thread writes one
@@ -23,6 +24,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
@@ -83,11 +85,15 @@ fn run(address: &Address, count: u16, aborted: u16) -> Result<()> {
         eprintln!("multiplex: the application does not multiplex; sending one request at a time");
     }
     for id in 1..=count {
-        match responses.remove(&id) {
+        let response = match responses.remove(&id) {
             Some(response) if response.end.protocol_status == ProtocolStatus::RequestComplete => {
-                response.print(id);
+                response
             }
-            _refused => send_alone(&client, id)?.print(id),
+            _refused => send_alone(&client, id)?,
+        };
+        match writeln!(io::stdout(), "{}", response.describe(id)) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+            printed => printed?,
         }
     }
     Ok(())
@@ -102,15 +108,13 @@ struct Response {
 }
 
 impl Response {
-    fn print(&self, id: u16) {
+    /// Returns the line that is printed for the request with this number.
+    fn describe(&self, id: u16) -> String {
         let text = String::from_utf8_lossy(&self.stdout);
         let last_line: String = text.lines().last().unwrap_or("").chars().take(60).collect();
         let aborted = if self.is_aborted { ", aborted" } else { "" };
-        println!(
-            "{id}: {} bytes, app status {}{aborted}: {last_line}",
-            self.stdout.len(),
-            self.end.app_status
-        );
+        let Self { stdout, end, .. } = self;
+        format!("{id}: {} bytes, app status {}{aborted}: {last_line}", stdout.len(), end.app_status)
     }
 }
 

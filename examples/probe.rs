@@ -15,10 +15,12 @@
 //! ```
 //!
 //! A value that the application does not report is shown as `unknown`. Many applications do not
-//! answer GET_VALUES at all. The reason is then printed to stderr, and the exit status is 1. It is 64
-//! for invalid arguments.
+//! answer GET_VALUES at all. The reason is then printed to stderr, and the exit status is 1. The
+//! exit status is 64 for invalid arguments. If the reader of stdout closes it, this is not an
+//! error.
 
 use std::ffi::OsString;
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -51,14 +53,22 @@ fn usage(reason: &str) -> ExitCode {
 fn probe(address: &str) -> fcgi::Result<()> {
     let client = Client::new(address)?;
     let values = client.get_values()?;
-    println!("FCGI_MAX_CONNS  {}", describe(values.max_conns));
-    println!("FCGI_MAX_REQS   {}", describe(values.max_reqs));
-    println!("FCGI_MPXS_CONNS {}", describe(values.mpxs_conns.map(usize::from)));
+    print(&format!("FCGI_MAX_CONNS  {}", describe(values.max_conns)))?;
+    print(&format!("FCGI_MAX_REQS   {}", describe(values.max_reqs)))?;
+    print(&format!("FCGI_MPXS_CONNS {}", describe(values.mpxs_conns.map(usize::from))))?;
     let latencies = (0..SAMPLES).map(|_| latency(&client)).collect::<fcgi::Result<Vec<_>>>()?;
     let mean = latencies.iter().sum::<Duration>() / SAMPLES;
     let best = latencies.iter().min().copied().unwrap_or_default();
-    println!("answers in {mean:.1?} (best of {SAMPLES}: {best:.1?}), connection included");
+    print(&format!("answers in {mean:.1?} (best of {SAMPLES}: {best:.1?}), connection included"))?;
     Ok(())
+}
+
+/// Prints a line, unless the reader of stdout has closed it.
+fn print(line: &str) -> io::Result<()> {
+    match writeln!(io::stdout(), "{line}") {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        printed => printed,
+    }
 }
 
 fn describe(value: Option<usize>) -> String {

@@ -77,7 +77,7 @@ mod site;
 mod upload;
 
 use std::error::Error;
-use std::io;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::mpsc;
@@ -133,10 +133,12 @@ fn run(options: Options) -> Result<(), Box<dyn Error>> {
     thread::Builder::new().spawn(move || {
         accepting.serve(move |request, responder| gateway.handle(request, responder));
     })?;
-    match &demo {
-        Some(demo) => println!("{url} serves the demonstration application at {}", demo.address),
-        None => println!("{url} serves {}", options.root.unwrap_or_default().display()),
-    }
+    let what = match &demo {
+        Some(demo) => format!("the demonstration application at {}", demo.address),
+        None => options.root.unwrap_or_default().display().to_string(),
+    };
+    // The gateway continues if the reader of stdout has closed it.
+    let _ = writeln!(io::stdout(), "{url} serves {what}");
 
     signals.recv()?;
     server.stop(SHUTDOWN_TIMEOUT);

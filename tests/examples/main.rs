@@ -7,6 +7,7 @@ mod support;
 
 mod arguments;
 mod cgi_fcgi;
+mod closed_stdout;
 mod fetch;
 mod gateway;
 mod hello;
