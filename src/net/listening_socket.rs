@@ -73,3 +73,30 @@ impl AsFd for ListeningSocket {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loopback_address_replaces_the_unspecified_address_alone() -> Result<()> {
+        for (bound, expected) in [
+            ("0.0.0.0", "127.0.0.1"),
+            ("127.0.0.2", "127.0.0.2"),
+            ("::", "::1"),
+            // An IPv4 address that is written as an IPv6 address.
+            ("::ffff:127.0.0.1", "::ffff:127.0.0.1"),
+        ] {
+            let ip: IpAddr = bound.parse().expect("an IP address");
+            let socket = match TcpListener::bind((ip, 0)) {
+                // The system has no IPv6, or only one address of the loopback network.
+                Err(_) if bound != "0.0.0.0" => continue,
+                socket => socket?,
+            };
+            let port = socket.local_addr()?.port();
+            let address = ListeningSocket::Tcp(socket).loopback_address()?;
+            assert_eq!(address, Address::tcp(expected, port)?, "{bound}");
+        }
+        Ok(())
+    }
+}

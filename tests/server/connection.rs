@@ -18,7 +18,7 @@ fn connection_with_request() -> (TcpStream, Connection) {
     (peer, Connection::new(served).expect("a connection"))
 }
 
-/// Nothing of the response was sent before. Rules A45 and A46.
+/// Nothing of the response was sent before. Rule A45.
 #[test]
 fn failed_request_is_answered_with_status_500() {
     let (mut peer, mut connection) = connection_with_request();

@@ -518,7 +518,7 @@ fn body_is_read_whole_into_large_slices() {
 
 /// FCGI_DATA_LAST_MOD has the time in seconds since 1970.
 #[test]
-fn filter_is_told_when_its_file_was_modified() {
+fn filter_receives_the_time_of_the_last_change_of_its_file() {
     let config = Config::new().roles(&[Role::Filter]);
     let server = TestServer::tcp(config, |request| {
         Ok(write!(request.stdout, "{:?}", request.data_last_modified())?)
