@@ -29,6 +29,7 @@ mod listening_socket;
 #[cfg(unix)]
 mod socket_file;
 mod stream;
+mod waiters;
 
 pub use address::Address;
 pub use allow::AllowList;

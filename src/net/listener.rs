@@ -43,9 +43,6 @@ use crate::error::Result;
 #[derive(Debug)]
 pub struct Listener {
     acceptor: Acceptor,
-    /// The file of a Unix socket, if this listener created it and is to remove it.
-    #[cfg(unix)]
-    file: Option<SocketFile>,
 }
 
 impl Listener {
@@ -59,8 +56,8 @@ impl Listener {
     ///
     /// # Errors
     /// `AddrInUse` if another process listens on the address, or if the path exists and is not a
-    /// socket. Such a file is left unchanged, and so is a symbolic link. Every other error of the
-    /// system is returned as [`Error::Io`](crate::Error::Io).
+    /// socket. Such a file is left unchanged, and so is a symbolic link. Every other error of the system is
+    /// returned as [`Error::Io`](crate::Error::Io).
     ///
     /// ```
     /// use fcgi::net::Listener;
@@ -79,9 +76,7 @@ impl Listener {
             #[cfg(unix)]
             Target::Unix(path) => {
                 let (socket, file) = SocketFile::bind(path)?;
-                let mut listener = Self::from(socket);
-                listener.file = Some(file);
-                Ok(listener)
+                Ok(Self::new(ListeningSocket::Unix(socket, Some(file))))
             }
         }
     }
@@ -125,18 +120,15 @@ impl Listener {
     /// Declares that other processes accept from the same socket, such as the other children of a
     /// process manager.
     ///
-    /// Such a socket is never shut down and its file is never removed, so the other processes can
-    /// continue to accept.
+    /// Such a socket is never shut down or moved into non-blocking mode, and its file is never
+    /// removed, so the other processes can continue to accept.
     ///
-    /// On Linux, [`accept`](Self::accept) sets a receive timeout of the socket, to return soon
-    /// after [`close`](Self::close). The timeout is removed when the listener is dropped.
+    /// On Linux, [`accept`](Self::accept) sets a receive timeout of the socket, to return after
+    /// [`close`](Self::close) even if nothing else ends the call. The timeout is removed when the
+    /// listener is dropped.
     #[must_use]
     pub fn shared(mut self) -> Self {
         self.acceptor.share();
-        #[cfg(unix)]
-        {
-            self.file = None;
-        }
         self
     }
 
@@ -148,18 +140,15 @@ impl Listener {
     ///
     /// # Errors
     /// `NotFound` if there is no such file: for a TCP socket, for a socket that was not created by
-    /// [`bind`](Self::bind), and if another file has taken its place.
+    /// [`bind`](Self::bind), and if another file has taken its
+    /// place.
     #[cfg(unix)]
     pub fn set_mode(&self, mode: u32) -> Result<()> {
-        match &self.file {
-            Some(file) => Ok(file.set_mode(mode)?),
-            None => {
-                Err(io::Error::new(io::ErrorKind::NotFound, "listener has no socket file").into())
-            }
-        }
+        Ok(self.file()?.set_mode(mode)?)
     }
 
-    /// Waits for a connection. Returns `None` after [`close`](Self::close).
+    /// Waits for a connection. After [`close`](Self::close), returns the connections that had
+    /// arrived before, and then `None`, without waiting.
     ///
     /// A TCP connection gets `TCP_NODELAY`. The wait continues after a signal, and after a
     /// connection that its client has closed before it could be accepted. If another process moves
@@ -167,23 +156,32 @@ impl Listener {
     ///
     /// # Errors
     /// The error of the system. A lack of descriptors or memory may pass: wait before the next
-    /// call.
+    /// call. This applies after [`close`](Self::close) too, if connections are left.
     pub fn accept(&self) -> Result<Option<Stream>> {
         self.acceptor.accept()
     }
 
-    /// Makes every call of [`accept`](Self::accept) return `None`, whether it is blocked now or
-    /// made later. Connections that have been accepted stay open.
+    /// Ends every call of [`accept`](Self::accept) that is blocked, and stops new connections.
+    /// Connections that have been accepted stay open. The first call removes the file of a Unix
+    /// socket created by [`bind`](Self::bind). Later calls have no effect.
     ///
-    /// The file of a Unix socket created by [`bind`](Self::bind) is removed.
+    /// No connection is lost: those that have arrived before are still returned by `accept`, which
+    /// then returns `None`. Call it until then, or else they are reset when the listener is dropped.
     ///
-    /// What happens to new connections depends on the system:
-    /// - On Linux they are refused, and those that have not been accepted are reset.
-    /// - On other systems both wait until the listener is dropped, and are then reset. A connection
-    ///   that is accepted while the listener is being closed is closed too.
-    /// - A [`shared`](Self::shared) socket stays open for the other processes. On Linux a blocked
-    ///   call returns within half a second. On other systems it may return only after the next
-    ///   connection.
+    /// What happens to connections that arrive later depends on the system:
+    /// - On Linux they are refused. Over TCP, `close` accepts the earlier ones itself, so that each
+    ///   takes a descriptor, and then shuts the socket down. A connection that is established in
+    ///   the microseconds between the two is reset.
+    /// - On other systems `accept` returns them until it finds none. Those that arrive after that
+    ///   are reset when the listener is dropped.
+    ///
+    /// A [`shared`](Self::shared) socket stays open for the other processes, and `accept` leaves
+    /// them what has not been accepted. A blocked call returns within a few milliseconds: `close`
+    /// starts a thread that connects to the socket until no call is blocked. Other processes may
+    /// accept some of these connections. Each of them ends before its first byte. Over a Unix socket
+    /// `accept` may return one too. If the socket cannot be reached, for example because its file
+    /// has been removed, a blocked call returns within half a second on Linux, and with the next
+    /// connection on other systems.
     ///
     /// ```
     /// use fcgi::net::Listener;
@@ -196,7 +194,6 @@ impl Listener {
     /// ```
     pub fn close(&self) {
         self.acceptor.close();
-        self.remove_file();
     }
 
     /// Returns whether [`close`](Self::close) has been called.
@@ -222,32 +219,23 @@ impl Listener {
     }
 
     fn new(socket: ListeningSocket) -> Self {
-        Self {
-            acceptor: Acceptor::new(socket),
-            #[cfg(unix)]
-            file: None,
-        }
+        Self { acceptor: Acceptor::new(socket) }
     }
 
-    fn remove_file(&self) {
-        #[cfg(unix)]
-        if let Some(file) = &self.file {
-            file.remove();
+    #[cfg(unix)]
+    fn file(&self) -> io::Result<&SocketFile> {
+        match self.acceptor.socket() {
+            ListeningSocket::Unix(_, Some(file)) => Ok(file),
+            _ => Err(io::Error::new(io::ErrorKind::NotFound, "listener has no socket file")),
         }
-    }
-}
-
-impl Drop for Listener {
-    fn drop(&mut self) {
-        self.remove_file();
     }
 }
 
 impl From<TcpListener> for Listener {
     /// Moves the socket into blocking mode.
     ///
-    /// [`close`](Listener::close) shuts the socket down. If another process has it too, call
-    /// [`shared`](Listener::shared).
+    /// [`close`](Listener::close) shuts the socket down. If another process has the socket too,
+    /// call [`shared`](Listener::shared).
     ///
     /// ```
     /// use fcgi::net::Listener;
@@ -267,7 +255,7 @@ impl From<TcpListener> for Listener {
 impl From<UnixListener> for Listener {
     /// Does the same as for a [`TcpListener`]. The socket file is not removed.
     fn from(socket: UnixListener) -> Self {
-        Self::new(ListeningSocket::Unix(socket))
+        Self::new(ListeningSocket::Unix(socket, None))
     }
 }
 

@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 /// socket is open, so a file that another process has created at the same path is never changed.
 #[derive(Debug)]
 pub(super) struct SocketFile {
+    /// The path as the caller has written it.
+    address: PathBuf,
     /// Absolute, so that a change of the working directory has no effect.
     path: PathBuf,
     /// The device and inode.
@@ -20,17 +22,30 @@ pub(super) struct SocketFile {
 impl SocketFile {
     /// Binds a Unix socket to a new file. Replaces the file of a socket on which no process
     /// listens.
-    pub(super) fn bind(path: &Path) -> io::Result<(UnixListener, Self)> {
-        let socket = match UnixListener::bind(path) {
+    pub(super) fn bind(address: &Path) -> io::Result<(UnixListener, Self)> {
+        let socket = match UnixListener::bind(address) {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                remove_stale(path)?;
-                UnixListener::bind(path)?
+                remove_stale(address)?;
+                UnixListener::bind(address)?
             }
             bound => bound?,
         };
-        let path =
-            if path.is_absolute() { path.to_owned() } else { env::current_dir()?.join(path) };
-        Ok((socket, Self { id: id(&path)?, path }))
+        let path = if address.is_absolute() {
+            address.to_owned()
+        } else {
+            env::current_dir()?.join(address)
+        };
+        Ok((socket, Self { address: address.to_owned(), id: id(&path)?, path }))
+    }
+
+    /// Returns the path as the caller has written it.
+    pub(super) fn address(&self) -> &Path {
+        &self.address
+    }
+
+    /// Returns the absolute path.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Sets the permission bits of the file.
