@@ -52,11 +52,17 @@ impl Listener {
     ///
     /// For a Unix socket this creates a file, and replaces the file of a socket on which no process
     /// listens. The file is removed when the listener is closed or dropped, unless another file has
-    /// taken its place.
+    /// taken its place. If several processes bind the same path at the same time, one of them
+    /// succeeds. On systems other than Linux, two may succeed if the system suspends one of them at
+    /// the wrong moment. The socket of the other one then has no file.
+    ///
+    /// On Linux the processes exclude each other by a socket with an abstract name. A process of any
+    /// user can hold this name, and delay the call by a second.
     ///
     /// # Errors
     /// `AddrInUse` if another process listens on the address, or if the path exists and is not a
-    /// socket. Such a file is left unchanged, and so is a symbolic link. Every other error of the system is
+    /// socket. Such a file is left unchanged, and so is a symbolic link. To replace the socket of a
+    /// running process, call [`take_over`](Self::take_over). Every other error of the system is
     /// returned as [`Error::Io`](crate::Error::Io).
     ///
     /// ```
@@ -76,6 +82,70 @@ impl Listener {
             #[cfg(unix)]
             Target::Unix(path) => {
                 let (socket, file) = SocketFile::bind(path)?;
+                Ok(Self::new(ListeningSocket::Unix(socket, Some(file))))
+            }
+        }
+    }
+
+    /// Binds a Unix socket to a path from which another process may still accept, so that a new
+    /// process can replace a running one without refusing a connection.
+    ///
+    /// The socket is bound to a temporary name in the same directory, and its file is then renamed
+    /// to the path. Every connection goes either to the old socket or to the new one. The new file
+    /// gets the permission bits, owner and group of the old one. If there is no file, this does the
+    /// same as [`bind`](Self::bind).
+    ///
+    /// To replace a running process:
+    /// 1. Start the new process. It calls `take_over` when it is ready to serve.
+    /// 2. Stop the old process. It closes its listener, and serves the connections that were made
+    ///    before the takeover. [`close`](Self::close) does not remove the file, because the file is
+    ///    not its own any more.
+    ///
+    /// On systems other than Linux, a call of [`accept`](Self::accept) that is blocked on the old
+    /// socket does not return after `close`, because nothing can connect to that socket any more.
+    ///
+    /// The system continues to report the temporary name as the name of the socket, for example in
+    /// the output of `ss`, and to a process that inherits the socket. Such a process does not find
+    /// its own socket, so its `close` takes as long as on a [`shared`](Self::shared) socket that
+    /// cannot be reached.
+    ///
+    /// The path must be 9 bytes shorter than the limit of the system, because the temporary name is
+    /// longer.
+    ///
+    /// # Errors
+    /// - `InvalidInput` for a TCP address. Two processes can share a TCP port if both inherit the
+    ///   socket, for example from systemd.
+    /// - `AddrInUse` if the path exists and is not a socket.
+    /// - `PermissionDenied` if the owner or group of the old file differs and may not be set.
+    ///
+    /// After an error the old file is still there.
+    ///
+    /// ```
+    /// # #[cfg(unix)] {
+    /// use fcgi::net::{Address, Listener, Stream};
+    ///
+    /// let dir = tempfile::tempdir()?;
+    /// let address = Address::unix(dir.path().join("app.sock"))?;
+    /// let old = Listener::bind(&address)?;
+    /// let new = Listener::take_over(&address)?;
+    /// old.close();
+    ///
+    /// let client = Stream::connect(&address, None)?;
+    /// assert!(old.accept()?.is_none());
+    /// assert!(new.accept()?.is_some());
+    /// # }
+    /// # Ok::<(), fcgi::Error>(())
+    /// ```
+    pub fn take_over(address: &Address) -> Result<Self> {
+        match address.target() {
+            Target::Tcp { .. } => Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("{address} is not the path of a Unix socket, so it cannot be taken over"),
+            )
+            .into()),
+            #[cfg(unix)]
+            Target::Unix(path) => {
+                let (socket, file) = SocketFile::take_over(path)?;
                 Ok(Self::new(ListeningSocket::Unix(socket, Some(file))))
             }
         }
@@ -138,13 +208,41 @@ impl Listener {
     /// Between [`bind`](Self::bind) and this call the bits follow from the umask of the process. If
     /// they then permit too much, create the file in a directory that other users cannot enter.
     ///
+    /// On Linux the change never applies to another file, even if other users may write to the
+    /// directory. This requires `/proc`. On other systems, a user who may replace the file by a
+    /// symbolic link during the call can direct the change to another file.
+    ///
     /// # Errors
     /// `NotFound` if there is no such file: for a TCP socket, for a socket that was not created by
-    /// [`bind`](Self::bind), and if another file has taken its
+    /// [`bind`](Self::bind) or [`take_over`](Self::take_over), and if another file has taken its
     /// place.
     #[cfg(unix)]
     pub fn set_mode(&self, mode: u32) -> Result<()> {
         Ok(self.file()?.set_mode(mode)?)
+    }
+
+    /// Sets the owner and the group of the socket file. `None` leaves them unchanged.
+    ///
+    /// A symbolic link that has taken the place of the file is not followed. On Linux the change
+    /// never applies to another file. This requires `/proc`.
+    ///
+    /// # Errors
+    /// - `NotFound` in the same cases as for [`set_mode`](Self::set_mode).
+    /// - `PermissionDenied`: only root may set another owner, and other users may only set a group
+    ///   of which they are a member.
+    ///
+    /// ```no_run
+    /// // Requires root: permits the group with the id 33 to connect.
+    /// use fcgi::net::Listener;
+    ///
+    /// let listener = Listener::bind(&"/run/app.sock".parse()?)?;
+    /// listener.set_owner(None, Some(33))?;
+    /// listener.set_mode(0o660)?;
+    /// # Ok::<(), fcgi::Error>(())
+    /// ```
+    #[cfg(unix)]
+    pub fn set_owner(&self, uid: Option<u32>, gid: Option<u32>) -> Result<()> {
+        Ok(self.file()?.set_owner(uid, gid)?)
     }
 
     /// Waits for a connection. After [`close`](Self::close), returns the connections that had

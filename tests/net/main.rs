@@ -26,6 +26,8 @@ mod socket_file;
 mod stale;
 #[cfg(unix)]
 mod support;
+#[cfg(unix)]
+mod takeover;
 mod tcp;
 #[cfg(unix)]
 mod unix;

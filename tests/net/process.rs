@@ -4,7 +4,7 @@
 use std::env;
 use std::process::Command;
 
-use super::{close, descriptor0};
+use super::{close, descriptor0, stale};
 
 const TASK: &str = "FCGI_TEST_TASK";
 
@@ -15,6 +15,7 @@ fn helper() {
     match env::var(TASK).as_deref() {
         Ok("accept") => descriptor0::accept(),
         Ok("allow") => descriptor0::read_allow_list(),
+        Ok("bind") => stale::bind_on_request(),
         #[cfg(all(target_os = "linux", not(fcgi_portable)))]
         Ok("close") => close::unix::close_without_descriptors(),
         _ => {}
