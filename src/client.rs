@@ -48,6 +48,7 @@ mod connection;
 mod duplex;
 mod exchange;
 mod pool;
+mod queue;
 mod response;
 mod socket;
 mod stdin;

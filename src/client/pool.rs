@@ -1,8 +1,9 @@
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::config::Config;
 use super::connection::Connection;
+use super::queue::Queue;
 use crate::error::{Error, Result};
 use crate::net::Address;
 
@@ -17,15 +18,15 @@ const RECOVERY: Duration = Duration::from_secs(10);
 /// The connections of a client: the idle ones, and a limit on those in use.
 ///
 /// A request needs a [`Slot`], which [`acquire`](Self::acquire) returns as soon as the number of
-/// slots in use is below the limit. After the request the slot's [`release`](Slot::release) makes
-/// the connection idle.
+/// slots in use is below the limit. Requests that wait get their slots in the order of their
+/// arrival: a slot that becomes free is given to the first of them under the lock, and a new
+/// request joins the queue if it is not empty. After the request the slot's
+/// [`release`](Slot::release) makes the connection idle.
 #[derive(Debug)]
 pub(super) struct Pool {
     address: Address,
     config: Arc<Config>,
     state: Mutex<State>,
-    /// Notified when a slot is dropped while a request is waiting.
-    slot_dropped: Condvar,
 }
 
 #[derive(Debug, Default)]
@@ -35,10 +36,9 @@ struct State {
     /// Invariant: each is reusable.
     /// Invariant: after each release there are at most `Config::max_idle`.
     idle: Vec<Idle>,
-    /// Invariant: the number of slots that exist.
+    /// Invariant: the number of slots that exist or have been granted.
     in_use: usize,
-    /// Invariant: the number of threads in `wait_for_slot`.
-    waiting: usize,
+    queue: Queue,
     /// The most connections that the application accepts, according to itself.
     advertised_max: Option<usize>,
     /// A lower limit after a refusal, and when it expires.
@@ -62,12 +62,7 @@ pub(super) struct Slot<'a> {
 
 impl Pool {
     pub(super) fn new(address: Address) -> Self {
-        Self {
-            address,
-            config: Arc::default(),
-            state: Mutex::default(),
-            slot_dropped: Condvar::new(),
-        }
+        Self { address, config: Arc::default(), state: Mutex::default() }
     }
 
     pub(super) fn address(&self) -> &Address {
@@ -94,10 +89,11 @@ impl Pool {
     /// [`Error::TimedOut`].
     pub(super) fn acquire(&self) -> Result<(Slot<'_>, Option<Box<Connection>>)> {
         let mut state = self.lock();
-        if state.in_use >= state.max(&self.config) {
+        if state.queue.is_empty() && state.in_use < state.max(&self.config) {
+            state.in_use += 1;
+        } else {
             state = self.wait_for_slot(state)?;
         }
-        state.in_use += 1;
         let slot = Slot { pool: self, since: Instant::now() };
         while let Some(mut idle) = state.idle.pop() {
             drop(state);
@@ -112,32 +108,32 @@ impl Pool {
 
     /// Limits the connections to the number that the application accepts, according to itself.
     pub(super) fn set_advertised_max(&self, max: Option<usize>) {
-        self.lock().advertised_max = max.map(|max| max.max(1));
+        let mut state = self.lock();
+        state.advertised_max = max.map(|max| max.max(1));
+        state.grant(&self.config);
     }
 
+    /// Waits for a slot, after the requests that already wait. The slot has been counted when this
+    /// returns.
     fn wait_for_slot<'a>(
         &'a self,
         mut state: MutexGuard<'a, State>,
     ) -> Result<MutexGuard<'a, State>> {
-        let deadline = self.config.connect_timeout.map(|timeout| Instant::now() + timeout);
-        state.waiting += 1;
-        while state.in_use >= state.max(&self.config) {
-            let left = deadline
-                .map_or(RECOVERY, |deadline| deadline.saturating_duration_since(Instant::now()));
+        let deadline = deadline_after(self.config.connect_timeout);
+        let waiter = state.queue.join();
+        loop {
+            state.grant(&self.config);
+            if waiter.has_slot() {
+                return Ok(state);
+            }
+            let left = time_until(deadline);
             if left.is_zero() {
-                state.waiting -= 1;
+                state.queue.leave(&waiter);
                 return Err(Error::TimedOut("waiting for a connection"));
             }
             // A lowered limit expires without a notification.
-            let left = left.min(RECOVERY);
-            state = self
-                .slot_dropped
-                .wait_timeout(state, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            state = waiter.wait(state, left.min(RECOVERY));
         }
-        state.waiting -= 1;
-        Ok(state)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -146,6 +142,14 @@ impl Pool {
 }
 
 impl State {
+    /// Gives the free slots to the requests that wait.
+    fn grant(&mut self, config: &Config) {
+        while !self.queue.is_empty() && self.in_use < self.max(config) {
+            self.in_use += 1;
+            self.queue.grant_first();
+        }
+    }
+
     /// Returns the most slots that may be in use now.
     fn max(&mut self, config: &Config) -> usize {
         self.lowered_max = self.lowered_max.filter(|(_, until)| Instant::now() < *until);
@@ -187,8 +191,17 @@ impl Drop for Slot<'_> {
         let mut state = self.pool.lock();
         debug_assert!(state.in_use > 0);
         state.in_use -= 1;
-        if state.waiting > 0 {
-            self.pool.slot_dropped.notify_one();
-        }
+        state.grant(&self.pool.config);
     }
+}
+
+/// Returns when a timeout that begins now expires. `None` if it never does, or not within the range
+/// of [`Instant`].
+fn deadline_after(timeout: Option<Duration>) -> Option<Instant> {
+    timeout.and_then(|timeout| Instant::now().checked_add(timeout))
+}
+
+/// Returns how long it takes until the deadline, [`Duration::MAX`] without one.
+fn time_until(deadline: Option<Instant>) -> Duration {
+    deadline.map_or(Duration::MAX, |deadline| deadline.saturating_duration_since(Instant::now()))
 }
