@@ -110,6 +110,8 @@ use crate::stream::AnnouncedLength;
 #[derive(Debug)]
 pub struct Client {
     pool: Pool,
+    /// The value that `keep_alive` has set, which outweighs that of `config`.
+    keep_alive: Option<bool>,
 }
 
 impl Client {
@@ -122,7 +124,8 @@ impl Client {
         Ok(Self::from(address.parse::<Address>()?))
     }
 
-    /// Replaces the whole configuration, [`keep_alive`](Self::keep_alive) included.
+    /// Replaces the whole configuration, except for a value that was set with
+    /// [`keep_alive`](Self::keep_alive). The order of the two calls makes no difference.
     ///
     /// ```
     /// use fcgi::client::{Client, Config};
@@ -132,13 +135,15 @@ impl Client {
     /// let client = Client::new("127.0.0.1:9000")?.config(config);
     /// # Ok::<(), fcgi::Error>(())
     /// ```
-    pub fn config(mut self, config: Config) -> Self {
+    pub fn config(mut self, mut config: Config) -> Self {
+        config.keep_alive = self.keep_alive.unwrap_or(config.keep_alive);
         *self.pool.config_mut() = config;
         self
     }
 
-    /// Sets [`Config::keep_alive`].
+    /// Sets [`Config::keep_alive`]. A later call of [`config`](Self::config) does not change it.
     pub fn keep_alive(mut self, keep_alive: bool) -> Self {
+        self.keep_alive = Some(keep_alive);
         self.pool.config_mut().keep_alive = keep_alive;
         self
     }
@@ -340,6 +345,6 @@ impl Client {
 
 impl From<Address> for Client {
     fn from(address: Address) -> Self {
-        Self { pool: Pool::new(address) }
+        Self { pool: Pool::new(address), keep_alive: None }
     }
 }

@@ -6,6 +6,7 @@ mod support;
 mod abort;
 mod bounds;
 mod bridge_forward;
+mod config;
 mod fairness;
 mod flow;
 mod negotiation;
