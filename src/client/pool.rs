@@ -7,11 +7,6 @@ use super::queue::Queue;
 use crate::error::{Error, Result};
 use crate::net::Address;
 
-/// A connection whose last request began less than this ago is reused without a check that it is
-/// still open. Requests sent back to back then save three system calls. The application could
-/// close the connection after the check as well, so a request must cope with that anyway.
-const FRESH: Duration = Duration::from_millis(1);
-
 /// How long the limit on connections stays lowered after the application has refused a request.
 const RECOVERY: Duration = Duration::from_secs(10);
 
@@ -35,10 +30,13 @@ struct State {
     ///
     /// Invariant: each is reusable.
     /// Invariant: after each release there are at most `Config::max_idle`.
-    idle: Vec<Idle>,
+    idle: Vec<Released>,
     /// Invariant: the number of slots that exist or have been granted.
     in_use: usize,
     queue: Queue,
+    /// Whether the application is known to keep connections open: a connection has carried a second
+    /// request since one was closed after its first.
+    keeps_open: bool,
     /// The most connections that the application accepts, according to itself.
     advertised_max: Option<usize>,
     /// A lower limit after a refusal, and when it expires.
@@ -46,18 +44,30 @@ struct State {
 }
 
 #[derive(Debug)]
-struct Idle {
+struct Released {
     connection: Box<Connection>,
-    /// When its last request began.
-    used_at: Instant,
+    released_at: Instant,
+    /// Whether it has carried more than one request.
+    is_reused: bool,
+}
+
+/// A connection that was idle. The application may have closed it.
+#[derive(Debug)]
+pub(super) struct Idle {
+    pub(super) connection: Box<Connection>,
+    pub(super) idle_for: Duration,
+    /// Whether it has carried more than one request.
+    pub(super) is_reused: bool,
+    /// Whether the application is known to keep connections open.
+    pub(super) keeps_open: bool,
 }
 
 /// The right to use one connection, given back when it is dropped.
 #[derive(Debug)]
 pub(super) struct Slot<'a> {
     pool: &'a Pool,
-    /// When the request began. It reads the clock only here.
-    since: Instant,
+    /// The connection that becomes idle when the slot is dropped.
+    released: Option<Released>,
 }
 
 impl Pool {
@@ -82,28 +92,23 @@ impl Pool {
         Connection::connect(&self.address, Arc::clone(&self.config))
     }
 
-    /// Returns a slot, and an idle connection that is still open if there is one. If all slots are
-    /// in use, waits for one, for at most [`Config::connect_timeout`].
+    /// Returns a slot, and the connection that became idle last if there is one. If all slots are in
+    /// use, waits for one, for at most [`Config::connect_timeout`].
     ///
     /// # Errors
     /// [`Error::TimedOut`].
-    pub(super) fn acquire(&self) -> Result<(Slot<'_>, Option<Box<Connection>>)> {
+    pub(super) fn acquire(&self) -> Result<(Slot<'_>, Option<Idle>)> {
         let mut state = self.lock();
         if state.queue.is_empty() && state.in_use < state.max(&self.config) {
             state.in_use += 1;
         } else {
             state = self.wait_for_slot(state)?;
         }
-        let slot = Slot { pool: self, since: Instant::now() };
-        while let Some(mut idle) = state.idle.pop() {
-            drop(state);
-            let age = slot.since.saturating_duration_since(idle.used_at);
-            if age < FRESH || idle.connection.is_alive() {
-                return Ok((slot, Some(idle.connection)));
-            }
-            state = self.lock();
-        }
-        Ok((slot, None))
+        let released = state.idle.pop();
+        let keeps_open = state.keeps_open;
+        drop(state);
+        let slot = Slot { pool: self, released: None };
+        Ok((slot, released.map(|released| released.take(keeps_open))))
     }
 
     /// Limits the connections to the number that the application accepts, according to itself.
@@ -159,6 +164,13 @@ impl State {
     }
 }
 
+impl Released {
+    fn take(self, keeps_open: bool) -> Idle {
+        let Self { connection, released_at, is_reused } = self;
+        Idle { connection, idle_for: released_at.elapsed(), is_reused, keeps_open }
+    }
+}
+
 impl Slot<'_> {
     /// Opens a connection for this slot.
     pub(super) fn connect(&self) -> Result<Connection> {
@@ -166,15 +178,15 @@ impl Slot<'_> {
     }
 
     /// Makes a reusable connection idle. If more than [`Config::max_idle`] are idle, closes the one
-    /// that has been idle longest.
-    pub(super) fn release(self, connection: Box<Connection>) {
+    /// that has been idle longest. `is_reused` tells whether it has carried more than one request.
+    pub(super) fn release(mut self, connection: Box<Connection>, is_reused: bool) {
         debug_assert!(connection.is_reusable());
-        let mut state = self.pool.lock();
-        state.idle.push(Idle { connection, used_at: self.since });
-        let surplus = (state.idle.len() > self.pool.config.max_idle).then(|| state.idle.remove(0));
-        drop(state);
-        // It is closed without the lock.
-        drop(surplus);
+        self.released = Some(Released { connection, released_at: Instant::now(), is_reused });
+    }
+
+    /// Notes that the application has closed a connection after its first request.
+    pub(super) fn note_early_close(&self) {
+        self.pool.lock().keeps_open = false;
     }
 
     /// Lowers the limit after the application has refused a request, to one connection less than
@@ -191,7 +203,15 @@ impl Drop for Slot<'_> {
         let mut state = self.pool.lock();
         debug_assert!(state.in_use > 0);
         state.in_use -= 1;
+        let surplus = self.released.take().and_then(|released| {
+            state.keeps_open |= released.is_reused;
+            state.idle.push(released);
+            (state.idle.len() > self.pool.config.max_idle).then(|| state.idle.remove(0))
+        });
         state.grant(&self.pool.config);
+        drop(state);
+        // It is closed without the lock.
+        drop(surplus);
     }
 }
 

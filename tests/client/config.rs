@@ -16,7 +16,7 @@ fn responding_with_flags() -> Application {
     Application::unix(|_, mut stream| {
         while let Some(request) = read_request(&mut stream) {
             let flags = request.flags.to_string();
-            stream.write_all(&response(flags.as_bytes())).expect("the response is sent");
+            stream.write_all(&request.response(flags.as_bytes())).expect("the response is sent");
         }
     })
 }

@@ -20,10 +20,10 @@ const SHORT: Duration = Duration::from_millis(50);
 #[test]
 fn threads_that_share_few_connections_get_equal_shares() {
     let application = Application::unix(|_, mut stream| {
-        while read_request(&mut stream).is_some() {
+        while let Some(request) = read_request(&mut stream) {
             // The threads take turns, rather than compete for the processors.
             thread::sleep(Duration::from_millis(1));
-            stream.write_all(&response(b"")).expect("the response is sent");
+            stream.write_all(&request.response(b"")).expect("the response is sent");
         }
     });
     let client =
@@ -59,9 +59,9 @@ fn requests_are_served_in_the_order_of_their_arrival() {
     let (report, reports) = mpsc::channel();
     let application = Application::unix(move |_, mut stream| {
         while let Some(request) = read_request(&mut stream) {
-            report.send(request.stdin).expect("the test waits");
+            report.send(request.stdin.clone()).expect("the test waits");
             let _ended = resumed.lock().unwrap().recv();
-            stream.write_all(&response(b"")).expect("the response is sent");
+            stream.write_all(&request.response(b"")).expect("the response is sent");
         }
     });
     let client = application.keep_alive_client().config(test_config().max_connections(Some(1)));
@@ -93,10 +93,10 @@ fn request_that_times_out_does_not_block_the_queue() {
     let (report, reports) = mpsc::channel();
     let (gate, open) = gate();
     let application = Application::unix(move |_, mut stream| {
-        while read_request(&mut stream).is_some() {
+        while let Some(request) = read_request(&mut stream) {
             report.send(()).expect("the test waits");
             gate.wait();
-            stream.write_all(&response(b"")).expect("the response is sent");
+            stream.write_all(&request.response(b"")).expect("the response is sent");
         }
     });
     let config = test_config().max_connections(Some(1)).keep_alive(true);

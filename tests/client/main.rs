@@ -9,6 +9,7 @@ mod bridge_forward;
 mod config;
 mod fairness;
 mod flow;
+mod kept;
 mod negotiation;
 mod push;
 mod request;
