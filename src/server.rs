@@ -5,6 +5,7 @@
 //! | --- | --- |
 //! | answer requests in threads | [`Server`] |
 //! | read the params and the body, and write the response | [`Request`] |
+//! | notice that nobody waits for the response | [`Request::is_aborted`], [`AbortHandle`] |
 //! | change a bound, such as a timeout | [`Config`] |
 //! | stop a server | [`Handle`] |
 //! | serve connections in a loop of your own | [`Connection`] |
@@ -27,6 +28,7 @@
 //! # Ok::<(), fcgi::Error>(())
 //! ```
 
+mod abort_handle;
 mod close_reason;
 mod config;
 mod connection;
@@ -46,6 +48,7 @@ use std::fmt;
 use std::io::{self, Write};
 use std::sync::Arc;
 
+pub use self::abort_handle::AbortHandle;
 pub use self::close_reason::CloseReason;
 pub use self::config::{Config, Overload};
 pub use self::connection::Connection;
@@ -58,7 +61,7 @@ pub use self::stdin::Stdin;
 
 use self::pool::Pool;
 use self::worker::{OnError, Worker};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::net::{Address, AllowList, Listener};
 
 /// An application: threads that accept connections and pass each request to a handler.
@@ -190,7 +193,7 @@ impl Server {
     /// Passes requests to `handler` until [`Handle::shutdown`] is called.
     ///
     /// # Errors
-    /// `InvalidInput` for a timeout of zero, an error of starting the first thread, and an error
+    /// `InvalidInput` for a bound of zero, an error of starting the first thread, and an error
     /// after which `accept` cannot succeed again. All other errors are
     /// [reported](Self::on_error), and the server continues.
     pub fn serve<H>(self, handler: H) -> Result<()>
@@ -198,9 +201,14 @@ impl Server {
         H: Fn(&mut Request<'_>) -> HandlerResult + Send + Sync + 'static,
     {
         let Self { pool, config, allowed, on_error } = self;
-        config.check()?;
-        let (config, handler) = (Arc::new(config), Box::new(handler));
-        Worker { pool, config, allowed, on_error, handler }.run()
+        let stopper = Arc::clone(&pool);
+        let served = config.check().map_err(Error::from).and_then(|()| {
+            let (config, handler) = (Arc::new(config), Box::new(handler));
+            Worker { pool, config, allowed, on_error, handler }.run()
+        });
+        // If the server has not started, a handle may keep the listening socket open.
+        stopper.stop();
+        served
     }
 }
 

@@ -4,7 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::config::Config;
-use super::lifecycle::{ConnectionState, Linger};
+use super::lifecycle::{CloseMode, ConnectionState};
 use crate::error::Result;
 
 /// How long to wait between two reads after the read half was shut down: such a read does not
@@ -17,14 +17,18 @@ const POLL_INTERVAL: Duration = Duration::from_millis(5);
 /// connection, and the peer drops what it has not read. So the write half is shut down first, and
 /// input is read and dropped until the peer closes, for at most [`Config::drain_time`] and
 /// [`Config::drain_bytes`].
-pub(super) fn linger(state: &ConnectionState, linger: Linger, config: &Config) -> Result<()> {
-    let since = match linger {
-        Linger::No => return Ok(()),
-        Linger::IfInputIsLeft if state.stream().is_ready_to_close().unwrap_or(false) => {
-            return Ok(())
+pub(super) fn close_gracefully(
+    state: &ConnectionState,
+    mode: CloseMode,
+    config: &Config,
+) -> Result<()> {
+    let since = match mode {
+        CloseMode::AtOnce => return Ok(()),
+        CloseMode::UnlessInputIsLeft if state.stream().is_ready_to_close().unwrap_or(false) => {
+            return Ok(());
         }
-        Linger::IfInputIsLeft => Instant::now(),
-        Linger::Since(since) => since,
+        CloseMode::UnlessInputIsLeft => Instant::now(),
+        CloseMode::AfterDraining(since) => since,
     };
     drain(state, since, config)
 }

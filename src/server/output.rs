@@ -1,4 +1,5 @@
 use std::io::{self, IoSlice, Write};
+use std::net::Shutdown;
 use std::sync::{Mutex, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
@@ -38,20 +39,45 @@ impl<'a> Output<'a> {
         Self { stream, lock }
     }
 
-    /// Writes whole records, but takes at most `limit` for it.
+    /// Calls a function while no thread writes. Returns `None` if a thread is writing.
+    pub(super) fn while_not_writing<T>(self, look: impl FnOnce() -> T) -> Option<T> {
+        match self.lock.0.try_lock() {
+            Err(TryLockError::WouldBlock) => None,
+            _not_writing => Some(look()),
+        }
+    }
+
+    /// Writes whole records, but blocks at most for `limit`, which is reduced by the time taken. The
+    /// time in which another thread completes its records does not count.
     ///
     /// # Errors
-    /// [`Error::TimedOut`]. A part of the records may have been sent then, so nothing may follow.
-    pub(super) fn write_within(self, mut records: &[u8], limit: Duration) -> Result<()> {
-        let start = Instant::now();
+    /// [`Error::TimedOut`]. The write half is shut down then: a part of the records may have been
+    /// sent, and nothing may follow that.
+    pub(super) fn write_within(self, records: &[u8], limit: &mut Duration) -> Result<()> {
         let mut timeout = self.lock.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let start = Instant::now();
+        let written = self.write_until(records, start + *limit, &mut timeout);
+        *limit = limit.saturating_sub(start.elapsed());
+        if matches!(written, Err(Error::TimedOut(_))) {
+            // An error means that the connection has ended already.
+            let _ = self.stream.shutdown(Shutdown::Write);
+        }
+        written
+    }
+
+    fn write_until(
+        self,
+        mut records: &[u8],
+        deadline: Instant,
+        timeout: &mut WriteTimeout,
+    ) -> Result<()> {
         let mut stream = self.stream;
         while !records.is_empty() {
-            let left = limit.saturating_sub(start.elapsed());
+            let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Err(Error::TimedOut("write"));
             }
-            timeout.prepare_within(self.stream, records.len(), left)?;
+            timeout.prepare_within(stream, records.len(), left)?;
             match stream.write(records) {
                 Ok(n) => records = &records[n..],
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

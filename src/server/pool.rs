@@ -13,8 +13,8 @@ const SPARE_THREADS: usize = 4;
 /// The number of connections that may be rejected at the same time before the pool stops starting
 /// threads.
 const REJECTING_THREADS: usize = 16;
-/// How often a thread that waits for a slot looks whether a new connection has become silent.
-/// Nothing notifies it of that.
+/// How often a thread that waits for a slot looks for new connections that have begun no request
+/// for [`NEW_CONNECTION_GRACE`]. The end of that time sends no notification.
 const POLL_INTERVAL: Duration = Duration::from_millis(2);
 /// How long threads may take to end after their connections were aborted.
 const ABORT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -27,9 +27,9 @@ pub(super) struct Pool {
     /// Notified when a connection or a thread ends while another thread waits for that, when no
     /// thread could be started, and when the server stops.
     changed: Condvar,
-    /// The number of connections that have to close at the end of their request, because neither a
-    /// silent nor an idle one can.
-    slots_needed: Arc<AtomicUsize>,
+    /// The number of connections that have to yield their slot at the end of their request, because
+    /// every connection is busy.
+    yield_requests: Arc<AtomicUsize>,
     is_stopping: AtomicBool,
 }
 
@@ -66,15 +66,26 @@ struct State {
     failure: Option<Error>,
 }
 
-/// Whether a slot becomes free for a newcomer.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Room {
-    /// A connection was asked to close.
-    Coming,
-    /// There are new connections. Each begins a request soon, or counts as silent and is closed.
-    Possible,
+/// Whether a slot becomes free soon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Vacancy {
+    /// A connection is closing.
+    Closing,
+    /// There are new connections, each of which is closed unless it begins a request soon.
+    Likely,
     /// Every connection is busy.
-    None,
+    Unlikely,
+}
+
+/// How the wait for a slot has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Decision {
+    /// The connection is served.
+    Granted,
+    /// The connection is rejected.
+    Rejected,
+    /// The server was stopped, and did not end in time.
+    Aborted,
 }
 
 /// What the pool has decided about a connection.
@@ -93,7 +104,7 @@ impl Pool {
             listener,
             state: Mutex::default(),
             changed: Condvar::new(),
-            slots_needed: Arc::default(),
+            yield_requests: Arc::default(),
             is_stopping: AtomicBool::new(false),
         }
     }
@@ -105,7 +116,7 @@ impl Pool {
         }
         self.listener.close();
         let state = self.lock();
-        state.serving.iter().chain(&state.rejecting).for_each(|other| other.ask_to_close());
+        state.connections().for_each(|connection| connection.stop());
         self.changed.notify_all();
     }
 
@@ -120,12 +131,18 @@ impl Pool {
     }
 
     /// Waits until the server is stopped and every thread has ended. Aborts the connections that
-    /// are left after `shutdown_timeout`.
-    pub(super) fn wait_for_end(&self, shutdown_timeout: Duration) -> Result<()> {
-        let mut state = self.wait_for_stop(self.lock());
+    /// are left after `shutdown_timeout`. If no thread could be started, calls `start_thread` from
+    /// time to time.
+    pub(super) fn wait_for_end(
+        &self,
+        shutdown_timeout: Duration,
+        start_thread: impl Fn(),
+    ) -> Result<()> {
+        self.wait_for_stop(start_thread);
+        let mut state = self.lock();
         state = self.wait_for_threads(state, shutdown_timeout);
         state.is_aborted = true;
-        state.serving.iter().chain(&state.rejecting).for_each(|connection| connection.abort());
+        state.connections().for_each(|connection| connection.abort());
         self.changed.notify_all();
         // A thread ends when its connection was aborted, unless the handler does not use its
         // streams. Such a thread is not waited for.
@@ -144,8 +161,8 @@ impl Pool {
         self.changed.notify_all();
     }
 
-    /// Removes a thread that could not be started. If none is accepting now, connections are closed
-    /// until the thread of one accepts.
+    /// Removes a thread that could not be started. If no thread is accepting now,
+    /// [`wait_for_end`](Self::wait_for_end) closes a connection, so that its thread can accept.
     pub(super) fn thread_not_started(&self) {
         let mut state = self.lock();
         state.remove_thread();
@@ -157,20 +174,17 @@ impl Pool {
     /// one, or decides that it is to be rejected. Returns `None` if the server was stopped and did
     /// not end in time.
     pub(super) fn admit(&self, stream: &Stream, config: &Config) -> Option<Admission> {
-        let mut state = self.lock();
-        if state.serving.len() >= config.max_connections || !state.waiting.is_empty() {
-            state = self.wait_for_slot(state, config);
-        }
-        if state.is_aborted {
+        let (mut state, decision) = self.wait_for_slot(config);
+        if decision == Decision::Aborted {
             return None;
         }
-        let slots_needed = Arc::clone(&self.slots_needed);
-        let connection = ConnectionState::new(stream.clone(), config.write_timeout, slots_needed);
+        let yield_requests = Arc::clone(&self.yield_requests);
+        let connection = ConnectionState::new(stream.clone(), config.write_timeout, yield_requests);
         // The kernel has accepted the connection for this server, so its request is answered.
         if self.is_stopping() {
-            connection.ask_to_close();
+            connection.stop();
         }
-        Some(state.admit(Arc::new(connection), config))
+        Some(state.admit(Arc::new(connection), decision == Decision::Granted, config))
     }
 
     /// Removes a connection that has ended. Returns `false` if its thread is not needed any more.
@@ -193,64 +207,75 @@ impl Pool {
         if self.is_stopping() {
             return;
         }
-        let _ = state.close_one();
+        state.close_one();
         state.retrying += 1;
         state = self.wait_timeout(state, timeout);
         state.retrying -= 1;
     }
 
-    /// Waits until the server is stopped. If no thread is accepting meanwhile, closes a connection.
-    fn wait_for_stop<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+    /// Waits until the server is stopped. If no thread is accepting meanwhile, closes a connection
+    /// and tries to start a thread.
+    fn wait_for_stop(&self, start_thread: impl Fn()) {
+        let mut state = self.lock();
         while !self.is_stopping() {
-            state = if state.lacks_acceptor {
-                let room = self.make_room(&state);
-                self.wait_timeout(state, room.poll_interval())
-            } else {
-                self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
-            };
+            if !state.lacks_acceptor {
+                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            let vacancy = self.request_slot(&state);
+            state = self.wait_timeout(state, vacancy.poll_interval());
+            if state.lacks_acceptor && vacancy == Vacancy::Unlikely {
+                state.add_thread();
+                drop(state);
+                start_thread();
+                state = self.lock();
+            }
         }
-        state
     }
 
-    /// Waits for a slot, behind the threads that have waited for longer. Returns without one if
-    /// newcomers are to be rejected and every connection is busy, or if the server was stopped and
-    /// did not end in time.
-    fn wait_for_slot<'a>(
-        &'a self,
-        mut state: MutexGuard<'a, State>,
-        config: &Config,
-    ) -> MutexGuard<'a, State> {
-        let ticket = state.add_ticket();
-        while !state.is_next(ticket, config) && !state.is_aborted {
-            let room = self.make_room(&state);
-            if room != Room::Coming && config.overload == Overload::Reject {
-                break;
-            }
-            state = self.wait_timeout(state, room.poll_interval());
+    /// Waits for a slot, after the threads that have waited for longer.
+    fn wait_for_slot(&self, config: &Config) -> (MutexGuard<'_, State>, Decision) {
+        let mut state = self.lock();
+        if state.waiting.is_empty() && state.serving.len() < config.max_connections {
+            return (state, Decision::Granted);
         }
+        let ticket = state.add_ticket();
+        let decision = loop {
+            if state.is_next(ticket, config) {
+                break Decision::Granted;
+            }
+            if state.is_aborted {
+                break Decision::Aborted;
+            }
+            let vacancy = self.request_slot(&state);
+            if vacancy != Vacancy::Closing && config.overload == Overload::Reject {
+                break Decision::Rejected;
+            }
+            state = self.wait_timeout(state, vacancy.poll_interval());
+        };
         state.waiting.retain(|other| *other != ticket);
-        self.slots_needed.store(0, SeqCst);
+        self.yield_requests.store(0, SeqCst);
         if !state.waiting.is_empty() {
             self.changed.notify_all();
         }
-        state
+        (state, decision)
     }
 
-    /// Asks a connection to close if a thread needs a slot that no connection is giving up yet. If
-    /// every connection is busy, the next ones whose request ends close.
-    fn make_room(&self, state: &State) -> Room {
-        self.slots_needed.store(0, SeqCst);
-        let needed = state.slots_needed();
-        let room = if needed == 0 { Room::Coming } else { state.close_one() };
-        if room != Room::None {
-            return room;
+    /// Asks a connection to close if a thread needs a slot that no connection is yielding yet. If
+    /// every connection is busy, the next ones whose request ends yield theirs.
+    fn request_slot(&self, state: &State) -> Vacancy {
+        self.yield_requests.store(0, SeqCst);
+        let demand = state.unmet_demand();
+        let vacancy = if demand == 0 { Vacancy::Closing } else { state.close_one() };
+        if vacancy != Vacancy::Unlikely {
+            return vacancy;
         }
-        self.slots_needed.store(needed, SeqCst);
+        self.yield_requests.store(demand, SeqCst);
         // Again, after the increase, as the ordering argument of `ConnectionState` requires.
         state.close_one()
     }
 
-    /// Waits until all threads have ended, but at most for `timeout`. Closes new connections that
+    /// Waits until all threads have ended, but at most for `timeout`. Closes the new connections that
     /// begin no request meanwhile.
     fn wait_for_threads<'a>(
         &'a self,
@@ -259,8 +284,8 @@ impl Pool {
     ) -> MutexGuard<'a, State> {
         let start = Instant::now();
         while state.threads > 0 && start.elapsed() < timeout {
-            for connection in state.serving.iter().chain(&state.rejecting) {
-                connection.close_if_silent();
+            for connection in state.connections() {
+                connection.close_if_unused();
             }
             let left = timeout.saturating_sub(start.elapsed());
             state = self.wait_timeout(state, left.min(10 * POLL_INTERVAL));
@@ -283,12 +308,12 @@ impl Pool {
     }
 }
 
-impl Room {
+impl Vacancy {
     fn poll_interval(self) -> Duration {
         match self {
-            Self::Possible => POLL_INTERVAL,
-            // A connection that ends notifies those who wait.
-            Self::Coming | Self::None => NEW_CONNECTION_GRACE,
+            Self::Likely => POLL_INTERVAL,
+            // A connection that ends notifies the threads that wait.
+            Self::Closing | Self::Unlikely => NEW_CONNECTION_GRACE,
         }
     }
 }
@@ -305,15 +330,25 @@ impl State {
         self.accepting -= 1;
     }
 
-    fn admit(&mut self, connection: Arc<ConnectionState>, config: &Config) -> Admission {
-        let has_slot = self.serving.len() < config.max_connections;
+    /// Returns the connections that are served, and those that are rejected.
+    fn connections(&self) -> impl Iterator<Item = &Arc<ConnectionState>> {
+        self.serving.iter().chain(&self.rejecting)
+    }
+
+    fn admit(
+        &mut self,
+        connection: Arc<ConnectionState>,
+        has_slot: bool,
+        config: &Config,
+    ) -> Admission {
         let connections = if has_slot { &mut self.serving } else { &mut self.rejecting };
         connections.push(Arc::clone(&connection));
         self.accepting -= 1;
         let starts_thread = self.accepting == 0 && self.rejecting.len() <= REJECTING_THREADS;
         if starts_thread {
             self.add_thread();
-            debug_assert!(self.threads <= config.max_connections + REJECTING_THREADS + 1);
+            let max = config.max_connections.saturating_add(REJECTING_THREADS + 1);
+            debug_assert!(self.threads <= max, "{} threads", self.threads);
         }
         self.check();
         Admission { state: connection, has_slot, starts_thread }
@@ -346,36 +381,44 @@ impl State {
         self.serving.len() < config.max_connections && self.waiting.front() == Some(&ticket)
     }
 
-    /// Returns how many threads need a slot that no connection is giving up yet.
-    fn slots_needed(&self) -> usize {
-        let needed = self.waiting.len() + usize::from(self.lacks_acceptor);
-        let closing = self.serving.iter().filter(|connection| connection.is_giving_way()).count();
-        needed.saturating_sub(closing)
+    /// Returns how many threads need a slot that no connection is yielding yet.
+    fn unmet_demand(&self) -> usize {
+        let demand = self.waiting.len() + usize::from(self.lacks_acceptor);
+        let is_yielding = |connection: &&Arc<ConnectionState>| connection.is_yielding_slot();
+        demand.saturating_sub(self.serving.iter().filter(is_yielding).count())
     }
 
     /// Asks a connection to close.
     ///
-    /// One that has begun no request since it was accepted is closed first, so that silent
+    /// One that has begun no request since it was accepted is closed first, so that such
     /// connections cannot displace those that are used. While there are new connections that may
-    /// still begin one, no other is closed. Then follows one that has been idle since the last time
-    /// a slot was needed, then any other idle one.
-    fn close_one(&self) -> Room {
-        if self.serving.iter().any(|connection| connection.close_if_silent()) {
-            return Room::Coming;
+    /// still begin a request, no other is closed. Then follows one that has been idle since the last
+    /// time a slot was needed, then any other idle one.
+    fn close_one(&self) -> Vacancy {
+        if self.close_first(ConnectionState::close_if_unused) {
+            return Vacancy::Closing;
         }
         if self.serving.iter().any(|connection| connection.is_new()) {
-            return Room::Possible;
+            return Vacancy::Likely;
         }
-        let close_seen = || self.serving.iter().any(|connection| connection.close_if_seen());
-        if close_seen() {
-            return Room::Coming;
+        if self.close_first(ConnectionState::close_if_marked) {
+            return Vacancy::Closing;
         }
-        self.serving.iter().for_each(|connection| connection.mark_seen());
-        if close_seen() {
-            Room::Coming
-        } else {
-            Room::None
+        self.serving.iter().for_each(|connection| connection.mark_idle());
+        if self.close_first(ConnectionState::close_if_marked) {
+            return Vacancy::Closing;
         }
+        Vacancy::Unlikely
+    }
+
+    /// Closes the first connection for which `close` succeeds.
+    fn close_first(&self, close: impl Fn(&ConnectionState) -> bool) -> bool {
+        for connection in &self.serving {
+            if close(connection) {
+                return true;
+            }
+        }
+        false
     }
 
     /// Checks the first invariant.
@@ -396,23 +439,35 @@ mod tests {
     use crate::server::lifecycle::{Lifecycle, RequestOutcome};
 
     const FINISHED: RequestOutcome =
-        RequestOutcome::Finished { is_reusable: true, has_whole_input: true };
+        RequestOutcome::Finished { close_reason: None, has_whole_input: true };
+
+    fn pool() -> Pool {
+        let address = "127.0.0.1:0".parse().expect("an address");
+        let pool = Pool::new(Listener::bind(&address).expect("a listening socket"));
+        pool.add_thread();
+        pool
+    }
+
+    /// A connection whose request was passed to a handler.
+    fn busy(pool: &Pool, config: &Config) -> (Admission, Lifecycle, Stream) {
+        let (stream, peer) = Stream::pair().expect("two sockets");
+        let admission = pool.admit(&stream, config).expect("a server that runs");
+        let mut lifecycle = Lifecycle::new(Arc::clone(&admission.state));
+        assert!(lifecycle.begun());
+        lifecycle.received(true);
+        (admission, lifecycle, peer)
+    }
 
     /// The last thread serves a busy connection, and no other can be started.
     #[test]
-    fn a_connection_gives_way_if_no_thread_can_be_started() -> Result<()> {
-        let pool = Pool::new(Listener::bind(&"127.0.0.1:0".parse()?)?);
-        let (stream, _peer) = Stream::pair()?;
-        pool.add_thread();
-        let admission = pool.admit(&stream, &Config::new()).expect("a slot");
+    fn a_connection_gives_way_if_no_thread_can_be_started() {
+        let pool = pool();
+        let (admission, mut lifecycle, _peer) = busy(&pool, &Config::new());
         assert!(admission.starts_thread);
-        let mut lifecycle = Lifecycle::new(Arc::clone(&admission.state));
-        assert!(lifecycle.begin_request());
-        lifecycle.start_request(true);
         thread::scope(|scope| {
-            scope.spawn(|| pool.wait_for_end(Duration::from_secs(1)));
+            scope.spawn(|| pool.wait_for_end(Duration::from_secs(1), || pool.thread_not_started()));
             pool.thread_not_started();
-            lifecycle.end_request(FINISHED, None).expect("an ended request");
+            lifecycle.ended(FINISHED, None).expect("an ended request");
             while lifecycle.is_waiting() && !admission.state.is_read_shut_down() {
                 thread::yield_now();
             }
@@ -420,6 +475,66 @@ mod tests {
             pool.stop();
             pool.remove_thread();
         });
-        Ok(())
+    }
+
+    #[test]
+    fn a_thread_is_started_later_if_none_could_be_started() {
+        let pool = pool();
+        let (admission, _lifecycle, _peer) = busy(&pool, &Config::new());
+        thread::scope(|scope| {
+            pool.thread_not_started();
+            pool.wait_for_stop(|| pool.stop());
+            scope.spawn(|| pool.release(admission.state));
+        });
+    }
+
+    /// A connection that serves its last request does not count as one that yields its slot soon.
+    #[test]
+    fn a_newcomer_gets_the_slot_of_another_connection_while_one_serves_its_last_request() {
+        let (pool, config) = (&pool(), &Config::new().max_connections(2));
+        let (first, mut lifecycle, _peer) = busy(pool, config);
+        let (second, mut other_lifecycle, _other_peer) = busy(pool, config);
+        lifecycle.ended(FINISHED, None).expect("an ended request");
+        // A slot is needed, and the request of the connection that is to yield it has arrived.
+        assert_eq!(pool.lock().close_one(), Vacancy::Closing);
+        assert!(!lifecycle.begun(), "the read half was shut down");
+        lifecycle.received(true);
+        thread::scope(|scope| {
+            let newcomer = scope.spawn(|| busy(pool, config));
+            while pool.lock().waiting.is_empty() {
+                thread::yield_now();
+            }
+            other_lifecycle.ended(FINISHED, None).expect("an ended request");
+            while other_lifecycle.is_waiting() && !second.state.is_read_shut_down() {
+                thread::yield_now();
+            }
+            pool.release(second.state);
+            assert!(newcomer.join().expect("a newcomer").0.has_slot);
+        });
+        pool.release(first.state);
+    }
+
+    /// The connection that has waited for longer gets the slot.
+    #[test]
+    fn a_newcomer_does_not_overtake_one_that_waits() {
+        let config = &Config::new().max_connections(1).overload(Overload::Reject);
+        let pool = &pool();
+        let (first, mut lifecycle, _peer) = busy(pool, config);
+        lifecycle.ended(FINISHED, None).expect("an ended request");
+        thread::scope(|scope| {
+            let waiting = scope.spawn(|| busy(pool, config));
+            while !first.state.is_read_shut_down() {
+                thread::yield_now();
+            }
+            let mut state = pool.lock();
+            // The slot is free, and the thread that waits for it has not been woken.
+            state.release(&first.state);
+            let ticket = state.add_ticket();
+            assert!(!state.is_next(ticket, config), "another thread has waited for longer");
+            state.waiting.retain(|other| *other != ticket);
+            pool.changed.notify_all();
+            drop(state);
+            assert!(waiting.join().expect("a newcomer").0.has_slot);
+        });
     }
 }
