@@ -5,7 +5,9 @@
 //!
 //! # System calls
 //!
-//! A small request on a kept connection costs one `read` and one `write` on either side.
+//! A small request on a kept connection costs one `read` and one `write` on either side. A client
+//! makes three more calls to check the connection, unless the request is idempotent and follows
+//! another one within a millisecond.
 //!
 //! A request with a connection of its own costs the application six system calls: `accept`, `read`,
 //! `write`, two that check for unread input, and `close`. The check is necessary because the

@@ -24,11 +24,21 @@ mod address;
 mod allow;
 #[cfg(unix)]
 mod descriptor;
+#[cfg(unix)]
+mod file_id;
 mod listener;
 mod listening_socket;
 #[cfg(unix)]
 mod socket_file;
 mod stream;
+// What differs between systems in the handling of socket files.
+#[cfg(all(target_os = "linux", not(fcgi_portable)))]
+#[path = "net/linux.rs"]
+mod system;
+#[cfg(all(unix, not(all(target_os = "linux", not(fcgi_portable)))))]
+#[path = "net/portable.rs"]
+mod system;
+mod waiters;
 
 pub use address::Address;
 pub use allow::AllowList;

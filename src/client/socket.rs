@@ -25,6 +25,7 @@ pub(super) struct SharedSocket {
 #[derive(Debug)]
 struct Shared {
     stream: Stream,
+    read_timeout: Option<Duration>,
     write_timeout: Option<Duration>,
     /// Whether a write has succeeded since the current read began.
     has_written: AtomicBool,
@@ -37,14 +38,32 @@ impl SharedSocket {
         write_timeout: Option<Duration>,
     ) -> io::Result<Self> {
         stream.set_timeouts(read_timeout, write_timeout)?;
-        let shared =
-            Arc::new(Shared { stream, write_timeout, has_written: AtomicBool::new(false) });
+        let shared = Arc::new(Shared {
+            stream,
+            read_timeout,
+            write_timeout,
+            has_written: AtomicBool::new(false),
+        });
         Ok(Self { shared, is_write_wait_limited: false })
     }
 
-    /// Reads the bytes that have arrived, without waiting. Returns `None` if there are none.
-    pub(super) fn try_read(&self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
-        self.shared.stream.try_read(buffer)
+    /// Reads the bytes that arrive within `max`. Returns `None` if there are none.
+    pub(super) fn read_within(
+        &self,
+        max: Duration,
+        buffer: &mut [u8],
+    ) -> io::Result<Option<usize>> {
+        let stream = &self.shared.stream;
+        if max.is_zero() {
+            return stream.try_read(buffer);
+        }
+        stream.set_read_timeout(Some(max))?;
+        let outcome = (&mut &*stream).read(buffer);
+        stream.set_read_timeout(self.shared.read_timeout)?;
+        match outcome {
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => Ok(None),
+            outcome => outcome.map(Some),
+        }
     }
 
     /// Makes a vectored write of this clone fail with `WouldBlock` if the peer reads nothing for

@@ -279,9 +279,13 @@ fn response_may_end_anywhere_near_the_size_of_a_buffer() {
             };
             let (len, size) = (number("LEN"), number("SIZE"));
             let content = Pattern::bytes(len as u64);
-            let records: Vec<u8> =
-                content.chunks(size).flat_map(|content| record(STDOUT, 1, content)).collect();
-            stream.write_all(&[records, response(b"")].concat()).expect("the response is sent");
+            let records: Vec<u8> = content
+                .chunks(size)
+                .flat_map(|content| record(STDOUT, request.id, content))
+                .collect();
+            stream
+                .write_all(&[records, request.response(b"")].concat())
+                .expect("the response is sent");
         }
     });
     let client = application.keep_alive_client();

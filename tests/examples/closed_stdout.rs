@@ -130,7 +130,8 @@ fn gateway_continues() {
     let gateway = command.stdout(closed_stdout()).spawn().expect("the gateway starts");
     let mut gateway = KillOnDrop(gateway);
     wait_until("the gateway listens", || TcpStream::connect(&address).is_ok());
-    // It prints the line after it has begun to listen.
-    std::thread::sleep(std::time::Duration::from_millis(200));
-    assert!(gateway.0.try_wait().expect("its state").is_none(), "the gateway has ended");
+    // It receives the signal after it has printed the line.
+    let killed = Command::new("kill").arg(gateway.0.id().to_string()).status();
+    assert!(killed.expect("kill runs").success());
+    assert!(gateway.0.wait().expect("its status").success(), "the gateway has failed");
 }

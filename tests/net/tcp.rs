@@ -1,9 +1,9 @@
-//! Proves that TCP listeners accept and close, and that their errors are reported.
+//! Proves that TCP listeners accept, and that their errors are reported.
 
 use std::io::{self, IoSliceMut, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 
-use super::{address, exchange, io_kind, with_waiters, REFUSES_AFTER_CLOSE};
+use super::{address, exchange, io_kind};
 use fcgi::net::{Listener, Stream};
 use fcgi::Error;
 
@@ -72,24 +72,6 @@ fn both_ends_of_a_tcp_connection_have_nodelay() {
             let stream = TcpStream::from(stream.as_fd().try_clone_to_owned().unwrap());
             assert!(stream.nodelay().unwrap());
         }
-    }
-}
-
-#[test]
-fn close_wakes_all_waiters_and_refuses_tcp_connections() {
-    for text in ["127.0.0.1:0", ":0"] {
-        let listener = Listener::bind(&address(text)).unwrap();
-        let bound = listener.local_address().unwrap();
-        let (mut client, mut server) = exchange(&listener, &bound);
-        assert!(!listener.is_closed());
-        with_waiters(&listener, || listener.close());
-        assert!(listener.is_closed());
-        if REFUSES_AFTER_CLOSE {
-            assert_eq!(io_kind(Stream::connect(&bound, None)), io::ErrorKind::ConnectionRefused);
-        }
-        server.write_all(b"c").unwrap();
-        client.read_exact(&mut [0]).expect("accepted connections stay open");
-        listener.close();
     }
 }
 

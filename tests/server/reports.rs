@@ -107,6 +107,6 @@ fn serve_returns_if_the_socket_does_not_listen() {
     let server = Server::new(TcpListener::from(OwnedFd::from(connected))).expect("a server");
     let (sender, outcome) = mpsc::channel();
     let _serving = thread::spawn(move || sender.send(server.on_error(|_| ()).serve(echo)));
-    let served = outcome.recv_timeout(TEST_TIMEOUT).expect("serve returns");
-    assert_eq!(served.expect_err("a fatal error").kind(), std::io::ErrorKind::InvalidInput);
+    let outcome = outcome.recv_timeout(TEST_TIMEOUT).expect("serve returns");
+    assert_eq!(outcome.expect_err("a fatal error").kind(), std::io::ErrorKind::InvalidInput);
 }

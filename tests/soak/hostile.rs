@@ -204,7 +204,7 @@ fn stay_silent(address: &Address) {
         let mut stream = connect(address);
         if number % 3 == 0 {
             // The server may have closed the connection.
-            let _ = stream.write_all(&part[..1 + number % 15]);
+            let _ = stream.write_all(&part[..=number % 15]);
             PARTIAL.fetch_add(1, Ordering::SeqCst);
         }
         connections.push(stream);

@@ -66,9 +66,11 @@ impl Server {
         self.process.0.id()
     }
 
-    /// Ends the server and returns the errors that it has reported.
-    pub fn stop(self) -> Reports {
-        drop(self.process);
+    /// Stops the server with SIGTERM, and returns the errors that it has reported.
+    pub fn stop(mut self) -> Reports {
+        let killed = Command::new("kill").arg(self.id().to_string()).status();
+        assert!(killed.expect("kill runs").success(), "the server runs");
+        assert!(self.process.0.wait().expect("its status").success(), "the server has failed");
         self.reports.join().expect("only expected reports")
     }
 }
