@@ -144,20 +144,10 @@ fn send_body(mut body: Take<impl Read>, mut request: Stdin) -> io::Result<()> {
     loop {
         let len = retry(|| body.read(&mut piece))?;
         let is_last = len == 0 || body.limit() == 0;
-        let sent = send_piece(&mut request, &piece[..len], is_last);
+        let sent = request.send(&piece[..len], is_last);
         if is_last || sent.is_err() {
             return Ok(());
         }
-    }
-}
-
-/// Sends a piece of the body at once. Ends the body after the last piece.
-fn send_piece(request: &mut Stdin, piece: &[u8], is_last: bool) -> io::Result<()> {
-    request.write_all(piece)?;
-    if is_last {
-        request.finish()
-    } else {
-        request.flush()
     }
 }
 
