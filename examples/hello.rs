@@ -27,7 +27,7 @@ fn main() -> ExitCode {
         Ok(())
     });
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(exit_code) => exit_code,
         Err(error) => {
             eprintln!("hello: {error}");
             ExitCode::FAILURE
