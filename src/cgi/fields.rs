@@ -30,8 +30,8 @@ struct Index {
     has_content_type: bool,
 }
 
-/// The offsets of one field in the bytes of the head. `HeadParser` limits a head to `u32::MAX`
-/// bytes.
+/// The offsets of one field in the bytes of the head. `HeadParser` and `ResponseHead` limit a head
+/// to `u32::MAX` bytes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Field {
     name: u32,
@@ -76,9 +76,10 @@ impl Fields {
 
     /// Adds the line of `bytes` that starts at `start` to the index. Its colon is at `colon`, and
     /// its CR or LF is at `end`. The name must be a token, and the value must not contain a CR, LF
-    /// or NUL.
+    /// or NUL. Returns `false` if the field is dropped: its value is empty, or it repeats an earlier
+    /// one.
     #[inline]
-    pub(super) fn add(&mut self, start: usize, colon: usize, end: usize) -> Result<()> {
+    pub(super) fn add(&mut self, start: usize, colon: usize, end: usize) -> Result<bool> {
         self.index.add(&self.bytes, start, colon, end)
     }
 
@@ -109,17 +110,15 @@ impl Fields {
 
 impl Index {
     #[inline]
-    fn add(&mut self, bytes: &[u8], start: usize, colon: usize, end: usize) -> Result<()> {
+    fn add(&mut self, bytes: &[u8], start: usize, colon: usize, end: usize) -> Result<bool> {
         let value = syntax::trim_range(bytes, colon + 1..end);
-        if value.is_empty() {
-            return Ok(());
+        if value.is_empty() || !self.interpret(&bytes[start..colon], &bytes[value.clone()])? {
+            return Ok(false);
         }
-        if self.interpret(&bytes[start..colon], &bytes[value.clone()])? {
-            let [name, name_end, value, value_end] =
-                [start, colon, value.start, value.end].map(|at| at as u32);
-            self.fields.push(Field { name, name_end, value, value_end });
-        }
-        Ok(())
+        let [name, name_end, value, value_end] =
+            [start, colon, value.start, value.end].map(|offset| offset as u32);
+        self.fields.push(Field { name, name_end, value, value_end });
+        Ok(true)
     }
 
     /// Checks and records a field that web servers interpret. Returns `false` if the field must be

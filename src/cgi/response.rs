@@ -6,12 +6,16 @@ use crate::cgi::fields::Fields;
 use crate::cgi::{status, syntax};
 use crate::error::{Error, Result};
 
+/// The maximum number of bytes of the fields of a head. Web servers accept far fewer.
+const MAX_BYTES: usize = 16 * 1024 * 1024;
+
 /// Builds the head of a response, on the application side ([RFC 3875], section 6).
 ///
 /// It applies the rules of [`HeadParser`](crate::cgi::HeadParser), so every web server can parse
 /// what it writes. Names are tokens, values contain no line breaks, and `Content-Type`, `Location`
 /// and `Status` appear at most once. Blanks around a value are removed. A field with an empty value
-/// is left out, because it means the same as a missing field (RFC 3875, section 6.3).
+/// is left out, because it means the same as a missing field (RFC 3875, section 6.3). A second
+/// `Content-Length` with the same number is left out, too.
 ///
 /// # Examples
 ///
@@ -76,15 +80,21 @@ impl ResponseHead {
     /// | `InvalidStatus` | A `Status` without a valid code. |
     /// | `InvalidLocation` | A `Location` that is neither an absolute URI nor a path. |
     /// | `InvalidContentLength` | A `Content-Length` that is not a number, or two that differ. |
+    /// | `HeadTooLarge` | More than 16 MiB of fields. |
     pub fn field(mut self, name: &str, value: impl AsRef<[u8]>) -> Result<Self> {
         let value = syntax::trim(value.as_ref());
         check_field(name.as_bytes(), value)?;
-        if !value.is_empty() {
-            let bytes = &mut self.fields.bytes;
-            let start = bytes.len();
-            bytes.extend([name.as_bytes(), b": ", value, b"\r\n"].into_iter().flatten());
-            let end = bytes.len() - 2;
-            self.fields.add(start, start + name.len(), end)?;
+        let bytes = &mut self.fields.bytes;
+        let start = bytes.len();
+        for part in [name.as_bytes(), b": ", value, b"\r\n"] {
+            bytes.extend_from_slice(part);
+        }
+        let end = bytes.len();
+        if end > MAX_BYTES {
+            return Err(Error::HeadTooLarge(MAX_BYTES));
+        }
+        if !self.fields.add(start, start + name.len(), end - 2)? {
+            self.fields.bytes.truncate(start);
         }
         Ok(self)
     }
