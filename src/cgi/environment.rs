@@ -3,12 +3,12 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use crate::cgi::headers::add_headers;
-use crate::cgi::path::Script;
-use crate::cgi::request::HttpRequest;
-use crate::cgi::syntax::{self, invalid_request};
-use crate::cgi::target::{host_name, Target};
-use crate::cgi::variable::add;
+use super::headers::add_headers;
+use super::path::Script;
+use super::request::HttpRequest;
+use super::syntax::{self, invalid_request};
+use super::target::{host_name, Target};
+use super::variable::add;
 use crate::error::Result;
 use crate::params::Params;
 
@@ -47,7 +47,7 @@ use crate::params::Params;
 ///
 /// `REMOTE_HOST` is never set, because no names are looked up. `AUTH_TYPE` and `REMOTE_USER` are
 /// never set from a header field, because a client can send any. A server that has authenticated
-/// the user sets them with [`set_variable`](crate::cgi::set_variable).
+/// the user sets them with [`set_variable`](super::set_variable).
 ///
 /// # Header fields
 ///

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::mem::replace;
 
-use crate::cgi::{status, syntax};
+use super::{status, syntax};
 use crate::error::{Error, Result};
 
 /// The header fields of a response head, while it is parsed or built and afterwards.

@@ -1,14 +1,14 @@
 //! The head of a response.
 
-use crate::cgi::fields::Fields;
-use crate::cgi::{status, syntax};
+use super::fields::Fields;
+use super::{status, syntax};
 use crate::error::Result;
 use crate::stream::AnnouncedLength;
 
 /// The head of an application's response ([RFC 3875], section 6): complete and valid header fields.
 ///
 /// [`Head::parse`] parses the head of a response that is in memory, and a
-/// [`HeadParser`](crate::cgi::HeadParser) one that is received in pieces.
+/// [`HeadParser`](super::HeadParser) one that is received in pieces.
 ///
 /// Fields are kept in the order in which they were received. A name may appear more than once:
 /// there is one `Set-Cookie` field for each cookie. Methods compare names without regard to ASCII
@@ -63,7 +63,7 @@ impl Head {
     }
 
     /// Returns the reason phrase in the `Status` field. If it is missing, returns the
-    /// [canonical](crate::cgi::canonical_reason) one, which is empty for an unregistered code.
+    /// [canonical](super::canonical_reason) one, which is empty for an unregistered code.
     pub fn reason(&self) -> &str {
         let sent = self.get("Status").map_or("", |status| status[3..].trim());
         if sent.is_empty() {
@@ -193,7 +193,7 @@ impl Head {
     /// is 200 ([FastCGI specification], section 6.3).
     ///
     /// The authorizer sends each variable as a field `Variable-NAME`. The iterator yields `NAME` as
-    /// it was sent, and the value. [`set_variable`](crate::cgi::set_variable) adds it to the params
+    /// it was sent, and the value. [`set_variable`](super::set_variable) adds it to the params
     /// of the request that was authorized.
     ///
     /// The other fields and the body of such a response are ignored. A response with any other

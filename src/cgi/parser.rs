@@ -2,9 +2,9 @@
 
 use std::io::{BufRead, ErrorKind};
 
-use crate::cgi::fields::Fields;
-use crate::cgi::head::Head;
-use crate::cgi::syntax;
+use super::fields::Fields;
+use super::head::Head;
+use super::syntax;
 use crate::error::{Error, Result};
 
 /// The number of bytes that are copied before their lines are parsed. The head usually ends within

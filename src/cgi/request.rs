@@ -2,12 +2,12 @@
 
 use std::net::SocketAddr;
 
-use crate::cgi::path::decode_path;
-use crate::cgi::syntax::{self, invalid_request};
-use crate::cgi::target::Target;
+use super::path::decode_path;
+use super::syntax::{self, invalid_request};
+use super::target::Target;
 use crate::error::Result;
 
-/// An HTTP request that a web server has received. An [`Environment`](crate::cgi::Environment)
+/// An HTTP request that a web server has received. An [`Environment`](super::Environment)
 /// turns it into params.
 ///
 /// There is no `Default` value, so no field can be forgotten. The fields are not checked until they

@@ -2,8 +2,8 @@
 
 use std::io::Write;
 
-use crate::cgi::fields::Fields;
-use crate::cgi::{status, syntax};
+use super::fields::Fields;
+use super::{status, syntax};
 use crate::error::{Error, Result};
 
 /// The maximum number of bytes of the fields of a head. Web servers accept far fewer.
@@ -11,7 +11,7 @@ const MAX_BYTES: usize = 16 * 1024 * 1024;
 
 /// Builds the head of a response, on the application side ([RFC 3875], section 6).
 ///
-/// It applies the rules of [`HeadParser`](crate::cgi::HeadParser), so every web server can parse
+/// It applies the rules of [`HeadParser`](super::HeadParser), so every web server can parse
 /// what it writes. Names are tokens, values contain no line breaks, and `Content-Type`, `Location`
 /// and `Status` appear at most once. Blanks around a value are removed. A field with an empty value
 /// is left out, because it means the same as a missing field (RFC 3875, section 6.3). A second
@@ -55,7 +55,7 @@ impl ResponseHead {
     }
 
     /// Adds the `Status` field: a code from 100 to 999 and a reason phrase. An empty `reason` is
-    /// replaced by the [canonical](crate::cgi::canonical_reason) one.
+    /// replaced by the [canonical](super::canonical_reason) one.
     ///
     /// Without a `Status`, a web server uses 302 if there is a `Location`, and 200 otherwise.
     ///

@@ -1,6 +1,6 @@
 //! The variables of a CGI environment (RFC 3875, section 4.1).
 
-use crate::cgi::syntax::{self, invalid_request};
+use super::syntax::{self, invalid_request};
 use crate::error::Result;
 use crate::params::Params;
 
@@ -8,7 +8,7 @@ use crate::params::Params;
 /// same name.
 ///
 /// It is meant for the user that the server has authenticated (`AUTH_TYPE`, `REMOTE_USER`), for
-/// what an authorizer has sent ([`Head::variables`](crate::cgi::Head::variables)), and for values
+/// what an authorizer has sent ([`Head::variables`](super::Head::variables)), and for values
 /// from the configuration of the server.
 ///
 /// The name is converted to upper case, with `_` in place of `-`, so that no two variables differ
