@@ -83,6 +83,12 @@ impl Header {
         [VERSION, self.record_type.into(), id1, id0, len1, len0, self.padding_len, 0]
     }
 
+    /// Creates the error for a record that is not allowed at this point.
+    #[cold]
+    pub(crate) fn unexpected(self) -> Error {
+        Error::UnexpectedRecord { record_type: self.record_type, request_id: self.request_id }
+    }
+
     /// Returns the length of content and padding together, in bytes.
     ///
     /// ```
