@@ -69,4 +69,4 @@ pub use self::path::{decode_path, Script};
 pub use self::request::HttpRequest;
 pub use self::response::ResponseHead;
 pub use self::status::canonical_reason;
-pub use self::variable::{for_authorizer, set_variable};
+pub use self::variable::{params_for_authorizer, set_variable};

@@ -279,7 +279,7 @@ impl Cursor {
                 Some(_) => return Err(invalid_line(&bytes[start..])),
             }
         }
-        let end = self.scanned + syntax::value_len(&bytes[self.scanned..]);
+        let end = self.scanned + syntax::find_line_break_or_nul(&bytes[self.scanned..]);
         let next = match &bytes[end..] {
             [b'\n', ..] => end + 1,
             [b'\r', b'\n', ..] => end + 2,

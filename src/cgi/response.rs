@@ -142,7 +142,7 @@ impl ResponseHead {
 
 /// Checks that the name is a token and that the value contains no CR, LF or NUL.
 fn check_field(name: &[u8], value: &[u8]) -> Result<()> {
-    if syntax::is_token(name) && syntax::value_len(value) == value.len() {
+    if syntax::is_token(name) && syntax::is_value(value) {
         return Ok(());
     }
     Err(Error::InvalidField(syntax::excerpt(&[name, b": ", value].concat())))

@@ -46,17 +46,17 @@ pub fn set_variable(params: &mut Params, name: &str, value: impl AsRef<[u8]>) ->
 /// section 6.3): `CONTENT_LENGTH`, `PATH_INFO`, `PATH_TRANSLATED` and `SCRIPT_NAME`.
 ///
 /// ```
-/// use fcgi::{cgi::for_authorizer, Params};
+/// use fcgi::{cgi::params_for_authorizer, Params};
 ///
 /// let params = Params::from_pairs([("SCRIPT_NAME", "/a"), ("REMOTE_ADDR", "192.0.2.7")])?;
 /// let expected = Params::from_pairs([("REMOTE_ADDR", "192.0.2.7")])?;
-/// assert_eq!(for_authorizer(params), expected);
+/// assert_eq!(params_for_authorizer(params), expected);
 /// # Ok::<(), fcgi::Error>(())
 /// ```
 ///
 /// [FastCGI specification]: https://fastcgi-archives.github.io/FastCGI_Specification.html
 #[must_use]
-pub fn for_authorizer(mut params: Params) -> Params {
+pub fn params_for_authorizer(mut params: Params) -> Params {
     for name in ["CONTENT_LENGTH", "PATH_INFO", "PATH_TRANSLATED", "SCRIPT_NAME"] {
         params.remove(name);
     }
@@ -72,10 +72,10 @@ pub(super) fn add(params: &mut Params, name: &str, value: impl AsRef<[u8]>) -> R
 /// Checks that a value contains no CR, LF or NUL. A NUL would truncate it in an application written
 /// in C (RFC 3875, section 7.2).
 pub(super) fn check_value(name: &str, value: &[u8]) -> Result<()> {
-    if syntax::value_len(value) < value.len() {
-        return Err(invalid_request(name, value));
+    if syntax::is_value(value) {
+        return Ok(());
     }
-    Ok(())
+    Err(invalid_request(name, value))
 }
 
 /// Returns the name in upper case, with `_` in place of `-`.

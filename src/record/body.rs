@@ -128,7 +128,7 @@ impl EndRequest {
     }
 
     /// Encodes the whole record, header included.
-    pub(crate) fn record(self, request_id: u16) -> [u8; 16] {
+    pub(crate) fn encode_record(self, request_id: u16) -> [u8; 16] {
         fixed_record(RecordType::EndRequest, request_id, self.encode())
     }
 }
