@@ -8,8 +8,6 @@
 //! | [`HeadParser`], [`Head`] | web server | Parse the head of a response. |
 //! | [`ResponseHead`] | application | Writes the head of a response. |
 //!
-//! # Examples
-//!
 //! ```
 //! use fcgi::cgi::{Environment, Head, HttpRequest, ResponseHead, Script};
 //!

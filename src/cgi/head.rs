@@ -15,19 +15,6 @@ use crate::stream::AnnouncedLength;
 /// case. A field with an empty value is dropped, because it means the same as a missing field
 /// (RFC 3875, section 6.3).
 ///
-/// # How a web server uses it
-///
-/// 1. If [`local_redirect`](Self::local_redirect) returns a path, it processes that path as if it
-///    had been requested, and drops the body. Otherwise it continues.
-/// 2. It sends [`status`](Self::status), [`reason`](Self::reason) and
-///    [`http_fields`](Self::http_fields) to the client, and a `Date` if there is none. It does not
-///    guess a missing `Content-Type`, because a browser could then execute text as a script.
-/// 3. If [`has_body`](Self::has_body) returns `true`, it sends the body.
-/// 4. At the end of the body it calls [`check_body`](Self::check_body) to detect a truncated
-///    response.
-///
-/// # Examples
-///
 /// ```
 /// use fcgi::cgi::Head;
 ///
@@ -38,6 +25,17 @@ use crate::stream::AnnouncedLength;
 /// assert_eq!(body, b"made");
 /// # Ok::<(), fcgi::Error>(())
 /// ```
+///
+/// # How a web server uses it
+///
+/// 1. If [`local_redirect`](Self::local_redirect) returns a path, it processes that path as if it
+///    had been requested, and drops the body. Otherwise it continues.
+/// 2. It sends [`status`](Self::status), [`reason`](Self::reason) and
+///    [`http_fields`](Self::http_fields) to the client, and a `Date` if there is none. It does not
+///    guess a missing `Content-Type`, because a browser could then execute text as a script.
+/// 3. If the response [has a body](Self::has_body), it sends the body.
+/// 4. At the end of the body it calls [`check_body`](Self::check_body) to detect a truncated
+///    response.
 ///
 /// [RFC 3875]: https://www.rfc-editor.org/rfc/rfc3875
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,16 +114,9 @@ impl Head {
     /// field. In two cases this method returns `None` and the client must be redirected, with the
     /// `Status` that was sent or 302:
     ///
-    /// * There are other fields. This way no `Set-Cookie` is lost, and an application that sends a
+    /// - There are other fields. This way no `Set-Cookie` is lost, and an application that sends a
     ///   `Status` for a redirect gets that status.
-    /// * The path has a fragment, which only a client can use.
-    ///
-    /// # Security
-    ///
-    /// A script can redirect to itself, so a web server must limit the number of redirects. It must
-    /// also check the path like one that a client has sent.
-    ///
-    /// # Examples
+    /// - The path has a fragment, which only a client can use.
     ///
     /// ```
     /// use fcgi::cgi::Head;
@@ -137,6 +128,11 @@ impl Head {
     /// assert_eq!((head.local_redirect(), head.status()), (None, 302));
     /// # Ok::<(), fcgi::Error>(())
     /// ```
+    ///
+    /// # Security
+    ///
+    /// A script can redirect to itself, so a web server must limit the number of redirects. It must
+    /// also check the path like one that a client has sent.
     pub fn local_redirect(&self) -> Option<&str> {
         let is_only_field = self.fields.len() == 1;
         self.location().filter(|location| {
@@ -164,11 +160,11 @@ impl Head {
     ///
     /// It skips the following fields:
     ///
-    /// * `Status`, which becomes the status line.
-    /// * Fields that concern one HTTP connection: `Connection`, `Keep-Alive`,
+    /// - `Status`, which becomes the status line.
+    /// - Fields that concern one HTTP connection: `Connection`, `Keep-Alive`,
     ///   `Proxy-Authenticate`, `Proxy-Authorization`, `Proxy-Connection`, `TE`, `Trailer`,
     ///   `Transfer-Encoding` and `Upgrade`.
-    /// * `X-CGI-…`, which RFC 3875, section 6.3.5, reserves for extensions between the application
+    /// - `X-CGI-…`, which RFC 3875, section 6.3.5, reserves for extensions between the application
     ///   and the web server.
     ///
     /// It does not skip `Date`, `Server` and `Content-Length`. A web server that writes its own
@@ -243,8 +239,8 @@ impl Head {
     /// client's connection, so that the client detects the truncation.
     ///
     /// # Errors
-    ///
-    /// Returns [`Error::StreamTooShort`] or [`Error::StreamTooLong`] if the lengths differ.
+    /// [`Error::StreamTooShort`](crate::Error::StreamTooShort) or
+    /// [`Error::StreamTooLong`](crate::Error::StreamTooLong) if the lengths differ.
     ///
     /// ```
     /// use fcgi::{cgi::Head, Error};

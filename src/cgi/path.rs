@@ -13,19 +13,16 @@ use crate::error::Result;
 /// segments, `.` segments, the case of letters, and bytes that are not UTF-8.
 ///
 /// # Errors
+/// [`Error::InvalidRequest`](crate::Error::InvalidRequest), to which a web server responds with
+/// `400 Bad Request`, if the path
 ///
-/// Returns [`Error::InvalidRequest`](crate::Error::InvalidRequest), to which a web server responds
-/// with `400 Bad Request`, for a path that
-///
-/// * does not start with `/`
-/// * contains `?` or `#`, which end a path
-/// * contains `%` without two hexadecimal digits after it
-/// * contains a control byte such as NUL or LF, whether it is escaped or not
-/// * has a `..` segment, which clients resolve before they send a request
-/// * contains an escaped slash, `%2F`, which would name a different path once it is decoded
+/// - does not start with `/`
+/// - contains `?` or `#`, which end a path
+/// - contains `%` without two hexadecimal digits after it
+/// - contains a control byte such as NUL or LF, whether it is escaped or not
+/// - has a `..` segment, which clients resolve before they send a request
+/// - contains an escaped slash, `%2F`, which would name a different path once it is decoded
 ///   ([RFC 3875], section 4.1.5, permits this)
-///
-/// # Examples
 ///
 /// ```
 /// use fcgi::cgi::decode_path;

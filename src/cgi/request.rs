@@ -7,13 +7,11 @@ use super::syntax::{self, invalid_request};
 use super::target::Target;
 use crate::error::Result;
 
-/// An HTTP request that a web server has received. An [`Environment`](super::Environment)
-/// turns it into params.
+/// An HTTP request that a web server has received. An [`Environment`](super::Environment) converts
+/// it to params.
 ///
 /// There is no `Default` value, so no field can be forgotten. The fields are not checked until they
 /// are used.
-///
-/// # Examples
 ///
 /// ```
 /// use fcgi::cgi::HttpRequest;
@@ -62,8 +60,7 @@ impl<'a> HttpRequest<'a> {
     /// script or file that a request is for.
     ///
     /// # Errors
-    ///
-    /// Returns [`Error::InvalidRequest`](crate::Error::InvalidRequest) if the target is invalid or
+    /// [`Error::InvalidRequest`](crate::Error::InvalidRequest) if the target is invalid or
     /// [`decode_path`] rejects the path.
     pub fn path(&self) -> Result<Vec<u8>> {
         decode_path(self.parse_target()?.path)
@@ -72,8 +69,7 @@ impl<'a> HttpRequest<'a> {
     /// Returns the query of the target, not decoded. It is empty if there is none.
     ///
     /// # Errors
-    ///
-    /// Returns [`Error::InvalidRequest`](crate::Error::InvalidRequest) if the target is invalid.
+    /// [`Error::InvalidRequest`](crate::Error::InvalidRequest) if the target is invalid.
     pub fn query(&self) -> Result<&'a str> {
         Ok(self.parse_target()?.query.unwrap_or(""))
     }

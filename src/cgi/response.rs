@@ -17,8 +17,6 @@ const MAX_BYTES: usize = 16 * 1024 * 1024;
 /// is left out, because it means the same as a missing field (RFC 3875, section 6.3). A second
 /// `Content-Length` with the same number is left out, too.
 ///
-/// # Examples
-///
 /// ```
 /// use fcgi::cgi::ResponseHead;
 ///
@@ -60,8 +58,7 @@ impl ResponseHead {
     /// Without a `Status`, a web server uses 302 if there is a `Location`, and 200 otherwise.
     ///
     /// # Errors
-    ///
-    /// Returns [`Error::InvalidStatus`] for any other code, and an error in the cases described at
+    /// [`Error::InvalidStatus`] if the code is not from 100 to 999, and the errors of
     /// [`field`](Self::field).
     pub fn status(self, code: u16, reason: &str) -> Result<Self> {
         let canonical = status::canonical_reason(code).unwrap_or_default();
@@ -72,15 +69,13 @@ impl ResponseHead {
     /// Adds a field.
     ///
     /// # Errors
-    ///
-    /// | Variant of [`Error`] | Cause |
-    /// | --- | --- |
-    /// | `InvalidField` | A name that is not a token, or a value with a CR, LF or NUL. |
-    /// | `DuplicateField` | A second `Content-Type`, `Location` or `Status`. |
-    /// | `InvalidStatus` | A `Status` without a valid code. |
-    /// | `InvalidLocation` | A `Location` that is neither an absolute URI nor a path. |
-    /// | `InvalidContentLength` | A `Content-Length` that is not a number, or two that differ. |
-    /// | `HeadTooLarge` | More than 16 MiB of fields. |
+    /// - [`Error::InvalidField`] if the name is not a token, or the value contains a CR, LF or NUL
+    /// - [`Error::DuplicateField`] if there already is a `Content-Type`, `Location` or `Status`
+    /// - [`Error::InvalidStatus`] if a `Status` has no valid code
+    /// - [`Error::InvalidLocation`] if a `Location` is neither an absolute URI nor a path
+    /// - [`Error::InvalidContentLength`] if a `Content-Length` is not a number, or differs from an
+    ///   earlier one
+    /// - [`Error::HeadTooLarge`] if the fields have more than 16 MiB
     pub fn field(mut self, name: &str, value: impl AsRef<[u8]>) -> Result<Self> {
         let value = syntax::trim(value.as_ref());
         check_field(name.as_bytes(), value)?;
@@ -103,9 +98,7 @@ impl ResponseHead {
     /// `Variable-NAME` ([FastCGI specification], section 6.3).
     ///
     /// # Errors
-    ///
-    /// Returns an error in the cases described at [`field`](Self::field), and
-    /// [`Error::InvalidField`] if `name` is empty.
+    /// [`Error::InvalidField`] if `name` is empty, and the errors of [`field`](Self::field).
     ///
     /// ```
     /// use fcgi::cgi::ResponseHead;
@@ -130,9 +123,8 @@ impl ResponseHead {
     /// Writes the head and its empty line, in one call of `write_all`.
     ///
     /// # Errors
-    ///
-    /// Returns [`Error::MissingField`] if there is no `Content-Type`, `Location` or `Status`, and
-    /// any error of the writer.
+    /// - [`Error::MissingField`] if there is no `Content-Type`, `Location` or `Status`
+    /// - [`Error::Io`] if the writer fails
     pub fn write_to(mut self, writer: &mut impl Write) -> Result<()> {
         self.fields.check_complete()?;
         self.fields.bytes.extend(b"\r\n");

@@ -4,23 +4,19 @@ use super::syntax::{self, invalid_request};
 use crate::error::Result;
 use crate::params::Params;
 
-/// Sets a variable to a value that the web server vouches for, and replaces any variable of the
-/// same name.
+/// Sets a variable, and removes every other variable of the same name.
 ///
-/// It is meant for the user that the server has authenticated (`AUTH_TYPE`, `REMOTE_USER`), for
-/// what an authorizer has sent ([`Head::variables`](super::Head::variables)), and for values
-/// from the configuration of the server.
+/// The value must not come from the client of the web server. It may be the user that the web
+/// server has authenticated (`AUTH_TYPE`, `REMOTE_USER`), a variable that an authorizer has sent
+/// ([`Head::variables`](super::Head::variables)), or a value from the configuration.
 ///
 /// The name is converted to upper case, with `_` in place of `-`, so that no two variables differ
 /// only in case ([RFC 3875], section 4.1).
 ///
 /// # Errors
-///
-/// Returns [`Error::InvalidRequest`](crate::Error::InvalidRequest) if the name is empty, if it
-/// contains anything but letters, digits, `_` and `-`, or if the value contains a CR, LF or NUL.
-/// The params then remain unchanged.
-///
-/// # Examples
+/// [`Error::InvalidRequest`](crate::Error::InvalidRequest) if the name is empty, if it contains
+/// anything but letters, digits, `_` and `-`, or if the value contains a CR, LF or NUL. The params
+/// then remain unchanged.
 ///
 /// ```
 /// use fcgi::{cgi::set_variable, Params};
@@ -42,8 +38,9 @@ pub fn set_variable(params: &mut Params, name: &str, value: impl AsRef<[u8]>) ->
     params.set(canonical_name(name).collect::<String>(), value)
 }
 
-/// Removes the variables that an authorizer must not receive ([FastCGI specification],
-/// section 6.3): `CONTENT_LENGTH`, `PATH_INFO`, `PATH_TRANSLATED` and `SCRIPT_NAME`.
+/// Returns the params without the variables that an authorizer must not receive
+/// ([FastCGI specification], section 6.3): `CONTENT_LENGTH`, `PATH_INFO`, `PATH_TRANSLATED` and
+/// `SCRIPT_NAME`.
 ///
 /// ```
 /// use fcgi::{cgi::params_for_authorizer, Params};

@@ -6,11 +6,11 @@ use super::map::Params;
 use super::pair::Pair;
 use crate::error::{Error, Result};
 
-/// The numbers of bytes and pairs above which the memory of earlier params is freed instead of
-/// reused. Each pair takes 12 bytes of index, more than its bytes if it is short.
-///
-/// The params of nearly all requests are smaller.
+/// The number of bytes above which the memory of earlier params is freed instead of reused. The
+/// params of nearly all requests are smaller.
 const MAX_REUSED_BYTES: usize = 32 * 1024;
+
+/// The same for the number of pairs. The index of a pair has 12 bytes, the pair may have only two.
 const MAX_REUSED_PAIRS: usize = 1024;
 
 /// The number of pairs that are appended to the index at once.
@@ -133,7 +133,7 @@ impl Params {
     /// Parses encoded pairs and appends them.
     ///
     /// # Errors
-    /// As for [`parse`](Self::parse), where the limit of 2³² − 1 bytes applies to all pairs
+    /// The errors of [`parse`](Self::parse), where the limit of 2³² − 1 bytes applies to all pairs
     /// together. The offset in [`Error::InvalidParams`] counts from the beginning of
     /// [`as_bytes`](Self::as_bytes). The collection is unchanged after an error.
     ///

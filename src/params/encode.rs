@@ -15,7 +15,7 @@ impl Params {
     /// split pair.
     ///
     /// # Errors
-    /// Returns [`Error::InvalidRequestId`](crate::Error::InvalidRequestId) if `request_id` is 0.
+    /// [`Error::InvalidRequestId`](crate::Error::InvalidRequestId) if `request_id` is 0.
     ///
     /// ```
     /// let mut out = Vec::new();
