@@ -97,11 +97,12 @@ impl<'a> HttpRequest<'a> {
 
     /// Checks that the header fields agree with `content_length`.
     pub(super) fn check_length(&self) -> Result<()> {
-        if self.values("Transfer-Encoding").next().is_some() {
+        if let Some(coding) = self.values("Transfer-Encoding").next() {
             // `Content-Length` is ignored if both are present (RFC 9112, section 6.3).
-            let is_known = self.content_length.is_some();
-            let error = || invalid_request("Transfer-Encoding", b"a body of unknown length");
-            return is_known.then_some(()).ok_or_else(error);
+            return match self.content_length {
+                Some(_) => Ok(()),
+                None => Err(invalid_request("Transfer-Encoding", coding)),
+            };
         }
         let length = self.content_length.unwrap_or(0);
         let differs = |value: &&[u8]| syntax::parse_length(value).ok() != Some(length);
