@@ -19,14 +19,13 @@ const PIECE_LEN: usize = 2 * MAX_ALIGNED_LEN;
 /// It sends `CONTENT_LENGTH` bytes of `stdin`, or none if that variable is missing. It writes the
 /// response to `stdout` as it is received, after its head has been checked, and STDERR to `stderr`.
 ///
-/// A separate thread reads `stdin`. This function does not wait for it, whether the application
-/// ends the request without reading the whole body or an error ends it. The thread ends with the
-/// next read of `stdin`.
+/// A separate thread reads `stdin`. This function does not wait for it if the request ends before
+/// the body does.
 ///
-/// The request is cancelled by closing its connection if `stdin` cannot be read, so that the
-/// application does not treat the body as complete, and if `stdout` cannot be written. If `stdin`
-/// ends too early, the body ends too, and the application has to compare its length with
-/// `CONTENT_LENGTH` ([FastCGI specification], section 6.2).
+/// Any failure cancels the request by closing its connection. If `stdin` cannot be read, the
+/// application therefore does not treat the body as complete. If `stdin` ends too early, the body
+/// ends too, and the application has to compare its length with `CONTENT_LENGTH`
+/// ([FastCGI specification], section 6.2).
 ///
 /// # Errors
 /// The error in `connection`, and any error of the request. If nothing of the response has been
@@ -69,8 +68,8 @@ pub fn forward(
     let mut response = begin(&mut connection, params, stdin, stderr)
         .map_err(|error| reply_failure(stdout, gateway_status(&error), error))?;
     let outcome = copy_response(&mut response, stdout);
-    // The thread that reads `stdin` can keep a failed request open. This does nothing if the
-    // request has ended.
+    // After a failure, the thread that reads `stdin` would keep the connection open. If the request
+    // has ended, this does nothing.
     response.cancel_handle().cancel();
     outcome
 }
@@ -128,7 +127,7 @@ fn start_sending(
     // The application receives the params even if the body is slow.
     let _ = request.flush();
     thread::Builder::new().spawn(move || {
-        // The reader is dropped after a panic, so it is not used in an invalid state.
+        // Both are dropped after a panic, so neither is used in an invalid state.
         let sent = catch_unwind(AssertUnwindSafe(|| send_body(body, request)));
         if !matches!(sent, Ok(Ok(()))) {
             handle.cancel();
@@ -151,7 +150,7 @@ fn send_body(mut body: Take<impl Read>, mut request: Stdin) -> io::Result<()> {
     }
 }
 
-/// Writes the response to `stdout`, or a response that reports a failure if the head is invalid.
+/// Writes the response to `stdout`. Without a valid head, writes one that reports the failure.
 fn copy_response(response: &mut Stdout<'_>, stdout: &mut impl Write) -> Result<Completion> {
     let head = response
         .read_head()
