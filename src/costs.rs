@@ -32,8 +32,8 @@
 //!
 //! With both ends on one CPU, a small request with 25 params and its response take 3.6 µs. The
 //! server's own code takes 5 % of this time. The other 95 % is spent in the client and in system
-//! calls. A minimal server, which only finds the end of a request and sends a fixed response, spends
-//! it as well.
+//! calls. A minimal server, which only finds the end of a request and sends a fixed response,
+//! spends it as well.
 //!
 //! | Part | Share | Work |
 //! | --- | ---: | --- |

@@ -76,8 +76,8 @@ impl Fields {
 
     /// Adds the line of `bytes` that starts at `start` to the index. Its colon is at `colon`, and
     /// its CR or LF is at `end`. The name must be a token, and the value must not contain a CR, LF
-    /// or NUL. Returns `false` if the field is dropped: its value is empty, or it repeats an earlier
-    /// one.
+    /// or NUL. Returns `false` if the field is dropped because its value is empty or it repeats an
+    /// earlier one.
     #[inline]
     pub(super) fn add(&mut self, start: usize, colon: usize, end: usize) -> Result<bool> {
         self.index.add(&self.bytes, start, colon, end)

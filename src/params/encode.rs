@@ -55,7 +55,8 @@ impl Params {
 
     /// Finds the end of the record whose content begins at `start`.
     ///
-    /// The record contains as many whole pairs as fit, or a part of a pair that is too long for a record.
+    /// The record contains as many whole pairs as fit, or a part of a pair that is too long for a
+    /// record.
     fn find_record_end(&self, start: usize) -> usize {
         if self.bytes.len() - start <= MAX_ALIGNED_LEN {
             return self.bytes.len();

@@ -11,7 +11,7 @@ use crate::error::Result;
 /// The pairs are a sequence of encoded bytes and an index of it. Sending them again copies the
 /// bytes, and a look-up allocates no memory.
 ///
-/// Names and values are bytes of any length. The specification names no encoding.
+/// Names and values are bytes of any length. The specification defines no encoding.
 /// [`get`](Self::get) returns a value that is UTF-8, and [`get_bytes`](Self::get_bytes) any value.
 ///
 /// A name may occur more than once. A look-up then returns the last value, as PHP does, while
@@ -70,8 +70,8 @@ impl Params {
     ///
     /// # Errors
     /// [`Error::ParamTooLong`](crate::Error::ParamTooLong) if the name or the value has more than
-    /// 2³¹ − 1 bytes, or if all encoded pairs together would exceed 2³² − 1 bytes. The collection is
-    /// then unchanged.
+    /// 2³¹ − 1 bytes, or if all encoded pairs together would exceed 2³² − 1 bytes. The collection
+    /// is then unchanged.
     ///
     /// ```
     /// let mut params = fcgi::Params::new();

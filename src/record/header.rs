@@ -41,8 +41,8 @@ impl Header {
     /// Parses a header.
     ///
     /// # Errors
-    /// [`Error::UnsupportedVersion`] if the version is not 1. The bytes that follow cannot be parsed
-    /// then.
+    /// [`Error::UnsupportedVersion`] if the version is not 1. The bytes that follow cannot be
+    /// parsed then.
     ///
     /// ```
     /// use fcgi::record::{Header, RecordType};
