@@ -165,11 +165,7 @@ impl HeadParser {
     /// # Errors
     /// [`Error::IncompleteHead`] if the head is not complete.
     pub fn finish(self) -> Result<Head> {
-        if self.is_complete {
-            Ok(self.head)
-        } else {
-            Err(Error::IncompleteHead)
-        }
+        self.is_complete.then_some(self.head).ok_or(Error::IncompleteHead)
     }
 
     /// Prepares the parser for another head. It reuses the memory of this one.
