@@ -34,13 +34,14 @@
 //!
 //! On SIGTERM or SIGINT, the program answers the requests that have begun and exits with status 0.
 
+use std::ffi::OsString;
 use std::io::{self, Read, Write};
 use std::time::Duration;
 
 use fcgi::cgi::canonical_reason;
 use fcgi::record::Role;
 use fcgi::server::{Config, HandlerResult, Request};
-use fcgi::Server;
+use fcgi::{Error, Server};
 
 fn main() {
     if let Err(error) = run() {
@@ -50,8 +51,11 @@ fn main() {
 }
 
 fn run() -> Result<(), Box<dyn std::error::Error>> {
-    let server = match std::env::args().nth(1) {
-        Some(address) => Server::bind(&address)?,
+    let server = match std::env::args_os().nth(1).map(OsString::into_string) {
+        Some(Ok(address)) => Server::bind(&address)?,
+        Some(Err(address)) => {
+            return Err(Error::InvalidAddress(address.to_string_lossy().into()).into())
+        }
         None => Server::from_stdin()?,
     };
     let handle = server.handle();

@@ -74,7 +74,7 @@ use crate::error::Result;
 use crate::net::Address;
 use crate::params::Params;
 use crate::record::Role;
-use crate::stream::AnnouncedLength;
+use crate::stream::StreamLength;
 
 /// Sends requests to an application.
 ///
@@ -164,7 +164,7 @@ impl Client {
             params.set("CONTENT_LENGTH", body.len().to_string())?;
             return self.fetch_as(Role::Responder, &params, body);
         }
-        AnnouncedLength::new("CONTENT_LENGTH", announced).check(body.len() as u64)?;
+        StreamLength::announced("CONTENT_LENGTH", announced).check(body.len() as u64)?;
         self.fetch_as(Role::Responder, params, body)
     }
 

@@ -6,6 +6,7 @@
 //! [FastCGI specification]: https://fastcgi-archives.github.io/FastCGI_Specification.html
 //! [RFC 3875]: https://www.rfc-editor.org/rfc/rfc3875
 
+use std::time::Duration;
 use std::{fmt, io, result};
 
 use crate::protocol::{ProtocolStatus, RecordType, MAX_CONTENT_LEN};
@@ -63,6 +64,14 @@ pub enum Error {
     ///
     /// The value names the operation, for example `read`, `write` or `connect`.
     TimedOut(&'static str),
+    /// A part of a request did not arrive within
+    /// [`server::Config::request_timeout`](crate::server::Config::request_timeout).
+    RequestTimedOut {
+        /// The part: `params` or `body`.
+        part: &'static str,
+        /// The timeout.
+        limit: Duration,
+    },
 
     /// A record header has a version other than 1 (section 3.3 of the specification).
     ///
@@ -114,6 +123,11 @@ pub enum Error {
     ///
     /// The value is that limit in bytes.
     ParamsTooLarge(usize),
+    /// The body of a request is larger than
+    /// [`server::Config::max_body`](crate::server::Config::max_body).
+    ///
+    /// The value is that limit in bytes.
+    BodyTooLarge(u64),
 
     /// The web server aborted the request (section 5.4 of the specification).
     Aborted,
@@ -236,7 +250,7 @@ impl Error {
     pub fn kind(&self) -> io::ErrorKind {
         match self {
             Self::Io(error) => error.kind(),
-            Self::TimedOut(_) => io::ErrorKind::TimedOut,
+            Self::TimedOut(_) | Self::RequestTimedOut { .. } => io::ErrorKind::TimedOut,
             Self::UnexpectedEof(_) | Self::StreamTooShort { .. } | Self::IncompleteHead => {
                 io::ErrorKind::UnexpectedEof
             }
@@ -259,6 +273,12 @@ impl fmt::Display for Error {
         match self {
             Self::Io(error) => error.fmt(f),
             Self::TimedOut(operation) => write!(f, "{operation} timed out"),
+            Self::RequestTimedOut { part, limit } => {
+                write!(
+                    f,
+                    "{part} of the request did not arrive within the request timeout of {limit:?}"
+                )
+            }
             Self::UnsupportedVersion(version) => {
                 write!(f, "record has unsupported FastCGI version {version}")
             }
@@ -290,6 +310,7 @@ impl Error {
             }
             Self::ParamTooLong(len) => write!(f, "name-value data of {len} bytes is too long"),
             Self::ParamsTooLarge(limit) => write!(f, "params exceed the limit of {limit} bytes"),
+            Self::BodyTooLarge(limit) => write!(f, "body exceeds the limit of {limit} bytes"),
             Self::Aborted => f.write_str("request aborted by the web server"),
             Self::StreamTooShort { variable, announced, received } => {
                 write!(
@@ -340,6 +361,83 @@ impl Error {
             // Unreachable: every other variant has its message above.
             _ => fmt::Debug::fmt(self, f),
         }
+    }
+}
+
+impl Error {
+    /// Returns an error with the same message and kind, for a caller that fails again for the same
+    /// cause.
+    #[cold]
+    pub(crate) fn duplicate(&self) -> Self {
+        match self {
+            Self::Io(error) => Self::Io(duplicate_io(error)),
+            Self::TimedOut(operation) => Self::TimedOut(operation),
+            &Self::RequestTimedOut { part, limit } => Self::RequestTimedOut { part, limit },
+            Self::UnsupportedVersion(version) => Self::UnsupportedVersion(*version),
+            Self::UnexpectedEof(what) => Self::UnexpectedEof(what),
+            Self::ContentTooLong(len) => Self::ContentTooLong(*len),
+            &Self::InvalidRequestId { record_type, request_id } => {
+                Self::InvalidRequestId { record_type, request_id }
+            }
+            &Self::InvalidBodyLength { record_type, len } => {
+                Self::InvalidBodyLength { record_type, len }
+            }
+            &Self::UnexpectedRecord { record_type, request_id } => {
+                Self::UnexpectedRecord { record_type, request_id }
+            }
+            Self::InvalidParams(offset) => Self::InvalidParams(*offset),
+            Self::ParamTooLong(len) => Self::ParamTooLong(*len),
+            Self::ParamsTooLarge(limit) => Self::ParamsTooLarge(*limit),
+            Self::BodyTooLarge(limit) => Self::BodyTooLarge(*limit),
+            Self::Aborted => Self::Aborted,
+            &Self::StreamTooShort { variable, announced, received } => {
+                Self::StreamTooShort { variable, announced, received }
+            }
+            &Self::StreamTooLong { variable, announced } => {
+                Self::StreamTooLong { variable, announced }
+            }
+            Self::RequestNotFinished => Self::RequestNotFinished,
+            Self::Refused(status) => Self::Refused(*status),
+            Self::ResponseTooLarge(limit) => Self::ResponseTooLarge(*limit),
+            Self::HeadTooLarge(limit) => Self::HeadTooLarge(*limit),
+            Self::TooManyFields(limit) => Self::TooManyFields(*limit),
+            Self::IncompleteHead => Self::IncompleteHead,
+            Self::MissingField => Self::MissingField,
+            _ => self.duplicate_text(),
+        }
+    }
+
+    /// Duplicates the errors that `duplicate` does not duplicate.
+    fn duplicate_text(&self) -> Self {
+        match self {
+            Self::InvalidField(line) => Self::InvalidField(line.clone()),
+            Self::DuplicateField(name) => Self::DuplicateField(name.clone()),
+            Self::InvalidStatus(value) => Self::InvalidStatus(value.clone()),
+            Self::InvalidLocation(value) => Self::InvalidLocation(value.clone()),
+            Self::InvalidContentLength(value) => Self::InvalidContentLength(value.clone()),
+            Self::InvalidRequest { part, value } => {
+                Self::InvalidRequest { part: part.clone(), value: value.clone() }
+            }
+            Self::InvalidAddress(text) => Self::InvalidAddress(text.clone()),
+            Self::NotListening(what) => Self::NotListening(what),
+            Self::InvalidAllowList(item) => Self::InvalidAllowList(item.clone()),
+            // Unreachable: every other variant is duplicated above.
+            _ => Self::Io(io::Error::new(self.kind(), self.to_string())),
+        }
+    }
+}
+
+/// Returns an I/O error with the same message and kind. An inner error of another type than
+/// [`Error`] is replaced by its message.
+#[cold]
+pub(crate) fn duplicate_io(error: &io::Error) -> io::Error {
+    if let Some(code) = error.raw_os_error() {
+        return io::Error::from_raw_os_error(code);
+    }
+    match error.get_ref().map(|inner| inner.downcast_ref::<Error>()) {
+        Some(Some(inner)) => inner.duplicate().into(),
+        Some(None) => io::Error::new(error.kind(), error.to_string()),
+        None => error.kind().into(),
     }
 }
 

@@ -33,4 +33,5 @@ mod stream;
 pub use address::Address;
 pub use allow::AllowList;
 pub use listener::Listener;
+pub(crate) use stream::PeerState;
 pub use stream::Stream;

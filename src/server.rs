@@ -5,6 +5,7 @@
 //! | --- | --- |
 //! | answer requests in threads | [`Server`] |
 //! | read the params and the body, and write the response | [`Request`] |
+//! | notice that nobody waits for the response | [`Request::is_aborted`], [`AbortHandle`] |
 //! | change a bound, such as a timeout | [`Config`] |
 //! | stop a server | [`Handle`] |
 //! | serve connections in a loop of your own | [`Connection`] |
@@ -27,6 +28,7 @@
 //! # Ok::<(), fcgi::Error>(())
 //! ```
 
+mod abort_handle;
 mod close_reason;
 mod config;
 mod connection;
@@ -46,6 +48,7 @@ use std::fmt;
 use std::io::{self, Write};
 use std::sync::Arc;
 
+pub use self::abort_handle::AbortHandle;
 pub use self::close_reason::CloseReason;
 pub use self::config::{Config, Overload};
 pub use self::connection::Connection;

@@ -103,8 +103,11 @@ fn serve_connection<H>(stream: Stream, handler: &H) -> Result<()>
 where
     H: Fn(&mut Request<'_>) -> HandlerResult,
 {
-    let config =
-        server::Config::new().read_timeout(None).write_timeout(None).max_params(usize::MAX);
+    let config = server::Config::new()
+        .read_timeout(None)
+        .request_timeout(None)
+        .write_timeout(None)
+        .max_params(usize::MAX);
     let mut connection = server::Connection::with_config(stream, Arc::new(config))?;
     while let Some(mut request) = connection.next_request()? {
         server::answer(&mut request, handler)?;

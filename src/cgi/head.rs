@@ -3,7 +3,7 @@
 use super::fields::Fields;
 use super::{status, syntax};
 use crate::error::Result;
-use crate::stream::AnnouncedLength;
+use crate::stream::StreamLength;
 
 /// The head of an application's response ([RFC 3875], section 6): complete and valid header fields.
 ///
@@ -253,7 +253,7 @@ impl Head {
     /// # Ok::<(), Error>(())
     /// ```
     pub fn check_body(&self, received: u64) -> Result<()> {
-        AnnouncedLength::new("Content-Length", self.content_length()).check(received)
+        StreamLength::announced("Content-Length", self.content_length()).check(received)
     }
 
     /// Returns the head as it was received, including the empty line.

@@ -8,7 +8,7 @@ use super::socket::SharedSocket;
 use crate::cgi::{Head, HeadParser};
 use crate::error::{Error, Result};
 use crate::record::{Header, ProtocolStatus, RecordType, NULL_REQUEST_ID};
-use crate::stream::{AnnouncedLength, RecordReader, StreamReader, StreamSource, StreamState};
+use crate::stream::{RecordReader, StreamLength, StreamReader, StreamSource, StreamState};
 
 /// The response to a request, which is received as the STDOUT stream (FastCGI specification,
 /// section 5.3).
@@ -180,7 +180,6 @@ impl ResponseRecords<'_> {
 
 impl StreamSource for ResponseRecords<'_> {
     type Input = SharedSocket;
-    const AFTER_FAILURE: &'static str = "a response that has failed";
 
     fn reader(&self) -> &RecordReader<SharedSocket> {
         self.reader
@@ -209,8 +208,8 @@ impl StreamSource for ResponseRecords<'_> {
     }
 
     /// `Content-Length` is compared by the reader of the head.
-    fn announced(&self) -> AnnouncedLength {
-        AnnouncedLength::NONE
+    fn length(&self) -> StreamLength {
+        StreamLength::Any
     }
 }
 

@@ -48,6 +48,17 @@ enum Socket {
     Unix(UnixStream),
 }
 
+/// What the peer of a connection has closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PeerState {
+    /// Nothing, or there is input to read before that can be known.
+    Open,
+    /// Its writing half, or the connection. TCP does not distinguish them.
+    InputEnded,
+    /// The connection.
+    Closed,
+}
+
 /// Evaluates an expression with a `&TcpStream` or a `&UnixStream`.
 macro_rules! with_socket {
     ($stream:expr, $socket:ident => $expression:expr) => {
@@ -181,6 +192,37 @@ impl Stream {
             self.set_nonblocking(false)?;
         }
         Ok(is_ready)
+    }
+
+    /// Returns what the peer has closed, as far as the system shows it without reading input. Does
+    /// not block.
+    ///
+    /// On a Unix socket one system call writes no bytes: Linux returns an error if the peer has
+    /// closed the connection, and none if it has only shut down its writing half. On TCP at least
+    /// three system calls look at the next byte of the input. The socket is in non-blocking mode
+    /// meanwhile, so no other thread may read or write.
+    pub(crate) fn peer_state(&self) -> io::Result<PeerState> {
+        let outcome = match &*self.0 {
+            Socket::Tcp(socket) => {
+                socket.set_nonblocking(true)?;
+                let outcome = socket.peek(&mut [0]);
+                socket.set_nonblocking(false)?;
+                match outcome {
+                    // A reset after the end of the input is not an error of a read.
+                    Ok(0) if socket.take_error()?.is_none() => return Ok(PeerState::InputEnded),
+                    Ok(0) => return Ok(PeerState::Closed),
+                    outcome => outcome,
+                }
+            }
+            #[cfg(unix)]
+            Socket::Unix(socket) => (&*socket).write(&[]),
+        };
+        match outcome {
+            Err(error) if !is_timeout(&error) && error.kind() != io::ErrorKind::Interrupted => {
+                Ok(PeerState::Closed)
+            }
+            _ => Ok(PeerState::Open),
+        }
     }
 
     /// Shuts down one direction of the connection or both, for every clone.
@@ -346,5 +388,61 @@ fn read_error(error: io::Error) -> io::Error {
         Error::TimedOut("read").into()
     } else {
         error
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Returns two connected TCP streams.
+    fn tcp_pair() -> Result<(Stream, Stream)> {
+        let listener = std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0))?;
+        let one = TcpStream::connect(listener.local_addr()?)?;
+        Ok((one.into(), listener.accept()?.0.into()))
+    }
+
+    /// Waits for a state: the system delivers what the peer does a little later.
+    fn wait_for(stream: &Stream, state: PeerState) -> Result<()> {
+        while stream.peer_state()? != state {
+            std::thread::yield_now();
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn tcp_does_not_distinguish_a_half_close_from_a_close() -> Result<()> {
+        let (stream, peer) = tcp_pair()?;
+        assert_eq!(stream.peer_state()?, PeerState::Open);
+        (&peer).write_all(b"input")?;
+        peer.shutdown(Shutdown::Write)?;
+        assert_eq!(stream.peer_state()?, PeerState::Open, "there is unread input");
+        (&stream).read_exact(&mut [0; 5])?;
+        wait_for(&stream, PeerState::InputEnded)?;
+        drop(peer);
+        assert_eq!(stream.peer_state()?, PeerState::InputEnded);
+        // The answer to data that nobody reads is a reset.
+        (&stream).write_all(b"output")?;
+        wait_for(&stream, PeerState::Closed)
+    }
+
+    /// The standard library passes a write of no bytes on to the system, and Linux looks at the
+    /// connection before it looks at the length.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn unix_socket_distinguishes_a_half_close_from_a_close() -> Result<()> {
+        let (stream, peer) = Stream::pair()?;
+        assert_eq!(stream.peer_state()?, PeerState::Open);
+        (&peer).write_all(b"unread input")?;
+        peer.shutdown(Shutdown::Write)?;
+        assert_eq!(stream.peer_state()?, PeerState::Open);
+        drop(peer);
+        assert_eq!(stream.peer_state()?, PeerState::Closed);
+        // It is no end of the input, so nothing was sent.
+        let (stream, mut peer) = Stream::pair()?;
+        assert_eq!(stream.peer_state()?, PeerState::Open);
+        drop(stream);
+        assert_eq!(peer.read(&mut [0])?, 0);
+        Ok(())
     }
 }

@@ -6,12 +6,13 @@ use super::config::Config;
 use super::input::{AcceptedRequest, Input};
 use super::lifecycle::{ConnectionState, Lifecycle};
 use super::linger::close_gracefully;
-use super::request::{FinishedRequest, Request};
+use super::request::{ErrorResponse, FinishedRequest, Request};
 use super::stdin::{last_stream, Stdin};
+use super::timeouts::RequestPart;
 use crate::error::{Error, Result};
 use crate::net::Stream;
 use crate::params::{Params, ParamsDecoder};
-use crate::record::{ProtocolStatus, RecordType};
+use crate::record::{ProtocolStatus, RecordType, Role};
 
 /// A connection from a web server, which carries one request after the other.
 ///
@@ -103,8 +104,10 @@ impl Connection {
     /// # Errors
     /// The connection cannot be used after an error:
     ///
-    /// - [`Error::UnexpectedEof`] or [`Error::TimedOut`] inside the params of a request
+    /// - [`Error::UnexpectedEof`], [`Error::TimedOut`] or [`Error::RequestTimedOut`] inside the
+    ///   params of a request
     /// - [`Error::ParamsTooLarge`]; the request is answered with `Status: 431`
+    /// - [`Error::BodyTooLarge`]; the request is answered with `Status: 413`
     /// - [`Error::InvalidParams`], [`Error::UnexpectedRecord`], [`Error::UnsupportedVersion`]
     /// - [`Error::RequestNotFinished`] if the last request was dropped
     /// - any error of the stream
@@ -185,8 +188,8 @@ impl Connection {
     /// Returns the request whose params were received.
     #[inline]
     pub(super) fn request(&mut self, accepted: AcceptedRequest) -> Request<'_> {
-        let Self { input, params, state, finished, .. } = self;
-        let stdin = Stdin::new(input, accepted, params);
+        let Self { input, params, state, finished, config, .. } = self;
+        let stdin = Stdin::new(input, accepted, params, config);
         Request::new(accepted, params, stdin, state.output(), finished)
     }
 
@@ -203,6 +206,7 @@ impl Connection {
     /// Applies the outcome of the last request, if it was not applied.
     #[inline]
     fn apply_outcome(&mut self) -> Result<()> {
+        self.input.end_abort_handle();
         self.lifecycle.ended(self.finished.outcome, self.config.max_requests)
     }
 
@@ -223,6 +227,8 @@ impl Connection {
             let status = if !self.config.roles.contains(&begin.role) {
                 ProtocolStatus::UnknownRole
             } else if self.read_params(accepted)? {
+                self.check_body_len(accepted)?;
+                self.input.reader_mut().get_mut().start_part(RequestPart::Body);
                 return Ok(Some(accepted));
             } else {
                 ProtocolStatus::RequestComplete
@@ -248,7 +254,8 @@ impl Connection {
                 }
                 RecordType::Params => {
                     if decoder.len() + usize::from(header.content_len) > self.config.max_params {
-                        return self.refuse_params(accepted);
+                        let error = Error::ParamsTooLarge(self.config.max_params);
+                        return self.refuse(accepted, ErrorResponse::ParamsTooLarge, error);
                     }
                     self.input.reader_mut().decode_params(&mut decoder)?;
                 }
@@ -262,17 +269,41 @@ impl Connection {
         }
     }
 
-    /// Answers a request whose params are too large. Always returns an error.
-    fn refuse_params(&mut self, accepted: AcceptedRequest) -> Result<bool> {
+    /// Refuses a request that announces a body above the limit.
+    #[inline]
+    fn check_body_len(&mut self, accepted: AcceptedRequest) -> Result<()> {
+        match self.config.max_body {
+            Some(max) if announced_body(&self.params, accepted.begin.role) > max => {
+                let error = Error::BodyTooLarge(max);
+                self.refuse(accepted, ErrorResponse::BodyTooLarge, error).map(drop)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Answers a request that exceeds a bound, and closes the connection. Always returns the error.
+    #[cold]
+    fn refuse(
+        &mut self,
+        accepted: AcceptedRequest,
+        response: ErrorResponse,
+        error: Error,
+    ) -> Result<bool> {
         let mut request = self.request(accepted);
-        request.replace_response(
-            "431 Request Header Fields Too Large",
-            "The request's header is too large.",
-        )?;
+        request.replace_response(response)?;
         request.app_status = 1;
         request.finish()?;
-        self.lifecycle.answered_last(CloseReason::ParamsTooLarge);
-        Err(Error::ParamsTooLarge(self.config.max_params))
+        self.lifecycle.answered_last(CloseReason::from(&error));
+        Err(error)
+    }
+}
+
+/// Returns the length of the body that the params announce, and 0 if they announce none. An
+/// authorizer has no body, but some web servers pass the length of the client's.
+fn announced_body(params: &Params, role: Role) -> u64 {
+    match role {
+        Role::Authorizer => 0,
+        _ => params.decimal("CONTENT_LENGTH").unwrap_or(0),
     }
 }
 

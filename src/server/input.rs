@@ -2,9 +2,10 @@ use std::io::{self, Read};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::abort_handle::AbortHandle;
 use super::config::Config;
 use super::lifecycle::ConnectionState;
-use super::timeouts::TimedStream;
+use super::timeouts::{RequestPart, TimedStream};
 use crate::error::Result;
 use crate::params::{Params, ParamsDecoder};
 use crate::record::{
@@ -26,6 +27,8 @@ pub(super) struct Input {
     /// How long the answers to management records, and refusals, may still block until the
     /// connection is idle.
     answer_time_left: Duration,
+    /// The handle of the active request, if there is one.
+    abort_handle: Option<AbortHandle>,
 }
 
 /// A peer that sends queries and does not read the answers must not hold its slot for long.
@@ -43,7 +46,7 @@ impl Input {
         let stream = TimedStream::new(state.stream().clone(), config);
         let reader = RecordReader::with_buffer(stream, buffer);
         let max_connections = config.max_connections;
-        Self { reader, state, max_connections, answer_time_left: ANSWER_TIME }
+        Self { reader, state, max_connections, answer_time_left: ANSWER_TIME, abort_handle: None }
     }
 
     #[inline]
@@ -54,6 +57,34 @@ impl Input {
     #[inline]
     pub(super) fn reader_mut(&mut self) -> &mut RecordReader<TimedStream> {
         &mut self.reader
+    }
+
+    pub(super) fn state(&self) -> &ConnectionState {
+        &self.state
+    }
+
+    /// Returns the handle of the active request. From now on, its reads hold a lock.
+    pub(super) fn abort_handle(&mut self, peers_half_close: bool) -> AbortHandle {
+        let (reader, state) = (&mut self.reader, &self.state);
+        let handle = self.abort_handle.get_or_insert_with(|| {
+            let read_lock = reader.get_mut().read_lock();
+            AbortHandle::new(Arc::clone(state), read_lock, peers_half_close)
+        });
+        handle.clone()
+    }
+
+    /// Returns the handle of the active request, if one was created.
+    pub(super) fn existing_abort_handle(&self) -> Option<&AbortHandle> {
+        self.abort_handle.as_ref()
+    }
+
+    /// Ends the handle of a request that has ended.
+    #[inline]
+    pub(super) fn end_abort_handle(&mut self) {
+        if let Some(handle) = self.abort_handle.take() {
+            handle.end();
+            self.reader.get_mut().remove_read_lock();
+        }
     }
 
     /// Reads the next record of the active request. Returns `None` if the input ends between two
@@ -119,7 +150,7 @@ impl Input {
     /// Reads what has arrived into the buffer, without waiting. Returns `None` if nothing has, and 0
     /// at the end of the input.
     pub(super) fn try_fill(&mut self) -> io::Result<Option<usize>> {
-        let filled = self.reader.fill_with(|timed, free| match timed.stream().try_read(free) {
+        let filled = self.reader.fill_with(|timed, free| match timed.try_read(free) {
             Ok(Some(n)) => Ok(n),
             Ok(None) => Err(None),
             Err(error) => Err(Some(error)),
@@ -151,9 +182,11 @@ impl Input {
         self.reader.buffered_headers().any(predicate)
     }
 
-    /// Applies the idle timeout if no byte is buffered after the current record.
+    /// Applies the idle timeout if no byte is buffered after the current record. Starts the request
+    /// timeout of the next request.
     fn update_idle(&mut self) -> Result<()> {
         self.reader.skip_record()?;
+        self.reader.get_mut().start_part(RequestPart::Params);
         if self.reader.buffer().is_empty() {
             self.reader.get_mut().set_idle();
             self.answer_time_left = ANSWER_TIME;

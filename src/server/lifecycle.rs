@@ -74,8 +74,8 @@ pub(super) enum RequestOutcome {
     Unfinished,
     /// END_REQUEST was sent.
     Finished {
-        /// Whether the input can be read to the next request.
-        is_reusable: bool,
+        /// Why no other request can follow, if the input failed.
+        close_reason: Option<CloseReason>,
         /// Whether all input of the request was received.
         has_whole_input: bool,
     },
@@ -150,9 +150,9 @@ impl Lifecycle {
             return Ok(());
         };
         match outcome {
-            RequestOutcome::Finished { is_reusable, has_whole_input } => {
-                let reason = if !is_reusable {
-                    Some(CloseReason::ConnectionFailed)
+            RequestOutcome::Finished { close_reason, has_whole_input } => {
+                let reason = if close_reason.is_some() {
+                    close_reason
                 } else if max_requests.is_some_and(|max| self.requests >= max) {
                     Some(CloseReason::RequestLimit)
                 } else {

@@ -39,6 +39,14 @@ impl<'a> Output<'a> {
         Self { stream, lock }
     }
 
+    /// Calls a function while no thread writes. Returns `None` if a thread is writing.
+    pub(super) fn while_not_writing<T>(self, look: impl FnOnce() -> T) -> Option<T> {
+        match self.lock.0.try_lock() {
+            Err(TryLockError::WouldBlock) => None,
+            _not_writing => Some(look()),
+        }
+    }
+
     /// Writes whole records, but blocks at most for `limit`, which is reduced by the time taken. The
     /// time in which another thread completes its records does not count.
     ///

@@ -439,7 +439,7 @@ mod tests {
     use crate::server::lifecycle::{Lifecycle, RequestOutcome};
 
     const FINISHED: RequestOutcome =
-        RequestOutcome::Finished { is_reusable: true, has_whole_input: true };
+        RequestOutcome::Finished { close_reason: None, has_whole_input: true };
 
     fn pool() -> Pool {
         let address = "127.0.0.1:0".parse().expect("an address");

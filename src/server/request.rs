@@ -2,6 +2,7 @@ use std::fmt;
 use std::io::Write;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use super::abort_handle::AbortHandle;
 use super::input::AcceptedRequest;
 use super::lifecycle::RequestOutcome;
 use super::output::Output;
@@ -62,6 +63,28 @@ pub(super) struct FinishedRequest {
     pub(super) stderr: Vec<u8>,
 }
 
+/// A response that does not come from the handler.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum ErrorResponse {
+    ParamsTooLarge,
+    BodyTooLarge,
+    /// The handler has failed.
+    Failed,
+}
+
+impl ErrorResponse {
+    /// Returns the value of the `Status` field and the line of text that is the body.
+    fn status_and_text(self) -> (&'static str, &'static str) {
+        match self {
+            Self::ParamsTooLarge => {
+                ("431 Request Header Fields Too Large", "The request's header is too large.")
+            }
+            Self::BodyTooLarge => ("413 Content Too Large", "The request's body is too large."),
+            Self::Failed => ("500 Internal Server Error", "The application failed."),
+        }
+    }
+}
+
 impl<'a> Request<'a> {
     pub(super) fn new(
         request: AcceptedRequest,
@@ -83,13 +106,26 @@ impl<'a> Request<'a> {
     }
 
     /// Returns whether the web server has aborted the request (FastCGI specification, section 5.4)
-    /// or closed the connection.
+    /// or closed the connection, which web servers do when the client has disconnected.
     ///
     /// Does not wait. A long response may check this from time to time, and stop: an aborted
-    /// request is ended like any other. The check takes three system calls. It does not see beyond
-    /// 128 KiB of unread body.
+    /// request is ended like any other. The check takes at least three system calls. It does not
+    /// see beyond 128 KiB of unread body.
+    ///
+    /// A web server that has only shut down its writing half still receives the response. On a Unix
+    /// socket under Linux that is no abort. Over TCP the two cannot be distinguished:
+    /// [`Config::peers_half_close`](super::Config::peers_half_close) decides.
     pub fn is_aborted(&mut self) -> bool {
         self.stdin.is_aborted()
+    }
+
+    /// Returns a handle with which any thread can check whether the request was aborted, while the
+    /// handler is busy.
+    ///
+    /// It may be used at any time: it does not affect what the request reads and writes. Clones of
+    /// the connection's [`Stream`](crate::net::Stream) must not be used meanwhile.
+    pub fn abort_handle(&mut self) -> AbortHandle {
+        self.stdin.abort_handle()
     }
 
     /// Returns when the file that a filter processes was last modified (`FCGI_DATA_LAST_MOD`,
@@ -117,11 +153,12 @@ impl<'a> Request<'a> {
     /// # Errors
     /// Any error of the connection, which cannot be used any more.
     pub fn fail(mut self, reason: impl fmt::Display) -> Result<()> {
-        self.end_failed(reason)
+        self.end_failed(ErrorResponse::Failed, reason)
     }
 
     /// Does what [`finish`](Self::finish) does. Nothing may be written after that.
     pub(super) fn end(&mut self) -> Result<()> {
+        self.stdin.end_abort_handle();
         self.stdout.push_records(&self.last_records());
         if !self.stderr.is_unused() {
             self.stderr.end_stream();
@@ -129,7 +166,7 @@ impl<'a> Request<'a> {
         let sent = self.stdout.send_after(self.stderr.complete_records());
         self.finished.outcome = match sent {
             Ok(()) => RequestOutcome::Finished {
-                is_reusable: self.stdin.is_reusable(),
+                close_reason: self.stdin.close_reason(),
                 has_whole_input: self.stdin.has_whole_input(),
             },
             Err(_) => RequestOutcome::Failed,
@@ -139,9 +176,13 @@ impl<'a> Request<'a> {
         Ok(sent?)
     }
 
-    /// Does what [`fail`](Self::fail) does. Nothing may be written after that.
-    pub(super) fn end_failed(&mut self, reason: impl fmt::Display) -> Result<()> {
-        self.replace_response("500 Internal Server Error", "The application failed.")?;
+    /// Does what [`fail`](Self::fail) does, with this response. Nothing may be written after that.
+    pub(super) fn end_failed(
+        &mut self,
+        response: ErrorResponse,
+        reason: impl fmt::Display,
+    ) -> Result<()> {
+        self.replace_response(response)?;
         // The log of the web server consists of lines. The reason must not forge one.
         let reason = reason.to_string().replace(|c: char| c.is_control(), " ");
         writeln!(self.stderr, "{reason}")?;
@@ -149,12 +190,13 @@ impl<'a> Request<'a> {
         self.end()
     }
 
-    /// Replaces the response by an error status and a line of text, unless a part was sent.
-    pub(super) fn replace_response(&mut self, status: &str, text: &str) -> Result<()> {
+    /// Replaces the response, unless a part was sent.
+    pub(super) fn replace_response(&mut self, response: ErrorResponse) -> Result<()> {
         if self.stdout.has_sent() {
             return Ok(());
         }
         self.stdout.discard();
+        let (status, text) = response.status_and_text();
         let head = "Content-Type: text/plain";
         Ok(write!(self.stdout, "Status: {status}\r\n{head}\r\n\r\n{text}\n")?)
     }

@@ -4,6 +4,7 @@
 //! | --- | --- | --- | --- |
 //! | waiting for a request | [`Config::idle_timeout`] | `SO_RCVTIMEO` | before the first read, if there is a limit |
 //! | receiving params or a body | [`Config::read_timeout`] | `SO_RCVTIMEO` | before the first read inside a request |
+//! | receiving all params, or the whole body | [`Config::request_timeout`] | the clock | from the second read of that part |
 //! | sending | [`Config::write_timeout`] | `SO_SNDTIMEO` | before the second write, or a first one above 2 KiB |
 //! | answering management records and refusing requests | one second in all | `SO_SNDTIMEO` | before each write that may block |
 //! | rejecting a connection | one second | the clock | at the beginning |
@@ -13,6 +14,7 @@
 //! can block, so no timeout is set for it: that saves two of eight system calls.
 
 use std::io::{self, IoSliceMut, Read};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::config::Config;
@@ -31,10 +33,48 @@ enum Limit {
     Request,
 }
 
+/// A part of a request that has the whole request timeout for itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RequestPart {
+    /// BEGIN_REQUEST and the params.
+    Params,
+    /// The body, and the file of a filter.
+    Body,
+}
+
+/// The time that a part of a request has taken.
+///
+/// The clock starts at the second read of the part. A request that arrives in one read does not
+/// need it.
+#[derive(Debug)]
+struct RequestClock {
+    limit: Option<Duration>,
+    part: RequestPart,
+    start: Option<Instant>,
+}
+
+impl RequestClock {
+    /// Returns the time that is left for the part, or `None` if there is no limit. Starts the clock.
+    fn time_left(&mut self) -> io::Result<Option<Duration>> {
+        let Some(limit) = self.limit else { return Ok(None) };
+        let start = self.start.get_or_insert_with(Instant::now);
+        let left = limit.saturating_sub(start.elapsed());
+        if left.is_zero() {
+            let part = match self.part {
+                RequestPart::Params => "params",
+                RequestPart::Body => "body",
+            };
+            return Err(Error::RequestTimedOut { part, limit }.into());
+        }
+        Ok(Some(left))
+    }
+}
+
 /// A stream whose reads have another timeout while the connection is idle than inside a request.
 ///
 /// Changing the timeout of a socket takes a system call. The socket therefore has the shorter of
-/// the two timeouts, and a read that may wait longer is repeated.
+/// the two timeouts, and a read that may wait longer is repeated. Only the last reads before the
+/// end of the request timeout have a shorter one.
 #[derive(Debug)]
 pub(super) struct TimedStream {
     stream: Stream,
@@ -42,28 +82,49 @@ pub(super) struct TimedStream {
     idle_timeout: Option<Duration>,
     /// Whether the timeout of the socket is set.
     is_set: bool,
+    /// The timeout of the socket, if it is set.
+    socket_timeout: Option<Duration>,
     limit: Limit,
+    clock: RequestClock,
     /// When every read fails, even if input arrives.
     deadline: Option<Instant>,
+    /// Held during a read, if another thread may look at the socket.
+    read_lock: Option<Arc<Mutex<()>>>,
 }
 
 impl TimedStream {
     pub(super) fn new(stream: Stream, config: &Config) -> Self {
+        let clock =
+            RequestClock { limit: config.request_timeout, part: RequestPart::Params, start: None };
         Self {
             stream,
             read_timeout: config.read_timeout,
             idle_timeout: config.idle_timeout,
             is_set: false,
+            socket_timeout: None,
             limit: Limit::Idle,
+            clock,
             deadline: None,
+            read_lock: None,
         }
     }
 
-    pub(super) fn stream(&self) -> &Stream {
-        &self.stream
+    /// Returns a lock that every read holds from now on.
+    pub(super) fn read_lock(&mut self) -> Arc<Mutex<()>> {
+        Arc::clone(self.read_lock.get_or_insert_with(Arc::default))
+    }
+
+    pub(super) fn remove_read_lock(&mut self) {
+        self.read_lock = None;
+    }
+
+    /// Reads what has arrived, without waiting. Returns `None` if nothing has.
+    pub(super) fn try_read(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        self.with_read_lock(|stream| stream.try_read(buffer))
     }
 
     /// Applies the idle timeout until a byte is received.
+    #[inline]
     pub(super) fn set_idle(&mut self) {
         self.limit = Limit::Idle;
     }
@@ -73,17 +134,21 @@ impl TimedStream {
         self.limit == Limit::Idle
     }
 
+    /// Gives the part of a request that follows the whole request timeout.
+    #[inline]
+    pub(super) fn start_part(&mut self, part: RequestPart) {
+        self.clock.part = part;
+        self.clock.start = None;
+    }
+
     /// Makes every read fail after this time, even if input arrives.
     pub(super) fn set_deadline(&mut self, time: Duration) {
         self.deadline = Instant::now().checked_add(time);
     }
 
-    /// Returns the timeout of the socket.
-    fn socket_timeout(&self) -> Option<Duration> {
-        match (self.read_timeout, self.idle_timeout) {
-            (Some(read), Some(idle)) => Some(read.min(idle)),
-            (read, idle) => read.or(idle),
-        }
+    /// Returns the timeout of the socket for most reads.
+    fn usual_timeout(&self) -> Option<Duration> {
+        shorter(self.read_timeout, self.idle_timeout)
     }
 
     #[inline]
@@ -91,18 +156,22 @@ impl TimedStream {
         &mut self,
         mut read: impl FnMut(&Stream) -> io::Result<usize>,
     ) -> io::Result<usize> {
-        if !self.is_set && !self.may_wait_indefinitely() {
-            self.stream.set_read_timeout(self.socket_timeout())?;
-            self.is_set = true;
-        }
-        self.check_deadline()?;
-        match read(&self.stream) {
+        self.prepare_read()?;
+        match self.with_read_lock(&mut read) {
             Ok(n) => {
                 self.limit = Limit::Request;
                 Ok(n)
             }
             Err(error) => self.repeat_read(error, read),
         }
+    }
+
+    /// Calls a function that reads from the socket.
+    #[inline]
+    fn with_read_lock<T>(&self, read: impl FnOnce(&Stream) -> T) -> T {
+        let lock = self.read_lock.as_ref();
+        let _guard = lock.map(|lock| lock.lock().unwrap_or_else(PoisonError::into_inner));
+        read(&self.stream)
     }
 
     /// Repeats a read that has failed, until it has succeeded or exceeded its limit.
@@ -118,7 +187,7 @@ impl TimedStream {
                 // HAProxy resets a kept connection that it no longer needs.
                 io::ErrorKind::ConnectionReset if self.is_idle() => return Ok(0),
                 io::ErrorKind::TimedOut => {
-                    waited += self.socket_timeout().unwrap_or_default();
+                    waited += self.socket_timeout.unwrap_or_default();
                     if self.is_exceeded(waited) {
                         return Err(error);
                     }
@@ -130,8 +199,8 @@ impl TimedStream {
                     return Err(error);
                 }
             }
-            self.check_deadline()?;
-            error = match read(&self.stream) {
+            self.prepare_read()?;
+            error = match self.with_read_lock(&mut read) {
                 Ok(n) => {
                     self.limit = Limit::Request;
                     return Ok(n);
@@ -141,11 +210,42 @@ impl TimedStream {
         }
     }
 
-    /// Returns whether a read may wait without a timeout.
+    /// Sets the timeout of the socket, unless the next read may wait without one.
+    #[inline]
+    fn prepare_read(&mut self) -> io::Result<()> {
+        if self.may_wait_indefinitely() {
+            return Ok(());
+        }
+        self.limit_read()
+    }
+
+    /// Sets the timeout of the socket for a read that has a limit.
+    ///
+    /// # Errors
+    /// If there is no time left.
+    fn limit_read(&mut self) -> io::Result<()> {
+        self.check_deadline()?;
+        let mut timeout = self.usual_timeout();
+        if !self.is_idle() {
+            timeout = shorter(timeout, self.clock.time_left()?);
+        }
+        if !self.is_set || timeout != self.socket_timeout {
+            self.stream.set_read_timeout(timeout)?;
+            (self.is_set, self.socket_timeout) = (true, timeout);
+        }
+        Ok(())
+    }
+
+    /// Returns whether a read may wait without a timeout, or with the usual one if it is set.
     ///
     /// Such a read is woken by shutting down the read half. That is certain on Unix alone.
+    #[inline]
     fn may_wait_indefinitely(&self) -> bool {
-        cfg!(unix) && self.is_idle() && self.idle_timeout.is_none() && self.deadline.is_none()
+        cfg!(unix)
+            && self.is_idle()
+            && self.idle_timeout.is_none()
+            && self.deadline.is_none()
+            && (!self.is_set || self.socket_timeout == self.read_timeout)
     }
 
     /// Returns whether a read that has waited for `waited` has exceeded its limit.
@@ -162,6 +262,14 @@ impl TimedStream {
             Some(deadline) if Instant::now() >= deadline => Err(Error::TimedOut("read").into()),
             _ => Ok(()),
         }
+    }
+}
+
+/// Returns the shorter of two timeouts, where `None` is indefinite.
+fn shorter(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
     }
 }
 
@@ -250,6 +358,34 @@ mod tests {
         let outcome = stream.read_with_timeout(|_| Err(ends.next().expect("no other read").into()));
         assert_eq!(outcome.unwrap_err().kind(), io::ErrorKind::TimedOut);
         assert!(stream.is_idle() && ends.next().is_none());
+        Ok(())
+    }
+
+    /// Nothing else would end a read that begins shortly before the end of the request timeout.
+    #[test]
+    fn only_the_last_reads_of_a_request_have_a_shorter_timeout() -> crate::Result<()> {
+        let [usual, request] = [60, 90].map(|seconds| Some(Duration::from_secs(seconds)));
+        let (stream, _peer) = Stream::pair()?;
+        let config = Config::new().read_timeout(usual).request_timeout(request);
+        let mut stream = TimedStream::new(stream, &config);
+        stream.read_with_timeout(|_| Ok(1))?;
+        assert!(stream.clock.start.is_none() && !stream.is_set, "the first read needs neither");
+        stream.read_with_timeout(|_| Ok(1))?;
+        assert_eq!(stream.socket_timeout, usual);
+        stream.clock.limit = Some(Duration::from_secs(50));
+        stream.read_with_timeout(|_| Ok(1))?;
+        assert!(stream.socket_timeout < usual, "{:?}", stream.socket_timeout);
+        stream.clock.limit = request;
+        stream.start_part(RequestPart::Body);
+        stream.read_with_timeout(|_| Ok(1))?;
+        assert_eq!(stream.socket_timeout, usual);
+
+        stream.clock.limit = Some(Duration::ZERO);
+        assert!(stream.read_with_timeout(|_| panic!("no time is left")).is_err());
+        stream.socket_timeout = Some(Duration::from_secs(1));
+        stream.set_idle();
+        stream.read_with_timeout(|_| Ok(1))?;
+        assert_eq!(stream.socket_timeout, usual, "an idle connection is not woken often");
         Ok(())
     }
 }

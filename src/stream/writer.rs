@@ -3,7 +3,7 @@ use std::io::{self, Write};
 
 use super::buffer::RecordBuffer;
 use super::framing::{Framing, DIRECT_LEN};
-use crate::error::Result;
+use crate::error::{duplicate_io, Result};
 use crate::record::{check_id, RecordType};
 use crate::vectored::write_parts;
 
@@ -24,7 +24,7 @@ const DIRECT_WRITE: usize = 16 * 1024;
 ///
 /// If the underlying writer fails, a record may have been sent in part. The peer would take what
 /// follows for the rest of that record, so nothing more is sent, and every later attempt to send
-/// fails with the same error kind. This includes timeouts.
+/// fails with the same error. This includes timeouts.
 ///
 /// ```
 /// use fcgi::record::RecordType;
@@ -44,8 +44,8 @@ pub struct StreamWriter<W> {
     buffer: RecordBuffer,
     /// Whether a write to `inner` was started.
     has_sent: bool,
-    /// How a write to `inner` failed. Nothing is written after that.
-    failure: Option<io::ErrorKind>,
+    /// The error of a write to `inner`. Nothing is written after that.
+    failure: Option<io::Error>,
 }
 
 impl<W: Write> StreamWriter<W> {
@@ -180,19 +180,33 @@ impl<W: Write> StreamWriter<W> {
         }
     }
 
+    /// Returns the error of an earlier write to the underlying writer.
+    #[inline]
+    pub(crate) fn check_usable(&self) -> io::Result<()> {
+        match &self.failure {
+            None => Ok(()),
+            Some(error) => Err(duplicate_io(error)),
+        }
+    }
+
     #[inline]
     fn start_sending(&mut self) -> io::Result<()> {
-        if let Some(kind) = self.failure {
-            return Err(io::Error::new(kind, "an earlier write to the stream failed"));
-        }
+        self.check_usable()?;
         self.has_sent = true;
         Ok(())
     }
 
     #[inline]
     fn record_failure<T>(&mut self, sent: io::Result<T>) -> io::Result<T> {
-        self.failure = sent.as_ref().err().map(io::Error::kind);
+        if let Err(error) = &sent {
+            self.set_failure(error);
+        }
         sent
+    }
+
+    #[cold]
+    fn set_failure(&mut self, error: &io::Error) {
+        self.failure = Some(duplicate_io(error));
     }
 
     /// Writes the buffered records, at most `DIRECT_LEN` bytes of data as records and, with

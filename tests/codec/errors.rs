@@ -2,11 +2,13 @@
 //! through `io::Error`, and is returned where the documentation says so.
 
 use std::error::Error as _;
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Write};
+use std::time::Duration;
 
 use fcgi::cgi::{Head, HeadParser};
 use fcgi::net::{Address, AllowList};
 use fcgi::record::{self, EndRequest, ProtocolStatus, RecordType};
+use fcgi::stream::StreamWriter;
 use fcgi::{Error, Params};
 
 #[test]
@@ -18,6 +20,11 @@ fn errors_of_records_have_their_message_and_kind() {
             ErrorKind::BrokenPipe,
         ),
         (Error::TimedOut("read"), "read timed out", ErrorKind::TimedOut),
+        (
+            Error::RequestTimedOut { part: "body", limit: Duration::from_millis(1500) },
+            "body of the request did not arrive within the request timeout of 1.5s",
+            ErrorKind::TimedOut,
+        ),
         (
             Error::UnsupportedVersion(2),
             "record has unsupported FastCGI version 2",
@@ -69,6 +76,7 @@ fn errors_of_requests_have_their_message_and_kind() {
             "params exceed the limit of 1024 bytes",
             ErrorKind::InvalidData,
         ),
+        (Error::BodyTooLarge(1024), "body exceeds the limit of 1024 bytes", ErrorKind::InvalidData),
         (Error::Aborted, "request aborted by the web server", ErrorKind::ConnectionAborted),
         (
             Error::StreamTooShort { variable: "CONTENT_LENGTH", announced: 10, received: 5 },
@@ -180,8 +188,52 @@ fn assert_errors<const N: usize>(errors: [(Error, &str, ErrorKind); N]) {
         assert_eq!(format!("{back:?}"), debug);
         assert_eq!(back.kind(), kind);
         // Convert twice more, as `io::copy` in a handler and `?` in its caller do.
-        assert_eq!(format!("{:?}", Error::from(io::Error::from(back))), debug);
+        let back = Error::from(io::Error::from(back));
+        assert_eq!(format!("{back:?}"), debug);
+
+        let [first, second] = failed_writes(back.into()).map(Error::from);
+        assert_eq!(format!("{first:?}"), debug);
+        assert_eq!((second.kind(), second.to_string()), (kind, text.to_string()));
+        if !matches!(second, Error::Io(_)) {
+            assert_eq!(format!("{second:?}"), debug);
+        }
     }
+}
+
+/// A writer that fails once.
+struct FailingOnce(Option<io::Error>);
+
+impl Write for FailingOnce {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        self.0.take().map_or(Ok(data.len()), Err)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Returns the errors of a `StreamWriter` when its underlying writer has failed, and after that.
+#[track_caller]
+fn failed_writes(error: io::Error) -> [io::Error; 2] {
+    let inner = FailingOnce(Some(error));
+    let mut writer = StreamWriter::new(inner, RecordType::Stdout, 1).expect("a writer");
+    [b"one", b"two"].map(|data| {
+        writer.write_all(data).expect("buffered");
+        writer.flush().expect_err("a failed write")
+    })
+}
+
+#[test]
+fn repeated_io_error_keeps_its_code_kind_and_message() {
+    let [_, again] = failed_writes(io::Error::from_raw_os_error(32));
+    assert_eq!(again.raw_os_error(), Some(32));
+    let [_, again] = failed_writes(ErrorKind::WriteZero.into());
+    assert!(again.kind() == ErrorKind::WriteZero && again.get_ref().is_none());
+    let not_a_number = "abc".parse::<u8>().expect_err("not a number");
+    let text = not_a_number.to_string();
+    let [_, again] = failed_writes(io::Error::new(ErrorKind::NotFound, not_a_number));
+    assert_eq!((again.kind(), again.to_string()), (ErrorKind::NotFound, text));
 }
 
 #[test]
@@ -287,10 +339,9 @@ fn codec_and_response_head_return_their_errors() {
 /// Errors of connections. The test plays the peer.
 #[cfg(unix)]
 mod connections {
-    use std::io::{Read, Write};
+    use std::io::Read;
     use std::os::unix::net::UnixStream;
     use std::sync::Arc;
-    use std::time::Duration;
 
     use super::*;
     use fcgi::record::Role;

@@ -176,6 +176,7 @@ fn timeout_of_zero_is_refused_before_serving() {
     let zero = Some(Duration::ZERO);
     for config in [
         Config::new().read_timeout(zero),
+        Config::new().request_timeout(zero),
         Config::new().write_timeout(zero),
         Config::new().idle_timeout(zero),
     ] {

@@ -12,11 +12,15 @@ mod bounds;
 #[cfg(unix)]
 mod close;
 #[cfg(unix)]
+mod disconnect;
+#[cfg(unix)]
 mod fairness;
 mod management;
 #[cfg(unix)]
 mod rejection;
 mod reports;
+#[cfg(unix)]
+mod request_bounds;
 mod requests;
 mod reset;
 mod shutdown;
