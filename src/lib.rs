@@ -109,9 +109,10 @@
 //! - The body is shorter than `Content-Length`. [`Client::send`] does not compare the lengths. Call
 //!   [`Head::check_body`](cgi::Head::check_body).
 //!
-//! Timeouts limit each read and each write, not a request as a whole. A peer that sends one byte
-//! from time to time can therefore keep its connection for long. A client can also wait for long
-//! in `connect` if the backlog of an application's Unix socket is full.
+//! Timeouts limit each read and each write. The time in which a request arrives at a server is also
+//! limited as a whole, by [`server::Config::request_timeout`]. The time of a response is not: a
+//! peer that sends or reads one byte from time to time can keep its connection for long. A client
+//! can also wait for long in `connect` if the backlog of an application's Unix socket is full.
 //!
 //! FastCGI has neither encryption nor authentication. Everyone who can connect to an application
 //! can send it any params, and can thereby act as any user. Listen on a Unix socket that only the
