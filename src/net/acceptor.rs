@@ -391,6 +391,29 @@ mod tests {
         Ok(acceptor)
     }
 
+    #[test]
+    fn accept_returns_connections_without_a_control_handle() -> Result<()> {
+        let acceptor = portable_acceptor("127.0.0.1:0")?;
+        let _client = Stream::connect(&acceptor.socket.local_address()?, None)?;
+        assert!(acceptor.accept()?.is_some());
+        Ok(())
+    }
+
+    #[cfg(all(target_os = "linux", not(fcgi_portable)))]
+    #[test]
+    fn socket_that_does_not_block_is_moved_back_into_blocking_mode() -> Result<()> {
+        const TIMEOUT: Duration = Duration::from_millis(40);
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let acceptor = Acceptor::new(ListeningSocket::Tcp(listener.try_clone()?));
+        acceptor.set_receive_timeout(Some(TIMEOUT));
+        listener.set_nonblocking(true)?;
+        acceptor.pause_if_nonblocking(Instant::now());
+        let start = Instant::now();
+        assert!(is_timeout(&acceptor.accept_one().expect_err("there is no connection")));
+        assert!(start.elapsed() > TIMEOUT / 2, "{:?}", start.elapsed());
+        Ok(())
+    }
+
     /// Proves that `close` ends every blocked call without a control handle, whatever the system.
     #[test]
     fn close_ends_accept_by_connecting() -> Result<()> {

@@ -93,3 +93,21 @@ fn loopback_address(mut address: SocketAddr) -> SocketAddr {
     }
     address
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loopback_address_replaces_the_unspecified_address_alone() {
+        for (bound, expected) in [
+            ("0.0.0.0:9", "127.0.0.1:9"),
+            ("127.0.0.2:9", "127.0.0.2:9"),
+            ("[::]:9", "[::1]:9"),
+            ("[fd00::2]:9", "[fd00::2]:9"),
+        ] {
+            let [bound, expected] = [bound, expected].map(|text| text.parse().expect("an address"));
+            assert_eq!(loopback_address(bound), expected);
+        }
+    }
+}

@@ -458,6 +458,28 @@ mod tests {
         (admission, lifecycle, peer)
     }
 
+    #[test]
+    fn a_thread_is_started_only_if_no_other_is_accepting() {
+        let (pool, config) = (pool(), Config::new());
+        pool.add_thread();
+        let (first, _lifecycle, _peer) = busy(&pool, &config);
+        assert!(!first.starts_thread, "another thread is accepting");
+        let (second, _lifecycle, _peer) = busy(&pool, &config);
+        assert!(second.starts_thread);
+    }
+
+    #[test]
+    fn no_more_than_the_spare_threads_accept_again() {
+        let (pool, config) = (pool(), Config::new());
+        let connections: Vec<_> = (0..=SPARE_THREADS).map(|_| busy(&pool, &config)).collect();
+        // The last connection has started the thread that accepts.
+        let accepts_again: Vec<bool> =
+            connections.into_iter().map(|(admission, ..)| pool.release(admission.state)).collect();
+        let mut expected = [true; SPARE_THREADS + 1];
+        expected[SPARE_THREADS - 1..].fill(false);
+        assert_eq!(accepts_again, expected);
+    }
+
     /// The last thread serves a busy connection, and no other can be started.
     #[test]
     fn a_connection_gives_way_if_no_thread_can_be_started() {

@@ -122,6 +122,20 @@ fn names_are_case_insensitive_and_values_are_trimmed() {
     assert_eq!((head.get("x"), head.get("X"), head.get("Y")), (Some("a  b"), Some("a  b"), None));
 }
 
+/// Two letters differ from those of `Status`, each by the same bit.
+#[test]
+fn name_that_resembles_a_cgi_field_is_another_field() {
+    let head = head(b"Content-Type: text/plain\nRuatus: 404 Not Found\n\n");
+    assert_eq!((head.status(), head.get("Ruatus")), (200, Some("404 Not Found")));
+    assert!(head.get("Status").is_none());
+}
+
+#[test]
+fn debug_output_of_a_head_shows_its_fields() {
+    let text = format!("{:?}", head(b"Content-Type: text/plain\nX: 1\n\n"));
+    assert!(text.contains(r#"{"Content-Type": "text/plain", "X": "1"}"#), "{text}");
+}
+
 /// Rule H3.
 #[test]
 fn line_that_is_not_a_field_is_refused() {

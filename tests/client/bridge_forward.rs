@@ -7,10 +7,10 @@ use std::os::unix::net::UnixStream;
 use std::sync::{mpsc, Arc};
 use std::thread;
 
-use fcgi::bridge::forward;
+use fcgi::bridge::{forward, gateway_status};
 use fcgi::client::{Completion, Config, Connection};
-use fcgi::record::{read_record, write_record, RecordType, Role};
-use fcgi::{Params, Result};
+use fcgi::record::{read_record, write_record, ProtocolStatus, RecordType, Role};
+use fcgi::{Error, Params, Result};
 
 use crate::support::TEST_TIMEOUT;
 
@@ -104,6 +104,17 @@ impl Write for Closed {
     }
 }
 
+/// A reader without data, whose sender shows when it is dropped.
+struct Silent {
+    _dropped: mpsc::Sender<()>,
+}
+
+impl Read for Silent {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        Ok(0)
+    }
+}
+
 /// A reader that blocks until the sender is dropped.
 struct Blocking(mpsc::Receiver<()>);
 
@@ -129,6 +140,37 @@ fn body_ends_after_content_length() {
         assert_eq!(outcome.expect("a response").app_status, 0);
         assert_eq!(stdout, [HEAD, b"hello"].concat());
         assert_eq!(serving.join().expect("the application"), (body[..length].to_vec(), true));
+    }
+}
+
+/// The thread that sends the body ends. Its last act is to drop the reader.
+#[test]
+fn body_is_dropped_after_it_was_sent() {
+    for (length, body) in [(3, &b"abc"[..]), (5, b"abc")] {
+        let (connection, mut application) = pair();
+        let serving = thread::spawn(move || {
+            application.read_params();
+            application.read_body();
+            application.respond(b"done");
+        });
+        let (sender, dropped) = mpsc::channel();
+        call(connection, length, body.chain(Silent { _dropped: sender })).0.expect("a response");
+        serving.join().expect("the application");
+        let outcome = dropped.recv_timeout(TEST_TIMEOUT);
+        assert_eq!(outcome, Err(mpsc::RecvTimeoutError::Disconnected), "{length}");
+    }
+}
+
+#[test]
+fn gateway_status_distinguishes_overload_and_timeout_from_other_errors() {
+    for (error, status) in [
+        (Error::Refused(ProtocolStatus::Overloaded), 503),
+        (Error::Refused(ProtocolStatus::CantMpxConn), 503),
+        (Error::Refused(ProtocolStatus::UnknownRole), 502),
+        (Error::TimedOut("read"), 504),
+        (Error::UnexpectedEof("a record"), 502),
+    ] {
+        assert_eq!(gateway_status(&error), status, "{error}");
     }
 }
 

@@ -577,3 +577,30 @@ fn head_may_be_split_across_records() {
         );
     }
 }
+
+/// Slices that are as large as the buffer are filled without a copy.
+#[test]
+fn response_is_read_whole_into_large_slices() {
+    let expected = Pattern::bytes(300_000);
+    with_answer(response(&expected), |connection| {
+        let mut exchange = connection.begin(Role::Responder, &get_params()).expect("a request");
+        exchange.stdin.finish().expect("the request is sent");
+        let mut stdout = vec![0; 300_000];
+        for part in stdout.chunks_mut(200_000) {
+            exchange.stdout.read_exact(part).expect("a part of the response");
+        }
+        assert!(stdout == expected);
+        exchange.finish().expect("the end of the response");
+    });
+}
+
+#[test]
+fn debug_output_of_a_response_shows_how_much_was_received() {
+    with_answer(response(b"hello"), |connection| {
+        let mut exchange = connection.begin(Role::Responder, &get_params()).expect("a request");
+        exchange.stdin.finish().expect("the request is sent");
+        exchange.stdout.read_exact(&mut [0; 4]).expect("a part of the response");
+        let text = format!("{:?}", exchange.stdout);
+        assert!(text.contains("request_id: 1, state: Open, received: 4"), "{text}");
+    });
+}

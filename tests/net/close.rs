@@ -14,6 +14,7 @@ fn close_wakes_all_waiters_and_refuses_tcp_connections() {
         let listener = Listener::bind(&address(text)).unwrap();
         let bound = listener.local_address().unwrap();
         let (mut client, mut server) = exchange(&listener, &bound);
+        assert!(!listener.is_closed());
         with_waiters(&listener, || listener.close());
         assert!(listener.is_closed());
         if LINUX {

@@ -38,6 +38,21 @@ fn socket_in_use_is_not_replaced() {
     assert!(path.exists());
 }
 
+/// The path belongs to a socket that accepts input from one other socket only.
+#[test]
+fn bind_returns_the_error_of_a_file_that_it_may_not_use() {
+    let dir = dir();
+    let (path, other) = (dir.path().join("app.sock"), dir.path().join("other.sock"));
+    let socket = UnixDatagram::bind(&path).unwrap();
+    let _other = UnixDatagram::bind(&other).unwrap();
+    socket.connect(&other).unwrap();
+    assert_eq!(
+        io_kind(Listener::bind(&Address::unix(&path).unwrap())),
+        io::ErrorKind::PermissionDenied
+    );
+    assert!(path.exists());
+}
+
 #[test]
 fn path_that_is_not_a_socket_is_left_alone() {
     let dir = dir();

@@ -1,6 +1,6 @@
 //! Proves that TCP listeners accept, and that their errors are reported.
 
-use std::io::{self, Write};
+use std::io::{self, IoSliceMut, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 
 use super::{address, exchange, io_kind};
@@ -72,5 +72,23 @@ fn both_ends_of_a_tcp_connection_have_nodelay() {
             let stream = TcpStream::from(stream.as_fd().try_clone_to_owned().unwrap());
             assert!(stream.nodelay().unwrap());
         }
+    }
+}
+
+#[test]
+fn vectored_read_fills_one_slice_after_the_other() {
+    let listener = Listener::bind(&address("127.0.0.1:0")).unwrap();
+    let (mut client, mut server) = exchange(&listener, &listener.local_address().unwrap());
+    for through_reference in [false, true] {
+        client.write_all(b"abcd").unwrap();
+        let (mut one, mut other) = ([0; 2], [0; 9]);
+        let slices = &mut [IoSliceMut::new(&mut one), IoSliceMut::new(&mut other)];
+        let n = if through_reference {
+            (&server).read_vectored(slices)
+        } else {
+            server.read_vectored(slices)
+        };
+        // One small write arrives as a whole.
+        assert_eq!((n.unwrap(), &one, &other[..2]), (4, b"ab", &b"cd"[..]));
     }
 }

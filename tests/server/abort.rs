@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::support::*;
 use fcgi::net::Stream;
 use fcgi::record::Role;
-use fcgi::server::{Config, HandlerResult, Request};
+use fcgi::server::{Config, Connection, HandlerResult, Request};
 use fcgi::Error;
 
 fn abort(id: u16) -> Vec<u8> {
@@ -320,4 +320,40 @@ fn connection_that_closes_inside_a_request_is_an_abort() {
     handler.resume.send(()).unwrap();
     let kind = handler.reports.recv_timeout(TEST_TIMEOUT).unwrap();
     assert!(["UnexpectedEof", "ConnectionReset"].contains(&&*kind), "{kind}");
+}
+
+/// The first look already finds an abort that has arrived.
+#[cfg(unix)]
+#[test]
+fn abort_that_has_arrived_is_noticed_at_once() {
+    let (mut peer, served) = std::os::unix::net::UnixStream::pair().unwrap();
+    let mut connection = Connection::new(served).unwrap();
+    peer.write_all(&[begin(1, RESPONDER, 1), params(1, &[])].concat()).unwrap();
+    let mut request = connection.next_request().unwrap().expect("a request");
+    assert!(!request.is_aborted());
+    peer.write_all(&[record(STDIN, 1, b"body"), abort(1)].concat()).unwrap();
+    assert!(request.is_aborted());
+}
+
+/// The check does not see beyond 128 KiB of unread body.
+#[cfg(unix)]
+#[test]
+fn unread_body_that_fills_the_buffer_is_no_abort() {
+    const LEN: usize = 1 << 20;
+    let (peer, served) = std::os::unix::net::UnixStream::pair().unwrap();
+    peer.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
+    let mut connection = Connection::new(served).unwrap();
+    (&peer).write_all(&[begin(1, RESPONDER, 1), params(1, &[])].concat()).unwrap();
+    let body = [stream(STDIN, 1, &[b'x'; LEN]), record(STDIN, 1, b"")].concat();
+    thread::scope(|scope| {
+        scope.spawn(|| (&peer).write_all(&body).unwrap());
+        let mut request = connection.next_request().unwrap().expect("a request");
+        // Each look buffers what has arrived. The records take 128 KiB in pieces.
+        for _ in 0..200 {
+            assert!(!request.is_aborted());
+            thread::yield_now();
+        }
+        assert_eq!(io::copy(&mut request.stdin, &mut io::sink()).unwrap(), LEN as u64);
+        request.finish().unwrap();
+    });
 }

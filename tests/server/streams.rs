@@ -6,7 +6,7 @@ use std::io::{self, BufRead, Read, Write};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use crate::support::*;
 use fcgi::record::Role;
@@ -498,5 +498,38 @@ impl Read for SlowReader<'_> {
             thread::sleep(Duration::from_millis(100));
         }
         Ok(n)
+    }
+}
+
+/// Large slices are filled without a copy in between. Rule A39.
+#[test]
+fn body_is_read_whole_into_large_slices() {
+    let body: Vec<u8> = (0..300_000_u32).map(|at| (at % 251) as u8).collect();
+    for server in TestServer::tcp_and_unix(&Config::new(), |request| {
+        let mut body = vec![0; 300_000];
+        for part in body.chunks_mut(200_000) {
+            request.stdin.read_exact(part)?;
+        }
+        Ok(request.stdout.write_all(&body)?)
+    }) {
+        assert!(server.round_trip(1, &request(1, RESPONDER, 0, &[], &body)).stdout == body);
+    }
+}
+
+/// FCGI_DATA_LAST_MOD has the time in seconds since 1970.
+#[test]
+fn filter_receives_the_time_of_the_last_change_of_its_file() {
+    let config = Config::new().roles(&[Role::Filter]);
+    let server = TestServer::tcp(config, |request| {
+        Ok(write!(request.stdout, "{:?}", request.data_last_modified())?)
+    });
+    let modified = UNIX_EPOCH + Duration::from_secs(840_000_000);
+    for (pairs, expected) in [
+        (&[("FCGI_DATA_LAST_MOD", "840000000")][..], Some(modified)),
+        (&[("FCGI_DATA_LAST_MOD", "yesterday")], None),
+        (&[], None),
+    ] {
+        let answer = server.round_trip(1, &filter_request(pairs, b"", b"file"));
+        assert_eq!(answer.text(), format!("{expected:?}"));
     }
 }
