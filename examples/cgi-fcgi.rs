@@ -22,8 +22,9 @@
 //!
 //! NAME is the path of a Unix socket, HOST:PORT or :PORT. Only the environment variables that CGI
 //! defines are sent, or all of them with `-env`. A started application finds the listening socket
-//! on descriptor 0. N defaults to 1. `-f` lets a script name `cgi-fcgi` as its interpreter, in a
-//! `#!` line; lines of FILE that begin with `#` are ignored.
+//! on descriptor 0. N defaults to 1. If another process is starting the application, `cgi-fcgi`
+//! waits up to 5 seconds until it listens. `-f` lets a script name `cgi-fcgi` as its interpreter,
+//! in a `#!` line; lines of FILE that begin with `#` are ignored.
 //!
 //! If the application cannot be reached, refuses the request or breaks the response off, the web
 //! server receives a CGI response with `Status:` 502, 503 or 504, and stderr a reason.

@@ -28,7 +28,7 @@ fn main() -> ExitCode {
         Ok(())
     });
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(exit_code) => exit_code,
         Err(error) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("hello: {error}");

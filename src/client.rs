@@ -310,7 +310,7 @@ impl Client {
     /// The errors of [`fetch`](Self::fetch), and those of a malformed response head. After any
     /// error the request is not allowed.
     pub fn authorize(&self, params: &Params) -> Result<Authorization> {
-        let params = cgi::for_authorizer(params.clone());
+        let params = cgi::params_for_authorizer(params.clone());
         Authorization::from_reply(self.fetch_as(Role::Authorizer, &params, b"")?)
     }
 

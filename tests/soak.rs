@@ -49,9 +49,9 @@ const DEFAULT_SECONDS: u64 = 60;
 /// The number of bytes by which the memory of the last measurement may exceed the largest in the
 /// first half of the run.
 const GROWTH: u64 = 8 * 1024 * 1024;
-/// The most descriptors that server and client may each have open while the second program rests:
-/// a connection for each client, the idle ones, and a few others.
-const MAX_DESCRIPTORS: usize = 3 * CLIENTS as usize;
+/// The most descriptors and threads that server and client may each have while the second program
+/// rests: for each client, for the idle connections, and a few others.
+const MAX_AT_REST: usize = 3 * CLIENTS as usize;
 
 /// Rules A12, A54 and C30.
 #[test]
@@ -74,7 +74,7 @@ fn load_among_hostile_peers_neither_fails_nor_leaks() {
         tenths.map_while(|time| sample(time, &load, &mut hostile, &server)).collect()
     });
     println!("in {:.1?}: {load}", start.elapsed());
-    println!("memory and descriptors of server and client: {samples:?}");
+    samples.iter().for_each(|[server, client]| println!("server {server:?}, client {client:?}"));
     let attacks = hostile.stop();
     println!("{attacks}");
     assert_flat(&samples);
@@ -99,7 +99,7 @@ fn sample(
     hostile.rest();
     let usage = || [Usage::of(&server.id().to_string()), Usage::of("self")];
     wait_until("the connections of the second program are closed", || {
-        usage().iter().all(|usage| usage.descriptors <= MAX_DESCRIPTORS)
+        usage().iter().all(|usage| usage.descriptors.max(usage.threads) <= MAX_AT_REST)
     });
     let sample = usage();
     hostile.play();

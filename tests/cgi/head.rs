@@ -737,6 +737,22 @@ fn writer_refuses_what_the_parser_refuses() {
     assert!(matches!(missing.write_to(&mut Vec::new()), Err(Error::MissingField)));
 }
 
+#[test]
+fn content_length_is_written_once() {
+    let mut written = Vec::new();
+    let head = ResponseHead::new().status(200, "").unwrap().field("Content-Length", "5").unwrap();
+    let head = head.field("content-length", "05").unwrap().field("X", "y").unwrap();
+    head.write_to(&mut written).unwrap();
+    assert_eq!(written, b"Status: 200 OK\r\nContent-Length: 5\r\nX: y\r\n\r\n");
+}
+
+#[test]
+fn written_fields_have_at_most_16_mib() {
+    let head = ResponseHead::new().field("X", vec![b'x'; (16 << 20) - "X: \r\n".len()]).unwrap();
+    let outcome = head.field("Y", "y");
+    assert!(matches!(outcome, Err(Error::HeadTooLarge(limit)) if limit == 16 << 20));
+}
+
 proptest! {
     /// Rule H16.
     #[test]

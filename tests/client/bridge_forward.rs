@@ -57,6 +57,7 @@ impl Application {
 
 fn pair() -> (Result<Connection>, Application) {
     let (client, application) = UnixStream::pair().expect("two sockets");
+    application.set_read_timeout(Some(TEST_TIMEOUT)).expect("a timeout");
     (Connection::new(client, Arc::new(Config::new())), Application(application))
 }
 
@@ -78,6 +79,28 @@ struct Failing;
 impl Read for Failing {
     fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
         Err(io::ErrorKind::ConnectionReset.into())
+    }
+}
+
+/// A reader that panics.
+struct Panicking;
+
+impl Read for Panicking {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        panic!("a reader that panics, in a test");
+    }
+}
+
+/// A writer that returns an error.
+struct Closed;
+
+impl Write for Closed {
+    fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::BrokenPipe.into())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -164,19 +187,48 @@ fn body_that_ends_early_ends_the_stream() {
     assert_eq!(serving.join().expect("the application"), (b"abc".to_vec(), true));
 }
 
-#[test]
-fn body_that_cannot_be_read_is_never_ended() {
+#[track_caller]
+fn assert_body_is_never_ended(failing: impl Read + Send + 'static) {
     let (connection, mut application) = pair();
     let serving = thread::spawn(move || {
         application.read_params();
         application.read_body()
     });
     let (outcome, stdout) =
-        call(connection, 200_000, io::repeat(b'x').take(100_000).chain(Failing));
+        call(connection, 200_000, io::repeat(b'x').take(100_000).chain(failing));
     outcome.expect_err("a request without its body");
     assert!(stdout.starts_with(b"Status: 502 Bad Gateway\r\n"));
     let (received, has_ended) = serving.join().expect("the application");
     assert!(received.len() <= 100_000 && !has_ended);
+}
+
+#[test]
+fn body_that_cannot_be_read_is_never_ended() {
+    assert_body_is_never_ended(Failing);
+    assert_body_is_never_ended(Panicking);
+}
+
+/// The application receives the end of the connection although a thread waits for the body.
+#[test]
+fn failed_request_is_cancelled() {
+    let cases: [(&[u8], &mut dyn Write, io::ErrorKind); 2] = [
+        (HEAD, &mut Closed, io::ErrorKind::BrokenPipe),
+        (b"no head\n\n", &mut io::sink(), io::ErrorKind::InvalidData),
+    ];
+    for (head, mut stdout, kind) in cases {
+        let (connection, mut application) = pair();
+        let (blocked, receiver) = mpsc::channel();
+        let serving = thread::spawn(move || {
+            application.read_params();
+            write_record(&mut application.0, RecordType::Stdout, 1, head).expect("the head");
+            application.read_body()
+        });
+        let params = Params::from_pairs([("CONTENT_LENGTH", "5")]).expect("params");
+        let outcome = forward(connection, &params, Blocking(receiver), &mut stdout, io::sink());
+        assert_eq!(outcome.expect_err("a failed request").kind(), kind);
+        assert_eq!(serving.join().expect("the application"), (Vec::new(), false));
+        drop(blocked);
+    }
 }
 
 #[test]

@@ -94,7 +94,7 @@ fn missing_application_is_a_503_response() {
     let output =
         example::run("cgi-fcgi", &["-connect", name.to_str().expect("in UTF-8")], CALL, b"hello");
     let answer = "Status: 503 Service Unavailable\r\nContent-Type: text/plain\r\n\r\n\
-                  The application gave no answer.\n";
+         The application is unavailable or returned an invalid response.\n";
     assert_output(&output, 69, answer, "nobody.sock");
 }
 

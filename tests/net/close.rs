@@ -59,6 +59,29 @@ fn close_keeps_the_backlog_of_a_tcp_socket() {
     }
 }
 
+/// The threads and `close` accept from the same backlog.
+#[test]
+fn close_loses_no_connection_while_threads_accept() {
+    for _ in 0..200 {
+        let listener = Listener::bind(&address("127.0.0.1:0")).unwrap();
+        let bound = listener.local_address().unwrap();
+        let mut clients: Vec<_> = (0..40).map(|_| connect(&bound)).collect();
+        for client in &mut clients {
+            client.write_all(b"x").unwrap();
+        }
+        thread::scope(|scope| {
+            let threads: Vec<_> =
+                (0..4).map(|_| scope.spawn(|| echo_until_closed(&listener))).collect();
+            listener.close();
+            let accepted: usize = threads.into_iter().map(|thread| thread.join().unwrap()).sum();
+            assert_eq!(accepted, clients.len());
+        });
+        for client in &mut clients {
+            client.read_exact(&mut [0]).expect("an answer");
+        }
+    }
+}
+
 #[test]
 fn accept_after_close_returns_connections_in_order_of_arrival() {
     let listener = Listener::bind(&address("127.0.0.1:0")).unwrap();

@@ -4,7 +4,7 @@
 use std::env;
 use std::process::Command;
 
-use super::{close, descriptor0, stale};
+use super::{descriptor0, stale};
 
 const TASK: &str = "FCGI_TEST_TASK";
 
@@ -17,7 +17,7 @@ fn helper() {
         Ok("allow") => descriptor0::read_allow_list(),
         Ok("bind") => stale::bind_on_request(),
         #[cfg(all(target_os = "linux", not(fcgi_portable)))]
-        Ok("close") => close::unix::close_without_descriptors(),
+        Ok("close") => super::close::unix::close_without_descriptors(),
         _ => {}
     }
 }

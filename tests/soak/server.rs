@@ -39,11 +39,13 @@ pub struct Reports {
     no_thread: u64,
 }
 
-/// The memory in bytes and the number of descriptors of a process.
+/// What a process uses.
 #[derive(Debug)]
 pub struct Usage {
+    /// In bytes.
     pub memory: u64,
     pub descriptors: usize,
+    pub threads: usize,
 }
 
 impl Server {
@@ -118,11 +120,14 @@ impl Reports {
 impl Usage {
     /// Returns what a process uses. `self` is the current one.
     pub fn of(process: &str) -> Self {
-        let statm =
-            fs::read_to_string(format!("/proc/{process}/statm")).expect("the memory of a process");
-        let pages: u64 =
-            statm.split(' ').nth(1).and_then(|pages| pages.parse().ok()).expect("its pages");
-        let descriptors = fs::read_dir(format!("/proc/{process}/fd")).expect("its descriptors");
-        Self { memory: pages * 4096, descriptors: descriptors.count() }
+        let path = |name| format!("/proc/{process}/{name}");
+        let count = |name| fs::read_dir(path(name)).expect("a list of the process").count();
+        let memory = fs::read_to_string(path("statm")).expect("the memory of the process");
+        let pages = memory.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok());
+        Self {
+            memory: pages.expect("a number of pages") * 4096,
+            descriptors: count("fd"),
+            threads: count("task"),
+        }
     }
 }
