@@ -578,20 +578,24 @@ fn head_may_be_split_across_records() {
     }
 }
 
-/// Slices that are as large as the buffer are filled without a copy.
+/// The rest of a record is read into a large slice without a copy, and the next record after it.
 #[test]
-fn response_is_read_whole_into_large_slices() {
-    let expected = Pattern::bytes(300_000);
-    with_answer(response(&expected), |connection| {
-        let mut exchange = connection.begin(Role::Responder, &get_params()).expect("a request");
-        exchange.stdin.finish().expect("the request is sent");
-        let mut stdout = vec![0; 300_000];
-        for part in stdout.chunks_mut(200_000) {
-            exchange.stdout.read_exact(part).expect("a part of the response");
-        }
-        assert!(stdout == expected);
-        exchange.finish().expect("the end of the response");
-    });
+fn rest_of_a_large_record_is_read_into_the_slice_of_the_caller() {
+    const LEN: usize = 20_000;
+    let expected = Pattern::bytes(LEN as u64);
+    let answer = response(&expected);
+    let (near, mut far) = socket_pair();
+    let mut connection = Connection::new(near, Arc::new(test_config())).expect("a connection");
+    let mut exchange = connection.begin(Role::Responder, &get_params()).expect("a request");
+    exchange.stdin.finish().expect("the request is sent");
+    let mut stdout = vec![0; LEN];
+    let (first, rest) = answer.split_at(8 + 5);
+    far.write_all(first).expect("a part of the response is sent");
+    exchange.stdout.read_exact(&mut stdout[..5]).expect("a part of the response");
+    far.write_all(rest).expect("the rest of the response is sent");
+    exchange.stdout.read_exact(&mut stdout[5..]).expect("the rest of the response");
+    assert!(stdout == expected);
+    exchange.finish().expect("the end of the response");
 }
 
 #[test]
