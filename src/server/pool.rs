@@ -510,6 +510,23 @@ mod tests {
         });
     }
 
+    #[test]
+    fn no_thread_is_started_once_another_accepts() {
+        let pool = pool();
+        let (admission, _lifecycle, _peer) = busy(&pool, &Config::new());
+        pool.thread_not_started();
+        let has_started = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| pool.wait_for_stop(|| has_started.store(true, SeqCst)));
+            while pool.yield_requests.load(SeqCst) == 0 {
+                thread::yield_now();
+            }
+            assert!(pool.release(admission.state), "the thread accepts");
+            pool.stop();
+        });
+        assert!(!has_started.load(SeqCst));
+    }
+
     /// A connection that serves its last request does not count as one that yields its slot soon.
     #[test]
     fn a_newcomer_gets_the_slot_of_another_connection_while_one_serves_its_last_request() {

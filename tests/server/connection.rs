@@ -2,20 +2,31 @@
 
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::time::Duration;
 
 use crate::support::*;
-use fcgi::server::{Config, Connection};
+use fcgi::server::{CloseReason, Config, Connection};
 use fcgi::Server;
 
-/// Returns a connection that has received a request, and its peer.
-fn connection_with_request() -> (TcpStream, Connection) {
+/// Returns a connection whose peer has sent these bytes, and the peer.
+fn connection_that_receives(bytes: &[u8], config: Config) -> (TcpStream, Connection) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a listening socket");
     let mut peer =
         TcpStream::connect(listener.local_addr().expect("its address")).expect("a connection");
     peer.set_read_timeout(Some(TEST_TIMEOUT)).expect("a timeout");
-    peer.write_all(&request(1, RESPONDER, 1, &[], b"")).expect("a request is sent");
-    let served = listener.accept().expect("a connection").0;
-    (peer, Connection::new(served).expect("a connection"))
+    peer.write_all(bytes).expect("the bytes are sent");
+    let stream = listener.accept().expect("a connection").0;
+    (peer, Connection::with_config(stream, Arc::new(config)).expect("a connection"))
+}
+
+/// Returns a request after which the connection is to be kept.
+fn kept_request() -> Vec<u8> {
+    request(1, RESPONDER, 1, &[], b"")
+}
+
+fn connection_with_request() -> (TcpStream, Connection) {
+    connection_that_receives(&kept_request(), Config::new())
 }
 
 /// Nothing of the response was sent before. Rule A45.
@@ -40,6 +51,31 @@ fn output_sends_whole_records() {
     assert_eq!(output.write(&built).expect("the record is sent"), built.len());
     request.finish().expect("the response is sent");
     assert_eq!(read_answer(&mut peer, 1).stderr, b"warning");
+}
+
+/// No request follows. Nothing of this is an error.
+#[test]
+fn close_reason_says_why_no_request_follows() {
+    let idle_timeout = || Config::new().idle_timeout(Some(Duration::from_millis(10)));
+    for (config, bytes, reason) in [
+        (Config::new(), request(1, RESPONDER, 0, &[], b""), CloseReason::KeepConnNotSet),
+        (Config::new().max_requests(Some(1)), kept_request(), CloseReason::RequestLimit),
+        (idle_timeout(), kept_request(), CloseReason::IdleTimeout),
+    ] {
+        let (_peer, mut connection) = connection_that_receives(&bytes, config);
+        let request = connection.next_request().expect("a request").expect("a request");
+        request.finish().expect("the response is sent");
+        assert!(connection.next_request().expect("not an error").is_none());
+        assert_eq!(connection.close_reason(), Some(reason));
+    }
+}
+
+#[test]
+fn error_decides_the_close_reason() {
+    let (_peer, mut connection) = connection_that_receives(b"GET / HTTP/1.1", Config::new());
+    assert_eq!(connection.close_reason(), None);
+    connection.next_request().expect_err("not FastCGI");
+    assert_eq!(connection.close_reason(), Some(CloseReason::ProtocolError));
 }
 
 #[test]
