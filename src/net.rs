@@ -26,17 +26,16 @@ mod allow;
 mod descriptor;
 #[cfg(unix)]
 mod file_id;
+#[cfg(all(target_os = "linux", not(fcgi_portable)))]
+mod linux;
 mod listener;
 mod listening_socket;
+#[cfg(all(unix, not(all(target_os = "linux", not(fcgi_portable)))))]
+mod portable;
 #[cfg(unix)]
 mod socket_file;
 mod stream;
-// What differs between systems in the handling of socket files.
-#[cfg(all(target_os = "linux", not(fcgi_portable)))]
-#[path = "net/linux.rs"]
-mod system;
-#[cfg(all(unix, not(all(target_os = "linux", not(fcgi_portable)))))]
-#[path = "net/portable.rs"]
+#[cfg(unix)]
 mod system;
 mod waiters;
 

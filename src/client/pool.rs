@@ -34,8 +34,8 @@ struct State {
     /// Invariant: the number of slots that exist or have been granted.
     in_use: usize,
     queue: Queue,
-    /// Whether the application is known to keep connections open: a connection has carried a second
-    /// request since one was closed after its first.
+    /// Whether the application is known to keep connections open: a connection has carried a
+    /// second request since one was closed after its first.
     keeps_open: bool,
     /// The most connections that the application accepts, according to itself.
     advertised_max: Option<usize>,
@@ -92,8 +92,8 @@ impl Pool {
         Connection::connect(&self.address, Arc::clone(&self.config))
     }
 
-    /// Returns a slot, and the connection that became idle last if there is one. If all slots are in
-    /// use, waits for one, for at most [`Config::connect_timeout`].
+    /// Returns a slot, and the connection that became idle last if there is one. If all slots are
+    /// in use, waits for one, for at most [`Config::connect_timeout`].
     ///
     /// # Errors
     /// [`Error::TimedOut`].

@@ -74,17 +74,17 @@ const DRAIN_LIMIT: usize = 65_536;
 ///
 /// # Every blocked call ends
 /// Shutting the socket down ends every call. Connecting relies on `waiters`: a thread in `accept`
-/// adds itself and then reads `is_closed`, and `close` sets `is_closed` and then reads the number of
-/// waiters. All of these operations are sequentially consistent. Therefore either the thread
+/// adds itself and then reads `is_closed`, and `close` sets `is_closed` and then reads the number
+/// of waiters. All of these operations are sequentially consistent. Therefore either the thread
 /// observes that the acceptor is closed and does not block, or `close` counts the thread and
 /// connects until it has returned.
 ///
 /// On a shared socket other processes may accept the connections that are meant to wake a thread,
 /// and the socket may not be reachable: its file may have been removed or replaced, or this process
 /// may lack the permission to connect. On Linux the blocked call then ends after [`SHARED_WAIT`],
-/// and on other systems with the next connection. A shared socket is never shut down or moved into non-blocking
-/// mode. Its waiters are woken by a thread of their own, because connecting to a Unix socket blocks
-/// while the backlog is full.
+/// and on other systems with the next connection. A shared socket is never shut down or moved into
+/// non-blocking mode. Its waiters are woken by a thread of their own, because connecting to a Unix
+/// socket blocks while the backlog is full.
 #[derive(Debug)]
 pub(super) struct Acceptor {
     socket: ListeningSocket,

@@ -56,8 +56,8 @@ impl Listener {
     /// succeeds. On systems other than Linux, two may succeed if the system suspends one of them at
     /// the wrong moment. The socket of the other one then has no file.
     ///
-    /// On Linux the processes exclude each other by a socket with an abstract name. A process of any
-    /// user can hold this name, and delay the call by a second.
+    /// On Linux the processes exclude each other by a socket with an abstract name. A process of
+    /// any user can hold this name, and delay the call by a second.
     ///
     /// # Errors
     /// `AddrInUse` if another process listens on the address, or if the path exists and is not a
@@ -184,7 +184,7 @@ impl Listener {
     /// [`Error::NotListening`](crate::Error::NotListening), always.
     #[cfg(not(unix))]
     pub fn from_stdin() -> Result<Self> {
-        Err(crate::Error::NotListening("not supported on this system"))
+        Err(crate::error::Error::NotListening("not supported on this system"))
     }
 
     /// Declares that other processes accept from the same socket, such as the other children of a
@@ -264,7 +264,8 @@ impl Listener {
     /// socket created by [`bind`](Self::bind). Later calls have no effect.
     ///
     /// No connection is lost: those that have arrived before are still returned by `accept`, which
-    /// then returns `None`. Call it until then, or else they are reset when the listener is dropped.
+    /// then returns `None`. Call it until then, or else they are reset when the listener is
+    /// dropped.
     ///
     /// What happens to connections that arrive later depends on the system:
     /// - On Linux they are refused. Over TCP, `close` accepts the earlier ones itself, so that each
@@ -276,10 +277,10 @@ impl Listener {
     /// A [`shared`](Self::shared) socket stays open for the other processes, and `accept` leaves
     /// them what has not been accepted. A blocked call returns within a few milliseconds: `close`
     /// starts a thread that connects to the socket until no call is blocked. Other processes may
-    /// accept some of these connections. Each of them ends before its first byte. Over a Unix socket
-    /// `accept` may return one too. If the socket cannot be reached, for example because its file
-    /// has been removed, a blocked call returns within half a second on Linux, and with the next
-    /// connection on other systems.
+    /// accept some of these connections. Each of them ends before its first byte. Over a Unix
+    /// socket `accept` may return one too. If the socket cannot be reached, for example because
+    /// its file has been removed, a blocked call returns within half a second on Linux, and
+    /// with the next connection on other systems.
     ///
     /// ```
     /// use fcgi::net::Listener;

@@ -67,9 +67,9 @@ impl SocketFile {
         Self::bind_new(address)
     }
 
-    /// Binds a Unix socket to a new file, and replaces the file at `address` by it even if a process
-    /// listens on that socket. The new file gets the permission bits, owner and group of the old
-    /// one.
+    /// Binds a Unix socket to a new file, and replaces the file at `address` by it even if a
+    /// process listens on that socket. The new file gets the permission bits, owner and group
+    /// of the old one.
     ///
     /// # Errors
     /// `AddrInUse` if the old file is not a socket.
@@ -150,8 +150,8 @@ impl SocketFile {
         }
     }
 
-    /// Binds a Unix socket to a new file with a temporary name, and renames the file to `address` if
-    /// `check` succeeds.
+    /// Binds a Unix socket to a new file with a temporary name, and renames the file to `address`
+    /// if `check` succeeds.
     fn bind_over(
         address: &Path,
         check: impl FnOnce(&Self) -> io::Result<()>,

@@ -20,17 +20,18 @@ const WAKE_TIMEOUT: Duration = Duration::from_millis(100);
 /// The threads in `accept` on one listening socket, which can be woken by connecting to the socket.
 ///
 /// A thread that accepts a connection may find that [`wake`](Self::wake) has made it. Over TCP
-/// [`is_wake_connection`](Self::is_wake_connection) recognizes it by the address of the peer. `wake`
-/// holds the lock of `wake_addresses` until it has added the address, so the address is there even
-/// if the connection is accepted before `wake` knows of it. The address belongs to no other
-/// connection, because the system does not assign it again while the threads return: `wake` closes
-/// its end first, so the address stays reserved (`TIME_WAIT`).
+/// [`is_wake_connection`](Self::is_wake_connection) recognizes it by the address of the peer.
+/// `wake` holds the lock of `wake_addresses` until it has added the address, so the address is
+/// there even if the connection is accepted before `wake` knows of it. The address belongs to no
+/// other connection, because the system does not assign it again while the threads return: `wake`
+/// closes its end first, so the address stays reserved (`TIME_WAIT`).
 ///
 /// Over a Unix socket the connections cannot be recognized. The caller reads the end of the stream.
 #[derive(Debug, Default)]
 pub(super) struct Waiters {
     count: AtomicUsize,
-    /// The local addresses of the connections that `wake` has made and that have not been accepted.
+    /// The local addresses of the connections that `wake` has made and that have not been
+    /// accepted.
     wake_addresses: Mutex<Vec<SocketAddr>>,
 }
 

@@ -328,6 +328,7 @@ impl State {
     ];
 
     /// Returns the state after an event. Returns `None` if the event changes nothing.
+    #[allow(clippy::match_same_arms)] // One line for each transition, grouped by event.
     #[inline]
     fn next(self, event: Event) -> Option<Self> {
         Some(match (event, self) {

@@ -133,8 +133,8 @@ fn one_of_four_starters_replaces_a_stale_file() {
     }
 }
 
-/// A program that does not use this crate removes a stale file and binds its own socket. It may have
-/// bound the socket but not listen on it yet, and the file then looks stale.
+/// A program that does not use this crate removes a stale file and binds its own socket. It may
+/// have bound the socket but not listen on it yet, and the file then looks stale.
 #[test]
 fn socket_that_another_program_has_just_bound_is_not_replaced() {
     let dir = dir();
