@@ -553,6 +553,31 @@ mod tests {
         pool.release(first.state);
     }
 
+    /// Two newcomers wait while every connection is busy.
+    #[test]
+    fn as_many_connections_yield_as_newcomers_wait() {
+        let (pool, config) = (&pool(), &Config::new().max_connections(2));
+        let mut served = [busy(pool, config), busy(pool, config)];
+        thread::scope(|scope| {
+            let newcomers = [(); 2].map(|()| scope.spawn(|| busy(pool, config)));
+            while pool.lock().waiting.len() < 2 {
+                thread::yield_now();
+            }
+            assert_eq!(pool.lock().unmet_demand(), 2);
+            for (unmet, (admission, lifecycle, _peer)) in [1, 0].into_iter().zip(&mut served) {
+                lifecycle.ended(FINISHED, None).expect("an ended request");
+                while lifecycle.is_waiting() && !admission.state.is_read_shut_down() {
+                    thread::yield_now();
+                }
+                assert_eq!(pool.lock().unmet_demand(), unmet);
+            }
+            for (admission, ..) in served {
+                pool.release(admission.state);
+            }
+            assert!(newcomers.into_iter().all(|newcomer| newcomer.join().unwrap().0.has_slot));
+        });
+    }
+
     /// The connection that has waited for longer gets the slot.
     #[test]
     fn a_newcomer_does_not_overtake_one_that_waits() {
