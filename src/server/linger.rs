@@ -102,6 +102,17 @@ mod tests {
         }
     }
 
+    /// The peer has closed its socket with unread input, which resets the connection.
+    #[cfg(unix)]
+    #[test]
+    fn error_ends_the_close() {
+        let (state, lifecycle, peer) = answered_early();
+        state.output().write_all(b"response").expect("the response is sent");
+        drop(peer);
+        let error = close_gracefully(&state, lifecycle.close_mode(), &Config::new());
+        assert_eq!(error.expect_err("a reset").kind(), io::ErrorKind::ConnectionReset);
+    }
+
     /// Reads return 0 bytes, although the peer keeps the connection open. A Unix socket that is
     /// closed without unread input is never reset.
     #[cfg(unix)]
