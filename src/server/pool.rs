@@ -201,16 +201,17 @@ impl Pool {
     }
 
     /// Waits until a connection has ended, but at most for `timeout`. Asks a connection to close:
-    /// `accept` has failed, most likely because the process has no descriptor left.
-    pub(super) fn wait_to_retry(&self, timeout: Duration) {
+    /// `accept` has failed, most likely because the process has no descriptor left. Returns `false`
+    /// if the server was stopped and did not end in time.
+    pub(super) fn wait_to_retry(&self, timeout: Duration) -> bool {
         let mut state = self.lock();
-        if self.is_stopping() {
-            return;
+        if !state.is_aborted {
+            state.close_one();
+            state.retrying += 1;
+            state = self.wait_timeout(state, timeout);
+            state.retrying -= 1;
         }
-        state.close_one();
-        state.retrying += 1;
-        state = self.wait_timeout(state, timeout);
-        state.retrying -= 1;
+        !state.is_aborted
     }
 
     /// Waits until the server is stopped. If no thread is accepting meanwhile, closes a connection
