@@ -1,7 +1,7 @@
 //! Runs a program that can be started as a FastCGI application or as a CGI program.
 
 use std::env;
-use std::io;
+use std::io::{self, Write};
 use std::sync::Arc;
 use std::thread;
 
@@ -84,7 +84,10 @@ where
         .max_params(usize::MAX);
     let mut connection = server::Connection::with_config(stream, Arc::new(config))?;
     while let Some(mut request) = connection.next_request()? {
-        server::answer(&mut request, handler)?;
+        if let Some(error) = server::answer(&mut request, handler)? {
+            // An error of stderr is ignored: there is nowhere else to report it.
+            let _ = writeln!(io::stderr(), "fcgi: {error}");
+        }
     }
     Ok(())
 }
