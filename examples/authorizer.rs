@@ -19,17 +19,20 @@
 //!
 //! [FastCGI specification]: https://fastcgi-archives.github.io/FastCGI_Specification.html
 
+use std::ffi::OsString;
+
 use base64::prelude::{Engine, BASE64_STANDARD};
 use fcgi::cgi::ResponseHead;
 use fcgi::record::Role;
 use fcgi::server::{Config, HandlerResult, Request};
-use fcgi::Server;
+use fcgi::{Error, Server};
 
 const PASSWORD: &str = "open sesame";
 
 fn main() -> fcgi::Result<()> {
-    let server = match std::env::args().nth(1) {
-        Some(address) => Server::bind(&address)?,
+    let server = match std::env::args_os().nth(1).map(OsString::into_string) {
+        Some(Ok(address)) => Server::bind(&address)?,
+        Some(Err(address)) => return Err(Error::InvalidAddress(address.to_string_lossy().into())),
         None => Server::from_stdin()?,
     };
     server.config(Config::new().roles(&[Role::Authorizer, Role::Responder])).serve(authorize)

@@ -22,23 +22,27 @@
 //!
 //! NAME is the path of a Unix socket, HOST:PORT or :PORT. Only the environment variables that CGI
 //! defines are sent, or all of them with `-env`. A started application finds the listening socket
-//! on descriptor 0. N defaults to 1. `-f` lets a script name `cgi-fcgi` as its interpreter, in a
-//! `#!` line; lines of FILE that begin with `#` are ignored.
+//! on descriptor 0. N defaults to 1. If another process is starting the application, `cgi-fcgi`
+//! waits up to 5 seconds until it listens. `-f` lets a script name `cgi-fcgi` as its interpreter,
+//! in a `#!` line; lines of FILE that begin with `#` are ignored.
 //!
 //! If the application cannot be reached, refuses the request or breaks the response off, the web
 //! server receives a CGI response with `Status:` 502, 503 or 504, and stderr a reason.
 //!
 //! The exit status is the application's status, or 255 if that is above 255. If there is none, it
 //! is 64 for invalid arguments, 69 if the application cannot be reached or started, and 76 if it
-//! did not complete the response.
+//! did not complete the response. If the web server closes stdout, the rest of the response is not
+//! read, and the exit status is 0.
 
 use std::env;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt::Display;
 use std::fs;
-use std::io;
-use std::path::Path;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use fcgi::bridge;
 use fcgi::client::Connection;
@@ -55,6 +59,11 @@ const EX_USAGE: u8 = 64;
 const EX_UNAVAILABLE: u8 = 69;
 const EX_PROTOCOL: u8 = 76;
 
+/// How long to wait until an application listens that another process is starting.
+const START_TIMEOUT: Duration = Duration::from_secs(5);
+/// The time between two attempts to connect to that application.
+const RETRY_INTERVAL: Duration = Duration::from_millis(10);
+
 /// An exit status and the reason for it.
 #[derive(Clone)]
 struct Failure(u8, String);
@@ -70,61 +79,59 @@ impl Failure {
 }
 
 fn main() -> ExitCode {
-    let args = env::args().skip(1).collect();
-    let outcome =
-        expand_file(args).and_then(|args| Options::parse(&args)).and_then(|options| options.run());
+    let args = env::args_os().skip(1).collect();
+    let outcome = expand_file(args).and_then(Options::parse).and_then(|options| options.run());
     match outcome {
         Ok(app_status) => ExitCode::from(u8::try_from(app_status).unwrap_or(255)),
         Err(Failure(status, reason)) => {
-            eprintln!("cgi-fcgi: {reason}");
+            let _ = writeln!(Stderr, "cgi-fcgi: {reason}");
             ExitCode::from(status)
         }
     }
 }
 
 /// If the arguments contain `-f FILE`, returns the words of that file instead.
-fn expand_file(args: Vec<String>) -> Result<Vec<String>, Failure> {
+fn expand_file(args: Vec<OsString>) -> Result<Vec<OsString>, Failure> {
     let Some(at) = args.iter().position(|arg| arg == "-f") else { return Ok(args) };
     let path = args.get(at + 1).ok_or_else(|| Failure::usage("-f requires a FILE"))?;
-    let text =
-        fs::read_to_string(path).map_err(|error| Failure(EX_USAGE, format!("{path}: {error}")))?;
+    let text = fs::read_to_string(path)
+        .map_err(|error| Failure(EX_USAGE, format!("{}: {error}", Path::new(path).display())))?;
     let lines = text.lines().filter(|line| !line.starts_with('#'));
-    Ok(lines.flat_map(|line| line.split_whitespace().map(str::to_owned)).collect())
+    Ok(lines.flat_map(str::split_whitespace).map(OsString::from).collect())
 }
 
 /// The command line.
 #[derive(Default)]
 struct Options {
-    name: String,
+    name: OsString,
     /// The path of the application to start, and the number of copies.
-    application: Option<(String, usize)>,
+    application: Option<(PathBuf, usize)>,
     start_only: bool,
     connect_only: bool,
     send_all_variables: bool,
 }
 
 impl Options {
-    fn parse(args: &[String]) -> Result<Self, Failure> {
+    fn parse(args: Vec<OsString>) -> Result<Self, Failure> {
         let (mut options, mut name, mut positional) = (Self::default(), None, Vec::new());
-        let mut args = args.iter();
+        let mut args = args.into_iter();
         while let Some(arg) = args.next() {
-            match arg.as_str() {
-                "-connect" => {
+            match arg.to_str() {
+                Some("-connect") => {
                     let value = args.next();
-                    let value = value.ok_or_else(|| Failure::usage("-connect requires a NAME"))?;
-                    name = Some(value.clone());
+                    name = Some(value.ok_or_else(|| Failure::usage("-connect requires a NAME"))?);
                 }
-                "-start" => options.start_only = true,
-                "-bind" => options.connect_only = true,
-                "-env" => options.send_all_variables = true,
-                option if option.starts_with('-') => {
-                    return Err(Failure::usage(&format!("unknown option {option:?}")))
+                Some("-start") => options.start_only = true,
+                Some("-bind") => options.connect_only = true,
+                Some("-env") => options.send_all_variables = true,
+                _ if arg.as_encoded_bytes().starts_with(b"-") => {
+                    return Err(Failure::usage(&format!("unknown option {arg:?}")))
                 }
-                _ => positional.push(arg.as_str()),
+                _ => positional.push(arg),
             }
         }
         options.name = name.ok_or_else(|| Failure::usage("-connect NAME is missing"))?;
-        options.application = parse_application(&positional)?;
+        options.application = parse_application(positional)?;
         options.check()
     }
 
@@ -142,7 +149,7 @@ impl Options {
     fn run(&self) -> Result<u32, Failure> {
         let address = parse_name(&self.name)?;
         match &self.application {
-            Some((path, copies)) if self.start_only => start(&address, path, *copies).map(|()| 0),
+            Some((path, copies)) if self.start_only => start(&address, path, *copies).map(|_| 0),
             Some((path, copies)) => self.forward(connect_or_start(&address, path, *copies)),
             None => self.forward(connect(&Client::from(address))),
         }
@@ -161,8 +168,10 @@ impl Options {
         let connection = connection.map_err(|Failure(_, reason)| {
             Error::Io(io::Error::new(io::ErrorKind::NotConnected, reason))
         });
-        match bridge::forward(connection, &params, io::stdin(), &mut io::stdout(), io::stderr()) {
+        let mut stdout = Stdout::default();
+        match bridge::forward(connection, &params, io::stdin(), &mut stdout, Stderr) {
             Ok(completion) => Ok(completion.app_status),
+            Err(_) if stdout.is_closed => Ok(0),
             Err(error) => {
                 Err(connect_failure.unwrap_or_else(|| Failure(EX_PROTOCOL, error.to_string())))
             }
@@ -170,36 +179,98 @@ impl Options {
     }
 }
 
+/// Stdout.
+#[derive(Default)]
+struct Stdout {
+    /// Whether a write has failed because the web server has closed the other end.
+    is_closed: bool,
+}
+
+impl Stdout {
+    fn check<T>(&mut self, outcome: io::Result<T>) -> io::Result<T> {
+        let is_broken_pipe = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
+        self.is_closed |= outcome.as_ref().is_err_and(is_broken_pipe);
+        outcome
+    }
+}
+
+impl Write for Stdout {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        self.check(io::stdout().write(data))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.check(io::stdout().flush())
+    }
+}
+
+/// Stderr. What is written to it is dropped if its reader has closed it.
+struct Stderr;
+
+impl Write for Stderr {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        match io::stderr().write(data) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(data.len()),
+            outcome => outcome,
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 fn connect(client: &Client) -> Result<Connection, Failure> {
     client.connect().map_err(|error| Failure::unavailable(client.address(), &error))
 }
 
-/// Connects to an application. If nothing listens, starts it first.
-fn connect_or_start(address: &Address, path: &str, copies: usize) -> Result<Connection, Failure> {
+/// Connects to an application. If nothing listens, starts it first, or waits until another process
+/// has started it.
+fn connect_or_start(address: &Address, path: &Path, copies: usize) -> Result<Connection, Failure> {
     let client = Client::from(address.clone());
-    match client.connect() {
-        Err(error) if is_absent(&error) => {
-            start(address, path, copies).and_then(|()| connect(&client))
+    let deadline = Instant::now() + START_TIMEOUT;
+    loop {
+        match client.connect() {
+            Err(error) if is_absent(&error) && Instant::now() < deadline => {}
+            outcome => return outcome.map_err(|error| Failure::unavailable(address, &error)),
         }
-        outcome => outcome.map_err(|error| Failure(EX_UNAVAILABLE, error.to_string())),
+        if start(address, path, copies)? {
+            return connect(&client);
+        }
+        thread::sleep(RETRY_INTERVAL);
     }
 }
 
-/// Starts copies of an application that listen on an address. If another process already listens
-/// there, that one is used.
-fn start(address: &Address, path: &str, copies: usize) -> Result<(), Failure> {
-    fs::metadata(path).map_err(|error| Failure::unavailable(&path, &error))?;
-    let program =
-        fs::canonicalize(Path::new(path)).map_or_else(|_| OsString::from(path), Into::into);
-    match Listener::bind(address) {
-        Ok(listener) => {
-            let listener = listener.shared();
-            bridge::start(&listener, program, copies)
-                .map(drop)
-                .map_err(|error| Failure::unavailable(&path, &error))
-        }
-        Err(Error::Io(error)) if error.kind() == io::ErrorKind::AddrInUse => Ok(()),
-        Err(error) => Err(Failure::unavailable(address, &error)),
+/// Starts copies of an application that listen on an address. Returns `false` if another process
+/// listens there, or is about to.
+fn start(address: &Address, path: &Path, copies: usize) -> Result<bool, Failure> {
+    fs::metadata(path).map_err(|error| Failure::unavailable(&path.display(), &error))?;
+    let program = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let listener = match Listener::bind(address) {
+        Ok(listener) => listener.shared(),
+        Err(error) if is_taken(address, &error) => return Ok(false),
+        Err(error) => return Err(Failure::unavailable(address, &error)),
+    };
+    let started = bridge::start(&listener, program, copies);
+    started.map(|_| true).map_err(|error| Failure::unavailable(&path.display(), &error))
+}
+
+/// Returns whether an error of [`Listener::bind`] means that another process has bound the address,
+/// or is about to: it may have just removed the file of a stale socket.
+fn is_taken(address: &Address, error: &Error) -> bool {
+    let path = address.path();
+    match error.kind() {
+        io::ErrorKind::AddrInUse => path.map_or(true, |path| !path.is_file()),
+        io::ErrorKind::NotFound => path.is_some_and(is_directory_present),
+        _ => false,
+    }
+}
+
+/// Returns whether the directory of a path exists.
+fn is_directory_present(path: &Path) -> bool {
+    match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => true,
+        parent => parent.is_some_and(Path::is_dir),
     }
 }
 
@@ -209,25 +280,31 @@ fn is_absent(error: &Error) -> bool {
 }
 
 /// Parses NAME. It is a TCP address if it contains a colon, otherwise a path, even without a slash.
-fn parse_name(name: &str) -> Result<Address, Failure> {
-    let address = if name.contains(':') { name.parse() } else { Address::unix(name) };
+fn parse_name(name: &OsStr) -> Result<Address, Failure> {
+    let address = match name.to_str() {
+        Some(text) if text.contains(':') => text.parse(),
+        None if name.as_encoded_bytes().contains(&b':') => {
+            return Err(Failure::usage(&format!("{name:?} is not UTF-8")))
+        }
+        _ => Address::unix(name),
+    };
     address.map_err(|error| Failure(EX_USAGE, error.to_string()))
 }
 
 /// Parses PATH and N.
-fn parse_application(args: &[&str]) -> Result<Option<(String, usize)>, Failure> {
-    match args {
-        [] => Ok(None),
-        [path] => Ok(Some(((*path).into(), 1))),
-        [path, copies] => Ok(Some(((*path).into(), parse_copies(copies)?))),
-        [_, _, extra, ..] => Err(Failure::usage(&format!("unexpected argument {extra:?}"))),
+fn parse_application(args: Vec<OsString>) -> Result<Option<(PathBuf, usize)>, Failure> {
+    let mut args = args.into_iter();
+    let Some(path) = args.next() else { return Ok(None) };
+    let copies = args.next().map_or(Ok(1), |copies| parse_copies(&copies))?;
+    match args.next() {
+        None => Ok(Some((path.into(), copies))),
+        Some(extra) => Err(Failure::usage(&format!("unexpected argument {extra:?}"))),
     }
 }
 
-fn parse_copies(copies: &str) -> Result<usize, Failure> {
-    copies
-        .parse()
-        .ok()
-        .filter(|copies| *copies > 0)
+fn parse_copies(copies: &OsStr) -> Result<usize, Failure> {
+    let number = copies.to_str().and_then(|copies| copies.parse().ok());
+    number
+        .filter(|number| *number > 0)
         .ok_or_else(|| Failure::usage(&format!("{copies:?} is not a number of copies")))
 }

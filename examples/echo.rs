@@ -1,10 +1,11 @@
 //! Answers with what it received: the application that web servers are tested against.
 //!
 //! ```text
-//! echo [ADDRESS]
+//! echo [--take-over] [ADDRESS]
 //! ```
 //!
-//! Without an address, it serves the listening socket on descriptor 0.
+//! Without an address, it serves the listening socket on descriptor 0. With `--take-over` it takes
+//! the Unix socket at ADDRESS over from a process that is still running.
 //!
 //! ```sh
 //! cargo run --example echo -- 127.0.0.1:9000
@@ -34,13 +35,15 @@
 //!
 //! On SIGTERM or SIGINT, the program answers the requests that have begun and exits with status 0.
 
+use std::ffi::OsString;
 use std::io::{self, Read, Write};
 use std::time::Duration;
 
 use fcgi::cgi::canonical_reason;
+use fcgi::net::Listener;
 use fcgi::record::Role;
 use fcgi::server::{Config, HandlerResult, Request};
-use fcgi::Server;
+use fcgi::{Error, Server};
 
 fn main() {
     if let Err(error) = run() {
@@ -50,8 +53,14 @@ fn main() {
 }
 
 fn run() -> Result<(), Box<dyn std::error::Error>> {
-    let server = match std::env::args().nth(1) {
-        Some(address) => Server::bind(&address)?,
+    let mut arguments = std::env::args_os().skip(1).peekable();
+    let takes_over = arguments.next_if(|argument| argument == "--take-over").is_some();
+    let server = match arguments.next().map(OsString::into_string) {
+        Some(Ok(address)) if takes_over => Server::new(Listener::take_over(&address.parse()?)?)?,
+        Some(Ok(address)) => Server::bind(&address)?,
+        Some(Err(address)) => {
+            return Err(Error::InvalidAddress(address.to_string_lossy().into()).into())
+        }
         None => Server::from_stdin()?,
     };
     let handle = server.handle();

@@ -35,13 +35,18 @@
 //! | 75 | the application refused the request |
 //! | 76 | the response was incomplete, or was not FastCGI |
 //! | 124 | a timeout expired |
+//!
+//! If the reader of stdout closes it, as in `fetch ADDRESS | head -1`, the program stops reading
+//! the response and ends quietly, with exit status 0.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata};
 use std::io::{self, BufRead, Read, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, UNIX_EPOCH};
 
-use fcgi::client::{Completion, Config, Response};
+use fcgi::client::{Config, Response};
 use fcgi::record::Role;
 use fcgi::{Client, Error, Params};
 
@@ -62,48 +67,74 @@ const TIMED_OUT: u8 = 124;
 struct Failure(u8, String);
 
 fn main() -> ExitCode {
-    let outcome = Options::parse(std::env::args().skip(1))
+    let outcome = Options::parse(std::env::args_os().skip(1))
         .map_err(|reason| Failure(EX_USAGE, format!("{reason}\n{USAGE}")))
         .and_then(|options| run(&options));
     match outcome {
-        Ok(completion) => ExitCode::from(u8::try_from(completion.app_status).unwrap_or(255)),
+        Ok(app_status) => ExitCode::from(u8::try_from(app_status).unwrap_or(255)),
         Err(Failure(status, reason)) => {
-            eprintln!("fetch: {reason}");
+            let _ = writeln!(Stderr, "fetch: {reason}");
             ExitCode::from(status)
         }
     }
 }
 
-fn run(options: &Options) -> Result<Completion, Failure> {
+/// Sends the request and returns the application's status. Returns 0 if the reader of stdout has
+/// closed it.
+fn run(options: &Options) -> Result<u32, Failure> {
     let mut params = options.params.clone();
     let body = open_body(options.body.as_deref(), &mut params)?;
     let data = open_data(options.data.as_deref(), &mut params)?;
     let client = Client::new(&options.address)
         .map_err(|error| Failure(EX_USAGE, error.to_string()))?
         .config(options.config.clone());
+    let mut is_closed = false;
+    let receive = |response: &mut Response<'_>| print(response, &mut is_closed);
     let outcome = if options.role == Role::Filter {
-        client.filter(&params, body, data, print)
+        client.filter(&params, body, data, receive)
     } else {
-        client.send_as(options.role, &params, body, print)
+        client.send_as(options.role, &params, body, receive)
     };
-    outcome
-        .map(|((), completion)| completion)
-        .map_err(|error| Failure(exit_status(&error), error.to_string()))
+    match outcome {
+        Ok(((), completion)) => Ok(completion.app_status),
+        Err(_) if is_closed => Ok(0),
+        Err(error) => Err(Failure(exit_status(&error), error.to_string())),
+    }
 }
 
-/// Prints the response while it arrives.
-fn print(response: &mut Response) -> io::Result<()> {
-    response.stdout.stderr_to(io::stderr());
+/// Prints the response while it arrives. Sets `is_closed` and returns an error if the reader of
+/// stdout has closed it.
+fn print(response: &mut Response<'_>, is_closed: &mut bool) -> io::Result<()> {
+    response.stdout.stderr_to(Stderr);
     let mut out = io::stdout().lock();
     loop {
         let received = response.stdout.fill_buf()?;
         if received.is_empty() {
             return Ok(());
         }
-        out.write_all(received)?;
-        out.flush()?;
+        let printed = out.write_all(received).and_then(|()| out.flush());
+        if let Err(error) = printed {
+            *is_closed = error.kind() == io::ErrorKind::BrokenPipe;
+            return Err(error);
+        }
         let len = received.len();
         response.stdout.consume(len);
+    }
+}
+
+/// Stderr. What is written to it is dropped if its reader has closed it.
+struct Stderr;
+
+impl Write for Stderr {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        match io::stderr().write(data) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(data.len()),
+            outcome => outcome,
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -139,7 +170,7 @@ impl Read for Input {
 }
 
 /// Opens the request's body and adds its length to the params.
-fn open_body(path: Option<&str>, params: &mut Params) -> Result<Input, Failure> {
+fn open_body(path: Option<&Path>, params: &mut Params) -> Result<Input, Failure> {
     let Some(path) = path else { return Ok(Input::Empty) };
     let (file, metadata) = open(path)?;
     if metadata.is_file() {
@@ -149,7 +180,7 @@ fn open_body(path: Option<&str>, params: &mut Params) -> Result<Input, Failure> 
 }
 
 /// Opens the data of a filter and adds its length and its modification time to the params.
-fn open_data(path: Option<&str>, params: &mut Params) -> Result<Input, Failure> {
+fn open_data(path: Option<&Path>, params: &mut Params) -> Result<Input, Failure> {
     let Some(path) = path else { return Ok(Input::Empty) };
     let (file, metadata) = open(path)?;
     if metadata.is_file() {
@@ -159,12 +190,12 @@ fn open_data(path: Option<&str>, params: &mut Params) -> Result<Input, Failure> 
     Ok(Input::File(file))
 }
 
-fn open(path: &str) -> Result<(File, Metadata), Failure> {
+fn open(path: &Path) -> Result<(File, Metadata), Failure> {
     let file = File::open(path).and_then(|file| {
         let metadata = file.metadata()?;
         Ok((file, metadata))
     });
-    file.map_err(|error| Failure(EX_IOERR, format!("{path}: {error}")))
+    file.map_err(|error| Failure(EX_IOERR, format!("{}: {error}", path.display())))
 }
 
 /// Sets a param unless it was given with `--param`.
@@ -184,17 +215,17 @@ fn modified_seconds(metadata: &Metadata) -> u64 {
 struct Options {
     address: String,
     params: Params,
-    body: Option<String>,
-    data: Option<String>,
+    body: Option<PathBuf>,
+    data: Option<PathBuf>,
     role: Role,
     config: Config,
 }
 
 impl Options {
-    fn parse(mut args: impl Iterator<Item = String>) -> Result<Self, String> {
+    fn parse(mut args: impl Iterator<Item = OsString>) -> Result<Self, String> {
+        let address = args.next().map(text).transpose()?;
         let mut options = Self {
-            address: args
-                .next()
+            address: address
                 .filter(|address| !address.starts_with("--"))
                 .ok_or("ADDRESS is missing")?,
             params: Params::new(),
@@ -204,13 +235,14 @@ impl Options {
             config: Config::new(),
         };
         while let Some(option) = args.next() {
+            let option = option.to_string_lossy();
             let mut value = || args.next().ok_or(format!("{option} requires a value"));
-            match option.as_str() {
+            match &*option {
                 "--param" => options.add_param(&value()?)?,
-                "--body" => options.body = Some(value()?),
-                "--data" => options.data = Some(value()?),
-                "--role" => options.role = parse_role(&value()?)?,
-                "--timeout" => options.set_timeout(&value()?)?,
+                "--body" => options.body = Some(value()?.into()),
+                "--data" => options.data = Some(value()?.into()),
+                "--role" => options.role = parse_role(&text(value()?)?)?,
+                "--timeout" => options.set_timeout(&text(value()?)?)?,
                 "--keep" => options.config.keep_alive = true,
                 _ => return Err(format!("unknown option {option:?}")),
             }
@@ -218,9 +250,11 @@ impl Options {
         Ok(options)
     }
 
-    fn add_param(&mut self, pair: &str) -> Result<(), String> {
-        let (name, value) = pair.split_once('=').ok_or(format!("{pair:?} is not NAME=VALUE"))?;
-        self.params.push(name, value).map_err(|error| error.to_string())
+    fn add_param(&mut self, pair: &OsStr) -> Result<(), String> {
+        let bytes = pair.as_encoded_bytes();
+        let end = bytes.iter().position(|&byte| byte == b'=');
+        let end = end.ok_or_else(|| format!("{pair:?} is not NAME=VALUE"))?;
+        self.params.push(&bytes[..end], &bytes[end + 1..]).map_err(|error| error.to_string())
     }
 
     fn set_timeout(&mut self, seconds: &str) -> Result<(), String> {
@@ -234,6 +268,11 @@ impl Options {
         self.config.write_timeout = timeout;
         Ok(())
     }
+}
+
+/// Converts an argument to a string.
+fn text(arg: OsString) -> Result<String, String> {
+    arg.into_string().map_err(|arg| format!("{arg:?} is not UTF-8"))
 }
 
 fn parse_role(role: &str) -> Result<Role, String> {

@@ -15,9 +15,10 @@
 //! GATEWAY_INTERFACE=CGI/1.1 REMOTE_ADDR=192.0.2.1 target/debug/examples/hello
 //! ```
 //!
-//! Both print `Content-Type: text/plain`, an empty line, and `Hello, 192.0.2.1.`
+//! Both print `Content-Type: text/plain`, an empty line, and `Hello, 192.0.2.1.` If a CGI program
+//! finds its stdout closed, the web server has no use for the response, so that is not an error.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -27,7 +28,8 @@ fn main() -> ExitCode {
         Ok(())
     });
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(exit_code) => exit_code,
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("hello: {error}");
             ExitCode::FAILURE

@@ -12,7 +12,8 @@
 //!
 //! prints a line for each request: its number, the length of its response, its app status, and the
 //! first 60 characters of the last line of the response. `echo` does not multiplex, which is
-//! reported on stderr.
+//! reported on stderr. If the reader of stdout closes it, the program ends quietly, with exit
+//! status 0.
 //!
 //! [`Client`] sends one request at a time on a connection. This example shows how to multiplex with
 //! the record layer alone. Each request has an id and an entry in a table. One thread writes one
@@ -22,6 +23,8 @@
 //! [FastCGI specification]: https://fastcgi-archives.github.io/FastCGI_Specification.html
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
@@ -42,13 +45,12 @@ const MAX_RESPONSE: usize = 1024 * 1024;
 const TIMEOUT: Option<Duration> = Some(Duration::from_secs(30));
 
 fn main() -> ExitCode {
-    let mut args = std::env::args().skip(1);
-    let address = args.next().and_then(|address| address.parse().ok());
-    let mut number =
-        |default| args.next().map_or(Some(default), |number| number.parse::<u16>().ok());
-    let (Some(address), Some(count), Some(aborted)) = (address, number(32), number(0)) else {
-        eprintln!("usage: multiplex ADDRESS [N [ABORTED]]");
-        return ExitCode::from(64);
+    let (address, count, aborted) = match parse_args(std::env::args_os().skip(1)) {
+        Ok(parsed) => parsed,
+        Err(reason) => {
+            eprintln!("multiplex: {reason}\nusage: multiplex ADDRESS [N [ABORTED]]");
+            return ExitCode::from(64);
+        }
     };
     match run(&address, count, aborted) {
         Ok(()) => ExitCode::SUCCESS,
@@ -57,6 +59,20 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Returns ADDRESS, N and ABORTED.
+fn parse_args(
+    args: impl Iterator<Item = OsString>,
+) -> std::result::Result<(Address, u16, u16), String> {
+    let mut args = args.map(|arg| arg.into_string().map_err(|arg| format!("{arg:?} is not UTF-8")));
+    let address = args.next().ok_or("ADDRESS is missing")??;
+    let address = address.parse().map_err(|error: Error| error.to_string())?;
+    let mut number = |default| {
+        let Some(text) = args.next().transpose()? else { return Ok(default) };
+        text.parse().map_err(|_| format!("{text:?} is not a number of requests"))
+    };
+    Ok((address, number(32)?, number(0)?))
 }
 
 fn run(address: &Address, count: u16, aborted: u16) -> Result<()> {
@@ -69,11 +85,15 @@ fn run(address: &Address, count: u16, aborted: u16) -> Result<()> {
         eprintln!("multiplex: the application does not multiplex; sending one request at a time");
     }
     for id in 1..=count {
-        match responses.remove(&id) {
+        let response = match responses.remove(&id) {
             Some(response) if response.end.protocol_status == ProtocolStatus::RequestComplete => {
-                response.print(id);
+                response
             }
-            _refused => send_alone(&client, id)?.print(id),
+            _refused => send_alone(&client, id)?,
+        };
+        match writeln!(io::stdout(), "{}", response.describe(id)) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+            printed => printed?,
         }
     }
     Ok(())
@@ -88,15 +108,13 @@ struct Response {
 }
 
 impl Response {
-    fn print(&self, id: u16) {
+    /// Returns the line that is printed for the request with this number.
+    fn describe(&self, id: u16) -> String {
         let text = String::from_utf8_lossy(&self.stdout);
         let last_line: String = text.lines().last().unwrap_or("").chars().take(60).collect();
         let aborted = if self.is_aborted { ", aborted" } else { "" };
-        println!(
-            "{id}: {} bytes, app status {}{aborted}: {last_line}",
-            self.stdout.len(),
-            self.end.app_status
-        );
+        let Self { stdout, end, .. } = self;
+        format!("{id}: {} bytes, app status {}{aborted}: {last_line}", stdout.len(), end.app_status)
     }
 }
 

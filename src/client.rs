@@ -44,14 +44,19 @@ mod body;
 mod cancel;
 mod completion;
 mod config;
+mod connect;
 mod connection;
+mod deadline;
 mod duplex;
 mod exchange;
+mod idle;
 mod pool;
+mod queue;
 mod response;
 mod socket;
 mod stdin;
 mod stdout;
+mod timer;
 mod values;
 
 use std::io::{self, Read};
@@ -83,12 +88,17 @@ use crate::stream::StreamLength;
 ///
 /// # Retries
 ///
-/// The application may close a kept connection at any time. A connection that has been idle is
-/// checked before it is reused, and replaced if it has been closed. If the application closes it
-/// later, the request is sent again on a new connection, but only if that is safe: either nothing
-/// of the request could be sent, or no byte of a response has arrived, all of the request was sent
-/// at once and its `REQUEST_METHOD` is idempotent (RFC 9110, section 9.2.2). Otherwise the request
-/// fails.
+/// The application may close a kept connection at any time. A kept connection is checked before it
+/// is reused, and replaced if it has been closed. The check is left out if a request with an
+/// idempotent `REQUEST_METHOD` (RFC 9110, section 9.2.2) follows another one within a millisecond.
+/// Until the application has been seen to keep a connection open, the check before any other request
+/// waits until the connection has been idle for 100 ms, because the application may be about to
+/// close it.
+///
+/// If the application closes the connection after the check, the request is sent again on a new
+/// connection, but only if that is safe: either nothing of the request could be sent, or no byte of
+/// a response has arrived, all of the request was sent at once and its method is idempotent.
+/// Otherwise the request fails.
 ///
 /// ```no_run
 /// // An application must be listening.
@@ -109,6 +119,8 @@ use crate::stream::StreamLength;
 #[derive(Debug)]
 pub struct Client {
     pool: Pool,
+    /// The value that `keep_alive` has set, which outweighs that of `config`.
+    keep_alive: Option<bool>,
 }
 
 impl Client {
@@ -121,7 +133,8 @@ impl Client {
         Ok(Self::from(address.parse::<Address>()?))
     }
 
-    /// Replaces the whole configuration, [`keep_alive`](Self::keep_alive) included.
+    /// Replaces the whole configuration, except for a value that was set with
+    /// [`keep_alive`](Self::keep_alive). The order of the two calls makes no difference.
     ///
     /// ```
     /// use fcgi::client::{Client, Config};
@@ -131,13 +144,15 @@ impl Client {
     /// let client = Client::new("127.0.0.1:9000")?.config(config);
     /// # Ok::<(), fcgi::Error>(())
     /// ```
-    pub fn config(mut self, config: Config) -> Self {
+    pub fn config(mut self, mut config: Config) -> Self {
+        config.keep_alive = self.keep_alive.unwrap_or(config.keep_alive);
         *self.pool.config_mut() = config;
         self
     }
 
-    /// Sets [`Config::keep_alive`].
+    /// Sets [`Config::keep_alive`]. A later call of [`config`](Self::config) does not change it.
     pub fn keep_alive(mut self, keep_alive: bool) -> Self {
+        self.keep_alive = Some(keep_alive);
         self.pool.config_mut().keep_alive = keep_alive;
         self
     }
@@ -299,12 +314,13 @@ impl Client {
     /// The errors of [`fetch`](Self::fetch), and those of a malformed response head. After any
     /// error the request is not allowed.
     pub fn authorize(&self, params: &Params) -> Result<Authorization> {
-        let params = cgi::for_authorizer(params.clone());
+        let params = cgi::params_for_authorizer(params.clone());
         Authorization::from_reply(self.fetch_as(Role::Authorizer, &params, b"")?)
     }
 
     /// Asks the application for its limits with GET_VALUES (FastCGI specification, section 4.1), on
-    /// a new connection. The application has one second to answer.
+    /// a new connection. Connecting and the answer may together take one second, or less if
+    /// [`Config::deadline`] is shorter.
     ///
     /// # Errors
     /// Many applications do not answer. The error is then
@@ -313,7 +329,7 @@ impl Client {
     /// [`Error::UnexpectedRecord`](crate::Error::UnexpectedRecord). Assume that such an application
     /// serves one request at a time on each connection.
     pub fn get_values(&self) -> Result<Values> {
-        Values::ask(self.address(), self.pool.config().connect_timeout)
+        Values::ask(self.address(), self.pool.config())
     }
 
     /// Asks the application for its limits, and from then on opens no more connections than it
@@ -328,6 +344,20 @@ impl Client {
         Ok(values)
     }
 
+    /// Closes the idle connections.
+    ///
+    /// ```
+    /// use fcgi::Client;
+    ///
+    /// let client = Client::new("127.0.0.1:9000")?.keep_alive(true);
+    /// // After a series of requests:
+    /// client.close_idle();
+    /// # Ok::<(), fcgi::Error>(())
+    /// ```
+    pub fn close_idle(&self) {
+        self.pool.close_idle();
+    }
+
     /// Opens a connection to the application. It does not belong to the client's pool.
     ///
     /// # Errors
@@ -339,6 +369,6 @@ impl Client {
 
 impl From<Address> for Client {
     fn from(address: Address) -> Self {
-        Self { pool: Pool::new(address) }
+        Self { pool: Pool::new(address), keep_alive: None }
     }
 }

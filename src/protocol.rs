@@ -79,7 +79,7 @@ pub enum RecordType {
 }
 
 impl RecordType {
-    /// Returns true if records of this type belong to a connection and not to a request.
+    /// Returns whether records of this type belong to a connection and not to a request.
     ///
     /// Such a record has the id [`NULL_REQUEST_ID`]. The result is false for an
     /// [`Unknown`](Self::Unknown) type, which may have any id.
@@ -94,7 +94,7 @@ impl RecordType {
         matches!(self, Self::GetValues | Self::GetValuesResult | Self::UnknownType)
     }
 
-    /// Returns true if a record of this type may have this request id (section 3.3 of the
+    /// Returns whether a record of this type may have this request id (section 3.3 of the
     /// specification).
     pub(crate) fn allows_id(self, request_id: u16) -> bool {
         matches!(self, Self::Unknown(_)) || self.is_management() == (request_id == NULL_REQUEST_ID)

@@ -109,8 +109,8 @@ impl Server {
     /// ended is replaced.
     ///
     /// # Errors
-    /// [`Error::InvalidAddress`](crate::Error::InvalidAddress),
-    /// [`Error::InvalidAllowList`](crate::Error::InvalidAllowList) for an invalid
+    /// [`Error::InvalidAddress`],
+    /// [`Error::InvalidAllowList`] for an invalid
     /// `FCGI_WEB_SERVER_ADDRS`, and any error of the system.
     pub fn bind(address: &str) -> Result<Self> {
         Self::new(Listener::bind(&address.parse::<Address>()?)?)
@@ -120,8 +120,8 @@ impl Server {
     /// specification, section 2.2).
     ///
     /// # Errors
-    /// [`Error::NotListening`](crate::Error::NotListening) if descriptor 0 is something else, and
-    /// [`Error::InvalidAllowList`](crate::Error::InvalidAllowList) for an invalid
+    /// [`Error::NotListening`] if descriptor 0 is something else, and
+    /// [`Error::InvalidAllowList`] for an invalid
     /// `FCGI_WEB_SERVER_ADDRS`.
     pub fn from_stdin() -> Result<Self> {
         Self::new(Listener::from_stdin()?)
@@ -130,7 +130,7 @@ impl Server {
     /// Listens on a socket that the caller has created.
     ///
     /// # Errors
-    /// [`Error::InvalidAllowList`](crate::Error::InvalidAllowList) for an invalid
+    /// [`Error::InvalidAllowList`] for an invalid
     /// `FCGI_WEB_SERVER_ADDRS`.
     ///
     /// ```

@@ -12,7 +12,7 @@ pub(crate) const MAX_SLICES: usize = 64;
 pub(crate) fn write_parts(writer: &mut impl Write, parts: &mut [&[u8]]) -> io::Result<()> {
     let mut written = 0;
     loop {
-        // A write of empty slices alone returns 0, which must not be taken for `WriteZero`.
+        // A write of empty slices alone returns 0, which must not become the error `WriteZero`.
         written += parts[written..].iter().take_while(|part| part.is_empty()).count();
         let parts = &mut parts[written..];
         if parts.is_empty() {

@@ -48,8 +48,8 @@ impl Demo {
         let server = Server::bind(&socket_address(&directory))?;
         let (address, handle) = (server.local_address()?, server.handle());
         let application = Application::default();
-        let thread =
-            thread::spawn(move || server.serve(move |request| application.handle(request)));
+        let thread = thread::Builder::new()
+            .spawn(move || server.serve(move |request| application.handle(request)))?;
         Ok(Self { address, handle, thread, _directory: directory })
     }
 

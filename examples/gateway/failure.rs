@@ -36,6 +36,9 @@ impl From<Error> for Failure {
             Error::Io(cause) if is_unreachable(cause.kind()) => {
                 (503, "cannot connect to the application")
             }
+            Error::Io(cause) if is_lack_of_resources(cause.kind()) => {
+                (503, "the gateway lacks a resource")
+            }
             _ => (502, "the application's response is invalid"),
         };
         Self::new(status, format!("{what}: {error}"))
@@ -73,4 +76,10 @@ fn is_unreachable(kind: io::ErrorKind) -> bool {
             | io::ErrorKind::PermissionDenied
             | io::ErrorKind::AddrNotAvailable
     )
+}
+
+/// Returns whether the system could not start a thread or allocate memory. The library reports an
+/// expired timeout as [`Error::TimedOut`], so `WouldBlock` has no other meaning.
+fn is_lack_of_resources(kind: io::ErrorKind) -> bool {
+    matches!(kind, io::ErrorKind::WouldBlock | io::ErrorKind::OutOfMemory)
 }

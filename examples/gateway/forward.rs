@@ -11,6 +11,7 @@ use crate::failure::Failure;
 use crate::http::{Request, Responder, ResponseWriter};
 use crate::log::{self, ApplicationLog};
 use crate::reply::Reply;
+use crate::request_head;
 use crate::site::{Site, Target};
 use crate::upload::Upload;
 
@@ -60,6 +61,7 @@ impl Gateway {
 
     fn answer(&self, request: Request, reply: &mut Reply) -> Result<(), Failure> {
         let Request { head, body, remote, local } = request;
+        request_head::check(&head)?;
         let is_announced = head.headers.contains_key("content-length");
         let mut upload = Upload::new(body, is_announced, self.max_body)?;
         let mut headers: Vec<_> =
@@ -77,10 +79,11 @@ impl Gateway {
                 https: false,
                 content_length: upload.length(),
             };
-            match self.answer_once(&request, &mut upload, reply)? {
-                Some(location) => target = location,
-                None => return Ok(()),
-            }
+            let Some(location) = self.answer_once(&request, &mut upload, reply)? else {
+                return Ok(());
+            };
+            check_location(&HttpRequest { target: &location, ..request })?;
+            target = location;
             // The redirected request is a GET or HEAD request without a body.
             upload = Upload::none();
             headers.retain(|(name, _)| !BODY_HEADERS.contains(name));
@@ -161,6 +164,13 @@ impl Gateway {
         }
         Ok(None)
     }
+}
+
+/// Checks the target of a local redirect. If it is invalid, so is the application's response.
+fn check_location(redirected: &HttpRequest<'_>) -> Result<(), Failure> {
+    let invalid =
+        |error| Failure::new(502, format!("the application's Location is invalid: {error}"));
+    redirected.path().map(drop).map_err(invalid)
 }
 
 /// Sends a response to the client while it arrives. The caller finishes the response, because

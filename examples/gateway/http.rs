@@ -99,11 +99,10 @@ impl Server {
         // Holding the lock prevents the thread from removing itself before it has been added.
         let mut connections = self.connections();
         let thread = thread::Builder::new().spawn(move || {
-            if let Err(error) = server.serve_connection(&stream, remote, &handler) {
+            let connection = OpenConnection(server);
+            if let Err(error) = connection.0.serve_connection(&stream, remote, &handler) {
                 log::message(&format!("{remote}: {error}"));
             }
-            server.connections().remove(&thread::current().id());
-            server.0.closed.notify_all();
         })?;
         connections.insert(thread.thread().id(), thread.thread().clone());
         Ok(())
@@ -122,10 +121,11 @@ impl Server {
         let (sender, receiver) = channel();
         let (reading, reading_ended) = mpsc::channel::<()>();
         thread::scope(|scope| {
-            scope.spawn(move || {
+            let reader = thread::Builder::new().spawn_scoped(scope, move || {
                 let _reading = reading;
                 socket::read_all(stream, &sender, in_flight);
             });
+            reader.map_err(|error| not_started(&error))?;
             let service =
                 service_fn(|request| dispatch(request, (remote, local), handler, in_flight));
             // Errors are ignored: the handler has logged them, or they are the client's.
@@ -137,8 +137,8 @@ impl Server {
             let _ = stream.shutdown(Shutdown::Write);
             let _ = reading_ended.recv_timeout(LINGER_TIMEOUT);
             let _ = stream.shutdown(Shutdown::Both);
-        });
-        Ok(())
+            Ok(())
+        })
     }
 
     /// Polls hyper until the connection ends. If the server is stopping, it ends after the request
@@ -173,6 +173,22 @@ impl Server {
     fn connections(&self) -> MutexGuard<'_, HashMap<ThreadId, Thread>> {
         self.0.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The connection that the current thread serves. It is removed when this is dropped, even if the
+/// thread panics.
+struct OpenConnection(Server);
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.connections().remove(&thread::current().id());
+        self.0 .0.closed.notify_all();
+    }
+}
+
+/// Describes why a thread could not be started.
+fn not_started(error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("cannot start a thread: {error}"))
 }
 
 /// Runs a future in the current thread, which is parked while the future is pending.

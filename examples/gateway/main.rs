@@ -39,11 +39,22 @@
 //!
 //! # Errors
 //!
-//! The client receives status 502 if the application's response is invalid, 503 if the application
-//! cannot be reached or is overloaded, and 504 if a timeout expires. The reason is written to
-//! stderr, as is everything that the application writes to STDERR. If the application fails after
-//! it has started its response, the gateway breaks off the response, so that the client cannot
-//! mistake it for a complete one. If the client disconnects, the gateway cancels its request.
+//! The client receives one of these statuses, and the reason is written to stderr:
+//!
+//! | Status | Reason |
+//! | --- | --- |
+//! | 400 | The request is invalid. For example, it has no `Host` field. |
+//! | 501 | The body has a transfer coding other than `chunked`. |
+//! | 502 | The application's response is invalid. |
+//! | 503 | The application cannot be reached or is overloaded, or no thread can be started. |
+//! | 504 | A timeout expired. |
+//!
+//! If the application fails after it has started its response, the gateway breaks off the response,
+//! so that the client cannot mistake it for a complete one. If the client disconnects, the gateway
+//! cancels its request. If no thread can be started for a connection, the connection is closed.
+//!
+//! What the application writes to STDERR is written to stderr, up to 64 KiB and 1000 lines for each
+//! response. The gateway then says how much it has dropped.
 //!
 //! On SIGTERM or SIGINT, the gateway waits up to 5 seconds for the requests that have begun and
 //! exits with status 0.
@@ -61,11 +72,12 @@ mod http;
 mod log;
 mod options;
 mod reply;
+mod request_head;
 mod site;
 mod upload;
 
 use std::error::Error;
-use std::io;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::mpsc;
@@ -88,7 +100,7 @@ const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {
-    let options = match Options::parse(std::env::args().skip(1)) {
+    let options = match Options::parse(std::env::args_os().skip(1)) {
         Ok(options) => options,
         Err(reason) => {
             eprintln!("gateway: {reason}\n{USAGE}");
@@ -118,13 +130,15 @@ fn run(options: Options) -> Result<(), Box<dyn Error>> {
         None => directory_gateway(&options),
     }?;
     let accepting = server.clone();
-    thread::spawn(move || {
+    thread::Builder::new().spawn(move || {
         accepting.serve(move |request, responder| gateway.handle(request, responder));
-    });
-    match &demo {
-        Some(demo) => println!("{url} serves the demonstration application at {}", demo.address),
-        None => println!("{url} serves {}", options.root.unwrap_or_default().display()),
-    }
+    })?;
+    let what = match &demo {
+        Some(demo) => format!("the demonstration application at {}", demo.address),
+        None => options.root.unwrap_or_default().display().to_string(),
+    };
+    // The gateway continues if the reader of stdout has closed it.
+    let _ = writeln!(io::stdout(), "{url} serves {what}");
 
     signals.recv()?;
     server.stop(SHUTDOWN_TIMEOUT);

@@ -1,5 +1,6 @@
 //! The command line of the gateway.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -29,7 +30,7 @@ pub struct Options {
 }
 
 impl Options {
-    pub fn parse(mut args: impl Iterator<Item = String>) -> Result<Self, String> {
+    pub fn parse(mut args: impl Iterator<Item = OsString>) -> Result<Self, String> {
         let mut options = Self {
             listen: None,
             connect: None,
@@ -41,16 +42,17 @@ impl Options {
             max_body: 1024 * 1024 * 1024,
         };
         while let Some(option) = args.next() {
+            let option = option.to_string_lossy();
             let mut value = || args.next().ok_or(format!("{option} requires a value"));
-            match option.as_str() {
-                "--listen" => options.listen = Some(value()?),
-                "--connect" => options.connect = Some(value()?),
-                "--authorizer" => options.authorizer = Some(value()?),
+            match &*option {
+                "--listen" => options.listen = Some(text(value()?)?),
+                "--connect" => options.connect = Some(text(value()?)?),
+                "--authorizer" => options.authorizer = Some(text(value()?)?),
                 "--root" => options.root = Some(value()?.into()),
-                "--index" => options.index.push(value()?),
+                "--index" => options.index.push(text(value()?)?),
                 "--keep" => options.keep = true,
-                "--timeout" => options.timeout = parse_seconds(&value()?)?,
-                "--max-body" => options.max_body = parse_bytes(&value()?)?,
+                "--timeout" => options.timeout = parse_seconds(&text(value()?)?)?,
+                "--max-body" => options.max_body = parse_bytes(&text(value()?)?)?,
                 _ => return Err(format!("unknown option {option:?}")),
             }
         }
@@ -66,6 +68,11 @@ impl Options {
         }
         Ok(self)
     }
+}
+
+/// Converts a value to a string.
+fn text(value: OsString) -> Result<String, String> {
+    value.into_string().map_err(|value| format!("{value:?} is not UTF-8"))
 }
 
 fn parse_seconds(text: &str) -> Result<Duration, String> {

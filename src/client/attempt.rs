@@ -1,5 +1,21 @@
 //! Sending a request, with its one safe retry.
 //!
+//! A request may be repeated if its first write carries all of it, and its method is idempotent.
+//!
+//! Before a request is sent on a kept connection, the connection is checked, and replaced by a new
+//! one if the application has closed it:
+//!
+//! | May be repeated | Idle for | Application | Check |
+//! | --- | --- | --- | --- |
+//! | yes | less than [`RECENT`] | any | none |
+//! | yes | longer | any | look without waiting |
+//! | no | any | known to keep connections open | look without waiting |
+//! | no | any | not known | wait for the end of input until idle for [`SETTLED`], then look |
+//!
+//! The last row is necessary because an application that closes the connection after each response
+//! may do so a moment after the client has received the response. The first request that uses a
+//! connection again shows that the application keeps connections open.
+//!
 //! A request is sent again, once and on a new connection, if it was sent on a kept connection that
 //! the application had closed or was closing, and if the application has seen nothing of it or may
 //! see it twice:
@@ -13,25 +29,36 @@
 //! | kept | no | a part, or all | not waited for | receive the response |
 //! | new | either | anything | not waited for | receive the response |
 //!
-//! A request may be repeated if its first write carries all of it, and its method is idempotent.
 //! A write that times out fails with `TimedOut` in every row.
 //!
 //! The steps are types, each of which consumes the one before: [`Prepared`] has the records in
 //! memory, [`Sent`] has written them, and [`Committed`] is past the retry and lends the exchange.
 
 use std::io::{self, Read};
+use std::time::Duration;
 
 use super::body::Body;
 use super::completion::Completion;
 use super::connection::{Connection, Progress};
 use super::duplex;
 use super::exchange::Exchange;
-use super::pool::{Pool, Slot};
+use super::pool::{Acquired, Pool, Slot};
 use super::response::Response;
 use super::stdin;
 use crate::error::{Error, Result};
 use crate::params::Params;
-use crate::record::Role;
+use crate::record::{Role, HEADER_LEN};
+
+/// A request that may be repeated is sent without a check on a connection that has been idle for
+/// less than this. Requests sent back to back then save three system calls.
+const RECENT: Duration = Duration::from_millis(1);
+
+/// An application that closes the connection after each response has done so by then, even on a
+/// busy machine.
+const SETTLED: Duration = Duration::from_millis(100);
+
+/// The most bytes that are certainly written without waiting.
+const PROMPT_LEN: usize = 4096;
 
 /// Sends a request and receives its response with `receive`.
 pub(super) fn run<T>(
@@ -56,7 +83,19 @@ struct Prepared<'a> {
     records: Vec<u8>,
     /// Whether `records` holds the whole request.
     is_whole: bool,
+    /// Whether the slot's deadline needs no other look at the clock before the response: there is
+    /// no body whose reader could block, and the params fit into the socket's buffer.
+    is_prompt: bool,
     retry: Retry,
+    kept: Option<Kept>,
+}
+
+/// What is known about a kept connection.
+#[derive(Clone, Copy)]
+struct Kept {
+    idle_for: Duration,
+    is_reused: bool,
+    keeps_open: bool,
 }
 
 /// When a request is sent again.
@@ -98,23 +137,52 @@ impl<'a> Prepared<'a> {
         params: &Params,
         body: &mut Body<'_, impl Read, impl Read>,
     ) -> Result<Self> {
-        let (slot, idle) = pool.acquire()?;
-        let is_kept = idle.is_some();
-        let mut connection = match idle {
-            Some(connection) => connection,
-            None => Box::new(slot.connect()?),
+        let Acquired { mut slot, idle, idle_for, keeps_open } = pool.acquire()?;
+        let (mut connection, kept) = match idle {
+            Some(idle) => {
+                let is_reused = idle.is_reused;
+                (idle.connection, Some(Kept { idle_for, is_reused, keeps_open }))
+            }
+            None => (Box::new(slot.connect()?), None),
         };
         let mut first_part = connection.begin_in_memory(role, params)?;
+        let without_body = first_part.complete_records().len() + HEADER_LEN;
         let is_whole = body.move_first_part(&mut first_part)?;
         let records = first_part.into_records();
-        let retry = Retry::new(is_kept, is_whole, params);
-        Ok(Self { connection, slot, records, is_whole, retry })
+        let is_prompt = records.len() <= without_body && without_body <= PROMPT_LEN;
+        let retry = Retry::new(kept.is_some(), is_whole, params);
+        Ok(Self { connection, slot, records, is_whole, is_prompt, retry, kept })
     }
 
     #[inline]
     fn send(mut self) -> Result<Sent<'a>> {
+        if let Some(wait) = self.check() {
+            if !self.connection.is_open(wait.min(self.slot.deadline().left())) {
+                self.reconnect()?;
+            }
+        }
+        self.connection.start_timers(self.slot.deadline(), self.is_prompt);
         let progress = self.connection.send(&self.records)?;
         Ok(Sent { request: self, progress })
+    }
+
+    /// Returns how long the check of the connection may wait, or `None` if there is no check.
+    fn check(&self) -> Option<Duration> {
+        let kept = self.kept?;
+        match self.retry {
+            Retry::Never => None,
+            Retry::IfUnanswered => (kept.idle_for >= RECENT).then_some(Duration::ZERO),
+            Retry::IfUnsent if kept.keeps_open => Some(Duration::ZERO),
+            Retry::IfUnsent => Some(SETTLED.saturating_sub(kept.idle_for)),
+        }
+    }
+
+    /// Replaces a kept connection, which the application has closed, by a new one.
+    fn reconnect(&mut self) -> Result<()> {
+        let is_early = self.kept.take().is_some_and(|kept| !kept.is_reused);
+        self.retry = Retry::Never;
+        self.connection.replace(self.slot.reconnect(is_early)?);
+        Ok(())
     }
 }
 
@@ -124,8 +192,7 @@ impl<'a> Sent<'a> {
             return Ok(Committed(self));
         }
         let mut request = self.request;
-        *request.connection = request.slot.connect()?;
-        request.retry = Retry::Never;
+        request.reconnect()?;
         Ok(Committed(request.send()?))
     }
 
@@ -149,13 +216,16 @@ impl Committed<'_> {
     fn complete<T>(self, receive: impl FnOnce(Exchange<'_>) -> Result<T>) -> Result<T> {
         let state = self.stdin_state();
         // `slot` comes first, so that it is dropped after the connection.
-        let Prepared { slot, mut connection, records, .. } = self.0.request;
+        let Prepared { slot, mut connection, records, kept, .. } = self.0.request;
         let outcome = receive(connection.resume(state));
         connection.keep_buffer(records);
         if outcome.as_ref().is_err_and(Error::is_transient) {
             slot.lower_limit();
         } else if connection.is_reusable() {
-            slot.release(connection);
+            slot.release(connection, kept.is_some());
+        } else if outcome.is_ok() {
+            drop(connection);
+            slot.end();
         }
         outcome
     }

@@ -1,9 +1,12 @@
 use std::io::{self, Write};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::config::Config;
+use super::connect::connect;
+use super::deadline::Deadline;
 use super::exchange::{Exchange, Reuse};
-use super::socket::SharedSocket;
+use super::socket::{self, SocketReader};
 use super::stdin::{self, Stdin};
 use super::stdout::Stdout;
 use crate::error::{Error, Result};
@@ -11,9 +14,6 @@ use crate::net::{Address, Stream};
 use crate::params::Params;
 use crate::record::{fixed_record, BeginRequest, RecordType, Role};
 use crate::stream::{RecordBuffer, RecordReader};
-
-/// The id of every request. A connection carries one request at a time.
-const REQUEST_ID: u16 = 1;
 
 /// A connection to an application, which carries one request after another.
 ///
@@ -36,10 +36,14 @@ const REQUEST_ID: u16 = 1;
 /// ```
 #[derive(Debug)]
 pub struct Connection {
-    socket: SharedSocket,
-    reader: RecordReader<SharedSocket>,
+    reader: RecordReader<SocketReader>,
     config: Arc<Config>,
     reuse: Reuse,
+    /// The id of the latest request, 0 before the first one.
+    ///
+    /// A connection carries one request at a time, with the ids 1 and 2 in turn. A record that the
+    /// application sends after the end of a request is therefore not part of the next response.
+    request_id: u16,
 }
 
 /// How much of the first part of a request has been written.
@@ -67,7 +71,7 @@ impl Connection {
     /// [`Error::TimedOut`] after [`Config::connect_timeout`], and the errors of the operating
     /// system. If nothing listens at the address, the error is returned at once.
     pub fn connect(address: &Address, config: Arc<Config>) -> Result<Self> {
-        Self::new(Stream::connect(address, config.connect_timeout)?, config)
+        Self::new(connect(address, config.connect_timeout.unwrap_or(Duration::MAX))?, config)
     }
 
     /// Creates a connection from a stream that is already connected.
@@ -75,20 +79,28 @@ impl Connection {
     /// # Errors
     /// An I/O error if the timeouts cannot be set. A timeout of zero is `InvalidInput`.
     pub fn new(stream: impl Into<Stream>, config: Arc<Config>) -> Result<Self> {
-        let socket = SharedSocket::new(stream.into(), config.read_timeout, config.write_timeout)?;
-        let reader = RecordReader::new(socket.clone());
-        let reuse = Reuse::new(config.keep_alive);
-        Ok(Self { socket, reader, config, reuse })
+        let deadline = Deadline::new(Instant::now(), config.deadline);
+        Self::open(stream.into(), config, deadline)
+    }
+
+    /// Creates a connection whose first request has this deadline.
+    pub(super) fn open(stream: Stream, config: Arc<Config>, deadline: Deadline) -> Result<Self> {
+        let (reader, writer) =
+            socket::open(stream, config.read_timeout, config.write_timeout, deadline)?;
+        let reader = RecordReader::new(reader);
+        let reuse = Reuse::new(config.keep_alive, writer);
+        Ok(Self { reader, config, reuse, request_id: 0 })
     }
 
     /// Begins a request. Nothing is sent until the body is written, flushed or finished; see
-    /// [`Stdin`].
+    /// [`Stdin`]. [`Config::deadline`] is counted from this call.
     ///
     /// # Errors
     /// `NotConnected` if the connection is not [reusable](Self::is_reusable).
     pub fn begin(&mut self, role: Role, params: &Params) -> Result<Exchange<'_>> {
         let start = self.encode_start(role, params)?;
-        let stdin = Stdin::new(self.socket.clone(), REQUEST_ID, start);
+        self.start_timers(Deadline::new(Instant::now(), self.config.deadline), false);
+        let stdin = Stdin::new(self.reuse.writer.clone(), self.request_id, start);
         Ok(self.exchange(stdin))
     }
 
@@ -103,7 +115,7 @@ impl Connection {
     /// the first part of the body can be added to. [`send`](Self::send) sends its records.
     pub(super) fn begin_in_memory(&mut self, role: Role, params: &Params) -> Result<RecordBuffer> {
         let start = self.encode_start(role, params)?;
-        Ok(RecordBuffer::new(RecordType::Stdin, REQUEST_ID, start))
+        Ok(RecordBuffer::new(RecordType::Stdin, self.request_id, start))
     }
 
     /// Returns the records that precede the body.
@@ -113,12 +125,26 @@ impl Connection {
             return Err(io::Error::new(io::ErrorKind::NotConnected, message).into());
         }
         self.reuse.is_idle = false;
+        self.request_id = if self.request_id == 1 { 2 } else { 1 };
         let mut start = std::mem::take(&mut self.reuse.buffer);
         start.clear();
         let begin = BeginRequest::new(role, self.config.keep_alive).encode();
-        start.extend_from_slice(&fixed_record(RecordType::BeginRequest, REQUEST_ID, begin));
-        params.encode_stream(REQUEST_ID, &mut start)?;
+        start.extend_from_slice(&fixed_record(RecordType::BeginRequest, self.request_id, begin));
+        params.encode_stream(self.request_id, &mut start)?;
         Ok(start)
+    }
+
+    /// Replaces the connection by a new one, for a request that has begun in memory. Its id stays
+    /// the same.
+    pub(super) fn replace(&mut self, new: Self) {
+        *self = Self { request_id: self.request_id, ..new };
+    }
+
+    /// Starts the timers of a request with this deadline. If it was updated a moment ago, the first
+    /// write and the first read do not look at the clock.
+    pub(super) fn start_timers(&mut self, deadline: Deadline, is_updated: bool) {
+        self.reader.get_mut().timer_mut().start(deadline, is_updated);
+        self.reuse.writer.timer_mut().start(deadline, is_updated);
     }
 
     /// Sends the first part of a request. A failure other than a timeout is reported as
@@ -129,7 +155,7 @@ impl Connection {
     pub(super) fn send(&mut self, mut records: &[u8]) -> Result<Progress> {
         let mut progress = Progress::Nothing;
         while !records.is_empty() {
-            match self.socket.write(records) {
+            match self.reuse.writer.write(records) {
                 Ok(n) => {
                     records = &records[n..];
                     progress = Progress::Part;
@@ -158,7 +184,7 @@ impl Connection {
     /// Continues a request whose first part has been sent, which has left the body in `state`.
     pub(super) fn resume(&mut self, state: stdin::State) -> Exchange<'_> {
         self.reuse.is_idle = false;
-        let stdin = Stdin::resume(self.socket.clone(), REQUEST_ID, state);
+        let stdin = Stdin::resume(self.reuse.writer.clone(), self.request_id, state);
         self.exchange(stdin)
     }
 
@@ -168,22 +194,25 @@ impl Connection {
     }
 
     fn exchange(&mut self, stdin: Stdin) -> Exchange<'_> {
-        let stdout = Stdout::new(&mut self.reader, REQUEST_ID, &self.config);
+        let stdout = Stdout::new(&mut self.reader, self.request_id, &self.config);
         Exchange { stdin, stdout, reuse: &mut self.reuse }
     }
 
-    /// Returns whether the application still holds the connection open, as far as that can be
-    /// seen without waiting. Makes three system calls.
-    pub(super) fn is_alive(&mut self) -> bool {
-        let look = self.reader.fill_with(|socket, free| match socket.try_read(free) {
-            Ok(Some(n)) if n > 0 => Ok(n),
-            Ok(Some(_)) | Err(_) => Err(false),
-            Ok(None) => Err(true),
-        });
-        match look {
-            // The padding of the last record may arrive late. Anything else is an error.
-            Ok(_) => self.reader.at_record_boundary(),
-            Err(is_open) => is_open,
+    /// Returns whether the application holds the connection open, as far as that can be seen within
+    /// `wait`. Makes three system calls.
+    pub(super) fn is_open(&mut self, wait: Duration) -> bool {
+        loop {
+            let look = self.reader.fill_with(|socket, free| match socket.read_within(wait, free) {
+                Ok(Some(n)) if n > 0 => Ok(n),
+                Ok(Some(_)) | Err(_) => Err(false),
+                Ok(None) => Err(true),
+            });
+            match look {
+                // The padding of the last record may arrive late. Anything else is an error.
+                Ok(_) if self.reader.at_record_boundary() => {}
+                Ok(_) => return false,
+                Err(is_open) => return is_open,
+            }
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 /// | Form | Meaning |
 /// | --- | --- |
 /// | `127.0.0.1:9000`, `[::1]:9000` | an IP address and a port |
-/// | `localhost:9000` | a host name and a port; the name is resolved each time the address is used |
+/// | `localhost:9000` | a host name and a port; the name is resolved at each use |
 /// | `:9000` | a port: [`bind`] listens on every IPv4 interface, [`connect`] uses `localhost` |
 /// | `tcp:…` | one of the forms above |
 /// | `unix:/run/app.sock`, `unix:app.sock` | the path of a Unix socket |

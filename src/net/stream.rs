@@ -411,6 +411,44 @@ mod tests {
     }
 
     #[test]
+    fn try_read_returns_what_has_arrived_and_the_error_of_a_reset() -> Result<()> {
+        let (stream, peer) = tcp_pair()?;
+        let mut byte = [0];
+        assert_eq!(stream.try_read(&mut byte)?, None);
+        (&stream).write_all(b"unread")?;
+        (&peer).write_all(b"x")?;
+        let read_next = |byte: &mut [u8]| loop {
+            match stream.try_read(byte) {
+                Ok(None) => std::thread::yield_now(),
+                outcome => return outcome,
+            }
+        };
+        assert_eq!((read_next(&mut byte)?, byte), (Some(1), *b"x"));
+        // The peer is closed while it has unread input, so the system resets the connection.
+        drop(peer);
+        let error = read_next(&mut byte).expect_err("a reset");
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+        Ok(())
+    }
+
+    /// The rest of the input is to be drained. A read that does not block would end that.
+    #[test]
+    fn stream_with_unread_input_blocks_after_is_ready_to_close() -> Result<()> {
+        const TIMEOUT: Duration = Duration::from_millis(40);
+        let (stream, mut peer) = Stream::pair()?;
+        peer.write_all(b"xy")?;
+        assert!(!stream.is_ready_to_close()?);
+        stream.set_read_timeout(Some(TIMEOUT))?;
+        let mut rest = [0; 9];
+        assert_eq!((&stream).read(&mut rest)?, 1, "the first byte is discarded");
+        let start = std::time::Instant::now();
+        assert!((&stream).read(&mut rest).is_err());
+        assert!(start.elapsed() > TIMEOUT / 2, "{:?}", start.elapsed());
+        assert!(stream.is_ready_to_close()?);
+        Ok(())
+    }
+
+    #[test]
     fn tcp_does_not_distinguish_a_half_close_from_a_close() -> Result<()> {
         let (stream, peer) = tcp_pair()?;
         assert_eq!(stream.peer_state()?, PeerState::Open);

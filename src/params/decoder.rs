@@ -6,10 +6,12 @@ use super::map::Params;
 use super::pair::Pair;
 use crate::error::{Error, Result};
 
-/// The number of bytes above which the memory of earlier params is freed instead of reused.
-///
-/// The params of nearly all requests are smaller.
+/// The number of bytes above which the memory of earlier params is freed instead of reused. The
+/// params of nearly all requests are smaller.
 const MAX_REUSED_BYTES: usize = 32 * 1024;
+
+/// The same for the number of pairs. The index of a pair has 12 bytes, the pair may have only two.
+const MAX_REUSED_PAIRS: usize = 1024;
 
 /// The number of pairs that are appended to the index at once.
 const BATCH: usize = 16;
@@ -40,7 +42,7 @@ impl ParamsDecoder {
     #[inline]
     pub(crate) fn new(reuse: Params) -> Self {
         let Params { mut bytes, mut pairs } = reuse;
-        if bytes.capacity() > MAX_REUSED_BYTES {
+        if bytes.capacity() > MAX_REUSED_BYTES || pairs.capacity() > MAX_REUSED_PAIRS {
             (bytes, pairs) = (Vec::new(), Vec::new());
         }
         bytes.clear();
@@ -131,7 +133,7 @@ impl Params {
     /// Parses encoded pairs and appends them.
     ///
     /// # Errors
-    /// As for [`parse`](Self::parse), where the limit of 2³² − 1 bytes applies to all pairs
+    /// The errors of [`parse`](Self::parse), where the limit of 2³² − 1 bytes applies to all pairs
     /// together. The offset in [`Error::InvalidParams`] counts from the beginning of
     /// [`as_bytes`](Self::as_bytes). The collection is unchanged after an error.
     ///
@@ -238,11 +240,15 @@ mod tests {
 
     #[test]
     fn memory_is_reused_up_to_a_limit() {
-        for (len, is_kept) in [(MAX_REUSED_BYTES, true), (MAX_REUSED_BYTES + 1, false)] {
-            let params = Params { bytes: Vec::with_capacity(len), pairs: Vec::with_capacity(10) };
-            let decoder = ParamsDecoder::new(params);
-            assert_eq!(decoder.bytes.capacity() == len, is_kept);
-            assert_eq!(decoder.pairs.capacity() == 10, is_kept);
+        for (bytes_len, pairs_len, is_kept) in [
+            (MAX_REUSED_BYTES, MAX_REUSED_PAIRS, true),
+            (MAX_REUSED_BYTES + 1, 10, false),
+            (10, MAX_REUSED_PAIRS + 1, false),
+        ] {
+            let (bytes, pairs) = (Vec::with_capacity(bytes_len), Vec::with_capacity(pairs_len));
+            let decoder = ParamsDecoder::new(Params { bytes, pairs });
+            let capacities = (decoder.bytes.capacity(), decoder.pairs.capacity());
+            assert_eq!(capacities, if is_kept { (bytes_len, pairs_len) } else { (0, 0) });
         }
     }
 

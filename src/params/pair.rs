@@ -102,7 +102,7 @@ fn encode_len(len: usize, out: &mut Vec<u8>) {
     }
 }
 
-/// Returns the number of bytes that a name or value takes together with its length.
+/// Returns the number of bytes of an encoded name or value, including its length.
 fn encoded_len(len: usize) -> usize {
     len + if len < 0x80 { 1 } else { 4 }
 }

@@ -130,7 +130,7 @@ impl Input {
     /// Ends a request that is not passed to a handler.
     pub(super) fn end_request(&mut self, request_id: u16, status: ProtocolStatus) -> Result<()> {
         let end = EndRequest { app_status: 0, protocol_status: status };
-        self.write_answer(&end.record(request_id))
+        self.write_answer(&end.encode_record(request_id))
     }
 
     /// Returns whether the connection is between requests, and no byte of the next one was received.

@@ -328,6 +328,7 @@ impl State {
     ];
 
     /// Returns the state after an event. Returns `None` if the event changes nothing.
+    #[allow(clippy::match_same_arms)] // One line for each transition, grouped by event.
     #[inline]
     fn next(self, event: Event) -> Option<Self> {
         Some(match (event, self) {
@@ -514,6 +515,8 @@ impl ConnectionState {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{self, Write};
+
     use super::*;
 
     #[test]
@@ -559,6 +562,63 @@ mod tests {
         assert!(!state.close_if_marked(), "busy");
         state.stop();
         assert_eq!(state.end_request(), Some(CloseReason::Shutdown));
+    }
+
+    #[test]
+    fn new_connection_may_begin_its_first_request_while_the_server_stops() {
+        let (stream, _peer) = Stream::pair().expect("two sockets");
+        let state = ConnectionState::new(stream, None, Arc::default());
+        state.stop();
+        assert!(state.is_new() && !state.is_read_shut_down());
+        assert!(state.begin_request());
+        assert!(!state.is_new());
+        assert_eq!(state.end_request(), Some(CloseReason::Shutdown));
+    }
+
+    /// The slot becomes free soon only if no request has arrived.
+    #[test]
+    fn connection_that_serves_its_last_request_does_not_yield_its_slot() {
+        let close_marked = |state: &ConnectionState| {
+            state.mark_idle();
+            assert!(state.close_if_marked());
+        };
+        for (close, reason) in [
+            (&close_marked as &dyn Fn(&_), CloseReason::SlotNeeded),
+            (&ConnectionState::stop, CloseReason::Shutdown),
+        ] {
+            let (stream, _peer) = Stream::pair().expect("two sockets");
+            let state = ConnectionState::new(stream, None, Arc::default());
+            assert!(state.begin_request());
+            assert_eq!(state.end_request(), None);
+            assert!(!state.is_yielding_slot());
+            close(&state);
+            assert!(state.is_yielding_slot());
+            assert!(!state.begin_request(), "the read half was shut down");
+            assert!(!state.is_yielding_slot() && state.is_read_shut_down());
+            assert_eq!(state.end_request(), Some(reason));
+        }
+    }
+
+    /// Its peer does not read. The end of the input alone would not wake the thread.
+    #[cfg(unix)]
+    #[test]
+    fn thread_that_is_blocked_in_a_write_is_woken_if_its_slot_is_needed() {
+        let (stream, _peer) = Stream::pair().expect("two sockets");
+        let timeout = Some(Duration::from_secs(10));
+        let state = ConnectionState::new(stream, timeout, Arc::default());
+        assert!(state.begin_request());
+        assert_eq!(state.end_request(), None);
+        let write = || state.output().write_all(&vec![0; 16 << 20]);
+        let written = std::thread::scope(|scope| {
+            let writer = scope.spawn(write);
+            while state.output().while_not_writing(|| ()).is_some() {
+                std::thread::yield_now();
+            }
+            state.mark_idle();
+            assert!(state.close_if_marked());
+            writer.join().expect("the result of the write")
+        });
+        assert_eq!(written.expect_err("a failed write").kind(), io::ErrorKind::BrokenPipe);
     }
 
     #[test]

@@ -60,3 +60,67 @@ fn drain(state: &ConnectionState, since: Instant, config: &Config) -> Result<()>
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::net::Stream;
+    use crate::server::lifecycle::{Lifecycle, RequestOutcome};
+
+    /// Far above the duration of a test. A close that waits for it is noticed.
+    const DRAIN_TIME: Duration = Duration::from_secs(10);
+
+    /// A kept connection whose request was answered before all of its input was received.
+    fn answered_early() -> (Arc<ConnectionState>, Lifecycle, Stream) {
+        let (stream, peer) = Stream::pair().expect("two sockets");
+        let state = Arc::new(ConnectionState::new(stream, None, Arc::default()));
+        let mut lifecycle = Lifecycle::new(Arc::clone(&state));
+        assert!(lifecycle.begun());
+        lifecycle.received(true);
+        let outcome = RequestOutcome::Finished { close_reason: None, has_whole_input: false };
+        lifecycle.ended(outcome, None).expect("an ended request");
+        (state, lifecycle, peer)
+    }
+
+    #[track_caller]
+    fn assert_closes_at_once(state: &ConnectionState, mode: CloseMode, drain_bytes: u64) {
+        let start = Instant::now();
+        let config = Config::new().drain(drain_bytes, DRAIN_TIME);
+        close_gracefully(state, mode, &config).expect("a graceful close");
+        assert!(start.elapsed() < DRAIN_TIME / 2, "{:?}", start.elapsed());
+    }
+
+    #[test]
+    fn nothing_is_read_after_the_drain_bytes() {
+        for bytes in [0, 1, 100] {
+            let (state, lifecycle, mut peer) = answered_early();
+            peer.write_all(&vec![b'x'; bytes]).expect("input is sent");
+            assert_closes_at_once(&state, lifecycle.close_mode(), bytes as u64);
+        }
+    }
+
+    /// The peer has closed its socket with unread input, which resets the connection.
+    #[cfg(unix)]
+    #[test]
+    fn error_ends_the_close() {
+        let (state, lifecycle, peer) = answered_early();
+        state.output().write_all(b"response").expect("the response is sent");
+        drop(peer);
+        let error = close_gracefully(&state, lifecycle.close_mode(), &Config::new());
+        assert_eq!(error.expect_err("a reset").kind(), io::ErrorKind::ConnectionReset);
+    }
+
+    /// Reads return 0 bytes, although the peer keeps the connection open. A Unix socket that is
+    /// closed without unread input is never reset.
+    #[cfg(unix)]
+    #[test]
+    fn unix_connection_whose_read_half_was_shut_down_is_closed_at_once() {
+        let (state, lifecycle, _peer) = answered_early();
+        state.stop();
+        assert!(state.is_read_shut_down());
+        assert_closes_at_once(&state, lifecycle.close_mode(), u64::MAX);
+    }
+}

@@ -124,3 +124,20 @@ impl Write for Output<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answer_to_a_peer_that_has_closed_fails_at_once() -> Result<()> {
+        let (stream, peer) = Stream::pair()?;
+        drop(peer);
+        let lock = OutputLock::new(None);
+        let mut limit = Duration::from_secs(10);
+        let outcome = Output::new(&stream, &lock).write_within(b"answer", &mut limit);
+        assert!(matches!(outcome, Err(Error::Io(_))), "{outcome:?}");
+        assert!(limit > Duration::from_secs(5), "{limit:?}");
+        Ok(())
+    }
+}

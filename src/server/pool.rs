@@ -201,16 +201,17 @@ impl Pool {
     }
 
     /// Waits until a connection has ended, but at most for `timeout`. Asks a connection to close:
-    /// `accept` has failed, most likely because the process has no descriptor left.
-    pub(super) fn wait_to_retry(&self, timeout: Duration) {
+    /// `accept` has failed, most likely because the process has no descriptor left. Returns `false`
+    /// if the server was stopped and did not end in time.
+    pub(super) fn wait_to_retry(&self, timeout: Duration) -> bool {
         let mut state = self.lock();
-        if self.is_stopping() {
-            return;
+        if !state.is_aborted {
+            state.close_one();
+            state.retrying += 1;
+            state = self.wait_timeout(state, timeout);
+            state.retrying -= 1;
         }
-        state.close_one();
-        state.retrying += 1;
-        state = self.wait_timeout(state, timeout);
-        state.retrying -= 1;
+        !state.is_aborted
     }
 
     /// Waits until the server is stopped. If no thread is accepting meanwhile, closes a connection
@@ -458,6 +459,28 @@ mod tests {
         (admission, lifecycle, peer)
     }
 
+    #[test]
+    fn a_thread_is_started_only_if_no_other_is_accepting() {
+        let (pool, config) = (pool(), Config::new());
+        pool.add_thread();
+        let (first, _lifecycle, _peer) = busy(&pool, &config);
+        assert!(!first.starts_thread, "another thread is accepting");
+        let (second, _lifecycle, _peer) = busy(&pool, &config);
+        assert!(second.starts_thread);
+    }
+
+    #[test]
+    fn no_more_than_the_spare_threads_accept_again() {
+        let (pool, config) = (pool(), Config::new());
+        let connections: Vec<_> = (0..=SPARE_THREADS).map(|_| busy(&pool, &config)).collect();
+        // The last connection has started the thread that accepts.
+        let accepts_again: Vec<bool> =
+            connections.into_iter().map(|(admission, ..)| pool.release(admission.state)).collect();
+        let mut expected = [true; SPARE_THREADS + 1];
+        expected[SPARE_THREADS - 1..].fill(false);
+        assert_eq!(accepts_again, expected);
+    }
+
     /// The last thread serves a busy connection, and no other can be started.
     #[test]
     fn a_connection_gives_way_if_no_thread_can_be_started() {
@@ -488,6 +511,23 @@ mod tests {
         });
     }
 
+    #[test]
+    fn no_thread_is_started_once_another_accepts() {
+        let pool = pool();
+        let (admission, _lifecycle, _peer) = busy(&pool, &Config::new());
+        pool.thread_not_started();
+        let has_started = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| pool.wait_for_stop(|| has_started.store(true, SeqCst)));
+            while pool.yield_requests.load(SeqCst) == 0 {
+                thread::yield_now();
+            }
+            assert!(pool.release(admission.state), "the thread accepts");
+            pool.stop();
+        });
+        assert!(!has_started.load(SeqCst));
+    }
+
     /// A connection that serves its last request does not count as one that yields its slot soon.
     #[test]
     fn a_newcomer_gets_the_slot_of_another_connection_while_one_serves_its_last_request() {
@@ -512,6 +552,31 @@ mod tests {
             assert!(newcomer.join().expect("a newcomer").0.has_slot);
         });
         pool.release(first.state);
+    }
+
+    /// Two newcomers wait while every connection is busy.
+    #[test]
+    fn as_many_connections_yield_as_newcomers_wait() {
+        let (pool, config) = (&pool(), &Config::new().max_connections(2));
+        let mut served = [busy(pool, config), busy(pool, config)];
+        thread::scope(|scope| {
+            let newcomers = [(); 2].map(|()| scope.spawn(|| busy(pool, config)));
+            while pool.lock().waiting.len() < 2 {
+                thread::yield_now();
+            }
+            assert_eq!(pool.lock().unmet_demand(), 2);
+            for (unmet, (admission, lifecycle, _peer)) in [1, 0].into_iter().zip(&mut served) {
+                lifecycle.ended(FINISHED, None).expect("an ended request");
+                while lifecycle.is_waiting() && !admission.state.is_read_shut_down() {
+                    thread::yield_now();
+                }
+                assert_eq!(pool.lock().unmet_demand(), unmet);
+            }
+            for (admission, ..) in served {
+                pool.release(admission.state);
+            }
+            assert!(newcomers.into_iter().all(|newcomer| newcomer.join().unwrap().0.has_slot));
+        });
     }
 
     /// The connection that has waited for longer gets the slot.

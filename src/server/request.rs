@@ -265,7 +265,7 @@ impl<'a> Request<'a> {
         let mut records = [0; HEADER_LEN + 16];
         records[..HEADER_LEN]
             .copy_from_slice(&Header::new(RecordType::Stdout, self.id, 0).encode());
-        records[HEADER_LEN..].copy_from_slice(&end.record(self.id));
+        records[HEADER_LEN..].copy_from_slice(&end.encode_record(self.id));
         records
     }
 }

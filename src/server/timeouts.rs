@@ -372,4 +372,28 @@ mod tests {
         assert_eq!(stream.socket_timeout, usual, "an idle connection is not woken often");
         Ok(())
     }
+    /// Each write but a small first one may block.
+    #[cfg(unix)]
+    #[test]
+    fn an_answer_has_its_own_timeout_if_it_may_block() -> crate::Result<()> {
+        use std::os::fd::AsFd;
+        use std::os::unix::net::UnixStream;
+
+        let [usual, limit] = [60, 1].map(Duration::from_secs);
+        let (stream, _peer) = Stream::pair()?;
+        let socket = UnixStream::from(stream.as_fd().try_clone_to_owned()?);
+        let mut timeout = WriteTimeout::new(Some(usual));
+        timeout.prepare_within(&stream, FIRST_WRITE, limit)?;
+        assert_eq!(socket.write_timeout()?, None);
+        WriteTimeout::new(Some(usual)).prepare_within(&stream, FIRST_WRITE + 1, limit)?;
+        assert_eq!(socket.write_timeout()?, Some(limit), "a large first write may block");
+        stream.set_write_timeout(None)?;
+        timeout.prepare_within(&stream, 8, limit)?;
+        assert_eq!(socket.write_timeout()?, Some(limit));
+        timeout.prepare(&stream, || 8)?;
+        assert_eq!(socket.write_timeout()?, Some(usual));
+        timeout.prepare_within(&stream, 8, limit)?;
+        assert_eq!(socket.write_timeout()?, Some(limit));
+        Ok(())
+    }
 }

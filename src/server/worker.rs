@@ -94,7 +94,9 @@ impl Worker {
                 Err(error) if is_fatal(&error) => self.pool.fail(error),
                 Err(error) => {
                     self.report(&error, None);
-                    self.pool.wait_to_retry(pause);
+                    if !self.pool.wait_to_retry(pause) {
+                        return None;
+                    }
                     pause = longest_pause.min(pause * 2);
                 }
             }

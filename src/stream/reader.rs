@@ -388,3 +388,26 @@ pub(crate) fn retry(mut read: impl FnMut() -> io::Result<usize>) -> io::Result<u
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reader_is_full_while_its_largest_buffer_has_no_room() -> Result<()> {
+        const CONTENT: usize = 65528;
+        let record = [&[1, 5, 0, 1, 0xff, 0xf8, 0, 0][..], &[b'x'; CONTENT]].concat();
+        let mut input = io::Cursor::new(record.repeat(3));
+        let mut reader = RecordReader::new(&mut input);
+        for expected in [SMALL_BUFFER, LARGE_BUFFER] {
+            assert!(!reader.is_full());
+            reader.fill()?;
+            assert_eq!(reader.buffer().len(), expected);
+        }
+        assert!(reader.is_full());
+        reader.next_header()?;
+        reader.skip_record()?;
+        assert!(!reader.is_full(), "a record was consumed");
+        Ok(())
+    }
+}

@@ -276,3 +276,48 @@ impl<W: fmt::Debug> fmt::Debug for StreamWriter<W> {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A writer that accepts `room` bytes and then fails.
+    struct Failing {
+        room: usize,
+        error: io::ErrorKind,
+    }
+
+    impl Write for Failing {
+        fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+            if self.room == 0 {
+                return Err(self.error.into());
+            }
+            let n = data.len().min(self.room);
+            self.room -= n;
+            Ok(n)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn try_send(error: io::ErrorKind) -> (io::Result<bool>, StreamWriter<Failing>) {
+        let buffer = RecordBuffer::new(RecordType::Stdin, 1, Vec::new());
+        let mut writer = StreamWriter::with_buffer(Failing { room: 10, error }, buffer);
+        (writer.try_send_direct(b"12345678", false), writer)
+    }
+
+    #[test]
+    fn what_was_not_sent_is_buffered_only_if_the_writer_would_block() {
+        let (outcome, writer) = try_send(io::ErrorKind::WouldBlock);
+        assert!(!outcome.expect("not a failure"));
+        assert_eq!(writer.complete_records(), b"345678");
+        assert!(writer.check_usable().is_ok());
+
+        let (outcome, writer) = try_send(io::ErrorKind::BrokenPipe);
+        assert_eq!(outcome.expect_err("a failure").kind(), io::ErrorKind::BrokenPipe);
+        assert_eq!(writer.complete_records(), b"");
+        assert!(writer.check_usable().is_err());
+    }
+}

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use fcgi::cgi::{
-    decode_path, for_authorizer, set_variable, Environment, Head, HttpRequest, Script,
+    decode_path, params_for_authorizer, set_variable, Environment, Head, HttpRequest, Script,
 };
 use fcgi::{Error, Params};
 use proptest::prelude::*;
@@ -796,7 +796,7 @@ fn authorizer_params_omit_script_and_body() {
     let request = HttpRequest { content_length: Some(3), ..request("/app.php/x", &[]) };
     let environment = Environment::new().document_root("/srv/www");
     let params = environment.params(&request, &Script::new("/app.php", "/x")).unwrap();
-    let (before, after) = (names(&params), names(&for_authorizer(params)));
+    let (before, after) = (names(&params), names(&params_for_authorizer(params)));
     let omitted: Vec<_> = before.iter().filter(|name| !after.contains(name)).collect();
     assert_eq!(omitted, ["CONTENT_LENGTH", "SCRIPT_NAME", "PATH_INFO", "PATH_TRANSLATED"]);
 }

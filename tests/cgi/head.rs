@@ -122,6 +122,20 @@ fn names_are_case_insensitive_and_values_are_trimmed() {
     assert_eq!((head.get("x"), head.get("X"), head.get("Y")), (Some("a  b"), Some("a  b"), None));
 }
 
+/// Two letters differ from those of `Status`, each by the same bit.
+#[test]
+fn name_that_resembles_a_cgi_field_is_another_field() {
+    let head = head(b"Content-Type: text/plain\nRuatus: 404 Not Found\n\n");
+    assert_eq!((head.status(), head.get("Ruatus")), (200, Some("404 Not Found")));
+    assert!(head.get("Status").is_none());
+}
+
+#[test]
+fn debug_output_of_a_head_shows_its_fields() {
+    let text = format!("{:?}", head(b"Content-Type: text/plain\nX: 1\n\n"));
+    assert!(text.contains(r#"{"Content-Type": "text/plain", "X": "1"}"#), "{text}");
+}
+
 /// Rule H3.
 #[test]
 fn line_that_is_not_a_field_is_refused() {
@@ -721,6 +735,22 @@ fn writer_refuses_what_the_parser_refuses() {
     assert!(matches!(html().field("Status", "x"), Err(Error::InvalidStatus(_))));
     let missing = ResponseHead::new().field("X", "y").unwrap().field("Location", "").unwrap();
     assert!(matches!(missing.write_to(&mut Vec::new()), Err(Error::MissingField)));
+}
+
+#[test]
+fn content_length_is_written_once() {
+    let mut written = Vec::new();
+    let head = ResponseHead::new().status(200, "").unwrap().field("Content-Length", "5").unwrap();
+    let head = head.field("content-length", "05").unwrap().field("X", "y").unwrap();
+    head.write_to(&mut written).unwrap();
+    assert_eq!(written, b"Status: 200 OK\r\nContent-Length: 5\r\nX: y\r\n\r\n");
+}
+
+#[test]
+fn written_fields_have_at_most_16_mib() {
+    let head = ResponseHead::new().field("X", vec![b'x'; (16 << 20) - "X: \r\n".len()]).unwrap();
+    let outcome = head.field("Y", "y");
+    assert!(matches!(outcome, Err(Error::HeadTooLarge(limit)) if limit == 16 << 20));
 }
 
 proptest! {

@@ -48,7 +48,7 @@ fn abort_sends_abort_request_and_waits_for_end_request() {
         let types = read_abort(&mut stream);
         stream.write_all(&end(1, 7, 0)).expect("the response is sent");
         let next = read_request(&mut stream).expect("the next request, with no record before it");
-        stream.write_all(&response(b"next")).expect("the response is sent");
+        stream.write_all(&next.response(b"next")).expect("the response is sent");
         (types, next.stdin)
     });
     let mut exchange = connection.begin(Role::Responder, &upload_params(10)).unwrap();
@@ -250,7 +250,7 @@ fn cancel_handle_does_not_affect_the_next_request() {
     let exchange = connection.begin(Role::Responder, &get_params()).unwrap();
     early.cancel();
     late.cancel();
-    far.write_all(&end(1, 0, 0)).unwrap();
+    far.write_all(&end(2, 0, 0)).unwrap();
     exchange.finish().unwrap();
 }
 

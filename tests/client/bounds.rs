@@ -138,15 +138,15 @@ fn stderr_is_held_up_to_the_limit_and_counted_beyond() {
     ] {
         for len in [0, 1, limit, limit + 1, limit + 500_000_usize] {
             let application = Application::unix(move |_, mut stream| {
-                while read_request(&mut stream).is_some() {
+                while let Some(request) = read_request(&mut stream) {
                     let text = Pattern::bytes(len as u64);
                     let (first, last) = text.split_at(text.len() / 3);
                     let answer = [
-                        self::stream(STDERR, 1, first),
-                        record(STDOUT, 1, b"out"),
-                        self::stream(STDERR, 1, last),
-                        record(STDERR, 1, b""),
-                        response(b"put"),
+                        self::stream(STDERR, request.id, first),
+                        record(STDOUT, request.id, b"out"),
+                        self::stream(STDERR, request.id, last),
+                        record(STDERR, request.id, b""),
+                        request.response(b"put"),
                     ];
                     stream.write_all(&answer.concat()).expect("the response is sent");
                 }

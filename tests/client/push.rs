@@ -21,10 +21,10 @@ const LENGTHS: [u64; 7] =
     [40_000, 1 << 20, (1 << 20) + 32_769, 2_040_000, 2 << 20, (2 << 20) + 32_768, 2_100_001];
 
 /// Reads a body to its end and checks it.
-fn check(stream: &mut Stream, mut expected: Pattern) {
+fn check(stream: &mut Stream, id: u16, mut expected: Pattern) {
     loop {
         let record = read_record(stream).expect("a record of the body, not its end");
-        assert_eq!((record.record_type, record.id), (STDIN, 1));
+        assert_eq!((record.record_type, record.id), (STDIN, id));
         if record.content.is_empty() {
             assert_eq!(expected.remaining(), 0, "the body ended early");
             return;
@@ -37,12 +37,14 @@ fn check(stream: &mut Stream, mut expected: Pattern) {
 /// rest.
 fn application(len: u64, part: usize) -> Application {
     Application::unix(move |_, mut stream| {
-        while read_begin_and_params(&mut stream).is_some() {
+        while let Some(request) = read_begin_and_params(&mut stream) {
             let mut part_of_body = vec![0; part];
             stream.read_exact(&mut part_of_body).expect("a part of the body");
             thread::sleep(LONG_PAUSE);
             for content in Pattern::bytes(len).chunks(65535) {
-                stream.write_all(&record(STDOUT, 1, content)).expect("the response is sent");
+                stream
+                    .write_all(&record(STDOUT, request.id, content))
+                    .expect("the response is sent");
             }
             let mut rest = io::Cursor::new(part_of_body).chain(&mut stream);
             let mut body = Pattern::new(len);
@@ -51,9 +53,7 @@ fn application(len: u64, part: usize) -> Application {
                     .expect("the body");
             }
             assert_eq!(read_record(&mut rest).expect("the end of the body").content, b"");
-            stream
-                .write_all(&[record(STDOUT, 1, b""), end(1, 0, 0)].concat())
-                .expect("the end is sent");
+            stream.write_all(&request.response(b"")).expect("the end is sent");
         }
     })
 }
@@ -69,9 +69,9 @@ fn check_response(response: &mut Response, len: u64) -> io::Result<()> {
 fn body_is_sent_to_an_application_that_reads_it_first() {
     for len in LENGTHS {
         let application = Application::unix(move |_, mut stream| {
-            while read_begin_and_params(&mut stream).is_some() {
-                check(&mut stream, Pattern::new(len));
-                stream.write_all(&response(b"read")).expect("the response is sent");
+            while let Some(request) = read_begin_and_params(&mut stream) {
+                check(&mut stream, request.id, Pattern::new(len));
+                stream.write_all(&request.response(b"read")).expect("the response is sent");
             }
         });
         let client = application.keep_alive_client();

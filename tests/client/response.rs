@@ -279,9 +279,13 @@ fn response_may_end_anywhere_near_the_size_of_a_buffer() {
             };
             let (len, size) = (number("LEN"), number("SIZE"));
             let content = Pattern::bytes(len as u64);
-            let records: Vec<u8> =
-                content.chunks(size).flat_map(|content| record(STDOUT, 1, content)).collect();
-            stream.write_all(&[records, response(b"")].concat()).expect("the response is sent");
+            let records: Vec<u8> = content
+                .chunks(size)
+                .flat_map(|content| record(STDOUT, request.id, content))
+                .collect();
+            stream
+                .write_all(&[records, request.response(b"")].concat())
+                .expect("the response is sent");
         }
     });
     let client = application.keep_alive_client();
@@ -572,4 +576,35 @@ fn head_may_be_split_across_records() {
             (404, Some("text/plain"), "no such page\n\n")
         );
     }
+}
+
+/// The rest of a record is read into a large slice without a copy, and the next record after it.
+#[test]
+fn rest_of_a_large_record_is_read_into_the_slice_of_the_caller() {
+    const LEN: usize = 20_000;
+    let expected = Pattern::bytes(LEN as u64);
+    let answer = response(&expected);
+    let (near, mut far) = socket_pair();
+    let mut connection = Connection::new(near, Arc::new(test_config())).expect("a connection");
+    let mut exchange = connection.begin(Role::Responder, &get_params()).expect("a request");
+    exchange.stdin.finish().expect("the request is sent");
+    let mut stdout = vec![0; LEN];
+    let (first, rest) = answer.split_at(8 + 5);
+    far.write_all(first).expect("a part of the response is sent");
+    exchange.stdout.read_exact(&mut stdout[..5]).expect("a part of the response");
+    far.write_all(rest).expect("the rest of the response is sent");
+    exchange.stdout.read_exact(&mut stdout[5..]).expect("the rest of the response");
+    assert!(stdout == expected);
+    exchange.finish().expect("the end of the response");
+}
+
+#[test]
+fn debug_output_of_a_response_shows_how_much_was_received() {
+    with_answer(response(b"hello"), |connection| {
+        let mut exchange = connection.begin(Role::Responder, &get_params()).expect("a request");
+        exchange.stdin.finish().expect("the request is sent");
+        exchange.stdout.read_exact(&mut [0; 4]).expect("a part of the response");
+        let text = format!("{:?}", exchange.stdout);
+        assert!(text.contains("request_id: 1, state: Open, received: 4"), "{text}");
+    });
 }

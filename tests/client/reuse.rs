@@ -23,8 +23,10 @@ fn idle_for_a_while() {
 
 /// Responds to every request with the number of its connection.
 fn serve(number: usize, mut stream: Stream) {
-    while read_request(&mut stream).is_some() {
-        stream.write_all(&response(number.to_string().as_bytes())).expect("the response is sent");
+    while let Some(request) = read_request(&mut stream) {
+        stream
+            .write_all(&request.response(number.to_string().as_bytes()))
+            .expect("the response is sent");
     }
 }
 
@@ -69,10 +71,10 @@ fn connection_is_kept_after_a_large_body() {
     let (report, reports) = mpsc::channel();
     let reports = Mutex::new(reports);
     let application = Application::unix(move |_, mut stream| {
-        while read_request(&mut stream).is_some() {
+        while let Some(request) = read_request(&mut stream) {
             // The client has dropped the body.
             assert_eq!(reports.lock().unwrap().recv_timeout(TEST_TIMEOUT), Ok(()));
-            stream.write_all(&response(b"")).expect("the response is sent");
+            stream.write_all(&request.response(b"")).expect("the response is sent");
         }
     });
     let client = application.keep_alive_client();
@@ -134,7 +136,7 @@ fn late_padding_of_end_request_does_not_prevent_reuse() {
                 report.send(()).expect("the test waits");
                 read_request(&mut stream).expect("a request on the same connection");
                 stream.write_all(&padding[early..]).expect("the padding is sent");
-                stream.write_all(&response(b"second")).expect("the response is sent");
+                stream.write_all(&response_to(2, b"second")).expect("the response is sent");
             }
         });
         let client = application.keep_alive_client();
@@ -170,8 +172,8 @@ fn connection_with_bytes_after_end_request_is_not_reused() {
             let (resume, resumed) = mpsc::channel();
             let resumed = Mutex::new(resumed);
             let application = Application::unix(move |number, mut stream| {
-                read_request(&mut stream).expect("a request");
-                let mut answer = response(number.to_string().as_bytes());
+                let request = read_request(&mut stream).expect("a request");
+                let mut answer = request.response(number.to_string().as_bytes());
                 if !is_late {
                     answer.extend_from_slice(&extra);
                 }
@@ -231,9 +233,9 @@ fn unread_response_is_drained_or_its_connection_is_not_reused() {
         while let Some(request) = read_request(&mut stream) {
             let name = String::from_utf8_lossy(request.param("NAME").unwrap()).into_owned();
             let records: Vec<u8> =
-                (0..20_000).flat_map(|_| record(STDOUT, 1, name.as_bytes())).collect();
-            let sent =
-                stream.write_all(&[records, response(number.to_string().as_bytes())].concat());
+                (0..20_000).flat_map(|_| record(STDOUT, request.id, name.as_bytes())).collect();
+            let sent = stream
+                .write_all(&[records, request.response(number.to_string().as_bytes())].concat());
             if name == "c" {
                 return wait_for_close(&mut stream);
             }
@@ -272,7 +274,7 @@ fn idle_connection_that_was_closed_is_replaced() {
     for application in Application::tcp_and_unix(move |number, mut stream| {
         let request = read_request(&mut stream).expect("a request");
         let answer = [number.to_string().as_bytes(), b":", &request.stdin].concat();
-        stream.write_all(&response(&answer)).expect("the response is sent");
+        stream.write_all(&request.response(&answer)).expect("the response is sent");
         drop(stream);
         report.send(()).expect("the test waits");
     }) {
@@ -323,7 +325,7 @@ fn failing_second(
     let all = Arc::clone(&seen);
     let applications = Application::tcp_and_unix(move |number, mut stream| {
         let first = read_request(&mut stream).expect("a request");
-        let answer = response(first.param("REQUEST_METHOD").unwrap_or_default());
+        let answer = first.response(first.param("REQUEST_METHOD").unwrap_or_default());
         all.lock().unwrap().push(first);
         stream.write_all(&answer).expect("the response is sent");
         if number > 0 {
@@ -401,8 +403,8 @@ fn request_that_is_not_idempotent_is_not_sent_again() {
 fn request_is_not_sent_again_once_its_response_has_begun() {
     let answers = [
         b"\x01".to_vec(),
-        record(STDOUT, 1, b"a")[..7].to_vec(),
-        record(STDOUT, 1, b"a"),
+        record(STDOUT, 2, b"a")[..7].to_vec(),
+        record(STDOUT, 2, b"a"),
         record(UNKNOWN_TYPE, 0, b""),
     ];
     for answer in answers {
@@ -425,10 +427,9 @@ fn request_is_not_sent_again_once_its_response_has_begun() {
 #[test]
 fn late_padding_is_not_the_start_of_a_response() {
     let application = Application::unix(|number, mut stream| {
-        read_request(&mut stream).expect("a request");
-        let answer =
-            [record(STDOUT, 1, number.to_string().as_bytes()), padded_record(END, 1, &[0; 8], 9)]
-                .concat();
+        let id = read_request(&mut stream).expect("a request").id;
+        let number_record = record(STDOUT, id, number.to_string().as_bytes());
+        let answer = [number_record, padded_record(END, id, &[0; 8], 9)].concat();
         stream.write_all(&answer[..answer.len() - 9]).expect("the response is sent");
         if number == 0 {
             read_request(&mut stream).expect("a second request");
@@ -502,11 +503,11 @@ fn only_the_most_recent_idle_connections_are_kept() {
         let (report_close, closed) = mpsc::channel();
         let (report_request, requests) = mpsc::channel();
         let application = Application::unix(move |number, mut stream| {
-            while read_request(&mut stream).is_some() {
+            while let Some(request) = read_request(&mut stream) {
                 report_request.send(()).expect("the test waits");
                 answers[number].lock().unwrap().recv_timeout(TEST_TIMEOUT).expect("the test waits");
                 stream
-                    .write_all(&response(number.to_string().as_bytes()))
+                    .write_all(&request.response(number.to_string().as_bytes()))
                     .expect("the response is sent");
             }
             report_close.send(number).expect("the test waits");
@@ -561,7 +562,7 @@ fn client_can_be_shared_by_threads() {
     for application in Application::tcp_and_unix(move |_, mut stream| {
         while let Some(request) = read_request(&mut stream) {
             served.fetch_add(1, Ordering::SeqCst);
-            stream.write_all(&response(&request.stdin)).expect("the response is sent");
+            stream.write_all(&request.response(&request.stdin)).expect("the response is sent");
         }
     }) {
         let client = application.keep_alive_client();

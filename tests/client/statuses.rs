@@ -90,8 +90,8 @@ fn refusal_is_returned_while_the_body_is_sent() {
 #[test]
 fn refusal_is_returned_although_the_connection_stays_open() {
     let application = Application::unix(|number, mut stream| {
-        while read_request(&mut stream).is_some() {
-            let answer = if number == 0 { end(1, 0, 2) } else { response(b"served") };
+        while let Some(request) = read_request(&mut stream) {
+            let answer = if number == 0 { end(1, 0, 2) } else { request.response(b"served") };
             stream.write_all(&answer).expect("the response is sent");
         }
     });

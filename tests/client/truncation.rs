@@ -148,11 +148,10 @@ fn reset_is_an_error() {
 /// The request has ended. Rule C11.
 #[test]
 fn truncated_padding_of_end_request_is_not_an_error() {
-    let whole =
-        [record(STDOUT, 1, b"all"), record(STDOUT, 1, b""), padded_record(END, 1, &[0; 8], 255)]
-            .concat();
-    let application = Application::tcp(move |number, mut stream| {
-        read_request(&mut stream).expect("a request");
+    let application = Application::tcp(|number, mut stream| {
+        let id = read_request(&mut stream).expect("a request").id;
+        let end = padded_record(END, id, &[0; 8], 255);
+        let whole = [record(STDOUT, id, b"all"), record(STDOUT, id, b""), end].concat();
         stream.write_all(&whole[..whole.len() - 1 - number]).expect("the response is sent");
     });
     let client = application.keep_alive_client();

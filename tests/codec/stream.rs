@@ -472,6 +472,16 @@ mod reader {
         reader.consume(6);
     }
 
+    #[test]
+    fn debug_output_shows_how_much_is_buffered() {
+        let mut reader = RecordReader::new(io::Cursor::new(record(STDOUT, 1, b"hello")));
+        next(&mut reader);
+        reader.read_content(&mut [0; 2]).expect("content");
+        let text = format!("{reader:?}");
+        assert!(text.contains("inner: Cursor"), "{text}");
+        assert!(text.contains("buffered: 3, content_left: 3"), "{text}");
+    }
+
     /// Returns one byte per read.
     struct OneByteReader<'a>(&'a [u8]);
 
@@ -786,6 +796,15 @@ mod writer {
         fn flush(&mut self) -> io::Result<()> {
             Ok(())
         }
+    }
+
+    #[test]
+    fn debug_output_shows_how_much_is_buffered() {
+        let mut stdout = writer(Vec::<u8>::new());
+        stdout.write_all(b"hello").expect("buffered");
+        let text = format!("{stdout:?}");
+        assert!(text.contains("inner: []"), "{text}");
+        assert!(text.contains("identity: (Stdout, 1), buffered: 13"), "{text}");
     }
 
     #[test]

@@ -5,7 +5,9 @@ mod example;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod arguments;
 mod cgi_fcgi;
+mod closed_stdout;
 mod fetch;
 mod gateway;
 mod hello;

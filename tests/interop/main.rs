@@ -29,4 +29,5 @@ mod other_libraries;
 mod php;
 mod process;
 mod process_managers;
+mod restarts;
 mod syscalls;

@@ -127,6 +127,7 @@ fn addresses_are_equal_if_host_and_port_are() {
         (":80", "localhost:80"),
     ] {
         assert_ne!(address(one), address(other));
+        assert_ne!(hash(&address(one)), hash(&address(other)));
     }
     for host in ["a b", "a/b", "[::1]", "::1%", "::g", "1.2.3", "tcp:a"] {
         let outcome = Address::tcp(host, 80);

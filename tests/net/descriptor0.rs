@@ -1,8 +1,5 @@
 //! Proves that the listening socket on descriptor 0 is found and everything else is refused, and
 //! that the allow list is read from the environment.
-//!
-//! These tests need their own descriptor 0 or environment. They run this program again with only
-//! the test `helper`.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -10,53 +7,41 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::{env, thread};
 
-use super::{exchange, with_waiters};
+use super::process::{answer, command};
+use super::{exchange_after_close_of_another, with_waiters};
 use fcgi::net::{AllowList, Listener, Stream};
 
-const TASK: &str = "FCGI_TEST_TASK";
-
-/// The part that runs in the other process.
-#[test]
-#[ignore = "run by other tests, in a process of its own"]
-fn helper() {
-    match env::var(TASK).as_deref() {
-        Ok("accept") => match Listener::from_stdin() {
-            Ok(listener) => {
-                // Echo one byte, then close the listener while threads wait.
-                let mut stream = listener.accept().unwrap().unwrap();
-                let mut byte = [0];
-                stream.read_exact(&mut byte).unwrap();
-                stream.write_all(&byte).unwrap();
-                with_waiters(&listener, || listener.close());
-                println!("<served {}>", listener.local_address().unwrap());
-            }
-            Err(error) => println!("<{error}>"),
-        },
-        Ok("allow") => println!("<{:?}>", AllowList::from_env()),
-        _ => {}
+/// The part of a test that runs in the other process: echoes one byte, and then closes the listener
+/// while threads wait.
+pub(super) fn accept() {
+    match Listener::from_stdin() {
+        Ok(listener) => {
+            let mut stream = listener.accept().unwrap().unwrap();
+            let mut byte = [0];
+            stream.read_exact(&mut byte).unwrap();
+            stream.write_all(&byte).unwrap();
+            with_waiters(&listener, || listener.close());
+            println!("<served {}>", listener.local_address().unwrap());
+        }
+        Err(error) => println!("<{error}>"),
     }
+}
+
+/// The part of a test that runs in the other process.
+pub(super) fn read_allow_list() {
+    println!("<{:?}>", AllowList::from_env());
 }
 
 #[track_caller]
 fn run(task: &str, stdin: Stdio, allowed: Option<&OsStr>) -> String {
-    let mut command = Command::new(env::current_exe().unwrap());
-    command
-        .args(["descriptor0::helper", "--exact", "--ignored", "--nocapture"])
-        .env(TASK, task)
-        .stdin(stdin);
-    command.env_remove("FCGI_WEB_SERVER_ADDRS");
+    let mut command = command(task);
     if let Some(allowed) = allowed {
         command.env("FCGI_WEB_SERVER_ADDRS", allowed);
     }
-    let output = command.output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned()
-        + &String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{text}");
-    let (_, answer) = text.split_once('<').expect(&text);
-    answer.split_once(">\n").expect(&text).0.to_owned()
+    answer(command.stdin(stdin))
 }
 
 /// The socket is blocking or not. It can still be used after the process has ended. Rule A1.
@@ -94,7 +79,7 @@ fn assert_served(ours: &Listener, stdin: Stdio) {
     });
     assert_eq!(answer, format!("served {address}"));
     assert!(address.path().map_or(true, |path| path.exists()));
-    exchange(ours, &address);
+    exchange_after_close_of_another(ours, &address);
 }
 
 /// Rules A1 and A3.

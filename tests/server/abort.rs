@@ -2,15 +2,17 @@
 //! handler learns of the abort, and the connection can be used for the next request.
 
 use std::io::{self, BufRead, Read, Write};
+#[cfg(unix)]
+use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::support::*;
 use fcgi::net::Stream;
 use fcgi::record::Role;
-use fcgi::server::{Config, HandlerResult, Request};
+use fcgi::server::{Config, Connection, HandlerResult, Request};
 use fcgi::Error;
 
 fn abort(id: u16) -> Vec<u8> {
@@ -321,4 +323,86 @@ fn connection_that_closes_inside_a_request_is_an_abort() {
     handler.resume.send(()).unwrap();
     let kind = handler.reports.recv_timeout(TEST_TIMEOUT).unwrap();
     assert!(["UnexpectedEof", "ConnectionReset"].contains(&&*kind), "{kind}");
+}
+
+/// The first look already finds an abort that has arrived.
+#[cfg(unix)]
+#[test]
+fn abort_that_has_arrived_is_noticed_at_once() {
+    let (mut peer, served) = UnixStream::pair().unwrap();
+    let mut connection = Connection::new(served).unwrap();
+    peer.write_all(&[begin(1, RESPONDER, 1), params(1, &[])].concat()).unwrap();
+    let mut request = connection.next_request().unwrap().expect("a request");
+    assert!(!request.is_aborted());
+    peer.write_all(&[record(STDIN, 1, b"body"), abort(1)].concat()).unwrap();
+    assert!(request.is_aborted());
+}
+
+/// The check does not see beyond 128 KiB of unread body.
+#[cfg(unix)]
+#[test]
+fn unread_body_that_fills_the_buffer_is_no_abort() {
+    const LEN: usize = 1 << 20;
+    let (peer, served) = UnixStream::pair().unwrap();
+    peer.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
+    let mut connection = Connection::new(served).unwrap();
+    (&peer).write_all(&[begin(1, RESPONDER, 1), params(1, &[])].concat()).unwrap();
+    let body = [stream(STDIN, 1, &[b'x'; LEN]), record(STDIN, 1, b"")].concat();
+    thread::scope(|scope| {
+        scope.spawn(|| (&peer).write_all(&body).unwrap());
+        let mut request = connection.next_request().unwrap().expect("a request");
+        // Each look buffers what has arrived. The records take 128 KiB in pieces.
+        for _ in 0..200 {
+            assert!(!request.is_aborted());
+            thread::yield_now();
+        }
+        assert_eq!(io::copy(&mut request.stdin, &mut io::sink()).unwrap(), LEN as u64);
+        request.finish().unwrap();
+    });
+}
+
+/// Returns a connection whose peer has sent a request with this body, and the peer.
+#[cfg(unix)]
+fn connection_with_body(body: &[u8], config: Config) -> (UnixStream, Connection) {
+    let (mut peer, served) = UnixStream::pair().unwrap();
+    peer.write_all(&[&begin(1, RESPONDER, 1), &params(1, &[]), body].concat()).unwrap();
+    (peer, Connection::with_config(served, Arc::new(config)).unwrap())
+}
+
+/// Nothing that follows could complete the request. Rule A13.
+#[cfg(unix)]
+#[test]
+fn end_of_input_inside_the_body_is_an_abort() {
+    for body in [&b""[..], &record(STDIN, 1, b"body")] {
+        let (peer, mut connection) = connection_with_body(body, Config::new());
+        let mut request = connection.next_request().unwrap().expect("a request");
+        assert!(!request.is_aborted());
+        peer.shutdown(std::net::Shutdown::Write).unwrap();
+        assert!(request.is_aborted());
+    }
+}
+
+/// The web server still waits for the response to a body that is too large.
+#[cfg(unix)]
+#[test]
+fn invalid_body_is_an_abort_and_a_large_one_is_not() {
+    let invalid = record(PARAMS, 1, b"");
+    for (body, is_aborted) in [(record(STDIN, 1, b"body"), false), (invalid, true)] {
+        let (_peer, mut connection) = connection_with_body(&body, Config::new().max_body(Some(3)));
+        let mut request = connection.next_request().unwrap().expect("a request");
+        request.stdin.read_to_end(&mut Vec::new()).unwrap_err();
+        assert_eq!(request.is_aborted(), is_aborted);
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn abort_handle_ends_with_its_request() {
+    let end = record(STDIN, 1, b"");
+    let (peer, mut connection) = connection_with_body(&end, Config::new());
+    let mut request = connection.next_request().unwrap().expect("a request");
+    let handle = request.abort_handle();
+    request.finish().unwrap();
+    drop(peer);
+    assert!(!handle.is_aborted());
 }

@@ -370,3 +370,22 @@ fn writing_to_a_closed_connection_is_an_error_for_the_handler() {
     assert!(matches!(kind, io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset), "{kind:?}");
     server.next_error();
 }
+
+/// The handler reads the body of a filter request, but not the file, which is still to come.
+/// Rule A10.
+#[test]
+fn file_may_arrive_after_a_filter_has_responded() {
+    let config = Config::new().roles(&[Role::Filter]).drain(u64::MAX, Duration::from_secs(3600));
+    let (mut client, served) = unix_pair();
+    client.write_all(&request(1, FILTER, 0, &[], b"body")).unwrap();
+    let mut connection = Connection::with_config(served, Arc::new(config)).unwrap();
+    let mut request = connection.next_request().unwrap().expect("a request");
+    io::copy(&mut request.stdin, &mut request.stdout).unwrap();
+    request.finish().unwrap();
+    let closing = thread::spawn(move || drop(connection));
+    assert_eq!(read_answer(&mut client, 1).text(), "body");
+    assert_closed(&mut client);
+    client.write_all(&record(DATA, 1, b"file")).expect("the file is still received");
+    drop(client);
+    closing.join().unwrap();
+}

@@ -11,6 +11,7 @@ mod allow;
 mod bounds;
 #[cfg(unix)]
 mod close;
+mod connection;
 #[cfg(unix)]
 mod disconnect;
 #[cfg(unix)]

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use crate::support::*;
 use fcgi::server::{Config, Connection, Overload};
-use fcgi::Error;
 
 /// More connections than there are threads for rejections.
 const NOISY: usize = 40;

@@ -277,7 +277,9 @@ fn requests_beyond_the_shutdown_timeout_are_cut_off() {
     let (report, reports) = mpsc::channel();
     let (resume, resumed) = mpsc::channel::<()>();
     let resumed = Mutex::new(resumed);
-    let server = TestServer::tcp(Config::new().shutdown_timeout(limit), move |request| {
+    let config = Config::new().max_connections(9).shutdown_timeout(limit);
+    assert_eq!((config.max_connections, config.shutdown_timeout), (9, limit));
+    let server = TestServer::tcp(config, move |request| {
         if request.params.get("NO_IO").is_some() {
             report.send("no I/O".to_owned())?;
             let _ = resumed.lock().unwrap().recv_timeout(TEST_TIMEOUT);

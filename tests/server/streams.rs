@@ -6,11 +6,11 @@ use std::io::{self, BufRead, Read, Write};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use crate::support::*;
 use fcgi::record::Role;
-use fcgi::server::{Config, HandlerResult, Request};
+use fcgi::server::{Config, Connection, HandlerResult, Request};
 use fcgi::Error;
 
 /// A handler that responds with how reading its body ended.
@@ -501,5 +501,44 @@ impl Read for SlowReader<'_> {
             thread::sleep(Duration::from_millis(100));
         }
         Ok(n)
+    }
+}
+
+/// The rest of a record is read into a large slice without a copy, and the next record after it.
+/// Rule A39.
+#[cfg(unix)]
+#[test]
+fn rest_of_a_large_record_is_read_into_the_slice_of_the_handler() {
+    const LEN: usize = 20_000;
+    let body: Vec<u8> = (0..LEN).map(|at| (at % 251) as u8).collect();
+    let (mut peer, served) = std::os::unix::net::UnixStream::pair().unwrap();
+    let bytes = [begin(1, RESPONDER, 0), params(1, &[]), record(STDIN, 1, &body)].concat();
+    let (first, rest) = bytes.split_at(bytes.len() - LEN + 5);
+    peer.write_all(first).unwrap();
+    let mut connection = Connection::new(served).unwrap();
+    let mut request = connection.next_request().unwrap().expect("a request");
+    let mut received = vec![0; LEN];
+    request.stdin.read_exact(&mut received[..5]).unwrap();
+    peer.write_all(&[rest, &record(STDIN, 1, b"")].concat()).unwrap();
+    request.stdin.read_exact(&mut received[5..]).unwrap();
+    assert!(received == body);
+    assert_eq!(request.stdin.read(&mut [0]).unwrap(), 0);
+}
+
+/// FCGI_DATA_LAST_MOD has the time in seconds since 1970.
+#[test]
+fn filter_receives_the_time_of_the_last_change_of_its_file() {
+    let config = Config::new().roles(&[Role::Filter]);
+    let server = TestServer::tcp(config, |request| {
+        Ok(write!(request.stdout, "{:?}", request.data_last_modified())?)
+    });
+    let modified = UNIX_EPOCH + Duration::from_secs(840_000_000);
+    for (pairs, expected) in [
+        (&[("FCGI_DATA_LAST_MOD", "840000000")][..], Some(modified)),
+        (&[("FCGI_DATA_LAST_MOD", "yesterday")], None),
+        (&[], None),
+    ] {
+        let answer = server.round_trip(1, &filter_request(pairs, b"", b"file"));
+        assert_eq!(answer.text(), format!("{expected:?}"));
     }
 }

@@ -162,9 +162,15 @@ pub fn tcp_pair() -> (TcpStream, TcpStream) {
     (near, listener.accept().expect("its other end").0)
 }
 
-/// Returns a whole response with app status 0: STDOUT and END_REQUEST.
+/// Returns a whole response with app status 0 to the first request of a connection, whose id is 1:
+/// STDOUT and END_REQUEST.
 pub fn response(stdout: &[u8]) -> Vec<u8> {
-    [stream(STDOUT, 1, stdout), record(STDOUT, 1, b""), end(1, 0, 0)].concat()
+    response_to(1, stdout)
+}
+
+/// Returns a whole response with app status 0 to the request with this id.
+pub fn response_to(id: u16, stdout: &[u8]) -> Vec<u8> {
+    [stream(STDOUT, id, stdout), record(STDOUT, id, b""), end(id, 0, 0)].concat()
 }
 
 /// A received request.
@@ -184,6 +190,11 @@ pub struct ReceivedRequest {
 impl ReceivedRequest {
     pub fn param(&self, name: &str) -> Option<&[u8]> {
         self.params.iter().find(|(known, _)| known == name.as_bytes()).map(|(_, value)| &value[..])
+    }
+
+    /// Returns a whole response to this request with app status 0.
+    pub fn response(&self, stdout: &[u8]) -> Vec<u8> {
+        response_to(self.id, stdout)
     }
 
     /// Returns the types of the records in their order.

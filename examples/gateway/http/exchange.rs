@@ -18,6 +18,7 @@ use hyper::{Response, StatusCode};
 use super::channel::{channel, thread_waker, Receiver, Sender};
 use super::client_status::ClientStatus;
 use super::socket::IO_TIMEOUT;
+use crate::log;
 
 /// The maximum number of bytes of a response that are passed to hyper at once.
 const MAX_CHUNK: usize = 64 * 1024;
@@ -228,10 +229,14 @@ pub(super) async fn dispatch(
     let responder = Responder { head, body: channel(), client: Arc::clone(&client) };
     let (head, incoming) = request.into_parts();
     let body = RequestBody { incoming, buffered: Bytes::new() };
+    let line = format!("{} {}", head.method, head.uri);
     let request = Request { head, body, remote, local };
     let handler = Arc::clone(handler);
-    // If no thread can be started, the responder is dropped.
-    let _ = thread::Builder::new().spawn(move || handler(request, responder));
+    if let Err(error) = thread::Builder::new().spawn(move || handler(request, responder)) {
+        log::message(&format!("{line}: 503: cannot start a thread: {error}"));
+        pending.client = None;
+        return Ok(empty(StatusCode::SERVICE_UNAVAILABLE, client));
+    }
 
     let response = poll_fn(|context| response.poll_next(context)).await;
     pending.client = None;
