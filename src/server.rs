@@ -87,14 +87,20 @@ use crate::net::{Address, AllowList, Listener};
 ///
 /// # Errors of a handler
 ///
-/// If a handler returns an error or panics, a message is written to stderr, and the server goes on.
-/// If no part of the response was sent, the client receives `Status: 500`. A program that is built
-/// with `panic = "abort"` ends when a handler panics.
+/// If a handler returns an error or panics, a message is written to the log of the web server
+/// ([`Request::stderr`]), and the server goes on. If no part of the response was sent, the client
+/// receives `Status: 500`. A program that is built with `panic = "abort"` ends when a handler
+/// panics.
+///
+/// A handler has also failed if it returns without an error and has written no response, unless the
+/// request was aborted. In debug builds the same applies to a small response without a head (RFC
+/// 3875, section 6).
 ///
 /// # Allowed addresses
 ///
 /// If the environment variable `FCGI_WEB_SERVER_ADDRS` is set, only TCP connections from the
-/// addresses in it are served (FastCGI specification, section 3.2).
+/// addresses in it are served (FastCGI specification, section 3.2). A Unix socket is not served at
+/// all then.
 pub struct Server {
     pool: Arc<Pool>,
     config: Config,
@@ -153,15 +159,21 @@ impl Server {
         self
     }
 
-    /// Sets the addresses that may connect, instead of those in `FCGI_WEB_SERVER_ADDRS`.
+    /// Sets the addresses that may connect, instead of those in `FCGI_WEB_SERVER_ADDRS`. Peers of a
+    /// Unix socket have no address, so [`serve`](Self::serve) refuses such a socket.
     pub fn allow(mut self, list: AllowList) -> Self {
         self.allowed = Some(list);
         self
     }
 
-    /// Sets a function that is called for each error that no handler sees: a connection that fails
-    /// or sends invalid data, or a failure to accept connections. By default, each is written to
-    /// the process's stderr, on a line of its own.
+    /// Sets a function that is called, once, for each error that would otherwise remain unnoticed:
+    ///
+    /// - a connection that fails, times out or receives invalid data
+    /// - a handler that returns without an error, but has written no response, or has ignored an
+    ///   error of reading the body
+    /// - a failure to accept connections
+    ///
+    /// By default, each is written to the process's stderr, on a line of its own.
     ///
     /// ```
     /// use std::sync::mpsc;
@@ -202,7 +214,8 @@ impl Server {
     {
         let Self { pool, config, allowed, on_error } = self;
         let stopper = Arc::clone(&pool);
-        let served = config.check().map_err(Error::from).and_then(|()| {
+        let checked = config.check().and_then(|()| check_allowed(&pool.listener, allowed.as_ref()));
+        let served = checked.map_err(Error::from).and_then(|()| {
             let (config, handler) = (Arc::new(config), Box::new(handler));
             Worker { pool, config, allowed, on_error, handler }.run()
         });
@@ -210,6 +223,19 @@ impl Server {
         stopper.stop();
         served
     }
+}
+
+/// Returns an error for a Unix socket with a list of allowed addresses: no connection could be
+/// served.
+fn check_allowed(listener: &Listener, allowed: Option<&AllowList>) -> io::Result<()> {
+    if allowed.is_none() || !listener.is_unix() {
+        return Ok(());
+    }
+    Err(io::Error::new(
+        io::ErrorKind::InvalidInput,
+        "peers of a Unix socket have no IP address, so none is on the list of allowed addresses \
+         that FCGI_WEB_SERVER_ADDRS or the program sets",
+    ))
 }
 
 /// Writes a report to stderr. Errors are ignored: the descriptor is closed in a program that a web

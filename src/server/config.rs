@@ -47,8 +47,8 @@ pub struct Config {
     ///
     /// Default 256 KiB. Web servers accept about a quarter of that in header fields.
     pub max_params: usize,
-    /// The maximum length of the body of a request, in bytes. A filter's file does not count. `None`
-    /// is any length.
+    /// The maximum length of the body of a request, in bytes. A filter's file does not count.
+    /// `None` is any length.
     ///
     /// A request with a greater `CONTENT_LENGTH` is answered with `Status: 413`, and the connection
     /// is closed. Without `CONTENT_LENGTH`, reading more than this fails with
@@ -85,8 +85,8 @@ pub struct Config {
     /// [`Request::is_aborted`](super::Request::is_aborted).
     ///
     /// Default `false`: common web servers close the connection when the client has disconnected,
-    /// and TCP does not tell the two apart. A response is always sent, whatever the value. On a Unix
-    /// socket the value has no effect.
+    /// and TCP does not tell the two apart. A response is always sent, whatever the value. On a
+    /// Unix socket the value has no effect.
     pub peers_half_close: bool,
     /// The number of requests that are served on a kept connection before it is closed. Default
     /// `None`, which is any number.

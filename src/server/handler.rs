@@ -57,10 +57,8 @@ fn end(request: &mut Request<'_>) -> Result<Option<Error>> {
 
 /// Returns the response for an error of a handler.
 fn response_to(error: &(dyn StdError + 'static)) -> ErrorResponse {
-    match error.downcast_ref::<Error>() {
-        Some(Error::BodyTooLarge(_)) => return ErrorResponse::BodyTooLarge,
-        Some(Error::Io(inner)) => return response_to(inner),
-        _ => {}
+    if let Some(Error::BodyTooLarge(_)) = error.downcast_ref::<Error>() {
+        return ErrorResponse::BodyTooLarge;
     }
     // `source` of an I/O error does not return its inner error, but the source of that.
     let inner = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {

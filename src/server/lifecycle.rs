@@ -141,6 +141,9 @@ impl Lifecycle {
     }
 
     /// The handler has returned.
+    // A call costs 1 % of the instructions of a small request.
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
     pub(super) fn ended(
         &mut self,
         outcome: RequestOutcome,

@@ -194,8 +194,8 @@ impl<'a> Request<'a> {
 
     #[inline]
     fn return_buffers(&mut self) {
-        self.finished.stdout = self.stdout.take_memory();
-        self.finished.stderr = self.stderr.take_memory();
+        self.stdout.swap_memory(&mut self.finished.stdout);
+        self.stderr.swap_memory(&mut self.finished.stderr);
     }
 
     /// Does what [`fail`](Self::fail) does, with this response. Nothing may be written after that.

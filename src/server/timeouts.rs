@@ -1,17 +1,20 @@
 //! The timeouts of a connection.
 //!
-//! | While | Limit | Set by | When |
-//! | --- | --- | --- | --- |
-//! | waiting for a request | [`Config::idle_timeout`] | `SO_RCVTIMEO` | before the first read, if there is a limit |
-//! | receiving params or a body | [`Config::read_timeout`] | `SO_RCVTIMEO` | before the first read inside a request |
-//! | receiving all params, or the whole body | [`Config::request_timeout`] | the clock | from the second read of either |
-//! | sending | [`Config::write_timeout`] | `SO_SNDTIMEO` | before the second write, or a first one above 2 KiB |
-//! | answering management records and refusing requests | one second in all | `SO_SNDTIMEO` | before each write that may block |
-//! | rejecting a connection | one second | the clock | at the beginning |
-//! | closing | [`Config::drain_time`] | `SO_RCVTIMEO` | before each read (see `linger`) |
+//! | While | Limit | Set |
+//! | --- | --- | --- |
+//! | waiting for a request | [`Config::idle_timeout`] | before the first read, if limited |
+//! | receiving params or a body | [`Config::read_timeout`] | before the first read in a request |
+//! | receiving all params or all of a body | [`Config::request_timeout`] | after its first read |
+//! | sending | [`Config::write_timeout`] | before the second write, or one above 2 KiB |
+//! | answering a management record, refusing | a second in all | before a write that may block |
+//! | rejecting a connection | one second | at the beginning |
+//! | closing | [`Config::drain_time`] | before each read (see `linger`) |
 //!
-//! A small request on a connection of its own is read by one read and answered by one write. Neither
-//! can block, so no timeout is set for it: that saves two of eight system calls.
+//! Limits are timeouts of the socket, which limit a single read or write. The clock measures what
+//! takes several: the request timeout, answers and refusals, a rejection, a close.
+//!
+//! A small request on a connection of its own is read by one read and answered by one write.
+//! Neither can block, so no timeout is set for it: that saves two of eight system calls.
 
 use std::io::{self, IoSliceMut, Read};
 use std::sync::{Arc, Mutex, PoisonError};

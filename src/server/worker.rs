@@ -126,6 +126,8 @@ impl Worker {
     }
 
     /// Serves a connection to its end, and reuses the memory in `buffers`.
+    // As a part of the loop around it, each small request takes 0.6 % more instructions.
+    #[inline(never)]
     fn serve(&self, state: Arc<ConnectionState>, buffers: &mut ConnectionBuffers) {
         let memory = std::mem::take(buffers);
         let mut connection = Connection::with_buffers(state, Arc::clone(&self.config), memory);

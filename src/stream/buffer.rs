@@ -129,6 +129,12 @@ impl RecordBuffer {
         self.bytes
     }
 
+    /// Exchanges the memory with that of an empty vector, and drops what is buffered.
+    pub(super) fn swap_memory(&mut self, memory: &mut Vec<u8>) {
+        self.open = 0;
+        std::mem::swap(&mut self.bytes, memory);
+    }
+
     /// Returns the memory, and drops what is buffered.
     pub(super) fn take_memory(&mut self) -> Vec<u8> {
         self.open = 0;

@@ -126,6 +126,11 @@ impl<W: Write> StreamWriter<W> {
         self.buffer.switch_stream(record_type);
     }
 
+    /// Exchanges the memory of the buffer with that of an empty vector, and drops what is buffered.
+    pub(crate) fn swap_memory(&mut self, memory: &mut Vec<u8>) {
+        self.buffer.swap_memory(memory);
+    }
+
     /// Returns the memory of the buffer, and drops what is buffered.
     pub(crate) fn take_memory(&mut self) -> Vec<u8> {
         self.buffer.take_memory()
