@@ -5,6 +5,7 @@ mod example;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod backlog;
 mod cgi_fcgi;
 mod fetch;
 mod gateway;
