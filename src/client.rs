@@ -91,9 +91,9 @@ use crate::stream::StreamLength;
 /// The application may close a kept connection at any time. A kept connection is checked before it
 /// is reused, and replaced if it has been closed. The check is left out if a request with an
 /// idempotent `REQUEST_METHOD` (RFC 9110, section 9.2.2) follows another one within a millisecond.
-/// Until the application has been seen to keep a connection open, the check before any other request
-/// waits until the connection has been idle for 100 ms, because the application may be about to
-/// close it.
+/// Until the application has been seen to keep a connection open, the check before any other
+/// request waits until the connection has been idle for 100 ms, because the application may be
+/// about to close it.
 ///
 /// If the application closes the connection after the check, the request is sent again on a new
 /// connection, but only if that is safe: either nothing of the request could be sent, or no byte of

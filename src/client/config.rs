@@ -13,23 +13,25 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Config {
-    /// Whether to ask the application to keep connections open, and to reuse them. Default `false`,
-    /// because an idle connection occupies a process of many applications, which then serves no
-    /// other client.
+    /// Whether to ask the application to keep connections open, and to reuse them. Default
+    /// `false`, because an idle connection occupies a process of many applications, which then
+    /// serves no other client.
     pub keep_alive: bool,
-    /// How long a request may take, from the call to its end: waiting for a connection, connecting,
-    /// sending the body and receiving the response. An application that sends or reads a byte now
-    /// and then keeps within the other timeouts, but not within this one. The limit includes the
-    /// time that the caller takes to process the response. A [`Connection`](super::Connection)
-    /// counts from [`begin`](super::Connection::begin). Resolving a host name is not limited.
+    /// How long a request may take, from the call to its end: waiting for a connection,
+    /// connecting, sending the body and receiving the response. An application that sends or
+    /// reads a byte now and then keeps within the other timeouts, but not within this one. The
+    /// limit includes the time that the caller takes to process the response. A
+    /// [`Connection`](super::Connection) counts from [`begin`](super::Connection::begin).
+    /// Resolving a host name is not limited.
     ///
     /// Default one hour: longer than the transfer of some gigabytes over a slow line.
     pub deadline: Option<Duration>,
-    /// How long connecting may take, for each address of a host, and how long a request waits for a
-    /// connection when [`max_connections`](Self::max_connections) are in use. Default 10 seconds.
+    /// How long connecting may take, for each address of a host, and how long a request waits for
+    /// a connection when [`max_connections`](Self::max_connections) are in use. Default 10
+    /// seconds.
     ///
-    /// `std` cannot limit connecting to a Unix socket, so another thread connects, which takes about
-    /// 20 µs. A request that directly follows another one connects without a thread.
+    /// `std` cannot limit connecting to a Unix socket, so another thread connects, which takes
+    /// about 20 µs. A request that directly follows another one connects without a thread.
     pub connect_timeout: Option<Duration>,
     /// How long a read waits for data from the application. If some of the request body has been
     /// sent in the meantime, the read waits again. Default 60 seconds, as in the common web
@@ -44,8 +46,8 @@ pub struct Config {
     /// application. Default `None`: one connection for each request, because most applications
     /// queue what they cannot serve at once.
     pub max_connections: Option<usize>,
-    /// How long a connection may be idle. After that it is closed when a request begins or ends, and
-    /// not used again. Default 10 seconds: an idle connection occupies a process of many
+    /// How long a connection may be idle. After that it is closed when a request begins or ends,
+    /// and not used again. Default 10 seconds: an idle connection occupies a process of many
     /// applications, and connecting again every 10 seconds costs nothing noticeable.
     ///
     /// No thread watches idle connections. A client that sends no more requests should call
@@ -54,8 +56,8 @@ pub struct Config {
     /// The most idle connections that are kept. Beyond that, the one that has been idle longest is
     /// closed. Default 8.
     pub max_idle: usize,
-    /// The most bytes of a response that [`Client::fetch`](crate::Client::fetch) reads into memory.
-    /// Default 64 MiB.
+    /// The most bytes of a response that [`Client::fetch`](crate::Client::fetch) reads into
+    /// memory. Default 64 MiB.
     pub max_response: usize,
     /// The most bytes of STDERR that are kept for each response. The rest is dropped and counted.
     /// Default 64 KiB.

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 pub(super) struct Deadline {
     /// `None` if the request may take any time.
     at: Option<Instant>,
-    /// The time until then, as of the last look at the clock. [`Duration::MAX`] without a deadline.
+    /// The time until then, as of the last look at the clock. [`Duration::MAX`] without a
+    /// deadline.
     left: Duration,
 }
 

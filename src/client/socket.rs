@@ -122,8 +122,8 @@ impl SocketReader {
         }
     }
 
-    /// Returns how long a read has waited that has reached the timeout of the socket. Returns `None`
-    /// if it may not wait any longer.
+    /// Returns how long a read has waited that has reached the timeout of the socket. Returns
+    /// `None` if it may not wait any longer.
     fn continue_wait(&self, waited: Duration) -> Option<Duration> {
         if self.socket.0.has_written.swap(false, Relaxed) {
             return Some(Duration::ZERO);

@@ -5,9 +5,9 @@ use crate::error::{Error, Result};
 
 /// Decides how long one direction of a connection may wait.
 ///
-/// A single wait is limited by a timeout, and all waits of a request by its deadline. The timeout of
-/// the socket enforces both. Setting it takes a system call, so it is set only if it is longer than
-/// allowed, or much shorter. A wait that reaches it before the limit is continued.
+/// A single wait is limited by a timeout, and all waits of a request by its deadline. The timeout
+/// of the socket enforces both. Setting it takes a system call, so it is set only if it is longer
+/// than allowed, or much shorter. A wait that reaches it before the limit is continued.
 #[derive(Clone, Debug)]
 pub(super) struct Timer {
     /// The longest wait without progress.
@@ -53,8 +53,8 @@ impl Timer {
         std::mem::take(&mut self.is_ready)
     }
 
-    /// Begins a wait, or continues one that has taken `waited` so far. Returns whether the timeout of
-    /// the socket has to change to [`on_socket`](Self::on_socket).
+    /// Begins a wait, or continues one that has taken `waited` so far. Returns whether the timeout
+    /// of the socket has to change to [`on_socket`](Self::on_socket).
     ///
     /// # Errors
     /// [`Error::TimedOut`] if the deadline has passed.

@@ -47,11 +47,11 @@ pub struct Config {
     ///
     /// Default 256 KiB. Web servers accept about a quarter of that in header fields.
     pub max_params: usize,
-    /// The maximum length of the body of a request, in bytes. A filter's file does not count. `None`
-    /// is any length.
+    /// The maximum length of the body of a request, in bytes. A filter's file does not count.
+    /// `None` is any length.
     ///
-    /// A request with a greater `CONTENT_LENGTH` is answered with `Status: 413`, and the connection
-    /// is closed. Without `CONTENT_LENGTH`, reading more than this fails with
+    /// A request with a greater `CONTENT_LENGTH` is answered with `Status: 413`, and the
+    /// connection is closed. Without `CONTENT_LENGTH`, reading more than this fails with
     /// [`Error::BodyTooLarge`](crate::Error::BodyTooLarge). If the handler returns this error, the
     /// response is the same.
     ///
@@ -66,8 +66,9 @@ pub struct Config {
     /// that, a filter's file included. `None` is any time.
     ///
     /// Each read has its own limit, [`read_timeout`](Self::read_timeout). Without this one, a peer
-    /// that sends a byte a minute could hold its slot indefinitely. The time begins with the second
-    /// read of the params or the body. It includes the time that the handler spends between reads.
+    /// that sends a byte a minute could hold its slot indefinitely. The time begins with the
+    /// second read of the params or the body. It includes the time that the handler spends
+    /// between reads.
     ///
     /// Default one hour, which is longer than an upload takes that a web server passes on as it
     /// arrives.
@@ -85,14 +86,14 @@ pub struct Config {
     /// [`Request::is_aborted`](super::Request::is_aborted).
     ///
     /// Default `false`: common web servers close the connection when the client has disconnected,
-    /// and TCP does not tell the two apart. A response is always sent, whatever the value. On a Unix
-    /// socket the value has no effect.
+    /// and TCP does not tell the two apart. A response is always sent, whatever the value. On a
+    /// Unix socket the value has no effect.
     pub peers_half_close: bool,
     /// The number of requests that are served on a kept connection before it is closed. Default
     /// `None`, which is any number.
     pub max_requests: Option<u64>,
-    /// The maximum number of bytes that are read and dropped before a connection is closed. Closing
-    /// a connection that has unread input could destroy the response.
+    /// The maximum number of bytes that are read and dropped before a connection is closed.
+    /// Closing a connection that has unread input could destroy the response.
     ///
     /// Default 16 MiB, so that a large upload can be refused unread.
     pub drain_bytes: u64,

@@ -133,7 +133,8 @@ impl Input {
         self.write_answer(&end.encode_record(request_id))
     }
 
-    /// Returns whether the connection is between requests, and no byte of the next one was received.
+    /// Returns whether the connection is between requests, and no byte of the next one was
+    /// received.
     pub(super) fn is_idle(&self) -> bool {
         self.reader.get_ref().is_idle()
     }
@@ -154,8 +155,8 @@ impl Input {
         Ok(true)
     }
 
-    /// Reads what has arrived into the buffer, without waiting. Returns `None` if nothing has, and 0
-    /// at the end of the input.
+    /// Reads what has arrived into the buffer, without waiting. Returns `None` if nothing has, and
+    /// 0 at the end of the input.
     pub(super) fn try_fill(&mut self) -> io::Result<Option<usize>> {
         let filled = self.reader.fill_with(|timed, free| match timed.try_read(free) {
             Ok(Some(n)) => Ok(n),

@@ -15,8 +15,10 @@
 //! | Event | Noticed by | Reason |
 //! | --- | --- | --- |
 //! | the web server closes the connection | its thread, reading | `EndOfInput` |
-//! | a read or write fails, or times out | its thread | `ConnectionFailed`, `TimedOut`, `IdleTimeout` |
-//! | a record is invalid, or params are too large | its thread | `ProtocolError`, `ParamsTooLarge` |
+//! | a read or write fails | its thread | `ConnectionFailed` |
+//! | a read or write times out | its thread | `TimedOut`, `IdleTimeout` |
+//! | a record is invalid | its thread | `ProtocolError` |
+//! | a request exceeds a bound | its thread | `ParamsTooLarge`, `BodyTooLarge` |
 //! | the request has ended, and is the last one | its thread | `KeepConnNotSet`, `RequestLimit` |
 //! | a newcomer has no slot | the newcomer's thread, in `Pool::request_slot` | `SlotNeeded` |
 //! | no thread is accepting | the main thread, in `Pool::wait_for_stop` | `SlotNeeded` |

@@ -47,8 +47,8 @@ impl<'a> Output<'a> {
         }
     }
 
-    /// Writes whole records, but blocks at most for `limit`, which is reduced by the time taken. The
-    /// time in which another thread completes its records does not count.
+    /// Writes whole records, but blocks at most for `limit`, which is reduced by the time taken.
+    /// The time in which another thread completes its records does not count.
     ///
     /// # Errors
     /// [`Error::TimedOut`]. The write half is shut down then: a part of the records may have been

@@ -27,8 +27,8 @@ pub(super) struct Pool {
     /// Notified when a connection or a thread ends while another thread waits for that, when no
     /// thread could be started, and when the server stops.
     changed: Condvar,
-    /// The number of connections that have to yield their slot at the end of their request, because
-    /// every connection is busy.
+    /// The number of connections that have to yield their slot at the end of their request,
+    /// because every connection is busy.
     yield_requests: Arc<AtomicUsize>,
     is_stopping: AtomicBool,
 }
@@ -46,8 +46,8 @@ struct State {
     serving: Vec<Arc<ConnectionState>>,
     /// The connections that are rejected.
     rejecting: Vec<Arc<ConnectionState>>,
-    /// The threads that wait in `accept`, are about to, or wait for a slot with the connection that
-    /// they have accepted.
+    /// The threads that wait in `accept`, are about to, or wait for a slot with the connection
+    /// that they have accepted.
     accepting: usize,
     threads: usize,
     /// The tickets of the threads that wait for a slot, in the order of their arrival. The first
@@ -93,8 +93,8 @@ pub(super) struct Admission {
     pub(super) state: Arc<ConnectionState>,
     /// Whether the connection has a slot. Otherwise it is to be rejected.
     pub(super) has_slot: bool,
-    /// Whether the caller has to start another thread, because none is accepting. The new thread is
-    /// already counted.
+    /// Whether the caller has to start another thread, because none is accepting. The new thread
+    /// is already counted.
     pub(super) starts_thread: bool,
 }
 
@@ -276,8 +276,8 @@ impl Pool {
         state.close_one()
     }
 
-    /// Waits until all threads have ended, but at most for `timeout`. Closes the new connections that
-    /// begin no request meanwhile.
+    /// Waits until all threads have ended, but at most for `timeout`. Closes the new connections
+    /// that begin no request meanwhile.
     fn wait_for_threads<'a>(
         &'a self,
         mut state: MutexGuard<'a, State>,
@@ -393,8 +393,8 @@ impl State {
     ///
     /// One that has begun no request since it was accepted is closed first, so that such
     /// connections cannot displace those that are used. While there are new connections that may
-    /// still begin a request, no other is closed. Then follows one that has been idle since the last
-    /// time a slot was needed, then any other idle one.
+    /// still begin a request, no other is closed. Then follows one that has been idle since the
+    /// last time a slot was needed, then any other idle one.
     fn close_one(&self) -> Vacancy {
         if self.close_first(ConnectionState::close_if_unused) {
             return Vacancy::Closing;

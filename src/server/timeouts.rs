@@ -2,16 +2,22 @@
 //!
 //! | While | Limit | Set by | When |
 //! | --- | --- | --- | --- |
-//! | waiting for a request | [`Config::idle_timeout`] | `SO_RCVTIMEO` | before the first read, if there is a limit |
-//! | receiving params or a body | [`Config::read_timeout`] | `SO_RCVTIMEO` | before the first read inside a request |
-//! | receiving all params, or the whole body | [`Config::request_timeout`] | the clock | from the second read of either |
-//! | sending | [`Config::write_timeout`] | `SO_SNDTIMEO` | before the second write, or a first one above 2 KiB |
-//! | answering management records and refusing requests | one second in all | `SO_SNDTIMEO` | before each write that may block |
+//! | waiting for a request | [`idle_timeout`] | `SO_RCVTIMEO` | before the first read |
+//! | receiving a request | [`read_timeout`] | `SO_RCVTIMEO` | before the first read in a request |
+//! | receiving the params, the body | [`request_timeout`] | the clock | from the second read |
+//! | sending | [`write_timeout`] | `SO_SNDTIMEO` | before the second write, or one above 2 KiB |
+//! | answering queries, refusing requests | one second in all | `SO_SNDTIMEO` | before each write |
 //! | rejecting a connection | one second | the clock | at the beginning |
-//! | closing | [`Config::drain_time`] | `SO_RCVTIMEO` | before each read (see `linger`) |
+//! | closing | [`drain_time`] | `SO_RCVTIMEO` | before each read (see `linger`) |
 //!
-//! A small request on a connection of its own is read by one read and answered by one write. Neither
-//! can block, so no timeout is set for it: that saves two of eight system calls.
+//! [`idle_timeout`]: Config::idle_timeout
+//! [`read_timeout`]: Config::read_timeout
+//! [`request_timeout`]: Config::request_timeout
+//! [`write_timeout`]: Config::write_timeout
+//! [`drain_time`]: Config::drain_time
+//!
+//! A small request on a connection of its own is read by one read and answered by one write.
+//! Neither can block, so no timeout is set for it: that saves two of eight system calls.
 
 use std::io::{self, IoSliceMut, Read};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -22,8 +22,8 @@ pub(crate) trait StreamSource {
 /// Reads one stream of a request, on either side of a connection.
 ///
 /// The stream is open until its last record was read. If its length is not
-/// [allowed](StreamSource::length), the end is an error. Errors repeat: no read after an error returns data, so a caller that ignores an
-/// error cannot take a part of the stream for the whole.
+/// [allowed](StreamSource::length), the end is an error. Errors repeat: no read after an error
+/// returns data, so a caller that ignores an error cannot take a part of the stream for the whole.
 #[derive(Debug)]
 pub(crate) struct StreamReader<S> {
     source: S,

@@ -18,8 +18,8 @@ const LARGE_RECORD: usize = 16 * 1024;
 /// [`next_header`](Self::next_header) moves to the next record and skips what is left of the
 /// current one, including its padding. The content is then read with
 /// [`read_content`](Self::read_content), or without a copy with
-/// [`fill_content`](Self::fill_content) and [`consume`](Self::consume). Records may arrive in pieces
-/// of any size.
+/// [`fill_content`](Self::fill_content) and [`consume`](Self::consume). Records may arrive in
+/// pieces of any size.
 ///
 /// The reader uses one buffer of 8 KiB. It grows once, to 128 KiB, when a read fills it. A read
 /// into a slice that is at least as large as the buffer bypasses it.
