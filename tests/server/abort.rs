@@ -344,11 +344,11 @@ fn unread_body_that_fills_the_buffer_is_no_abort() {
     const LEN: usize = 1 << 20;
     let (peer, served) = UnixStream::pair().unwrap();
     peer.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
-    let mut connection = Connection::new(served).unwrap();
     (&peer).write_all(&[begin(1, RESPONDER, 1), params(1, &[])].concat()).unwrap();
     let body = [stream(STDIN, 1, &[b'x'; LEN]), record(STDIN, 1, b"")].concat();
     thread::scope(|scope| {
         scope.spawn(|| (&peer).write_all(&body).unwrap());
+        let mut connection = Connection::new(served).unwrap();
         let mut request = connection.next_request().unwrap().expect("a request");
         // Each look buffers what has arrived. The records take 128 KiB in pieces.
         for _ in 0..200 {
