@@ -44,15 +44,19 @@ mod body;
 mod cancel;
 mod completion;
 mod config;
+mod connect;
 mod connection;
+mod deadline;
 mod duplex;
 mod exchange;
+mod idle;
 mod pool;
 mod queue;
 mod response;
 mod socket;
 mod stdin;
 mod stdout;
+mod timer;
 mod values;
 
 use std::io::{self, Read};
@@ -315,7 +319,8 @@ impl Client {
     }
 
     /// Asks the application for its limits with GET_VALUES (FastCGI specification, section 4.1), on
-    /// a new connection. The application has one second to answer.
+    /// a new connection. Connecting and the answer may together take one second, or less if
+    /// [`Config::deadline`] is shorter.
     ///
     /// # Errors
     /// Many applications do not answer. The error is then
@@ -324,7 +329,7 @@ impl Client {
     /// [`Error::UnexpectedRecord`](crate::Error::UnexpectedRecord). Assume that such an application
     /// serves one request at a time on each connection.
     pub fn get_values(&self) -> Result<Values> {
-        Values::ask(self.address(), self.pool.config().connect_timeout)
+        Values::ask(self.address(), self.pool.config())
     }
 
     /// Asks the application for its limits, and from then on opens no more connections than it
@@ -337,6 +342,20 @@ impl Client {
         let values = self.get_values()?;
         self.pool.set_advertised_max(values.max_conns.into_iter().chain(values.max_reqs).min());
         Ok(values)
+    }
+
+    /// Closes the idle connections.
+    ///
+    /// ```
+    /// use fcgi::Client;
+    ///
+    /// let client = Client::new("127.0.0.1:9000")?.keep_alive(true);
+    /// // After a series of requests:
+    /// client.close_idle();
+    /// # Ok::<(), fcgi::Error>(())
+    /// ```
+    pub fn close_idle(&self) {
+        self.pool.close_idle();
     }
 
     /// Opens a connection to the application. It does not belong to the client's pool.

@@ -64,14 +64,11 @@ pub enum Error {
     ///
     /// The value names the operation, for example `read`, `write` or `connect`.
     TimedOut(&'static str),
-    /// A part of a request did not arrive within
+    /// The params of a request, or its body, did not arrive within
     /// [`server::Config::request_timeout`](crate::server::Config::request_timeout).
-    RequestTimedOut {
-        /// The part: `params` or `body`.
-        part: &'static str,
-        /// The timeout.
-        limit: Duration,
-    },
+    ///
+    /// The value is that timeout.
+    RequestTimedOut(Duration),
 
     /// A record header has a version other than 1 (section 3.3 of the specification).
     ///
@@ -149,6 +146,8 @@ pub enum Error {
         /// The announced length in bytes.
         announced: u64,
     },
+    /// A handler returned without an error and without having written a response.
+    NoResponse,
     /// The previous request of a connection was dropped without a call of
     /// [`finish`](crate::server::Request::finish). The connection cannot be reused.
     RequestNotFinished,
@@ -250,7 +249,7 @@ impl Error {
     pub fn kind(&self) -> io::ErrorKind {
         match self {
             Self::Io(error) => error.kind(),
-            Self::TimedOut(_) | Self::RequestTimedOut { .. } => io::ErrorKind::TimedOut,
+            Self::TimedOut(_) | Self::RequestTimedOut(_) => io::ErrorKind::TimedOut,
             Self::UnexpectedEof(_) | Self::StreamTooShort { .. } | Self::IncompleteHead => {
                 io::ErrorKind::UnexpectedEof
             }
@@ -273,11 +272,8 @@ impl fmt::Display for Error {
         match self {
             Self::Io(error) => error.fmt(f),
             Self::TimedOut(operation) => write!(f, "{operation} timed out"),
-            Self::RequestTimedOut { part, limit } => {
-                write!(
-                    f,
-                    "{part} of the request did not arrive within the request timeout of {limit:?}"
-                )
+            Self::RequestTimedOut(limit) => {
+                write!(f, "request did not arrive within the request timeout of {limit:?}")
             }
             Self::UnsupportedVersion(version) => {
                 write!(f, "record has unsupported FastCGI version {version}")
@@ -321,6 +317,7 @@ impl Error {
             Self::StreamTooLong { variable, announced } => {
                 write!(f, "stream is longer than the {announced} bytes announced by {variable}")
             }
+            Self::NoResponse => f.write_str("handler returned without a response"),
             Self::RequestNotFinished => {
                 f.write_str("previous request was dropped without being finished")
             }
@@ -372,7 +369,7 @@ impl Error {
         match self {
             Self::Io(error) => Self::Io(duplicate_io(error)),
             Self::TimedOut(operation) => Self::TimedOut(operation),
-            &Self::RequestTimedOut { part, limit } => Self::RequestTimedOut { part, limit },
+            Self::RequestTimedOut(limit) => Self::RequestTimedOut(*limit),
             Self::UnsupportedVersion(version) => Self::UnsupportedVersion(*version),
             Self::UnexpectedEof(what) => Self::UnexpectedEof(what),
             Self::ContentTooLong(len) => Self::ContentTooLong(*len),
@@ -396,6 +393,7 @@ impl Error {
             &Self::StreamTooLong { variable, announced } => {
                 Self::StreamTooLong { variable, announced }
             }
+            Self::NoResponse => Self::NoResponse,
             Self::RequestNotFinished => Self::RequestNotFinished,
             Self::Refused(status) => Self::Refused(*status),
             Self::ResponseTooLarge(limit) => Self::ResponseTooLarge(*limit),

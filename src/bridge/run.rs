@@ -110,7 +110,10 @@ where
         .max_params(usize::MAX);
     let mut connection = server::Connection::with_config(stream, Arc::new(config))?;
     while let Some(mut request) = connection.next_request()? {
-        server::answer(&mut request, handler)?;
+        if let Some(error) = server::answer(&mut request, handler)? {
+            // An error of stderr is ignored: there is nowhere else to report it.
+            let _ = writeln!(io::stderr(), "fcgi: {error}");
+        }
     }
     Ok(())
 }

@@ -42,12 +42,12 @@ use super::completion::Completion;
 use super::connection::{Connection, Progress};
 use super::duplex;
 use super::exchange::Exchange;
-use super::pool::{Idle, Pool, Slot};
+use super::pool::{Acquired, Pool, Slot};
 use super::response::Response;
 use super::stdin;
 use crate::error::{Error, Result};
 use crate::params::Params;
-use crate::record::Role;
+use crate::record::{Role, HEADER_LEN};
 
 /// A request that may be repeated is sent without a check on a connection that has been idle for
 /// less than this. Requests sent back to back then save three system calls.
@@ -56,6 +56,9 @@ const RECENT: Duration = Duration::from_millis(1);
 /// An application that closes the connection after each response has done so by then, even on a
 /// busy machine.
 const SETTLED: Duration = Duration::from_millis(100);
+
+/// The most bytes that are certainly written without waiting.
+const PROMPT_LEN: usize = 4096;
 
 /// Sends a request and receives its response with `receive`.
 pub(super) fn run<T>(
@@ -80,6 +83,9 @@ struct Prepared<'a> {
     records: Vec<u8>,
     /// Whether `records` holds the whole request.
     is_whole: bool,
+    /// Whether the slot's deadline needs no other look at the clock before the response: there is
+    /// no body whose reader could block, and the params fit into the socket's buffer.
+    is_prompt: bool,
     retry: Retry,
     kept: Option<Kept>,
 }
@@ -131,27 +137,31 @@ impl<'a> Prepared<'a> {
         params: &Params,
         body: &mut Body<'_, impl Read, impl Read>,
     ) -> Result<Self> {
-        let (slot, idle) = pool.acquire()?;
+        let Acquired { mut slot, idle, idle_for, keeps_open } = pool.acquire()?;
         let (mut connection, kept) = match idle {
-            Some(Idle { connection, idle_for, is_reused, keeps_open }) => {
-                (connection, Some(Kept { idle_for, is_reused, keeps_open }))
+            Some(idle) => {
+                let is_reused = idle.is_reused;
+                (idle.connection, Some(Kept { idle_for, is_reused, keeps_open }))
             }
             None => (Box::new(slot.connect()?), None),
         };
         let mut first_part = connection.begin_in_memory(role, params)?;
+        let without_body = first_part.complete_records().len() + HEADER_LEN;
         let is_whole = body.move_first_part(&mut first_part)?;
         let records = first_part.into_records();
+        let is_prompt = records.len() <= without_body && without_body <= PROMPT_LEN;
         let retry = Retry::new(kept.is_some(), is_whole, params);
-        Ok(Self { connection, slot, records, is_whole, retry, kept })
+        Ok(Self { connection, slot, records, is_whole, is_prompt, retry, kept })
     }
 
     #[inline]
     fn send(mut self) -> Result<Sent<'a>> {
         if let Some(wait) = self.check() {
-            if !self.connection.is_open(wait) {
+            if !self.connection.is_open(wait.min(self.slot.deadline().left())) {
                 self.reconnect()?;
             }
         }
+        self.connection.start_timers(self.slot.deadline(), self.is_prompt);
         let progress = self.connection.send(&self.records)?;
         Ok(Sent { request: self, progress })
     }
@@ -169,11 +179,9 @@ impl<'a> Prepared<'a> {
 
     /// Replaces a kept connection, which the application has closed, by a new one.
     fn reconnect(&mut self) -> Result<()> {
-        if self.kept.take().is_some_and(|kept| !kept.is_reused) {
-            self.slot.note_early_close();
-        }
+        let is_early = self.kept.take().is_some_and(|kept| !kept.is_reused);
         self.retry = Retry::Never;
-        self.connection.replace(self.slot.connect()?);
+        self.connection.replace(self.slot.reconnect(is_early)?);
         Ok(())
     }
 }
@@ -215,6 +223,9 @@ impl Committed<'_> {
             slot.lower_limit();
         } else if connection.is_reusable() {
             slot.release(connection, kept.is_some());
+        } else if outcome.is_ok() {
+            drop(connection);
+            slot.end();
         }
         outcome
     }

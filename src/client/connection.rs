@@ -1,10 +1,12 @@
 use std::io::{self, Write};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::config::Config;
+use super::connect::connect;
+use super::deadline::Deadline;
 use super::exchange::{Exchange, Reuse};
-use super::socket::SharedSocket;
+use super::socket::{self, SocketReader};
 use super::stdin::{self, Stdin};
 use super::stdout::Stdout;
 use crate::error::{Error, Result};
@@ -34,8 +36,7 @@ use crate::stream::{RecordBuffer, RecordReader};
 /// ```
 #[derive(Debug)]
 pub struct Connection {
-    socket: SharedSocket,
-    reader: RecordReader<SharedSocket>,
+    reader: RecordReader<SocketReader>,
     config: Arc<Config>,
     reuse: Reuse,
     /// The id of the latest request, 0 before the first one.
@@ -70,7 +71,7 @@ impl Connection {
     /// [`Error::TimedOut`] after [`Config::connect_timeout`], and the errors of the operating
     /// system. If nothing listens at the address, the error is returned at once.
     pub fn connect(address: &Address, config: Arc<Config>) -> Result<Self> {
-        Self::new(Stream::connect(address, config.connect_timeout)?, config)
+        Self::new(connect(address, config.connect_timeout.unwrap_or(Duration::MAX))?, config)
     }
 
     /// Creates a connection from a stream that is already connected.
@@ -78,20 +79,28 @@ impl Connection {
     /// # Errors
     /// An I/O error if the timeouts cannot be set. A timeout of zero is `InvalidInput`.
     pub fn new(stream: impl Into<Stream>, config: Arc<Config>) -> Result<Self> {
-        let socket = SharedSocket::new(stream.into(), config.read_timeout, config.write_timeout)?;
-        let reader = RecordReader::new(socket.clone());
-        let reuse = Reuse::new(config.keep_alive);
-        Ok(Self { socket, reader, config, reuse, request_id: 0 })
+        let deadline = Deadline::new(Instant::now(), config.deadline);
+        Self::open(stream.into(), config, deadline)
+    }
+
+    /// Creates a connection whose first request has this deadline.
+    pub(super) fn open(stream: Stream, config: Arc<Config>, deadline: Deadline) -> Result<Self> {
+        let (reader, writer) =
+            socket::open(stream, config.read_timeout, config.write_timeout, deadline)?;
+        let reader = RecordReader::new(reader);
+        let reuse = Reuse::new(config.keep_alive, writer);
+        Ok(Self { reader, config, reuse, request_id: 0 })
     }
 
     /// Begins a request. Nothing is sent until the body is written, flushed or finished; see
-    /// [`Stdin`].
+    /// [`Stdin`]. [`Config::deadline`] is counted from this call.
     ///
     /// # Errors
     /// `NotConnected` if the connection is not [reusable](Self::is_reusable).
     pub fn begin(&mut self, role: Role, params: &Params) -> Result<Exchange<'_>> {
         let start = self.encode_start(role, params)?;
-        let stdin = Stdin::new(self.socket.clone(), self.request_id, start);
+        self.start_timers(Deadline::new(Instant::now(), self.config.deadline), false);
+        let stdin = Stdin::new(self.reuse.writer.clone(), self.request_id, start);
         Ok(self.exchange(stdin))
     }
 
@@ -131,6 +140,13 @@ impl Connection {
         *self = Self { request_id: self.request_id, ..new };
     }
 
+    /// Starts the timers of a request with this deadline. If it was updated a moment ago, the first
+    /// write and the first read do not look at the clock.
+    pub(super) fn start_timers(&mut self, deadline: Deadline, is_updated: bool) {
+        self.reader.get_mut().timer_mut().start(deadline, is_updated);
+        self.reuse.writer.timer_mut().start(deadline, is_updated);
+    }
+
     /// Sends the first part of a request. A failure other than a timeout is reported as
     /// [`Progress`], because the application may have answered before it closed the connection.
     ///
@@ -139,7 +155,7 @@ impl Connection {
     pub(super) fn send(&mut self, mut records: &[u8]) -> Result<Progress> {
         let mut progress = Progress::Nothing;
         while !records.is_empty() {
-            match self.socket.write(records) {
+            match self.reuse.writer.write(records) {
                 Ok(n) => {
                     records = &records[n..];
                     progress = Progress::Part;
@@ -168,7 +184,7 @@ impl Connection {
     /// Continues a request whose first part has been sent, which has left the body in `state`.
     pub(super) fn resume(&mut self, state: stdin::State) -> Exchange<'_> {
         self.reuse.is_idle = false;
-        let stdin = Stdin::resume(self.socket.clone(), self.request_id, state);
+        let stdin = Stdin::resume(self.reuse.writer.clone(), self.request_id, state);
         self.exchange(stdin)
     }
 

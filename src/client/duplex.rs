@@ -51,9 +51,9 @@ fn send_now<'a, B: Read, D: Read>(
     stdin: &mut Stdin,
     mut body: Body<'a, B, D>,
 ) -> io::Result<Option<Body<'a, B, D>>> {
-    stdin.limit_write_wait(MAX_PAUSE)?;
+    stdin.limit_wait(MAX_PAUSE)?;
     let sent = body.send_now(stdin);
-    stdin.unlimit_write_wait()?;
+    stdin.unlimit_wait();
     // An error is ignored: the response is valid, or reading it reports why not.
     Ok((!sent.unwrap_or(true)).then_some(body))
 }

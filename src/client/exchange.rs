@@ -1,6 +1,7 @@
 use std::io;
 
 use super::completion::Completion;
+use super::socket::SocketWriter;
 use super::stdin::Stdin;
 use super::stdout::Stdout;
 use crate::error::Result;
@@ -38,6 +39,8 @@ pub struct Exchange<'a> {
 /// What a request returns to its connection, so that the next request can use it.
 #[derive(Debug)]
 pub(super) struct Reuse {
+    /// Each request writes with a clone.
+    pub(super) writer: SocketWriter,
     /// Memory for the records of the next request.
     pub(super) buffer: Vec<u8>,
     /// Whether the application has been asked to keep the connection open.
@@ -49,8 +52,8 @@ pub(super) struct Reuse {
 }
 
 impl Reuse {
-    pub(super) fn new(keep_alive: bool) -> Self {
-        Self { buffer: Vec::new(), keep_alive, is_idle: true }
+    pub(super) fn new(keep_alive: bool, writer: SocketWriter) -> Self {
+        Self { writer, buffer: Vec::new(), keep_alive, is_idle: true }
     }
 
     /// Keeps the larger of two buffers.
@@ -64,6 +67,7 @@ impl Reuse {
     /// body has been sent to its end, too.
     pub(super) fn end_request(&mut self, mut stdin: Stdin) {
         self.is_idle = self.keep_alive && stdin.is_finished();
+        self.writer.continue_from(stdin.writer());
         self.keep_buffer(stdin.take_buffer());
     }
 }

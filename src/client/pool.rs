@@ -2,13 +2,21 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::config::Config;
+use super::connect::{connect, connect_directly};
 use super::connection::Connection;
+use super::deadline::Deadline;
+use super::idle::{Idle, IdleConnections};
 use super::queue::Queue;
 use crate::error::{Error, Result};
 use crate::net::Address;
 
 /// How long the limit on connections stays lowered after the application has refused a request.
 const RECOVERY: Duration = Duration::from_secs(10);
+
+/// A request that begins less than this after the end of another one connects without a thread, if
+/// it is the only one. The application has then accepted all connections of this client, so its
+/// backlog is not full because of them.
+const DIRECTLY_AFTER: Duration = Duration::from_millis(1);
 
 /// The connections of a client: the idle ones, and a limit on those in use.
 ///
@@ -26,48 +34,44 @@ pub(super) struct Pool {
 
 #[derive(Debug, Default)]
 struct State {
-    /// The idle connections. The one that was released first is first.
-    ///
-    /// Invariant: each is reusable.
     /// Invariant: after each release there are at most `Config::max_idle`.
-    idle: Vec<Released>,
+    idle: IdleConnections,
     /// Invariant: the number of slots that exist or have been granted.
     in_use: usize,
     queue: Queue,
     /// Whether the application is known to keep connections open: a connection has carried a
     /// second request since one was closed after its first.
     keeps_open: bool,
+    /// When the last request ended that was not kept but answered.
+    answered_at: Option<Instant>,
     /// The most connections that the application accepts, according to itself.
     advertised_max: Option<usize>,
     /// A lower limit after a refusal, and when it expires.
     lowered_max: Option<(usize, Instant)>,
 }
 
-#[derive(Debug)]
-struct Released {
-    connection: Box<Connection>,
-    released_at: Instant,
-    /// Whether it has carried more than one request.
-    is_reused: bool,
-}
-
-/// A connection that was idle. The application may have closed it.
-#[derive(Debug)]
-pub(super) struct Idle {
-    pub(super) connection: Box<Connection>,
-    pub(super) idle_for: Duration,
-    /// Whether it has carried more than one request.
-    pub(super) is_reused: bool,
-    /// Whether the application is known to keep connections open.
-    pub(super) keeps_open: bool,
-}
-
 /// The right to use one connection, given back when it is dropped.
 #[derive(Debug)]
 pub(super) struct Slot<'a> {
     pool: &'a Pool,
+    deadline: Deadline,
+    /// Whether the first connection is opened without a thread.
+    connects_directly: bool,
+    /// When the request ended, if it was answered.
+    answered_at: Option<Instant>,
     /// The connection that becomes idle when the slot is dropped.
-    released: Option<Released>,
+    released: Option<Idle>,
+}
+
+/// What [`Pool::acquire`] returns.
+#[derive(Debug)]
+pub(super) struct Acquired<'a> {
+    pub(super) slot: Slot<'a>,
+    pub(super) idle: Option<Idle>,
+    /// How long the connection in `idle` has been idle.
+    pub(super) idle_for: Duration,
+    /// Whether the application is known to keep connections open.
+    pub(super) keeps_open: bool,
 }
 
 impl Pool {
@@ -92,23 +96,37 @@ impl Pool {
         Connection::connect(&self.address, Arc::clone(&self.config))
     }
 
-    /// Returns a slot, and the connection that became idle last if there is one. If all slots are
-    /// in use, waits for one, for at most [`Config::connect_timeout`].
+    /// Begins a request: returns a slot, and the connection that became idle last if there is one.
+    /// If all slots are in use, waits for one, for at most [`Config::connect_timeout`].
     ///
     /// # Errors
     /// [`Error::TimedOut`].
-    pub(super) fn acquire(&self) -> Result<(Slot<'_>, Option<Idle>)> {
+    pub(super) fn acquire(&self) -> Result<Acquired<'_>> {
+        let now = Instant::now();
+        let mut deadline = Deadline::new(now, self.config.deadline);
         let mut state = self.lock();
         if state.queue.is_empty() && state.in_use < state.max(&self.config) {
             state.in_use += 1;
         } else {
-            state = self.wait_for_slot(state)?;
+            state = self.wait_for_slot(state, &mut deadline)?;
         }
-        let released = state.idle.pop();
+        let surplus = state.idle.take_surplus(now, &self.config);
+        let idle = state.idle.pop();
         let keeps_open = state.keeps_open;
+        let connects_directly = state.connects_directly(now);
         drop(state);
-        let slot = Slot { pool: self, released: None };
-        Ok((slot, released.map(|released| released.take(keeps_open))))
+        // They are closed without the lock.
+        drop(surplus);
+        let slot =
+            Slot { pool: self, deadline, connects_directly, answered_at: None, released: None };
+        let idle_for = idle.as_ref().map_or(Duration::ZERO, |idle| idle.idle_for(now));
+        Ok(Acquired { slot, idle, idle_for, keeps_open })
+    }
+
+    pub(super) fn close_idle(&self) {
+        let idle = self.lock().idle.take_all();
+        // They are closed without the lock.
+        drop(idle);
     }
 
     /// Limits the connections to the number that the application accepts, according to itself.
@@ -123,21 +141,24 @@ impl Pool {
     fn wait_for_slot<'a>(
         &'a self,
         mut state: MutexGuard<'a, State>,
+        deadline: &mut Deadline,
     ) -> Result<MutexGuard<'a, State>> {
-        let deadline = deadline_after(self.config.connect_timeout);
+        let max = deadline.left().min(self.config.connect_timeout.unwrap_or(Duration::MAX));
+        let mut limit = Deadline::new(Instant::now(), Some(max));
         let waiter = state.queue.join();
         loop {
             state.grant(&self.config);
             if waiter.has_slot() {
+                deadline.update();
                 return Ok(state);
             }
-            let left = time_until(deadline);
-            if left.is_zero() {
+            limit.update();
+            if limit.left().is_zero() {
                 state.queue.leave(&waiter);
                 return Err(Error::TimedOut("waiting for a connection"));
             }
             // A lowered limit expires without a notification.
-            state = waiter.wait(state, left.min(RECOVERY));
+            state = waiter.wait(state, limit.left().min(RECOVERY));
         }
     }
 
@@ -162,31 +183,50 @@ impl State {
         let limits = [config.max_connections, self.advertised_max, lowered_max];
         limits.into_iter().flatten().min().unwrap_or(usize::MAX)
     }
-}
 
-impl Released {
-    fn take(self, keeps_open: bool) -> Idle {
-        let Self { connection, released_at, is_reused } = self;
-        Idle { connection, idle_for: released_at.elapsed(), is_reused, keeps_open }
+    /// Returns whether the request that has just got a slot connects without a thread.
+    fn connects_directly(&self, now: Instant) -> bool {
+        let is_quick = |at| now.saturating_duration_since(at) < DIRECTLY_AFTER;
+        self.in_use == 1 && self.answered_at.is_some_and(is_quick)
     }
 }
 
 impl Slot<'_> {
+    pub(super) fn deadline(&self) -> Deadline {
+        self.deadline
+    }
+
     /// Opens a connection for this slot.
-    pub(super) fn connect(&self) -> Result<Connection> {
-        self.pool.connect()
+    pub(super) fn connect(&mut self) -> Result<Connection> {
+        let Pool { address, config, .. } = self.pool;
+        let max = self.deadline.left().min(config.connect_timeout.unwrap_or(Duration::MAX));
+        let connects_directly = std::mem::take(&mut self.connects_directly);
+        let connect = if connects_directly { connect_directly } else { connect };
+        let stream = connect(address, max)?;
+        self.deadline.update();
+        Connection::open(stream, Arc::clone(config), self.deadline)
     }
 
-    /// Makes a reusable connection idle. If more than [`Config::max_idle`] are idle, closes the one
-    /// that has been idle longest. `is_reused` tells whether it has carried more than one request.
+    /// Opens another connection, in the place of one that the application has closed. `is_early`
+    /// tells whether that connection has carried a single request.
+    pub(super) fn reconnect(&mut self, is_early: bool) -> Result<Connection> {
+        if is_early {
+            self.pool.lock().keeps_open = false;
+        }
+        self.connects_directly = false;
+        self.deadline.update();
+        self.connect()
+    }
+
+    /// Makes a reusable connection idle. `is_reused` tells whether it has carried more than one
+    /// request.
     pub(super) fn release(mut self, connection: Box<Connection>, is_reused: bool) {
-        debug_assert!(connection.is_reusable());
-        self.released = Some(Released { connection, released_at: Instant::now(), is_reused });
+        self.released = Some(Idle::new(connection, Instant::now(), is_reused));
     }
 
-    /// Notes that the application has closed a connection after its first request.
-    pub(super) fn note_early_close(&self) {
-        self.pool.lock().keeps_open = false;
+    /// Gives back the slot of a request that was answered on a connection that is not reusable.
+    pub(super) fn end(mut self) {
+        self.answered_at = Some(Instant::now());
     }
 
     /// Lowers the limit after the application has refused a request, to one connection less than
@@ -203,25 +243,16 @@ impl Drop for Slot<'_> {
         let mut state = self.pool.lock();
         debug_assert!(state.in_use > 0);
         state.in_use -= 1;
-        let surplus = self.released.take().and_then(|released| {
+        state.answered_at = self.answered_at.or(state.answered_at);
+        let mut surplus = Vec::new();
+        if let Some(released) = self.released.take() {
             state.keeps_open |= released.is_reused;
             state.idle.push(released);
-            (state.idle.len() > self.pool.config.max_idle).then(|| state.idle.remove(0))
-        });
+            surplus = state.idle.take_surplus(Instant::now(), &self.pool.config);
+        }
         state.grant(&self.pool.config);
         drop(state);
-        // It is closed without the lock.
+        // They are closed without the lock.
         drop(surplus);
     }
-}
-
-/// Returns when a timeout that begins now expires. `None` if it never does, or not within the range
-/// of [`Instant`].
-fn deadline_after(timeout: Option<Duration>) -> Option<Instant> {
-    timeout.and_then(|timeout| Instant::now().checked_add(timeout))
-}
-
-/// Returns how long it takes until the deadline, [`Duration::MAX`] without one.
-fn time_until(deadline: Option<Instant>) -> Duration {
-    deadline.map_or(Duration::MAX, |deadline| deadline.saturating_duration_since(Instant::now()))
 }

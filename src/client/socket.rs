@@ -4,6 +4,9 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::deadline::Deadline;
+use super::timer::Timer;
+use crate::error::Error;
 use crate::net::Stream;
 
 /// The socket of a connection, shared by the reader of the response and the writer of the body.
@@ -16,103 +19,182 @@ use crate::net::Stream;
 /// The flag guards no other data, so `Relaxed` is enough. A write that ends between the clearing
 /// and the start of the read also counts, which prolongs the wait by at most one timeout.
 #[derive(Clone, Debug)]
-pub(super) struct SharedSocket {
-    shared: Arc<Shared>,
-    /// Whether [`limit_write_wait`](Self::limit_write_wait) applies to this clone.
-    is_write_wait_limited: bool,
-}
+pub(super) struct SharedSocket(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
     stream: Stream,
-    read_timeout: Option<Duration>,
-    write_timeout: Option<Duration>,
     /// Whether a write has succeeded since the current read began.
     has_written: AtomicBool,
 }
 
+/// Reads from the socket, within a timeout and a deadline.
+#[derive(Debug)]
+pub(super) struct SocketReader {
+    socket: SharedSocket,
+    timer: Timer,
+}
+
+/// Writes to the socket, within a timeout and a deadline.
+#[derive(Clone, Debug)]
+pub(super) struct SocketWriter {
+    socket: SharedSocket,
+    timer: Timer,
+    /// Whether [`limit_wait`](Self::limit_wait) applies.
+    is_wait_limited: bool,
+}
+
+/// Creates the reader and the writer of a new connection whose first request has this deadline.
+pub(super) fn open(
+    stream: Stream,
+    read_timeout: Option<Duration>,
+    write_timeout: Option<Duration>,
+    deadline: Deadline,
+) -> io::Result<(SocketReader, SocketWriter)> {
+    let read_timer = Timer::new(read_timeout, deadline);
+    let write_timer = Timer::new(write_timeout, deadline);
+    stream.set_timeouts(read_timer.on_socket(), write_timer.on_socket())?;
+    let socket = SharedSocket(Arc::new(Shared { stream, has_written: AtomicBool::new(false) }));
+    let reader = SocketReader { socket: socket.clone(), timer: read_timer };
+    let writer = SocketWriter { socket, timer: write_timer, is_wait_limited: false };
+    Ok((reader, writer))
+}
+
 impl SharedSocket {
-    pub(super) fn new(
-        stream: Stream,
-        read_timeout: Option<Duration>,
-        write_timeout: Option<Duration>,
-    ) -> io::Result<Self> {
-        stream.set_timeouts(read_timeout, write_timeout)?;
-        let shared = Arc::new(Shared {
-            stream,
-            read_timeout,
-            write_timeout,
-            has_written: AtomicBool::new(false),
-        });
-        Ok(Self { shared, is_write_wait_limited: false })
+    /// Shuts down both directions of the connection, which wakes every thread that waits on it.
+    pub(super) fn cancel(&self) {
+        // This fails only if the connection is closed already.
+        let _ = self.0.stream.shutdown(Shutdown::Both);
+    }
+}
+
+impl SocketReader {
+    pub(super) fn socket(&self) -> &SharedSocket {
+        &self.socket
+    }
+
+    pub(super) fn timer_mut(&mut self) -> &mut Timer {
+        &mut self.timer
     }
 
     /// Reads the bytes that arrive within `max`. Returns `None` if there are none.
     pub(super) fn read_within(
-        &self,
+        &mut self,
         max: Duration,
         buffer: &mut [u8],
     ) -> io::Result<Option<usize>> {
-        let stream = &self.shared.stream;
+        let stream = &self.socket.0.stream;
         if max.is_zero() {
             return stream.try_read(buffer);
         }
         stream.set_read_timeout(Some(max))?;
-        let outcome = (&mut &*stream).read(buffer);
-        stream.set_read_timeout(self.shared.read_timeout)?;
-        match outcome {
+        self.timer.set_on_socket(max);
+        match (&mut &*stream).read(buffer) {
             Err(error) if error.kind() == io::ErrorKind::TimedOut => Ok(None),
             outcome => outcome.map(Some),
         }
     }
 
-    /// Makes a vectored write of this clone fail with `WouldBlock` if the peer reads nothing for
-    /// `max`. The next write can then continue. Without this limit a write that times out is the
-    /// last one.
-    pub(super) fn limit_write_wait(&mut self, max: Duration) -> io::Result<()> {
-        let max = self.shared.write_timeout.map_or(max, |timeout| timeout.min(max));
-        self.is_write_wait_limited = true;
-        self.shared.stream.set_write_timeout(Some(max))
-    }
-
-    /// Restores the write timeout after [`limit_write_wait`](Self::limit_write_wait).
-    pub(super) fn unlimit_write_wait(&mut self) -> io::Result<()> {
-        self.is_write_wait_limited = false;
-        self.shared.stream.set_write_timeout(self.shared.write_timeout)
-    }
-
-    /// Shuts down both directions of the connection, which wakes every clone that waits.
-    pub(super) fn cancel(&self) {
-        // This fails only if the connection is closed already.
-        let _ = self.shared.stream.shutdown(Shutdown::Both);
+    fn begin_wait(&mut self, waited: Duration) -> io::Result<()> {
+        match self.timer.begin_wait(waited)? {
+            Some(timeout) => self.socket.0.stream.set_read_timeout(timeout),
+            None => Ok(()),
+        }
     }
 
     fn read_with(
-        &self,
+        &mut self,
         mut read: impl FnMut(&mut &Stream) -> io::Result<usize>,
     ) -> io::Result<usize> {
-        self.shared.has_written.store(false, Relaxed);
+        if !self.timer.take_ready() {
+            self.begin_wait(Duration::ZERO)?;
+        }
+        self.socket.0.has_written.store(false, Relaxed);
+        let mut waited = Duration::ZERO;
         loop {
-            match read(&mut &self.shared.stream) {
-                Err(error)
-                    if error.kind() == io::ErrorKind::TimedOut
-                        && self.shared.has_written.swap(false, Relaxed) => {}
+            match read(&mut &self.socket.0.stream) {
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                    waited = self.continue_wait(waited).ok_or(error)?;
+                    self.begin_wait(waited)?;
+                }
                 outcome => return outcome,
             }
         }
     }
 
-    fn write_with(
-        &self,
-        write: impl FnOnce(&mut &Stream) -> io::Result<usize>,
-    ) -> io::Result<usize> {
-        let written = write(&mut &self.shared.stream)?;
-        self.shared.has_written.store(true, Relaxed);
-        Ok(written)
+    /// Returns how long a read has waited that has reached the timeout of the socket. Returns `None`
+    /// if it may not wait any longer.
+    fn continue_wait(&self, waited: Duration) -> Option<Duration> {
+        if self.socket.0.has_written.swap(false, Relaxed) {
+            return Some(Duration::ZERO);
+        }
+        self.timer.continue_wait(waited)
     }
 }
 
-impl Read for SharedSocket {
+impl SocketWriter {
+    pub(super) fn socket(&self) -> &SharedSocket {
+        &self.socket
+    }
+
+    pub(super) fn timer_mut(&mut self) -> &mut Timer {
+        &mut self.timer
+    }
+
+    /// Uses the timeout that a clone has left on the socket.
+    pub(super) fn continue_from(&mut self, clone: &Self) {
+        self.timer.clone_from(&clone.timer);
+    }
+
+    /// Makes a vectored write fail with `WouldBlock` if the peer reads nothing for `max`. The next
+    /// write can then continue. Without this limit a write that times out is the last one.
+    pub(super) fn limit_wait(&mut self, max: Duration) -> io::Result<()> {
+        self.socket.0.stream.set_write_timeout(Some(max))?;
+        self.timer.set_on_socket(max);
+        self.is_wait_limited = true;
+        Ok(())
+    }
+
+    /// Removes the limit that [`limit_wait`](Self::limit_wait) has set.
+    pub(super) fn unlimit_wait(&mut self) {
+        self.is_wait_limited = false;
+    }
+
+    fn begin_wait(&mut self, waited: Duration) -> io::Result<()> {
+        match self.timer.begin_wait(waited)? {
+            Some(timeout) => self.socket.0.stream.set_write_timeout(timeout),
+            None => Ok(()),
+        }
+    }
+
+    /// Writes as much as the peer reads before the timeout. Part of a message may have been sent
+    /// before a write times out, so the writing half is then shut down.
+    fn write_in_time(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let mut waited = Duration::ZERO;
+        loop {
+            self.begin_wait(waited)?;
+            match self.socket.0.stream.try_write_vectored(slices) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                outcome => return outcome,
+            }
+            let Some(total) = self.timer.continue_wait(waited) else {
+                // This fails only if the connection has been closed already.
+                let _ = self.socket.0.stream.shutdown(Shutdown::Write);
+                return Err(Error::TimedOut("write").into());
+            };
+            waited = total;
+        }
+    }
+
+    fn record_write(&self, written: io::Result<usize>) -> io::Result<usize> {
+        if written.is_ok() {
+            self.socket.0.has_written.store(true, Relaxed);
+        }
+        written
+    }
+}
+
+impl Read for SocketReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.read_with(|stream| stream.read(buffer))
     }
@@ -122,16 +204,21 @@ impl Read for SharedSocket {
     }
 }
 
-impl Write for SharedSocket {
+impl Write for SocketWriter {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        self.write_with(|stream| stream.write(data))
+        if !self.timer.take_ready() {
+            return self.write_vectored(&[IoSlice::new(data)]);
+        }
+        let written = (&mut &self.socket.0.stream).write(data);
+        self.record_write(written)
     }
 
     fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        if self.is_write_wait_limited {
-            return self.shared.stream.try_write_vectored(slices);
+        if self.is_wait_limited {
+            return self.socket.0.stream.try_write_vectored(slices);
         }
-        self.write_with(|stream| stream.write_vectored(slices))
+        let written = self.write_in_time(slices);
+        self.record_write(written)
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -1,7 +1,7 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
-use super::socket::SharedSocket;
+use super::socket::{SharedSocket, SocketWriter};
 use crate::record::{Header, RecordType};
 use crate::stream::{RecordBuffer, StreamWriter};
 
@@ -22,7 +22,7 @@ use crate::stream::{RecordBuffer, StreamWriter};
 /// ```
 #[derive(Debug)]
 pub struct Stdin {
-    writer: StreamWriter<SharedSocket>,
+    writer: StreamWriter<SocketWriter>,
     request_id: u16,
     state: State,
 }
@@ -38,7 +38,7 @@ pub(super) enum State {
 
 impl Stdin {
     /// Creates the body of a new request. The whole records in `start` are sent before it.
-    pub(super) fn new(socket: SharedSocket, request_id: u16, start: Vec<u8>) -> Self {
+    pub(super) fn new(socket: SocketWriter, request_id: u16, start: Vec<u8>) -> Self {
         let buffer = RecordBuffer::new(RecordType::Stdin, request_id, start);
         let writer = StreamWriter::with_buffer(socket, buffer);
         Self { writer, request_id, state: State::Open }
@@ -46,7 +46,7 @@ impl Stdin {
 
     /// Creates the body of a request whose first part was written to the socket directly, which
     /// has left it in `state`.
-    pub(super) fn resume(socket: SharedSocket, request_id: u16, state: State) -> Self {
+    pub(super) fn resume(socket: SocketWriter, request_id: u16, state: State) -> Self {
         Self { state, ..Self::new(socket, request_id, Vec::new()) }
     }
 
@@ -109,6 +109,10 @@ impl Stdin {
     }
 
     pub(super) fn socket(&self) -> &SharedSocket {
+        self.writer().socket()
+    }
+
+    pub(super) fn writer(&self) -> &SocketWriter {
         self.writer.get_ref()
     }
 
@@ -128,7 +132,7 @@ impl Stdin {
     }
 
     /// Like [`send`](Self::send), for 1 to [`DIRECT_LEN`](crate::stream::DIRECT_LEN) bytes and with
-    /// [`limit_write_wait`](Self::limit_write_wait) in effect. Returns false if the application
+    /// [`limit_wait`](Self::limit_wait) in effect. Returns false if the application
     /// stopped reading. What was not sent is then in the buffer, and is sent before anything else.
     pub(super) fn try_send(&mut self, data: &[u8], is_last: bool) -> io::Result<bool> {
         self.check_open()?;
@@ -140,13 +144,13 @@ impl Stdin {
     }
 
     /// Sets how long [`try_send`](Self::try_send) may wait. Until
-    /// [`unlimit_write_wait`](Self::unlimit_write_wait) no other method may send anything.
-    pub(super) fn limit_write_wait(&mut self, max: Duration) -> io::Result<()> {
-        self.writer.get_mut().limit_write_wait(max)
+    /// [`unlimit_wait`](Self::unlimit_wait) no other method may send anything.
+    pub(super) fn limit_wait(&mut self, max: Duration) -> io::Result<()> {
+        self.writer.get_mut().limit_wait(max)
     }
 
-    pub(super) fn unlimit_write_wait(&mut self) -> io::Result<()> {
-        self.writer.get_mut().unlimit_write_wait()
+    pub(super) fn unlimit_wait(&mut self) {
+        self.writer.get_mut().unlimit_wait();
     }
 
     /// Returns the memory of the buffer for reuse. What was not sent is lost.

@@ -4,7 +4,7 @@ use std::io::{self, BufRead, Read, Write};
 use super::cancel::CancelHandle;
 use super::completion::{Completion, Stderr};
 use super::config::Config;
-use super::socket::SharedSocket;
+use super::socket::SocketReader;
 use crate::cgi::{Head, HeadParser};
 use crate::error::{Error, Result};
 use crate::record::{Header, ProtocolStatus, RecordType, NULL_REQUEST_ID};
@@ -46,7 +46,7 @@ pub struct Stdout<'a> {
 
 /// The records of a response.
 struct ResponseRecords<'a> {
-    reader: &'a mut RecordReader<SharedSocket>,
+    reader: &'a mut RecordReader<SocketReader>,
     request_id: u16,
     /// Whether STDOUT has ended.
     has_ended: bool,
@@ -60,7 +60,7 @@ struct ResponseRecords<'a> {
 
 impl<'a> Stdout<'a> {
     pub(super) fn new(
-        reader: &'a mut RecordReader<SharedSocket>,
+        reader: &'a mut RecordReader<SocketReader>,
         request_id: u16,
         config: &'a Config,
     ) -> Self {
@@ -97,7 +97,7 @@ impl<'a> Stdout<'a> {
     /// Returns a handle that cancels the request from another thread.
     pub fn cancel_handle(&mut self) -> CancelHandle {
         let records = self.stream.source_mut();
-        let socket = records.reader.get_ref();
+        let socket = records.reader.get_ref().socket();
         let handle =
             records.cancel_handle.get_or_insert_with(|| CancelHandle::new(socket.clone())).clone();
         if self.is_complete() {
@@ -179,13 +179,13 @@ impl ResponseRecords<'_> {
 }
 
 impl StreamSource for ResponseRecords<'_> {
-    type Input = SharedSocket;
+    type Input = SocketReader;
 
-    fn reader(&self) -> &RecordReader<SharedSocket> {
+    fn reader(&self) -> &RecordReader<SocketReader> {
         self.reader
     }
 
-    fn reader_mut(&mut self) -> &mut RecordReader<SharedSocket> {
+    fn reader_mut(&mut self) -> &mut RecordReader<SocketReader> {
         self.reader
     }
 

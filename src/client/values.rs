@@ -1,14 +1,18 @@
 use std::io::Write;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use super::config::Config;
+use super::connect::connect;
+use super::deadline::Deadline;
+use super::socket::{self, SocketReader};
 use crate::error::{Error, Result};
-use crate::net::{Address, Stream};
+use crate::net::Address;
 use crate::params::{Params, ParamsDecoder};
 use crate::record::{self, RecordType, MAX_CONNS, MAX_REQS, MPXS_CONNS, NULL_REQUEST_ID};
 use crate::stream::RecordReader;
 
-/// The limit on connecting, on writing the question and on reading the answer. An application that
-/// cannot answer often keeps the connection open and sends nothing.
+/// The limit on connecting, sending the question and receiving the answer together. An application
+/// that cannot answer often keeps the connection open and sends nothing.
 const TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The limits that an application reports in its answer to GET_VALUES (FastCGI specification,
@@ -27,18 +31,21 @@ pub struct Values {
 
 impl Values {
     /// Sends GET_VALUES on a new connection, and reads the answer.
-    pub(super) fn ask(address: &Address, connect_timeout: Option<Duration>) -> Result<Self> {
-        let connect_timeout = connect_timeout.map_or(TIMEOUT, |timeout| timeout.min(TIMEOUT));
-        let mut stream = Stream::connect(address, Some(connect_timeout))?;
-        stream.set_timeouts(Some(TIMEOUT), Some(TIMEOUT))?;
+    pub(super) fn ask(address: &Address, config: &Config) -> Result<Self> {
+        let max = config.deadline.map_or(TIMEOUT, |max| max.min(TIMEOUT));
+        let mut deadline = Deadline::new(Instant::now(), Some(max));
+        let connect_timeout = config.connect_timeout.unwrap_or(Duration::MAX);
+        let stream = connect(address, connect_timeout.min(deadline.left()))?;
+        deadline.update();
+        let (reader, mut writer) = socket::open(stream, None, None, deadline)?;
         let names = Params::from_pairs([MAX_CONNS, MAX_REQS, MPXS_CONNS].map(|name| (name, "")))?;
         let names = names.as_bytes();
-        record::write_record(&mut stream, RecordType::GetValues, NULL_REQUEST_ID, names)?;
-        stream.flush()?;
-        Self::read(&mut RecordReader::new(stream))
+        record::write_record(&mut writer, RecordType::GetValues, NULL_REQUEST_ID, names)?;
+        writer.flush()?;
+        Self::read(&mut RecordReader::new(reader))
     }
 
-    fn read(reader: &mut RecordReader<Stream>) -> Result<Self> {
+    fn read(reader: &mut RecordReader<SocketReader>) -> Result<Self> {
         let header =
             reader.next_header()?.ok_or(Error::UnexpectedEof("the answer to GET_VALUES"))?;
         if header.record_type != RecordType::GetValuesResult {

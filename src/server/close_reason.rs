@@ -69,7 +69,7 @@ impl From<&Error> for CloseReason {
             Error::RequestNotFinished => Self::RequestNotFinished,
             Error::ParamsTooLarge(_) => Self::ParamsTooLarge,
             Error::BodyTooLarge(_) => Self::BodyTooLarge,
-            Error::TimedOut(_) | Error::RequestTimedOut { .. } => Self::TimedOut,
+            Error::TimedOut(_) | Error::RequestTimedOut(_) => Self::TimedOut,
             Error::Io(_) | Error::UnexpectedEof(_) => Self::ConnectionFailed,
             _ => Self::ProtocolError,
         }

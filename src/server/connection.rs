@@ -8,7 +8,6 @@ use super::lifecycle::{ConnectionState, Lifecycle};
 use super::linger::close_gracefully;
 use super::request::{ErrorResponse, FinishedRequest, Request};
 use super::stdin::{last_stream, Stdin};
-use super::timeouts::RequestPart;
 use crate::error::{Error, Result};
 use crate::net::Stream;
 use crate::params::{Params, ParamsDecoder};
@@ -165,6 +164,8 @@ impl Connection {
 
     /// Notes an error after which the connection closes. Returns the reason for the close.
     pub(super) fn failed(&mut self, error: &Error) -> CloseReason {
+        // If the last request was answered, the close must not destroy the response.
+        let _ = self.apply_outcome();
         self.lifecycle.failed(error)
     }
 
@@ -204,10 +205,16 @@ impl Connection {
     }
 
     /// Applies the outcome of the last request, if it was not applied.
-    #[inline]
+    // A call costs 1 % of the instructions of a small request.
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
     fn apply_outcome(&mut self) -> Result<()> {
-        self.input.end_abort_handle();
-        self.lifecycle.ended(self.finished.outcome, self.config.max_requests)
+        let applied = self.lifecycle.ended(self.finished.outcome, self.config.max_requests);
+        if applied.is_err() {
+            // The request was dropped, so it has not ended its handle.
+            self.input.end_abort_handle();
+        }
+        applied
     }
 
     /// Waits for a request in a configured role, and for its params. Returns `None` if the
@@ -228,7 +235,7 @@ impl Connection {
                 ProtocolStatus::UnknownRole
             } else if self.read_params(accepted)? {
                 self.check_body_len(accepted)?;
-                self.input.reader_mut().get_mut().start_part(RequestPart::Body);
+                self.input.reader_mut().get_mut().restart_clock();
                 return Ok(Some(accepted));
             } else {
                 ProtocolStatus::RequestComplete
@@ -273,12 +280,18 @@ impl Connection {
     #[inline]
     fn check_body_len(&mut self, accepted: AcceptedRequest) -> Result<()> {
         match self.config.max_body {
-            Some(max) if announced_body(&self.params, accepted.begin.role) > max => {
-                let error = Error::BodyTooLarge(max);
-                self.refuse(accepted, ErrorResponse::BodyTooLarge, error).map(drop)
-            }
-            _ => Ok(()),
+            None => Ok(()),
+            Some(max) => self.limit_body(accepted, max),
         }
+    }
+
+    #[inline(never)]
+    fn limit_body(&mut self, accepted: AcceptedRequest, max: u64) -> Result<()> {
+        if announced_body(&self.params, accepted.begin.role) <= max {
+            return Ok(());
+        }
+        let error = Error::BodyTooLarge(max);
+        self.refuse(accepted, ErrorResponse::BodyTooLarge, error).map(drop)
     }
 
     /// Answers a request that exceeds a bound, and closes the connection. Always returns the error.

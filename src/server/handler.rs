@@ -23,19 +23,36 @@ use crate::error::{Error, Result};
 /// ```
 pub type HandlerResult = std::result::Result<(), Box<dyn StdError + Send + Sync>>;
 
-/// Passes a request to a handler, and ends the request.
+/// Passes a request to a handler, and ends the request. Returns an error that the handler has not
+/// returned, and after which the connection can be used.
+///
+/// # Errors
+/// The errors of [`Request::finish`].
 pub(crate) fn answer(
     request: &mut Request<'_>,
     handler: &(impl Fn(&mut Request<'_>) -> HandlerResult + ?Sized),
-) -> Result<()> {
+) -> Result<Option<Error>> {
     match catch_unwind(AssertUnwindSafe(|| handler(request))) {
-        Ok(Ok(())) => request.end(),
-        Ok(Err(error)) => request.end_failed(response_to(&*error), error),
+        Ok(Ok(())) => match request.response_error() {
+            None => end(request),
+            Some(error) => {
+                request.end_failed(ErrorResponse::Failed, &error)?;
+                Ok(Some(error))
+            }
+        },
+        Ok(Err(error)) => request.end_failed(response_to(&*error), error).map(|()| None),
         Err(panic) => {
             let reason = format_args!("handler panicked: {}", panic_message(&*panic));
-            request.end_failed(ErrorResponse::Failed, reason)
+            request.end_failed(ErrorResponse::Failed, reason).map(|()| None)
         }
     }
+}
+
+/// Ends a request that has a response. Returns the error of reading the body, if there was one.
+fn end(request: &mut Request<'_>) -> Result<Option<Error>> {
+    let failure = request.stdin.failure().map(Error::duplicate);
+    request.end()?;
+    Ok(failure)
 }
 
 /// Returns the response for an error of a handler.

@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::abort_handle::AbortHandle;
 use super::config::Config;
 use super::lifecycle::ConnectionState;
-use super::timeouts::{RequestPart, TimedStream};
-use crate::error::Result;
+use super::timeouts::TimedStream;
+use crate::error::{Error, Result};
 use crate::params::{Params, ParamsDecoder};
 use crate::record::{
     self, BeginRequest, EndRequest, Header, ProtocolStatus, RecordType, UnknownType, MAX_CONNS,
@@ -81,9 +81,16 @@ impl Input {
     /// Ends the handle of a request that has ended.
     #[inline]
     pub(super) fn end_abort_handle(&mut self) {
+        if self.abort_handle.is_some() {
+            self.remove_abort_handle();
+        }
+    }
+
+    #[cold]
+    fn remove_abort_handle(&mut self) {
+        self.reader.get_mut().remove_read_lock();
         if let Some(handle) = self.abort_handle.take() {
             handle.end();
-            self.reader.get_mut().remove_read_lock();
         }
     }
 
@@ -186,7 +193,7 @@ impl Input {
     /// timeout of the next request.
     fn update_idle(&mut self) -> Result<()> {
         self.reader.skip_record()?;
-        self.reader.get_mut().start_part(RequestPart::Params);
+        self.reader.get_mut().restart_clock();
         if self.reader.buffer().is_empty() {
             self.reader.get_mut().set_idle();
             self.answer_time_left = ANSWER_TIME;
@@ -205,7 +212,7 @@ impl Input {
     }
 
     /// Answers a record with the null id. Types that belong to requests, and types that only an
-    /// application sends, are skipped.
+    /// application sends, are skipped, but BEGIN_REQUEST is an error: its request has no id.
     #[cold]
     fn answer_management(&mut self, header: Header) -> Result<()> {
         match header.record_type {
@@ -214,6 +221,9 @@ impl Input {
                 let mut answer = Vec::new();
                 record::write_unknown_type(&mut answer, UnknownType { record_type })?;
                 self.write_answer(&answer)
+            }
+            record_type @ RecordType::BeginRequest => {
+                Err(Error::InvalidRequestId { record_type, request_id: NULL_REQUEST_ID })
             }
             _ => Ok(()),
         }

@@ -80,7 +80,7 @@ pub(super) enum RequestOutcome {
         has_whole_input: bool,
     },
     /// The response could not be sent.
-    Failed,
+    Failed { reason: CloseReason },
 }
 
 /// The phase of a connection and its transitions. It is owned by the thread that serves the
@@ -161,8 +161,8 @@ impl Lifecycle {
                 self.answered(has_whole_input, reason);
                 Ok(())
             }
-            RequestOutcome::Failed => {
-                self.close(CloseReason::ConnectionFailed, CloseMode::AtOnce);
+            RequestOutcome::Failed { reason } => {
+                self.close(reason, CloseMode::AtOnce);
                 Ok(())
             }
             RequestOutcome::Unfinished => {

@@ -1,5 +1,5 @@
 use std::fmt;
-use std::io::Write;
+use std::io::{self, Write};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::abort_handle::AbortHandle;
@@ -7,7 +7,7 @@ use super::input::AcceptedRequest;
 use super::lifecycle::RequestOutcome;
 use super::output::Output;
 use super::stdin::Stdin;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::params::Params;
 use crate::record::{EndRequest, Header, ProtocolStatus, RecordType, Role, HEADER_LEN};
 use crate::stream::{RecordBuffer, StreamWriter};
@@ -139,7 +139,8 @@ impl<'a> Request<'a> {
     /// [`app_status`](Self::app_status), in one write.
     ///
     /// # Errors
-    /// Any error of the connection, which cannot be used any more.
+    /// Any error of the connection, which cannot be used any more. Reading [`stdin`](Self::stdin)
+    /// may have returned the same error before.
     pub fn finish(mut self) -> Result<()> {
         self.end()
     }
@@ -151,7 +152,7 @@ impl<'a> Request<'a> {
     /// told the reason.
     ///
     /// # Errors
-    /// Any error of the connection, which cannot be used any more.
+    /// The errors of [`finish`](Self::finish).
     pub fn fail(mut self, reason: impl fmt::Display) -> Result<()> {
         self.end_failed(ErrorResponse::Failed, reason)
     }
@@ -163,20 +164,42 @@ impl<'a> Request<'a> {
         if !self.stderr.is_unused() {
             self.stderr.end_stream();
         }
-        let sent = self.stdout.send_after(self.stderr.complete_records());
-        self.finished.outcome = match sent {
-            Ok(()) => RequestOutcome::Finished {
-                close_reason: self.stdin.close_reason(),
-                has_whole_input: self.stdin.has_whole_input(),
-            },
-            Err(_) => RequestOutcome::Failed,
+        if let Err(error) = self.stdout.send_after(self.stderr.complete_records()) {
+            return Err(self.end_unsent(error));
+        }
+        self.finished.outcome = RequestOutcome::Finished {
+            close_reason: self.stdin.close_reason(),
+            has_whole_input: self.stdin.has_whole_input(),
         };
+        self.return_buffers();
+        self.stdin.check_connection()
+    }
+
+    /// Ends a request whose response could not be sent. Returns the first error of the connection:
+    /// after most errors, writing fails with a broken pipe.
+    #[cold]
+    fn end_unsent(&mut self, error: io::Error) -> Error {
+        let mut error = Error::from(error);
+        let stderr = self.stderr.check_usable().map_err(Error::from);
+        for earlier in [stderr, self.stdin.check_connection()] {
+            match earlier {
+                Err(earlier) if error.kind() == io::ErrorKind::BrokenPipe => error = earlier,
+                _ => {}
+            }
+        }
+        self.finished.outcome = RequestOutcome::Failed { reason: (&error).into() };
+        self.return_buffers();
+        error
+    }
+
+    #[inline]
+    fn return_buffers(&mut self) {
         self.finished.stdout = self.stdout.take_memory();
         self.finished.stderr = self.stderr.take_memory();
-        Ok(sent?)
     }
 
     /// Does what [`fail`](Self::fail) does, with this response. Nothing may be written after that.
+    #[cold]
     pub(super) fn end_failed(
         &mut self,
         response: ErrorResponse,
@@ -185,7 +208,8 @@ impl<'a> Request<'a> {
         self.replace_response(response)?;
         // The log of the web server consists of lines. The reason must not forge one.
         let reason = reason.to_string().replace(|c: char| c.is_control(), " ");
-        writeln!(self.stderr, "{reason}")?;
+        // An error is ignored: `end` returns it.
+        let _ = writeln!(self.stderr, "{reason}");
         self.app_status = self.app_status.max(1);
         self.end()
     }
@@ -201,6 +225,37 @@ impl<'a> Request<'a> {
         Ok(write!(self.stdout, "Status: {status}\r\n{head}\r\n\r\n{text}\n")?)
     }
 
+    /// Returns the error of a handler that has returned none: it has written no response, although
+    /// the request was not aborted.
+    #[inline]
+    pub(super) fn response_error(&mut self) -> Option<Error> {
+        if self.stdout.has_sent() || self.has_buffered_response() {
+            return None;
+        }
+        self.missing_response()
+    }
+
+    /// Returns whether a response is buffered. In debug builds its head must be complete.
+    fn has_buffered_response(&self) -> bool {
+        if cfg!(debug_assertions) {
+            has_head(self.stdout.buffered())
+        } else {
+            !self.stdout.is_unused()
+        }
+    }
+
+    /// Returns why there is no response. Returns `None` if the request was aborted.
+    #[cold]
+    fn missing_response(&mut self) -> Option<Error> {
+        match self.stdin.failure().map(Error::duplicate) {
+            Some(Error::Aborted) => None,
+            Some(error) => Some(error),
+            None if self.stdin.is_aborted() => None,
+            None if self.stdout.is_unused() => Some(Error::NoResponse),
+            None => Some(Error::IncompleteHead),
+        }
+    }
+
     /// Returns the empty record that ends stdout, and END_REQUEST.
     fn last_records(&self) -> [u8; HEADER_LEN + 16] {
         let end = EndRequest {
@@ -213,4 +268,10 @@ impl<'a> Request<'a> {
         records[HEADER_LEN..].copy_from_slice(&end.encode_record(self.id));
         records
     }
+}
+
+/// Returns whether a response contains the empty line that ends its head.
+fn has_head(response: &[u8]) -> bool {
+    let mut lines = response.split_inclusive(|byte| *byte == b'\n');
+    lines.any(|line| matches!(line, b"\n" | b"\r\n"))
 }

@@ -128,6 +128,7 @@ impl<'a> Stdin<'a> {
     }
 
     /// Returns whether all input of the request has arrived, whether or not it was read.
+    #[inline]
     pub(super) fn has_whole_input(&self) -> bool {
         let records = self.stream.source();
         let last = last_stream(records.role);
@@ -175,6 +176,21 @@ impl<'a> Stdin<'a> {
         }
         let records = self.stream.source();
         is_closed_by_peer(records.input.state(), records.config.peers_half_close)
+    }
+
+    /// Returns the last error that reading has returned.
+    #[inline]
+    pub(super) fn failure(&self) -> Option<&Error> {
+        self.stream.failure()
+    }
+
+    /// Returns the error after which no other request can follow on the connection.
+    #[inline]
+    pub(super) fn check_connection(&self) -> Result<()> {
+        match self.stream.state() {
+            StreamState::Failed => Err(self.stream.repeated_failure()),
+            _ => Ok(()),
+        }
     }
 
     fn has_buffered_abort(&mut self) -> bool {

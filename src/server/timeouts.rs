@@ -4,7 +4,7 @@
 //! | --- | --- | --- | --- |
 //! | waiting for a request | [`Config::idle_timeout`] | `SO_RCVTIMEO` | before the first read, if there is a limit |
 //! | receiving params or a body | [`Config::read_timeout`] | `SO_RCVTIMEO` | before the first read inside a request |
-//! | receiving all params, or the whole body | [`Config::request_timeout`] | the clock | from the second read of that part |
+//! | receiving all params, or the whole body | [`Config::request_timeout`] | the clock | from the second read of either |
 //! | sending | [`Config::write_timeout`] | `SO_SNDTIMEO` | before the second write, or a first one above 2 KiB |
 //! | answering management records and refusing requests | one second in all | `SO_SNDTIMEO` | before each write that may block |
 //! | rejecting a connection | one second | the clock | at the beginning |
@@ -33,40 +33,25 @@ enum Limit {
     Request,
 }
 
-/// A part of a request that has the whole request timeout for itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum RequestPart {
-    /// BEGIN_REQUEST and the params.
-    Params,
-    /// The body, and the file of a filter.
-    Body,
-}
-
-/// The time that a part of a request has taken.
+/// The time that the params of a request, or its body, have taken.
 ///
-/// The clock starts at the second read of the part. A request that arrives in one read does not
-/// need it.
+/// The clock starts at the second read of either. A request that arrives in one read does not need
+/// it.
 #[derive(Debug)]
 struct RequestClock {
     limit: Option<Duration>,
-    part: RequestPart,
     start: Option<Instant>,
 }
 
 impl RequestClock {
-    /// Returns the time that is left for the part, or `None` if there is no limit. Starts the clock.
+    /// Returns the time that is left, or `None` if there is no limit. Starts the clock.
     fn time_left(&mut self) -> io::Result<Option<Duration>> {
         let Some(limit) = self.limit else { return Ok(None) };
         let start = self.start.get_or_insert_with(Instant::now);
-        let left = limit.saturating_sub(start.elapsed());
-        if left.is_zero() {
-            let part = match self.part {
-                RequestPart::Params => "params",
-                RequestPart::Body => "body",
-            };
-            return Err(Error::RequestTimedOut { part, limit }.into());
+        match limit.saturating_sub(start.elapsed()) {
+            Duration::ZERO => Err(Error::RequestTimedOut(limit).into()),
+            left => Ok(Some(left)),
         }
-        Ok(Some(left))
     }
 }
 
@@ -94,8 +79,7 @@ pub(super) struct TimedStream {
 
 impl TimedStream {
     pub(super) fn new(stream: Stream, config: &Config) -> Self {
-        let clock =
-            RequestClock { limit: config.request_timeout, part: RequestPart::Params, start: None };
+        let clock = RequestClock { limit: config.request_timeout, start: None };
         Self {
             stream,
             read_timeout: config.read_timeout,
@@ -134,10 +118,10 @@ impl TimedStream {
         self.limit == Limit::Idle
     }
 
-    /// Gives the part of a request that follows the whole request timeout.
+    /// Allows the request timeout from the next read on: the params of a request follow, or its
+    /// body.
     #[inline]
-    pub(super) fn start_part(&mut self, part: RequestPart) {
-        self.clock.part = part;
+    pub(super) fn restart_clock(&mut self) {
         self.clock.start = None;
     }
 
@@ -376,7 +360,7 @@ mod tests {
         stream.read_with_timeout(|_| Ok(1))?;
         assert!(stream.socket_timeout < usual, "{:?}", stream.socket_timeout);
         stream.clock.limit = request;
-        stream.start_part(RequestPart::Body);
+        stream.restart_clock();
         stream.read_with_timeout(|_| Ok(1))?;
         assert_eq!(stream.socket_timeout, usual);
 

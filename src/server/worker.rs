@@ -138,7 +138,9 @@ impl Worker {
 
     fn serve_requests(&self, connection: &mut Connection) -> Result<()> {
         while let Some(accepted) = connection.wait_for_request()? {
-            answer(&mut connection.request(accepted), &self.handler)?;
+            if let Some(error) = answer(&mut connection.request(accepted), &self.handler)? {
+                self.report(&error, None);
+            }
         }
         Ok(())
     }

@@ -45,6 +45,11 @@ impl RecordBuffer {
         &self.bytes[..self.open]
     }
 
+    /// Returns the content of the open record.
+    pub(super) fn open_content(&self) -> &[u8] {
+        self.bytes.get(self.open + HEADER_LEN..).unwrap_or_default()
+    }
+
     /// Returns how many bytes can be appended to the open record, or to a new one.
     pub(super) fn room(&self) -> usize {
         self.open + HEADER_LEN + MAX_ALIGNED_LEN - self.content_end()

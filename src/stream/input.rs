@@ -29,7 +29,7 @@ pub(crate) struct StreamReader<S> {
     source: S,
     state: StreamState,
     /// The last error that was returned. Invariant: it is not `None` if the state is `Failed`.
-    failure: Option<Error>,
+    failure: Option<Box<Error>>,
     /// `None` until the first read: a handler that reads nothing need not pay for the lookup.
     length: Option<StreamLength>,
     /// The bytes of the stream that were read.
@@ -83,7 +83,13 @@ impl<S> StreamReader<S> {
 
     /// Returns the last error that was returned to the caller.
     pub(crate) fn failure(&self) -> Option<&Error> {
-        self.failure.as_ref()
+        self.failure.as_deref()
+    }
+
+    /// Returns the same error again, for a stream that has failed.
+    #[cold]
+    pub(crate) fn repeated_failure(&self) -> Error {
+        self.failure().map_or(Error::Aborted, Error::duplicate)
     }
 
     fn record_error<T>(&mut self, outcome: Result<T>) -> Result<T> {
@@ -102,7 +108,7 @@ impl<S> StreamReader<S> {
             Error::Aborted => self.state = StreamState::Aborted,
             _ => self.state = StreamState::Failed,
         }
-        self.failure = Some(error.duplicate());
+        self.failure = Some(Box::new(error.duplicate()));
     }
 }
 
@@ -132,11 +138,6 @@ impl<S: StreamSource> StreamReader<S> {
             StreamState::Aborted => Err(Error::Aborted),
             StreamState::Failed => Err(self.repeated_failure()),
         }
-    }
-
-    #[cold]
-    fn repeated_failure(&self) -> Error {
-        self.failure.as_ref().map_or(Error::Aborted, Error::duplicate)
     }
 
     #[inline]

@@ -270,6 +270,9 @@ impl<R: Read> RecordReader<R> {
     }
 
     /// Passes the rest of the current record's content to the decoder.
+    // A call costs 1.5 % of the instructions of a small request.
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
     pub(crate) fn decode_params(&mut self, decoder: &mut ParamsDecoder) -> Result<()> {
         while self.content_left() > 0 {
             let content = self.fill_content()?;

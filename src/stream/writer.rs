@@ -96,6 +96,11 @@ impl<W: Write> StreamWriter<W> {
         !self.has_sent && self.buffer.is_empty()
     }
 
+    /// Returns the buffered data that is not part of a complete record.
+    pub(crate) fn buffered(&self) -> &[u8] {
+        self.buffer.open_content()
+    }
+
     /// Returns the complete records that were not sent.
     pub(crate) fn complete_records(&self) -> &[u8] {
         self.buffer.complete_records()
@@ -132,7 +137,9 @@ impl<W: Write> StreamWriter<W> {
     }
 
     /// Sends the complete records in `before`, then everything that is buffered, in one write.
-    #[inline]
+    // A call costs 1 % of the instructions of a small request.
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
     pub(crate) fn send_after(&mut self, before: &[u8]) -> io::Result<()> {
         self.buffer.close_record();
         if self.buffer.is_empty() && before.is_empty() {

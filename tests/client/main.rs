@@ -4,11 +4,14 @@
 mod support;
 
 mod abort;
+mod backlog;
 mod bounds;
 mod bridge_forward;
 mod config;
+mod deadline;
 mod fairness;
 mod flow;
+mod idle;
 mod kept;
 mod negotiation;
 mod push;

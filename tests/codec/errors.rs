@@ -21,8 +21,8 @@ fn errors_of_records_have_their_message_and_kind() {
         ),
         (Error::TimedOut("read"), "read timed out", ErrorKind::TimedOut),
         (
-            Error::RequestTimedOut { part: "body", limit: Duration::from_millis(1500) },
-            "body of the request did not arrive within the request timeout of 1.5s",
+            Error::RequestTimedOut(Duration::from_millis(1500)),
+            "request did not arrive within the request timeout of 1.5s",
             ErrorKind::TimedOut,
         ),
         (
@@ -88,6 +88,7 @@ fn errors_of_requests_have_their_message_and_kind() {
             "stream is longer than the 10 bytes announced by FCGI_DATA_LENGTH",
             ErrorKind::InvalidData,
         ),
+        (Error::NoResponse, "handler returned without a response", ErrorKind::InvalidData),
         (
             Error::RequestNotFinished,
             "previous request was dropped without being finished",

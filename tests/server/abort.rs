@@ -181,7 +181,7 @@ fn abort_that_the_handler_does_not_notice_is_ignored() {
     let (server, handler) = controlled_server(|request, report, wait| {
         report("working".into());
         wait();
-        Ok(write!(request.stdout, "done")?)
+        respond(request, "done")
     });
     let mut stream = server.connect();
     stream.write_all(&request(1, RESPONDER, 1, &[], b"body")).unwrap();
@@ -189,7 +189,7 @@ fn abort_that_the_handler_does_not_notice_is_ignored() {
     stream.write_all(&abort(1)).unwrap();
     handler.resume.send(()).unwrap();
     let answer = read_answer(&mut stream, 1);
-    assert_eq!((answer.text(), answer.app_status, answer.stdout_ends), ("done".into(), 0, 1));
+    assert_eq!((answer.body(), answer.app_status, answer.stdout_ends), ("done".into(), 0, 1));
     assert_reusable(&mut stream);
 }
 
@@ -214,12 +214,12 @@ fn abort_of_another_request_is_ignored() {
         let mut body = String::new();
         request.stdin.read_to_string(&mut body)?;
         assert!(!request.is_aborted());
-        Ok(request.stdout.write_all(body.as_bytes())?)
+        respond(request, body)
     });
     let bytes = request(1, RESPONDER, 0, &[], b"body");
     let (head, body) = bytes.split_at(bytes.len() - 20);
     let answer = server.round_trip(1, &[head, &abort(2), &abort(0), body].concat());
-    assert_eq!((answer.text(), answer.app_status), ("body".into(), 0));
+    assert_eq!((answer.body(), answer.app_status), ("body".into(), 0));
 }
 
 /// The handler has read none or a part of the input before the abort. Reading the rest then fails.
@@ -264,6 +264,7 @@ fn abort_after_unread_stdin_is_noticed() {
 fn filter_and_authorizer_can_be_aborted() {
     let server =
         TestServer::tcp(Config::new().roles(&[Role::Filter, Role::Authorizer]), |request| {
+            write!(request.stdout, "{ECHO_HEAD}")?;
             match request.role {
                 Role::Filter => io::copy(request.stdin.data()?, &mut request.stdout).map(drop)?,
                 _ => {
@@ -297,7 +298,7 @@ fn filter_and_authorizer_can_be_aborted() {
                 .concat(),
         )
         .unwrap();
-    assert_eq!(read_answer(&mut stream, 3).text(), "data");
+    assert_eq!(read_answer(&mut stream, 3).body(), "data");
     assert_closed(&mut stream);
 }
 

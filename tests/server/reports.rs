@@ -88,7 +88,7 @@ fn error_is_reported_with_the_reason_of_the_close() {
         (Error::ParamsTooLarge(9), CloseReason::ParamsTooLarge),
         (Error::BodyTooLarge(9), CloseReason::BodyTooLarge),
         (Error::TimedOut("read"), CloseReason::TimedOut),
-        (Error::RequestTimedOut { part: "params", limit }, CloseReason::TimedOut),
+        (Error::RequestTimedOut(limit), CloseReason::TimedOut),
         (Error::Io(io_error()), CloseReason::ConnectionFailed),
         (Error::UnexpectedEof("a record"), CloseReason::ConnectionFailed),
         (Error::UnsupportedVersion(9), CloseReason::ProtocolError),

@@ -17,7 +17,8 @@ use fcgi::Error;
 fn report_stdin(request: &mut Request) -> HandlerResult {
     let mut body = Vec::new();
     let outcome = request.stdin.read_to_end(&mut body);
-    write!(request.stdout, "{} of {} bytes: ", body.len(), request.stdin.received())?;
+    let received = request.stdin.received();
+    write!(request.stdout, "{ECHO_HEAD}{} of {received} bytes: ", body.len())?;
     match outcome.map_err(|error| (error.kind(), Error::from(error))) {
         Ok(_) => write!(request.stdout, "ended")?,
         Err((kind, error)) => write!(request.stdout, "{kind:?}, {error}")?,
@@ -94,7 +95,7 @@ fn stdin_is_compared_with_content_length() {
         ] {
             let pairs: Vec<_> = announced.iter().map(|length| (LENGTH, *length)).collect();
             stream.write_all(&request(1, RESPONDER, 1, &pairs, body.as_bytes())).unwrap();
-            assert_eq!(read_answer(&mut stream, 1).text(), expected, "{announced:?} {body:?}");
+            assert_eq!(read_answer(&mut stream, 1).body(), expected, "{announced:?} {body:?}");
         }
     }
 }
@@ -125,7 +126,7 @@ fn stdin_may_be_split_and_read_in_any_pieces() {
             },
         }
         assert!(body == expected);
-        Ok(write!(request.stdout, "{}", request.stdin.received())?)
+        respond(request, request.stdin.received().to_string())
     });
     let mut stream = server.connect();
     for (cut, buffer) in
@@ -139,7 +140,7 @@ fn stdin_may_be_split_and_read_in_any_pieces() {
         bytes.extend(body.chunks(cut).flat_map(|content| record(STDIN, 1, content)));
         bytes.extend(record(STDIN, 1, b""));
         stream.write_all(&bytes).unwrap();
-        assert_eq!(read_answer(&mut stream, 1).text(), "300000");
+        assert_eq!(read_answer(&mut stream, 1).body(), "300000");
     }
 }
 
@@ -169,6 +170,7 @@ fn handler_may_respond_before_it_reads_stdin() {
 fn stdout_ends_with_one_empty_record_and_stderr_only_if_used() {
     for server in TestServer::tcp_and_unix(&Config::new(), |request| {
         let size: usize = request.params.get("SIZE").unwrap_or("").parse()?;
+        write!(request.stdout, "{ECHO_HEAD}")?;
         match request.params.get("BY").unwrap_or("").parse()? {
             0 => request.stdout.write_all(&vec![b'x'; size])?,
             by => (0..size / by).try_for_each(|_| request.stdout.write_all(&vec![b'x'; by]))?,
@@ -179,7 +181,9 @@ fn stdout_ends_with_one_empty_record_and_stderr_only_if_used() {
         Ok(())
     }) {
         let mut stream = server.connect();
-        for size in [0, 1, 8, 65527, 65528, 65535, 65536, 99_000, 1_000_000] {
+        const HEAD: usize = ECHO_HEAD.len();
+        let sizes = [65527, 65528, 65535, 65536].map(|size| size - HEAD);
+        for size in sizes.into_iter().chain([0, 1, 8, 99_000, 1_000_000]) {
             for by in ["0", "1", "1000"] {
                 for message in [None, Some("a message")] {
                     let size = if by == "1000" { size / 1000 * 1000 } else { size };
@@ -188,8 +192,7 @@ fn stdout_ends_with_one_empty_record_and_stderr_only_if_used() {
                     pairs.extend(message.map(|message| ("MESSAGE", message)));
                     stream.write_all(&request(1, RESPONDER, 1, &pairs, b"")).unwrap();
                     let answer = read_answer(&mut stream, 1);
-                    assert_eq!((answer.stdout.len(), answer.stdout_ends), (size, 1));
-                    assert!(answer.stdout.iter().all(|byte| *byte == b'x'));
+                    assert_eq!((answer.body(), answer.stdout_ends), ("x".repeat(size), 1));
                     assert_eq!(answer.stderr, message.unwrap_or("").as_bytes());
                     assert_eq!(answer.stderr_ends, usize::from(message.is_some()));
                 }
@@ -250,7 +253,7 @@ fn stdout_and_stderr_may_interleave() {
 fn end_request_comes_last_with_the_app_status() {
     for server in TestServer::tcp_and_unix(&Config::new(), |request| {
         request.app_status = request.params.get("EXIT").unwrap_or("").parse()?;
-        Ok(())
+        respond(request, "")
     }) {
         for status in [0, 1, 255, 256, 938, 0x0102_0304, u32::MAX] {
             let mut stream = server.connect();
@@ -408,7 +411,7 @@ fn streams_out_of_order_are_refused() {
         if request.role == Role::Filter {
             request.stdin.data()?.read_to_end(&mut body)?;
         }
-        Ok(request.stdout.write_all(&body)?)
+        respond(request, body)
     });
 
     // Before the end of PARAMS the connection is closed without a response.
@@ -438,7 +441,7 @@ fn streams_out_of_order_are_refused() {
     for late in [&body, &end_of_body, &data, &more] {
         let bytes = [&begin(1, RESPONDER, 1), &start, &end_of_params, &body, &end_of_body, late];
         stream.write_all(&bytes.map(|piece| &**piece).concat()).unwrap();
-        assert_eq!(read_answer(&mut stream, 1).text(), "body");
+        assert_eq!(read_answer(&mut stream, 1).body(), "body");
     }
     let bytes = [
         &begin(1, FILTER, 1),

@@ -143,6 +143,13 @@ impl Answer {
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.stdout).into_owned()
     }
+
+    /// Returns the body of a response that begins with `ECHO_HEAD`.
+    #[track_caller]
+    pub fn body(&self) -> String {
+        let text = self.text();
+        text.strip_prefix(ECHO_HEAD).unwrap_or_else(|| panic!("{text:?}")).to_owned()
+    }
 }
 
 /// Reads records up to the END_REQUEST of request `id`. Panics on a record that an application must
@@ -196,6 +203,12 @@ pub fn assert_closed(reader: &mut impl Read) {
 
 /// The response head that `echo` writes.
 pub const ECHO_HEAD: &str = "Content-Type: text/plain\r\n\r\n";
+
+/// A handler's response with this body.
+pub fn respond(request: &mut Request, body: impl AsRef<[u8]>) -> HandlerResult {
+    request.stdout.write_all(ECHO_HEAD.as_bytes())?;
+    Ok(request.stdout.write_all(body.as_ref())?)
+}
 
 /// The response to a request whose handler failed before it wrote anything.
 pub const FAILED: &str = "Status: 500 Internal Server Error\r\n\
