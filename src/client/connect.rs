@@ -64,14 +64,12 @@ mod unix {
                 remove_left_behind(&target);
             }
         })?;
-        match receiver.recv_timeout(max) {
-            Ok(connected) => Ok(connected?.into()),
-            Err(_) => {
-                // The thread sees this before the receiver is dropped.
-                lock().push(path.to_owned());
-                Err(Error::TimedOut("connect"))
-            }
+        if let Ok(connected) = receiver.recv_timeout(max) {
+            return Ok(connected?.into());
         }
+        // The thread fails to send only after the receiver has been dropped, below.
+        lock().push(path.to_owned());
+        Err(Error::TimedOut("connect"))
     }
 
     fn count_left_behind(path: &Path) -> usize {

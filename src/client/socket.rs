@@ -96,10 +96,10 @@ impl SocketReader {
     }
 
     fn begin_wait(&mut self, waited: Duration) -> io::Result<()> {
-        match self.timer.begin_wait(waited)? {
-            Some(timeout) => self.socket.0.stream.set_read_timeout(timeout),
-            None => Ok(()),
+        if self.timer.begin_wait(waited)? {
+            self.socket.0.stream.set_read_timeout(self.timer.on_socket())?;
         }
+        Ok(())
     }
 
     fn read_with(
@@ -161,10 +161,10 @@ impl SocketWriter {
     }
 
     fn begin_wait(&mut self, waited: Duration) -> io::Result<()> {
-        match self.timer.begin_wait(waited)? {
-            Some(timeout) => self.socket.0.stream.set_write_timeout(timeout),
-            None => Ok(()),
+        if self.timer.begin_wait(waited)? {
+            self.socket.0.stream.set_write_timeout(self.timer.on_socket())?;
         }
+        Ok(())
     }
 
     /// Writes as much as the peer reads before the timeout. Part of a message may have been sent

@@ -53,22 +53,22 @@ impl Timer {
         std::mem::take(&mut self.is_ready)
     }
 
-    /// Begins a wait, or continues one that has taken `waited` so far. Returns the timeout that the
-    /// socket must have, or `None` if it has it already.
+    /// Begins a wait, or continues one that has taken `waited` so far. Returns whether the timeout of
+    /// the socket has to change to [`on_socket`](Self::on_socket).
     ///
     /// # Errors
     /// [`Error::TimedOut`] if the deadline has passed.
-    pub(super) fn begin_wait(&mut self, waited: Duration) -> Result<Option<Option<Duration>>> {
+    pub(super) fn begin_wait(&mut self, waited: Duration) -> Result<bool> {
         self.deadline.update();
         if self.deadline.left().is_zero() {
             return Err(Error::TimedOut("request"));
         }
         let max = self.deadline.left().min(self.timeout.saturating_sub(waited));
         if self.fits(max) {
-            return Ok(None);
+            return Ok(false);
         }
         self.on_socket = max;
-        Ok(Some(self.on_socket()))
+        Ok(true)
     }
 
     /// Returns how long a wait has taken that has reached the timeout of the socket, and had taken
@@ -103,7 +103,7 @@ mod tests {
     fn a_distant_deadline_does_not_change_the_timeout() {
         let mut timer = timer(60, deadline_in(3600));
         assert_eq!(timer.on_socket(), Some(SECOND * 60));
-        assert_eq!(timer.begin_wait(Duration::ZERO).unwrap(), None);
+        assert!(!timer.begin_wait(Duration::ZERO).unwrap());
         timer.start(deadline_in(3600), true);
         assert!(timer.take_ready());
         assert!(!timer.take_ready(), "only one wait");
@@ -115,13 +115,15 @@ mod tests {
         let mut timer = timer(60, Deadline::NONE);
         timer.start(deadline_in(10), true);
         assert!(!timer.take_ready());
-        let timeout = timer.begin_wait(Duration::ZERO).unwrap().unwrap().unwrap();
+        assert!(timer.begin_wait(Duration::ZERO).unwrap());
+        let timeout = timer.on_socket().unwrap();
         assert!(timeout > SECOND * 9 && timeout <= SECOND * 10);
         assert_eq!(timer.continue_wait(Duration::ZERO), Some(timeout));
 
         timer.start(deadline_in(3600), true);
         assert!(!timer.take_ready());
-        assert_eq!(timer.begin_wait(Duration::ZERO).unwrap(), Some(Some(SECOND * 60)));
+        assert!(timer.begin_wait(Duration::ZERO).unwrap());
+        assert_eq!(timer.on_socket(), Some(SECOND * 60));
     }
 
     #[test]
@@ -145,7 +147,8 @@ mod tests {
         let mut timer = timer(10, Deadline::NONE);
         timer.set_on_socket(SECOND);
         assert_eq!(timer.continue_wait(Duration::ZERO), Some(SECOND));
-        assert_eq!(timer.begin_wait(SECOND).unwrap(), Some(Some(SECOND * 9)));
+        assert!(timer.begin_wait(SECOND).unwrap());
+        assert_eq!(timer.on_socket(), Some(SECOND * 9));
         assert_eq!(timer.continue_wait(SECOND), None);
     }
 
@@ -153,7 +156,7 @@ mod tests {
     fn without_timeout_and_deadline_a_wait_never_ends() {
         let mut timer = Timer::new(None, Deadline::NONE);
         assert_eq!(timer.on_socket(), None);
-        assert_eq!(timer.begin_wait(Duration::ZERO).unwrap(), None);
+        assert!(!timer.begin_wait(Duration::ZERO).unwrap());
         assert_eq!(Deadline::new(Instant::now(), Some(Duration::MAX)).left(), Duration::MAX);
     }
 }

@@ -28,3 +28,5 @@ mod shutdown;
 mod streams;
 mod threads;
 mod two_threads;
+#[cfg(unix)]
+mod unnoticed;
