@@ -182,7 +182,7 @@ fn stdout_ends_with_one_empty_record_and_stderr_only_if_used() {
     }) {
         let mut stream = server.connect();
         let head = ECHO_HEAD.len();
-        let sizes = [65527, 65528, 65535, 65536].map(|size| size - HEAD);
+        let sizes = [65527, 65528, 65535, 65536].map(|size| size - head);
         for size in sizes.into_iter().chain([0, 1, 8, 99_000, 1_000_000]) {
             for by in ["0", "1", "1000"] {
                 for message in [None, Some("a message")] {
