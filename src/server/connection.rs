@@ -191,7 +191,7 @@ impl Connection {
     pub(super) fn request(&mut self, accepted: AcceptedRequest) -> Request<'_> {
         let Self { input, params, state, finished, config, .. } = self;
         let stdin = Stdin::new(input, accepted, params, config);
-        Request::new(accepted, params, stdin, state.output(), finished)
+        Request::new(accepted, params, stdin, state, finished)
     }
 
     /// Closes the connection and returns its memory.

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::abort_handle::AbortHandle;
 use super::input::AcceptedRequest;
-use super::lifecycle::RequestOutcome;
+use super::lifecycle::{ConnectionState, RequestOutcome};
 use super::output::Output;
 use super::stdin::Stdin;
 use crate::error::{Error, Result};
@@ -90,7 +90,7 @@ impl<'a> Request<'a> {
         request: AcceptedRequest,
         params: &'a Params,
         stdin: Stdin<'a>,
-        output: Output<'a>,
+        state: &'a ConnectionState,
         finished: &'a mut FinishedRequest,
     ) -> Self {
         let AcceptedRequest { id, begin } = request;
@@ -98,7 +98,7 @@ impl<'a> Request<'a> {
         let writer = |record_type, memory: &mut Vec<u8>| {
             memory.clear();
             let buffer = RecordBuffer::new(record_type, id, std::mem::take(memory));
-            StreamWriter::with_buffer(output, buffer)
+            StreamWriter::with_buffer(state.output(), buffer)
         };
         let stdout = writer(RecordType::Stdout, &mut finished.stdout);
         let stderr = writer(RecordType::Stderr, &mut finished.stderr);
