@@ -62,7 +62,7 @@ struct State {
     lacks_acceptor: bool,
     /// Whether the connections were aborted after the server was stopped.
     is_aborted: bool,
-    /// Why the server has stopped by itself.
+    /// The error that stopped the server.
     failure: Option<Error>,
 }
 
@@ -170,8 +170,8 @@ impl Pool {
         self.changed.notify_all();
     }
 
-    /// Gives an accepted connection a slot, as soon as one is free and all earlier connections have
-    /// one, or decides that it is to be rejected. Returns `None` if the server was stopped and did
+    /// Waits until a slot is free and all earlier connections have one, and admits the connection, or
+    /// decides that it is to be rejected. Returns `None` if the server was stopped and did
     /// not end in time.
     pub(super) fn admit(&self, stream: &Stream, config: &Config) -> Option<Admission> {
         let (mut state, decision) = self.wait_for_slot(config);
@@ -192,6 +192,9 @@ impl Pool {
     pub(super) fn release(&self, connection: Arc<ConnectionState>) -> bool {
         let mut state = self.lock();
         let is_needed = state.release(&connection);
+        if state.unmet_demand() == 0 {
+            self.yield_requests.store(0, SeqCst);
+        }
         // Closes the socket before another thread is notified that there is room.
         drop(connection);
         if !state.waiting.is_empty() || state.retrying > 0 || self.is_stopping() {
@@ -237,19 +240,22 @@ impl Pool {
     /// Waits for a slot, after the threads that have waited for longer.
     fn wait_for_slot(&self, config: &Config) -> (MutexGuard<'_, State>, Decision) {
         let mut state = self.lock();
+        if state.is_aborted {
+            return (state, Decision::Aborted);
+        }
         if state.waiting.is_empty() && state.serving.len() < config.max_connections {
             return (state, Decision::Granted);
         }
         let ticket = state.add_ticket();
         let decision = loop {
-            if state.is_next(ticket, config) {
-                break Decision::Granted;
-            }
             if state.is_aborted {
                 break Decision::Aborted;
             }
+            if state.is_next(ticket, config) {
+                break Decision::Granted;
+            }
             let vacancy = self.request_slot(&state);
-            if vacancy != Vacancy::Closing && config.overload == Overload::Reject {
+            if vacancy == Vacancy::Unlikely && config.overload == Overload::Reject {
                 break Decision::Rejected;
             }
             state = self.wait_timeout(state, vacancy.poll_interval());
