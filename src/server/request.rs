@@ -154,7 +154,7 @@ impl<'a> Request<'a> {
     /// # Errors
     /// The errors of [`finish`](Self::finish).
     pub fn fail(mut self, reason: impl fmt::Display) -> Result<()> {
-        self.end_failed(ErrorResponse::Failed, reason)
+        self.end_failed(ErrorResponse::Failed, &reason)
     }
 
     /// Does what [`finish`](Self::finish) does. Nothing may be written after that.
@@ -203,7 +203,7 @@ impl<'a> Request<'a> {
     pub(super) fn end_failed(
         &mut self,
         response: ErrorResponse,
-        reason: impl fmt::Display,
+        reason: &dyn fmt::Display,
     ) -> Result<()> {
         self.replace_response(response)?;
         // The log of the web server consists of lines. The reason must not forge one.
