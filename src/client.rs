@@ -53,6 +53,7 @@ mod idle;
 mod pool;
 mod queue;
 mod response;
+mod room;
 mod socket;
 mod stdin;
 mod stdout;
@@ -150,7 +151,8 @@ impl Client {
         self
     }
 
-    /// Sets [`Config::keep_alive`]. A later call of [`config`](Self::config) does not change it.
+    /// Sets [`Config::keep_alive`], which describes the effect on applications with few processes,
+    /// such as php-fpm. A later call of [`config`](Self::config) does not change it.
     pub fn keep_alive(mut self, keep_alive: bool) -> Self {
         self.keep_alive = Some(keep_alive);
         self.pool.config_mut().keep_alive = keep_alive;

@@ -42,6 +42,7 @@
 //! use fcgi::{Client, Params};
 //! use std::{fs, io};
 //!
+//! // php-fpm serves one connection in each process: see `client::Config::keep_alive`.
 //! let client = Client::new("unix:/run/php/php-fpm.sock")?.keep_alive(true);
 //! let mut params = Params::from_pairs([
 //!     ("REQUEST_METHOD", "POST"),

@@ -16,6 +16,13 @@ pub struct Config {
     /// Whether to ask the application to keep connections open, and to reuse them. Default
     /// `false`, because an idle connection occupies a process of many applications, which then
     /// serves no other client.
+    ///
+    /// Such an application, for example php-fpm, serves as many connections as it has processes.
+    /// Set [`max_connections`](Self::max_connections) to that number or less. Otherwise a
+    /// request may open a connection that no process accepts. If a new connection has not been
+    /// answered after 100 ms, the client closes one of those that it keeps, and another one
+    /// every 100 ms. No request is lost then, but some take 100 ms longer. The connections of
+    /// other clients of the same application remain open.
     pub keep_alive: bool,
     /// How long a request may take, from the call to its end: waiting for a connection,
     /// connecting, sending the body and receiving the response. An application that sends or
@@ -40,11 +47,16 @@ pub struct Config {
     /// How long a write waits for the application to read anything. Default 60 seconds, as in the
     /// common web servers.
     pub write_timeout: Option<Duration>,
-    /// The most connections that carry a request at a time. Further requests wait, for at most
-    /// [`connect_timeout`](Self::connect_timeout). The limit can be lowered by
-    /// [`Client::negotiate`](crate::Client::negotiate), and for 10 seconds by a refusal of the
-    /// application. Default `None`: one connection for each request, because most applications
-    /// queue what they cannot serve at once.
+    /// The most connections that carry a request at a time. Further requests wait in the order of
+    /// their arrival, for at most [`connect_timeout`](Self::connect_timeout). The limit can be
+    /// lowered by [`Client::negotiate`](crate::Client::negotiate). A refusal of the application
+    /// lowers it for 10 seconds, and so does, with [`keep_alive`](Self::keep_alive), a read
+    /// timeout on a new connection.
+    ///
+    /// Default `None`. This means 256 with `keep_alive`, the number of connections that a
+    /// [`Server`](crate::Server) serves at a time by default. Without `keep_alive` it means one
+    /// connection for each request, because most applications queue what they cannot serve at
+    /// once.
     pub max_connections: Option<usize>,
     /// How long a connection may be idle. After that it is closed when a request begins or ends,
     /// and not used again. Default 10 seconds: an idle connection occupies a process of many

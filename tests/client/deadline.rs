@@ -170,13 +170,13 @@ fn next_request_has_its_own_deadline() {
             let answer = request.response(b"0123456789");
             let pieces = if request.id == 1 { 3 } else { 1 };
             for piece in answer.chunks(answer.len().div_ceil(pieces)) {
-                // In all less than a deadline, and more than a quarter of it in one piece.
-                thread::sleep(Duration::from_millis(1600) / pieces as u32);
+                // A single piece takes longer than what the first response leaves of its time.
+                thread::sleep(Duration::from_millis(800) / pieces as u32);
                 stream.write_all(piece).expect("the response is sent");
             }
         }
     });
-    let config = test_config().deadline(Some(Duration::from_millis(2500))).keep_alive(true);
+    let config = test_config().deadline(Some(Duration::from_millis(1500))).keep_alive(true);
     let client = application.client().config(config.clone());
     let mut connection = Connection::connect(&application.address, Arc::new(config)).unwrap();
     for _ in 0..2 {
