@@ -12,7 +12,7 @@ use crate::net::Stream;
 
 /// How long a request on a new connection waits for the application before it asks for room. It is
 /// longer than most applications take to answer, and short enough for a user who waits.
-const PATIENCE: Duration = Duration::from_millis(100);
+const MAX_RESPONSE_DELAY: Duration = Duration::from_millis(100);
 
 /// The socket of a connection, shared by the reader of the response and the writer of the body.
 ///
@@ -113,7 +113,7 @@ impl SharedSocket {
     /// Returns the longest wait of a single system call. A longer wait takes several calls.
     fn max_call(&self) -> Duration {
         if self.0.room.is_some() && self.0.is_unanswered() {
-            PATIENCE
+            MAX_RESPONSE_DELAY
         } else {
             Duration::MAX
         }

@@ -170,8 +170,8 @@ impl Pool {
         self.changed.notify_all();
     }
 
-    /// Waits until a slot is free and all earlier connections have one, and admits the connection, or
-    /// decides that it is to be rejected. Returns `None` if the server was stopped and did
+    /// Waits until a slot is free and all earlier connections have one, and admits the connection.
+    /// Or decides that it is to be rejected. Returns `None` if the server was stopped and did
     /// not end in time.
     pub(super) fn admit(&self, stream: &Stream, config: &Config) -> Option<Admission> {
         let (mut state, decision) = self.wait_for_slot(config);
