@@ -84,7 +84,7 @@ use crate::stream::StreamLength;
 
 /// Sends requests to an application.
 ///
-/// A client can be shared by threads. Each request has a connection to itself. With
+/// A client can be shared by threads. Each request uses its own connection. With
 /// [`keep_alive`](Self::keep_alive), connections are reused.
 ///
 /// # Retries

@@ -201,7 +201,8 @@ pub enum Error {
 
     /// A CGI environment cannot be built from an HTTP request, because a part of it is invalid.
     InvalidRequest {
-        /// The invalid part: `method`, `target`, `path` or the name of a header field, for example.
+        /// The invalid part: `method`, `target`, `path` or the name of a header field, for
+        /// example.
         part: String,
         /// The beginning of its value.
         value: String,
@@ -217,7 +218,7 @@ pub enum Error {
     /// An item of an [`AllowList`](crate::net::AllowList) is not an IP address (section 3.2 of the
     /// specification).
     ///
-    /// The value is that item. It is empty if the list is empty, or has a comma too many.
+    /// The value is that item. It is empty if the list is empty, or contains an empty item.
     InvalidAllowList(String),
 }
 

@@ -1,5 +1,5 @@
 //! The application side of FastCGI: a [`Server`] that answers requests, and the [`Connection`] that
-//! it consists of.
+//! it is built on.
 //!
 //! | To | Use |
 //! | --- | --- |
@@ -87,9 +87,9 @@ use crate::net::{Address, AllowList, Listener};
 ///
 /// # Errors of a handler
 ///
-/// If a handler returns an error or panics, a message is written to stderr, and the server goes on.
-/// If no part of the response was sent, the client receives `Status: 500`. A program that is built
-/// with `panic = "abort"` ends when a handler panics.
+/// If a handler returns an error or panics, a message is written to stderr, and the server
+/// continues. If no part of the response was sent, the client receives `Status: 500`. A program
+/// that is built with `panic = "abort"` ends when a handler panics.
 ///
 /// # Allowed addresses
 ///
@@ -159,9 +159,9 @@ impl Server {
         self
     }
 
-    /// Sets a function that is called for each error that no handler sees: a connection that fails
-    /// or sends invalid data, or a failure to accept connections. By default, each is written to
-    /// the process's stderr, on a line of its own.
+    /// Sets a function that is called for each error that is not passed to a handler: a connection
+    /// that fails or sends invalid data, or a failure to accept connections. By default, each
+    /// is written to the process's stderr, on a line of its own.
     ///
     /// ```
     /// use std::sync::mpsc;

@@ -25,11 +25,10 @@ pub struct Config {
     /// other clients of the same application remain open.
     pub keep_alive: bool,
     /// How long a request may take, from the call to its end: waiting for a connection,
-    /// connecting, sending the body and receiving the response. An application that sends or
-    /// reads a byte now and then keeps within the other timeouts, but not within this one. The
-    /// limit includes the time that the caller takes to process the response. A
-    /// [`Connection`](super::Connection) counts from [`begin`](super::Connection::begin).
-    /// Resolving a host name is not limited.
+    /// connecting, sending the body and receiving the response. An application that makes slow
+    /// progress never exceeds the other timeouts, but exceeds this one. The limit includes the
+    /// time that the caller takes to process the response. A [`Connection`](super::Connection)
+    /// counts from [`begin`](super::Connection::begin). Resolving a host name is not limited.
     ///
     /// Default one hour: longer than the transfer of some gigabytes over a slow line.
     pub deadline: Option<Duration>,
@@ -60,7 +59,7 @@ pub struct Config {
     pub max_connections: Option<usize>,
     /// How long a connection may be idle. After that it is closed when a request begins or ends,
     /// and not used again. Default 10 seconds: an idle connection occupies a process of many
-    /// applications, and connecting again every 10 seconds costs nothing noticeable.
+    /// applications, and the cost of connecting again every 10 seconds is negligible.
     ///
     /// No thread watches idle connections. A client that sends no more requests should call
     /// [`Client::close_idle`](crate::Client::close_idle).
@@ -74,9 +73,9 @@ pub struct Config {
     /// The most bytes of STDERR that are kept for each response. The rest is dropped and counted.
     /// Default 64 KiB.
     pub max_stderr: usize,
-    /// The most bytes of a response head. Default 64 KiB.
+    /// The maximum length of a response head, in bytes. Default 64 KiB.
     pub max_head: usize,
-    /// The most fields of a response head. Default 256.
+    /// The maximum number of fields of a response head. Default 256.
     pub max_head_fields: usize,
 }
 

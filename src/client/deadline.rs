@@ -20,7 +20,7 @@ impl Deadline {
         at.map_or(Self::NONE, |(at, left)| Self { at: Some(at), left })
     }
 
-    /// Looks at the clock.
+    /// Updates the remaining time.
     pub(super) fn update(&mut self) {
         if let Some(at) = self.at {
             self.left = at.saturating_duration_since(Instant::now());

@@ -97,7 +97,7 @@ pub struct Config {
     ///
     /// Default 16 MiB, so that a large upload can be refused unread.
     pub drain_bytes: u64,
-    /// The maximum time that is spent on that. Default 1 second.
+    /// The maximum time that is spent on draining. Default 1 second.
     pub drain_time: Duration,
     /// How long [`Handle::shutdown`](super::Handle::shutdown) waits for requests to end before it
     /// aborts them.
@@ -215,7 +215,7 @@ impl Config {
     /// Returns an error for a value with which no connection could be served.
     pub(super) fn check(&self) -> io::Result<()> {
         if self.max_connections == 0 {
-            let message = "the maximum number of connections is zero";
+            let message = "maximum number of connections is zero";
             return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
         }
         for (name, timeout) in [

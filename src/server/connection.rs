@@ -136,7 +136,7 @@ impl Connection {
         self.lifecycle.close_reason()
     }
 
-    /// Refuses the next request with [`ProtocolStatus::Overloaded`], whatever it asks for, and
+    /// Refuses the next request with [`ProtocolStatus::Overloaded`], regardless of its role, and
     /// closes the connection. Waits for the request no longer than [`Config::read_timeout`], even
     /// if other records arrive.
     ///

@@ -403,7 +403,7 @@ impl ConnectionState {
         Output::new(&self.stream, &self.output)
     }
 
-    /// Asks the connection to close: at once if it is idle, else after its request. A new
+    /// Asks the connection to close: immediately if it is idle, otherwise after its request. A new
     /// connection may still begin its first request.
     pub(super) fn stop(&self) {
         self.apply_and_wake(Event::Stop);
@@ -488,7 +488,7 @@ impl ConnectionState {
     }
 
     /// Applies an event of another thread, and wakes the connection's thread if it waits for a
-    /// request: it sees the end of the input. If a slot is needed, and the thread is blocked by a
+    /// request: it reads the end of the input. If a slot is needed, and the thread is blocked by a
     /// peer that does not read, the write half is shut down as well.
     fn apply_and_wake(&self, event: Event) -> bool {
         let Some(state) = self.apply(event) else {

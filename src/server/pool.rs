@@ -14,7 +14,7 @@ const SPARE_THREADS: usize = 4;
 /// threads.
 const REJECTING_THREADS: usize = 16;
 /// How often a thread that waits for a slot looks for new connections that have begun no request
-/// for [`NEW_CONNECTION_GRACE`]. The end of that time sends no notification.
+/// for [`NEW_CONNECTION_GRACE`]. Nothing notifies the condition variable when that time ends.
 const POLL_INTERVAL: Duration = Duration::from_millis(2);
 /// How long threads may take to end after their connections were aborted.
 const ABORT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -77,7 +77,7 @@ enum Vacancy {
     Unlikely,
 }
 
-/// How the wait for a slot has ended.
+/// The result of a wait for a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Decision {
     /// The connection is served.
@@ -131,8 +131,8 @@ impl Pool {
     }
 
     /// Waits until the server is stopped and every thread has ended. Aborts the connections that
-    /// are left after `shutdown_timeout`. If no thread could be started, calls `start_thread` from
-    /// time to time.
+    /// are left after `shutdown_timeout`. If no thread could be started, calls `start_thread` every
+    /// 250 ms.
     pub(super) fn wait_for_end(
         &self,
         shutdown_timeout: Duration,

@@ -12,7 +12,7 @@ use crate::params::Params;
 use crate::record::{EndRequest, Header, ProtocolStatus, RecordType, Role, HEADER_LEN};
 use crate::stream::{RecordBuffer, StreamWriter};
 
-/// A request and its response. It is shaped like [`std::process::Child`].
+/// A request and its response. As in [`std::process::Child`], the streams are public fields.
 ///
 /// The streams are fields, so that they can be used side by side:
 ///
@@ -35,7 +35,7 @@ use crate::stream::{RecordBuffer, StreamWriter};
 /// web server receives an incomplete response.
 #[derive(Debug)]
 pub struct Request<'a> {
-    /// The role that the application is asked to have. It is one of
+    /// The role that the web server requests. It is one of
     /// [`Config::roles`](super::Config::roles).
     pub role: Role,
     /// The params: the CGI variables of the HTTP request (RFC 3875, section 4.1), and those that
@@ -46,8 +46,8 @@ pub struct Request<'a> {
     /// The response: header fields (RFC 3875, section 6), an empty line and the body. It is
     /// buffered. `flush` sends what is buffered.
     pub stdout: StreamWriter<Output<'a>>,
-    /// Messages for the log of the web server. They are buffered, and sent by `flush` or at the end
-    /// of the request.
+    /// Messages for the log of the web server. They are buffered, and sent by `flush` or at the
+    /// end of the request.
     pub stderr: StreamWriter<Output<'a>>,
     /// The application status in END_REQUEST, like the exit status of a CGI program. Default 0.
     pub app_status: u32,
@@ -148,8 +148,8 @@ impl<'a> Request<'a> {
     /// Ends the request as failed.
     ///
     /// The reason is written to stderr, and [`app_status`](Self::app_status) becomes 1 if it is 0.
-    /// If no part of the response was sent, `Status: 500` is sent in its place. The client is not
-    /// told the reason.
+    /// If no part of the response was sent, `Status: 500` is sent in its place. The reason is not
+    /// sent to the client.
     ///
     /// # Errors
     /// The errors of [`finish`](Self::finish).
