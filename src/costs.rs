@@ -22,7 +22,8 @@
 //! - The write timeout is set before the second write, or before the first one if that has more
 //!   than 2 KiB.
 //!
-//! A client sets both timeouts when it connects. It sets one of them again only if the
+//! A client sets both timeouts when it connects, and with `keep_alive` once more when the
+//! application has answered for the first time. It sets one of them again only if the
 //! [deadline](crate::client::Config::deadline) of a request is nearer than that timeout.
 //!
 //! A client starts a thread to connect to a Unix socket, because `std` cannot limit the time that

@@ -94,7 +94,8 @@ use crate::net::{Address, AllowList, Listener};
 /// # Allowed addresses
 ///
 /// If the environment variable `FCGI_WEB_SERVER_ADDRS` is set, only TCP connections from the
-/// addresses in it are served (FastCGI specification, section 3.2).
+/// addresses in it are served (FastCGI specification, section 3.2). A Unix socket is refused: its
+/// peers have no address.
 pub struct Server {
     pool: Arc<Pool>,
     config: Config,
@@ -154,6 +155,7 @@ impl Server {
     }
 
     /// Sets the addresses that may connect, instead of those in `FCGI_WEB_SERVER_ADDRS`.
+    /// [`serve`](Self::serve) refuses a Unix socket then.
     pub fn allow(mut self, list: AllowList) -> Self {
         self.allowed = Some(list);
         self
@@ -193,16 +195,17 @@ impl Server {
     /// Passes requests to `handler` until [`Handle::shutdown`] is called.
     ///
     /// # Errors
-    /// `InvalidInput` for a bound of zero, an error of starting the first thread, and an error
-    /// after which `accept` cannot succeed again. All other errors are
-    /// [reported](Self::on_error), and the server continues.
+    /// `InvalidInput` for a bound of zero, or for a Unix socket if there is a list of allowed
+    /// addresses. An error of starting the first thread, and an error after which `accept` cannot
+    /// succeed again. All other errors are [reported](Self::on_error), and the server continues.
     pub fn serve<H>(self, handler: H) -> Result<()>
     where
         H: Fn(&mut Request<'_>) -> HandlerResult + Send + Sync + 'static,
     {
         let Self { pool, config, allowed, on_error } = self;
         let stopper = Arc::clone(&pool);
-        let served = config.check().map_err(Error::from).and_then(|()| {
+        let checked = config.check().and_then(|()| check_socket(&pool.listener, allowed.as_ref()));
+        let served = checked.map_err(Error::from).and_then(|()| {
             let (config, handler) = (Arc::new(config), Box::new(handler));
             Worker { pool, config, allowed, on_error, handler }.run()
         });
@@ -210,6 +213,15 @@ impl Server {
         stopper.stop();
         served
     }
+}
+
+/// Checks that the socket can serve a peer on the list of allowed addresses.
+fn check_socket(listener: &Listener, allowed: Option<&AllowList>) -> io::Result<()> {
+    if allowed.is_none() || !listener.is_unix() {
+        return Ok(());
+    }
+    let message = "peers of a Unix socket have no address, so FCGI_WEB_SERVER_ADDRS allows none";
+    Err(io::Error::new(io::ErrorKind::InvalidInput, message))
 }
 
 /// Writes a report to stderr. Errors are ignored: the descriptor is closed in a program that a web

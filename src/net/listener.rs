@@ -317,6 +317,11 @@ impl Listener {
         self.acceptor.socket().local_address()
     }
 
+    /// Returns whether this is a Unix socket.
+    pub(crate) fn is_unix(&self) -> bool {
+        self.acceptor.socket().is_unix()
+    }
+
     fn new(socket: ListeningSocket) -> Self {
         Self { acceptor: Acceptor::new(socket) }
     }

@@ -42,6 +42,14 @@ impl ListeningSocket {
         }
     }
 
+    pub(super) fn is_unix(&self) -> bool {
+        match self {
+            Self::Tcp(_) => false,
+            #[cfg(unix)]
+            Self::Unix(..) => true,
+        }
+    }
+
     /// Returns the address at which this process can connect to the socket.
     pub(super) fn wake_address(&self) -> io::Result<WakeAddress> {
         match self {
