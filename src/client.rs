@@ -53,6 +53,7 @@ mod idle;
 mod pool;
 mod queue;
 mod response;
+mod room;
 mod socket;
 mod stdin;
 mod stdout;
@@ -83,7 +84,7 @@ use crate::stream::StreamLength;
 
 /// Sends requests to an application.
 ///
-/// A client can be shared by threads. Each request has a connection to itself. With
+/// A client can be shared by threads. Each request uses its own connection. With
 /// [`keep_alive`](Self::keep_alive), connections are reused.
 ///
 /// # Retries
@@ -91,9 +92,9 @@ use crate::stream::StreamLength;
 /// The application may close a kept connection at any time. A kept connection is checked before it
 /// is reused, and replaced if it has been closed. The check is left out if a request with an
 /// idempotent `REQUEST_METHOD` (RFC 9110, section 9.2.2) follows another one within a millisecond.
-/// Until the application has been seen to keep a connection open, the check before any other request
-/// waits until the connection has been idle for 100 ms, because the application may be about to
-/// close it.
+/// Until the application has been seen to keep a connection open, the check before any other
+/// request waits until the connection has been idle for 100 ms, because the application may be
+/// about to close it.
 ///
 /// If the application closes the connection after the check, the request is sent again on a new
 /// connection, but only if that is safe: either nothing of the request could be sent, or no byte of
@@ -150,7 +151,8 @@ impl Client {
         self
     }
 
-    /// Sets [`Config::keep_alive`]. A later call of [`config`](Self::config) does not change it.
+    /// Sets [`Config::keep_alive`], which describes the effect on applications with few processes,
+    /// such as php-fpm. A later call of [`config`](Self::config) does not change it.
     pub fn keep_alive(mut self, keep_alive: bool) -> Self {
         self.keep_alive = Some(keep_alive);
         self.pool.config_mut().keep_alive = keep_alive;

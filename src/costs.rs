@@ -22,6 +22,14 @@
 //! - The write timeout is set before the second write, or before the first one if that has more
 //!   than 2 KiB.
 //!
+//! A client sets both timeouts when it connects, and with `keep_alive` once more when the
+//! application has answered for the first time. It sets one of them again only if the
+//! [deadline](crate::client::Config::deadline) of a request is nearer than that timeout.
+//!
+//! A client starts a thread to connect to a Unix socket, because `std` cannot limit the time that
+//! this takes. A request that follows another one within a millisecond, with no other request in
+//! progress, connects without a thread.
+//!
 //! A listening socket that other processes share, such as the one on descriptor 0, costs one or two
 //! additional system calls for each `accept`.
 //!

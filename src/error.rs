@@ -55,7 +55,6 @@ pub type Result<T> = result::Result<T, Error>;
 /// assert_eq!(error.kind(), io::ErrorKind::InvalidData);
 /// assert!(matches!(fcgi::Error::from(error), fcgi::Error::UnsupportedVersion(9)));
 /// ```
-#[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
     /// The underlying socket, file, reader or writer failed.
@@ -202,7 +201,8 @@ pub enum Error {
 
     /// A CGI environment cannot be built from an HTTP request, because a part of it is invalid.
     InvalidRequest {
-        /// The invalid part: `method`, `target`, `path` or the name of a header field, for example.
+        /// The invalid part: `method`, `target`, `path` or the name of a header field, for
+        /// example.
         part: String,
         /// The beginning of its value.
         value: String,
@@ -218,7 +218,7 @@ pub enum Error {
     /// An item of an [`AllowList`](crate::net::AllowList) is not an IP address (section 3.2 of the
     /// specification).
     ///
-    /// The value is that item. It is empty if the list is empty, or has a comma too many.
+    /// The value is that item. It is empty if the list is empty, or contains an empty item.
     InvalidAllowList(String),
 }
 
@@ -267,13 +267,21 @@ impl Error {
     }
 }
 
+/// Writes the same message as [`Display`](fmt::Display), so that a program whose `main` returns an
+/// error prints a sentence.
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Io(error) => error.fmt(f),
             Self::TimedOut(operation) => write!(f, "{operation} timed out"),
             Self::RequestTimedOut(limit) => {
-                write!(f, "request did not arrive within the request timeout of {limit:?}")
+                write!(f, "request did not arrive within {} ms", limit.as_millis())
             }
             Self::UnsupportedVersion(version) => {
                 write!(f, "record has unsupported FastCGI version {version}")
@@ -356,7 +364,7 @@ impl Error {
                 write!(f, "invalid item {item:?} in the list of allowed IP addresses")
             }
             // Unreachable: every other variant has its message above.
-            _ => fmt::Debug::fmt(self, f),
+            _ => f.write_str("error"),
         }
     }
 }

@@ -42,6 +42,7 @@
 //! use fcgi::{Client, Params};
 //! use std::{fs, io};
 //!
+//! // php-fpm serves one connection in each process: see `client::Config::keep_alive`.
 //! let client = Client::new("unix:/run/php/php-fpm.sock")?.keep_alive(true);
 //! let mut params = Params::from_pairs([
 //!     ("REQUEST_METHOD", "POST"),
@@ -109,10 +110,10 @@
 //! - The body is shorter than `Content-Length`. [`Client::send`] does not compare the lengths. Call
 //!   [`Head::check_body`](cgi::Head::check_body).
 //!
-//! Timeouts limit each read and each write. The time in which a request arrives at a server is also
-//! limited as a whole, by [`server::Config::request_timeout`]. The time of a response is not: a
-//! peer that sends or reads one byte from time to time can keep its connection for long. A client
-//! can also wait for long in `connect` if the backlog of an application's Unix socket is full.
+//! Timeouts limit each read and each write. [`server::Config::request_timeout`] limits the time in
+//! which a request arrives, and [`client::Config::deadline`] limits a whole request of a client. A
+//! server does not limit the time of a response: a web server that reads one byte from time to time
+//! can keep its connection for long.
 //!
 //! FastCGI has neither encryption nor authentication. Everyone who can connect to an application
 //! can send it any params, and can thereby act as any user. Listen on a Unix socket that only the

@@ -1,5 +1,5 @@
 //! The application side of FastCGI: a [`Server`] that answers requests, and the [`Connection`] that
-//! it consists of.
+//! it is built on.
 //!
 //! | To | Use |
 //! | --- | --- |
@@ -88,7 +88,7 @@ use crate::net::{Address, AllowList, Listener};
 /// # Errors of a handler
 ///
 /// If a handler returns an error or panics, a message is written to the log of the web server
-/// ([`Request::stderr`]), and the server goes on. If no part of the response was sent, the client
+/// ([`Request::stderr`]), and the server continues. If no part of the response was sent, the client
 /// receives `Status: 500`. A program that is built with `panic = "abort"` ends when a handler
 /// panics.
 ///
@@ -99,8 +99,8 @@ use crate::net::{Address, AllowList, Listener};
 /// # Allowed addresses
 ///
 /// If the environment variable `FCGI_WEB_SERVER_ADDRS` is set, only TCP connections from the
-/// addresses in it are served (FastCGI specification, section 3.2). A Unix socket is not served at
-/// all then.
+/// addresses in it are served (FastCGI specification, section 3.2). A Unix socket is refused: its
+/// peers have no address.
 pub struct Server {
     pool: Arc<Pool>,
     config: Config,
@@ -159,8 +159,8 @@ impl Server {
         self
     }
 
-    /// Sets the addresses that may connect, instead of those in `FCGI_WEB_SERVER_ADDRS`. Peers of a
-    /// Unix socket have no address, so [`serve`](Self::serve) refuses such a socket.
+    /// Sets the addresses that may connect, instead of those in `FCGI_WEB_SERVER_ADDRS`.
+    /// [`serve`](Self::serve) refuses a Unix socket then.
     pub fn allow(mut self, list: AllowList) -> Self {
         self.allowed = Some(list);
         self
@@ -205,16 +205,16 @@ impl Server {
     /// Passes requests to `handler` until [`Handle::shutdown`] is called.
     ///
     /// # Errors
-    /// `InvalidInput` for a bound of zero, an error of starting the first thread, and an error
-    /// after which `accept` cannot succeed again. All other errors are
-    /// [reported](Self::on_error), and the server continues.
+    /// `InvalidInput` for a bound of zero, or for a Unix socket if there is a list of allowed
+    /// addresses. An error of starting the first thread, and an error after which `accept` cannot
+    /// succeed again. All other errors are [reported](Self::on_error), and the server continues.
     pub fn serve<H>(self, handler: H) -> Result<()>
     where
         H: Fn(&mut Request<'_>) -> HandlerResult + Send + Sync + 'static,
     {
         let Self { pool, config, allowed, on_error } = self;
         let stopper = Arc::clone(&pool);
-        let checked = config.check().and_then(|()| check_allowed(&pool.listener, allowed.as_ref()));
+        let checked = config.check().and_then(|()| check_socket(&pool.listener, allowed.as_ref()));
         let served = checked.map_err(Error::from).and_then(|()| {
             let (config, handler) = (Arc::new(config), Box::new(handler));
             Worker { pool, config, allowed, on_error, handler }.run()
@@ -225,17 +225,13 @@ impl Server {
     }
 }
 
-/// Returns an error for a Unix socket with a list of allowed addresses: no connection could be
-/// served.
-fn check_allowed(listener: &Listener, allowed: Option<&AllowList>) -> io::Result<()> {
+/// Checks that the socket can serve a peer on the list of allowed addresses.
+fn check_socket(listener: &Listener, allowed: Option<&AllowList>) -> io::Result<()> {
     if allowed.is_none() || !listener.is_unix() {
         return Ok(());
     }
-    Err(io::Error::new(
-        io::ErrorKind::InvalidInput,
-        "peers of a Unix socket have no IP address, so none is on the list of allowed addresses \
-         that FCGI_WEB_SERVER_ADDRS or the program sets",
-    ))
+    let message = "peers of a Unix socket have no address, so FCGI_WEB_SERVER_ADDRS allows none";
+    Err(io::Error::new(io::ErrorKind::InvalidInput, message))
 }
 
 /// Writes a report to stderr. Errors are ignored: the descriptor is closed in a program that a web

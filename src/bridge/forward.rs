@@ -4,7 +4,7 @@ use std::io::{self, BufRead, Read, Take, Write};
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::thread;
 
-use crate::cgi::ResponseHead;
+use crate::cgi::canonical_reason;
 use crate::client::{CancelHandle, Completion, Connection, Stdin, Stdout};
 use crate::error::{Error, Result};
 use crate::params::Params;
@@ -182,10 +182,8 @@ fn reply_failure(stdout: &mut impl Write, status: u16, error: Error) -> Error {
 }
 
 fn write_failure(stdout: &mut impl Write, status: u16) -> Result<()> {
-    ResponseHead::new()
-        .status(status, "")?
-        .field("Content-Type", "text/plain")?
-        .write_to(stdout)?;
-    stdout.write_all(b"The application is unavailable or returned an invalid response.\n")?;
+    let reason = canonical_reason(status).unwrap_or_default();
+    let text = "The application is unavailable or returned an invalid response.";
+    write!(stdout, "Status: {status} {reason}\r\nContent-Type: text/plain\r\n\r\n{text}\n")?;
     Ok(stdout.flush()?)
 }

@@ -219,7 +219,7 @@ impl Committed<'_> {
         let Prepared { slot, mut connection, records, kept, .. } = self.0.request;
         let outcome = receive(connection.resume(state));
         connection.keep_buffer(records);
-        if outcome.as_ref().is_err_and(Error::is_transient) {
+        if outcome.as_ref().is_err_and(|error| is_overload(error, &connection)) {
             slot.lower_limit();
         } else if connection.is_reusable() {
             slot.release(connection, kept.is_some());
@@ -237,6 +237,13 @@ impl Committed<'_> {
             Progress::Nothing | Progress::Part => stdin::State::Failed,
         }
     }
+}
+
+/// Returns whether a request has failed because the application serves too many others: it has
+/// refused the request, or not accepted the connection while it serves kept ones.
+fn is_overload(error: &Error, connection: &Connection) -> bool {
+    error.is_transient()
+        || matches!(error, Error::TimedOut(_)) && connection.is_kept_and_unanswered()
 }
 
 /// Returns whether a request may reach the application twice (RFC 9110, section 9.2.2).

@@ -1,11 +1,12 @@
 use std::io::{self, Write};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use super::config::Config;
 use super::connect::connect;
 use super::deadline::Deadline;
 use super::exchange::{Exchange, Reuse};
+use super::room::MakeRoom;
 use super::socket::{self, SocketReader};
 use super::stdin::{self, Stdin};
 use super::stdout::Stdout;
@@ -60,7 +61,7 @@ impl Connection {
     /// ```no_run
     /// // An application must be listening.
     /// use fcgi::client::{Config, Connection};
-    /// use std::sync::Arc;
+    /// use std::sync::{Arc, Weak};
     ///
     /// let config = Arc::new(Config::new().keep_alive(true));
     /// let connection = Connection::connect(&"127.0.0.1:9000".parse()?, config)?;
@@ -80,13 +81,18 @@ impl Connection {
     /// An I/O error if the timeouts cannot be set. A timeout of zero is `InvalidInput`.
     pub fn new(stream: impl Into<Stream>, config: Arc<Config>) -> Result<Self> {
         let deadline = Deadline::new(Instant::now(), config.deadline);
-        Self::open(stream.into(), config, deadline)
+        Self::open(stream.into(), config, deadline, None)
     }
 
-    /// Creates a connection whose first request has this deadline.
-    pub(super) fn open(stream: Stream, config: Arc<Config>, deadline: Deadline) -> Result<Self> {
+    /// Creates a connection whose first request has this deadline, and asks for room.
+    pub(super) fn open(
+        stream: Stream,
+        config: Arc<Config>,
+        deadline: Deadline,
+        room: Option<Weak<dyn MakeRoom>>,
+    ) -> Result<Self> {
         let (reader, writer) =
-            socket::open(stream, config.read_timeout, config.write_timeout, deadline)?;
+            socket::open(stream, config.read_timeout, config.write_timeout, deadline, room)?;
         let reader = RecordReader::new(reader);
         let reuse = Reuse::new(config.keep_alive, writer);
         Ok(Self { reader, config, reuse, request_id: 0 })
@@ -109,6 +115,12 @@ impl Connection {
     /// sent nothing after the last response.
     pub fn is_reusable(&self) -> bool {
         self.reuse.is_idle && self.reader.at_record_boundary()
+    }
+
+    /// Returns whether the application has been asked to keep the connection open, and has sent
+    /// nothing.
+    pub(super) fn is_kept_and_unanswered(&self) -> bool {
+        self.config.keep_alive && self.reader.get_ref().is_unanswered()
     }
 
     /// Begins a request in memory: returns a buffer that holds BEGIN_REQUEST and PARAMS, and that

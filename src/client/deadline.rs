@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 pub(super) struct Deadline {
     /// `None` if the request may take any time.
     at: Option<Instant>,
-    /// The time until then, as of the last look at the clock. [`Duration::MAX`] without a deadline.
+    /// The time until then, as of the last look at the clock. [`Duration::MAX`] without a
+    /// deadline.
     left: Duration,
 }
 
@@ -19,7 +20,7 @@ impl Deadline {
         at.map_or(Self::NONE, |(at, left)| Self { at: Some(at), left })
     }
 
-    /// Looks at the clock.
+    /// Updates the remaining time.
     pub(super) fn update(&mut self) {
         if let Some(at) = self.at {
             self.left = at.saturating_duration_since(Instant::now());

@@ -1,6 +1,5 @@
 use std::time::{Duration, Instant};
 
-use super::config::Config;
 use super::connection::Connection;
 
 /// The idle connections of a client.
@@ -14,7 +13,7 @@ pub(super) struct IdleConnections(Vec<Idle>);
 #[derive(Debug)]
 pub(super) struct Idle {
     pub(super) connection: Box<Connection>,
-    released_at: Instant,
+    pub(super) released_at: Instant,
     /// Whether the connection has carried more than one request.
     pub(super) is_reused: bool,
 }
@@ -30,13 +29,26 @@ impl IdleConnections {
         self.0.pop()
     }
 
-    /// Removes the connections that have been idle for longer than [`Config::idle_timeout`], and
-    /// those beyond [`Config::max_idle`].
-    pub(super) fn take_surplus(&mut self, now: Instant, config: &Config) -> Vec<Idle> {
-        let timeout = config.idle_timeout.unwrap_or(Duration::MAX);
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Removes the connection that was released first.
+    pub(super) fn pop_first(&mut self) -> Option<Idle> {
+        self.take_first(self.0.len().min(1)).pop()
+    }
+
+    /// Removes the connections that have been idle for longer than `timeout`, and those beyond the
+    /// last `max`.
+    pub(super) fn take_surplus(
+        &mut self,
+        now: Instant,
+        timeout: Option<Duration>,
+        max: usize,
+    ) -> Vec<Idle> {
+        let timeout = timeout.unwrap_or(Duration::MAX);
         let expired = self.0.iter().take_while(|idle| idle.idle_for(now) > timeout).count();
-        let surplus = self.0.len().saturating_sub(config.max_idle);
-        self.take_first(expired.max(surplus))
+        self.take_first(expired.max(self.0.len().saturating_sub(max)))
     }
 
     pub(super) fn take_all(&mut self) -> Vec<Idle> {

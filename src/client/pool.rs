@@ -1,4 +1,4 @@
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use super::config::Config;
@@ -7,6 +7,7 @@ use super::connection::Connection;
 use super::deadline::Deadline;
 use super::idle::{Idle, IdleConnections};
 use super::queue::Queue;
+use super::room::{MakeRoom, Room};
 use crate::error::{Error, Result};
 use crate::net::Address;
 
@@ -17,6 +18,10 @@ const RECOVERY: Duration = Duration::from_secs(10);
 /// it is the only one. The application has then accepted all connections of this client, so its
 /// backlog is not full because of them.
 const DIRECTLY_AFTER: Duration = Duration::from_millis(1);
+
+/// The most connections of a client that keeps them, if the configuration does not limit them. A
+/// server of this crate serves as many.
+const MAX_KEPT: usize = 256;
 
 /// The connections of a client: the idle ones, and a limit on those in use.
 ///
@@ -29,13 +34,15 @@ const DIRECTLY_AFTER: Duration = Duration::from_millis(1);
 pub(super) struct Pool {
     address: Address,
     config: Arc<Config>,
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// Invariant: after each release there are at most `Config::max_idle`.
+    /// Invariant: after each release there are at most `Config::max_idle`, and no more than the
+    /// limit leaves beside those in use.
     idle: IdleConnections,
+    room: Room,
     /// Invariant: the number of slots that exist or have been granted.
     in_use: usize,
     queue: Queue,
@@ -76,7 +83,7 @@ pub(super) struct Acquired<'a> {
 
 impl Pool {
     pub(super) fn new(address: Address) -> Self {
-        Self { address, config: Arc::default(), state: Mutex::default() }
+        Self { address, config: Arc::default(), state: Arc::default() }
     }
 
     pub(super) fn address(&self) -> &Address {
@@ -110,7 +117,7 @@ impl Pool {
         } else {
             state = self.wait_for_slot(state, &mut deadline)?;
         }
-        let surplus = state.idle.take_surplus(now, &self.config);
+        let surplus = state.idle.take_surplus(now, self.config.idle_timeout, usize::MAX);
         let idle = state.idle.pop();
         let keeps_open = state.keeps_open;
         let connects_directly = state.connects_directly(now);
@@ -163,7 +170,32 @@ impl Pool {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
+    }
+
+    /// Returns what a new connection asks for room. Without kept connections there is none to make.
+    fn room(&self) -> Option<Weak<dyn MakeRoom>> {
+        let state = Arc::downgrade(&self.state);
+        self.config.keep_alive.then_some(state as Weak<dyn MakeRoom>)
+    }
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl MakeRoom for Mutex<State> {
+    fn make_room(&self, is_repeated: bool) {
+        let mut state = lock(self);
+        state.room.need(is_repeated);
+        let idle = (!state.idle.is_empty() && state.room.make()).then(|| state.idle.pop_first());
+        drop(state);
+        // It is closed without the lock.
+        drop(idle);
+    }
+
+    fn end_need(&self) {
+        lock(self).room.end_need();
     }
 }
 
@@ -180,7 +212,8 @@ impl State {
     fn max(&mut self, config: &Config) -> usize {
         self.lowered_max = self.lowered_max.filter(|(_, until)| Instant::now() < *until);
         let lowered_max = self.lowered_max.map(|(max, _)| max);
-        let limits = [config.max_connections, self.advertised_max, lowered_max];
+        let configured_max = config.max_connections.or(config.keep_alive.then_some(MAX_KEPT));
+        let limits = [configured_max, self.advertised_max, lowered_max];
         limits.into_iter().flatten().min().unwrap_or(usize::MAX)
     }
 
@@ -204,7 +237,7 @@ impl Slot<'_> {
         let connect = if connects_directly { connect_directly } else { connect };
         let stream = connect(address, max)?;
         self.deadline.update();
-        Connection::open(stream, Arc::clone(config), self.deadline)
+        Connection::open(stream, Arc::clone(config), self.deadline, self.pool.room())
     }
 
     /// Opens another connection, in the place of one that the application has closed. `is_early`
@@ -229,27 +262,40 @@ impl Slot<'_> {
         self.answered_at = Some(Instant::now());
     }
 
-    /// Lowers the limit after the application has refused a request, to one connection less than
-    /// are in use now. The limit expires after [`RECOVERY`].
+    /// Lowers the limit after the application has refused a request or not accepted a connection,
+    /// to one connection less than are in use now, and closes the idle ones. The limit expires
+    /// after [`RECOVERY`].
     pub(super) fn lower_limit(&self) {
         let mut state = self.pool.lock();
         let max = state.in_use.saturating_sub(1).max(1);
         state.lowered_max = Some((max, Instant::now() + RECOVERY));
+        let idle = state.idle.take_all();
+        drop(state);
+        // They are closed without the lock.
+        drop(idle);
     }
 }
 
 impl Drop for Slot<'_> {
     fn drop(&mut self) {
         let mut state = self.pool.lock();
+        if self.released.is_some() && state.room.make() {
+            drop(state);
+            // It is closed without the lock, and before another request gets the slot.
+            self.released = None;
+            state = self.pool.lock();
+        }
         debug_assert!(state.in_use > 0);
         state.in_use -= 1;
         state.answered_at = self.answered_at.or(state.answered_at);
-        let mut surplus = Vec::new();
-        if let Some(released) = self.released.take() {
+        let surplus = self.released.take().map(|released| {
+            let config = &self.pool.config;
+            let max = config.max_idle.min(state.max(config).saturating_sub(state.in_use));
             state.keeps_open |= released.is_reused;
+            let now = released.released_at;
             state.idle.push(released);
-            surplus = state.idle.take_surplus(Instant::now(), &self.pool.config);
-        }
+            state.idle.take_surplus(now, config.idle_timeout, max)
+        });
         state.grant(&self.pool.config);
         drop(state);
         // They are closed without the lock.

@@ -98,8 +98,7 @@ impl<'a> Stdout<'a> {
     pub fn cancel_handle(&mut self) -> CancelHandle {
         let records = self.stream.source_mut();
         let socket = records.reader.get_ref().socket();
-        let handle =
-            records.cancel_handle.get_or_insert_with(|| CancelHandle::new(socket.clone())).clone();
+        let handle = records.cancel_handle.get_or_insert_with(|| CancelHandle::new(socket)).clone();
         if self.is_complete() {
             handle.disarm();
         }

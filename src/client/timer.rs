@@ -5,9 +5,9 @@ use crate::error::{Error, Result};
 
 /// Decides how long one direction of a connection may wait.
 ///
-/// A single wait is limited by a timeout, and all waits of a request by its deadline. The timeout of
-/// the socket enforces both. Setting it takes a system call, so it is set only if it is longer than
-/// allowed, or much shorter. A wait that reaches it before the limit is continued.
+/// A single wait is limited by a timeout, and all waits of a request by its deadline. The timeout
+/// of the socket enforces both. Setting it takes a system call, so it is set only if it is longer
+/// than allowed, or much shorter. A wait that reaches it before the limit is continued.
 #[derive(Clone, Debug)]
 pub(super) struct Timer {
     /// The longest wait without progress.
@@ -20,13 +20,14 @@ pub(super) struct Timer {
 }
 
 impl Timer {
-    /// Creates the timer of a new connection whose first request has this deadline.
-    pub(super) fn new(timeout: Option<Duration>, deadline: Deadline) -> Self {
+    /// Creates the timer of a new connection whose first request has this deadline. Its first wait
+    /// ends after `max`, and may be continued.
+    pub(super) fn new(timeout: Option<Duration>, deadline: Deadline, max: Duration) -> Self {
         let timeout = timeout.unwrap_or(Duration::MAX);
         // A socket cannot have a timeout of zero. The first wait notices that the deadline has
         // passed.
-        let on_socket = timeout.min(deadline.left().max(Duration::from_millis(1)));
-        Self { timeout, deadline, on_socket, is_ready: false }
+        let left = deadline.left().max(Duration::from_millis(1));
+        Self { timeout, deadline, on_socket: timeout.min(left).min(max), is_ready: false }
     }
 
     /// Returns the timeout of the socket.
@@ -53,22 +54,23 @@ impl Timer {
         std::mem::take(&mut self.is_ready)
     }
 
-    /// Begins a wait, or continues one that has taken `waited` so far. Returns the timeout that the
-    /// socket must have, or `None` if it has it already.
+    /// Begins a wait, or continues one that has taken `waited` so far. It ends after `max`, and may
+    /// be continued. Returns whether the timeout of the socket has to change to
+    /// [`on_socket`](Self::on_socket).
     ///
     /// # Errors
     /// [`Error::TimedOut`] if the deadline has passed.
-    pub(super) fn begin_wait(&mut self, waited: Duration) -> Result<Option<Option<Duration>>> {
+    pub(super) fn begin_wait(&mut self, waited: Duration, max: Duration) -> Result<bool> {
         self.deadline.update();
         if self.deadline.left().is_zero() {
             return Err(Error::TimedOut("request"));
         }
-        let max = self.deadline.left().min(self.timeout.saturating_sub(waited));
+        let max = max.min(self.deadline.left()).min(self.timeout.saturating_sub(waited));
         if self.fits(max) {
-            return Ok(None);
+            return Ok(false);
         }
         self.on_socket = max;
-        Ok(Some(self.on_socket()))
+        Ok(true)
     }
 
     /// Returns how long a wait has taken that has reached the timeout of the socket, and had taken
@@ -90,9 +92,10 @@ mod tests {
     use std::time::Instant;
 
     const SECOND: Duration = Duration::from_secs(1);
+    const FOREVER: Duration = Duration::MAX;
 
     fn timer(timeout: u32, deadline: Deadline) -> Timer {
-        Timer::new(Some(SECOND * timeout), deadline)
+        Timer::new(Some(SECOND * timeout), deadline, FOREVER)
     }
 
     fn deadline_in(seconds: u32) -> Deadline {
@@ -103,7 +106,7 @@ mod tests {
     fn a_distant_deadline_does_not_change_the_timeout() {
         let mut timer = timer(60, deadline_in(3600));
         assert_eq!(timer.on_socket(), Some(SECOND * 60));
-        assert_eq!(timer.begin_wait(Duration::ZERO).unwrap(), None);
+        assert!(!timer.begin_wait(Duration::ZERO, FOREVER).unwrap());
         timer.start(deadline_in(3600), true);
         assert!(timer.take_ready());
         assert!(!timer.take_ready(), "only one wait");
@@ -115,13 +118,15 @@ mod tests {
         let mut timer = timer(60, Deadline::NONE);
         timer.start(deadline_in(10), true);
         assert!(!timer.take_ready());
-        let timeout = timer.begin_wait(Duration::ZERO).unwrap().unwrap().unwrap();
+        assert!(timer.begin_wait(Duration::ZERO, FOREVER).unwrap());
+        let timeout = timer.on_socket().unwrap();
         assert!(timeout > SECOND * 9 && timeout <= SECOND * 10);
         assert_eq!(timer.continue_wait(Duration::ZERO), Some(timeout));
 
         timer.start(deadline_in(3600), true);
         assert!(!timer.take_ready());
-        assert_eq!(timer.begin_wait(Duration::ZERO).unwrap(), Some(Some(SECOND * 60)));
+        assert!(timer.begin_wait(Duration::ZERO, FOREVER).unwrap());
+        assert_eq!(timer.on_socket(), Some(SECOND * 60));
     }
 
     #[test]
@@ -136,7 +141,7 @@ mod tests {
     #[test]
     fn a_passed_deadline_is_an_error() {
         let mut timer = timer(60, deadline_in(0));
-        let outcome = timer.begin_wait(Duration::ZERO);
+        let outcome = timer.begin_wait(Duration::ZERO, FOREVER);
         assert!(matches!(outcome, Err(Error::TimedOut("request"))));
     }
 
@@ -145,15 +150,16 @@ mod tests {
         let mut timer = timer(10, Deadline::NONE);
         timer.set_on_socket(SECOND);
         assert_eq!(timer.continue_wait(Duration::ZERO), Some(SECOND));
-        assert_eq!(timer.begin_wait(SECOND).unwrap(), Some(Some(SECOND * 9)));
+        assert!(timer.begin_wait(SECOND, FOREVER).unwrap());
+        assert_eq!(timer.on_socket(), Some(SECOND * 9));
         assert_eq!(timer.continue_wait(SECOND), None);
     }
 
     #[test]
     fn without_timeout_and_deadline_a_wait_never_ends() {
-        let mut timer = Timer::new(None, Deadline::NONE);
+        let mut timer = Timer::new(None, Deadline::NONE, FOREVER);
         assert_eq!(timer.on_socket(), None);
-        assert_eq!(timer.begin_wait(Duration::ZERO).unwrap(), None);
+        assert!(!timer.begin_wait(Duration::ZERO, FOREVER).unwrap());
         assert_eq!(Deadline::new(Instant::now(), Some(Duration::MAX)).left(), Duration::MAX);
     }
 }

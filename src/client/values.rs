@@ -37,7 +37,7 @@ impl Values {
         let connect_timeout = config.connect_timeout.unwrap_or(Duration::MAX);
         let stream = connect(address, connect_timeout.min(deadline.left()))?;
         deadline.update();
-        let (reader, mut writer) = socket::open(stream, None, None, deadline)?;
+        let (reader, mut writer) = socket::open(stream, None, None, deadline, None)?;
         let names = Params::from_pairs([MAX_CONNS, MAX_REQS, MPXS_CONNS].map(|name| (name, "")))?;
         let names = names.as_bytes();
         record::write_record(&mut writer, RecordType::GetValues, NULL_REQUEST_ID, names)?;

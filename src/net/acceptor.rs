@@ -46,7 +46,7 @@ const DRAIN_LIMIT: usize = 65_536;
 /// | on a shared socket, by | connecting, or a receive timeout | connecting to the socket |
 /// | The backlog at the time of `close` | is accepted | is accepted |
 /// | on a shared socket | stays there | stays there |
-/// | Connections that arrive after `close` | are refused | are accepted while there are any |
+/// | Connections that arrive after `close` | are refused | are accepted until a call would block |
 /// | on a shared socket | stay in the backlog | stay in the backlog |
 /// | An accepted socket inherits non-blocking mode | never | perhaps |
 /// | inherits `TCP_NODELAY` | always | perhaps |

@@ -194,7 +194,8 @@ fn parse(text: &str) -> Option<Target> {
         return tcp_target(text);
     }
     // A URL contains slashes, but is not meant as a path.
-    if text.contains('/') && !text.contains("://") {
+    let is_url = text.as_bytes().windows(3).any(|window| window == b"://");
+    if text.contains('/') && !is_url {
         return unix_target(text.as_ref());
     }
     tcp_target(text)

@@ -15,7 +15,7 @@ use crate::error::Result;
 #[derive(Debug)]
 pub(super) enum ListeningSocket {
     Tcp(TcpListener),
-    /// The file is there if this process created it.
+    /// `Some` if this process created it.
     #[cfg(unix)]
     Unix(UnixListener, Option<SocketFile>),
 }

@@ -1,4 +1,4 @@
-//! The best that `std` offers for socket files on systems other than Linux.
+//! Socket files on systems other than Linux, as far as `std` supports them.
 
 use std::fs::{self, Permissions};
 use std::io;
@@ -8,7 +8,7 @@ use std::path::Path;
 use super::file_id::FileId;
 
 /// A lock for changes of the socket file at a path. `std` has none that does not outlive its
-/// process, so this one excludes nobody.
+/// process, so this one provides no exclusion.
 #[derive(Debug)]
 pub(super) struct PathLock;
 

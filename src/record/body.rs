@@ -14,7 +14,7 @@ use crate::protocol::{ProtocolStatus, RecordType, Role, HEADER_LEN, KEEP_CONN};
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct BeginRequest {
-    /// The role that the application is asked to have.
+    /// The role that the web server requests.
     pub role: Role,
     /// The flags. All bits except [`KEEP_CONN`] are ignored.
     pub flags: u8,
@@ -86,7 +86,8 @@ impl BeginRequest {
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct EndRequest {
-    /// The application status. It corresponds to the exit status of a CGI program: 0 means success.
+    /// The application status. It corresponds to the exit status of a CGI program: 0 means
+    /// success.
     pub app_status: u32,
     /// How the request ended at the protocol level.
     pub protocol_status: ProtocolStatus,

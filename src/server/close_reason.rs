@@ -22,7 +22,8 @@ pub enum CloseReason {
     RequestLimit,
     /// No request arrived for [`Config::idle_timeout`](super::Config::idle_timeout).
     IdleTimeout,
-    /// The connection was idle, or its request had ended, and another connection waited for a slot.
+    /// The connection was idle, or its request had ended, and another connection waited for a
+    /// slot.
     SlotNeeded,
     /// [`Handle::shutdown`](super::Handle::shutdown) was called.
     Shutdown,

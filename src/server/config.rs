@@ -50,8 +50,8 @@ pub struct Config {
     /// The maximum length of the body of a request, in bytes. A filter's file does not count.
     /// `None` is any length.
     ///
-    /// A request with a greater `CONTENT_LENGTH` is answered with `Status: 413`, and the connection
-    /// is closed. Without `CONTENT_LENGTH`, reading more than this fails with
+    /// A request with a greater `CONTENT_LENGTH` is answered with `Status: 413`, and the
+    /// connection is closed. Without `CONTENT_LENGTH`, reading more than this fails with
     /// [`Error::BodyTooLarge`](crate::Error::BodyTooLarge). If the handler returns this error, the
     /// response is the same.
     ///
@@ -66,8 +66,9 @@ pub struct Config {
     /// that, a filter's file included. `None` is any time.
     ///
     /// Each read has its own limit, [`read_timeout`](Self::read_timeout). Without this one, a peer
-    /// that sends a byte a minute could hold its slot indefinitely. The time begins with the second
-    /// read of the params or the body. It includes the time that the handler spends between reads.
+    /// that sends a byte a minute could hold its slot indefinitely. The time begins with the
+    /// second read of the params or the body. It includes the time that the handler spends
+    /// between reads.
     ///
     /// Default one hour, which is longer than an upload takes that a web server passes on as it
     /// arrives.
@@ -91,12 +92,12 @@ pub struct Config {
     /// The number of requests that are served on a kept connection before it is closed. Default
     /// `None`, which is any number.
     pub max_requests: Option<u64>,
-    /// The maximum number of bytes that are read and dropped before a connection is closed. Closing
-    /// a connection that has unread input could destroy the response.
+    /// The maximum number of bytes that are read and dropped before a connection is closed.
+    /// Closing a connection that has unread input could destroy the response.
     ///
     /// Default 16 MiB, so that a large upload can be refused unread.
     pub drain_bytes: u64,
-    /// The maximum time that is spent on that. Default 1 second.
+    /// The maximum time that is spent on draining. Default 1 second.
     pub drain_time: Duration,
     /// How long [`Handle::shutdown`](super::Handle::shutdown) waits for requests to end before it
     /// aborts them.
@@ -214,7 +215,7 @@ impl Config {
     /// Returns an error for a value with which no connection could be served.
     pub(super) fn check(&self) -> io::Result<()> {
         if self.max_connections == 0 {
-            let message = "the maximum number of connections is zero";
+            let message = "maximum number of connections is zero";
             return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
         }
         for (name, timeout) in [

@@ -136,7 +136,7 @@ impl Connection {
         self.lifecycle.close_reason()
     }
 
-    /// Refuses the next request with [`ProtocolStatus::Overloaded`], whatever it asks for, and
+    /// Refuses the next request with [`ProtocolStatus::Overloaded`], regardless of its role, and
     /// closes the connection. Waits for the request no longer than [`Config::read_timeout`], even
     /// if other records arrive.
     ///
@@ -191,7 +191,7 @@ impl Connection {
     pub(super) fn request(&mut self, accepted: AcceptedRequest) -> Request<'_> {
         let Self { input, params, state, finished, config, .. } = self;
         let stdin = Stdin::new(input, accepted, params, config);
-        Request::new(accepted, params, stdin, state.output(), finished)
+        Request::new(accepted, params, stdin, state, finished)
     }
 
     /// Closes the connection and returns its memory.

@@ -40,10 +40,10 @@ pub(crate) fn answer(
                 Ok(Some(error))
             }
         },
-        Ok(Err(error)) => request.end_failed(response_to(&*error), error).map(|()| None),
+        Ok(Err(error)) => request.end_failed(response_to(&*error), &error).map(|()| None),
         Err(panic) => {
             let reason = format_args!("handler panicked: {}", panic_message(&*panic));
-            request.end_failed(ErrorResponse::Failed, reason).map(|()| None)
+            request.end_failed(ErrorResponse::Failed, &reason).map(|()| None)
         }
     }
 }

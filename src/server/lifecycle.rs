@@ -15,8 +15,10 @@
 //! | Event | Noticed by | Reason |
 //! | --- | --- | --- |
 //! | the web server closes the connection | its thread, reading | `EndOfInput` |
-//! | a read or write fails, or times out | its thread | `ConnectionFailed`, `TimedOut`, `IdleTimeout` |
-//! | a record is invalid, or params are too large | its thread | `ProtocolError`, `ParamsTooLarge` |
+//! | a read or write fails | its thread | `ConnectionFailed` |
+//! | a read or write times out | its thread | `TimedOut`, `IdleTimeout` |
+//! | a record is invalid | its thread | `ProtocolError` |
+//! | a request exceeds a bound | its thread | `ParamsTooLarge`, `BodyTooLarge` |
 //! | the request has ended, and is the last one | its thread | `KeepConnNotSet`, `RequestLimit` |
 //! | a newcomer has no slot | the newcomer's thread, in `Pool::request_slot` | `SlotNeeded` |
 //! | no thread is accepting | the main thread, in `Pool::wait_for_stop` | `SlotNeeded` |
@@ -141,9 +143,7 @@ impl Lifecycle {
     }
 
     /// The handler has returned.
-    // A call costs 1 % of the instructions of a small request.
-    #[allow(clippy::inline_always)]
-    #[inline(always)]
+    #[inline]
     pub(super) fn ended(
         &mut self,
         outcome: RequestOutcome,
@@ -403,7 +403,7 @@ impl ConnectionState {
         Output::new(&self.stream, &self.output)
     }
 
-    /// Asks the connection to close: at once if it is idle, else after its request. A new
+    /// Asks the connection to close: immediately if it is idle, otherwise after its request. A new
     /// connection may still begin its first request.
     pub(super) fn stop(&self) {
         self.apply_and_wake(Event::Stop);
@@ -452,14 +452,15 @@ impl ConnectionState {
     }
 
     /// Returns `false` if the read half was shut down.
+    #[inline]
     fn begin_request(&self) -> bool {
-        self.apply(Event::Begin).is_some_and(|state| !state.is_read_shut_down())
+        self.apply_from(State::Idle, Event::Begin).is_some_and(|state| !state.is_read_shut_down())
     }
 
     /// Marks the connection idle, or returns the reason to close it.
     #[inline]
     fn end_request(&self) -> Option<CloseReason> {
-        if self.apply(Event::End).is_none() {
+        if self.apply_from(State::Busy, Event::End).is_none() {
             return self.load().close_reason();
         }
         // After the store of `Idle`, as the ordering argument requires.
@@ -487,7 +488,7 @@ impl ConnectionState {
     }
 
     /// Applies an event of another thread, and wakes the connection's thread if it waits for a
-    /// request: it sees the end of the input. If a slot is needed, and the thread is blocked by a
+    /// request: it reads the end of the input. If a slot is needed, and the thread is blocked by a
     /// peer that does not read, the write half is shut down as well.
     fn apply_and_wake(&self, event: Event) -> bool {
         let Some(state) = self.apply(event) else {
@@ -502,8 +503,18 @@ impl ConnectionState {
         true
     }
 
-    /// Applies an event. Returns the new state, or `None` if the event changes nothing.
+    /// Applies an event, which is faster if the connection is in the `likely` state.
     #[inline]
+    fn apply_from(&self, likely: State, event: Event) -> Option<State> {
+        let next = likely.next(event)?;
+        match self.state.compare_exchange(likely as u8, next as u8, SeqCst, SeqCst) {
+            Ok(_) => Some(next),
+            Err(_) => self.apply(event),
+        }
+    }
+
+    /// Applies an event. Returns the new state, or `None` if the event changes nothing.
+    #[inline(never)]
     fn apply(&self, event: Event) -> Option<State> {
         let next = |byte: u8| State::ALL[usize::from(byte)].next(event).map(|state| state as u8);
         let before = self.state.fetch_update(SeqCst, SeqCst, next).ok()?;

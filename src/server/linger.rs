@@ -34,9 +34,8 @@ pub(super) fn close_gracefully(
 }
 
 fn drain(state: &ConnectionState, since: Instant, config: &Config) -> Result<()> {
-    let is_read_shut_down = state.is_read_shut_down();
     // With both halves shut down, the system resets the connection as soon as input arrives.
-    if !is_read_shut_down {
+    if !state.is_read_shut_down() {
         state.stream().shutdown(Shutdown::Write)?;
     }
     let mut scratch = [0; 8192];
@@ -51,7 +50,7 @@ fn drain(state: &ConnectionState, since: Instant, config: &Config) -> Result<()>
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error.into()),
             // The end of the input means nothing here, except that no input is buffered.
-            Ok(0) if is_read_shut_down && state.stream().peer_ip().is_some() => {
+            Ok(0) if state.is_read_shut_down() && state.stream().peer_ip().is_some() => {
                 thread::sleep(POLL_INTERVAL);
             }
             Ok(0) => break,

@@ -12,8 +12,9 @@ use crate::vectored::{write_parts, MAX_SLICES};
 /// management records.
 ///
 /// Each write consists of whole records. It is sent as a whole before another write begins, even if
-/// several threads write.
-#[derive(Clone, Copy, Debug)]
+/// several threads write. It cannot be written to directly: a handler writes to the
+/// [`StreamWriter`](crate::stream::StreamWriter)s of its request.
+#[derive(Debug)]
 pub struct Output<'a> {
     stream: &'a Stream,
     lock: &'a OutputLock,
@@ -40,20 +41,20 @@ impl<'a> Output<'a> {
     }
 
     /// Calls a function while no thread writes. Returns `None` if a thread is writing.
-    pub(super) fn while_not_writing<T>(self, look: impl FnOnce() -> T) -> Option<T> {
+    pub(super) fn while_not_writing<T>(&self, look: impl FnOnce() -> T) -> Option<T> {
         match self.lock.0.try_lock() {
             Err(TryLockError::WouldBlock) => None,
             _not_writing => Some(look()),
         }
     }
 
-    /// Writes whole records, but blocks at most for `limit`, which is reduced by the time taken. The
-    /// time in which another thread completes its records does not count.
+    /// Writes whole records, but blocks at most for `limit`, which is reduced by the time taken.
+    /// The time in which another thread completes its records does not count.
     ///
     /// # Errors
     /// [`Error::TimedOut`]. The write half is shut down then: a part of the records may have been
     /// sent, and nothing may follow that.
-    pub(super) fn write_within(self, records: &[u8], limit: &mut Duration) -> Result<()> {
+    pub(super) fn write_within(&self, records: &[u8], limit: &mut Duration) -> Result<()> {
         let mut timeout = self.lock.0.lock().unwrap_or_else(PoisonError::into_inner);
         let start = Instant::now();
         let written = self.write_until(records, start + *limit, &mut timeout);
@@ -66,7 +67,7 @@ impl<'a> Output<'a> {
     }
 
     fn write_until(
-        self,
+        &self,
         mut records: &[u8],
         deadline: Instant,
         timeout: &mut WriteTimeout,
@@ -88,7 +89,7 @@ impl<'a> Output<'a> {
     }
 
     /// Writes all parts, which are whole records together.
-    fn write_records(self, parts: &mut [&[u8]]) -> io::Result<()> {
+    fn write_records(&self, parts: &mut [&[u8]]) -> io::Result<()> {
         let mut timeout = self.lock.0.lock().unwrap_or_else(PoisonError::into_inner);
         timeout.prepare(self.stream, || parts.iter().map(|part| part.len()).sum())?;
         let mut stream = self.stream;

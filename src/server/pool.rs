@@ -14,7 +14,7 @@ const SPARE_THREADS: usize = 4;
 /// threads.
 const REJECTING_THREADS: usize = 16;
 /// How often a thread that waits for a slot looks for new connections that have begun no request
-/// for [`NEW_CONNECTION_GRACE`]. The end of that time sends no notification.
+/// for [`NEW_CONNECTION_GRACE`]. Nothing notifies the condition variable when that time ends.
 const POLL_INTERVAL: Duration = Duration::from_millis(2);
 /// How long threads may take to end after their connections were aborted.
 const ABORT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -27,8 +27,8 @@ pub(super) struct Pool {
     /// Notified when a connection or a thread ends while another thread waits for that, when no
     /// thread could be started, and when the server stops.
     changed: Condvar,
-    /// The number of connections that have to yield their slot at the end of their request, because
-    /// every connection is busy.
+    /// The number of connections that have to yield their slot at the end of their request,
+    /// because every connection is busy.
     yield_requests: Arc<AtomicUsize>,
     is_stopping: AtomicBool,
 }
@@ -46,8 +46,8 @@ struct State {
     serving: Vec<Arc<ConnectionState>>,
     /// The connections that are rejected.
     rejecting: Vec<Arc<ConnectionState>>,
-    /// The threads that wait in `accept`, are about to, or wait for a slot with the connection that
-    /// they have accepted.
+    /// The threads that wait in `accept`, are about to, or wait for a slot with the connection
+    /// that they have accepted.
     accepting: usize,
     threads: usize,
     /// The tickets of the threads that wait for a slot, in the order of their arrival. The first
@@ -62,7 +62,7 @@ struct State {
     lacks_acceptor: bool,
     /// Whether the connections were aborted after the server was stopped.
     is_aborted: bool,
-    /// Why the server has stopped by itself.
+    /// The error that stopped the server.
     failure: Option<Error>,
 }
 
@@ -77,7 +77,7 @@ enum Vacancy {
     Unlikely,
 }
 
-/// How the wait for a slot has ended.
+/// The result of a wait for a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Decision {
     /// The connection is served.
@@ -93,8 +93,8 @@ pub(super) struct Admission {
     pub(super) state: Arc<ConnectionState>,
     /// Whether the connection has a slot. Otherwise it is to be rejected.
     pub(super) has_slot: bool,
-    /// Whether the caller has to start another thread, because none is accepting. The new thread is
-    /// already counted.
+    /// Whether the caller has to start another thread, because none is accepting. The new thread
+    /// is already counted.
     pub(super) starts_thread: bool,
 }
 
@@ -131,8 +131,8 @@ impl Pool {
     }
 
     /// Waits until the server is stopped and every thread has ended. Aborts the connections that
-    /// are left after `shutdown_timeout`. If no thread could be started, calls `start_thread` from
-    /// time to time.
+    /// are left after `shutdown_timeout`. If no thread could be started, calls `start_thread` every
+    /// 250 ms.
     pub(super) fn wait_for_end(
         &self,
         shutdown_timeout: Duration,
@@ -170,8 +170,8 @@ impl Pool {
         self.changed.notify_all();
     }
 
-    /// Gives an accepted connection a slot, as soon as one is free and all earlier connections have
-    /// one, or decides that it is to be rejected. Returns `None` if the server was stopped and did
+    /// Waits until a slot is free and all earlier connections have one, and admits the connection.
+    /// Or decides that it is to be rejected. Returns `None` if the server was stopped and did
     /// not end in time.
     pub(super) fn admit(&self, stream: &Stream, config: &Config) -> Option<Admission> {
         let (mut state, decision) = self.wait_for_slot(config);
@@ -192,6 +192,9 @@ impl Pool {
     pub(super) fn release(&self, connection: Arc<ConnectionState>) -> bool {
         let mut state = self.lock();
         let is_needed = state.release(&connection);
+        if state.unmet_demand() == 0 {
+            self.yield_requests.store(0, SeqCst);
+        }
         // Closes the socket before another thread is notified that there is room.
         drop(connection);
         if !state.waiting.is_empty() || state.retrying > 0 || self.is_stopping() {
@@ -237,19 +240,22 @@ impl Pool {
     /// Waits for a slot, after the threads that have waited for longer.
     fn wait_for_slot(&self, config: &Config) -> (MutexGuard<'_, State>, Decision) {
         let mut state = self.lock();
+        if state.is_aborted {
+            return (state, Decision::Aborted);
+        }
         if state.waiting.is_empty() && state.serving.len() < config.max_connections {
             return (state, Decision::Granted);
         }
         let ticket = state.add_ticket();
         let decision = loop {
-            if state.is_next(ticket, config) {
-                break Decision::Granted;
-            }
             if state.is_aborted {
                 break Decision::Aborted;
             }
+            if state.is_next(ticket, config) {
+                break Decision::Granted;
+            }
             let vacancy = self.request_slot(&state);
-            if vacancy != Vacancy::Closing && config.overload == Overload::Reject {
+            if vacancy == Vacancy::Unlikely && config.overload == Overload::Reject {
                 break Decision::Rejected;
             }
             state = self.wait_timeout(state, vacancy.poll_interval());
@@ -276,8 +282,8 @@ impl Pool {
         state.close_one()
     }
 
-    /// Waits until all threads have ended, but at most for `timeout`. Closes the new connections that
-    /// begin no request meanwhile.
+    /// Waits until all threads have ended, but at most for `timeout`. Closes the new connections
+    /// that begin no request meanwhile.
     fn wait_for_threads<'a>(
         &'a self,
         mut state: MutexGuard<'a, State>,
@@ -393,8 +399,8 @@ impl State {
     ///
     /// One that has begun no request since it was accepted is closed first, so that such
     /// connections cannot displace those that are used. While there are new connections that may
-    /// still begin a request, no other is closed. Then follows one that has been idle since the last
-    /// time a slot was needed, then any other idle one.
+    /// still begin a request, no other is closed. Then follows one that has been idle since the
+    /// last time a slot was needed, then any other idle one.
     fn close_one(&self) -> Vacancy {
         if self.close_first(ConnectionState::close_if_unused) {
             return Vacancy::Closing;

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::abort_handle::AbortHandle;
 use super::input::AcceptedRequest;
-use super::lifecycle::RequestOutcome;
+use super::lifecycle::{ConnectionState, RequestOutcome};
 use super::output::Output;
 use super::stdin::Stdin;
 use crate::error::{Error, Result};
@@ -12,7 +12,7 @@ use crate::params::Params;
 use crate::record::{EndRequest, Header, ProtocolStatus, RecordType, Role, HEADER_LEN};
 use crate::stream::{RecordBuffer, StreamWriter};
 
-/// A request and its response. It is shaped like [`std::process::Child`].
+/// A request and its response. As in [`std::process::Child`], the streams are public fields.
 ///
 /// The streams are fields, so that they can be used side by side:
 ///
@@ -35,7 +35,7 @@ use crate::stream::{RecordBuffer, StreamWriter};
 /// web server receives an incomplete response.
 #[derive(Debug)]
 pub struct Request<'a> {
-    /// The role that the application is asked to have. It is one of
+    /// The role that the web server requests. It is one of
     /// [`Config::roles`](super::Config::roles).
     pub role: Role,
     /// The params: the CGI variables of the HTTP request (RFC 3875, section 4.1), and those that
@@ -46,8 +46,8 @@ pub struct Request<'a> {
     /// The response: header fields (RFC 3875, section 6), an empty line and the body. It is
     /// buffered. `flush` sends what is buffered.
     pub stdout: StreamWriter<Output<'a>>,
-    /// Messages for the log of the web server. They are buffered, and sent by `flush` or at the end
-    /// of the request.
+    /// Messages for the log of the web server. They are buffered, and sent by `flush` or at the
+    /// end of the request.
     pub stderr: StreamWriter<Output<'a>>,
     /// The application status in END_REQUEST, like the exit status of a CGI program. Default 0.
     pub app_status: u32,
@@ -90,7 +90,7 @@ impl<'a> Request<'a> {
         request: AcceptedRequest,
         params: &'a Params,
         stdin: Stdin<'a>,
-        output: Output<'a>,
+        state: &'a ConnectionState,
         finished: &'a mut FinishedRequest,
     ) -> Self {
         let AcceptedRequest { id, begin } = request;
@@ -98,7 +98,7 @@ impl<'a> Request<'a> {
         let writer = |record_type, memory: &mut Vec<u8>| {
             memory.clear();
             let buffer = RecordBuffer::new(record_type, id, std::mem::take(memory));
-            StreamWriter::with_buffer(output, buffer)
+            StreamWriter::with_buffer(state.output(), buffer)
         };
         let stdout = writer(RecordType::Stdout, &mut finished.stdout);
         let stderr = writer(RecordType::Stderr, &mut finished.stderr);
@@ -148,13 +148,13 @@ impl<'a> Request<'a> {
     /// Ends the request as failed.
     ///
     /// The reason is written to stderr, and [`app_status`](Self::app_status) becomes 1 if it is 0.
-    /// If no part of the response was sent, `Status: 500` is sent in its place. The client is not
-    /// told the reason.
+    /// If no part of the response was sent, `Status: 500` is sent in its place. The reason is not
+    /// sent to the client.
     ///
     /// # Errors
     /// The errors of [`finish`](Self::finish).
     pub fn fail(mut self, reason: impl fmt::Display) -> Result<()> {
-        self.end_failed(ErrorResponse::Failed, reason)
+        self.end_failed(ErrorResponse::Failed, &reason)
     }
 
     /// Does what [`finish`](Self::finish) does. Nothing may be written after that.
@@ -203,7 +203,7 @@ impl<'a> Request<'a> {
     pub(super) fn end_failed(
         &mut self,
         response: ErrorResponse,
-        reason: impl fmt::Display,
+        reason: &dyn fmt::Display,
     ) -> Result<()> {
         self.replace_response(response)?;
         // The log of the web server consists of lines. The reason must not forge one.

@@ -13,9 +13,9 @@ use crate::stream::{RecordReader, StreamLength, StreamReader, StreamSource, Stre
 /// The body of a request: the STDIN stream (FastCGI specification, section 5.3).
 ///
 /// Reading blocks until the web server sends data, and returns 0 bytes at the end of the body. A
-/// body that does not have the announced length is an error, so a handler never takes a part of it
-/// for the whole. A body without `CONTENT_LENGTH` may have any length up to [`Config::max_body`].
-/// The errors are inside an [`io::Error`]:
+/// body that does not have the announced length is an error, so a handler never mistakes a
+/// truncated body for a complete one. A body without `CONTENT_LENGTH` may have any length up to
+/// [`Config::max_body`]. The errors are inside an [`io::Error`]:
 ///
 /// | What happens | Error |
 /// | --- | --- |
@@ -29,7 +29,6 @@ use crate::stream::{RecordReader, StreamLength, StreamReader, StreamSource, Stre
 ///
 /// Data that the handler does not read is dropped. As a [`BufRead`] it returns its data without
 /// copying it.
-///
 #[derive(Debug)]
 pub struct Stdin<'a> {
     stream: StreamReader<RequestRecords<'a>>,

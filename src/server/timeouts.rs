@@ -1,17 +1,20 @@
 //! The timeouts of a connection.
 //!
-//! | While | Limit | Set |
-//! | --- | --- | --- |
-//! | waiting for a request | [`Config::idle_timeout`] | before the first read, if limited |
-//! | receiving params or a body | [`Config::read_timeout`] | before the first read in a request |
-//! | receiving all params or all of a body | [`Config::request_timeout`] | after its first read |
-//! | sending | [`Config::write_timeout`] | before the second write, or one above 2 KiB |
-//! | answering a management record, refusing | a second in all | before a write that may block |
-//! | rejecting a connection | one second | at the beginning |
-//! | closing | [`Config::drain_time`] | before each read (see `linger`) |
+//! | While | Limit | Set by | When |
+//! | --- | --- | --- | --- |
+//! | waiting for a request | [`idle_timeout`] | `SO_RCVTIMEO` | before the first read |
+//! | receiving a request | [`read_timeout`] | `SO_RCVTIMEO` | before the first read in a request |
+//! | receiving the params, the body | [`request_timeout`] | the clock | from the second read |
+//! | sending | [`write_timeout`] | `SO_SNDTIMEO` | before the second write, or one above 2 KiB |
+//! | answering queries, refusing requests | one second in all | `SO_SNDTIMEO` | before each write |
+//! | rejecting a connection | one second | the clock | at the beginning |
+//! | closing | [`drain_time`] | `SO_RCVTIMEO` | before each read (see `linger`) |
 //!
-//! Limits are timeouts of the socket, which limit a single read or write. The clock measures what
-//! takes several: the request timeout, answers and refusals, a rejection, a close.
+//! [`idle_timeout`]: Config::idle_timeout
+//! [`read_timeout`]: Config::read_timeout
+//! [`request_timeout`]: Config::request_timeout
+//! [`write_timeout`]: Config::write_timeout
+//! [`drain_time`]: Config::drain_time
 //!
 //! A small request on a connection of its own is read by one read and answered by one write.
 //! Neither can block, so no timeout is set for it: that saves two of eight system calls.
@@ -143,7 +146,7 @@ impl TimedStream {
         &mut self,
         mut read: impl FnMut(&Stream) -> io::Result<usize>,
     ) -> io::Result<usize> {
-        self.prepare_read()?;
+        self.prepare_read(Duration::ZERO)?;
         match self.with_read_lock(&mut read) {
             Ok(n) => {
                 self.limit = Limit::Request;
@@ -169,6 +172,7 @@ impl TimedStream {
         mut read: impl FnMut(&Stream) -> io::Result<usize>,
     ) -> io::Result<usize> {
         let mut waited = Duration::ZERO;
+        let mut start = Instant::now();
         loop {
             match error.kind() {
                 // HAProxy resets a kept connection that it no longer needs.
@@ -180,13 +184,14 @@ impl TimedStream {
                     }
                 }
                 // A signal does not come from the web server: the connection is still idle.
-                io::ErrorKind::Interrupted => {}
+                io::ErrorKind::Interrupted => waited += start.elapsed(),
                 _ => {
                     self.limit = Limit::Request;
                     return Err(error);
                 }
             }
-            self.prepare_read()?;
+            self.prepare_read(waited)?;
+            start = Instant::now();
             error = match self.with_read_lock(&mut read) {
                 Ok(n) => {
                     self.limit = Limit::Request;
@@ -197,22 +202,24 @@ impl TimedStream {
         }
     }
 
-    /// Sets the timeout of the socket, unless the next read may wait without one.
+    /// Sets the timeout of the socket, unless the next read may wait without one. Reads have
+    /// already waited for `waited`.
     #[inline]
-    fn prepare_read(&mut self) -> io::Result<()> {
+    fn prepare_read(&mut self, waited: Duration) -> io::Result<()> {
         if self.may_wait_indefinitely() {
             return Ok(());
         }
-        self.limit_read()
+        self.limit_read(waited)
     }
 
     /// Sets the timeout of the socket for a read that has a limit.
     ///
     /// # Errors
     /// If there is no time left.
-    fn limit_read(&mut self) -> io::Result<()> {
-        self.check_deadline()?;
-        let mut timeout = self.usual_timeout();
+    fn limit_read(&mut self, waited: Duration) -> io::Result<()> {
+        let limit_left = self.limit().map(|limit| limit.saturating_sub(waited));
+        let mut timeout = shorter(self.usual_timeout(), limit_left);
+        timeout = shorter(timeout, self.time_to_deadline()?);
         if !self.is_idle() {
             timeout = shorter(timeout, self.clock.time_left()?);
         }
@@ -235,19 +242,25 @@ impl TimedStream {
             && (!self.is_set || self.socket_timeout == self.read_timeout)
     }
 
-    /// Returns whether a read that has waited for `waited` has exceeded its limit.
-    fn is_exceeded(&self, waited: Duration) -> bool {
-        let limit = match self.limit {
+    /// Returns the limit of a read.
+    fn limit(&self) -> Option<Duration> {
+        match self.limit {
             Limit::Idle => self.idle_timeout,
             Limit::Request => self.read_timeout,
-        };
-        limit.is_some_and(|limit| waited >= limit)
+        }
     }
 
-    fn check_deadline(&self) -> io::Result<()> {
-        match self.deadline {
-            Some(deadline) if Instant::now() >= deadline => Err(Error::TimedOut("read").into()),
-            _ => Ok(()),
+    /// Returns whether a read that has waited for `waited` has exceeded its limit.
+    fn is_exceeded(&self, waited: Duration) -> bool {
+        self.limit().is_some_and(|limit| waited >= limit)
+    }
+
+    /// Returns the time until the deadline. It is an error if there is none left.
+    fn time_to_deadline(&self) -> io::Result<Option<Duration>> {
+        let left = self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        match left {
+            Some(Duration::ZERO) => Err(Error::TimedOut("read").into()),
+            left => Ok(left),
         }
     }
 }

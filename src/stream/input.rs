@@ -23,7 +23,8 @@ pub(crate) trait StreamSource {
 ///
 /// The stream is open until its last record was read. If its length is not
 /// [allowed](StreamSource::length), the end is an error. Errors repeat: no read after an error
-/// returns data, so a caller that ignores an error cannot take a part of the stream for the whole.
+/// returns data, so a caller that ignores an error cannot mistake a part of the stream for all of
+/// it.
 #[derive(Debug)]
 pub(crate) struct StreamReader<S> {
     source: S,

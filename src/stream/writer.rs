@@ -22,9 +22,9 @@ const DIRECT_WRITE: usize = 16 * 1024;
 /// ends the stream: dropping the writer drops the buffered data and leaves the stream without its
 /// end.
 ///
-/// If the underlying writer fails, a record may have been sent in part. The peer would take what
-/// follows for the rest of that record, so nothing more is sent, and every later attempt to send
-/// fails with the same error. This includes timeouts.
+/// If the underlying writer fails, a record may have been sent in part. The peer would interpret
+/// what follows as the rest of that record, so nothing more is sent, and every later attempt to
+/// send fails with the same error. This includes timeouts.
 ///
 /// ```
 /// use fcgi::record::RecordType;

@@ -46,7 +46,6 @@ fn threads_that_share_few_connections_get_equal_shares() {
     });
     let (min, max) = (counts.iter().min().unwrap(), counts.iter().max().unwrap());
     assert!(max <= &(2 * min), "from {min} to {max} requests: {counts:?}");
-    assert!(application.accepted() <= CONNECTIONS);
     drop(client);
 }
 

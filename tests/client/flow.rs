@@ -223,9 +223,10 @@ fn response_sent_before_the_request_is_returned() {
             Ok(buffer.len())
         }
     }
-    for (answer, expected) in
-        [(response(b"busy"), "Ok(4)"), (end(1, 0, 2), "Err(Refused(Overloaded))")]
-    {
+    for (answer, expected) in [
+        (response(b"busy"), "Ok(4)"),
+        (end(1, 0, 2), "Err(application refused the request: OVERLOADED)"),
+    ] {
         let (report, reports) = mpsc::channel();
         let application = Application::unix(move |_, mut stream| {
             stream.write_all(&answer).expect("the response is sent");

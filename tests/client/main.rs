@@ -21,3 +21,4 @@ mod reuse;
 mod statuses;
 mod timeouts;
 mod truncation;
+mod workers;

@@ -22,7 +22,7 @@ fn errors_of_records_have_their_message_and_kind() {
         (Error::TimedOut("read"), "read timed out", ErrorKind::TimedOut),
         (
             Error::RequestTimedOut(Duration::from_millis(1500)),
-            "request did not arrive within the request timeout of 1.5s",
+            "request did not arrive within 1500 ms",
             ErrorKind::TimedOut,
         ),
         (
@@ -294,43 +294,52 @@ fn codec_and_response_head_return_their_errors() {
             .expect_err("a bad head")
     };
     let table = [
-        (Params::parse(b"\x05\x01NA").expect_err("cut"), "InvalidParams(0)"),
+        (
+            Params::parse(b"\x05\x01NA").expect_err("cut"),
+            "name-value pair at offset 0 is incomplete",
+        ),
         (
             EndRequest::parse(&[0; 7]).expect_err("short"),
-            "InvalidBodyLength { record_type: EndRequest, len: 7 }",
+            "EndRequest record has a body of 7 bytes instead of 8",
         ),
         (
             record::read_header(&mut &[2, 0, 0, 0, 0, 0, 0, 0][..]).expect_err("bad"),
-            "UnsupportedVersion(2)",
+            "record has unsupported FastCGI version 2",
         ),
         (
             record::read_header(&mut &[1][..]).expect_err("cut"),
-            r#"UnexpectedEof("a record header")"#,
+            "input ended before the end of a record header",
         ),
         (
             record::write_record(&mut Vec::new(), RecordType::Stdin, 1, &[0; 65536])
                 .expect_err("long"),
-            "ContentTooLong(65536)",
+            "content of 65536 bytes exceeds the 65535 bytes that a record can hold",
         ),
         (
             record::write_record(&mut Vec::new(), RecordType::GetValues, 5, b"")
                 .expect_err("bad id"),
-            "InvalidRequestId { record_type: GetValues, request_id: 5 }",
+            "GetValues record cannot have request id 5",
         ),
         (
             HeadParser::new().max_bytes(20).feed(&[b'x'; 21]).expect_err("a bad head"),
-            "HeadTooLarge(20)",
+            "response head exceeds the limit of 20 bytes",
         ),
-        (fields(2), "TooManyFields(2)"),
-        (head(b"Status: 200\n"), "IncompleteHead"),
-        (head(b"HTTP/1.1 200 OK\n\n"), r#"InvalidField("HTTP/1.1 200 OK")"#),
-        (head(b"Status: 200\nStatus: 200\n\n"), r#"DuplicateField("Status")"#),
-        (head(b"ETag: 1\n\n"), "MissingField"),
-        (head(b"Status: 99\n\n"), r#"InvalidStatus("99")"#),
-        (head(b"Location: nowhere\n\n"), r#"InvalidLocation("nowhere")"#),
-        (head(b"Status: 200\nContent-Length: -1\n\n"), r#"InvalidContentLength("-1")"#),
-        ("nowhere".parse::<Address>().expect_err("no address"), r#"InvalidAddress("nowhere")"#),
-        ("127.0.0.1, me".parse::<AllowList>().expect_err("no list"), r#"InvalidAllowList("me")"#),
+        (fields(2), "response head exceeds the limit of 2 fields"),
+        (head(b"Status: 200\n"), "response ended before the end of its head"),
+        (head(b"HTTP/1.1 200 OK\n\n"), r#"invalid header field "HTTP/1.1 200 OK""#),
+        (head(b"Status: 200\nStatus: 200\n\n"), r#"header field "Status" occurs more than once"#),
+        (head(b"ETag: 1\n\n"), "response head has no Content-Type, Location or Status field"),
+        (head(b"Status: 99\n\n"), r#"invalid Status "99""#),
+        (head(b"Location: nowhere\n\n"), r#"invalid Location "nowhere""#),
+        (head(b"Status: 200\nContent-Length: -1\n\n"), r#"invalid Content-Length "-1""#),
+        (
+            "nowhere".parse::<Address>().expect_err("no address"),
+            r#"invalid address "nowhere", expected HOST:PORT or unix:PATH"#,
+        ),
+        (
+            "127.0.0.1, me".parse::<AllowList>().expect_err("no list"),
+            r#"invalid item "me" in the list of allowed IP addresses"#,
+        ),
     ];
     for (error, expected) in table {
         assert_eq!(format!("{error:?}"), expected);
@@ -382,21 +391,30 @@ mod connections {
     fn application_side_returns_its_errors() {
         let (five, nine) = (with_length(b'4'), with_length(b'9'));
         let table: [(&[&[u8]], &str); 9] = [
-            (&[BEGIN], r#"TimedOut("read")"#),
-            (&[BEGIN, STDIN_END], "UnexpectedRecord { record_type: Stdin, request_id: 1 }"),
-            (&[BEGIN, b"\x01\x04\0\x01\0\x02\0\0\x05\x01", PARAMS_END], "InvalidParams(0)"),
-            (&[BEGIN, b"\x01\x04\0\x01\0\x65\0\0", &[0; 101]], "ParamsTooLarge(100)"),
-            (&[BEGIN, PARAMS_END, b"\x01\x02\0\x01\0\0\0\0"], "Aborted"),
+            (&[BEGIN], "read timed out"),
+            (&[BEGIN, STDIN_END], "unexpected Stdin record for request 1"),
+            (
+                &[BEGIN, b"\x01\x04\0\x01\0\x02\0\0\x05\x01", PARAMS_END],
+                "name-value pair at offset 0 is incomplete",
+            ),
+            (
+                &[BEGIN, b"\x01\x04\0\x01\0\x65\0\0", &[0; 101]],
+                "params exceed the limit of 100 bytes",
+            ),
+            (&[BEGIN, PARAMS_END, b"\x01\x02\0\x01\0\0\0\0"], "request aborted by the web server"),
             (
                 &[BEGIN, &nine, PARAMS_END, HELLO, STDIN_END],
-                r#"StreamTooShort { variable: "CONTENT_LENGTH", announced: 9, received: 5 }"#,
+                "stream ended after 5 of the 9 bytes announced by CONTENT_LENGTH",
             ),
             (
                 &[BEGIN, &five, PARAMS_END, HELLO, STDIN_END],
-                r#"StreamTooLong { variable: "CONTENT_LENGTH", announced: 4 }"#,
+                "stream is longer than the 4 bytes announced by CONTENT_LENGTH",
             ),
-            (&[BEGIN, PARAMS_END, STDIN_END], "RequestNotFinished"),
-            (&[b"\x02\x01\0\x01\0\x08\0\0"], "UnsupportedVersion(2)"),
+            (
+                &[BEGIN, PARAMS_END, STDIN_END],
+                "previous request was dropped without being finished",
+            ),
+            (&[b"\x02\x01\0\x01\0\x08\0\0"], "record has unsupported FastCGI version 2"),
         ];
         for (records, expected) in table {
             assert_eq!(served(records), expected);
@@ -417,18 +435,21 @@ mod connections {
     #[test]
     fn web_server_side_returns_its_errors() {
         let table: [(&[&[u8]], &str); 6] = [
-            (&[b"\x01\x03\0\x01\0\x08\0\0\0\0\0\0\x02\0\0\0"], "Refused(Overloaded)"),
-            (&[b"\x01\x03\0\x01\0\x08\0\0\0\0\0\0\x07\0\0\0"], "Refused(Unknown(7))"),
             (
-                &[b"\x01\x06\0\x02\0\0\0\0"],
-                "UnexpectedRecord { record_type: Stdout, request_id: 2 }",
+                &[b"\x01\x03\0\x01\0\x08\0\0\0\0\0\0\x02\0\0\0"],
+                "application refused the request: OVERLOADED",
             ),
+            (
+                &[b"\x01\x03\0\x01\0\x08\0\0\0\0\0\0\x07\0\0\0"],
+                "application refused the request: protocol status 7",
+            ),
+            (&[b"\x01\x06\0\x02\0\0\0\0"], "unexpected Stdout record for request 2"),
             (
                 &[b"\x01\x03\0\x01\0\x07\0\0\0\0\0\0\0\0\0"],
-                "InvalidBodyLength { record_type: EndRequest, len: 7 }",
+                "EndRequest record has a body of 7 bytes instead of 8",
             ),
-            (&[b"\x01\x06\0\x01\0\0\0\0"], r#"UnexpectedEof("a response")"#),
-            (&[b"\xff\x06\0\x01\0\0\0\0"], "UnsupportedVersion(255)"),
+            (&[b"\x01\x06\0\x01\0\0\0\0"], "input ended before the end of a response"),
+            (&[b"\xff\x06\0\x01\0\0\0\0"], "record has unsupported FastCGI version 255"),
         ];
         for (records, expected) in table {
             assert_eq!(format!("{:?}", answered(records)), expected);

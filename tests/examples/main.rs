@@ -6,6 +6,7 @@ mod example;
 mod support;
 
 mod arguments;
+mod backlog;
 mod cgi_fcgi;
 mod closed_stdout;
 mod fetch;

@@ -3,6 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use fcgi::{Client, Params};
 
 use crate::app::example;
 use crate::echo::{assert_bytes_eq, random_bytes};
@@ -322,6 +326,45 @@ fn fetch_receives_from_php_cgi() {
         let endpoint = if unix { Endpoint::unix(&dir) } else { Endpoint::tcp() };
         let _php = start_php_cgi(&endpoint, &dir);
         check_with_fetch(&endpoint, &dir);
+    }
+}
+
+/// Eight threads with a client that keeps connections, and four children, each of which serves one
+/// connection until it is closed. Two seconds of load take two seconds, and no request is lost.
+#[test]
+#[ignore = "needs php-fpm, run by .ci/run"]
+fn more_threads_than_children_are_all_served() {
+    for (unix, method) in [(true, "GET"), (true, "POST"), (false, "GET")] {
+        let dir = TestDir::new();
+        let endpoint = if unix { Endpoint::unix(&dir) } else { Endpoint::tcp() };
+        let _fpm = start_fpm(&endpoint, &dir);
+        let script = write_scripts(&dir).join("index.php").display().to_string();
+        let pairs = [
+            ("REQUEST_METHOD", method),
+            ("SCRIPT_NAME", "/index.php"),
+            ("SCRIPT_FILENAME", &script),
+        ];
+        let params = Params::from_pairs(pairs).expect("params");
+        let client = Client::new(&endpoint.to_string()).expect("an address").keep_alive(true);
+
+        let start = Instant::now();
+        let send = || {
+            let mut count = 0;
+            while start.elapsed() < Duration::from_secs(2) {
+                let reply = client.fetch(&params, b"").expect("a response");
+                assert!(reply.stdout.ends_with(b"the index of /index.php\n"));
+                count += 1;
+            }
+            count
+        };
+        let counts: Vec<u32> = thread::scope(|scope| {
+            let threads: Vec<_> = (0..8).map(|_| scope.spawn(send)).collect();
+            threads.into_iter().map(|thread| thread.join().expect("its count")).collect()
+        });
+        let elapsed = start.elapsed();
+        println!("{endpoint}, {method}: {elapsed:?}, requests of each thread: {counts:?}");
+        assert!(elapsed < Duration::from_secs(4), "two seconds of load took {elapsed:?}");
+        assert!(counts.iter().all(|count| *count > 0), "{counts:?}");
     }
 }
 

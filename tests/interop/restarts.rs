@@ -34,8 +34,8 @@ struct Load {
 }
 
 impl Load {
-    /// Sends requests from several threads while `restart` is called again and again. `send` returns
-    /// whether a request was answered.
+    /// Sends requests from several threads while `restart` is called again and again. `send`
+    /// returns whether a request was answered.
     fn run(send: impl Fn() -> bool + Sync, mut restart: impl FnMut()) -> Self {
         let load = Self::default();
         thread::scope(|scope| {

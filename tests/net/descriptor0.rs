@@ -125,11 +125,17 @@ fn allow_list_is_read_from_the_environment() {
     for (value, answer) in [
         (None, "Ok(None)".to_owned()),
         (Some("127.0.0.1, ::1".as_ref()), format!("Ok(Some({list:?}))")),
-        (Some("".as_ref()), "Err(InvalidAllowList(\"\"))".to_owned()),
-        (Some("nobody".as_ref()), "Err(InvalidAllowList(\"nobody\"))".to_owned()),
+        (
+            Some("".as_ref()),
+            "Err(invalid item \"\" in the list of allowed IP addresses)".to_owned(),
+        ),
+        (
+            Some("nobody".as_ref()),
+            "Err(invalid item \"nobody\" in the list of allowed IP addresses)".to_owned(),
+        ),
         (
             Some(OsStr::from_bytes(b"127.0.0.1,\xff")),
-            "Err(InvalidAllowList(\"\u{fffd}\"))".to_owned(),
+            "Err(invalid item \"\u{fffd}\" in the list of allowed IP addresses)".to_owned(),
         ),
     ] {
         assert_eq!(run("allow", Stdio::null(), value), answer);

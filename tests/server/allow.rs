@@ -2,6 +2,8 @@
 //! an invalid list keeps the server from starting.
 
 use std::io::Write;
+use std::sync::mpsc;
+use std::thread;
 
 use crate::support::*;
 use fcgi::net::{Address, AllowList, Listener};
@@ -54,7 +56,9 @@ fn unix_socket_is_refused_with_an_allow_list() {
     let unnamed = std::os::unix::net::UnixListener::bind(directory.path().join("other")).unwrap();
     for listener in [Listener::bind(&Address::unix(&path).unwrap()).unwrap(), unnamed.into()] {
         let server = Server::new(listener).unwrap().allow("127.0.0.1, ::1".parse().unwrap());
-        let error = server.serve(echo).unwrap_err();
+        let (sender, outcome) = mpsc::channel();
+        thread::spawn(move || sender.send(server.serve(echo)));
+        let error = outcome.recv_timeout(TEST_TIMEOUT).expect("the end of serve").unwrap_err();
         assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);
         assert!(error.to_string().contains("FCGI_WEB_SERVER_ADDRS"), "{error}");
     }

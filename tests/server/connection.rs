@@ -41,18 +41,6 @@ fn failed_request_is_answered_with_status_500() {
     assert_eq!(answer.stderr, b"out of cheese\n");
 }
 
-/// A program may build records of its own.
-#[test]
-fn output_sends_whole_records() {
-    let (mut peer, mut connection) = connection_with_request();
-    let request = connection.next_request().expect("a request").expect("a request");
-    let mut output = *request.stdout.get_ref();
-    let built = record(STDERR, 1, b"warning");
-    assert_eq!(output.write(&built).expect("the record is sent"), built.len());
-    request.finish().expect("the response is sent");
-    assert_eq!(read_answer(&mut peer, 1).stderr, b"warning");
-}
-
 /// No request follows. Nothing of this is an error.
 #[test]
 fn close_reason_says_why_no_request_follows() {

@@ -416,6 +416,18 @@ pub fn run_with_timeout<T: Send + 'static>(
     receiver.recv_timeout(TEST_TIMEOUT).expect("the function returns in time")
 }
 
+/// Connects to a Unix socket until its backlog is full, on Linux. The last connection waits until
+/// the listener is dropped or accepts others.
+pub fn fill_backlog(path: &Path) {
+    let (report, reports) = mpsc::channel();
+    let path = path.to_owned();
+    let _detached = std::thread::spawn(move || {
+        // A connection that is closed stays in the backlog until it is accepted.
+        while UnixStream::connect(&path).is_ok() && report.send(()).is_ok() {}
+    });
+    while reports.recv_timeout(Duration::from_secs(1)).is_ok() {}
+}
+
 /// Blocks a script, without reading, until the test drops the sender.
 #[derive(Clone, Debug)]
 pub struct Gate(Arc<Mutex<mpsc::Receiver<()>>>);

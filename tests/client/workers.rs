@@ -1,0 +1,186 @@
+//! Proves that a client that keeps connections loses no request with an application of few
+//! processes, each of which serves one connection until it is closed, as php-fpm does.
+#![cfg(unix)]
+
+use std::io::Write;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use fcgi::client::Config;
+use fcgi::net::{Address, Stream};
+use fcgi::{Client, Error, Params};
+
+use crate::support::application::*;
+
+/// An application of threads that each accept a connection and serve it until the client closes it.
+struct Workers {
+    address: Address,
+    threads: Vec<JoinHandle<()>>,
+    is_closing: Arc<AtomicBool>,
+    _directory: tempfile::TempDir,
+}
+
+impl Workers {
+    fn start(count: usize) -> Self {
+        let directory = tempfile::tempdir().expect("a directory for the socket");
+        let address = Address::unix(directory.path().join("app.sock")).expect("an address");
+        let listener = Arc::new(UnixListener::bind(address.path().unwrap()).expect("a listener"));
+        let is_closing = Arc::new(AtomicBool::new(false));
+        let threads = (0..count)
+            .map(|_| {
+                let (listener, is_closing) = (Arc::clone(&listener), Arc::clone(&is_closing));
+                thread::spawn(move || {
+                    while !is_closing.load(Ordering::SeqCst) {
+                        serve(&mut listener.accept().expect("a connection").0.into());
+                    }
+                })
+            })
+            .collect();
+        Self { address, threads, is_closing, _directory: directory }
+    }
+
+    /// Returns a client with the default configuration, except that it keeps connections.
+    fn client(&self) -> Client {
+        Client::from(self.address.clone()).keep_alive(true)
+    }
+}
+
+impl Drop for Workers {
+    /// Drop the clients before, because the workers serve their connections.
+    fn drop(&mut self) {
+        self.is_closing.store(true, Ordering::SeqCst);
+        for thread in self.threads.drain(..) {
+            while !thread.is_finished() {
+                let _wakes_accept = UnixStream::connect(self.address.path().unwrap());
+                thread::sleep(Duration::from_millis(1));
+            }
+            assert!(thread.join().is_ok() || thread::panicking(), "a worker failed");
+        }
+    }
+}
+
+/// Responds to each request of a connection, after as many milliseconds as it asks for.
+fn serve(stream: &mut Stream) {
+    while let Some(request) = read_request(stream) {
+        let pause = request.param("PAUSE").and_then(|pause| std::str::from_utf8(pause).ok());
+        thread::sleep(Duration::from_millis(pause.map_or(0, |pause| pause.parse().unwrap())));
+        // The client may have given up.
+        let _closed = stream.write_all(&request.response(b""));
+    }
+}
+
+fn params(method: &str, pause: u32) -> Params {
+    Params::from_pairs([("REQUEST_METHOD", method), ("PAUSE", &pause.to_string())]).unwrap()
+}
+
+/// Sends requests from several threads for two seconds. Returns how many each thread has sent.
+fn load(client: &Client, threads: usize, params: &Params) -> Vec<usize> {
+    let start = Instant::now();
+    let send = || {
+        let mut count = 0;
+        while start.elapsed() < Duration::from_secs(2) {
+            client.fetch(params, b"").expect("a response");
+            count += 1;
+        }
+        count
+    };
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(send)).collect();
+        threads.into_iter().map(|thread| thread.join().expect("its count")).collect()
+    })
+}
+
+/// All threads are served, and finish in time.
+#[test]
+fn more_threads_than_workers_are_all_served() {
+    for (threads, workers, method) in [(8, 4, "GET"), (8, 4, "POST"), (5, 1, "GET")] {
+        let application = Workers::start(workers);
+        let client = application.client();
+        let start = Instant::now();
+        let counts = load(&client, threads, &params(method, 1));
+        let elapsed = start.elapsed();
+        assert!(elapsed < Duration::from_secs(4), "two seconds of load took {elapsed:?}");
+        assert!(counts.iter().all(|count| *count >= 3), "{counts:?}");
+        drop(client);
+    }
+}
+
+/// The worker of an idle connection is needed by a request that waits for one.
+#[test]
+fn idle_connection_is_closed_for_a_request_that_is_not_accepted() {
+    let application = Workers::start(2);
+    let client = application.client();
+    thread::scope(|scope| {
+        let long = scope.spawn(|| client.fetch(&params("GET", 1500), b""));
+        let short = scope.spawn(|| client.fetch(&params("GET", 50), b""));
+        // Give both time to be accepted.
+        thread::sleep(Duration::from_millis(20));
+        let start = Instant::now();
+        client.fetch(&params("GET", 0), b"").expect("a response");
+        let elapsed = start.elapsed();
+        short.join().unwrap().expect("a response");
+        assert!(!long.is_finished(), "a response only after {elapsed:?}");
+        long.join().unwrap().expect("a response");
+    });
+    drop(client);
+}
+
+/// A request that takes long is not mistaken for one that is not accepted: the connections of the
+/// others are still kept.
+#[test]
+fn slow_request_does_not_prevent_reuse() {
+    let application = Application::unix(|_, mut stream| serve(&mut stream));
+    let client = application.client().keep_alive(true);
+    thread::scope(|scope| {
+        scope.spawn(|| client.fetch(&params("GET", 1000), b"").expect("a response"));
+        thread::sleep(Duration::from_millis(20));
+        for _ in 0..500 {
+            client.fetch(&params("GET", 1), b"").expect("a response");
+        }
+    });
+    assert!(application.accepted() <= 20, "{} connections", application.accepted());
+    drop(client);
+}
+
+/// Each response takes longer than the time after which the client makes room.
+#[test]
+fn connection_of_a_slow_application_is_kept() {
+    let application = Application::unix(|_, mut stream| serve(&mut stream));
+    let client = application.client().keep_alive(true);
+    for _ in 0..4 {
+        client.fetch(&params("GET", 250), b"").expect("a response");
+    }
+    assert_eq!(application.accepted(), 1);
+    drop(client);
+}
+
+/// Another client uses the only worker.
+#[test]
+fn read_timeout_on_a_new_connection_lowers_the_limit() {
+    let application = Workers::start(1);
+    let other = UnixStream::connect(application.address.path().unwrap()).unwrap();
+    let config = Config::new()
+        .keep_alive(true)
+        .read_timeout(Some(Duration::from_millis(300)))
+        .connect_timeout(Some(Duration::from_millis(100)));
+    let client = Client::from(application.address.clone()).config(config);
+    let fetch_two = || {
+        thread::scope(|scope| {
+            [(), ()]
+                .map(|()| scope.spawn(|| client.fetch(&get_params(), b"").unwrap_err()))
+                .map(|request| request.join().unwrap())
+        })
+    };
+    let errors = fetch_two();
+    assert!(errors.iter().all(|error| matches!(error, Error::TimedOut("read"))), "{errors:?}");
+    let mut errors = fetch_two().map(|error| error.to_string());
+    errors.sort_unstable();
+    assert_eq!(errors, ["read timed out", "waiting for a connection timed out"]);
+
+    drop(other);
+    client.fetch(&get_params(), b"").expect("a response");
+    drop(client);
+}
