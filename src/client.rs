@@ -50,6 +50,7 @@ mod deadline;
 mod duplex;
 mod exchange;
 mod idle;
+mod limit;
 mod pool;
 mod queue;
 mod response;
@@ -92,9 +93,9 @@ use crate::stream::AnnouncedLength;
 /// The application may close a kept connection at any time. A kept connection is checked before it
 /// is reused, and replaced if it has been closed. The check is left out if a request with an
 /// idempotent `REQUEST_METHOD` (RFC 9110, section 9.2.2) follows another one within a millisecond.
-/// Until the application has been seen to keep a connection open, the check before any other request
-/// waits until the connection has been idle for 100 ms, because the application may be about to
-/// close it.
+/// Until the application has been seen to keep a connection open, the check before any other
+/// request waits until the connection has been idle for 100 ms, because the application may be
+/// about to close it.
 ///
 /// If the application closes the connection after the check, the request is sent again on a new
 /// connection, but only if that is safe: either nothing of the request could be sent, or no byte of
@@ -147,7 +148,7 @@ impl Client {
     /// ```
     pub fn config(mut self, mut config: Config) -> Self {
         config.keep_alive = self.keep_alive.unwrap_or(config.keep_alive);
-        *self.pool.config_mut() = config;
+        self.pool.configure(|old| *old = config);
         self
     }
 
@@ -155,7 +156,7 @@ impl Client {
     /// such as php-fpm. A later call of [`config`](Self::config) does not change it.
     pub fn keep_alive(mut self, keep_alive: bool) -> Self {
         self.keep_alive = Some(keep_alive);
-        self.pool.config_mut().keep_alive = keep_alive;
+        self.pool.configure(|config| config.keep_alive = keep_alive);
         self
     }
 

@@ -103,9 +103,9 @@
 //! response heads with a line break inside a field and paths that leave the document root, and
 //! drops request headers that could be mistaken for other variables.
 //!
-//! In a server, timeouts limit each read and each write, not a request as a whole. A peer that sends
-//! one byte from time to time can therefore keep its connection for long. A client also limits a
-//! request as a whole, with [`client::Config::deadline`].
+//! In a server, timeouts limit each read and each write, not a request as a whole. A peer that
+//! sends one byte from time to time can therefore keep its connection for long. A client also
+//! limits a request as a whole, with [`client::Config::deadline`].
 //!
 //! FastCGI has neither encryption nor authentication. Everyone who can connect to an application
 //! can send it any params, and can thereby act as any user. Listen on a Unix socket that only the

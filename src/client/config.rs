@@ -17,10 +17,10 @@ pub struct Config {
     /// because an idle connection occupies a process of many applications, which then serves no
     /// other client.
     ///
-    /// Such an application, for example php-fpm, serves as many connections as it has processes. Set
-    /// [`max_connections`](Self::max_connections) to that number or less. Otherwise a request may
-    /// open a connection that no process accepts. If a new connection has not been answered after
-    /// 100 ms, the client closes one of those that it keeps, and another one every 100 ms. No
+    /// Such an application, for example php-fpm, serves as many connections as it has processes.
+    /// Set [`max_connections`](Self::max_connections) to that number or less. Otherwise a request
+    /// may open a connection that no process accepts. If a new connection has not been answered
+    /// after 100 ms, the client closes one of those that it keeps, and another one every 100 ms. No
     /// request is lost then, but some take 100 ms longer. The connections of other clients of the
     /// same application remain open.
     pub keep_alive: bool,
@@ -28,15 +28,16 @@ pub struct Config {
     /// sending the body and receiving the response. An application that sends or reads a byte now
     /// and then keeps within the other timeouts, but not within this one. The limit includes the
     /// time that the caller takes to process the response. A [`Connection`](super::Connection)
-    /// counts from [`begin`](super::Connection::begin). Resolving a host name is not limited.
+    /// counts from [`begin`](super::Connection::begin). Resolving a host name is not limited. If a
+    /// host has several addresses, connecting to each of them may take the time that is left.
     ///
     /// Default one hour: longer than the transfer of some gigabytes over a slow line.
     pub deadline: Option<Duration>,
     /// How long connecting may take, for each address of a host, and how long a request waits for a
     /// connection when [`max_connections`](Self::max_connections) are in use. Default 10 seconds.
     ///
-    /// `std` cannot limit connecting to a Unix socket, so another thread connects, which takes about
-    /// 20 µs. A request that directly follows another one connects without a thread.
+    /// `std` cannot limit connecting to a Unix socket, so another thread connects, which takes
+    /// about 20 µs. A request that directly follows another one connects without a thread.
     pub connect_timeout: Option<Duration>,
     /// How long a read waits for data from the application. If some of the request body has been
     /// sent in the meantime, the read waits again. Default 60 seconds, as in the common web
@@ -55,8 +56,8 @@ pub struct Config {
     /// [`Server`](crate::Server) serves at a time by default. Without `keep_alive` it means one
     /// connection for each request, because most applications queue what they cannot serve at once.
     pub max_connections: Option<usize>,
-    /// How long a connection may be idle. After that it is closed when a request begins or ends, and
-    /// not used again. Default 10 seconds: an idle connection occupies a process of many
+    /// How long a connection may be idle. After that it is not used again, and it is closed when
+    /// the next request begins. Default 10 seconds: an idle connection occupies a process of many
     /// applications, and connecting again every 10 seconds costs nothing noticeable.
     ///
     /// No thread watches idle connections. A client that sends no more requests should call

@@ -82,6 +82,7 @@ impl<S> StreamReader<S> {
     }
 
     /// Makes an error repeat. A wrong length needs no state: the same comparison fails again.
+    #[inline]
     fn record_error<T>(&mut self, outcome: Result<T>) -> Result<T> {
         match &outcome {
             Ok(_) | Err(Error::StreamTooShort { .. } | Error::StreamTooLong { .. }) => {}
@@ -111,6 +112,7 @@ impl<S: StreamSource> StreamReader<S> {
     }
 
     /// Returns the error of a stream that was aborted or has failed.
+    #[inline]
     fn check_usable(&self) -> Result<()> {
         match self.state {
             StreamState::Open | StreamState::Ended => Ok(()),
@@ -130,6 +132,7 @@ impl<S: StreamSource> StreamReader<S> {
 
     /// Moves to content of the stream if the current record has none left. Returns `false` at the
     /// end of the stream.
+    #[inline]
     fn has_content(&mut self) -> Result<bool> {
         self.check_usable()?;
         Ok(self.state == StreamState::Open
@@ -138,6 +141,7 @@ impl<S: StreamSource> StreamReader<S> {
 
     /// Returns how many bytes of the current record belong to the stream. Returns 0 at the end of
     /// the stream, if it has the announced length.
+    #[inline]
     fn readable(&mut self) -> Result<usize> {
         let has_content = self.has_content()?;
         let announced = *self.announced.get_or_insert_with(|| self.source.announced());
@@ -158,6 +162,7 @@ impl<S: StreamSource> StreamReader<S> {
         Ok(n)
     }
 
+    #[inline]
     fn fill_content(&mut self) -> Result<usize> {
         match self.readable()? {
             0 => Ok(0),
