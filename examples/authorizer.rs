@@ -1,20 +1,38 @@
-//! An authorizer (section 6.3 of the specification): `authorizer [ADDRESS]`; with no address it
-//! serves the listening socket on descriptor 0.
+//! An authorizer that checks a password: `authorizer [ADDRESS]`.
 //!
-//! It lets in whoever brings the password `open sesame` by HTTP's Basic scheme, and tells the
-//! application the user's name in `REMOTE_USER`. The web server must pass `HTTP_AUTHORIZATION` on.
-//! One that has no such role, as nginx with its `auth_request`, asks it as a responder: what its
-//! answer allows is nothing but that.
+//! Without an address, it serves the listening socket on descriptor 0.
+//!
+//! ```sh
+//! cargo run --example authorizer -- 127.0.0.1:9000
+//! # In another shell; the credentials are "ferris:open sesame" in Base64.
+//! cargo run --example fetch -- 127.0.0.1:9000 --role authorizer \
+//!     --param 'HTTP_AUTHORIZATION=Basic ZmVycmlzOm9wZW4gc2VzYW1l'
+//! ```
+//!
+//! `fetch` prints the response: `Status: 200 OK`, and two variables that the web server adds to the
+//! params of the application, `REMOTE_USER` (here `ferris`) and `AUTH_TYPE`. With any other
+//! password than `open sesame`, the response is `Status: 401 Unauthorized`.
+//!
+//! Authorizers are defined in the [FastCGI specification], section 6.3. The web server must pass
+//! the `Authorization` header field on. The program also accepts the responder role, for web
+//! servers without authorizers: nginx's `auth_request` evaluates only the status of the response.
+//!
+//! [FastCGI specification]: https://fastcgi-archives.github.io/FastCGI_Specification.html
+
+use std::ffi::OsString;
 
 use base64::prelude::{Engine, BASE64_STANDARD};
 use fcgi::cgi::ResponseHead;
 use fcgi::record::Role;
 use fcgi::server::{Config, HandlerResult, Request};
-use fcgi::Server;
+use fcgi::{Error, Server};
+
+const PASSWORD: &str = "open sesame";
 
 fn main() -> fcgi::Result<()> {
-    let server = match std::env::args().nth(1) {
-        Some(address) => Server::bind(&address)?,
+    let server = match std::env::args_os().nth(1).map(OsString::into_string) {
+        Some(Ok(address)) => Server::bind(&address)?,
+        Some(Err(address)) => return Err(Error::InvalidAddress(address.to_string_lossy().into())),
         None => Server::from_stdin()?,
     };
     server.config(Config::new().roles(&[Role::Authorizer, Role::Responder])).serve(authorize)
@@ -22,7 +40,7 @@ fn main() -> fcgi::Result<()> {
 
 fn authorize(request: &mut Request) -> HandlerResult {
     let authorization = request.params.get("HTTP_AUTHORIZATION").unwrap_or("");
-    let head = match user(authorization) {
+    let head = match authenticated_user(authorization) {
         Some(user) => ResponseHead::new()
             .status(200, "OK")?
             .variable("REMOTE_USER", user)?
@@ -35,12 +53,11 @@ fn authorize(request: &mut Request) -> HandlerResult {
     Ok(())
 }
 
-/// The user that these credentials prove.
-fn user(authorization: &str) -> Option<String> {
+/// Returns the user name in an `Authorization` header field if the password is right.
+fn authenticated_user(authorization: &str) -> Option<String> {
     let (scheme, credentials) = authorization.split_once(' ')?;
     let decoded = String::from_utf8(BASE64_STANDARD.decode(credentials.trim()).ok()?).ok()?;
     let (user, password) = decoded.split_once(':')?;
-    let is_proven =
-        scheme.eq_ignore_ascii_case("Basic") && password == "open sesame" && !user.is_empty();
-    is_proven.then(|| user.to_owned())
+    let is_valid = scheme.eq_ignore_ascii_case("Basic") && password == PASSWORD && !user.is_empty();
+    is_valid.then(|| user.to_owned())
 }

@@ -1,25 +1,49 @@
-//! Answers with what it was asked: the application that web servers are tested against.
+//! Answers with what it received: the application that web servers are tested against.
 //!
-//! `echo [ADDRESS]`; with no address it serves the listening socket on descriptor 0. It reads all
-//! of stdin, then answers `text/plain`: a line `NAME=value` for each param, sorted by name, an
-//! empty line, and the bytes of stdin. As a filter it adds the data; as an authorizer it allows,
-//! unless the query string has `deny`.
+//! ```text
+//! echo [--take-over] [ADDRESS]
+//! ```
 //!
-//! Keys of the query string, joined with `&` and not percent-decoded, ask for something else:
-//! `bytes=N` answers N bytes of `x` and does not read stdin; `status=404` adds `Status: 404 Not
-//! Found`; `stderr=TEXT` writes TEXT to stderr; `sleep=MS` waits first; `exit=N` ends with that app
-//! status; `panic=1` panics; `noread=1` leaves stdin unread; `stream=1` copies stdin to stdout as
-//! it comes. A HEAD request gets the head alone.
+//! Without an address, it serves the listening socket on descriptor 0. With `--take-over` it takes
+//! the Unix socket at ADDRESS over from a process that is still running.
 //!
-//! SIGTERM and SIGINT end it with status 0, when the requests that have begun are answered.
+//! ```sh
+//! cargo run --example echo -- 127.0.0.1:9000
+//! cargo run --example fetch -- 127.0.0.1:9000 --param A=1 --param QUERY_STRING=status=404
+//! ```
+//!
+//! The second command, in another shell, prints a response head with `Status: 404 Not Found`, a
+//! line `NAME=value` for each param, sorted by name, an empty line, and the bytes of stdin (here
+//! none). `echo` reads all of stdin before it answers. As a filter it appends the data to stdin. As
+//! an authorizer it allows every request whose query string does not contain the key `deny`.
+//!
+//! Keys in the query string change the answer. They are separated by `&` and are not
+//! percent-decoded:
+//!
+//! | Key | Effect |
+//! | --- | --- |
+//! | `bytes=N` | answers with N bytes of `x`, without reading stdin |
+//! | `status=404` | adds `Status: 404 Not Found` to the response head |
+//! | `stderr=TEXT` | writes TEXT to stderr |
+//! | `sleep=MS` | waits for MS milliseconds first |
+//! | `exit=N` | ends the request with the app status N |
+//! | `panic=1` | panics |
+//! | `noread=1` | does not read stdin |
+//! | `stream=1` | copies stdin to stdout while it arrives, without the params |
+//!
+//! A HEAD request is answered with the response head alone.
+//!
+//! On SIGTERM or SIGINT, the program answers the requests that have begun and exits with status 0.
 
+use std::ffi::OsString;
 use std::io::{self, Read, Write};
 use std::time::Duration;
 
 use fcgi::cgi::canonical_reason;
+use fcgi::net::Listener;
 use fcgi::record::Role;
 use fcgi::server::{Config, HandlerResult, Request};
-use fcgi::Server;
+use fcgi::{Error, Server};
 
 fn main() {
     if let Err(error) = run() {
@@ -29,8 +53,14 @@ fn main() {
 }
 
 fn run() -> Result<(), Box<dyn std::error::Error>> {
-    let server = match std::env::args().nth(1) {
-        Some(address) => Server::bind(&address)?,
+    let mut arguments = std::env::args_os().skip(1).peekable();
+    let takes_over = arguments.next_if(|argument| argument == "--take-over").is_some();
+    let server = match arguments.next().map(OsString::into_string) {
+        Some(Ok(address)) if takes_over => Server::new(Listener::take_over(&address.parse()?)?)?,
+        Some(Ok(address)) => Server::bind(&address)?,
+        Some(Err(address)) => {
+            return Err(Error::InvalidAddress(address.to_string_lossy().into()).into())
+        }
         None => Server::from_stdin()?,
     };
     let handle = server.handle();
@@ -41,44 +71,19 @@ fn run() -> Result<(), Box<dyn std::error::Error>> {
 }
 
 fn echo(request: &mut Request) -> HandlerResult {
-    let params = request.params;
-    let query = Query(params.get("QUERY_STRING").unwrap_or(""));
+    let query = Query(request.params.get("QUERY_STRING").unwrap_or(""));
     if let Some(milliseconds) = query.number("sleep") {
         std::thread::sleep(Duration::from_millis(milliseconds));
     }
-    assert!(query.get("panic").is_none(), "asked to panic");
+    assert!(query.get("panic").is_none(), "the query string contains `panic`");
     if let Some(text) = query.get("stderr") {
         writeln!(request.stderr, "{text}")?;
     }
     request.app_status = query.number("exit").unwrap_or(0).try_into().unwrap_or(u32::MAX);
-
-    if request.role == Role::Authorizer {
-        return authorize(request, &query);
+    match request.role {
+        Role::Authorizer => authorize(request, &query),
+        _ => respond(request, &query),
     }
-    if params.get("REQUEST_METHOD") == Some("HEAD") {
-        // RFC 3875, section 4.3.3. HAProxy takes a body for an error and answers 502.
-        write_head(request, &query)?;
-        return Ok(());
-    }
-    if let Some(bytes) = query.number("bytes") {
-        write_head(request, &query)?;
-        io::copy(&mut io::repeat(b'x').take(bytes), &mut request.stdout)?;
-        return Ok(());
-    }
-    if query.get("stream").is_some() {
-        return stream(request, &query);
-    }
-    let mut body = Vec::new();
-    if query.get("noread").is_none() {
-        request.stdin.read_to_end(&mut body)?;
-        if request.role == Role::Filter {
-            request.stdin.data()?.read_to_end(&mut body)?;
-        }
-    }
-    write_head(request, &query)?;
-    write_params(request)?;
-    request.stdout.write_all(&body)?;
-    Ok(())
 }
 
 fn authorize(request: &mut Request, query: &Query) -> HandlerResult {
@@ -93,7 +98,23 @@ fn authorize(request: &mut Request, query: &Query) -> HandlerResult {
     Ok(())
 }
 
-/// Copies stdin to stdout as it comes.
+fn respond(request: &mut Request, query: &Query) -> HandlerResult {
+    if request.params.get("REQUEST_METHOD") == Some("HEAD") {
+        // RFC 3875, section 4.3.3. HAProxy treats a body as an error and answers with 502.
+        write_head(request, query)?;
+        Ok(())
+    } else if let Some(bytes) = query.number("bytes") {
+        write_head(request, query)?;
+        io::copy(&mut io::repeat(b'x').take(bytes), &mut request.stdout)?;
+        Ok(())
+    } else if query.get("stream").is_some() {
+        stream(request, query)
+    } else {
+        answer_with_request(request, query)
+    }
+}
+
+/// Copies stdin to stdout while it arrives.
 fn stream(request: &mut Request, query: &Query) -> HandlerResult {
     write_head(request, query)?;
     let mut buffer = vec![0; 64 * 1024];
@@ -105,6 +126,21 @@ fn stream(request: &mut Request, query: &Query) -> HandlerResult {
         request.stdout.write_all(&buffer[..n])?;
         request.stdout.flush()?;
     }
+}
+
+/// Reads the whole request, then writes its params and its body.
+fn answer_with_request(request: &mut Request, query: &Query) -> HandlerResult {
+    let mut body = Vec::new();
+    if query.get("noread").is_none() {
+        request.stdin.read_to_end(&mut body)?;
+        if request.role == Role::Filter {
+            request.stdin.data()?.read_to_end(&mut body)?;
+        }
+    }
+    write_head(request, query)?;
+    write_params(request)?;
+    request.stdout.write_all(&body)?;
+    Ok(())
 }
 
 fn write_head(request: &mut Request, query: &Query) -> io::Result<()> {
@@ -127,10 +163,11 @@ fn write_params(request: &mut Request) -> io::Result<()> {
     request.stdout.write_all(b"\n")
 }
 
-/// A query string of `key=value`, joined with `&`.
+/// A query string of `key=value` pairs, separated by `&`.
 struct Query<'a>(&'a str);
 
 impl<'a> Query<'a> {
+    /// Returns the value of the first pair with this key. A key without `=` has an empty value.
     fn get(&self, key: &str) -> Option<&'a str> {
         self.0.split('&').find_map(|pair| match pair.split_once('=') {
             Some((name, value)) => (name == key).then_some(value),

@@ -1,133 +1,213 @@
-//! Sends one request to an application.
+//! Sends one request to an application and prints the response.
 //!
-//! `fetch ADDRESS [--param NAME=VALUE]… [--body FILE] [--timeout SECONDS] [--keep] [--role ROLE]
-//! [--data FILE]`
+//! ```text
+//! fetch ADDRESS [--param NAME=VALUE]... [--body FILE] [--timeout SECONDS] [--keep]
+//!       [--role ROLE] [--data FILE]
+//! ```
 //!
-//! The params are those that are given, and the lengths of the body and the data. The response goes
-//! to stdout as it comes, head and body; what the application writes to STDERR goes to stderr. ROLE
-//! is `responder`, `authorizer`, `filter` or a number; `--data` is for a filter; `--keep` asks the
-//! application to keep the connection; `--timeout` is how long each of connecting (else 10
-//! seconds), reading and writing (else 60) may wait.
+//! For example, with the application `echo`:
 //!
-//! The exit status is the application's where that fits 0 to 255, else 255. Without one, the reason
-//! goes to stderr, and the status is 64 for wrong usage, 69 where nobody listens, 74 for a file
-//! that cannot be read, 75 for a refusal, 76 for an answer that breaks off or is no FastCGI, and
-//! 124 for a time-out.
+//! ```sh
+//! cargo run --example echo -- 127.0.0.1:9000
+//! cargo run --example fetch -- 127.0.0.1:9000 --param REQUEST_METHOD=GET    # in another shell
+//! ```
+//!
+//! The response, head and body, is copied to stdout while it arrives. What the application writes
+//! to STDERR is copied to stderr.
+//!
+//! | Option | Meaning |
+//! | --- | --- |
+//! | `--param NAME=VALUE` | adds a param; no others are sent, except the lengths below |
+//! | `--body FILE` | sends FILE as stdin, and its length as `CONTENT_LENGTH` |
+//! | `--timeout SECONDS` | limits connecting (default: 10 seconds) and each read and write (60) |
+//! | `--keep` | asks the application to keep the connection open |
+//! | `--role ROLE` | `responder` (the default), `authorizer`, `filter` or a number |
+//! | `--data FILE` | sends FILE as the data of a filter, with its length and modification time |
+//!
+//! The exit status is the application's status, or 255 if that is above 255. If there is none, the
+//! reason is printed to stderr, and the exit status is one of these:
+//!
+//! | Status | Reason |
+//! | --- | --- |
+//! | 64 | invalid arguments |
+//! | 69 | the application cannot be reached |
+//! | 74 | a file cannot be read, or stdout cannot be written |
+//! | 75 | the application refused the request |
+//! | 76 | the response was incomplete, or was not FastCGI |
+//! | 124 | a timeout expired |
+//!
+//! If the reader of stdout closes it, as in `fetch ADDRESS | head -1`, the program stops reading
+//! the response and ends quietly, with exit status 0.
 
-use std::fs::{self, File};
+use std::ffi::{OsStr, OsString};
+use std::fs::{File, Metadata};
 use std::io::{self, BufRead, Read, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, UNIX_EPOCH};
 
-use fcgi::client::{Completion, Config, Response};
+use fcgi::client::{Config, Response};
 use fcgi::record::Role;
 use fcgi::{Client, Error, Params};
 
-const USAGE: &str =
-    "usage: fetch ADDRESS [--param NAME=VALUE]... [--body FILE] [--timeout SECONDS] [--keep] [--role ROLE] \
-                     [--data FILE]";
+const USAGE: &str = "\
+usage: fetch ADDRESS [--param NAME=VALUE]... [--body FILE] [--timeout SECONDS] [--keep]
+             [--role ROLE] [--data FILE]";
+
+// Exit statuses, named as in sysexits.h.
+const EX_USAGE: u8 = 64;
+const EX_UNAVAILABLE: u8 = 69;
+const EX_IOERR: u8 = 74;
+const EX_TEMPFAIL: u8 = 75;
+const EX_PROTOCOL: u8 = 76;
+/// The exit status of timeout(1).
+const TIMED_OUT: u8 = 124;
+
+/// An exit status and the reason for it.
+struct Failure(u8, String);
 
 fn main() -> ExitCode {
-    let outcome = Options::parse(std::env::args().skip(1))
-        .map_err(|reason| (64, format!("{reason}\n{USAGE}")))
+    let outcome = Options::parse(std::env::args_os().skip(1))
+        .map_err(|reason| Failure(EX_USAGE, format!("{reason}\n{USAGE}")))
         .and_then(|options| run(&options));
     match outcome {
-        Ok(completion) => ExitCode::from(u8::try_from(completion.app_status).unwrap_or(255)),
-        Err((status, reason)) => {
-            eprintln!("fetch: {reason}");
+        Ok(app_status) => ExitCode::from(u8::try_from(app_status).unwrap_or(255)),
+        Err(Failure(status, reason)) => {
+            let _ = writeln!(Stderr, "fetch: {reason}");
             ExitCode::from(status)
         }
     }
 }
 
-/// Sends the request; on failure, the exit status and the reason.
-fn run(options: &Options) -> Result<Completion, (u8, String)> {
+/// Sends the request and returns the application's status. Returns 0 if the reader of stdout has
+/// closed it.
+fn run(options: &Options) -> Result<u32, Failure> {
     let mut params = options.params.clone();
-    let body = Upload::open(options.body.as_deref(), "CONTENT_LENGTH", &mut params)?;
-    let data = Upload::open(options.data.as_deref(), "FCGI_DATA_LENGTH", &mut params)?;
+    let body = open_body(options.body.as_deref(), &mut params)?;
+    let data = open_data(options.data.as_deref(), &mut params)?;
     let client = Client::new(&options.address)
-        .map_err(|error| (64, error.to_string()))?
+        .map_err(|error| Failure(EX_USAGE, error.to_string()))?
         .config(options.config.clone());
+    let mut is_closed = false;
+    let receive = |response: &mut Response<'_>| print(response, &mut is_closed);
     let outcome = if options.role == Role::Filter {
-        client.filter(&params, body, data, print)
+        client.filter(&params, body, data, receive)
     } else {
-        client.send_as(options.role, &params, body, print)
+        client.send_as(options.role, &params, body, receive)
     };
-    outcome
-        .map(|((), completion)| completion)
-        .map_err(|error| (exit_status(&error), error.to_string()))
+    match outcome {
+        Ok(((), completion)) => Ok(completion.app_status),
+        Err(_) if is_closed => Ok(0),
+        Err(error) => Err(Failure(exit_status(&error), error.to_string())),
+    }
 }
 
-/// Prints the response as it comes.
-fn print(response: &mut Response) -> io::Result<()> {
-    response.stdout.stderr_to(io::stderr());
+/// Prints the response while it arrives. Sets `is_closed` and returns an error if the reader of
+/// stdout has closed it.
+fn print(response: &mut Response<'_>, is_closed: &mut bool) -> io::Result<()> {
+    response.stdout.stderr_to(Stderr);
     let mut out = io::stdout().lock();
     loop {
-        let piece = response.stdout.fill_buf()?;
-        if piece.is_empty() {
+        let received = response.stdout.fill_buf()?;
+        if received.is_empty() {
             return Ok(());
         }
-        out.write_all(piece)?;
-        out.flush()?;
-        let len = piece.len();
+        let printed = out.write_all(received).and_then(|()| out.flush());
+        if let Err(error) = printed {
+            *is_closed = error.kind() == io::ErrorKind::BrokenPipe;
+            return Err(error);
+        }
+        let len = received.len();
         response.stdout.consume(len);
+    }
+}
+
+/// Stderr. What is written to it is dropped if its reader has closed it.
+struct Stderr;
+
+impl Write for Stderr {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        match io::stderr().write(data) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(data.len()),
+            outcome => outcome,
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
 fn exit_status(error: &Error) -> u8 {
     match error {
-        Error::TimedOut(_) => 124,
-        Error::Refused(_) => 75,
+        Error::TimedOut(_) => TIMED_OUT,
+        Error::Refused(_) => EX_TEMPFAIL,
         Error::Io(error) => match error.kind() {
             io::ErrorKind::ConnectionRefused
             | io::ErrorKind::NotFound
-            | io::ErrorKind::PermissionDenied => 69,
-            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => 76,
-            _ => 74,
+            | io::ErrorKind::PermissionDenied => EX_UNAVAILABLE,
+            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => EX_PROTOCOL,
+            _ => EX_IOERR,
         },
-        Error::ContentTooLong(_) | Error::ParamTooLong(_) => 64,
-        _ => 76,
+        Error::ContentTooLong(_) | Error::ParamTooLong(_) => EX_USAGE,
+        _ => EX_PROTOCOL,
     }
 }
 
-/// A file that is sent, or nothing.
-enum Upload {
+/// A file to send, or an empty stream.
+enum Input {
     File(File),
-    Nothing,
+    Empty,
 }
 
-impl Upload {
-    /// Opens the file, and adds what is known of it to the params unless they were given.
-    fn open(path: Option<&str>, length: &str, params: &mut Params) -> Result<Self, (u8, String)> {
-        let Some(path) = path else { return Ok(Self::Nothing) };
-        let describe = |error: io::Error| (74, format!("{path}: {error}"));
-        let file = File::open(path).map_err(describe)?;
-        let metadata = file.metadata().map_err(describe)?;
-        if metadata.is_file() && params.get_bytes(length).is_none() {
-            set(params, length, metadata.len())?;
-        }
-        if length == "FCGI_DATA_LENGTH" && params.get_bytes("FCGI_DATA_LAST_MOD").is_none() {
-            set(params, "FCGI_DATA_LAST_MOD", last_modified(&metadata))?;
-        }
-        Ok(Self::File(file))
-    }
-}
-
-impl Read for Upload {
+impl Read for Input {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::File(file) => file.read(buffer),
-            Self::Nothing => Ok(0),
+            Self::Empty => Ok(0),
         }
     }
 }
 
-fn set(params: &mut Params, name: &str, value: u64) -> Result<(), (u8, String)> {
-    params.set(name, value.to_string()).map_err(|error| (64, error.to_string()))
+/// Opens the request's body and adds its length to the params.
+fn open_body(path: Option<&Path>, params: &mut Params) -> Result<Input, Failure> {
+    let Some(path) = path else { return Ok(Input::Empty) };
+    let (file, metadata) = open(path)?;
+    if metadata.is_file() {
+        set_default(params, "CONTENT_LENGTH", metadata.len())?;
+    }
+    Ok(Input::File(file))
 }
 
-/// Seconds since 1970.
-fn last_modified(metadata: &fs::Metadata) -> u64 {
+/// Opens the data of a filter and adds its length and its modification time to the params.
+fn open_data(path: Option<&Path>, params: &mut Params) -> Result<Input, Failure> {
+    let Some(path) = path else { return Ok(Input::Empty) };
+    let (file, metadata) = open(path)?;
+    if metadata.is_file() {
+        set_default(params, "FCGI_DATA_LENGTH", metadata.len())?;
+    }
+    set_default(params, "FCGI_DATA_LAST_MOD", modified_seconds(&metadata))?;
+    Ok(Input::File(file))
+}
+
+fn open(path: &Path) -> Result<(File, Metadata), Failure> {
+    let file = File::open(path).and_then(|file| {
+        let metadata = file.metadata()?;
+        Ok((file, metadata))
+    });
+    file.map_err(|error| Failure(EX_IOERR, format!("{}: {error}", path.display())))
+}
+
+/// Sets a param unless it was given with `--param`.
+fn set_default(params: &mut Params, name: &str, value: u64) -> Result<(), Failure> {
+    if params.get_bytes(name).is_some() {
+        return Ok(());
+    }
+    params.set(name, value.to_string()).map_err(|error| Failure(EX_USAGE, error.to_string()))
+}
+
+/// Returns the modification time in seconds since 1970, or 0 if it is not known.
+fn modified_seconds(metadata: &Metadata) -> u64 {
     let since = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
     since.map_or(0, |since| since.as_secs())
 }
@@ -135,17 +215,17 @@ fn last_modified(metadata: &fs::Metadata) -> u64 {
 struct Options {
     address: String,
     params: Params,
-    body: Option<String>,
-    data: Option<String>,
+    body: Option<PathBuf>,
+    data: Option<PathBuf>,
     role: Role,
     config: Config,
 }
 
 impl Options {
-    fn parse(mut args: impl Iterator<Item = String>) -> Result<Self, String> {
+    fn parse(mut args: impl Iterator<Item = OsString>) -> Result<Self, String> {
+        let address = args.next().map(text).transpose()?;
         let mut options = Self {
-            address: args
-                .next()
+            address: address
                 .filter(|address| !address.starts_with("--"))
                 .ok_or("ADDRESS is missing")?,
             params: Params::new(),
@@ -155,13 +235,14 @@ impl Options {
             config: Config::new(),
         };
         while let Some(option) = args.next() {
-            let mut value = || args.next().ok_or(format!("{option} lacks its value"));
-            match option.as_str() {
+            let option = option.to_string_lossy();
+            let mut value = || args.next().ok_or(format!("{option} requires a value"));
+            match &*option {
                 "--param" => options.add_param(&value()?)?,
-                "--body" => options.body = Some(value()?),
-                "--data" => options.data = Some(value()?),
-                "--role" => options.role = parse_role(&value()?)?,
-                "--timeout" => options.set_timeout(&value()?)?,
+                "--body" => options.body = Some(value()?.into()),
+                "--data" => options.data = Some(value()?.into()),
+                "--role" => options.role = parse_role(&text(value()?)?)?,
+                "--timeout" => options.set_timeout(&text(value()?)?)?,
                 "--keep" => options.config.keep_alive = true,
                 _ => return Err(format!("unknown option {option:?}")),
             }
@@ -169,21 +250,29 @@ impl Options {
         Ok(options)
     }
 
-    fn add_param(&mut self, pair: &str) -> Result<(), String> {
-        let (name, value) = pair.split_once('=').ok_or(format!("{pair:?} is not NAME=VALUE"))?;
-        self.params.push(name, value).map_err(|error| error.to_string())
+    fn add_param(&mut self, pair: &OsStr) -> Result<(), String> {
+        let bytes = pair.as_encoded_bytes();
+        let end = bytes.iter().position(|&byte| byte == b'=');
+        let end = end.ok_or_else(|| format!("{pair:?} is not NAME=VALUE"))?;
+        self.params.push(&bytes[..end], &bytes[end + 1..]).map_err(|error| error.to_string())
     }
 
     fn set_timeout(&mut self, seconds: &str) -> Result<(), String> {
         let timeout =
             seconds.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
         let timeout = timeout.filter(|timeout| !timeout.is_zero());
-        let timeout = Some(timeout.ok_or(format!("{seconds:?} is not a number of seconds"))?);
+        let timeout =
+            Some(timeout.ok_or(format!("{seconds:?} is not a positive number of seconds"))?);
         self.config.connect_timeout = timeout;
         self.config.read_timeout = timeout;
         self.config.write_timeout = timeout;
         Ok(())
     }
+}
+
+/// Converts an argument to a string.
+fn text(arg: OsString) -> Result<String, String> {
+    arg.into_string().map_err(|arg| format!("{arg:?} is not UTF-8"))
 }
 
 fn parse_role(role: &str) -> Result<Role, String> {

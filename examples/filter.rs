@@ -1,17 +1,31 @@
-//! A filter (section 6.4 of the specification): `filter [ADDRESS]`; with no address it serves the
-//! listening socket on descriptor 0.
+//! A filter that numbers the lines of a file: `filter [ADDRESS]`.
 //!
-//! It answers with the file that it is sent, each line with its number, as it comes.
+//! Without an address, it serves the listening socket on descriptor 0.
+//!
+//! ```sh
+//! cargo run --example filter -- 127.0.0.1:9000
+//! cargo run --example fetch -- 127.0.0.1:9000 --role filter --data README.md    # in another shell
+//! ```
+//!
+//! `fetch` prints a response head and the lines of the file, each after its number. The filter
+//! writes each line as soon as it has read it, so files of any size need little memory.
+//!
+//! Filters are defined in the [FastCGI specification], section 6.4. The web server sends the file
+//! in DATA records, after the body of the request.
+//!
+//! [FastCGI specification]: https://fastcgi-archives.github.io/FastCGI_Specification.html
 
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Write};
 
 use fcgi::record::Role;
 use fcgi::server::{Config, HandlerResult, Request};
-use fcgi::Server;
+use fcgi::{Error, Server};
 
 fn main() -> fcgi::Result<()> {
-    let server = match std::env::args().nth(1) {
-        Some(address) => Server::bind(&address)?,
+    let server = match std::env::args_os().nth(1).map(OsString::into_string) {
+        Some(Ok(address)) => Server::bind(&address)?,
+        Some(Err(address)) => return Err(Error::InvalidAddress(address.to_string_lossy().into())),
         None => Server::from_stdin()?,
     };
     server.config(Config::new().roles(&[Role::Filter])).serve(number_lines)

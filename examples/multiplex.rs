@@ -1,16 +1,30 @@
-//! Many requests at once on one connection: `multiplex ADDRESS [N [ABORTED]]`.
+//! Sends many requests at once on one connection: `multiplex ADDRESS [N [ABORTED]]`.
 //!
-//! Sends N requests (32 if left out) with a body of 100 KB each to an application that multiplexes,
-//! such as one made with Go's `net/http/fcgi`, and aborts the one with the number ABORTED half-way.
-//! What an application refuses to multiplex is sent one at a time. For each request a line says how
-//! it ended, and shows the last line of its response.
+//! Sends N requests (default: 32), each with a body of 100 KB, and aborts the one with the number
+//! ABORTED after half of its body. The application must support multiplexing (see the [FastCGI
+//! specification], section 4.1), as those that use Go's `net/http/fcgi` do. Requests that the
+//! application refuses to multiplex are sent again, one at a time.
 //!
-//! The library's `Client` has one request at a time on a connection; this shows how far its records
-//! alone go. Each request has an id and an entry in a table. One thread writes: a record of each
-//! request in turn. This one reads. Neither waits for the other, so nothing can block; and what is
-//! held for a request is bounded.
+//! ```sh
+//! cargo run --example echo -- 127.0.0.1:9000
+//! cargo run --example multiplex -- 127.0.0.1:9000 3    # in another shell
+//! ```
+//!
+//! prints a line for each request: its number, the length of its response, its app status, and the
+//! first 60 characters of the last line of the response. `echo` does not multiplex, which is
+//! reported on stderr. If the reader of stdout closes it, the program ends quietly, with exit
+//! status 0.
+//!
+//! [`Client`] sends one request at a time on a connection. This example shows how to multiplex with
+//! the record layer alone. Each request has an id and an entry in a table. One thread writes one
+//! record of each request in turn, while the main thread reads the responses. Neither thread waits
+//! for the other, so the exchange cannot deadlock. The memory for each response is bounded.
+//!
+//! [FastCGI specification]: https://fastcgi-archives.github.io/FastCGI_Specification.html
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
@@ -21,22 +35,22 @@ use fcgi::record::{self, BeginRequest, EndRequest, Header, ProtocolStatus, Recor
 use fcgi::stream::RecordReader;
 use fcgi::{Client, Error, Params, Result};
 
-/// The length of a request's body in bytes, and of the records that it is sent in.
-const BODY: usize = 100_000;
-const PIECE: usize = 8 * 1024;
-/// The most bytes of a response that are held; a request with more is aborted.
+/// The length of each request's body, in bytes.
+const BODY_LEN: usize = 100_000;
+/// The content length of a STDIN record.
+const CHUNK_LEN: usize = 8 * 1024;
+/// The maximum length of a response. A request with a longer response is aborted.
 const MAX_RESPONSE: usize = 1024 * 1024;
-/// How long a read or a write may wait.
-const PATIENCE: Option<Duration> = Some(Duration::from_secs(30));
+/// The timeout for connecting, and for each read and write.
+const TIMEOUT: Option<Duration> = Some(Duration::from_secs(30));
 
 fn main() -> ExitCode {
-    let mut args = std::env::args().skip(1);
-    let address = args.next().and_then(|address| address.parse().ok());
-    let mut number =
-        |default| args.next().map_or(Some(default), |number| number.parse::<u16>().ok());
-    let (Some(address), Some(count), Some(aborted)) = (address, number(32), number(0)) else {
-        eprintln!("usage: multiplex ADDRESS [N [ABORTED]]");
-        return ExitCode::from(64);
+    let (address, count, aborted) = match parse_args(std::env::args_os().skip(1)) {
+        Ok(parsed) => parsed,
+        Err(reason) => {
+            eprintln!("multiplex: {reason}\nusage: multiplex ADDRESS [N [ABORTED]]");
+            return ExitCode::from(64);
+        }
     };
     match run(&address, count, aborted) {
         Ok(()) => ExitCode::SUCCESS,
@@ -47,6 +61,20 @@ fn main() -> ExitCode {
     }
 }
 
+/// Returns ADDRESS, N and ABORTED.
+fn parse_args(
+    args: impl Iterator<Item = OsString>,
+) -> std::result::Result<(Address, u16, u16), String> {
+    let mut args = args.map(|arg| arg.into_string().map_err(|arg| format!("{arg:?} is not UTF-8")));
+    let address = args.next().ok_or("ADDRESS is missing")??;
+    let address = address.parse().map_err(|error: Error| error.to_string())?;
+    let mut number = |default| {
+        let Some(text) = args.next().transpose()? else { return Ok(default) };
+        text.parse().map_err(|_| format!("{text:?} is not a number of requests"))
+    };
+    Ok((address, number(32)?, number(0)?))
+}
+
 fn run(address: &Address, count: u16, aborted: u16) -> Result<()> {
     let client = Client::from(address.clone());
     let can_multiplex = client.get_values().is_ok_and(|values| values.mpxs_conns == Some(true));
@@ -54,20 +82,24 @@ fn run(address: &Address, count: u16, aborted: u16) -> Result<()> {
     if can_multiplex {
         responses = multiplex(address, count, aborted)?;
     } else {
-        eprintln!("multiplex: the application does not multiplex: one request at a time");
+        eprintln!("multiplex: the application does not multiplex; sending one request at a time");
     }
     for id in 1..=count {
-        match responses.remove(&id) {
+        let response = match responses.remove(&id) {
             Some(response) if response.end.protocol_status == ProtocolStatus::RequestComplete => {
-                response.print(id)
+                response
             }
-            _refused => send_alone(&client, id)?.print(id),
+            _refused => send_alone(&client, id)?,
+        };
+        match writeln!(io::stdout(), "{}", response.describe(id)) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+            printed => printed?,
         }
     }
     Ok(())
 }
 
-/// What is known of a request.
+/// The response to one request, as far as it has been received.
 #[derive(Default)]
 struct Response {
     stdout: Vec<u8>,
@@ -76,30 +108,28 @@ struct Response {
 }
 
 impl Response {
-    fn print(&self, id: u16) {
+    /// Returns the line that is printed for the request with this number.
+    fn describe(&self, id: u16) -> String {
         let text = String::from_utf8_lossy(&self.stdout);
         let last_line: String = text.lines().last().unwrap_or("").chars().take(60).collect();
         let aborted = if self.is_aborted { ", aborted" } else { "" };
-        println!(
-            "{id}: {} bytes, app status {}{aborted}: {last_line}",
-            self.stdout.len(),
-            self.end.app_status
-        );
+        let Self { stdout, end, .. } = self;
+        format!("{id}: {} bytes, app status {}{aborted}: {last_line}", stdout.len(), end.app_status)
     }
 }
 
-/// Sends requests 1 to `count` at once on one connection.
+/// Sends the requests 1 to `count` at once on one connection.
 fn multiplex(address: &Address, count: u16, aborted: u16) -> Result<BTreeMap<u16, Response>> {
-    let stream = &Stream::connect(address, PATIENCE)?;
-    stream.set_timeouts(PATIENCE, PATIENCE)?;
+    let stream = &Stream::connect(address, TIMEOUT)?;
+    stream.set_timeouts(TIMEOUT, TIMEOUT)?;
     let (abort, aborts) = mpsc::channel();
     thread::scope(|scope| {
         let writer = scope.spawn(move || write_requests(stream, count, aborted, aborts));
         let responses = read_responses(stream, (count, aborted), &abort);
-        // The writer waits for more to abort.
+        // The writer returns when the channel is closed.
         drop(abort);
         if responses.is_err() {
-            // The writer may wait for an application that reads no more.
+            // The writer may be blocked because the application has stopped reading.
             stream.shutdown(std::net::Shutdown::Both)?;
         }
         let written = writer.join().expect("the writing thread");
@@ -108,8 +138,8 @@ fn multiplex(address: &Address, count: u16, aborted: u16) -> Result<BTreeMap<u16
     })
 }
 
-/// Writes the requests, a record of each in turn, and an ABORT_REQUEST for each id that comes from
-/// the reader.
+/// Writes the requests, one record of each in turn, and an ABORT_REQUEST for each id that is
+/// received from `aborts`. Returns when that channel is closed.
 fn write_requests(
     mut stream: &Stream,
     count: u16,
@@ -117,20 +147,20 @@ fn write_requests(
     aborts: Receiver<u16>,
 ) -> Result<()> {
     for id in 1..=count {
-        // Kept: else an application closes the connection as soon as the first of them is answered
-        // (section 5.1).
+        // Without KEEP_CONN the application would close the connection after the first response
+        // (section 5.1 of the specification).
         record::write_begin_request(&mut stream, id, BeginRequest::new(Role::Responder, true))?;
         params(id)?.write_stream(&mut stream, id)?;
     }
     let mut open: Vec<u16> = (1..=count).collect();
-    let body = vec![b'x'; BODY];
-    for (round, piece) in body.chunks(PIECE).enumerate() {
-        if round == BODY / PIECE / 2 && open.contains(&aborted) {
+    let body = vec![b'x'; BODY_LEN];
+    for (round, chunk) in body.chunks(CHUNK_LEN).enumerate() {
+        if round == BODY_LEN / CHUNK_LEN / 2 && open.contains(&aborted) {
             record::write_abort_request(&mut stream, aborted)?;
             open.retain(|id| *id != aborted);
         }
         for id in &open {
-            record::write_record(&mut stream, RecordType::Stdin, *id, piece)?;
+            record::write_record(&mut stream, RecordType::Stdin, *id, chunk)?;
         }
         for id in aborts.try_iter() {
             record::write_abort_request(&mut stream, id)?;
@@ -140,20 +170,19 @@ fn write_requests(
     for id in &open {
         record::write_record(&mut stream, RecordType::Stdin, *id, b"")?;
     }
-    // Until the reader has all that it waits for.
     aborts.into_iter().try_for_each(|id| record::write_abort_request(&mut stream, id))
 }
 
-/// Reads records until each of the requests has ended; ids whose responses are too long go to
-/// `abort`.
+/// Reads records until every request has ended. Sends the ids of requests whose response is too
+/// long to `abort`.
 fn read_responses(
     stream: &Stream,
     (count, aborted): (u16, u16),
     abort: &Sender<u16>,
 ) -> Result<BTreeMap<u16, Response>> {
     let mut reader = RecordReader::new(stream);
-    let begun = |id| (id, Response { is_aborted: id == aborted, ..Response::default() });
-    let mut running: BTreeMap<u16, Response> = (1..=count).map(begun).collect();
+    let new_response = |id| (id, Response { is_aborted: id == aborted, ..Response::default() });
+    let mut running: BTreeMap<u16, Response> = (1..=count).map(new_response).collect();
     let mut ended = BTreeMap::new();
     while !running.is_empty() {
         let header = reader.next_header()?.ok_or(Error::UnexpectedEof("the responses"))?;
@@ -172,7 +201,8 @@ fn read_responses(
     Ok(ended)
 }
 
-/// Holds the content of a record, or has the request aborted.
+/// Appends the content of a STDOUT record to the response. Aborts the request if the response
+/// becomes too long.
 fn read_stdout(
     reader: &mut RecordReader<&Stream>,
     id: u16,
@@ -181,13 +211,13 @@ fn read_stdout(
 ) -> Result<()> {
     if !response.is_aborted && response.stdout.len() + reader.content_left() > MAX_RESPONSE {
         response.is_aborted = true;
-        // It fails only if the writer has failed, which ends the connection.
+        // Sending fails only if the writer has failed, which also ends the connection.
         let _ = abort.send(id);
     }
     while !response.is_aborted && reader.content_left() > 0 {
-        let piece = reader.fill_content()?;
-        let len = piece.len();
-        response.stdout.extend_from_slice(piece);
+        let received = reader.fill_content()?;
+        let len = received.len();
+        response.stdout.extend_from_slice(received);
         reader.consume(len);
     }
     Ok(())
@@ -195,7 +225,7 @@ fn read_stdout(
 
 /// Sends a request on a connection of its own.
 fn send_alone(client: &Client, id: u16) -> Result<Response> {
-    let reply = client.fetch(&params(id)?, &vec![b'x'; BODY])?;
+    let reply = client.fetch(&params(id)?, &vec![b'x'; BODY_LEN])?;
     let end = EndRequest { app_status: reply.completion.app_status, ..EndRequest::default() };
     Ok(Response { stdout: reply.stdout, end, is_aborted: false })
 }
@@ -210,6 +240,6 @@ fn params(id: u16) -> Result<Params> {
         ("HTTP_HOST", "localhost"),
         ("QUERY_STRING", &format!("n={id}")),
         ("CONTENT_TYPE", "application/octet-stream"),
-        ("CONTENT_LENGTH", &BODY.to_string()),
+        ("CONTENT_LENGTH", &BODY_LEN.to_string()),
     ])
 }

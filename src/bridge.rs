@@ -7,8 +7,6 @@
 //! | [`run`] | Runs a program that can be started as a FastCGI application or as a CGI program. |
 //! | [`start`] | Starts the processes of a FastCGI application. Unix only. |
 //!
-//! # Examples
-//!
 //! A CGI program that forwards its call to a FastCGI application. Its environment, stdin and stdout
 //! are the request and the response.
 //!

@@ -8,8 +8,6 @@
 //! | [`HeadParser`], [`Head`] | web server | Parse the head of a response. |
 //! | [`ResponseHead`] | application | Writes the head of a response. |
 //!
-//! # Examples
-//!
 //! ```
 //! use fcgi::cgi::{Environment, Head, HttpRequest, ResponseHead, Script};
 //!
@@ -62,11 +60,11 @@ mod syntax;
 mod target;
 mod variable;
 
-pub use environment::Environment;
-pub use head::Head;
-pub use parser::HeadParser;
-pub use path::{decode_path, Script};
-pub use request::HttpRequest;
-pub use response::ResponseHead;
-pub use status::canonical_reason;
-pub use variable::{for_authorizer, set_variable};
+pub use self::environment::Environment;
+pub use self::head::Head;
+pub use self::parser::HeadParser;
+pub use self::path::{decode_path, Script};
+pub use self::request::HttpRequest;
+pub use self::response::ResponseHead;
+pub use self::status::canonical_reason;
+pub use self::variable::{params_for_authorizer, set_variable};

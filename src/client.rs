@@ -81,11 +81,11 @@ use crate::error::Result;
 use crate::net::Address;
 use crate::params::Params;
 use crate::record::Role;
-use crate::stream::AnnouncedLength;
+use crate::stream::StreamLength;
 
 /// Sends requests to an application.
 ///
-/// A client can be shared by threads. Each request has a connection to itself. With
+/// A client can be shared by threads. Each request uses its own connection. With
 /// [`keep_alive`](Self::keep_alive), connections are reused.
 ///
 /// # Retries
@@ -182,7 +182,7 @@ impl Client {
             params.set("CONTENT_LENGTH", body.len().to_string())?;
             return self.fetch_as(Role::Responder, &params, body);
         }
-        AnnouncedLength::new("CONTENT_LENGTH", announced).check(body.len() as u64)?;
+        StreamLength::announced("CONTENT_LENGTH", announced).check(body.len() as u64)?;
         self.fetch_as(Role::Responder, params, body)
     }
 
@@ -317,7 +317,7 @@ impl Client {
     /// The errors of [`fetch`](Self::fetch), and those of a malformed response head. After any
     /// error the request is not allowed.
     pub fn authorize(&self, params: &Params) -> Result<Authorization> {
-        let params = cgi::for_authorizer(params.clone());
+        let params = cgi::params_for_authorizer(params.clone());
         Authorization::from_reply(self.fetch_as(Role::Authorizer, &params, b"")?)
     }
 

@@ -6,6 +6,7 @@
 //! [FastCGI specification]: https://fastcgi-archives.github.io/FastCGI_Specification.html
 //! [RFC 3875]: https://www.rfc-editor.org/rfc/rfc3875
 
+use std::time::Duration;
 use std::{fmt, io, result};
 
 use crate::protocol::{ProtocolStatus, RecordType, MAX_CONTENT_LEN};
@@ -54,7 +55,6 @@ pub type Result<T> = result::Result<T, Error>;
 /// assert_eq!(error.kind(), io::ErrorKind::InvalidData);
 /// assert!(matches!(fcgi::Error::from(error), fcgi::Error::UnsupportedVersion(9)));
 /// ```
-#[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
     /// The underlying socket, file, reader or writer failed.
@@ -63,6 +63,11 @@ pub enum Error {
     ///
     /// The value names the operation, for example `read`, `write` or `connect`.
     TimedOut(&'static str),
+    /// The params of a request, or its body, did not arrive within
+    /// [`server::Config::request_timeout`](crate::server::Config::request_timeout).
+    ///
+    /// The value is that timeout.
+    RequestTimedOut(Duration),
 
     /// A record header has a version other than 1 (section 3.3 of the specification).
     ///
@@ -114,6 +119,11 @@ pub enum Error {
     ///
     /// The value is that limit in bytes.
     ParamsTooLarge(usize),
+    /// The body of a request is larger than
+    /// [`server::Config::max_body`](crate::server::Config::max_body).
+    ///
+    /// The value is that limit in bytes.
+    BodyTooLarge(u64),
 
     /// The web server aborted the request (section 5.4 of the specification).
     Aborted,
@@ -135,6 +145,8 @@ pub enum Error {
         /// The announced length in bytes.
         announced: u64,
     },
+    /// A handler returned without an error and without having written a response.
+    NoResponse,
     /// The previous request of a connection was dropped without a call of
     /// [`finish`](crate::server::Request::finish). The connection cannot be reused.
     RequestNotFinished,
@@ -189,7 +201,8 @@ pub enum Error {
 
     /// A CGI environment cannot be built from an HTTP request, because a part of it is invalid.
     InvalidRequest {
-        /// The invalid part: `method`, `target`, `path` or the name of a header field, for example.
+        /// The invalid part: `method`, `target`, `path` or the name of a header field, for
+        /// example.
         part: String,
         /// The beginning of its value.
         value: String,
@@ -205,7 +218,7 @@ pub enum Error {
     /// An item of an [`AllowList`](crate::net::AllowList) is not an IP address (section 3.2 of the
     /// specification).
     ///
-    /// The value is that item. It is empty if the list is empty, or has a comma too many.
+    /// The value is that item. It is empty if the list is empty, or contains an empty item.
     InvalidAllowList(String),
 }
 
@@ -236,7 +249,7 @@ impl Error {
     pub fn kind(&self) -> io::ErrorKind {
         match self {
             Self::Io(error) => error.kind(),
-            Self::TimedOut(_) => io::ErrorKind::TimedOut,
+            Self::TimedOut(_) | Self::RequestTimedOut(_) => io::ErrorKind::TimedOut,
             Self::UnexpectedEof(_) | Self::StreamTooShort { .. } | Self::IncompleteHead => {
                 io::ErrorKind::UnexpectedEof
             }
@@ -254,11 +267,22 @@ impl Error {
     }
 }
 
+/// Writes the same message as [`Display`](fmt::Display), so that a program whose `main` returns an
+/// error prints a sentence.
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Io(error) => error.fmt(f),
             Self::TimedOut(operation) => write!(f, "{operation} timed out"),
+            Self::RequestTimedOut(limit) => {
+                write!(f, "request did not arrive within {} ms", limit.as_millis())
+            }
             Self::UnsupportedVersion(version) => {
                 write!(f, "record has unsupported FastCGI version {version}")
             }
@@ -290,6 +314,7 @@ impl Error {
             }
             Self::ParamTooLong(len) => write!(f, "name-value data of {len} bytes is too long"),
             Self::ParamsTooLarge(limit) => write!(f, "params exceed the limit of {limit} bytes"),
+            Self::BodyTooLarge(limit) => write!(f, "body exceeds the limit of {limit} bytes"),
             Self::Aborted => f.write_str("request aborted by the web server"),
             Self::StreamTooShort { variable, announced, received } => {
                 write!(
@@ -300,6 +325,7 @@ impl Error {
             Self::StreamTooLong { variable, announced } => {
                 write!(f, "stream is longer than the {announced} bytes announced by {variable}")
             }
+            Self::NoResponse => f.write_str("handler returned without a response"),
             Self::RequestNotFinished => {
                 f.write_str("previous request was dropped without being finished")
             }
@@ -338,8 +364,86 @@ impl Error {
                 write!(f, "invalid item {item:?} in the list of allowed IP addresses")
             }
             // Unreachable: every other variant has its message above.
-            _ => fmt::Debug::fmt(self, f),
+            _ => f.write_str("error"),
         }
+    }
+}
+
+impl Error {
+    /// Returns an error with the same message and kind, for a caller that fails again for the same
+    /// cause.
+    #[cold]
+    pub(crate) fn duplicate(&self) -> Self {
+        match self {
+            Self::Io(error) => Self::Io(duplicate_io(error)),
+            Self::TimedOut(operation) => Self::TimedOut(operation),
+            Self::RequestTimedOut(limit) => Self::RequestTimedOut(*limit),
+            Self::UnsupportedVersion(version) => Self::UnsupportedVersion(*version),
+            Self::UnexpectedEof(what) => Self::UnexpectedEof(what),
+            Self::ContentTooLong(len) => Self::ContentTooLong(*len),
+            &Self::InvalidRequestId { record_type, request_id } => {
+                Self::InvalidRequestId { record_type, request_id }
+            }
+            &Self::InvalidBodyLength { record_type, len } => {
+                Self::InvalidBodyLength { record_type, len }
+            }
+            &Self::UnexpectedRecord { record_type, request_id } => {
+                Self::UnexpectedRecord { record_type, request_id }
+            }
+            Self::InvalidParams(offset) => Self::InvalidParams(*offset),
+            Self::ParamTooLong(len) => Self::ParamTooLong(*len),
+            Self::ParamsTooLarge(limit) => Self::ParamsTooLarge(*limit),
+            Self::BodyTooLarge(limit) => Self::BodyTooLarge(*limit),
+            Self::Aborted => Self::Aborted,
+            &Self::StreamTooShort { variable, announced, received } => {
+                Self::StreamTooShort { variable, announced, received }
+            }
+            &Self::StreamTooLong { variable, announced } => {
+                Self::StreamTooLong { variable, announced }
+            }
+            Self::NoResponse => Self::NoResponse,
+            Self::RequestNotFinished => Self::RequestNotFinished,
+            Self::Refused(status) => Self::Refused(*status),
+            Self::ResponseTooLarge(limit) => Self::ResponseTooLarge(*limit),
+            Self::HeadTooLarge(limit) => Self::HeadTooLarge(*limit),
+            Self::TooManyFields(limit) => Self::TooManyFields(*limit),
+            Self::IncompleteHead => Self::IncompleteHead,
+            Self::MissingField => Self::MissingField,
+            _ => self.duplicate_text(),
+        }
+    }
+
+    /// Duplicates the errors that `duplicate` does not duplicate.
+    fn duplicate_text(&self) -> Self {
+        match self {
+            Self::InvalidField(line) => Self::InvalidField(line.clone()),
+            Self::DuplicateField(name) => Self::DuplicateField(name.clone()),
+            Self::InvalidStatus(value) => Self::InvalidStatus(value.clone()),
+            Self::InvalidLocation(value) => Self::InvalidLocation(value.clone()),
+            Self::InvalidContentLength(value) => Self::InvalidContentLength(value.clone()),
+            Self::InvalidRequest { part, value } => {
+                Self::InvalidRequest { part: part.clone(), value: value.clone() }
+            }
+            Self::InvalidAddress(text) => Self::InvalidAddress(text.clone()),
+            Self::NotListening(what) => Self::NotListening(what),
+            Self::InvalidAllowList(item) => Self::InvalidAllowList(item.clone()),
+            // Unreachable: every other variant is duplicated above.
+            _ => Self::Io(io::Error::new(self.kind(), self.to_string())),
+        }
+    }
+}
+
+/// Returns an I/O error with the same message and kind. An inner error of another type than
+/// [`Error`] is replaced by its message.
+#[cold]
+pub(crate) fn duplicate_io(error: &io::Error) -> io::Error {
+    if let Some(code) = error.raw_os_error() {
+        return io::Error::from_raw_os_error(code);
+    }
+    match error.get_ref().map(|inner| inner.downcast_ref::<Error>()) {
+        Some(Some(inner)) => inner.duplicate().into(),
+        Some(None) => io::Error::new(error.kind(), error.to_string()),
+        None => error.kind().into(),
     }
 }
 

@@ -10,7 +10,7 @@
 //! | run as a program that a web server starts, with FastCGI or CGI | [`run`] |
 //! | send requests to an application such as php-fpm | [`Client`], or [`client::Connection`] |
 //! | convert between HTTP and CGI | [`cgi`] |
-//! | run CGI programs over FastCGI, and the reverse | [`bridge`] |
+//! | forward CGI calls to an application, or start its processes | [`bridge`] |
 //! | read and write single records | [`record`], or [`stream`] with buffers |
 //!
 //! # Applications
@@ -99,13 +99,21 @@
 //! # Security
 //!
 //! Both sides withstand records of any content, length, order and fragmentation, and peers that
-//! stop, disconnect or send without end. A truncated response is always an error. [`cgi`] rejects
-//! response heads with a line break inside a field and paths that leave the document root, and
-//! drops request headers that could be mistaken for other variables.
+//! stop, disconnect or send without end. [`cgi`] rejects response heads with a line break inside a
+//! field and paths that leave the document root, and drops request headers that could be mistaken
+//! for other variables.
 //!
-//! In a server, timeouts limit each read and each write, not a request as a whole. A peer that
-//! sends one byte from time to time can therefore keep its connection for long. A client also
-//! limits a request as a whole, with [`client::Config::deadline`].
+//! A response that ends before END_REQUEST is an error. Two kinds of incomplete responses are not:
+//!
+//! - A handler fails after a part of its response has been sent. The request then ends with app
+//!   status 1. Check [`Completion::app_status`](client::Completion::app_status).
+//! - The body is shorter than `Content-Length`. [`Client::send`] does not compare the lengths. Call
+//!   [`Head::check_body`](cgi::Head::check_body).
+//!
+//! Timeouts limit each read and each write. [`server::Config::request_timeout`] limits the time in
+//! which a request arrives, and [`client::Config::deadline`] limits a whole request of a client. A
+//! server does not limit the time of a response: a web server that reads one byte from time to time
+//! can keep its connection for long.
 //!
 //! FastCGI has neither encryption nor authentication. Everyone who can connect to an application
 //! can send it any params, and can thereby act as any user. Listen on a Unix socket that only the

@@ -24,13 +24,23 @@ mod address;
 mod allow;
 #[cfg(unix)]
 mod descriptor;
+#[cfg(unix)]
+mod file_id;
+#[cfg(all(target_os = "linux", not(fcgi_portable)))]
+mod linux;
 mod listener;
 mod listening_socket;
+#[cfg(all(unix, not(all(target_os = "linux", not(fcgi_portable)))))]
+mod portable;
 #[cfg(unix)]
 mod socket_file;
 mod stream;
+#[cfg(unix)]
+mod system;
+mod waiters;
 
 pub use address::Address;
 pub use allow::AllowList;
 pub use listener::Listener;
+pub(crate) use stream::PeerState;
 pub use stream::Stream;

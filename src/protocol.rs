@@ -41,6 +41,8 @@ pub(crate) const MAX_ALIGNED_LEN: usize = MAX_CONTENT_LEN & !7;
 
 /// The type of a record (section 8 of the specification).
 ///
+/// Each variant states its number and the section of the specification that describes it.
+///
 /// ```
 /// use fcgi::record::RecordType;
 ///
@@ -77,7 +79,7 @@ pub enum RecordType {
 }
 
 impl RecordType {
-    /// Returns true if records of this type belong to a connection and not to a request.
+    /// Returns whether records of this type belong to a connection and not to a request.
     ///
     /// Such a record has the id [`NULL_REQUEST_ID`]. The result is false for an
     /// [`Unknown`](Self::Unknown) type, which may have any id.
@@ -92,7 +94,8 @@ impl RecordType {
         matches!(self, Self::GetValues | Self::GetValuesResult | Self::UnknownType)
     }
 
-    /// Returns true if a record of this type may have this request id (section 3.3).
+    /// Returns whether a record of this type may have this request id (section 3.3 of the
+    /// specification).
     pub(crate) fn allows_id(self, request_id: u16) -> bool {
         matches!(self, Self::Unknown(_)) || self.is_management() == (request_id == NULL_REQUEST_ID)
     }
@@ -137,6 +140,8 @@ impl From<RecordType> for u8 {
 }
 
 /// The part that an application plays in a request (section 6 of the specification).
+///
+/// Each variant states its number and the section of the specification that describes it.
 ///
 /// ```
 /// use fcgi::record::Role;
@@ -228,7 +233,7 @@ impl From<ProtocolStatus> for u8 {
 }
 
 impl fmt::Display for ProtocolStatus {
-    /// Writes the name that the specification gives to the status, without its prefix `FCGI_`.
+    /// Writes the name of the status in the specification, without the prefix `FCGI_`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::RequestComplete => f.write_str("REQUEST_COMPLETE"),

@@ -1,4 +1,4 @@
-//! Records, the units of which every FastCGI connection consists.
+//! Records: the units of data on a FastCGI connection.
 //!
 //! A record is an 8-byte [`Header`], content of up to 65535 bytes, and padding of up to 255 bytes
 //! ([FastCGI specification], section 3.3). [`Header`], [`BeginRequest`], [`EndRequest`] and

@@ -1,10 +1,11 @@
 //! The application side of FastCGI: a [`Server`] that answers requests, and the [`Connection`] that
-//! it consists of.
+//! it is built on.
 //!
 //! | To | Use |
 //! | --- | --- |
 //! | answer requests in threads | [`Server`] |
 //! | read the params and the body, and write the response | [`Request`] |
+//! | notice that nobody waits for the response | [`Request::is_aborted`], [`AbortHandle`] |
 //! | change a bound, such as a timeout | [`Config`] |
 //! | stop a server | [`Handle`] |
 //! | serve connections in a loop of your own | [`Connection`] |
@@ -27,6 +28,7 @@
 //! # Ok::<(), fcgi::Error>(())
 //! ```
 
+mod abort_handle;
 mod close_reason;
 mod config;
 mod connection;
@@ -46,6 +48,7 @@ use std::fmt;
 use std::io::{self, Write};
 use std::sync::Arc;
 
+pub use self::abort_handle::AbortHandle;
 pub use self::close_reason::CloseReason;
 pub use self::config::{Config, Overload};
 pub use self::connection::Connection;
@@ -58,7 +61,7 @@ pub use self::stdin::Stdin;
 
 use self::pool::Pool;
 use self::worker::{OnError, Worker};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::net::{Address, AllowList, Listener};
 
 /// An application: threads that accept connections and pass each request to a handler.
@@ -84,14 +87,15 @@ use crate::net::{Address, AllowList, Listener};
 ///
 /// # Errors of a handler
 ///
-/// If a handler returns an error or panics, a message is written to stderr, and the server goes on.
-/// If no part of the response was sent, the client receives `Status: 500`. A program that is built
-/// with `panic = "abort"` ends when a handler panics.
+/// If a handler returns an error or panics, a message is written to stderr, and the server
+/// continues. If no part of the response was sent, the client receives `Status: 500`. A program
+/// that is built with `panic = "abort"` ends when a handler panics.
 ///
 /// # Allowed addresses
 ///
 /// If the environment variable `FCGI_WEB_SERVER_ADDRS` is set, only TCP connections from the
-/// addresses in it are served (FastCGI specification, section 3.2).
+/// addresses in it are served (FastCGI specification, section 3.2). A Unix socket is refused: its
+/// peers have no address.
 pub struct Server {
     pool: Arc<Pool>,
     config: Config,
@@ -106,8 +110,8 @@ impl Server {
     /// ended is replaced.
     ///
     /// # Errors
-    /// [`Error::InvalidAddress`](crate::Error::InvalidAddress),
-    /// [`Error::InvalidAllowList`](crate::Error::InvalidAllowList) for an invalid
+    /// [`Error::InvalidAddress`],
+    /// [`Error::InvalidAllowList`] for an invalid
     /// `FCGI_WEB_SERVER_ADDRS`, and any error of the system.
     pub fn bind(address: &str) -> Result<Self> {
         Self::new(Listener::bind(&address.parse::<Address>()?)?)
@@ -117,8 +121,8 @@ impl Server {
     /// specification, section 2.2).
     ///
     /// # Errors
-    /// [`Error::NotListening`](crate::Error::NotListening) if descriptor 0 is something else, and
-    /// [`Error::InvalidAllowList`](crate::Error::InvalidAllowList) for an invalid
+    /// [`Error::NotListening`] if descriptor 0 is something else, and
+    /// [`Error::InvalidAllowList`] for an invalid
     /// `FCGI_WEB_SERVER_ADDRS`.
     pub fn from_stdin() -> Result<Self> {
         Self::new(Listener::from_stdin()?)
@@ -127,7 +131,7 @@ impl Server {
     /// Listens on a socket that the caller has created.
     ///
     /// # Errors
-    /// [`Error::InvalidAllowList`](crate::Error::InvalidAllowList) for an invalid
+    /// [`Error::InvalidAllowList`] for an invalid
     /// `FCGI_WEB_SERVER_ADDRS`.
     ///
     /// ```
@@ -151,14 +155,15 @@ impl Server {
     }
 
     /// Sets the addresses that may connect, instead of those in `FCGI_WEB_SERVER_ADDRS`.
+    /// [`serve`](Self::serve) refuses a Unix socket then.
     pub fn allow(mut self, list: AllowList) -> Self {
         self.allowed = Some(list);
         self
     }
 
-    /// Sets a function that is called for each error that no handler sees: a connection that fails
-    /// or sends invalid data, or a failure to accept connections. By default, each is written to
-    /// the process's stderr, on a line of its own.
+    /// Sets a function that is called for each error that is not passed to a handler: a connection
+    /// that fails or sends invalid data, or a failure to accept connections. By default, each
+    /// is written to the process's stderr, on a line of its own.
     ///
     /// ```
     /// use std::sync::mpsc;
@@ -190,18 +195,33 @@ impl Server {
     /// Passes requests to `handler` until [`Handle::shutdown`] is called.
     ///
     /// # Errors
-    /// `InvalidInput` for a timeout of zero, an error of starting the first thread, and an error
-    /// after which `accept` cannot succeed again. All other errors are
-    /// [reported](Self::on_error), and the server continues.
+    /// `InvalidInput` for a bound of zero, or for a Unix socket if there is a list of allowed
+    /// addresses. An error of starting the first thread, and an error after which `accept` cannot
+    /// succeed again. All other errors are [reported](Self::on_error), and the server continues.
     pub fn serve<H>(self, handler: H) -> Result<()>
     where
         H: Fn(&mut Request<'_>) -> HandlerResult + Send + Sync + 'static,
     {
         let Self { pool, config, allowed, on_error } = self;
-        config.check()?;
-        let (config, handler) = (Arc::new(config), Box::new(handler));
-        Worker { pool, config, allowed, on_error, handler }.run()
+        let stopper = Arc::clone(&pool);
+        let checked = config.check().and_then(|()| check_socket(&pool.listener, allowed.as_ref()));
+        let served = checked.map_err(Error::from).and_then(|()| {
+            let (config, handler) = (Arc::new(config), Box::new(handler));
+            Worker { pool, config, allowed, on_error, handler }.run()
+        });
+        // If the server has not started, a handle may keep the listening socket open.
+        stopper.stop();
+        served
     }
+}
+
+/// Checks that the socket can serve a peer on the list of allowed addresses.
+fn check_socket(listener: &Listener, allowed: Option<&AllowList>) -> io::Result<()> {
+    if allowed.is_none() || !listener.is_unix() {
+        return Ok(());
+    }
+    let message = "peers of a Unix socket have no address, so FCGI_WEB_SERVER_ADDRS allows none";
+    Err(io::Error::new(io::ErrorKind::InvalidInput, message))
 }
 
 /// Writes a report to stderr. Errors are ignored: the descriptor is closed in a program that a web

@@ -17,10 +17,7 @@ mod writer;
 pub(crate) use self::buffer::RecordBuffer;
 pub(crate) use self::framing::DIRECT_LEN;
 pub(crate) use self::input::{StreamReader, StreamSource, StreamState};
-pub(crate) use self::length::AnnouncedLength;
+pub(crate) use self::length::StreamLength;
 pub(crate) use self::reader::retry;
 pub use self::reader::RecordReader;
 pub use self::writer::StreamWriter;
-
-/// The initial size of a buffer in bytes. A small request or response fits.
-const SMALL_BUFFER: usize = 8 * 1024;

@@ -1,13 +1,14 @@
-//! The demonstration: a FastCGI application in the gateway's own process, behind a socket like any
-//! other.
+//! The demonstration: a FastCGI application in the gateway's process. The gateway connects to it
+//! through a socket, as to any other application.
 
 mod checksum;
 mod page;
+mod response;
 
 use std::collections::HashMap;
-use std::io::{self, BufRead, Read, Write};
+use std::io::{BufRead, Read, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -18,14 +19,17 @@ use fcgi::Server;
 use tempfile::TempDir;
 
 use self::checksum::Crc32;
+use self::response::write_head;
 
-/// The lines of a stream.
-const LINES: u32 = 12;
-/// The time between two lines.
-const PAUSE: Duration = Duration::from_millis(250);
-/// How long a stream that is moved on by hand waits for the hand.
-const HAND: Duration = Duration::from_secs(30);
-/// The longest form.
+const PLAIN_TEXT: &str = "text/plain; charset=utf-8";
+
+/// The number of lines in a stream.
+const STREAM_LINES: u32 = 12;
+/// The time between two lines of a stream.
+const LINE_INTERVAL: Duration = Duration::from_millis(250);
+/// The time that a stream without intervals waits for a request for the next line.
+const STEP_TIMEOUT: Duration = Duration::from_secs(30);
+/// The maximum length of a form.
 const MAX_FORM: u64 = 64 * 1024;
 
 /// The running application.
@@ -33,23 +37,23 @@ pub struct Demo {
     pub address: Address,
     handle: Handle,
     thread: JoinHandle<fcgi::Result<()>>,
-    /// Holds the socket.
+    /// Contains the socket. The directory is removed when this is dropped.
     _directory: TempDir,
 }
 
 impl Demo {
-    /// Starts the application on a socket of its own.
+    /// Starts the application on a socket in a temporary directory.
     pub fn start() -> fcgi::Result<Self> {
         let directory = tempfile::tempdir()?;
-        let server = Server::bind(&socket(&directory))?;
+        let server = Server::bind(&socket_address(&directory))?;
         let (address, handle) = (server.local_address()?, server.handle());
         let application = Application::default();
-        let thread =
-            thread::spawn(move || server.serve(move |request| application.answer(request)));
+        let thread = thread::Builder::new()
+            .spawn(move || server.serve(move |request| application.handle(request)))?;
         Ok(Self { address, handle, thread, _directory: directory })
     }
 
-    /// Ends it, and takes its socket away.
+    /// Stops the application and removes its socket.
     pub fn stop(self) {
         self.handle.shutdown();
         let _ = self.thread.join();
@@ -57,28 +61,27 @@ impl Demo {
 }
 
 #[cfg(unix)]
-fn socket(directory: &TempDir) -> String {
+fn socket_address(directory: &TempDir) -> String {
     format!("unix:{}", directory.path().join("demo.sock").display())
 }
 
 #[cfg(not(unix))]
-fn socket(_: &TempDir) -> String {
+fn socket_address(_: &TempDir) -> String {
     "127.0.0.1:0".into()
 }
 
 #[derive(Default)]
 struct Application {
-    /// The requests so far.
+    /// The number of requests so far.
     requests: AtomicU64,
-    /// How often a line was asked for by hand, by the name of its stream; for streams that are
-    /// open.
-    hands: Mutex<HashMap<String, u32>>,
-    /// Signalled when a line was asked for.
-    hand: Condvar,
+    /// For each open stream, by name, how many times `/next` was requested.
+    steps: Mutex<HashMap<String, u32>>,
+    /// Signalled when `/next` is requested.
+    stepped: Condvar,
 }
 
 impl Application {
-    fn answer(&self, request: &mut Request) -> HandlerResult {
+    fn handle(&self, request: &mut Request) -> HandlerResult {
         let number = self.requests.fetch_add(1, Ordering::Relaxed) + 1;
         match request.params.get("PATH_INFO").unwrap_or("") {
             "/" => page::index(request, number),
@@ -92,94 +95,96 @@ impl Application {
             "/shortcut" => local_redirect(request, "/?shortcut"),
             "/error" => Err("the handler returned this error".into()),
             "/panic" => panic!("the handler panicked"),
-            "/cut" => cut(request),
+            "/cut" => truncate(request),
             _ => not_found(request),
         }
     }
 
-    /// Sends lines one by one: with a pause between them or, with a name in the query string, when
-    /// `/next` is asked for.
+    /// Sends lines one by one. If the query string contains a name, the next line is sent when
+    /// `/next` is requested with that name, otherwise after an interval.
     fn stream(&self, request: &mut Request) -> HandlerResult {
         let name = request.params.get("QUERY_STRING").unwrap_or("").to_owned();
-        self.hands.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), 0);
-        head(request, 200, "text/plain; charset=utf-8")?;
-        for line in 1..=LINES {
-            writeln!(request.stdout, "line {line} of {LINES}")?;
+        self.lock_steps().insert(name.clone(), 0);
+        write_head(request, 200, PLAIN_TEXT)?;
+        for line in 1..=STREAM_LINES {
+            writeln!(request.stdout, "line {line} of {STREAM_LINES}")?;
             request.stdout.flush()?;
-            if line == LINES || request.is_aborted() {
+            if line == STREAM_LINES || request.is_aborted() {
                 break;
             }
             if name.is_empty() {
-                thread::sleep(PAUSE);
-            } else if !self.wait_for_hand(&name, line) {
-                writeln!(request.stdout, "nobody asked for more")?;
+                thread::sleep(LINE_INTERVAL);
+            } else if !self.wait_for_step(&name, line) {
+                writeln!(request.stdout, "The next line was not requested in time.")?;
                 break;
             }
         }
-        self.hands.lock().unwrap_or_else(PoisonError::into_inner).remove(&name);
+        self.lock_steps().remove(&name);
         Ok(())
     }
 
-    /// Waits until so many lines were asked for.
-    fn wait_for_hand(&self, name: &str, wanted: u32) -> bool {
-        let hands = self.hands.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_short =
-            |hands: &mut HashMap<String, u32>| hands.get(name).is_some_and(|count| *count < wanted);
-        let outcome = self.hand.wait_timeout_while(hands, HAND, is_short);
+    /// Waits until `/next` has been requested `count` times. Returns `false` if it takes too long.
+    fn wait_for_step(&self, name: &str, count: u32) -> bool {
+        let is_waiting =
+            |steps: &mut HashMap<String, u32>| steps.get(name).is_some_and(|steps| *steps < count);
+        let outcome = self.stepped.wait_timeout_while(self.lock_steps(), STEP_TIMEOUT, is_waiting);
         !outcome.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 
     fn next(&self, request: &mut Request) -> HandlerResult {
         let name = request.params.get("QUERY_STRING").unwrap_or("");
-        if let Some(count) = self.hands.lock().unwrap_or_else(PoisonError::into_inner).get_mut(name)
-        {
-            *count += 1;
+        if let Some(steps) = self.lock_steps().get_mut(name) {
+            *steps += 1;
         }
-        self.hand.notify_all();
-        head(request, 204, "text/plain")
+        self.stepped.notify_all();
+        write_head(request, 204, "text/plain")
+    }
+
+    fn lock_steps(&self) -> MutexGuard<'_, HashMap<String, u32>> {
+        self.steps.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Shows what a form has sent.
+/// Shows the fields of a form.
 fn form(request: &mut Request) -> HandlerResult {
     let mut body = Vec::new();
     (&mut request.stdin).take(MAX_FORM).read_to_end(&mut body)?;
     page::form(request, &body)
 }
 
-/// Reads a file as it comes, and tells its length and its checksum.
+/// Reads a file while it arrives, and answers with its length and checksum.
 fn upload(request: &mut Request) -> HandlerResult {
-    let (mut bytes, mut checksum) = (0, Crc32::default());
+    let (mut length, mut checksum) = (0, Crc32::default());
     loop {
-        let piece = request.stdin.fill_buf()?;
-        if piece.is_empty() {
+        let received = request.stdin.fill_buf()?;
+        if received.is_empty() {
             break;
         }
-        checksum.update(piece);
-        let len = piece.len();
+        checksum.update(received);
+        let len = received.len();
         request.stdin.consume(len);
-        bytes += len;
+        length += len;
     }
-    head(request, 200, "text/plain; charset=utf-8")?;
-    writeln!(request.stdout, "{bytes} bytes, CRC-32 {checksum}")?;
+    write_head(request, 200, PLAIN_TEXT)?;
+    writeln!(request.stdout, "{length} bytes, CRC-32 {checksum}")?;
     Ok(())
 }
 
-/// Ends with a status of the application's own, like the exit status of a program.
+/// Ends the request with an app status other than 0.
 fn status(request: &mut Request) -> HandlerResult {
     request.app_status = 3;
-    head(request, 200, "text/plain; charset=utf-8")?;
+    write_head(request, 200, PLAIN_TEXT)?;
     writeln!(
         request.stdout,
-        "The application ended this request with status 3. The gateway has logged it."
+        "The application ended this request with app status 3. The gateway has logged it."
     )?;
     Ok(())
 }
 
-/// Writes to the log of the web server.
+/// Writes to STDERR, which the gateway logs.
 fn log(request: &mut Request) -> HandlerResult {
-    writeln!(request.stderr, "a message for the log, with an escape \x1b[31m that does no harm")?;
-    head(request, 200, "text/plain; charset=utf-8")?;
+    writeln!(request.stderr, "a log message with an escape sequence \x1b[31m")?;
+    write_head(request, 200, PLAIN_TEXT)?;
     writeln!(
         request.stdout,
         "The application wrote a line to STDERR. It is in the terminal where the gateway runs."
@@ -187,39 +192,33 @@ fn log(request: &mut Request) -> HandlerResult {
     Ok(())
 }
 
-/// Sends the browser elsewhere.
+/// Redirects the browser.
 fn redirect(request: &mut Request, status: u16, location: &str) -> HandlerResult {
     let head = ResponseHead::new().status(status, "")?.field("Location", location)?;
     head.field("Content-Type", "text/plain")?.write_to(&mut request.stdout)?;
     Ok(())
 }
 
-/// Has the web server answer with another page; the browser does not notice.
+/// Asks the web server to answer with another page. The browser does not notice the redirect.
 fn local_redirect(request: &mut Request, location: &str) -> HandlerResult {
     ResponseHead::new().field("Location", location)?.write_to(&mut request.stdout)?;
     Ok(())
 }
 
-/// Fails in the middle of a response, which the browser must not take for a whole one.
-fn cut(request: &mut Request) -> HandlerResult {
+/// Sends an incomplete response, which the browser must not mistake for a complete one.
+fn truncate(request: &mut Request) -> HandlerResult {
     let head =
         ResponseHead::new().field("Content-Type", "text/plain")?.field("Content-Length", "1000")?;
     head.write_to(&mut request.stdout)?;
-    writeln!(request.stdout, "This response promises 1000 bytes and ends here.")?;
+    writeln!(request.stdout, "This response announces 1000 bytes and ends here.")?;
     request.stdout.flush()?;
-    thread::sleep(PAUSE);
+    thread::sleep(LINE_INTERVAL);
     Ok(())
 }
 
 fn not_found(request: &mut Request) -> HandlerResult {
-    head(request, 404, "text/plain; charset=utf-8")?;
+    write_head(request, 404, PLAIN_TEXT)?;
     let path = request.params.get("PATH_INFO").unwrap_or("");
     writeln!(request.stdout, "There is no page {path}.")?;
     Ok(())
-}
-
-fn head(request: &mut Request, status: u16, content_type: &str) -> HandlerResult {
-    let head = ResponseHead::new().status(status, "")?.field("Content-Type", content_type)?;
-    let written: io::Result<()> = head.write_to(&mut request.stdout).map_err(Into::into);
-    Ok(written?)
 }

@@ -1,11 +1,11 @@
-//! What the client is told when something goes wrong.
+//! The reason why a request cannot be answered as intended.
 
 use std::{error, fmt, io};
 
 use fcgi::record::ProtocolStatus;
 use fcgi::Error;
 
-/// A status for the client, and a reason for the log.
+/// An HTTP status for the client, and a reason for the log.
 #[derive(Debug)]
 pub struct Failure {
     pub status: u16,
@@ -19,8 +19,8 @@ impl Failure {
 }
 
 impl From<Error> for Failure {
-    /// Why a request could not be passed on, or has no proper answer. A failure that went through
-    /// the library, where a body was read or a response received, comes out as it was.
+    /// Maps an error of the library to an HTTP status. An error that wraps a `Failure`, from
+    /// reading the request's body or writing the response, is unwrapped.
     fn from(error: Error) -> Self {
         let error = match error {
             Error::Io(error) => match downcast(error) {
@@ -30,13 +30,16 @@ impl From<Error> for Failure {
             error => error,
         };
         let (status, what) = match &error {
-            Error::InvalidRequest { .. } => (400, "not a request for an application"),
-            Error::TimedOut(_) => (504, "the application is too slow"),
+            Error::InvalidRequest { .. } => (400, "the request is invalid"),
+            Error::TimedOut(_) => (504, "the application timed out"),
             Error::Refused(ProtocolStatus::Overloaded) => (503, "the application is overloaded"),
             Error::Io(cause) if is_unreachable(cause.kind()) => {
                 (503, "cannot connect to the application")
             }
-            _ => (502, "the application's answer is of no use"),
+            Error::Io(cause) if is_lack_of_resources(cause.kind()) => {
+                (503, "the gateway lacks a resource")
+            }
+            _ => (502, "the application's response is invalid"),
         };
         Self::new(status, format!("{what}: {error}"))
     }
@@ -56,6 +59,7 @@ impl fmt::Display for Failure {
 
 impl error::Error for Failure {}
 
+/// Returns the `Failure` that an error wraps, or else the error.
 fn downcast(error: io::Error) -> Result<Failure, io::Error> {
     if !error.get_ref().is_some_and(|inner| inner.is::<Failure>()) {
         return Err(error);
@@ -72,4 +76,10 @@ fn is_unreachable(kind: io::ErrorKind) -> bool {
             | io::ErrorKind::PermissionDenied
             | io::ErrorKind::AddrNotAvailable
     )
+}
+
+/// Returns whether the system could not start a thread or allocate memory. The library reports an
+/// expired timeout as [`Error::TimedOut`], so `WouldBlock` has no other meaning.
+fn is_lack_of_resources(kind: io::ErrorKind) -> bool {
+    matches!(kind, io::ErrorKind::WouldBlock | io::ErrorKind::OutOfMemory)
 }

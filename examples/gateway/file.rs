@@ -1,4 +1,4 @@
-//! Files that are sent as they are.
+//! Static files.
 
 use std::fs::File;
 use std::io;
@@ -7,8 +7,9 @@ use std::path::Path;
 use crate::failure::Failure;
 use crate::reply::Reply;
 
-/// The kinds of files that are sent. What is not here may be a script's source, a backup or a key.
-const TYPES: &[(&str, &str)] = &[
+/// The extensions of the files that are served, with their content types. Any other file may be the
+/// source of a script, a backup or a key.
+const CONTENT_TYPES: &[(&str, &str)] = &[
     ("avif", "image/avif"),
     ("css", "text/css; charset=utf-8"),
     ("csv", "text/csv; charset=utf-8"),
@@ -36,7 +37,7 @@ const TYPES: &[(&str, &str)] = &[
     ("zip", "application/zip"),
 ];
 
-/// A file that may be sent.
+/// A file to send.
 pub struct StaticFile {
     file: File,
     length: u64,
@@ -44,33 +45,39 @@ pub struct StaticFile {
 }
 
 impl StaticFile {
-    /// Opens a regular file of a known kind.
+    /// Opens a regular file of a known type.
     pub fn open(path: &Path) -> Result<Self, Failure> {
-        let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or("");
-        let known = TYPES.iter().find(|(known, _)| known.eq_ignore_ascii_case(extension));
-        let (_, content_type) =
-            known.ok_or_else(|| Failure::new(404, "a file of no known kind"))?;
-        // Looked at first: opening a pipe would wait.
+        let content_type =
+            content_type(path).ok_or_else(|| Failure::new(404, "a file of an unknown type"))?;
+        // The type is checked before opening, because opening a named pipe would block.
         let metadata = path.metadata().map_err(|error| not_readable(path, &error))?;
         if !metadata.is_file() {
-            return Err(Failure::new(404, "not a file"));
+            return Err(Failure::new(404, "not a regular file"));
         }
         let file = File::open(path).map_err(|error| not_readable(path, &error))?;
         Ok(Self { file, length: metadata.len(), content_type })
     }
 
+    /// Sends the file as the response to a GET request, or its head as the response to a HEAD
+    /// request.
     pub fn send(mut self, method: &str, reply: &mut Reply) -> Result<(), Failure> {
         if !["GET", "HEAD"].contains(&method) {
-            return Err(Failure::new(405, "a file can be read only"));
+            return Err(Failure::new(405, format!("{method} is not allowed for a file")));
         }
         let mut writer = reply.start_file(self.content_type, self.length)?;
         if method == "GET" {
             let copied = io::copy(&mut self.file, &mut writer);
-            copied.map_err(|error| Failure::new(500, format!("sending a file: {error}")))?;
+            copied.map_err(|error| Failure::new(500, format!("cannot send the file: {error}")))?;
         }
         writer.finish();
         Ok(())
     }
+}
+
+fn content_type(path: &Path) -> Option<&'static str> {
+    let extension = path.extension()?.to_str()?;
+    let known = CONTENT_TYPES.iter().find(|(known, _)| known.eq_ignore_ascii_case(extension))?;
+    Some(known.1)
 }
 
 fn not_readable(path: &Path, error: &io::Error) -> Failure {

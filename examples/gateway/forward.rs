@@ -1,4 +1,4 @@
-//! The way of a request to the application and of its response back.
+//! Answers HTTP requests with files and with the responses of an application.
 
 use std::io::{self, BufRead, Write};
 
@@ -11,46 +11,49 @@ use crate::failure::Failure;
 use crate::http::{Request, Responder, ResponseWriter};
 use crate::log::{self, ApplicationLog};
 use crate::reply::Reply;
+use crate::request_head;
 use crate::site::{Site, Target};
 use crate::upload::Upload;
 
-/// The local redirects that are followed for a request.
+/// The maximum number of local redirects for a request.
 const MAX_REDIRECTS: usize = 10;
 
-/// The headers that tell about a body.
+/// The header fields that describe a body.
 const BODY_HEADERS: &[&str] = &["content-length", "content-type", "transfer-encoding"];
 
-/// Answers HTTP requests with files and through an application.
 pub struct Gateway {
     pub client: Client,
-    /// Who is asked first whether a request is allowed.
+    /// The authorizer that is asked before each request.
     pub authorizer: Option<Client>,
     pub site: Site,
     pub environment: Environment,
-    /// The longest body of a request, in bytes.
+    /// The maximum length of a request's body, in bytes.
     pub max_body: u64,
 }
 
-/// What came of a request that was sent to the application.
-enum Received {
-    /// The response, all of which has been written.
-    Whole(ResponseWriter),
-    /// A response that has no body.
+/// The application's response to a request.
+enum Outcome {
+    /// The head and the whole body have been sent to the client.
+    Sent(ResponseWriter),
+    /// The response has no body.
     HeadOnly(Head),
-    /// Another path to answer for (RFC 3875, section 6.2.2).
-    Redirect(String),
+    /// A local redirect to another path ([RFC 3875](https://www.rfc-editor.org/rfc/rfc3875),
+    /// section 6.2.2).
+    LocalRedirect(String),
 }
 
 impl Gateway {
-    /// Answers a request; what goes wrong is logged.
+    /// Answers a request. Failures are logged.
     pub fn handle(&self, request: Request, responder: Responder) {
         let line = format!("{} {}", request.head.method, request.head.uri);
         let mut reply = Reply::new(responder);
         match self.answer(request, &mut reply) {
             Ok(()) => {}
-            Err(_) if reply.is_gone() => log::line(&format!("{line}: the client has left")),
+            Err(_) if reply.is_disconnected() => {
+                log::message(&format!("{line}: the client disconnected"));
+            }
             Err(failure) => {
-                log::line(&format!("{line}: {failure}"));
+                log::message(&format!("{line}: {failure}"));
                 reply.fail(&failure);
             }
         }
@@ -58,10 +61,11 @@ impl Gateway {
 
     fn answer(&self, request: Request, reply: &mut Reply) -> Result<(), Failure> {
         let Request { head, body, remote, local } = request;
+        request_head::check(&head)?;
+        let is_announced = head.headers.contains_key("content-length");
+        let mut upload = Upload::new(body, is_announced, self.max_body)?;
         let mut headers: Vec<_> =
             head.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
-        let mut upload =
-            Upload::new(body, head.headers.contains_key("content-length"), self.max_body)?;
         let mut method = head.method.as_str();
         let mut target = head.uri.to_string();
         for _ in 0..=MAX_REDIRECTS {
@@ -75,33 +79,43 @@ impl Gateway {
                 https: false,
                 content_length: upload.length(),
             };
-            let Some(variables) = self.authorize(&request, reply)? else { return Ok(()) };
-            let script = match self.site.find(&request)? {
-                Target::Script(script) => script,
-                Target::File(file) => return file.send(method, reply),
-                Target::Elsewhere(location) => return reply.redirect(&location),
+            let Some(location) = self.answer_once(&request, &mut upload, reply)? else {
+                return Ok(());
             };
-            let mut params = self.environment.params(&request, &script)?;
-            for (name, value) in &variables {
-                set_variable(&mut params, &String::from_utf8_lossy(name), value)?;
-            }
-            match self.forward(&params, &mut upload, method, reply)? {
-                Some(location) => target = location,
-                None => return Ok(()),
-            }
-            // As if the client had asked for it: without the body, and by a method that has none.
+            check_location(&HttpRequest { target: &location, ..request })?;
+            target = location;
+            // The redirected request is a GET or HEAD request without a body.
             upload = Upload::none();
             headers.retain(|(name, _)| !BODY_HEADERS.contains(name));
             method = if method == "HEAD" { "HEAD" } else { "GET" };
         }
-        Err(Failure::new(
-            500,
-            format!("more than {MAX_REDIRECTS} local redirects, the last to {target}"),
-        ))
+        let reason = format!("more than {MAX_REDIRECTS} local redirects, the last to {target}");
+        Err(Failure::new(500, reason))
     }
 
-    /// Asks the authorizer, before anything else is looked at: the variables that it adds to the
-    /// request's, or nothing where it has refused the request and the client has its answer.
+    /// Answers a request. If the application responds with a local redirect, returns its path
+    /// instead.
+    fn answer_once(
+        &self,
+        request: &HttpRequest<'_>,
+        upload: &mut Upload,
+        reply: &mut Reply,
+    ) -> Result<Option<String>, Failure> {
+        let Some(variables) = self.authorize(request, reply)? else { return Ok(None) };
+        let script = match self.site.find(request)? {
+            Target::Script(script) => script,
+            Target::File(file) => return file.send(request.method, reply).map(|()| None),
+            Target::Redirect(url) => return reply.redirect(&url).map(|()| None),
+        };
+        let mut params = self.environment.params(request, &script)?;
+        for (name, value) in &variables {
+            set_variable(&mut params, &String::from_utf8_lossy(name), value)?;
+        }
+        self.forward(&params, upload, request.method, reply)
+    }
+
+    /// Asks the authorizer about a request. Returns the variables to add to the request. If the
+    /// authorizer denies the request, sends its response to the client and returns `None`.
     fn authorize(
         &self,
         request: &HttpRequest<'_>,
@@ -126,8 +140,8 @@ impl Gateway {
         Ok(None)
     }
 
-    /// Sends a request to the application, and its response to the client; or tells to which path
-    /// it is redirected.
+    /// Sends a request to the application, and its response to the client. If the response is a
+    /// local redirect, returns its path instead.
     fn forward(
         &self,
         params: &Params,
@@ -135,46 +149,52 @@ impl Gateway {
         method: &str,
         reply: &mut Reply,
     ) -> Result<Option<String>, Failure> {
-        let received =
-            self.client.send(params, upload, |response| receive(response, method, reply));
-        let (received, completion) = received?;
+        let (outcome, completion) =
+            self.client.send(params, upload, |response| receive(response, method, reply))?;
         if completion.app_status != 0 {
-            log::line(&format!(
+            log::message(&format!(
                 "the application ended the request with status {}",
                 completion.app_status
             ));
         }
-        match received {
-            Received::Whole(writer) => writer.finish(),
-            Received::HeadOnly(head) => reply.start(&head)?.finish(),
-            Received::Redirect(location) => return Ok(Some(location)),
+        match outcome {
+            Outcome::Sent(writer) => writer.finish(),
+            Outcome::HeadOnly(head) => reply.start(&head)?.finish(),
+            Outcome::LocalRedirect(location) => return Ok(Some(location)),
         }
         Ok(None)
     }
 }
 
-/// Passes a response on while it comes. Whether it was whole is known only when the request has
-/// ended.
-fn receive(response: &mut Response<'_>, method: &str, reply: &mut Reply) -> io::Result<Received> {
+/// Checks the target of a local redirect. If it is invalid, so is the application's response.
+fn check_location(redirected: &HttpRequest<'_>) -> Result<(), Failure> {
+    let invalid =
+        |error| Failure::new(502, format!("the application's Location is invalid: {error}"));
+    redirected.path().map(drop).map_err(invalid)
+}
+
+/// Sends a response to the client while it arrives. The caller finishes the response, because
+/// only the end of the request tells whether it is complete.
+fn receive(response: &mut Response<'_>, method: &str, reply: &mut Reply) -> io::Result<Outcome> {
     response.stdout.stderr_to(ApplicationLog::default());
     let cancel_handle = response.stdout.cancel_handle();
-    reply.when_gone(move || cancel_handle.cancel());
+    reply.on_disconnect(move || cancel_handle.cancel());
 
     let head = response.read_head()?;
     if let Some(location) = head.local_redirect() {
-        return Ok(Received::Redirect(location.to_owned()));
+        return Ok(Outcome::LocalRedirect(location.to_owned()));
     }
     if !head.has_body(method) {
-        return Ok(Received::HeadOnly(head));
+        return Ok(Outcome::HeadOnly(head));
     }
     let mut writer = reply.start(&head)?;
     let length = copy(&mut response.stdout, &mut writer, head.content_length())?;
     head.check_body(length)?;
-    Ok(Received::Whole(writer))
+    Ok(Outcome::Sent(writer))
 }
 
-/// Copies a body piece by piece as it comes, at most as much as was announced, and tells how long
-/// it is.
+/// Copies a body while it arrives, but not more than the announced length. Returns the length of
+/// the whole body.
 fn copy(
     body: &mut impl BufRead,
     writer: &mut ResponseWriter,
@@ -182,15 +202,15 @@ fn copy(
 ) -> io::Result<u64> {
     let mut length = 0;
     loop {
-        let piece = body.fill_buf()?;
-        if piece.is_empty() {
+        let received = body.fill_buf()?;
+        if received.is_empty() {
             return Ok(length);
         }
         let left = announced.map_or(u64::MAX, |announced| announced.saturating_sub(length));
-        let wanted = piece.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-        writer.write_all(&piece[..wanted])?;
-        length += piece.len() as u64;
-        let len = piece.len();
+        let wanted = received.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        writer.write_all(&received[..wanted])?;
+        length += received.len() as u64;
+        let len = received.len();
         body.consume(len);
     }
 }

@@ -1,11 +1,13 @@
-//! HTTP for threads: hyper, which is written for asynchronous code, with a blocking face.
+//! A blocking HTTP server on top of hyper, which is asynchronous.
 //!
-//! Each connection has a thread that polls hyper, and one that waits in `read` for it; each request
-//! has one that runs the handler. The crates that offer HTTP to blocking code by themselves can't
-//! answer while they read, can't break off an answer, or hold back what should be streamed.
+//! Each connection has two threads: one polls hyper, and one blocks in `read`. Each request has a
+//! thread that runs the handler. The HTTP servers that are blocking by themselves cannot send a
+//! response while they read the request, cannot break off a response, or buffer responses that
+//! should be streamed.
 
+mod channel;
+mod client_status;
 mod exchange;
-mod pipe;
 mod socket;
 
 use std::collections::HashMap;
@@ -16,7 +18,7 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{mpsc, Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::thread::{self, Thread, ThreadId};
 use std::time::Duration;
 
@@ -24,71 +26,69 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{service_fn, HttpService};
 
-pub use self::exchange::{Client, Request, RequestBody, Responder, ResponseWriter};
+pub use self::client_status::ClientStatus;
+pub use self::exchange::{Request, RequestBody, Responder, ResponseWriter};
 
-use self::exchange::{dispatch, ResponseBody};
-use self::socket::Socket;
+use self::channel::{channel, thread_waker};
+use self::exchange::{dispatch, Handler, ResponseBody};
+use self::socket::{Socket, IO_TIMEOUT};
 use crate::log;
 
-/// The connections that are open at once; the next ones wait.
+/// The maximum number of open connections. Further connections wait in the backlog.
 const MAX_CONNECTIONS: usize = 512;
-/// How long a client may take nothing, or send nothing while a request of its own is awaited.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// How long a client that is told no more may go on sending.
-const LINGER: Duration = Duration::from_secs(1);
+/// The time to wait for a client to stop sending before its connection is closed.
+const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
+/// The time to wait before `accept` is called again after an error.
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(50);
 
-/// What answers requests, each in a thread of its own.
-pub type Handler = dyn Fn(Request, Responder) + Send + Sync;
-
-/// A server of HTTP/1.1 and 1.0.
+/// A server for HTTP/1.0 and HTTP/1.1.
 #[derive(Clone)]
 pub struct Server(Arc<Shared>);
 
 struct Shared {
     listener: TcpListener,
-    /// The threads of the open connections.
+    /// The threads of the open connections that poll hyper.
     connections: Mutex<HashMap<ThreadId, Thread>>,
-    /// Signalled when a connection has ended.
-    ended: Condvar,
+    /// Signalled when a connection has been closed.
+    closed: Condvar,
     is_stopping: AtomicBool,
 }
 
 impl Server {
     pub fn bind(address: &str) -> io::Result<Self> {
         let listener = TcpListener::bind(address)?;
-        let (connections, ended, is_stopping) =
+        let (connections, closed, is_stopping) =
             (Mutex::default(), Condvar::new(), AtomicBool::new(false));
-        Ok(Self(Arc::new(Shared { listener, connections, ended, is_stopping })))
+        Ok(Self(Arc::new(Shared { listener, connections, closed, is_stopping })))
     }
 
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.0.listener.local_addr()
     }
 
-    /// Accepts connections, for ever.
+    /// Accepts connections and serves them. Never returns.
     pub fn serve(&self, handler: impl Fn(Request, Responder) + Send + Sync + 'static) {
         let handler: Arc<Handler> = Arc::new(handler);
         loop {
             self.wait_for_connections(|open| open < MAX_CONNECTIONS, None);
-            let accepted = self
-                .0
-                .listener
-                .accept()
-                .and_then(|(stream, remote)| self.start(stream, remote, &handler));
-            if let Err(error) = accepted {
-                log::line(&format!("cannot accept a connection: {error}"));
-                thread::sleep(Duration::from_millis(50));
+            let accepted = self.0.listener.accept();
+            let served = accepted.and_then(|(stream, remote)| self.start(stream, remote, &handler));
+            if let Err(error) = served {
+                log::message(&format!("cannot accept a connection: {error}"));
+                thread::sleep(ACCEPT_RETRY_DELAY);
             }
         }
     }
 
-    /// Lets the requests end that are under way, for so long, and closes the other connections.
-    pub fn stop(&self, patience: Duration) {
+    /// Closes the idle connections, and waits until the requests in flight have been answered, or
+    /// until the timeout expires.
+    pub fn stop(&self, timeout: Duration) {
         self.0.is_stopping.store(true, Ordering::SeqCst);
         self.connections().values().for_each(Thread::unpark);
-        self.wait_for_connections(|open| open == 0, Some(patience));
+        self.wait_for_connections(|open| open == 0, Some(timeout));
     }
 
+    /// Starts a thread that serves a connection.
     fn start(
         &self,
         stream: TcpStream,
@@ -96,13 +96,13 @@ impl Server {
         handler: &Arc<Handler>,
     ) -> io::Result<()> {
         let (server, handler) = (self.clone(), Arc::clone(handler));
+        // Holding the lock prevents the thread from removing itself before it has been added.
         let mut connections = self.connections();
         let thread = thread::Builder::new().spawn(move || {
-            if let Err(error) = server.serve_connection(&stream, remote, &handler) {
-                log::line(&format!("{remote}: {error}"));
+            let connection = OpenConnection(server);
+            if let Err(error) = connection.0.serve_connection(&stream, remote, &handler) {
+                log::message(&format!("{remote}: {error}"));
             }
-            server.connections().remove(&thread::current().id());
-            server.0.ended.notify_all();
         })?;
         connections.insert(thread.thread().id(), thread.thread().clone());
         Ok(())
@@ -116,32 +116,33 @@ impl Server {
     ) -> io::Result<()> {
         let local = stream.local_addr()?;
         stream.set_nodelay(true)?;
-        stream.set_write_timeout(Some(PATIENCE))?;
-        let busy = &Arc::new(AtomicUsize::new(0));
-        let (sender, receiver) = pipe::pipe();
-        let (reading, has_read) = mpsc::channel::<()>();
+        stream.set_write_timeout(Some(IO_TIMEOUT))?;
+        let in_flight = &Arc::new(AtomicUsize::new(0));
+        let (sender, receiver) = channel();
+        let (reading, reading_ended) = mpsc::channel::<()>();
         thread::scope(|scope| {
-            scope.spawn(move || {
+            let reader = thread::Builder::new().spawn_scoped(scope, move || {
                 let _reading = reading;
-                socket::read_all(stream, &sender, busy);
+                socket::read_all(stream, &sender, in_flight);
             });
-            let service = service_fn(|request| dispatch(request, (remote, local), handler, busy));
-            // What was wrong with a client, or with a response that was broken off, has been said
-            // where it was seen.
+            reader.map_err(|error| not_started(&error))?;
+            let service =
+                service_fn(|request| dispatch(request, (remote, local), handler, in_flight));
+            // Errors are ignored: the handler has logged them, or they are the client's.
             let _ = self.run(
                 http1::Builder::new().serve_connection(Socket::new(stream, receiver), service),
             );
-            // A client that still sends reads what it was told only if it is let; closing at once
-            // would destroy that.
+            // Closing a socket with unread input resets the connection, which can destroy the
+            // response on its way to the client.
             let _ = stream.shutdown(Shutdown::Write);
-            let _ = has_read.recv_timeout(LINGER);
+            let _ = reading_ended.recv_timeout(LINGER_TIMEOUT);
             let _ = stream.shutdown(Shutdown::Both);
-        });
-        Ok(())
+            Ok(())
+        })
     }
 
-    /// Has hyper serve a connection to its end; when the server stops, to the end of the request
-    /// that is under way.
+    /// Polls hyper until the connection ends. If the server is stopping, it ends after the request
+    /// in flight.
     fn run<S>(&self, connection: http1::Connection<Socket<'_>, S>) -> hyper::Result<()>
     where
         S: HttpService<Incoming, ResBody = ResponseBody>,
@@ -156,14 +157,16 @@ impl Server {
         }))
     }
 
-    fn wait_for_connections(&self, enough: impl Fn(usize) -> bool, patience: Option<Duration>) {
+    /// Waits until the number of open connections satisfies the condition, or until the timeout
+    /// expires.
+    fn wait_for_connections(&self, is_enough: impl Fn(usize) -> bool, timeout: Option<Duration>) {
         let connections = self.connections();
-        let condition = |connections: &mut HashMap<_, _>| !enough(connections.len());
-        match patience {
-            Some(patience) => {
-                drop(self.0.ended.wait_timeout_while(connections, patience, condition))
+        let condition = |connections: &mut HashMap<_, _>| !is_enough(connections.len());
+        match timeout {
+            Some(timeout) => {
+                drop(self.0.closed.wait_timeout_while(connections, timeout, condition));
             }
-            None => drop(self.0.ended.wait_while(connections, condition)),
+            None => drop(self.0.closed.wait_while(connections, condition)),
         }
     }
 
@@ -172,11 +175,27 @@ impl Server {
     }
 }
 
-/// Runs a future in this thread, which sleeps while there is nothing to do.
+/// The connection that the current thread serves. It is removed when this is dropped, even if the
+/// thread panics.
+struct OpenConnection(Server);
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.connections().remove(&thread::current().id());
+        self.0 .0.closed.notify_all();
+    }
+}
+
+/// Describes why a thread could not be started.
+fn not_started(error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("cannot start a thread: {error}"))
+}
+
+/// Runs a future in the current thread, which is parked while the future is pending.
 fn block_on<F: Future>(future: F) -> F::Output {
     let mut future = pin!(future);
-    let waker = pipe::unparker();
-    let mut context = std::task::Context::from_waker(&waker);
+    let waker = thread_waker();
+    let mut context = Context::from_waker(&waker);
     loop {
         match future.as_mut().poll(&mut context) {
             Poll::Ready(output) => return output,

@@ -1,33 +1,68 @@
-//! HTTP in front of FastCGI.
+//! An HTTP server in front of FastCGI applications.
 //!
-//! `gateway` starts a demonstration application in its own process, behind a FastCGI socket, and
-//! prints the URL of its page.
+//! ```sh
+//! cargo run --example gateway
+//! ```
 //!
-//! `gateway --connect ADDRESS --root DIR [--listen ADDRESS] [--index FILE]… [--keep] [--timeout
-//! SECONDS] [--max-body BYTES]` serves a directory whose `.php` files are run by the application at
-//! ADDRESS, such as php-fpm. Behind the name of a script there may be a path, which it gets as
-//! `PATH_INFO`. A directory is answered with the first `--index` file that it has (`index.php`,
-//! `index.html`). Files of the usual kinds are sent as they are; all else is not found: nothing
-//! that might be a script's source, and nothing whose name begins with a dot. No path leads out of
-//! DIR by its text, but a symbolic link inside of DIR is followed.
+//! starts a demonstration application in the same process, connects to it through a FastCGI socket,
+//! and prints the URL of its page.
 //!
-//! With `--authorizer ADDRESS` the application there is asked about each request before anything
-//! else: it allows it, and may tell the application who the user is, or its refusal is the answer.
+//! ```sh
+//! cargo run --example gateway -- --connect unix:/run/php/php8.2-fpm.sock --root /var/www/html
+//! ```
 //!
-//! The application's time-out is 60 seconds, a request's body may have 1 GiB. `--keep` keeps up to
-//! 8 connections to the application open; php-fpm has a process for each, so it needs more
-//! processes than that.
+//! serves a directory whose `.php` files are run by php-fpm.
 //!
-//! What the application writes to STDERR goes to stderr, and so does the reason wherever the answer
-//! is 502 (the application's is of no use), 503 (it can't be reached, or is overloaded) or 504 (it
-//! is too slow). A response that breaks off behind its head breaks off for the client too, who
-//! never has a part that looks whole. When a client leaves, its request is cut.
+//! # Options
 //!
-//! SIGTERM and SIGINT end it with status 0, when the requests that have begun are answered or 5
-//! seconds have passed.
+//! * `--connect ADDRESS`: the FastCGI application.
+//! * `--root DIR`: the directory to serve.
+//! * `--listen ADDRESS`: the address for HTTP. Default: `127.0.0.1:8080`, or any port if that is
+//!   taken.
+//! * `--index FILE`: the file to serve for a directory, if it exists. Can be repeated. Default:
+//!   `index.php`, then `index.html`.
+//! * `--keep`: keeps up to 8 connections to the application open. php-fpm then needs more than 8
+//!   processes, because each of them serves one connection.
+//! * `--timeout SECONDS`: limits connecting to the application, and each read and write. Default:
+//!   60.
+//! * `--max-body BYTES`: the maximum length of a request's body. Default: 1 GiB.
+//! * `--authorizer ADDRESS`: the FastCGI authorizer that is asked about every request first.
 //!
-//! It is an example. It has no TLS, no access control and no defence against clients that are slow
-//! on purpose: on the open Internet, put a web server there.
+//! # What is served
+//!
+//! * The name of a script may be followed by a path, which the script receives as `PATH_INFO`.
+//! * Files of common types are sent unchanged. All other files are reported as not found, because
+//!   they may be source code, and so are all paths with a segment that begins with a dot.
+//! * A path cannot leave DIR, but symbolic links inside DIR are followed.
+//! * An authorizer can allow a request and add variables to it, such as `REMOTE_USER`. If it denies
+//!   the request, its response is sent to the client.
+//!
+//! # Errors
+//!
+//! The client receives one of these statuses, and the reason is written to stderr:
+//!
+//! | Status | Reason |
+//! | --- | --- |
+//! | 400 | The request is invalid. For example, it has no `Host` field. |
+//! | 501 | The body has a transfer coding other than `chunked`. |
+//! | 502 | The application's response is invalid. |
+//! | 503 | The application cannot be reached or is overloaded, or no thread can be started. |
+//! | 504 | A timeout expired. |
+//!
+//! If the application fails after it has started its response, the gateway breaks off the response,
+//! so that the client cannot mistake it for a complete one. If the client disconnects, the gateway
+//! cancels its request. If no thread can be started for a connection, the connection is closed.
+//!
+//! What the application writes to STDERR is written to stderr, up to 64 KiB and 1000 lines for each
+//! response. The gateway then says how much it has dropped.
+//!
+//! On SIGTERM or SIGINT, the gateway waits up to 5 seconds for the requests that have begun and
+//! exits with status 0.
+//!
+//! # Security
+//!
+//! The gateway is an example. It has no TLS, no access control except the authorizer, and no
+//! defence against clients that are slow on purpose. On the internet, use a web server.
 
 mod demo;
 mod failure;
@@ -37,11 +72,12 @@ mod http;
 mod log;
 mod options;
 mod reply;
+mod request_head;
 mod site;
 mod upload;
 
 use std::error::Error;
-use std::io;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::mpsc;
@@ -59,13 +95,12 @@ use self::http::Server;
 use self::options::{Options, USAGE};
 use self::site::{Directory, Site};
 
-/// Where HTTP is spoken unless the command line says otherwise.
-const LISTEN: &str = "127.0.0.1:8080";
-/// How long requests may go on when the program is told to end.
-const PATIENCE: Duration = Duration::from_secs(5);
+const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
+/// The time that requests have to end after SIGTERM or SIGINT.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {
-    let options = match Options::parse(std::env::args().skip(1)) {
+    let options = match Options::parse(std::env::args_os().skip(1)) {
         Ok(options) => options,
         Err(reason) => {
             eprintln!("gateway: {reason}\n{USAGE}");
@@ -75,66 +110,68 @@ fn main() -> ExitCode {
     match run(options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            log::line(&error.to_string());
+            log::message(&error.to_string());
             ExitCode::FAILURE
         }
     }
 }
 
 fn run(options: Options) -> Result<(), Box<dyn Error>> {
-    let (tell_end, end) = mpsc::channel();
+    let (signal_sender, signals) = mpsc::channel();
     ctrlc::set_handler(move || {
-        let _ = tell_end.send(());
+        let _ = signal_sender.send(());
     })?;
     let server = listen(options.listen.as_deref())?;
     let url = format!("http://{}/", server.local_addr()?);
 
     let demo = if options.connect.is_none() { Some(Demo::start()?) } else { None };
     let gateway = match &demo {
-        Some(demo) => demonstration(&options, &demo.address),
-        None => directory(&options),
+        Some(demo) => demo_gateway(&options, &demo.address),
+        None => directory_gateway(&options),
     }?;
     let accepting = server.clone();
-    thread::spawn(move || {
-        accepting.serve(move |request, responder| gateway.handle(request, responder))
-    });
-    match &demo {
-        Some(demo) => println!("{url} shows the demonstration, which listens on {}", demo.address),
-        None => println!("{url} serves {}", options.root.unwrap_or_default().display()),
-    }
+    thread::Builder::new().spawn(move || {
+        accepting.serve(move |request, responder| gateway.handle(request, responder));
+    })?;
+    let what = match &demo {
+        Some(demo) => format!("the demonstration application at {}", demo.address),
+        None => options.root.unwrap_or_default().display().to_string(),
+    };
+    // The gateway continues if the reader of stdout has closed it.
+    let _ = writeln!(io::stdout(), "{url} serves {what}");
 
-    end.recv()?;
-    server.stop(PATIENCE);
+    signals.recv()?;
+    server.stop(SHUTDOWN_TIMEOUT);
     if let Some(demo) = demo {
         demo.stop();
     }
     Ok(())
 }
 
-/// Where nothing was asked for, any port will do.
+/// Binds the HTTP server. Without an address, it takes any free port if the default one is taken.
 fn listen(address: Option<&str>) -> io::Result<Server> {
     match address {
         Some(address) => Server::bind(address),
-        None => Server::bind(LISTEN).or_else(|_| Server::bind("127.0.0.1:0")),
+        None => Server::bind(DEFAULT_LISTEN).or_else(|_| Server::bind("127.0.0.1:0")),
     }
 }
 
-/// Everything goes to the application.
-fn demonstration(options: &Options, address: &Address) -> fcgi::Result<Gateway> {
+/// Creates a gateway that sends every request to the demonstration application.
+fn demo_gateway(options: &Options, address: &Address) -> fcgi::Result<Gateway> {
     let config = config(options).keep_alive(true);
-    // An authorizer wants to see the password.
+    // Only an authorizer needs the client's password.
     let environment = Environment::new().pass_authorization(options.authorizer.is_some());
     gateway(options, Client::from(address.clone()).config(config), Site::Application, environment)
 }
 
-/// Files, and scripts that go to the application.
-fn directory(options: &Options) -> fcgi::Result<Gateway> {
+/// Creates a gateway that serves a directory, and sends requests for scripts to the application.
+fn directory_gateway(options: &Options) -> fcgi::Result<Gateway> {
     let address = options.connect.as_deref().unwrap_or_default();
     let root = options.root.as_deref().unwrap_or(".".as_ref());
     let describe =
         |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", root.display()));
     let root: PathBuf = root.canonicalize().map_err(describe)?;
-    // Nobody is asked for a password here, so an Authorization is for the scripts.
+    // The gateway itself does not authenticate clients, so the scripts may do it.
     let environment = Environment::new().document_root(&root).pass_authorization(true);
     let site = Site::Directory(Directory { root, index: options.index.clone() });
     gateway(options, Client::new(address)?.config(config(options)), site, environment)

@@ -1,4 +1,4 @@
-//! The response to an HTTP request, which is begun once.
+//! The response to an HTTP request. It can be started once.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -11,13 +11,13 @@ use hyper::header::{
 use hyper::{Response, StatusCode};
 
 use crate::failure::Failure;
-use crate::http::{Client, Responder, ResponseWriter};
+use crate::http::{ClientStatus, Responder, ResponseWriter};
 
-/// A response that may have begun.
+/// A response that may have been started.
 pub struct Reply {
-    /// `None` when it has.
+    /// `None` once the response has been started.
     responder: Option<Responder>,
-    client: Arc<Client>,
+    client: Arc<ClientStatus>,
 }
 
 impl Reply {
@@ -25,23 +25,24 @@ impl Reply {
         Self { client: responder.client(), responder: Some(responder) }
     }
 
-    /// Has something done if the client leaves before it has the whole response.
-    pub fn when_gone(&self, action: impl FnOnce() + Send + 'static) {
-        self.client.when_gone(Box::new(action));
+    /// Runs `action` if the client disconnects before it has received the whole response.
+    pub fn on_disconnect(&self, action: impl FnOnce() + Send + 'static) {
+        self.client.on_disconnect(Box::new(action));
     }
 
-    /// Whether the client has left before it had the whole response.
-    pub fn is_gone(&self) -> bool {
-        self.client.is_gone()
+    /// Returns whether the client disconnected before it received the whole response.
+    pub fn is_disconnected(&self) -> bool {
+        self.client.is_disconnected()
     }
 
     /// Sends the head of an application's response.
     pub fn start(&mut self, head: &Head) -> Result<ResponseWriter, Failure> {
-        // 1xx would not be the response.
-        let status =
-            StatusCode::from_u16(head.status()).ok().filter(|status| !status.is_informational());
-        let mut response =
-            response(status.ok_or(Failure::new(502, format!("status {}", head.status())))?);
+        // An informational status would not end the exchange.
+        let status = StatusCode::from_u16(head.status())
+            .ok()
+            .filter(|status| !status.is_informational())
+            .ok_or(Failure::new(502, format!("invalid status {}", head.status())))?;
+        let mut response = response(status);
         if let Ok(reason) = ReasonPhrase::try_from(head.reason().as_bytes()) {
             response.extensions_mut().insert(reason);
         }
@@ -50,15 +51,16 @@ impl Reply {
             .map(|(name, value)| (HeaderName::try_from(name), HeaderValue::try_from(value)));
         for field in fields {
             match field {
+                // hyper adds this field itself.
                 (Ok(name), _) if name == CONTENT_LENGTH => {}
                 (Ok(name), Ok(value)) => drop(response.headers_mut().append(name, value)),
-                _ => return Err(Failure::new(502, "a header field that HTTP cannot carry")),
+                _ => return Err(Failure::new(502, "a header field is not valid in HTTP")),
             }
         }
-        self.begin(response, head.content_length())
+        self.send_head(response, head.content_length())
     }
 
-    /// Begins to send a file.
+    /// Sends the head of a response that contains a file.
     pub fn start_file(
         &mut self,
         content_type: &'static str,
@@ -67,20 +69,20 @@ impl Reply {
         let mut response = response(StatusCode::OK);
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
         response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-        self.begin(response, Some(length))
+        self.send_head(response, Some(length))
     }
 
-    /// Sends the client elsewhere.
+    /// Redirects the client to another URL.
     pub fn redirect(&mut self, location: &str) -> Result<(), Failure> {
-        let location =
-            HeaderValue::try_from(location).map_err(|_| Failure::new(400, "no location"))?;
+        let location = HeaderValue::try_from(location)
+            .map_err(|_| Failure::new(400, "the URL is not valid in a header field"))?;
         let mut response = response(StatusCode::MOVED_PERMANENTLY);
         response.headers_mut().insert(LOCATION, location);
-        self.begin(response, Some(0))?.finish();
+        self.send_head(response, Some(0))?.finish();
         Ok(())
     }
 
-    /// Tells the client of a failure, by breaking the response off if it has begun.
+    /// Reports a failure to the client. If the response has been started, it is broken off.
     pub fn fail(mut self, failure: &Failure) {
         let status =
             StatusCode::from_u16(failure.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -91,20 +93,21 @@ impl Reply {
         if status == StatusCode::METHOD_NOT_ALLOWED {
             response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         }
-        if let Ok(mut writer) = self.begin(response, Some(text.len() as u64)) {
-            // A client that has gone need not be told.
+        if let Ok(mut writer) = self.send_head(response, Some(text.len() as u64)) {
+            // Writing fails only if the client has disconnected.
             let _ = writer.write_all(text.as_bytes());
             writer.finish();
         }
     }
 
-    fn begin(
+    fn send_head(
         &mut self,
-        response: Response<()>,
+        head: Response<()>,
         length: Option<u64>,
     ) -> Result<ResponseWriter, Failure> {
-        let responder = self.responder.take().ok_or(Failure::new(500, "the response has begun"))?;
-        Ok(responder.respond(response, length))
+        let responder =
+            self.responder.take().ok_or(Failure::new(500, "the response has been started"))?;
+        Ok(responder.respond(head, length))
     }
 }
 

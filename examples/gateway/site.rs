@@ -1,4 +1,4 @@
-//! What is served: which script or file answers a request.
+//! The mapping from request paths to scripts and files.
 
 use std::fs::Metadata;
 use std::io;
@@ -9,25 +9,26 @@ use fcgi::cgi::{HttpRequest, Script};
 use crate::failure::Failure;
 use crate::file::StaticFile;
 
-/// The scripts, by the end of their names.
-const EXTENSION: &str = ".php";
+/// The extension of scripts.
+const SCRIPT_EXTENSION: &str = ".php";
 
 pub enum Site {
-    /// One application that answers for all paths.
+    /// One application that answers all requests.
     Application,
-    /// Files, some of which are scripts.
+    /// A directory of files and scripts.
     Directory(Directory),
 }
 
-/// What answers a request.
+/// The answer to a request.
 pub enum Target {
     Script(Script),
     File(StaticFile),
-    /// Another URL: the client is to ask for that.
-    Elsewhere(String),
+    /// The URL of a directory, with the slash that the request lacks.
+    Redirect(String),
 }
 
 impl Site {
+    /// Finds the script or file that answers a request.
     pub fn find(&self, request: &HttpRequest) -> Result<Target, Failure> {
         match self {
             Self::Application => Ok(Target::Script(Script::new("", request.path()?))),
@@ -39,46 +40,47 @@ impl Site {
 pub struct Directory {
     /// An absolute path.
     pub root: PathBuf,
-    /// The files that stand for their directory, the first that is there.
+    /// The names of the files that are served for a directory, in order of preference.
     pub index: Vec<String>,
 }
 
 impl Directory {
     fn find(&self, request: &HttpRequest) -> Result<Target, Failure> {
-        // It begins with `/`, and holds no `..` nor NUL; so it stays below the root whatever it is
-        // joined to.
+        // `path` ensures that the path begins with `/` and contains neither `..` segments nor NUL,
+        // so joining it to the root cannot leave the root.
         let path = request.path()?;
         if path.windows(2).any(|pair| pair == b"/.") {
             return Err(not_found(&path));
         }
-        if let Some(script) = Script::by_extension(&path, EXTENSION) {
-            return self.script(script);
+        if let Some(script) = Script::by_extension(&path, SCRIPT_EXTENSION) {
+            return self.find_script(script);
         }
-        let file = self.file(&path)?;
+        let file = self.join(&path)?;
         if !metadata(&file)?.is_dir() {
             return Ok(Target::File(StaticFile::open(&file)?));
         }
         if path.ends_with(b"/") {
-            self.index_of(&path)
+            self.find_index(&path)
         } else {
-            Ok(Target::Elsewhere(elsewhere(&path, request.query()?)))
+            Ok(Target::Redirect(directory_url(&path, request.query()?)))
         }
     }
 
-    /// A script that is there: else PHP would look for one that is, and might run an image.
-    fn script(&self, script: Script) -> Result<Target, Failure> {
-        if metadata(&self.file(&script.name)?)?.is_file() {
+    /// Checks that a script exists. PHP would otherwise look for an existing file along the path,
+    /// and might run an uploaded image.
+    fn find_script(&self, script: Script) -> Result<Target, Failure> {
+        if metadata(&self.join(&script.name)?)?.is_file() {
             Ok(Target::Script(script))
         } else {
             Err(not_found(&script.name))
         }
     }
 
-    fn index_of(&self, path: &[u8]) -> Result<Target, Failure> {
+    fn find_index(&self, path: &[u8]) -> Result<Target, Failure> {
         for name in &self.index {
             let path = [path, name.as_bytes()].concat();
-            let file = self.file(&path)?;
-            if file.is_file() && name.ends_with(EXTENSION) {
+            let file = self.join(&path)?;
+            if file.is_file() && name.ends_with(SCRIPT_EXTENSION) {
                 return Ok(Target::Script(Script::new(path, "")));
             }
             if file.is_file() {
@@ -88,24 +90,25 @@ impl Directory {
         Err(not_found(path))
     }
 
-    /// Where a path is below the root. Names are UTF-8 here, which is the same on every system.
-    fn file(&self, path: &[u8]) -> Result<PathBuf, Failure> {
+    /// Returns the file for a path of a URL. Only UTF-8 paths have one, because other paths differ
+    /// between operating systems.
+    fn join(&self, path: &[u8]) -> Result<PathBuf, Failure> {
         let path = std::str::from_utf8(path).map_err(|_| not_found(path))?;
         Ok(self.root.join(path.trim_start_matches('/')))
     }
 }
 
-/// The same path with a slash at its end, so that relative links lead into the directory.
-fn elsewhere(path: &[u8], query: &str) -> String {
-    // Two slashes at the beginning would be followed by a host.
+/// Returns the URL of a directory. It ends with a slash, so that relative links work.
+fn directory_url(path: &[u8], query: &str) -> String {
+    // A URL that begins with two slashes would name a host.
     let path: String =
-        path.iter().skip_while(|&&byte| byte == b'/').map(|&byte| encode(byte)).collect();
+        path.iter().skip_while(|&&byte| byte == b'/').map(|&byte| percent_encode(byte)).collect();
     let query = if query.is_empty() { String::new() } else { format!("?{query}") };
     format!("/{path}/{query}")
 }
 
-/// A byte of a path as a URL has it.
-fn encode(byte: u8) -> String {
+/// Encodes one byte of a path for a URL.
+fn percent_encode(byte: u8) -> String {
     if byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte) {
         char::from(byte).into()
     } else {
@@ -121,5 +124,5 @@ fn metadata(file: &Path) -> Result<Metadata, Failure> {
 }
 
 fn not_found(path: &[u8]) -> Failure {
-    Failure::new(404, format!("no {}", String::from_utf8_lossy(path)))
+    Failure::new(404, format!("{} not found", String::from_utf8_lossy(path)))
 }

@@ -1,36 +1,37 @@
-//! The body of an HTTP request on its way to the application.
+//! The body of an HTTP request, as it is sent to the application.
 
-use std::io::{self, Read, Seek};
+use std::io::{self, Read, Seek, Write};
 
 use tempfile::{spooled_tempfile, SpooledTempFile};
 
 use crate::failure::Failure;
 use crate::http::RequestBody;
 
-/// A body of unknown length is kept in memory up to this size, and in a file beyond.
-const IN_MEMORY: usize = 256 * 1024;
+/// The maximum length of a chunked body that is stored in memory. A longer one is stored in a file.
+const MAX_IN_MEMORY: usize = 256 * 1024;
 
-/// A body whose length is known: FastCGI applications are told `CONTENT_LENGTH` before they get it.
+/// A body of known length. Applications receive `CONTENT_LENGTH` before the body.
 pub struct Upload {
     source: Source,
     length: Option<u64>,
 }
 
 enum Source {
-    /// It flows through while it comes.
+    /// A body whose length the client has announced. It is forwarded while it arrives.
     Direct(RequestBody),
-    /// It came in chunks, and was stored.
+    /// A chunked body, which is stored to determine its length.
     Stored(SpooledTempFile),
-    Nothing,
+    Empty,
 }
 
 impl Upload {
-    /// No body.
+    /// Creates an upload for a request without a body.
     pub fn none() -> Self {
-        Self { source: Source::Nothing, length: None }
+        Self { source: Source::Empty, length: None }
     }
 
-    /// A request's body of at most so many bytes.
+    /// Creates an upload for a body of at most `max` bytes. `is_announced` is whether the request
+    /// has a `Content-Length` field.
     pub fn new(body: RequestBody, is_announced: bool, max: u64) -> Result<Self, Failure> {
         match body.length() {
             Some(length) if length > max => Err(too_large(max)),
@@ -40,18 +41,19 @@ impl Upload {
         }
     }
 
-    /// The length of the body, if there is one.
+    /// Returns the length of the body, or `None` if there is no body.
     pub fn length(&self) -> Option<u64> {
         self.length
     }
 
     fn store(body: RequestBody, max: u64) -> Result<Self, Failure> {
-        let mut file = spooled_tempfile(IN_MEMORY);
-        let mut pieces = body.take(max.saturating_add(1));
+        let mut file = spooled_tempfile(MAX_IN_MEMORY);
+        // One more byte, to notice a longer body.
+        let mut body = body.take(max.saturating_add(1));
         let mut buffer = vec![0; 64 * 1024];
         let mut length = 0;
         loop {
-            let n = pieces.read(&mut buffer).map_err(|error| unreadable(&error))?;
+            let n = body.read(&mut buffer).map_err(|error| unreadable(&error))?;
             if n == 0 {
                 break;
             }
@@ -59,7 +61,7 @@ impl Upload {
             if length > max {
                 return Err(too_large(max));
             }
-            io::Write::write_all(&mut file, &buffer[..n]).map_err(|error| not_stored(&error))?;
+            file.write_all(&buffer[..n]).map_err(|error| not_stored(&error))?;
         }
         file.rewind().map_err(|error| not_stored(&error))?;
         Ok(Self { source: Source::Stored(file), length: Some(length) })
@@ -71,7 +73,7 @@ impl Read for Upload {
         match &mut self.source {
             Source::Direct(body) => body.read(out).map_err(|error| unreadable(&error).into()),
             Source::Stored(file) => file.read(out).map_err(|error| not_stored(&error).into()),
-            Source::Nothing => Ok(0),
+            Source::Empty => Ok(0),
         }
     }
 }
@@ -82,7 +84,7 @@ fn too_large(max: u64) -> Failure {
 
 fn unreadable(error: &io::Error) -> Failure {
     let status = if error.kind() == io::ErrorKind::TimedOut { 408 } else { 400 };
-    Failure::new(status, format!("the request's body broke off: {error}"))
+    Failure::new(status, format!("cannot read the request's body: {error}"))
 }
 
 fn not_stored(error: &io::Error) -> Failure {

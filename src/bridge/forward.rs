@@ -1,9 +1,10 @@
 //! Forwards a CGI call to a FastCGI application.
 
 use std::io::{self, BufRead, Read, Take, Write};
+use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::thread;
 
-use crate::cgi::{Head, ResponseHead};
+use crate::cgi::canonical_reason;
 use crate::client::{CancelHandle, Completion, Connection, Stdin, Stdout};
 use crate::error::{Error, Result};
 use crate::params::Params;
@@ -18,16 +19,17 @@ const PIECE_LEN: usize = 2 * MAX_ALIGNED_LEN;
 /// It sends `CONTENT_LENGTH` bytes of `stdin`, or none if that variable is missing. It writes the
 /// response to `stdout` as it is received, after its head has been checked, and STDERR to `stderr`.
 ///
-/// A separate thread reads `stdin`. If the application ends the request without reading the whole
-/// body, this function does not wait for that thread. If reading `stdin` fails, it closes the
-/// connection, so that the application cannot take the body for complete. If `stdin` ends too
-/// early, the body ends too, and the application has to compare its length with `CONTENT_LENGTH`
+/// A separate thread reads `stdin`. This function does not wait for it if the request ends before
+/// the body does.
+///
+/// Any failure cancels the request by closing its connection. If `stdin` cannot be read, the
+/// application therefore does not treat the body as complete. If `stdin` ends too early, the body
+/// ends too, and the application has to compare its length with `CONTENT_LENGTH`
 /// ([FastCGI specification], section 6.2).
 ///
 /// # Errors
-///
-/// Returns the error in `connection`, and any error of the request. If nothing of the response has
-/// been written to `stdout` yet, a CGI response is written there instead:
+/// The error in `connection`, and any error of the request. If nothing of the response has been
+/// written to `stdout` yet, a CGI response is written there instead:
 ///
 /// | Cause | Response |
 /// | --- | --- |
@@ -35,8 +37,6 @@ const PIECE_LEN: usize = 2 * MAX_ALIGNED_LEN;
 /// | Any other error | The status that [`gateway_status`] returns for it. |
 ///
 /// The response does not contain the error itself. The caller should write it to a log.
-///
-/// # Examples
 ///
 /// ```
 /// use fcgi::{bridge, Client, Params};
@@ -65,11 +65,13 @@ pub fn forward(
     stderr: impl Write + Send,
 ) -> Result<Completion> {
     let mut connection = connection.map_err(|error| reply_failure(stdout, 503, error))?;
-    let (mut response, head) = exchange_heads(&mut connection, params, stdin, stderr)
+    let mut response = begin(&mut connection, params, stdin, stderr)
         .map_err(|error| reply_failure(stdout, gateway_status(&error), error))?;
-    stdout.write_all(head.as_bytes())?;
-    copy_body(&mut response, stdout)?;
-    response.finish()
+    let outcome = copy_response(&mut response, stdout);
+    // After a failure, the thread that reads `stdin` would keep the connection open. If the request
+    // has ended, this does nothing.
+    response.cancel_handle().cancel();
+    outcome
 }
 
 /// Returns the HTTP status with which a gateway reports an error of the application (RFC 9110,
@@ -95,19 +97,18 @@ pub fn gateway_status(error: &Error) -> u16 {
     }
 }
 
-/// Begins the request, starts sending its body, and reads the response head.
-fn exchange_heads<'a>(
+/// Begins the request, and starts sending its body.
+fn begin<'a>(
     connection: &'a mut Connection,
     params: &Params,
     stdin: impl Read + Send + 'static,
     stderr: impl Write + Send + 'a,
-) -> Result<(Stdout<'a>, Head)> {
+) -> Result<Stdout<'a>> {
     let (request, mut response) = connection.begin(Role::Responder, params)?.into_parts();
     response.stderr_to(stderr);
     let body = stdin.take(params.content_length().unwrap_or(0));
     start_sending(body, request, response.cancel_handle())?;
-    let head = response.read_head()?;
-    Ok((response, head))
+    Ok(response)
 }
 
 /// Sends an empty body at once. Starts a thread that sends any other body.
@@ -126,7 +127,9 @@ fn start_sending(
     // The application receives the params even if the body is slow.
     let _ = request.flush();
     thread::Builder::new().spawn(move || {
-        if send_body(body, request).is_err() {
+        // Both are dropped after a panic, so neither is used in an invalid state.
+        let sent = catch_unwind(AssertUnwindSafe(|| send_body(body, request)));
+        if !matches!(sent, Ok(Ok(()))) {
             handle.cancel();
         }
     })?;
@@ -134,27 +137,27 @@ fn start_sending(
 }
 
 /// Sends the body until it ends or the application stops reading it. Returns an error if the body
-/// cannot be read. Its stream then has no end, so the application cannot take it for complete.
+/// cannot be read. Its stream then has no end, so the application does not treat it as complete.
 fn send_body(mut body: Take<impl Read>, mut request: Stdin) -> io::Result<()> {
     let mut piece = vec![0; PIECE_LEN];
     loop {
         let len = retry(|| body.read(&mut piece))?;
         let is_last = len == 0 || body.limit() == 0;
-        let sent = send_piece(&mut request, &piece[..len], is_last);
+        let sent = request.send(&piece[..len], is_last);
         if is_last || sent.is_err() {
             return Ok(());
         }
     }
 }
 
-/// Sends a piece of the body at once. Ends the body after the last piece.
-fn send_piece(request: &mut Stdin, piece: &[u8], is_last: bool) -> io::Result<()> {
-    request.write_all(piece)?;
-    if is_last {
-        request.finish()
-    } else {
-        request.flush()
-    }
+/// Writes the response to `stdout`. Without a valid head, writes one that reports the failure.
+fn copy_response(response: &mut Stdout<'_>, stdout: &mut impl Write) -> Result<Completion> {
+    let head = response
+        .read_head()
+        .map_err(|error| reply_failure(stdout, gateway_status(&error), error))?;
+    stdout.write_all(head.as_bytes())?;
+    copy_body(response, stdout)?;
+    response.finish()
 }
 
 /// Writes each piece of the response body as soon as it is received.
@@ -179,10 +182,8 @@ fn reply_failure(stdout: &mut impl Write, status: u16, error: Error) -> Error {
 }
 
 fn write_failure(stdout: &mut impl Write, status: u16) -> Result<()> {
-    ResponseHead::new()
-        .status(status, "")?
-        .field("Content-Type", "text/plain")?
-        .write_to(stdout)?;
-    stdout.write_all(b"The application gave no answer.\n")?;
+    let reason = canonical_reason(status).unwrap_or_default();
+    let text = "The application is unavailable or returned an invalid response.";
+    write!(stdout, "Status: {status} {reason}\r\nContent-Type: text/plain\r\n\r\n{text}\n")?;
     Ok(stdout.flush()?)
 }

@@ -61,10 +61,7 @@ const CGI_PREFIXES: &[&str] = &[
 /// left out because a client can set it with a header field (CVE-2016-5385).
 ///
 /// # Errors
-///
-/// Returns an error in the cases described at [`Params::push`].
-///
-/// # Examples
+/// The errors of [`Params::push`].
 ///
 /// ```
 /// use fcgi::{bridge, Params};
@@ -94,10 +91,7 @@ pub fn cgi_params(
 /// The environment may contain secrets of the process. [`cgi_params`] leaves them out.
 ///
 /// # Errors
-///
-/// Returns an error in the cases described at [`Params::push`].
-///
-/// # Examples
+/// The errors of [`Params::push`].
 ///
 /// ```
 /// let params = fcgi::bridge::all_params([("REQUEST_METHOD", "GET"), ("HOME", "/root")])?;

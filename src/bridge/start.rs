@@ -25,11 +25,8 @@ const CLOSE_AND_EXEC: &str = "exec \"$0\" \"$@\" >&- 2>&-";
 /// processes have ended, and clients do not notice that.
 ///
 /// # Errors
-///
-/// Returns an error if the shell that executes the program cannot be started. A program that cannot
-/// be executed is not reported: its process ends.
-///
-/// # Examples
+/// An I/O error if a process cannot be started. The processes that were started before it are then
+/// killed. A program that cannot be executed is not reported: its process ends.
 ///
 /// ```no_run
 /// // It needs an application to start.
@@ -46,7 +43,7 @@ pub fn start(
     program: impl AsRef<OsStr>,
     copies: usize,
 ) -> io::Result<Vec<Child>> {
-    (0..copies).map(|_| start_one(listener, program.as_ref())).collect()
+    collect_or_kill((0..copies).map(|_| start_one(listener, program.as_ref())))
 }
 
 fn start_one(listener: &Listener, program: &OsStr) -> io::Result<Child> {
@@ -55,4 +52,52 @@ fn start_one(listener: &Listener, program: &OsStr) -> io::Result<Child> {
         .stdin(Stdio::from(listener.as_fd().try_clone_to_owned()?))
         .process_group(0)
         .spawn()
+}
+
+/// Collects processes. After an error, kills those that were collected and waits for their end.
+fn collect_or_kill(processes: impl Iterator<Item = io::Result<Child>>) -> io::Result<Vec<Child>> {
+    let mut children = Vec::new();
+    for process in processes {
+        match process {
+            Ok(child) => children.push(child),
+            Err(error) => {
+                children.iter_mut().for_each(kill);
+                return Err(error);
+            }
+        }
+    }
+    Ok(children)
+}
+
+/// Kills a process and waits for its end. Errors are ignored: the process has then ended already.
+fn kill(child: &mut Child) {
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_running(process: u32) -> bool {
+        let status =
+            Command::new("kill").args(["-0", &process.to_string()]).stderr(Stdio::null()).status();
+        status.expect("kill runs").success()
+    }
+
+    #[test]
+    fn processes_are_killed_if_a_later_one_cannot_be_started() {
+        let mut started = Vec::new();
+        let processes = (0..4).map(|n| {
+            let program = if n < 2 { "sleep" } else { "/nonexistent/program" };
+            let child = Command::new(program).arg("600").spawn()?;
+            assert!(is_running(child.id()));
+            started.push(child.id());
+            Ok(child)
+        });
+        let error = collect_or_kill(processes).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        assert_eq!(started.len(), 2);
+        assert!(!started.into_iter().any(is_running));
+    }
 }

@@ -3,18 +3,49 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use crate::cgi::headers::add_headers;
-use crate::cgi::path::Script;
-use crate::cgi::request::HttpRequest;
-use crate::cgi::syntax::{self, invalid_request};
-use crate::cgi::target::{host_name, Target};
-use crate::cgi::variable::add;
+use super::headers::add_headers;
+use super::path::Script;
+use super::request::HttpRequest;
+use super::syntax::{self, invalid_request};
+use super::target::{host_name, Target};
+use super::variable::add;
 use crate::error::Result;
 use crate::params::Params;
 
 /// Converts HTTP requests to params ([RFC 3875], section 4).
 ///
 /// It holds the settings that are the same for all requests to a web server.
+///
+/// ```
+/// use fcgi::cgi::{set_variable, Environment, HttpRequest, Script};
+///
+/// let environment =
+///     Environment::new().server_software("gateway/1.0").document_root("/srv/www");
+/// let request = HttpRequest {
+///     method: "GET",
+///     target: "/index.php/7?a=%26",
+///     version: "HTTP/1.1",
+///     headers: &[
+///         ("Host", b"example.org"),
+///         ("Cookie", b"a=1"),
+///         ("Cookie", b"b=2"),
+///         ("Proxy", b"attacker:80"),
+///     ],
+///     remote: "[2001:db8::7]:49152".parse().unwrap(),
+///     local: "[2001:db8::1]:443".parse().unwrap(),
+///     https: true,
+///     content_length: None,
+/// };
+/// let script = Script::by_extension(request.path()?, ".php").expect("a PHP script");
+/// let mut params = environment.params(&request, &script)?;
+/// assert_eq!(params.get("QUERY_STRING"), Some("a=%26"));
+/// assert_eq!(params.get("HTTP_COOKIE"), Some("a=1; b=2"));
+/// assert_eq!(params.get("HTTP_PROXY"), None);
+/// assert_eq!(params.get("PATH_TRANSLATED"), Some("/srv/www/7"));
+///
+/// set_variable(&mut params, "REMOTE_USER", "ferris")?;
+/// # Ok::<(), fcgi::Error>(())
+/// ```
 ///
 /// # Variables
 ///
@@ -47,7 +78,7 @@ use crate::params::Params;
 ///
 /// `REMOTE_HOST` is never set, because no names are looked up. `AUTH_TYPE` and `REMOTE_USER` are
 /// never set from a header field, because a client can send any. A server that has authenticated
-/// the user sets them with [`set_variable`](crate::cgi::set_variable).
+/// the user sets them with [`set_variable`](super::set_variable).
 ///
 /// # Header fields
 ///
@@ -65,39 +96,6 @@ use crate::params::Params;
 /// | `TE`, `Trailer`, `Transfer-Encoding` | They concern one HTTP connection. |
 /// | `Content-Length`, `Content-Type` | They have variables of their own. |
 /// | A field with an empty value | An empty variable means the same as a missing one. |
-///
-/// # Examples
-///
-/// ```
-/// use fcgi::cgi::{set_variable, Environment, HttpRequest, Script};
-///
-/// let environment =
-///     Environment::new().server_software("gateway/1.0").document_root("/srv/www");
-/// let request = HttpRequest {
-///     method: "GET",
-///     target: "/index.php/7?a=%26",
-///     version: "HTTP/1.1",
-///     headers: &[
-///         ("Host", b"example.org"),
-///         ("Cookie", b"a=1"),
-///         ("Cookie", b"b=2"),
-///         ("Proxy", b"attacker:80"),
-///     ],
-///     remote: "[2001:db8::7]:49152".parse().unwrap(),
-///     local: "[2001:db8::1]:443".parse().unwrap(),
-///     https: true,
-///     content_length: None,
-/// };
-/// let script = Script::by_extension(request.path()?, ".php").expect("a PHP script");
-/// let mut params = environment.params(&request, &script)?;
-/// assert_eq!(params.get("QUERY_STRING"), Some("a=%26"));
-/// assert_eq!(params.get("HTTP_COOKIE"), Some("a=1; b=2"));
-/// assert_eq!(params.get("HTTP_PROXY"), None);
-/// assert_eq!(params.get("PATH_TRANSLATED"), Some("/srv/www/7"));
-///
-/// set_variable(&mut params, "REMOTE_USER", "ferris")?;
-/// # Ok::<(), fcgi::Error>(())
-/// ```
 ///
 /// [`pass_authorization`]: Self::pass_authorization
 /// [RFC 3875]: https://www.rfc-editor.org/rfc/rfc3875
@@ -167,20 +165,19 @@ impl Environment {
     /// Creates the params of a request for a script.
     ///
     /// # Errors
+    /// [`Error::InvalidRequest`](crate::Error::InvalidRequest), to which a web server responds with
+    /// `400 Bad Request`, in these cases:
     ///
-    /// Returns [`Error::InvalidRequest`](crate::Error::InvalidRequest), to which a web server
-    /// responds with `400 Bad Request`, in these cases:
-    ///
-    /// * The method or the name of a header field is not a token.
-    /// * The target is neither a path nor an absolute URI.
-    /// * The version is not `HTTP/` and one or two digits.
-    /// * A value contains a CR, LF or NUL.
-    /// * There is more than one `Host`, or one that is not a name or address with an optional port.
-    /// * There is more than one `Content-Type`.
-    /// * `Content-Length` differs from the length of the body.
-    /// * There is a `Transfer-Encoding`, and the length of the body is not known. The more precise
+    /// - The method or the name of a header field is not a token.
+    /// - The target is neither a path nor an absolute URI.
+    /// - The version is not `HTTP/` and one or two digits.
+    /// - A value contains a CR, LF or NUL.
+    /// - There is more than one `Host`, or one that is not a name or address with an optional port.
+    /// - There is more than one `Content-Type`.
+    /// - `Content-Length` differs from the length of the body.
+    /// - There is a `Transfer-Encoding`, and the length of the body is not known. The more precise
     ///   response is `411 Length Required`.
-    /// * The name or path info of the script does not start with `/`, has a `..` segment, or
+    /// - The name or path info of the script does not start with `/`, has a `..` segment, or
     ///   contains a control byte.
     pub fn params(&self, request: &HttpRequest<'_>, script: &Script) -> Result<Params> {
         let target = request.parse_target()?;

@@ -1,9 +1,9 @@
 //! The header fields of a response head: their bytes, and an index of them.
 
 use std::fmt;
-use std::mem::replace;
+use std::mem::{replace, take};
 
-use crate::cgi::{status, syntax};
+use super::{status, syntax};
 use crate::error::{Error, Result};
 
 /// The header fields of a response head, while it is parsed or built and afterwards.
@@ -30,8 +30,8 @@ struct Index {
     has_content_type: bool,
 }
 
-/// The offsets of one field in the bytes of the head. `HeadParser` limits a head to `u32::MAX`
-/// bytes.
+/// The offsets of one field in the bytes of the head. `HeadParser` and `ResponseHead` limit a head
+/// to `u32::MAX` bytes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Field {
     name: u32,
@@ -76,9 +76,10 @@ impl Fields {
 
     /// Adds the line of `bytes` that starts at `start` to the index. Its colon is at `colon`, and
     /// its CR or LF is at `end`. The name must be a token, and the value must not contain a CR, LF
-    /// or NUL.
+    /// or NUL. Returns `false` if the field is dropped because its value is empty or it repeats an
+    /// earlier one.
     #[inline]
-    pub(super) fn add(&mut self, start: usize, colon: usize, end: usize) -> Result<()> {
+    pub(super) fn add(&mut self, start: usize, colon: usize, end: usize) -> Result<bool> {
         self.index.add(&self.bytes, start, colon, end)
     }
 
@@ -86,8 +87,10 @@ impl Fields {
     /// `Location` and `Status` must be present (RFC 3875, section 6.2).
     pub(super) fn check_complete(&self) -> Result<()> {
         let Index { status, has_location, has_content_type, .. } = self.index;
-        let found = has_content_type || has_location || status.is_some();
-        found.then_some(()).ok_or(Error::MissingField)
+        if has_content_type || has_location || status.is_some() {
+            return Ok(());
+        }
+        Err(Error::MissingField)
     }
 
     /// Removes all fields. Keeps the memory for another head.
@@ -109,36 +112,31 @@ impl Fields {
 
 impl Index {
     #[inline]
-    fn add(&mut self, bytes: &[u8], start: usize, colon: usize, end: usize) -> Result<()> {
+    fn add(&mut self, bytes: &[u8], start: usize, colon: usize, end: usize) -> Result<bool> {
         let value = syntax::trim_range(bytes, colon + 1..end);
-        if value.is_empty() {
-            return Ok(());
+        if value.is_empty() || !self.interpret(&bytes[start..colon], &bytes[value.clone()])? {
+            return Ok(false);
         }
-        if self.interpret(&bytes[start..colon], &bytes[value.clone()])? {
-            let [name, name_end, value, value_end] =
-                [start, colon, value.start, value.end].map(|at| at as u32);
-            self.fields.push(Field { name, name_end, value, value_end });
-        }
-        Ok(())
+        let [name, name_end, value, value_end] =
+            [start, colon, value.start, value.end].map(|offset| offset as u32);
+        self.fields.push(Field { name, name_end, value, value_end });
+        Ok(true)
     }
 
-    /// Checks and records a field that web servers interpret. Returns `false` if the field must be
-    /// dropped because it repeats an earlier one.
+    /// Checks and records a field that web servers interpret. Returns `false` if the field repeats
+    /// an earlier one and must be dropped.
     #[inline]
     fn interpret(&mut self, name: &[u8], value: &[u8]) -> Result<bool> {
-        if is(name, b"content-type") {
-            return once("Content-Type", replace(&mut self.has_content_type, true));
-        }
-        if is(name, b"content-length") {
+        if has_name(name, b"content-type") {
+            check_first("Content-Type", replace(&mut self.has_content_type, true))?;
+        } else if has_name(name, b"content-length") {
             return self.set_content_length(syntax::parse_length(value)?);
-        }
-        if is(name, b"status") {
+        } else if has_name(name, b"status") {
             let code = status::parse_code(value)?;
-            return once("Status", self.status.replace(code).is_some());
-        }
-        if is(name, b"location") {
+            check_first("Status", self.status.replace(code).is_some())?;
+        } else if has_name(name, b"location") {
             syntax::check_location(value)?;
-            return once("Location", replace(&mut self.has_location, true));
+            check_first("Location", replace(&mut self.has_location, true))?;
         }
         Ok(true)
     }
@@ -156,32 +154,29 @@ impl Index {
 
     fn clear(&mut self) {
         self.fields.clear();
-        self.status = None;
-        self.content_length = None;
-        self.has_location = false;
-        self.has_content_type = false;
+        *self = Self { fields: take(&mut self.fields), ..Self::default() };
     }
 }
 
-/// Returns whether a token is `lower`, a lower-case name, ignoring ASCII case.
+/// Returns whether a token is the name `lower`, which is in lower case, ignoring ASCII case.
 ///
 /// Setting bit 5 turns upper-case letters into lower-case ones. No other byte of a token becomes a
 /// letter.
 #[inline]
-fn is<const N: usize>(name: &[u8], lower: &[u8; N]) -> bool {
-    let differs =
-        |name: &[u8; N]| (0..N).fold(0, |bits, at| bits | ((name[at] | 0x20) ^ lower[at]));
-    name.try_into().is_ok_and(|name| differs(name) == 0)
+fn has_name<const N: usize>(token: &[u8], lower: &[u8; N]) -> bool {
+    let difference = |token: &[u8; N]| {
+        (0..N).fold(0, |difference, i| difference | ((token[i] | 0x20) ^ lower[i]))
+    };
+    token.try_into().is_ok_and(|token| difference(token) == 0)
 }
 
-/// Returns `true`, or an error if a field that may appear once appears again (RFC 3875,
-/// section 6.3).
+/// Checks that a field that may appear once does not appear again (RFC 3875, section 6.3).
 #[inline]
-fn once(name: &str, is_repeated: bool) -> Result<bool> {
+fn check_first(name: &str, is_repeated: bool) -> Result<()> {
     if is_repeated {
         return Err(Error::DuplicateField(name.into()));
     }
-    Ok(true)
+    Ok(())
 }
 
 impl fmt::Debug for Fields {

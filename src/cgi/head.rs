@@ -1,32 +1,19 @@
 //! The head of a response.
 
-use crate::cgi::fields::Fields;
-use crate::cgi::{status, syntax};
+use super::fields::Fields;
+use super::{status, syntax};
 use crate::error::Result;
-use crate::stream::AnnouncedLength;
+use crate::stream::StreamLength;
 
 /// The head of an application's response ([RFC 3875], section 6): complete and valid header fields.
 ///
 /// [`Head::parse`] parses the head of a response that is in memory, and a
-/// [`HeadParser`](crate::cgi::HeadParser) one that is received in pieces.
+/// [`HeadParser`](super::HeadParser) one that is received in pieces.
 ///
 /// Fields are kept in the order in which they were received. A name may appear more than once:
 /// there is one `Set-Cookie` field for each cookie. Methods compare names without regard to ASCII
 /// case. A field with an empty value is dropped, because it means the same as a missing field
 /// (RFC 3875, section 6.3).
-///
-/// # How a web server uses it
-///
-/// 1. If [`local_redirect`](Self::local_redirect) returns a path, it processes that path as if it
-///    had been requested, and drops the body. Otherwise it continues.
-/// 2. It sends [`status`](Self::status), [`reason`](Self::reason) and
-///    [`http_fields`](Self::http_fields) to the client, and a `Date` if there is none. It does not
-///    guess a missing `Content-Type`, because a browser could then execute text as a script.
-/// 3. If [`has_body`](Self::has_body) returns `true`, it sends the body.
-/// 4. At the end of the body it calls [`check_body`](Self::check_body) to detect a truncated
-///    response.
-///
-/// # Examples
 ///
 /// ```
 /// use fcgi::cgi::Head;
@@ -38,6 +25,17 @@ use crate::stream::AnnouncedLength;
 /// assert_eq!(body, b"made");
 /// # Ok::<(), fcgi::Error>(())
 /// ```
+///
+/// # How a web server uses it
+///
+/// 1. If [`local_redirect`](Self::local_redirect) returns a path, it processes that path as if it
+///    had been requested, and drops the body. Otherwise it continues.
+/// 2. It sends [`status`](Self::status), [`reason`](Self::reason) and
+///    [`http_fields`](Self::http_fields) to the client, and a `Date` if there is none. It does not
+///    guess a missing `Content-Type`, because a browser could then execute text as a script.
+/// 3. If the response [has a body](Self::has_body), it sends the body.
+/// 4. At the end of the body it calls [`check_body`](Self::check_body) to detect a truncated
+///    response.
 ///
 /// [RFC 3875]: https://www.rfc-editor.org/rfc/rfc3875
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,7 +61,7 @@ impl Head {
     }
 
     /// Returns the reason phrase in the `Status` field. If it is missing, returns the
-    /// [canonical](crate::cgi::canonical_reason) one, which is empty for an unregistered code.
+    /// [canonical](super::canonical_reason) one, which is empty for an unregistered code.
     pub fn reason(&self) -> &str {
         let sent = self.get("Status").map_or("", |status| status[3..].trim());
         if sent.is_empty() {
@@ -116,16 +114,9 @@ impl Head {
     /// field. In two cases this method returns `None` and the client must be redirected, with the
     /// `Status` that was sent or 302:
     ///
-    /// * There are other fields. This way no `Set-Cookie` is lost, and an application that sends a
+    /// - There are other fields. This way no `Set-Cookie` is lost, and an application that sends a
     ///   `Status` for a redirect gets that status.
-    /// * The path has a fragment, which only a client can use.
-    ///
-    /// # Security
-    ///
-    /// A script can redirect to itself, so a web server must limit the number of redirects. It must
-    /// also check the path like one that a client has sent.
-    ///
-    /// # Examples
+    /// - The path has a fragment, which only a client can use.
     ///
     /// ```
     /// use fcgi::cgi::Head;
@@ -137,6 +128,11 @@ impl Head {
     /// assert_eq!((head.local_redirect(), head.status()), (None, 302));
     /// # Ok::<(), fcgi::Error>(())
     /// ```
+    ///
+    /// # Security
+    ///
+    /// A script can redirect to itself, so a web server must limit the number of redirects. It must
+    /// also check the path like one that a client has sent.
     pub fn local_redirect(&self) -> Option<&str> {
         let is_only_field = self.fields.len() == 1;
         self.location().filter(|location| {
@@ -164,11 +160,11 @@ impl Head {
     ///
     /// It skips the following fields:
     ///
-    /// * `Status`, which becomes the status line.
-    /// * Fields that concern one HTTP connection: `Connection`, `Keep-Alive`,
+    /// - `Status`, which becomes the status line.
+    /// - Fields that concern one HTTP connection: `Connection`, `Keep-Alive`,
     ///   `Proxy-Authenticate`, `Proxy-Authorization`, `Proxy-Connection`, `TE`, `Trailer`,
     ///   `Transfer-Encoding` and `Upgrade`.
-    /// * `X-CGI-…`, which RFC 3875, section 6.3.5, reserves for extensions between the application
+    /// - `X-CGI-…`, which RFC 3875, section 6.3.5, reserves for extensions between the application
     ///   and the web server.
     ///
     /// It does not skip `Date`, `Server` and `Content-Length`. A web server that writes its own
@@ -193,7 +189,7 @@ impl Head {
     /// is 200 ([FastCGI specification], section 6.3).
     ///
     /// The authorizer sends each variable as a field `Variable-NAME`. The iterator yields `NAME` as
-    /// it was sent, and the value. [`set_variable`](crate::cgi::set_variable) adds it to the params
+    /// it was sent, and the value. [`set_variable`](super::set_variable) adds it to the params
     /// of the request that was authorized.
     ///
     /// The other fields and the body of such a response are ignored. A response with any other
@@ -243,8 +239,8 @@ impl Head {
     /// client's connection, so that the client detects the truncation.
     ///
     /// # Errors
-    ///
-    /// Returns [`Error::StreamTooShort`] or [`Error::StreamTooLong`] if the lengths differ.
+    /// [`Error::StreamTooShort`](crate::Error::StreamTooShort) or
+    /// [`Error::StreamTooLong`](crate::Error::StreamTooLong) if the lengths differ.
     ///
     /// ```
     /// use fcgi::{cgi::Head, Error};
@@ -257,7 +253,7 @@ impl Head {
     /// # Ok::<(), Error>(())
     /// ```
     pub fn check_body(&self, received: u64) -> Result<()> {
-        AnnouncedLength::new("Content-Length", self.content_length()).check(received)
+        StreamLength::announced("Content-Length", self.content_length()).check(received)
     }
 
     /// Returns the head as it was received, including the empty line.

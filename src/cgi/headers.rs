@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use crate::cgi::syntax::{self, invalid_request};
-use crate::cgi::variable::{add, canonical_name, check_value};
+use super::syntax::{self, invalid_request};
+use super::variable::{add, canonical_name, check_value};
 use crate::error::Result;
 use crate::params::Params;
 

@@ -2,9 +2,9 @@
 
 use std::io::{BufRead, ErrorKind};
 
-use crate::cgi::fields::Fields;
-use crate::cgi::head::Head;
-use crate::cgi::syntax;
+use super::fields::Fields;
+use super::head::Head;
+use super::syntax;
 use crate::error::{Error, Result};
 
 /// The number of bytes that are copied before their lines are parsed. The head usually ends within
@@ -19,13 +19,11 @@ const STEP_LEN: usize = 1024;
 ///
 /// The parser rejects:
 ///
-/// * a line without a name and a colon, such as `HTTP/1.1 200 OK`
-/// * a blank before the colon
-/// * a line that continues the line before it (`obs-fold`)
-/// * a CR without an LF after it
-/// * a NUL
-///
-/// # Examples
+/// - a line without a name and a colon, such as `HTTP/1.1 200 OK`
+/// - a blank before the colon
+/// - a line that continues the line before it (`obs-fold`)
+/// - a CR without an LF after it
+/// - a NUL
 ///
 /// ```
 /// use fcgi::cgi::HeadParser;
@@ -75,8 +73,8 @@ impl HeadParser {
     /// Sets the maximum size of a head in bytes, including its empty line. It cannot exceed
     /// 2³² − 1.
     ///
-    /// The default of 64 KiB leaves room for large cookies and security policies. A thousand heads
-    /// of this size fit into the memory of a small server.
+    /// The default of 64 KiB leaves room for large cookies and security policies, and limits the
+    /// memory of a thousand heads to 64 MiB.
     #[must_use]
     pub fn max_bytes(mut self, max_bytes: usize) -> Self {
         self.max_bytes = max_bytes.min(u32::MAX as usize);
@@ -98,23 +96,21 @@ impl HeadParser {
     /// Returns `Some(n)` if the head is complete and ended after the first `n` bytes of the piece.
     /// The remaining bytes belong to the body.
     ///
-    /// # Errors
-    ///
-    /// Returns an error if the head is invalid. A web server should then respond with
-    /// `502 Bad Gateway`. Call [`clear`](Self::clear) before parsing another head.
-    ///
-    /// | Variant of [`Error`] | Cause |
-    /// | --- | --- |
-    /// | `HeadTooLarge` | More than [`max_bytes`](Self::max_bytes) bytes. |
-    /// | `TooManyFields` | More than [`max_fields`](Self::max_fields) fields. |
-    /// | `InvalidField` | A line is not a valid field. |
-    /// | `DuplicateField` | A second `Content-Type`, `Location` or `Status`. |
-    /// | `InvalidStatus` | A `Status` without a valid code. |
-    /// | `InvalidLocation` | A `Location` that is neither an absolute URI nor a path. |
-    /// | `InvalidContentLength` | A `Content-Length` that is not a number, or two that differ. |
-    /// | `MissingField` | There is no `Content-Type`, `Location` or `Status`. |
-    ///
     /// A `Content-Length` that is equal to an earlier one is dropped.
+    ///
+    /// # Errors
+    /// - [`Error::HeadTooLarge`] if the head has more than [`max_bytes`](Self::max_bytes) bytes
+    /// - [`Error::TooManyFields`] if it has more than [`max_fields`](Self::max_fields) fields
+    /// - [`Error::InvalidField`] if a line is not a valid field
+    /// - [`Error::DuplicateField`] if there are two `Content-Type`, `Location` or `Status` fields
+    /// - [`Error::InvalidStatus`] if a `Status` has no valid code
+    /// - [`Error::InvalidLocation`] if a `Location` is neither an absolute URI nor a path
+    /// - [`Error::InvalidContentLength`] if a `Content-Length` is not a number, or differs from an
+    ///   earlier one
+    /// - [`Error::MissingField`] if there is no `Content-Type`, `Location` or `Status`
+    ///
+    /// A web server should then respond with `502 Bad Gateway`. Call [`clear`](Self::clear) before
+    /// parsing another head.
     pub fn feed(&mut self, piece: &[u8]) -> Result<Option<usize>> {
         if self.is_complete {
             return Ok(Some(0));
@@ -132,9 +128,9 @@ impl HeadParser {
     /// Reads the head from a buffered reader. The body remains in the reader.
     ///
     /// # Errors
-    ///
-    /// Returns an error in the cases described at [`feed`](Self::feed), [`Error::IncompleteHead`] if the
-    /// reader ends before the head does, and any error of the reader.
+    /// - [`Error::IncompleteHead`] if the reader ends before the head does
+    /// - [`Error::Io`] if the reader fails
+    /// - the errors of [`feed`](Self::feed)
     ///
     /// ```
     /// use fcgi::cgi::HeadParser;
@@ -167,14 +163,9 @@ impl HeadParser {
     /// Returns the head.
     ///
     /// # Errors
-    ///
-    /// Returns [`Error::IncompleteHead`] if the head is not complete.
+    /// [`Error::IncompleteHead`] if the head is not complete.
     pub fn finish(self) -> Result<Head> {
-        if self.is_complete {
-            Ok(self.head)
-        } else {
-            Err(Error::IncompleteHead)
-        }
+        self.is_complete.then_some(self.head).ok_or(Error::IncompleteHead)
     }
 
     /// Prepares the parser for another head. It reuses the memory of this one.
@@ -230,9 +221,7 @@ impl Head {
     /// [`HeadParser`]. Returns the head and the body.
     ///
     /// # Errors
-    ///
-    /// Returns an error in the cases described at [`HeadParser::feed`], and [`Error::IncompleteHead`] if
-    /// there is no empty line.
+    /// [`Error::IncompleteHead`] if there is no empty line, and the errors of [`HeadParser::feed`].
     ///
     /// ```
     /// use fcgi::cgi::Head;
@@ -279,7 +268,7 @@ impl Cursor {
                 Some(_) => return Err(invalid_line(&bytes[start..])),
             }
         }
-        let end = self.scanned + syntax::value_len(&bytes[self.scanned..]);
+        let end = self.scanned + syntax::find_line_break_or_nul(&bytes[self.scanned..]);
         let next = match &bytes[end..] {
             [b'\n', ..] => end + 1,
             [b'\r', b'\n', ..] => end + 2,

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::cgi::syntax::invalid_request;
+use super::syntax::invalid_request;
 use crate::error::Result;
 
 /// Decodes the percent-escapes of a request path, and rejects paths that could lead out of a
@@ -13,19 +13,16 @@ use crate::error::Result;
 /// segments, `.` segments, the case of letters, and bytes that are not UTF-8.
 ///
 /// # Errors
+/// [`Error::InvalidRequest`](crate::Error::InvalidRequest), to which a web server responds with
+/// `400 Bad Request`, if the path
 ///
-/// Returns [`Error::InvalidRequest`](crate::Error::InvalidRequest), to which a web server responds
-/// with `400 Bad Request`, for a path that
-///
-/// * does not start with `/`
-/// * contains `?` or `#`, which end a path
-/// * contains `%` without two hexadecimal digits after it
-/// * contains a control byte such as NUL or LF, whether it is escaped or not
-/// * has a `..` segment, which clients resolve before they send a request
-/// * contains an escaped slash, `%2F`, which would name a different path once it is decoded
+/// - does not start with `/`
+/// - contains `?` or `#`, which end a path
+/// - contains `%` without two hexadecimal digits after it
+/// - contains a control byte such as NUL or LF, whether it is escaped or not
+/// - has a `..` segment, which clients resolve before they send a request
+/// - contains an escaped slash, `%2F`, which would name a different path once it is decoded
 ///   ([RFC 3875], section 4.1.5, permits this)
-///
-/// # Examples
 ///
 /// ```
 /// use fcgi::cgi::decode_path;
@@ -45,14 +42,14 @@ pub fn decode_path(path: &str) -> Result<Vec<u8>> {
 /// The script that a request is for, and the rest of the path ([RFC 3875], sections 4.1.5 and
 /// 4.1.13).
 ///
-/// Both parts are decoded, like the result of [`HttpRequest::path`](crate::cgi::HttpRequest::path).
+/// Both parts are decoded, like the result of [`HttpRequest::path`](super::HttpRequest::path).
 /// Each of them is empty or starts with `/`. Together they are the path of the request, unless the
 /// web server maps that path to another script.
 ///
 /// # Security
 ///
 /// This type does not access the file system. Before a web server lets an application run a script,
-/// it should check that [`Environment::filename`](crate::cgi::Environment::filename) is a file.
+/// it should check that [`Environment::filename`](super::Environment::filename) is a file.
 /// Otherwise PHP, with its setting `cgi.fix_pathinfo`, runs the image `/upload/image.jpg` when it
 /// receives a request for `/upload/image.jpg/x.php`.
 ///

@@ -2,18 +2,16 @@
 
 use std::net::SocketAddr;
 
-use crate::cgi::path::decode_path;
-use crate::cgi::syntax::{self, invalid_request};
-use crate::cgi::target::Target;
+use super::path::decode_path;
+use super::syntax::{self, invalid_request};
+use super::target::Target;
 use crate::error::Result;
 
-/// An HTTP request that a web server has received. An [`Environment`](crate::cgi::Environment)
-/// turns it into params.
+/// An HTTP request that a web server has received. An [`Environment`](super::Environment) converts
+/// it to params.
 ///
 /// There is no `Default` value, so no field can be forgotten. The fields are not checked until they
 /// are used.
-///
-/// # Examples
 ///
 /// ```
 /// use fcgi::cgi::HttpRequest;
@@ -62,8 +60,7 @@ impl<'a> HttpRequest<'a> {
     /// script or file that a request is for.
     ///
     /// # Errors
-    ///
-    /// Returns [`Error::InvalidRequest`](crate::Error::InvalidRequest) if the target is invalid or
+    /// [`Error::InvalidRequest`](crate::Error::InvalidRequest) if the target is invalid or
     /// [`decode_path`] rejects the path.
     pub fn path(&self) -> Result<Vec<u8>> {
         decode_path(self.parse_target()?.path)
@@ -72,8 +69,7 @@ impl<'a> HttpRequest<'a> {
     /// Returns the query of the target, not decoded. It is empty if there is none.
     ///
     /// # Errors
-    ///
-    /// Returns [`Error::InvalidRequest`](crate::Error::InvalidRequest) if the target is invalid.
+    /// [`Error::InvalidRequest`](crate::Error::InvalidRequest) if the target is invalid.
     pub fn query(&self) -> Result<&'a str> {
         Ok(self.parse_target()?.query.unwrap_or(""))
     }
@@ -101,11 +97,12 @@ impl<'a> HttpRequest<'a> {
 
     /// Checks that the header fields agree with `content_length`.
     pub(super) fn check_length(&self) -> Result<()> {
-        if self.values("Transfer-Encoding").next().is_some() {
+        if let Some(coding) = self.values("Transfer-Encoding").next() {
             // `Content-Length` is ignored if both are present (RFC 9112, section 6.3).
-            let is_known = self.content_length.is_some();
-            let error = || invalid_request("Transfer-Encoding", b"a body of unknown length");
-            return is_known.then_some(()).ok_or_else(error);
+            return match self.content_length {
+                Some(_) => Ok(()),
+                None => Err(invalid_request("Transfer-Encoding", coding)),
+            };
         }
         let length = self.content_length.unwrap_or(0);
         let differs = |value: &&[u8]| syntax::parse_length(value).ok() != Some(length);

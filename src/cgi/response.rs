@@ -2,18 +2,20 @@
 
 use std::io::Write;
 
-use crate::cgi::fields::Fields;
-use crate::cgi::{status, syntax};
+use super::fields::Fields;
+use super::{status, syntax};
 use crate::error::{Error, Result};
+
+/// The maximum number of bytes of the fields of a head. Web servers accept far fewer.
+const MAX_BYTES: usize = 16 * 1024 * 1024;
 
 /// Builds the head of a response, on the application side ([RFC 3875], section 6).
 ///
-/// It applies the rules of [`HeadParser`](crate::cgi::HeadParser), so every web server can parse
+/// It applies the rules of [`HeadParser`](super::HeadParser), so every web server can parse
 /// what it writes. Names are tokens, values contain no line breaks, and `Content-Type`, `Location`
 /// and `Status` appear at most once. Blanks around a value are removed. A field with an empty value
-/// is left out, because it means the same as a missing field (RFC 3875, section 6.3).
-///
-/// # Examples
+/// is left out, because it means the same as a missing field (RFC 3875, section 6.3). A second
+/// `Content-Length` with the same number is left out, too.
 ///
 /// ```
 /// use fcgi::cgi::ResponseHead;
@@ -51,13 +53,12 @@ impl ResponseHead {
     }
 
     /// Adds the `Status` field: a code from 100 to 999 and a reason phrase. An empty `reason` is
-    /// replaced by the [canonical](crate::cgi::canonical_reason) one.
+    /// replaced by the [canonical](super::canonical_reason) one.
     ///
     /// Without a `Status`, a web server uses 302 if there is a `Location`, and 200 otherwise.
     ///
     /// # Errors
-    ///
-    /// Returns [`Error::InvalidStatus`] for any other code, and an error in the cases described at
+    /// [`Error::InvalidStatus`] if the code is not from 100 to 999, and the errors of
     /// [`field`](Self::field).
     pub fn status(self, code: u16, reason: &str) -> Result<Self> {
         let canonical = status::canonical_reason(code).unwrap_or_default();
@@ -68,23 +69,27 @@ impl ResponseHead {
     /// Adds a field.
     ///
     /// # Errors
-    ///
-    /// | Variant of [`Error`] | Cause |
-    /// | --- | --- |
-    /// | `InvalidField` | A name that is not a token, or a value with a CR, LF or NUL. |
-    /// | `DuplicateField` | A second `Content-Type`, `Location` or `Status`. |
-    /// | `InvalidStatus` | A `Status` without a valid code. |
-    /// | `InvalidLocation` | A `Location` that is neither an absolute URI nor a path. |
-    /// | `InvalidContentLength` | A `Content-Length` that is not a number, or two that differ. |
+    /// - [`Error::InvalidField`] if the name is not a token, or the value contains a CR, LF or NUL
+    /// - [`Error::DuplicateField`] if there already is a `Content-Type`, `Location` or `Status`
+    /// - [`Error::InvalidStatus`] if a `Status` has no valid code
+    /// - [`Error::InvalidLocation`] if a `Location` is neither an absolute URI nor a path
+    /// - [`Error::InvalidContentLength`] if a `Content-Length` is not a number, or differs from an
+    ///   earlier one
+    /// - [`Error::HeadTooLarge`] if the fields have more than 16 MiB
     pub fn field(mut self, name: &str, value: impl AsRef<[u8]>) -> Result<Self> {
         let value = syntax::trim(value.as_ref());
         check_field(name.as_bytes(), value)?;
-        if !value.is_empty() {
-            let bytes = &mut self.fields.bytes;
-            let start = bytes.len();
-            bytes.extend([name.as_bytes(), b": ", value, b"\r\n"].into_iter().flatten());
-            let end = bytes.len() - 2;
-            self.fields.add(start, start + name.len(), end)?;
+        let bytes = &mut self.fields.bytes;
+        let start = bytes.len();
+        for part in [name.as_bytes(), b": ", value, b"\r\n"] {
+            bytes.extend_from_slice(part);
+        }
+        let end = bytes.len();
+        if end > MAX_BYTES {
+            return Err(Error::HeadTooLarge(MAX_BYTES));
+        }
+        if !self.fields.add(start, start + name.len(), end - 2)? {
+            self.fields.bytes.truncate(start);
         }
         Ok(self)
     }
@@ -93,9 +98,7 @@ impl ResponseHead {
     /// `Variable-NAME` ([FastCGI specification], section 6.3).
     ///
     /// # Errors
-    ///
-    /// Returns an error in the cases described at [`field`](Self::field), and
-    /// [`Error::InvalidField`] if `name` is empty.
+    /// [`Error::InvalidField`] if `name` is empty, and the errors of [`field`](Self::field).
     ///
     /// ```
     /// use fcgi::cgi::ResponseHead;
@@ -120,9 +123,8 @@ impl ResponseHead {
     /// Writes the head and its empty line, in one call of `write_all`.
     ///
     /// # Errors
-    ///
-    /// Returns [`Error::MissingField`] if there is no `Content-Type`, `Location` or `Status`, and
-    /// any error of the writer.
+    /// - [`Error::MissingField`] if there is no `Content-Type`, `Location` or `Status`
+    /// - [`Error::Io`] if the writer fails
     pub fn write_to(mut self, writer: &mut impl Write) -> Result<()> {
         self.fields.check_complete()?;
         self.fields.bytes.extend(b"\r\n");
@@ -132,7 +134,7 @@ impl ResponseHead {
 
 /// Checks that the name is a token and that the value contains no CR, LF or NUL.
 fn check_field(name: &[u8], value: &[u8]) -> Result<()> {
-    if syntax::is_token(name) && syntax::value_len(value) == value.len() {
+    if syntax::is_token(name) && syntax::is_value(value) {
         return Ok(());
     }
     Err(Error::InvalidField(syntax::excerpt(&[name, b": ", value].concat())))

@@ -1,6 +1,6 @@
 //! Status codes and their reason phrases.
 
-use crate::cgi::syntax::excerpt;
+use super::syntax::excerpt;
 use crate::error::{Error, Result};
 
 /// Parses the code of a `Status` value: three digits, followed by a blank or by nothing

@@ -62,16 +62,20 @@ pub(super) fn is_token(text: &[u8]) -> bool {
     !text.is_empty() && token_len(text) == text.len()
 }
 
-/// Returns the offset of the first CR, LF or NUL in `text`, or its length if there is none. A
-/// field value must not contain any of them.
+/// Returns whether `text` is a field value: it contains no CR, LF or NUL.
+pub(super) fn is_value(text: &[u8]) -> bool {
+    find_line_break_or_nul(text) == text.len()
+}
+
+/// Returns the offset of the first CR, LF or NUL in `text`, or its length if there is none.
 ///
 /// Values are short, so the search reads eight bytes at a time. This costs half as much as a call
 /// of `memchr3` for each value.
 #[inline]
-pub(super) fn value_len(text: &[u8]) -> usize {
+pub(super) fn find_line_break_or_nul(text: &[u8]) -> usize {
     let mut at = 0;
     loop {
-        at += control_position(&text[at..]);
+        at += find_byte_up_to_cr(&text[at..]);
         if matches!(text.get(at), None | Some(b'\r' | b'\n' | 0)) {
             return at;
         }
@@ -82,7 +86,7 @@ pub(super) fn value_len(text: &[u8]) -> usize {
 /// Returns the offset of the first byte in `text` that is not above CR (13), or the length of
 /// `text` if there is none.
 #[inline]
-fn control_position(text: &[u8]) -> usize {
+fn find_byte_up_to_cr(text: &[u8]) -> usize {
     const ONES: u64 = u64::from_le_bytes([1; 8]);
     let mut words = text.chunks_exact(8);
     let mut at = 0;

@@ -2,7 +2,7 @@
 
 use std::net::Ipv6Addr;
 
-use crate::cgi::syntax::strip_prefix;
+use super::syntax::strip_prefix;
 
 /// The parts of a request target: a path with a query, or an absolute URI.
 #[derive(Clone, Copy, Debug)]

@@ -1,26 +1,22 @@
 //! The variables of a CGI environment (RFC 3875, section 4.1).
 
-use crate::cgi::syntax::{self, invalid_request};
+use super::syntax::{self, invalid_request};
 use crate::error::Result;
 use crate::params::Params;
 
-/// Sets a variable to a value that the web server vouches for, and replaces any variable of the
-/// same name.
+/// Sets a variable, and removes every other variable of the same name.
 ///
-/// It is meant for the user that the server has authenticated (`AUTH_TYPE`, `REMOTE_USER`), for
-/// what an authorizer has sent ([`Head::variables`](crate::cgi::Head::variables)), and for values
-/// from the configuration of the server.
+/// The value must not come from the client of the web server. It may be the user that the web
+/// server has authenticated (`AUTH_TYPE`, `REMOTE_USER`), a variable that an authorizer has sent
+/// ([`Head::variables`](super::Head::variables)), or a value from the configuration.
 ///
 /// The name is converted to upper case, with `_` in place of `-`, so that no two variables differ
 /// only in case ([RFC 3875], section 4.1).
 ///
 /// # Errors
-///
-/// Returns [`Error::InvalidRequest`](crate::Error::InvalidRequest) if the name is empty, if it
-/// contains anything but letters, digits, `_` and `-`, or if the value contains a CR, LF or NUL.
-/// The params then remain unchanged.
-///
-/// # Examples
+/// [`Error::InvalidRequest`](crate::Error::InvalidRequest) if the name is empty, if it contains
+/// anything but letters, digits, `_` and `-`, or if the value contains a CR, LF or NUL. The params
+/// then remain unchanged.
 ///
 /// ```
 /// use fcgi::{cgi::set_variable, Params};
@@ -42,21 +38,22 @@ pub fn set_variable(params: &mut Params, name: &str, value: impl AsRef<[u8]>) ->
     params.set(canonical_name(name).collect::<String>(), value)
 }
 
-/// Removes the variables that an authorizer must not receive ([FastCGI specification],
-/// section 6.3): `CONTENT_LENGTH`, `PATH_INFO`, `PATH_TRANSLATED` and `SCRIPT_NAME`.
+/// Returns the params without the variables that an authorizer must not receive
+/// ([FastCGI specification], section 6.3): `CONTENT_LENGTH`, `PATH_INFO`, `PATH_TRANSLATED` and
+/// `SCRIPT_NAME`.
 ///
 /// ```
-/// use fcgi::{cgi::for_authorizer, Params};
+/// use fcgi::{cgi::params_for_authorizer, Params};
 ///
 /// let params = Params::from_pairs([("SCRIPT_NAME", "/a"), ("REMOTE_ADDR", "192.0.2.7")])?;
 /// let expected = Params::from_pairs([("REMOTE_ADDR", "192.0.2.7")])?;
-/// assert_eq!(for_authorizer(params), expected);
+/// assert_eq!(params_for_authorizer(params), expected);
 /// # Ok::<(), fcgi::Error>(())
 /// ```
 ///
 /// [FastCGI specification]: https://fastcgi-archives.github.io/FastCGI_Specification.html
 #[must_use]
-pub fn for_authorizer(mut params: Params) -> Params {
+pub fn params_for_authorizer(mut params: Params) -> Params {
     for name in ["CONTENT_LENGTH", "PATH_INFO", "PATH_TRANSLATED", "SCRIPT_NAME"] {
         params.remove(name);
     }
@@ -72,10 +69,10 @@ pub(super) fn add(params: &mut Params, name: &str, value: impl AsRef<[u8]>) -> R
 /// Checks that a value contains no CR, LF or NUL. A NUL would truncate it in an application written
 /// in C (RFC 3875, section 7.2).
 pub(super) fn check_value(name: &str, value: &[u8]) -> Result<()> {
-    if syntax::value_len(value) < value.len() {
-        return Err(invalid_request(name, value));
+    if syntax::is_value(value) {
+        return Ok(());
     }
-    Ok(())
+    Err(invalid_request(name, value))
 }
 
 /// Returns the name in upper case, with `_` in place of `-`.

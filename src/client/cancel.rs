@@ -1,6 +1,6 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::socket::SharedSocket;
+use super::socket::{SharedSocket, WeakSocket};
 
 /// Cancels a request from another thread.
 ///
@@ -29,13 +29,13 @@ use super::socket::SharedSocket;
 /// ```
 #[derive(Clone, Debug)]
 pub struct CancelHandle {
-    /// Invariant: `None` once the request has ended.
-    socket: Arc<Mutex<Option<SharedSocket>>>,
+    /// Invariant: `None` once the request has ended with END_REQUEST.
+    socket: Arc<Mutex<Option<WeakSocket>>>,
 }
 
 impl CancelHandle {
-    pub(super) fn new(socket: SharedSocket) -> Self {
-        Self { socket: Arc::new(Mutex::new(Some(socket))) }
+    pub(super) fn new(socket: &SharedSocket) -> Self {
+        Self { socket: Arc::new(Mutex::new(Some(socket.downgrade()))) }
     }
 
     /// Cancels the request: shuts down the connection to the application, so that a read of the

@@ -13,28 +13,29 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Config {
-    /// Whether to ask the application to keep connections open, and to reuse them. Default `false`,
-    /// because an idle connection occupies a process of many applications, which then serves no
-    /// other client.
+    /// Whether to ask the application to keep connections open, and to reuse them. Default
+    /// `false`, because an idle connection occupies a process of many applications, which then
+    /// serves no other client.
     ///
     /// Such an application, for example php-fpm, serves as many connections as it has processes.
-    /// Set [`max_connections`](Self::max_connections) to that number or less. Otherwise a request
-    /// may open a connection that no process accepts. If a new connection has not been answered
-    /// after 100 ms, the client closes one of those that it keeps, and another one every 100 ms. No
-    /// request is lost then, but some take 100 ms longer. The connections of other clients of the
-    /// same application remain open.
+    /// Set [`max_connections`](Self::max_connections) to that number or less. Otherwise a
+    /// request may open a connection that no process accepts. If a new connection has not been
+    /// answered after 100 ms, the client closes one of those that it keeps, and another one
+    /// every 100 ms. No request is lost then, but some take 100 ms longer. The connections of
+    /// other clients of the same application remain open.
     pub keep_alive: bool,
-    /// How long a request may take, from the call to its end: waiting for a connection, connecting,
-    /// sending the body and receiving the response. An application that sends or reads a byte now
-    /// and then keeps within the other timeouts, but not within this one. The limit includes the
+    /// How long a request may take, from the call to its end: waiting for a connection,
+    /// connecting, sending the body and receiving the response. An application that makes slow
+    /// progress never exceeds the other timeouts, but exceeds this one. The limit includes the
     /// time that the caller takes to process the response. A [`Connection`](super::Connection)
     /// counts from [`begin`](super::Connection::begin). Resolving a host name is not limited. If a
     /// host has several addresses, connecting to each of them may take the time that is left.
     ///
     /// Default one hour: longer than the transfer of some gigabytes over a slow line.
     pub deadline: Option<Duration>,
-    /// How long connecting may take, for each address of a host, and how long a request waits for a
-    /// connection when [`max_connections`](Self::max_connections) are in use. Default 10 seconds.
+    /// How long connecting may take, for each address of a host, and how long a request waits for
+    /// a connection when [`max_connections`](Self::max_connections) are in use. Default 10
+    /// seconds.
     ///
     /// `std` cannot limit connecting to a Unix socket, so another thread connects, which takes
     /// about 20 µs. A request that directly follows another one connects without a thread.
@@ -49,16 +50,17 @@ pub struct Config {
     /// The most connections that carry a request at a time. Further requests wait in the order of
     /// their arrival, for at most [`connect_timeout`](Self::connect_timeout). The limit can be
     /// lowered by [`Client::negotiate`](crate::Client::negotiate). A refusal of the application
-    /// lowers it for 10 seconds, and so does, with [`keep_alive`](Self::keep_alive), a read timeout
-    /// on a new connection.
+    /// lowers it for 10 seconds, and so does, with [`keep_alive`](Self::keep_alive), a read
+    /// timeout on a new connection.
     ///
     /// Default `None`. This means 256 with `keep_alive`, the number of connections that a
     /// [`Server`](crate::Server) serves at a time by default. Without `keep_alive` it means one
-    /// connection for each request, because most applications queue what they cannot serve at once.
+    /// connection for each request, because most applications queue what they cannot serve at
+    /// once.
     pub max_connections: Option<usize>,
     /// How long a connection may be idle. After that it is not used again, and it is closed when
     /// the next request begins. Default 10 seconds: an idle connection occupies a process of many
-    /// applications, and connecting again every 10 seconds costs nothing noticeable.
+    /// applications, and the cost of connecting again every 10 seconds is negligible.
     ///
     /// No thread watches idle connections. A client that sends no more requests should call
     /// [`Client::close_idle`](crate::Client::close_idle).
@@ -66,15 +68,15 @@ pub struct Config {
     /// The most idle connections that are kept. Beyond that, the one that has been idle longest is
     /// closed. Default 8.
     pub max_idle: usize,
-    /// The most bytes of a response that [`Client::fetch`](crate::Client::fetch) reads into memory.
-    /// Default 64 MiB.
+    /// The most bytes of a response that [`Client::fetch`](crate::Client::fetch) reads into
+    /// memory. Default 64 MiB.
     pub max_response: usize,
     /// The most bytes of STDERR that are kept for each response. The rest is dropped and counted.
     /// Default 64 KiB.
     pub max_stderr: usize,
-    /// The most bytes of a response head. Default 64 KiB.
+    /// The maximum length of a response head, in bytes. Default 64 KiB.
     pub max_head: usize,
-    /// The most fields of a response head. Default 256.
+    /// The maximum number of fields of a response head. Default 256.
     pub max_head_fields: usize,
 }
 

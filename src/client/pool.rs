@@ -42,8 +42,8 @@ struct State {
     limit: Limit,
     queue: Queue,
     room: Room,
-    /// Whether the application is known to keep connections open: a connection has carried a second
-    /// request since one was closed after its first.
+    /// Whether the application is known to keep connections open: a connection has carried a
+    /// second request since one was closed after its first.
     keeps_open: bool,
     /// When the last request ended that was answered and whose connection is not kept.
     answered_at: Option<Instant>,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 /// How long a request on a new connection waits for the application before it needs room. It is
 /// longer than most applications take to answer, and short enough for a user who waits.
-const MAKE_ROOM_AFTER: Duration = Duration::from_millis(100);
+const MAX_RESPONSE_DELAY: Duration = Duration::from_millis(100);
 
 /// Nothing has been read from the connection.
 const MISSING: u8 = 0;
@@ -71,16 +71,16 @@ pub(super) struct FirstAnswer {
     state: AtomicU8,
     room: Option<Weak<dyn MakeRoom>>,
     /// How long a wait may take before room is made.
-    make_room_after: Duration,
+    max_delay: Duration,
 }
 
 impl FirstAnswer {
     /// Creates the value for a new connection with this read timeout. Room is made after a quarter
     /// of a short timeout.
     pub(super) fn new(room: Option<Weak<dyn MakeRoom>>, read_timeout: Option<Duration>) -> Self {
-        let make_room_after =
-            read_timeout.map_or(MAKE_ROOM_AFTER, |timeout| MAKE_ROOM_AFTER.min(timeout / 4));
-        Self { state: AtomicU8::new(MISSING), room, make_room_after }
+        let max_delay =
+            read_timeout.map_or(MAX_RESPONSE_DELAY, |timeout| MAX_RESPONSE_DELAY.min(timeout / 4));
+        Self { state: AtomicU8::new(MISSING), room, max_delay }
     }
 
     pub(super) fn is_missing(&self) -> bool {
@@ -90,7 +90,7 @@ impl FirstAnswer {
     /// Returns the longest wait before the next call of [`make_room`](Self::make_room).
     pub(super) fn max_wait(&self) -> Duration {
         if self.room.is_some() && self.is_missing() {
-            self.make_room_after
+            self.max_delay
         } else {
             Duration::MAX
         }

@@ -73,7 +73,25 @@ pub(super) fn open(
     Ok((reader, writer))
 }
 
+/// A socket that is closed when its connection is, although other threads can cancel the request.
+#[derive(Clone, Debug)]
+pub(super) struct WeakSocket(Weak<Shared>);
+
+impl WeakSocket {
+    /// Cancels the request, unless its connection is closed.
+    pub(super) fn cancel(&self) {
+        if let Some(shared) = self.0.upgrade() {
+            SharedSocket(shared).cancel();
+        }
+    }
+}
+
 impl SharedSocket {
+    /// Returns a reference that does not keep the socket open.
+    pub(super) fn downgrade(&self) -> WeakSocket {
+        WeakSocket(Arc::downgrade(&self.0))
+    }
+
     /// Shuts down both directions of the connection, which wakes every thread that waits on it.
     pub(super) fn cancel(&self) {
         // This fails only if the connection is closed already.

@@ -113,7 +113,7 @@ impl Stdin {
     }
 
     /// Sends the buffer and then `data`, without copying it. With `is_last` the body ends.
-    pub(super) fn send(&mut self, data: &[u8], is_last: bool) -> io::Result<()> {
+    pub(crate) fn send(&mut self, data: &[u8], is_last: bool) -> io::Result<()> {
         match (data, is_last) {
             ([], true) => return self.finish(),
             ([], false) => return Ok(()),

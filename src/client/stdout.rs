@@ -8,7 +8,7 @@ use super::socket::SocketReader;
 use crate::cgi::{Head, HeadParser};
 use crate::error::{Error, Result};
 use crate::record::{Header, ProtocolStatus, RecordType, NULL_REQUEST_ID};
-use crate::stream::{AnnouncedLength, RecordReader, StreamReader, StreamSource, StreamState};
+use crate::stream::{RecordReader, StreamLength, StreamReader, StreamSource, StreamState};
 
 /// The response to a request, which is received as the STDOUT stream (FastCGI specification,
 /// section 5.3).
@@ -98,8 +98,7 @@ impl<'a> Stdout<'a> {
     pub fn cancel_handle(&mut self) -> CancelHandle {
         let records = self.stream.source_mut();
         let socket = records.reader.get_ref().socket();
-        let handle =
-            records.cancel_handle.get_or_insert_with(|| CancelHandle::new(socket.clone())).clone();
+        let handle = records.cancel_handle.get_or_insert_with(|| CancelHandle::new(socket)).clone();
         if self.is_complete() {
             handle.disarm();
         }
@@ -180,7 +179,6 @@ impl ResponseRecords<'_> {
 
 impl StreamSource for ResponseRecords<'_> {
     type Input = SocketReader;
-    const AFTER_FAILURE: &'static str = "a response that has failed";
 
     fn reader(&self) -> &RecordReader<SocketReader> {
         self.reader
@@ -209,8 +207,8 @@ impl StreamSource for ResponseRecords<'_> {
     }
 
     /// `Content-Length` is compared by the reader of the head.
-    fn announced(&self) -> AnnouncedLength {
-        AnnouncedLength::NONE
+    fn length(&self) -> StreamLength {
+        StreamLength::Any
     }
 }
 

@@ -50,8 +50,7 @@ impl Values {
         let header =
             reader.next_header()?.ok_or(Error::UnexpectedEof("the answer to GET_VALUES"))?;
         if header.record_type != RecordType::GetValuesResult {
-            let (record_type, request_id) = (header.record_type, header.request_id);
-            return Err(Error::UnexpectedRecord { record_type, request_id });
+            return Err(header.unexpected());
         }
         let mut decoder = ParamsDecoder::new(Params::new());
         reader.decode_params(&mut decoder)?;

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 /// | Form | Meaning |
 /// | --- | --- |
 /// | `127.0.0.1:9000`, `[::1]:9000` | an IP address and a port |
-/// | `localhost:9000` | a host name and a port; the name is resolved each time the address is used |
+/// | `localhost:9000` | a host name and a port; the name is resolved at each use |
 /// | `:9000` | a port: [`bind`] listens on every IPv4 interface, [`connect`] uses `localhost` |
 /// | `tcp:…` | one of the forms above |
 /// | `unix:/run/app.sock`, `unix:app.sock` | the path of a Unix socket |
@@ -194,7 +194,8 @@ fn parse(text: &str) -> Option<Target> {
         return tcp_target(text);
     }
     // A URL contains slashes, but is not meant as a path.
-    if text.contains('/') && !text.contains("://") {
+    let is_url = text.as_bytes().windows(3).any(|window| window == b"://");
+    if text.contains('/') && !is_url {
         return unix_target(text.as_ref());
     }
     tcp_target(text)

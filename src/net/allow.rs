@@ -90,7 +90,10 @@ impl FromStr for AllowList {
     /// [`Error::InvalidAllowList`] with the first item that is not an IP address, even an empty
     /// one.
     fn from_str(text: &str) -> Result<Self> {
-        let addresses = text.split(',').map(parse_item).collect::<Result<_>>()?;
+        let mut addresses = Vec::new();
+        for item in text.split(',') {
+            addresses.push(parse_item(item)?);
+        }
         Ok(Self { addresses })
     }
 }

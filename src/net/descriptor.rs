@@ -34,7 +34,7 @@ fn adopt(socket: OwnedFd) -> Result<ListeningSocket> {
     }
     let unix = UnixListener::from(socket);
     if unix.local_addr().is_ok_and(|address| !address.is_unnamed()) {
-        return Ok(ListeningSocket::Unix(unix));
+        return Ok(ListeningSocket::Unix(unix, None));
     }
     let tcp = TcpListener::from(OwnedFd::from(unix));
     // Only a TCP socket has the option, and only a bound one has a port.

@@ -43,9 +43,6 @@ use crate::error::Result;
 #[derive(Debug)]
 pub struct Listener {
     acceptor: Acceptor,
-    /// The file of a Unix socket, if this listener created it and is to remove it.
-    #[cfg(unix)]
-    file: Option<SocketFile>,
 }
 
 impl Listener {
@@ -55,12 +52,18 @@ impl Listener {
     ///
     /// For a Unix socket this creates a file, and replaces the file of a socket on which no process
     /// listens. The file is removed when the listener is closed or dropped, unless another file has
-    /// taken its place.
+    /// taken its place. If several processes bind the same path at the same time, one of them
+    /// succeeds. On systems other than Linux, two may succeed if the system suspends one of them at
+    /// the wrong moment. The socket of the other one then has no file.
+    ///
+    /// On Linux the processes exclude each other by a socket with an abstract name. A process of
+    /// any user can hold this name, and delay the call by a second.
     ///
     /// # Errors
     /// `AddrInUse` if another process listens on the address, or if the path exists and is not a
-    /// socket. Such a file is left unchanged, and so is a symbolic link. Every other error of the
-    /// system is returned as [`Error::Io`](crate::Error::Io).
+    /// socket. Such a file is left unchanged, and so is a symbolic link. To replace the socket of a
+    /// running process, call [`take_over`](Self::take_over). Every other error of the system is
+    /// returned as [`Error::Io`](crate::Error::Io).
     ///
     /// ```
     /// use fcgi::net::Listener;
@@ -79,9 +82,71 @@ impl Listener {
             #[cfg(unix)]
             Target::Unix(path) => {
                 let (socket, file) = SocketFile::bind(path)?;
-                let mut listener = Self::from(socket);
-                listener.file = Some(file);
-                Ok(listener)
+                Ok(Self::new(ListeningSocket::Unix(socket, Some(file))))
+            }
+        }
+    }
+
+    /// Binds a Unix socket to a path from which another process may still accept, so that a new
+    /// process can replace a running one without refusing a connection.
+    ///
+    /// The socket is bound to a temporary name in the same directory, and its file is then renamed
+    /// to the path. Every connection goes either to the old socket or to the new one. The new file
+    /// gets the permission bits, owner and group of the old one. If there is no file, this does the
+    /// same as [`bind`](Self::bind).
+    ///
+    /// To replace a running process:
+    /// 1. Start the new process. It calls `take_over` when it is ready to serve.
+    /// 2. Stop the old process. It closes its listener, and serves the connections that were made
+    ///    before the takeover. [`close`](Self::close) does not remove the file, because the file is
+    ///    not its own any more.
+    ///
+    /// On systems other than Linux, a call of [`accept`](Self::accept) that is blocked on the old
+    /// socket does not return after `close`, because nothing can connect to that socket any more.
+    ///
+    /// The system continues to report the temporary name as the name of the socket, for example in
+    /// the output of `ss`, and to a process that inherits the socket. Such a process does not find
+    /// its own socket, so its `close` takes as long as on a [`shared`](Self::shared) socket that
+    /// cannot be reached.
+    ///
+    /// The path must be 9 bytes shorter than the limit of the system, because the temporary name is
+    /// longer.
+    ///
+    /// # Errors
+    /// - `InvalidInput` for a TCP address. Two processes can share a TCP port if both inherit the
+    ///   socket, for example from systemd.
+    /// - `AddrInUse` if the path exists and is not a socket.
+    /// - `PermissionDenied` if the owner or group of the old file differs and may not be set.
+    ///
+    /// After an error the old file is still there.
+    ///
+    /// ```
+    /// # #[cfg(unix)] {
+    /// use fcgi::net::{Address, Listener, Stream};
+    ///
+    /// let dir = tempfile::tempdir()?;
+    /// let address = Address::unix(dir.path().join("app.sock"))?;
+    /// let old = Listener::bind(&address)?;
+    /// let new = Listener::take_over(&address)?;
+    /// old.close();
+    ///
+    /// let client = Stream::connect(&address, None)?;
+    /// assert!(old.accept()?.is_none());
+    /// assert!(new.accept()?.is_some());
+    /// # }
+    /// # Ok::<(), fcgi::Error>(())
+    /// ```
+    pub fn take_over(address: &Address) -> Result<Self> {
+        match address.target() {
+            Target::Tcp { .. } => Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("{address} is not the path of a Unix socket, so it cannot be taken over"),
+            )
+            .into()),
+            #[cfg(unix)]
+            Target::Unix(path) => {
+                let (socket, file) = SocketFile::take_over(path)?;
+                Ok(Self::new(ListeningSocket::Unix(socket, Some(file))))
             }
         }
     }
@@ -119,24 +184,21 @@ impl Listener {
     /// [`Error::NotListening`](crate::Error::NotListening), always.
     #[cfg(not(unix))]
     pub fn from_stdin() -> Result<Self> {
-        Err(crate::Error::NotListening("not supported on this system"))
+        Err(crate::error::Error::NotListening("not supported on this system"))
     }
 
     /// Declares that other processes accept from the same socket, such as the other children of a
     /// process manager.
     ///
-    /// Such a socket is never shut down and its file is never removed, so the other processes can
-    /// continue to accept.
+    /// Such a socket is never shut down or moved into non-blocking mode, and its file is never
+    /// removed, so the other processes can continue to accept.
     ///
-    /// On Linux, [`accept`](Self::accept) sets a receive timeout of the socket, to return soon
-    /// after [`close`](Self::close). The timeout is removed when the listener is dropped.
+    /// On Linux, [`accept`](Self::accept) sets a receive timeout of the socket, to return after
+    /// [`close`](Self::close) even if nothing else ends the call. The timeout is removed when the
+    /// listener is dropped.
     #[must_use]
     pub fn shared(mut self) -> Self {
         self.acceptor.share();
-        #[cfg(unix)]
-        {
-            self.file = None;
-        }
         self
     }
 
@@ -146,20 +208,45 @@ impl Listener {
     /// Between [`bind`](Self::bind) and this call the bits follow from the umask of the process. If
     /// they then permit too much, create the file in a directory that other users cannot enter.
     ///
+    /// On Linux the change never applies to another file, even if other users may write to the
+    /// directory. This requires `/proc`. On other systems, a user who may replace the file by a
+    /// symbolic link during the call can direct the change to another file.
+    ///
     /// # Errors
     /// `NotFound` if there is no such file: for a TCP socket, for a socket that was not created by
-    /// [`bind`](Self::bind), and if another file has taken its place.
+    /// [`bind`](Self::bind) or [`take_over`](Self::take_over), and if another file has taken its
+    /// place.
     #[cfg(unix)]
     pub fn set_mode(&self, mode: u32) -> Result<()> {
-        match &self.file {
-            Some(file) => Ok(file.set_mode(mode)?),
-            None => {
-                Err(io::Error::new(io::ErrorKind::NotFound, "listener has no socket file").into())
-            }
-        }
+        Ok(self.file()?.set_mode(mode)?)
     }
 
-    /// Waits for a connection. Returns `None` after [`close`](Self::close).
+    /// Sets the owner and the group of the socket file. `None` leaves them unchanged.
+    ///
+    /// A symbolic link that has taken the place of the file is not followed. On Linux the change
+    /// never applies to another file. This requires `/proc`.
+    ///
+    /// # Errors
+    /// - `NotFound` in the same cases as for [`set_mode`](Self::set_mode).
+    /// - `PermissionDenied`: only root may set another owner, and other users may only set a group
+    ///   of which they are a member.
+    ///
+    /// ```no_run
+    /// // Requires root: permits the group with the id 33 to connect.
+    /// use fcgi::net::Listener;
+    ///
+    /// let listener = Listener::bind(&"/run/app.sock".parse()?)?;
+    /// listener.set_owner(None, Some(33))?;
+    /// listener.set_mode(0o660)?;
+    /// # Ok::<(), fcgi::Error>(())
+    /// ```
+    #[cfg(unix)]
+    pub fn set_owner(&self, uid: Option<u32>, gid: Option<u32>) -> Result<()> {
+        Ok(self.file()?.set_owner(uid, gid)?)
+    }
+
+    /// Waits for a connection. After [`close`](Self::close), returns the connections that had
+    /// arrived before, and then `None`, without waiting.
     ///
     /// A TCP connection gets `TCP_NODELAY`. The wait continues after a signal, and after a
     /// connection that its client has closed before it could be accepted. If another process moves
@@ -167,23 +254,33 @@ impl Listener {
     ///
     /// # Errors
     /// The error of the system. A lack of descriptors or memory may pass: wait before the next
-    /// call.
+    /// call. This applies after [`close`](Self::close) too, if connections are left.
     pub fn accept(&self) -> Result<Option<Stream>> {
         self.acceptor.accept()
     }
 
-    /// Makes every call of [`accept`](Self::accept) return `None`, whether it is blocked now or
-    /// made later. Connections that have been accepted stay open.
+    /// Ends every call of [`accept`](Self::accept) that is blocked, and stops new connections.
+    /// Connections that have been accepted stay open. The first call removes the file of a Unix
+    /// socket created by [`bind`](Self::bind). Later calls have no effect.
     ///
-    /// The file of a Unix socket created by [`bind`](Self::bind) is removed.
+    /// No connection is lost: those that have arrived before are still returned by `accept`, which
+    /// then returns `None`. Call it until then, or else they are reset when the listener is
+    /// dropped.
     ///
-    /// What happens to new connections depends on the system:
-    /// - On Linux they are refused, and those that have not been accepted are reset.
-    /// - On other systems both wait until the listener is dropped, and are then reset. A connection
-    ///   that is accepted while the listener is being closed is closed too.
-    /// - A [`shared`](Self::shared) socket stays open for the other processes. On Linux a blocked
-    ///   call returns within half a second. On other systems it may return only after the next
-    ///   connection.
+    /// What happens to connections that arrive later depends on the system:
+    /// - On Linux they are refused. Over TCP, `close` accepts the earlier ones itself, so that each
+    ///   takes a descriptor, and then shuts the socket down. A connection that is established in
+    ///   the microseconds between the two is reset.
+    /// - On other systems `accept` returns them until it finds none. Those that arrive after that
+    ///   are reset when the listener is dropped.
+    ///
+    /// A [`shared`](Self::shared) socket stays open for the other processes, and `accept` leaves
+    /// them what has not been accepted. A blocked call returns within a few milliseconds: `close`
+    /// starts a thread that connects to the socket until no call is blocked. Other processes may
+    /// accept some of these connections. Each of them ends before its first byte. Over a Unix
+    /// socket `accept` may return one too. If the socket cannot be reached, for example because
+    /// its file has been removed, a blocked call returns within half a second on Linux, and
+    /// with the next connection on other systems.
     ///
     /// ```
     /// use fcgi::net::Listener;
@@ -196,7 +293,6 @@ impl Listener {
     /// ```
     pub fn close(&self) {
         self.acceptor.close();
-        self.remove_file();
     }
 
     /// Returns whether [`close`](Self::close) has been called.
@@ -221,33 +317,29 @@ impl Listener {
         self.acceptor.socket().local_address()
     }
 
+    /// Returns whether this is a Unix socket.
+    pub(crate) fn is_unix(&self) -> bool {
+        self.acceptor.socket().is_unix()
+    }
+
     fn new(socket: ListeningSocket) -> Self {
-        Self {
-            acceptor: Acceptor::new(socket),
-            #[cfg(unix)]
-            file: None,
-        }
+        Self { acceptor: Acceptor::new(socket) }
     }
 
-    fn remove_file(&self) {
-        #[cfg(unix)]
-        if let Some(file) = &self.file {
-            file.remove();
+    #[cfg(unix)]
+    fn file(&self) -> io::Result<&SocketFile> {
+        match self.acceptor.socket() {
+            ListeningSocket::Unix(_, Some(file)) => Ok(file),
+            _ => Err(io::Error::new(io::ErrorKind::NotFound, "listener has no socket file")),
         }
-    }
-}
-
-impl Drop for Listener {
-    fn drop(&mut self) {
-        self.remove_file();
     }
 }
 
 impl From<TcpListener> for Listener {
     /// Moves the socket into blocking mode.
     ///
-    /// [`close`](Listener::close) shuts the socket down. If another process has it too, call
-    /// [`shared`](Listener::shared).
+    /// [`close`](Listener::close) shuts the socket down. If another process has the socket too,
+    /// call [`shared`](Listener::shared).
     ///
     /// ```
     /// use fcgi::net::Listener;
@@ -267,7 +359,7 @@ impl From<TcpListener> for Listener {
 impl From<UnixListener> for Listener {
     /// Does the same as for a [`TcpListener`]. The socket file is not removed.
     fn from(socket: UnixListener) -> Self {
-        Self::new(ListeningSocket::Unix(socket))
+        Self::new(ListeningSocket::Unix(socket, None))
     }
 }
 

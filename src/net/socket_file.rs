@@ -1,84 +1,258 @@
+use std::collections::hash_map::RandomState;
 use std::env;
-use std::fs::{self, Permissions};
+use std::fs::{self, Metadata};
+use std::hash::{BuildHasher, Hasher};
 use std::io;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use super::file_id::FileId;
+use super::system::{self, PathLock};
+
+/// How long [`SocketFile::bind`] waits before it checks a second time that no process listens on a
+/// socket. A process that has just bound the socket calls `listen` much sooner.
+const STALE_PAUSE: Duration = Duration::from_millis(10);
+
+/// How long [`SocketFile::bind`] waits before it checks that its file has not been replaced. A
+/// process that has checked the old file replaces it much sooner.
+const REPLACED_PAUSE: Duration = Duration::from_millis(20);
 
 /// The file of a listening Unix socket.
 ///
 /// It is identified by its device and inode. The system assigns these to no other file while the
 /// socket is open, so a file that another process has created at the same path is never changed.
+///
+/// # Several processes
+/// Every change of what the path leads to is made with a [`PathLock`]: binding a socket, which is
+/// not complete before the call of `listen`; replacing the file of a socket on which no process
+/// listens; taking over the path; and removing the file. If the lock is exclusive, a file that has
+/// been checked is therefore still the same when it is removed.
+///
+/// If the lock is not exclusive, several processes may replace the same stale file. Each of them
+/// first binds its socket to a temporary name, and then renames that file to the path. The path
+/// leads to a file at any time, so no other process can bind it. The file that was renamed last
+/// stays. Every process waits before it checks that its own file is there, and fails otherwise.
 #[derive(Debug)]
 pub(super) struct SocketFile {
+    /// The path as the caller has written it.
+    address: PathBuf,
     /// Absolute, so that a change of the working directory has no effect.
     path: PathBuf,
-    /// The device and inode.
-    id: (u64, u64),
+    id: FileId,
 }
 
 impl SocketFile {
     /// Binds a Unix socket to a new file. Replaces the file of a socket on which no process
     /// listens.
-    pub(super) fn bind(path: &Path) -> io::Result<(UnixListener, Self)> {
-        let socket = match UnixListener::bind(path) {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                remove_stale(path)?;
-                UnixListener::bind(path)?
-            }
-            bound => bound?,
-        };
-        let path =
-            if path.is_absolute() { path.to_owned() } else { env::current_dir()?.join(path) };
-        Ok((socket, Self { id: id(&path)?, path }))
+    ///
+    /// # Errors
+    /// `AddrInUse` if another process listens on the socket or has bound it at the same time, or if
+    /// the file is not a socket.
+    pub(super) fn bind(address: &Path) -> io::Result<(UnixListener, Self)> {
+        let lock = PathLock::acquire(&absolute(address)?);
+        match Self::bind_new(address) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
+            outcome => return outcome,
+        }
+        match stale_file(address) {
+            Ok(stale) if !lock.is_exclusive() => return Self::replace_stale(address, stale),
+            Ok(_) => fs::remove_file(address)?,
+            // Another process has removed the file.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        Self::bind_new(address)
+    }
+
+    /// Binds a Unix socket to a new file, and replaces the file at `address` by it even if a
+    /// process listens on that socket. The new file gets the permission bits, owner and group
+    /// of the old one.
+    ///
+    /// # Errors
+    /// `AddrInUse` if the old file is not a socket.
+    pub(super) fn take_over(address: &Path) -> io::Result<(UnixListener, Self)> {
+        let _lock = PathLock::acquire(&absolute(address)?);
+        Self::bind_over(address, |file| match fs::symlink_metadata(address) {
+            Ok(replaced) if replaced.file_type().is_socket() => file.copy_access(&replaced),
+            Ok(_) => Err(in_use(address, "exists and is not a socket")),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        })
+    }
+
+    /// Returns the path as the caller has written it.
+    pub(super) fn address(&self) -> &Path {
+        &self.address
+    }
+
+    /// Returns the absolute path.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Sets the permission bits of the file.
     pub(super) fn set_mode(&self, mode: u32) -> io::Result<()> {
-        if !self.exists() {
-            return Err(io::Error::new(
-                io::ErrorKind::NotFound,
-                format!("{} is no longer the file of this listener", self.path.display()),
-            ));
-        }
-        fs::set_permissions(&self.path, Permissions::from_mode(mode))
+        system::set_mode(&self.path, self.id, mode)
+    }
+
+    /// Sets the owner and group of the file.
+    pub(super) fn set_owner(&self, uid: Option<u32>, gid: Option<u32>) -> io::Result<()> {
+        system::set_owner(&self.path, self.id, uid, gid)
     }
 
     /// Removes the file if it still exists. Errors are ignored: closing the listener cannot fail.
     pub(super) fn remove(&self) {
-        if self.exists() {
-            let _ = fs::remove_file(&self.path);
+        if self.is_at_path() {
+            let lock = PathLock::acquire(&self.path);
+            let _ = if lock.is_exclusive() { self.remove_locked() } else { self.remove_unlocked() };
+        }
+    }
+
+    fn remove_locked(&self) -> io::Result<()> {
+        if self.is_at_path() {
+            fs::remove_file(&self.path)?;
+        }
+        Ok(())
+    }
+
+    /// Removes the file under a temporary name, after a second check. If another process has taken
+    /// over the path in between, its file is moved back.
+    fn remove_unlocked(&self) -> io::Result<()> {
+        let moved = temporary_path(&self.path);
+        fs::rename(&self.path, &moved)?;
+        if FileId::at(&moved)? == self.id {
+            fs::remove_file(moved)
+        } else {
+            fs::rename(moved, &self.path)
         }
     }
 
     /// Returns whether the path still leads to the file that was created.
-    fn exists(&self) -> bool {
-        id(&self.path).is_ok_and(|id| id == self.id)
+    fn is_at_path(&self) -> bool {
+        FileId::at(&self.path).is_ok_and(|id| id == self.id)
+    }
+
+    /// Replaces the file of a socket on which no process listens, without an exclusive lock.
+    fn replace_stale(address: &Path, stale: FileId) -> io::Result<(UnixListener, Self)> {
+        let in_use = || in_use(address, "has been bound by another process");
+        let (socket, file) = Self::bind_over(address, |_| match FileId::at(address) {
+            Ok(id) if id == stale => Ok(()),
+            _ => Err(in_use()),
+        })?;
+        thread::sleep(REPLACED_PAUSE);
+        if file.is_at_path() {
+            Ok((socket, file))
+        } else {
+            Err(in_use())
+        }
+    }
+
+    /// Binds a Unix socket to a new file with a temporary name, and renames the file to `address`
+    /// if `check` succeeds.
+    fn bind_over(
+        address: &Path,
+        check: impl FnOnce(&Self) -> io::Result<()>,
+    ) -> io::Result<(UnixListener, Self)> {
+        let path = absolute(address)?;
+        let (socket, file) = Self::bind_temporary(address)?;
+        match check(&file).and_then(|()| fs::rename(&file.path, &path)) {
+            Ok(()) => Ok((socket, Self { address: address.to_owned(), path, id: file.id })),
+            Err(error) => {
+                let _ = fs::remove_file(&file.path);
+                Err(error)
+            }
+        }
+    }
+
+    /// Binds a Unix socket to a new file with an unused name in the same directory.
+    fn bind_temporary(address: &Path) -> io::Result<(UnixListener, Self)> {
+        loop {
+            match Self::bind_new(&temporary_path(address)) {
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
+                outcome => return outcome,
+            }
+        }
+    }
+
+    fn bind_new(address: &Path) -> io::Result<(UnixListener, Self)> {
+        let path = absolute(address)?;
+        let socket = UnixListener::bind(address)?;
+        let id = FileId::at(&path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => in_use(address, "has been removed by another process"),
+            _ => error,
+        })?;
+        Ok((socket, Self { address: address.to_owned(), path, id }))
+    }
+
+    /// Sets the permission bits, owner and group to those of another file.
+    fn copy_access(&self, other: &Metadata) -> io::Result<()> {
+        let ours = fs::symlink_metadata(&self.path)?;
+        if (ours.uid(), ours.gid()) != (other.uid(), other.gid()) {
+            self.set_owner(Some(other.uid()), Some(other.gid()))?;
+        }
+        self.set_mode(other.mode() & 0o7777)
     }
 }
 
-/// Returns the device and inode of a file.
-fn id(path: &Path) -> io::Result<(u64, u64)> {
-    let metadata = fs::symlink_metadata(path)?;
-    Ok((metadata.dev(), metadata.ino()))
-}
-
-/// Removes the file of a socket on which no process listens.
+/// Returns the id of the file at a path if it is a socket on which no process listens.
 ///
 /// # Errors
 /// `AddrInUse` if a process listens on the socket, or if the file is not a socket.
-fn remove_stale(path: &Path) -> io::Result<()> {
-    let in_use =
-        |what| io::Error::new(io::ErrorKind::AddrInUse, format!("{} {what}", path.display()));
-    if !fs::symlink_metadata(path)?.file_type().is_socket() {
-        return Err(in_use("exists and is not a socket"));
+fn stale_file(path: &Path) -> io::Result<FileId> {
+    let id = refusing_socket(path)?;
+    thread::sleep(STALE_PAUSE);
+    if refusing_socket(path)? != id {
+        return Err(in_use(path, "has been bound by another process"));
+    }
+    Ok(id)
+}
+
+/// Returns the id of the file at a path if it is a socket that refuses connections.
+///
+/// # Errors
+/// `AddrInUse` if it is another file or another socket.
+fn refusing_socket(path: &Path) -> io::Result<FileId> {
+    let metadata = fs::symlink_metadata(path)?;
+    if !metadata.file_type().is_socket() {
+        return Err(in_use(path, "exists and is not a socket"));
     }
     // Connecting a datagram socket adds no connection to the backlog of a process that listens. If
     // there is such a process, the call fails because the types differ. If there is none, the
     // connection is refused.
     match UnixDatagram::unbound()?.connect(path) {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(error),
-        _ => Err(in_use("is in use by another socket")),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            Ok(FileId::from(&metadata))
+        }
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::PermissionDenied | io::ErrorKind::NotFound
+            ) =>
+        {
+            Err(error)
+        }
+        _ => Err(in_use(path, "is in use by another socket")),
     }
+}
+
+/// Returns a random path in the same directory. It is 9 bytes longer.
+fn temporary_path(path: &Path) -> PathBuf {
+    let random = RandomState::new().build_hasher().finish() as u32;
+    let mut text = path.as_os_str().to_owned();
+    text.push(format!(".{random:08x}"));
+    text.into()
+}
+
+fn absolute(path: &Path) -> io::Result<PathBuf> {
+    if path.is_absolute() {
+        return Ok(path.to_owned());
+    }
+    Ok(env::current_dir()?.join(path))
+}
+
+fn in_use(path: &Path, what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::AddrInUse, format!("{} {what}", path.display()))
 }

@@ -48,6 +48,17 @@ enum Socket {
     Unix(UnixStream),
 }
 
+/// What the peer of a connection has closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PeerState {
+    /// Nothing, or there is input to read before that can be known.
+    Open,
+    /// Its writing half, or the connection. TCP does not distinguish them.
+    InputEnded,
+    /// The connection.
+    Closed,
+}
+
 /// Evaluates an expression with a `&TcpStream` or a `&UnixStream`.
 macro_rules! with_socket {
     ($stream:expr, $socket:ident => $expression:expr) => {
@@ -181,6 +192,37 @@ impl Stream {
             self.set_nonblocking(false)?;
         }
         Ok(is_ready)
+    }
+
+    /// Returns what the peer has closed, as far as the system shows it without reading input. Does
+    /// not block.
+    ///
+    /// On a Unix socket one system call writes no bytes: Linux returns an error if the peer has
+    /// closed the connection, and none if it has only shut down its writing half. On TCP at least
+    /// three system calls look at the next byte of the input. The socket is in non-blocking mode
+    /// meanwhile, so no other thread may read or write.
+    pub(crate) fn peer_state(&self) -> io::Result<PeerState> {
+        let outcome = match &*self.0 {
+            Socket::Tcp(socket) => {
+                socket.set_nonblocking(true)?;
+                let outcome = socket.peek(&mut [0]);
+                socket.set_nonblocking(false)?;
+                match outcome {
+                    // A reset after the end of the input is not an error of a read.
+                    Ok(0) if socket.take_error()?.is_none() => return Ok(PeerState::InputEnded),
+                    Ok(0) => return Ok(PeerState::Closed),
+                    outcome => outcome,
+                }
+            }
+            #[cfg(unix)]
+            Socket::Unix(socket) => (&*socket).write(&[]),
+        };
+        match outcome {
+            Err(error) if !is_timeout(&error) && error.kind() != io::ErrorKind::Interrupted => {
+                Ok(PeerState::Closed)
+            }
+            _ => Ok(PeerState::Open),
+        }
     }
 
     /// Shuts down one direction of the connection or both, for every clone.
@@ -346,5 +388,99 @@ fn read_error(error: io::Error) -> io::Error {
         Error::TimedOut("read").into()
     } else {
         error
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Returns two connected TCP streams.
+    fn tcp_pair() -> Result<(Stream, Stream)> {
+        let listener = std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0))?;
+        let one = TcpStream::connect(listener.local_addr()?)?;
+        Ok((one.into(), listener.accept()?.0.into()))
+    }
+
+    /// Waits for a state: the system delivers what the peer does a little later.
+    fn wait_for(stream: &Stream, state: PeerState) -> Result<()> {
+        while stream.peer_state()? != state {
+            std::thread::yield_now();
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn try_read_returns_what_has_arrived_and_the_error_of_a_reset() -> Result<()> {
+        let (stream, peer) = tcp_pair()?;
+        let mut byte = [0];
+        assert_eq!(stream.try_read(&mut byte)?, None);
+        (&stream).write_all(b"unread")?;
+        (&peer).write_all(b"x")?;
+        let read_next = |byte: &mut [u8]| loop {
+            match stream.try_read(byte) {
+                Ok(None) => std::thread::yield_now(),
+                outcome => return outcome,
+            }
+        };
+        assert_eq!((read_next(&mut byte)?, byte), (Some(1), *b"x"));
+        // The peer is closed while it has unread input, so the system resets the connection.
+        drop(peer);
+        let error = read_next(&mut byte).expect_err("a reset");
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+        Ok(())
+    }
+
+    /// The rest of the input is to be drained. A read that does not block would end that.
+    #[test]
+    fn stream_with_unread_input_blocks_after_is_ready_to_close() -> Result<()> {
+        const TIMEOUT: Duration = Duration::from_millis(40);
+        let (stream, mut peer) = Stream::pair()?;
+        peer.write_all(b"xy")?;
+        assert!(!stream.is_ready_to_close()?);
+        stream.set_read_timeout(Some(TIMEOUT))?;
+        let mut rest = [0; 9];
+        assert_eq!((&stream).read(&mut rest)?, 1, "the first byte is discarded");
+        let start = std::time::Instant::now();
+        assert!((&stream).read(&mut rest).is_err());
+        assert!(start.elapsed() > TIMEOUT / 2, "{:?}", start.elapsed());
+        assert!(stream.is_ready_to_close()?);
+        Ok(())
+    }
+
+    #[test]
+    fn tcp_does_not_distinguish_a_half_close_from_a_close() -> Result<()> {
+        let (stream, peer) = tcp_pair()?;
+        assert_eq!(stream.peer_state()?, PeerState::Open);
+        (&peer).write_all(b"input")?;
+        peer.shutdown(Shutdown::Write)?;
+        assert_eq!(stream.peer_state()?, PeerState::Open, "there is unread input");
+        (&stream).read_exact(&mut [0; 5])?;
+        wait_for(&stream, PeerState::InputEnded)?;
+        drop(peer);
+        assert_eq!(stream.peer_state()?, PeerState::InputEnded);
+        // The answer to data that nobody reads is a reset.
+        (&stream).write_all(b"output")?;
+        wait_for(&stream, PeerState::Closed)
+    }
+
+    /// The standard library passes a write of no bytes on to the system, and Linux looks at the
+    /// connection before it looks at the length.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn unix_socket_distinguishes_a_half_close_from_a_close() -> Result<()> {
+        let (stream, peer) = Stream::pair()?;
+        assert_eq!(stream.peer_state()?, PeerState::Open);
+        (&peer).write_all(b"unread input")?;
+        peer.shutdown(Shutdown::Write)?;
+        assert_eq!(stream.peer_state()?, PeerState::Open);
+        drop(peer);
+        assert_eq!(stream.peer_state()?, PeerState::Closed);
+        // It is no end of the input, so nothing was sent.
+        let (stream, mut peer) = Stream::pair()?;
+        assert_eq!(stream.peer_state()?, PeerState::Open);
+        drop(stream);
+        assert_eq!(peer.read(&mut [0])?, 0);
+        Ok(())
     }
 }

@@ -6,28 +6,35 @@ use super::map::Params;
 use super::pair::Pair;
 use crate::error::{Error, Result};
 
-/// The number of bytes above which the memory of earlier params is freed instead of reused.
-///
-/// The params of nearly all requests are smaller.
+/// The number of bytes above which the memory of earlier params is freed instead of reused. The
+/// params of nearly all requests are smaller.
 const MAX_REUSED_BYTES: usize = 32 * 1024;
 
-/// The number of pairs that are collected before they are appended to the index.
+/// The same for the number of pairs. The index of a pair has 12 bytes, the pair may have only two.
+const MAX_REUSED_PAIRS: usize = 1024;
+
+/// The number of pairs that are appended to the index at once.
 const BATCH: usize = 16;
 
 /// Decodes [`Params`] from chunks of bytes, which may end inside a pair.
 ///
 /// This code is on the path of every request and avoids two costs:
 ///
-/// - The first chunk is indexed where it lies, not in the copy that [`push`](Self::push) makes.
-///   Reading bytes that were written just before is slower. Most params consist of one chunk.
-/// - Pairs are appended to the index in batches. After each single `Vec::push` the compiler would
-///   store the length of the vector in memory and load it again.
+/// - The first chunk is indexed in the caller's slice, not in the copy that [`push`](Self::push)
+///   makes, because reading bytes that were written just before is slower. Most params arrive in
+///   one chunk.
+/// - Pairs are appended to the index in batches of 16. For single pairs the compiler would load and
+///   store the length of the vector each time.
+///
+/// Check any change with `tests/benches/instructions`.
 #[derive(Debug)]
 pub(crate) struct ParamsDecoder {
     /// All bytes so far.
     bytes: Vec<u8>,
-    /// The whole pairs of the first chunk. After `index_rest` those of all bytes.
+    /// The pairs in the first `indexed_len` bytes.
     pairs: Vec<Pair>,
+    /// The end of the last pair in `pairs`.
+    indexed_len: u32,
 }
 
 impl ParamsDecoder {
@@ -35,12 +42,18 @@ impl ParamsDecoder {
     #[inline]
     pub(crate) fn new(reuse: Params) -> Self {
         let Params { mut bytes, mut pairs } = reuse;
-        if bytes.capacity() > MAX_REUSED_BYTES {
+        if bytes.capacity() > MAX_REUSED_BYTES || pairs.capacity() > MAX_REUSED_PAIRS {
             (bytes, pairs) = (Vec::new(), Vec::new());
         }
         bytes.clear();
         pairs.clear();
-        Self { bytes, pairs }
+        Self { bytes, pairs, indexed_len: 0 }
+    }
+
+    /// Creates a decoder that appends to `params`.
+    fn append_to(params: Params) -> Self {
+        let Params { bytes, pairs } = params;
+        Self { indexed_len: bytes.len() as u32, bytes, pairs }
     }
 
     /// Appends encoded bytes, which may end inside a pair.
@@ -49,7 +62,7 @@ impl ParamsDecoder {
         let is_first = self.bytes.is_empty();
         self.bytes.extend_from_slice(encoded);
         if is_first {
-            index(encoded, &mut self.pairs);
+            self.indexed_len = index(encoded, 0, &mut self.pairs);
         }
     }
 
@@ -66,36 +79,30 @@ impl ParamsDecoder {
     /// - [`Error::ParamTooLong`] if there are more than 2³² − 1 bytes
     #[inline]
     pub(crate) fn finish(mut self) -> Result<Params> {
-        self.index_rest()?;
-        Ok(self.into_params())
+        if (self.indexed_len as usize) < self.bytes.len() {
+            self.index_rest()?;
+        }
+        Ok(Params { bytes: self.bytes, pairs: self.pairs })
     }
 
     /// Returns the decoded pairs without the last one if that is incomplete.
     pub(crate) fn finish_whole_pairs(mut self) -> Params {
         let _incomplete = self.index_rest();
-        self.bytes.truncate(indexed_len(&self.pairs));
-        self.into_params()
-    }
-
-    /// Indexes the pairs that are not yet in the index, and checks that no bytes are left over.
-    #[inline]
-    fn index_rest(&mut self) -> Result<()> {
-        if indexed_len(&self.pairs) < self.bytes.len() {
-            index(&self.bytes, &mut self.pairs);
-        }
-        if u32::try_from(self.bytes.len()).is_err() {
-            return Err(Error::ParamTooLong(self.bytes.len()));
-        }
-        match indexed_len(&self.pairs) {
-            len if len < self.bytes.len() => Err(Error::InvalidParams(len)),
-            _ => Ok(()),
-        }
-    }
-
-    /// Returns the pairs of the index, which must cover all bytes.
-    fn into_params(self) -> Params {
-        debug_assert_eq!(indexed_len(&self.pairs), self.bytes.len(), "an incomplete index");
+        self.bytes.truncate(self.indexed_len as usize);
         Params { bytes: self.bytes, pairs: self.pairs }
+    }
+
+    /// Indexes the bytes that are not yet in the index, and checks that they are whole pairs.
+    #[cold]
+    fn index_rest(&mut self) -> Result<()> {
+        self.indexed_len = index(&self.bytes, self.indexed_len, &mut self.pairs);
+        if self.indexed_len as usize == self.bytes.len() {
+            return Ok(());
+        }
+        Err(match u32::try_from(self.bytes.len()) {
+            Ok(_) => Error::InvalidParams(self.indexed_len as usize),
+            Err(_) => Error::ParamTooLong(self.bytes.len()),
+        })
     }
 }
 
@@ -126,7 +133,7 @@ impl Params {
     /// Parses encoded pairs and appends them.
     ///
     /// # Errors
-    /// As for [`parse`](Self::parse), where the limit of 2³² − 1 bytes applies to all pairs
+    /// The errors of [`parse`](Self::parse), where the limit of 2³² − 1 bytes applies to all pairs
     /// together. The offset in [`Error::InvalidParams`] counts from the beginning of
     /// [`as_bytes`](Self::as_bytes). The collection is unchanged after an error.
     ///
@@ -138,40 +145,38 @@ impl Params {
     /// ```
     pub fn push_encoded(&mut self, encoded: &[u8]) -> Result<()> {
         let (bytes_len, pairs_len) = (self.bytes.len(), self.pairs.len());
-        let Self { bytes, pairs } = mem::take(self);
-        let mut decoder = ParamsDecoder { bytes, pairs };
+        let mut decoder = ParamsDecoder::append_to(mem::take(self));
         decoder.push(encoded);
         let outcome = decoder.index_rest();
+        (self.bytes, self.pairs) = (decoder.bytes, decoder.pairs);
         if outcome.is_err() {
-            decoder.bytes.truncate(bytes_len);
-            decoder.pairs.truncate(pairs_len);
+            self.bytes.truncate(bytes_len);
+            self.pairs.truncate(pairs_len);
         }
-        *self = decoder.into_params();
         outcome
     }
 }
 
-/// Returns the number of bytes that the index covers.
-#[inline]
-fn indexed_len(pairs: &[Pair]) -> usize {
-    pairs.last().map_or(0, |pair| pair.end as usize)
-}
-
-/// Appends the whole pairs of `bytes` that are not yet in the index.
-fn index(bytes: &[u8], pairs: &mut Vec<Pair>) {
+/// Appends the whole pairs of `bytes` from `start` on to `pairs`. Returns the end of the last one.
+///
+/// Does nothing if `bytes` is longer than `u32::MAX`.
+fn index(bytes: &[u8], start: u32, pairs: &mut Vec<Pair>) -> u32 {
     if u32::try_from(bytes.len()).is_err() {
-        return;
+        return start;
     }
+    // The compiler omits overflow checks, because the offset comes from a `u32` everywhere.
+    let mut start = start as usize;
     let mut batch = [Pair::default(); BATCH];
-    let (mut start, mut count) = (indexed_len(pairs), BATCH);
-    while count == BATCH {
-        count = 0;
-        while let (Some(slot), Some(pair)) = (batch.get_mut(count), Pair::parse(bytes, start)) {
+    loop {
+        for count in 0..BATCH {
+            let Some(pair) = Pair::parse(bytes, start) else {
+                pairs.extend_from_slice(&batch[..count]);
+                return start as u32;
+            };
             start = pair.end as usize;
-            *slot = pair;
-            count += 1;
+            batch[count] = pair;
         }
-        pairs.extend_from_slice(&batch[..count]);
+        pairs.extend_from_slice(&batch);
     }
 }
 
@@ -179,7 +184,7 @@ fn index(bytes: &[u8], pairs: &mut Vec<Pair>) {
 mod tests {
     use super::*;
 
-    /// Four pairs: with short lengths, with long ones, with more than one batch after them.
+    /// Pairs with lengths of one and of four bytes, more than two batches in all.
     fn sample() -> Params {
         let long = "L".repeat(200);
         let mut params = Params::from_pairs([("A", "1"), ("EMPTY", ""), (&long, &long)]).unwrap();
@@ -191,7 +196,9 @@ mod tests {
 
     fn decoder_of(chunks: &[&[u8]]) -> ParamsDecoder {
         let mut decoder = ParamsDecoder::new(Params::new());
-        chunks.iter().for_each(|chunk| decoder.push(chunk));
+        for chunk in chunks {
+            decoder.push(chunk);
+        }
         decoder
     }
 
@@ -233,11 +240,15 @@ mod tests {
 
     #[test]
     fn memory_is_reused_up_to_a_limit() {
-        for (len, is_kept) in [(MAX_REUSED_BYTES, true), (MAX_REUSED_BYTES + 1, false)] {
-            let params = Params { bytes: Vec::with_capacity(len), pairs: Vec::with_capacity(10) };
-            let decoder = ParamsDecoder::new(params);
-            assert_eq!(decoder.bytes.capacity() == len, is_kept);
-            assert_eq!(decoder.pairs.capacity() == 10, is_kept);
+        for (bytes_len, pairs_len, is_kept) in [
+            (MAX_REUSED_BYTES, MAX_REUSED_PAIRS, true),
+            (MAX_REUSED_BYTES + 1, 10, false),
+            (10, MAX_REUSED_PAIRS + 1, false),
+        ] {
+            let (bytes, pairs) = (Vec::with_capacity(bytes_len), Vec::with_capacity(pairs_len));
+            let decoder = ParamsDecoder::new(Params { bytes, pairs });
+            let capacities = (decoder.bytes.capacity(), decoder.pairs.capacity());
+            assert_eq!(capacities, if is_kept { (bytes_len, pairs_len) } else { (0, 0) });
         }
     }
 

@@ -15,7 +15,7 @@ impl Params {
     /// split pair.
     ///
     /// # Errors
-    /// Returns [`Error::InvalidRequestId`](crate::Error::InvalidRequestId) if `request_id` is 0.
+    /// [`Error::InvalidRequestId`](crate::Error::InvalidRequestId) if `request_id` is 0.
     ///
     /// ```
     /// let mut out = Vec::new();
@@ -27,7 +27,7 @@ impl Params {
         check_id(RecordType::Params, request_id)?;
         let mut start = 0;
         while start < self.bytes.len() {
-            let end = self.record_end(start);
+            let end = self.find_record_end(start);
             encode_record(request_id, &self.bytes[start..end], out);
             start = end;
         }
@@ -53,10 +53,11 @@ impl Params {
         Ok(writer.write_all(&out)?)
     }
 
-    /// Returns the end of the record whose content begins at `start`.
+    /// Finds the end of the record whose content begins at `start`.
     ///
-    /// It contains as many whole pairs as fit, or a part of a pair that is too long for a record.
-    fn record_end(&self, start: usize) -> usize {
+    /// The record contains as many whole pairs as fit, or a part of a pair that is too long for a
+    /// record.
+    fn find_record_end(&self, start: usize) -> usize {
         if self.bytes.len() - start <= MAX_ALIGNED_LEN {
             return self.bytes.len();
         }

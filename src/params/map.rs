@@ -11,7 +11,7 @@ use crate::error::Result;
 /// The pairs are a sequence of encoded bytes and an index of it. Sending them again copies the
 /// bytes, and a look-up allocates no memory.
 ///
-/// Names and values are bytes of any length. The specification names no encoding.
+/// Names and values are bytes of any length. The specification defines no encoding.
 /// [`get`](Self::get) returns a value that is UTF-8, and [`get_bytes`](Self::get_bytes) any value.
 ///
 /// A name may occur more than once. A look-up then returns the last value, as PHP does, while
@@ -49,7 +49,7 @@ impl Params {
     /// Creates a collection of the pairs that the iterator returns, in that order.
     ///
     /// # Errors
-    /// As for [`push`](Self::push).
+    /// The errors of [`push`](Self::push).
     ///
     /// ```
     /// let params = fcgi::Params::from_pairs([("FCGI_MAX_CONNS", ""), ("FCGI_MPXS_CONNS", "")])?;
@@ -69,9 +69,9 @@ impl Params {
     /// Appends a pair.
     ///
     /// # Errors
-    /// Returns [`Error::ParamTooLong`](crate::Error::ParamTooLong) if the name or the value has
-    /// more than 2³¹ − 1 bytes, or if all encoded pairs together would exceed 2³² − 1 bytes. The
-    /// collection is then unchanged.
+    /// [`Error::ParamTooLong`](crate::Error::ParamTooLong) if the name or the value has more than
+    /// 2³¹ − 1 bytes, or if all encoded pairs together would exceed 2³² − 1 bytes. The collection
+    /// is then unchanged.
     ///
     /// ```
     /// let mut params = fcgi::Params::new();
@@ -89,7 +89,7 @@ impl Params {
     /// Removes every pair with this name and appends one with the new value.
     ///
     /// # Errors
-    /// As for [`push`](Self::push), but the pairs with this name are removed even then.
+    /// The errors of [`push`](Self::push). The pairs with this name are removed even then.
     ///
     /// ```
     /// let mut params = fcgi::Params::from_pairs([("A", "1"), ("B", "2"), ("A", "3")])?;
@@ -153,9 +153,8 @@ impl Params {
         // The length distinguishes most names, and the last byte most of the others. Names with a
         // common prefix are more frequent than names with a common suffix.
         let has_name = |pair: &&Pair| {
-            let (from, to) = (pair.name_start as usize, pair.value_start as usize);
-            let found = || &self.bytes[from..to];
-            to - from == len && found().last() == last && found() == name
+            let found = || pair.name(&self.bytes);
+            pair.name_len() == len && found().last() == last && found() == name
         };
         Some(self.pairs.iter().rfind(has_name)?.value(&self.bytes))
     }
@@ -196,7 +195,7 @@ impl Params {
         self.pairs.len()
     }
 
-    /// Returns true if there are no pairs.
+    /// Returns whether there are no pairs.
     pub fn is_empty(&self) -> bool {
         self.pairs.is_empty()
     }

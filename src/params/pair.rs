@@ -58,16 +58,19 @@ impl Pair {
         Ok(Self { name_start: value_start - name.len() as u32, value_start, end })
     }
 
+    /// Returns the length of the name in bytes.
+    pub(super) fn name_len(self) -> usize {
+        (self.value_start - self.name_start) as usize
+    }
+
     /// Returns the name.
-    #[inline]
-    pub(super) fn name<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
-        &bytes[self.name_start as usize..self.value_start as usize]
+    pub(super) fn name(self, bytes: &[u8]) -> &[u8] {
+        &bytes[self.name_start as usize..][..self.name_len()]
     }
 
     /// Returns the value.
-    #[inline]
-    pub(super) fn value<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
-        &bytes[self.value_start as usize..self.end as usize]
+    pub(super) fn value(self, bytes: &[u8]) -> &[u8] {
+        &bytes[self.value_start as usize..][..(self.end - self.value_start) as usize]
     }
 
     /// Returns the offsets of this pair after `distance` bytes before it were removed.
@@ -99,7 +102,7 @@ fn encode_len(len: usize, out: &mut Vec<u8>) {
     }
 }
 
-/// Returns the number of bytes that a name or value takes together with its length.
+/// Returns the number of bytes of an encoded name or value, including its length.
 fn encoded_len(len: usize) -> usize {
     len + if len < 0x80 { 1 } else { 4 }
 }

@@ -14,7 +14,7 @@ use crate::protocol::{ProtocolStatus, RecordType, Role, HEADER_LEN, KEEP_CONN};
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct BeginRequest {
-    /// The role in which the application shall act.
+    /// The role that the web server requests.
     pub role: Role,
     /// The flags. All bits except [`KEEP_CONN`] are ignored.
     pub flags: u8,
@@ -33,7 +33,7 @@ impl BeginRequest {
         Self { role, flags: if keep_conn { KEEP_CONN } else { 0 } }
     }
 
-    /// Returns true if the connection shall stay open after the request.
+    /// Returns whether the connection is to stay open after the request.
     ///
     /// ```
     /// use fcgi::record::{BeginRequest, Role};
@@ -48,7 +48,7 @@ impl BeginRequest {
     /// Parses the content of a record. Bytes after the first 8 are ignored.
     ///
     /// # Errors
-    /// Returns [`Error::InvalidBodyLength`] if `content` has fewer than 8 bytes.
+    /// [`Error::InvalidBodyLength`] if `content` has fewer than 8 bytes.
     ///
     /// ```
     /// use fcgi::record::{BeginRequest, Role};
@@ -86,7 +86,8 @@ impl BeginRequest {
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct EndRequest {
-    /// The application status. It corresponds to the exit status of a CGI program: 0 means success.
+    /// The application status. It corresponds to the exit status of a CGI program: 0 means
+    /// success.
     pub app_status: u32,
     /// How the request ended at the protocol level.
     pub protocol_status: ProtocolStatus,
@@ -96,7 +97,7 @@ impl EndRequest {
     /// Parses the content of a record. Bytes after the first 8 are ignored.
     ///
     /// # Errors
-    /// Returns [`Error::InvalidBodyLength`] if `content` has fewer than 8 bytes.
+    /// [`Error::InvalidBodyLength`] if `content` has fewer than 8 bytes.
     ///
     /// ```
     /// use fcgi::record::{EndRequest, ProtocolStatus};
@@ -128,7 +129,7 @@ impl EndRequest {
     }
 
     /// Encodes the whole record, header included.
-    pub(crate) fn record(self, request_id: u16) -> [u8; 16] {
+    pub(crate) fn encode_record(self, request_id: u16) -> [u8; 16] {
         fixed_record(RecordType::EndRequest, request_id, self.encode())
     }
 }
@@ -151,7 +152,7 @@ impl UnknownType {
     /// Parses the content of a record. Bytes after the first 8 are ignored.
     ///
     /// # Errors
-    /// Returns [`Error::InvalidBodyLength`] if `content` has fewer than 8 bytes.
+    /// [`Error::InvalidBodyLength`] if `content` has fewer than 8 bytes.
     ///
     /// ```
     /// use fcgi::record::{RecordType, UnknownType};

@@ -41,8 +41,8 @@ impl Header {
     /// Parses a header.
     ///
     /// # Errors
-    /// Returns [`Error::UnsupportedVersion`] if the version is not 1. The bytes that follow cannot
-    /// be understood then.
+    /// [`Error::UnsupportedVersion`] if the version is not 1. The bytes that follow cannot be
+    /// parsed then.
     ///
     /// ```
     /// use fcgi::record::{Header, RecordType};
@@ -81,6 +81,12 @@ impl Header {
         let [id1, id0] = self.request_id.to_be_bytes();
         let [len1, len0] = self.content_len.to_be_bytes();
         [VERSION, self.record_type.into(), id1, id0, len1, len0, self.padding_len, 0]
+    }
+
+    /// Creates the error for a record that is not allowed at this point.
+    #[cold]
+    pub(crate) fn unexpected(self) -> Error {
+        Error::UnexpectedRecord { record_type: self.record_type, request_id: self.request_id }
     }
 
     /// Returns the length of content and padding together, in bytes.

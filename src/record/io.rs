@@ -131,7 +131,7 @@ pub fn write_record(
 /// content.
 ///
 /// # Errors
-/// - [`Error::InvalidRequestId`] as for [`write_record`]
+/// - [`Error::InvalidRequestId`] in the cases of [`write_record`]
 /// - [`Error::Io`] if the writer fails
 ///
 /// ```
@@ -218,7 +218,7 @@ pub fn write_end_request(writer: &mut impl Write, request_id: u16, body: EndRequ
 /// Writes a [`RecordType::UnknownType`] record.
 ///
 /// # Errors
-/// Returns [`Error::Io`] if the writer fails.
+/// [`Error::Io`] if the writer fails.
 ///
 /// ```
 /// use fcgi::record::{self, RecordType, UnknownType};

@@ -22,7 +22,8 @@ pub enum CloseReason {
     RequestLimit,
     /// No request arrived for [`Config::idle_timeout`](super::Config::idle_timeout).
     IdleTimeout,
-    /// The connection was idle, or its request had ended, and another connection waited for a slot.
+    /// The connection was idle, or its request had ended, and another connection waited for a
+    /// slot.
     SlotNeeded,
     /// [`Handle::shutdown`](super::Handle::shutdown) was called.
     Shutdown,
@@ -32,6 +33,8 @@ pub enum CloseReason {
     RequestNotFinished,
     /// The params of a request exceeded [`Config::max_params`](super::Config::max_params).
     ParamsTooLarge,
+    /// The body of a request exceeded [`Config::max_body`](super::Config::max_body).
+    BodyTooLarge,
     /// The web server sent something that is not valid FastCGI.
     ProtocolError,
     /// The web server sent or accepted nothing for too long.
@@ -53,6 +56,7 @@ impl CloseReason {
             | Self::Overloaded => false,
             Self::RequestNotFinished
             | Self::ParamsTooLarge
+            | Self::BodyTooLarge
             | Self::ProtocolError
             | Self::TimedOut
             | Self::ConnectionFailed => true,
@@ -65,7 +69,8 @@ impl From<&Error> for CloseReason {
         match error {
             Error::RequestNotFinished => Self::RequestNotFinished,
             Error::ParamsTooLarge(_) => Self::ParamsTooLarge,
-            Error::TimedOut(_) => Self::TimedOut,
+            Error::BodyTooLarge(_) => Self::BodyTooLarge,
+            Error::TimedOut(_) | Error::RequestTimedOut(_) => Self::TimedOut,
             Error::Io(_) | Error::UnexpectedEof(_) => Self::ConnectionFailed,
             _ => Self::ProtocolError,
         }
@@ -84,6 +89,7 @@ impl fmt::Display for CloseReason {
             Self::Overloaded => "the server was overloaded",
             Self::RequestNotFinished => "a request was dropped without being finished",
             Self::ParamsTooLarge => "the params of a request were too large",
+            Self::BodyTooLarge => "the body of a request was too large",
             Self::ProtocolError => "the web server violated the protocol",
             Self::TimedOut => "the web server sent or accepted nothing for too long",
             Self::ConnectionFailed => "the connection failed inside a request",

@@ -47,10 +47,32 @@ pub struct Config {
     ///
     /// Default 256 KiB. Web servers accept about a quarter of that in header fields.
     pub max_params: usize,
+    /// The maximum length of the body of a request, in bytes. A filter's file does not count.
+    /// `None` is any length.
+    ///
+    /// A request with a greater `CONTENT_LENGTH` is answered with `Status: 413`, and the
+    /// connection is closed. Without `CONTENT_LENGTH`, reading more than this fails with
+    /// [`Error::BodyTooLarge`](crate::Error::BodyTooLarge). If the handler returns this error, the
+    /// response is the same.
+    ///
+    /// Default `None`: memory is used only for what the handler keeps, and web servers have limits
+    /// of their own.
+    pub max_body: Option<u64>,
     /// How long a read inside a request may wait for input. `None` waits indefinitely.
     ///
     /// Default 60 seconds, as in common web servers.
     pub read_timeout: Option<Duration>,
+    /// How long the params of a request may take to arrive, and how long its body may take after
+    /// that, a filter's file included. `None` is any time.
+    ///
+    /// Each read has its own limit, [`read_timeout`](Self::read_timeout). Without this one, a peer
+    /// that sends a byte a minute could hold its slot indefinitely. The time begins with the
+    /// second read of the params or the body. It includes the time that the handler spends
+    /// between reads.
+    ///
+    /// Default one hour, which is longer than an upload takes that a web server passes on as it
+    /// arrives.
+    pub request_timeout: Option<Duration>,
     /// How long a write may wait for the web server to accept a byte. `None` waits indefinitely.
     ///
     /// Default 60 seconds, as in common web servers.
@@ -59,15 +81,23 @@ pub struct Config {
     ///
     /// Default `None`: an idle connection is closed anyway when its slot is needed.
     pub idle_timeout: Option<Duration>,
+    /// Whether web servers may shut down their writing half after the request, and still wait for
+    /// the response. The end of the input of a TCP connection then does not count as an abort in
+    /// [`Request::is_aborted`](super::Request::is_aborted).
+    ///
+    /// Default `false`: common web servers close the connection when the client has disconnected,
+    /// and TCP does not tell the two apart. A response is always sent, whatever the value. On a
+    /// Unix socket the value has no effect.
+    pub peers_half_close: bool,
     /// The number of requests that are served on a kept connection before it is closed. Default
     /// `None`, which is any number.
     pub max_requests: Option<u64>,
-    /// The maximum number of bytes that are read and dropped before a connection is closed. Closing
-    /// a connection that has unread input could destroy the response.
+    /// The maximum number of bytes that are read and dropped before a connection is closed.
+    /// Closing a connection that has unread input could destroy the response.
     ///
     /// Default 16 MiB, so that a large upload can be refused unread.
     pub drain_bytes: u64,
-    /// The maximum time that is spent on that. Default 1 second.
+    /// The maximum time that is spent on draining. Default 1 second.
     pub drain_time: Duration,
     /// How long [`Handle::shutdown`](super::Handle::shutdown) waits for requests to end before it
     /// aborts them.
@@ -83,9 +113,12 @@ impl Default for Config {
             overload: Overload::Wait,
             roles: vec![Role::Responder],
             max_params: 256 * 1024,
+            max_body: None,
             read_timeout: Some(Duration::from_secs(60)),
+            request_timeout: Some(Duration::from_secs(60 * 60)),
             write_timeout: Some(Duration::from_secs(60)),
             idle_timeout: None,
+            peers_half_close: false,
             max_requests: None,
             drain_bytes: 16 * 1024 * 1024,
             drain_time: Duration::from_secs(1),
@@ -124,9 +157,21 @@ impl Config {
         self
     }
 
+    /// Sets [`max_body`](Self::max_body), in bytes.
+    pub fn max_body(mut self, bytes: Option<u64>) -> Self {
+        self.max_body = bytes;
+        self
+    }
+
     /// Sets [`read_timeout`](Self::read_timeout).
     pub fn read_timeout(mut self, timeout: Option<Duration>) -> Self {
         self.read_timeout = timeout;
+        self
+    }
+
+    /// Sets [`request_timeout`](Self::request_timeout).
+    pub fn request_timeout(mut self, timeout: Option<Duration>) -> Self {
+        self.request_timeout = timeout;
         self
     }
 
@@ -139,6 +184,12 @@ impl Config {
     /// Sets [`idle_timeout`](Self::idle_timeout).
     pub fn idle_timeout(mut self, timeout: Option<Duration>) -> Self {
         self.idle_timeout = timeout;
+        self
+    }
+
+    /// Sets [`peers_half_close`](Self::peers_half_close).
+    pub fn peers_half_close(mut self, peers_half_close: bool) -> Self {
+        self.peers_half_close = peers_half_close;
         self
     }
 
@@ -161,10 +212,15 @@ impl Config {
         self
     }
 
-    /// Returns an error for a timeout that the system would refuse for each connection.
+    /// Returns an error for a value with which no connection could be served.
     pub(super) fn check(&self) -> io::Result<()> {
+        if self.max_connections == 0 {
+            let message = "maximum number of connections is zero";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+        }
         for (name, timeout) in [
             ("read", self.read_timeout),
+            ("request", self.request_timeout),
             ("write", self.write_timeout),
             ("idle", self.idle_timeout),
         ] {

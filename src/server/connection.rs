@@ -4,14 +4,14 @@ use std::sync::Arc;
 use super::close_reason::CloseReason;
 use super::config::Config;
 use super::input::{AcceptedRequest, Input};
-use super::lifecycle::{ConnectionState, Lifecycle, Linger, Phase};
-use super::linger::linger;
-use super::request::{EndedRequest, Request};
+use super::lifecycle::{ConnectionState, Lifecycle};
+use super::linger::close_gracefully;
+use super::request::{ErrorResponse, FinishedRequest, Request};
 use super::stdin::{last_stream, Stdin};
 use crate::error::{Error, Result};
 use crate::net::Stream;
 use crate::params::{Params, ParamsDecoder};
-use crate::record::{ProtocolStatus, RecordType};
+use crate::record::{ProtocolStatus, RecordType, Role};
 
 /// A connection from a web server, which carries one request after the other.
 ///
@@ -45,7 +45,7 @@ pub struct Connection {
     state: Arc<ConnectionState>,
     input: Input,
     params: Params,
-    ended: EndedRequest,
+    finished: FinishedRequest,
     config: Arc<Config>,
 }
 
@@ -92,7 +92,7 @@ impl Connection {
             input: Input::new(Arc::clone(&state), &config, input),
             state,
             params,
-            ended: EndedRequest { stdout, stderr, ..EndedRequest::default() },
+            finished: FinishedRequest { stdout, stderr, ..FinishedRequest::default() },
             config,
         }
     }
@@ -103,8 +103,10 @@ impl Connection {
     /// # Errors
     /// The connection cannot be used after an error:
     ///
-    /// - [`Error::UnexpectedEof`] or [`Error::TimedOut`] inside the params of a request
+    /// - [`Error::UnexpectedEof`], [`Error::TimedOut`] or [`Error::RequestTimedOut`] inside the
+    ///   params of a request
     /// - [`Error::ParamsTooLarge`]; the request is answered with `Status: 431`
+    /// - [`Error::BodyTooLarge`]; the request is answered with `Status: 413`
     /// - [`Error::InvalidParams`], [`Error::UnexpectedRecord`], [`Error::UnsupportedVersion`]
     /// - [`Error::RequestNotFinished`] if the last request was dropped
     /// - any error of the stream
@@ -131,37 +133,45 @@ impl Connection {
     /// # Ok::<(), fcgi::Error>(())
     /// ```
     pub fn close_reason(&self) -> Option<CloseReason> {
-        match self.lifecycle.phase() {
-            Phase::Closing { reason, .. } => Some(reason),
-            Phase::Waiting | Phase::InRequest { .. } => None,
-        }
+        self.lifecycle.close_reason()
     }
 
-    /// Refuses the next request with [`ProtocolStatus::Overloaded`], whatever it asks for, and
+    /// Refuses the next request with [`ProtocolStatus::Overloaded`], regardless of its role, and
     /// closes the connection. Waits for the request no longer than [`Config::read_timeout`], even
     /// if other records arrive.
     ///
     /// # Errors
     /// The errors of [`next_request`](Self::next_request).
     pub fn reject(mut self) -> Result<()> {
-        self.settle()?;
+        self.apply_outcome()?;
         if !self.lifecycle.is_waiting() {
             return Ok(());
         }
         if let Some(timeout) = self.config.read_timeout {
             self.input.reader_mut().get_mut().set_deadline(timeout);
         }
-        self.lifecycle.close(CloseReason::Overloaded, Linger::No);
-        if let Some(header) = self.input.next_begin()? {
-            self.input.end_request(header.request_id, ProtocolStatus::Overloaded)?;
-            self.lifecycle.close_after_response(CloseReason::Overloaded);
-        }
+        let (header, error) = match self.input.next_begin() {
+            Ok(header) => (header, None),
+            Err(error) => (None, Some(error)),
+        };
+        let Some(header) = header else {
+            return self.lifecycle.input_ended(error, self.input.is_idle());
+        };
+        self.input.end_request(header.request_id, ProtocolStatus::Overloaded)?;
+        self.lifecycle.answered_last(CloseReason::Overloaded);
         Ok(())
+    }
+
+    /// Notes an error after which the connection closes. Returns the reason for the close.
+    pub(super) fn failed(&mut self, error: &Error) -> CloseReason {
+        // If the last request was answered, the close must not destroy the response.
+        let _ = self.apply_outcome();
+        self.lifecycle.failed(error)
     }
 
     /// Waits for the params of the next request.
     pub(super) fn wait_for_request(&mut self) -> Result<Option<AcceptedRequest>> {
-        self.settle()?;
+        self.apply_outcome()?;
         if !self.lifecycle.is_waiting() {
             return Ok(None);
         }
@@ -170,8 +180,8 @@ impl Connection {
             Err(error) => (None, Some(error)),
         };
         match accepted {
-            Some(accepted) => self.lifecycle.start_request(accepted.begin.keep_conn()),
-            None => self.lifecycle.stop_waiting(error, self.input.is_idle())?,
+            Some(accepted) => self.lifecycle.received(accepted.begin.keep_conn()),
+            None => self.lifecycle.input_ended(error, self.input.is_idle())?,
         }
         Ok(accepted)
     }
@@ -179,9 +189,9 @@ impl Connection {
     /// Returns the request whose params were received.
     #[inline]
     pub(super) fn request(&mut self, accepted: AcceptedRequest) -> Request<'_> {
-        let Self { input, params, state, ended, .. } = self;
-        let stdin = Stdin::new(input, accepted, params);
-        Request::new(accepted, params, stdin, state.output(), ended)
+        let Self { input, params, state, finished, config, .. } = self;
+        let stdin = Stdin::new(input, accepted, params, config);
+        Request::new(accepted, params, stdin, state, finished)
     }
 
     /// Closes the connection and returns its memory.
@@ -189,15 +199,22 @@ impl Connection {
         ConnectionBuffers {
             input: self.input.reader_mut().take_memory(),
             params: std::mem::take(&mut self.params),
-            stdout: std::mem::take(&mut self.ended.stdout),
-            stderr: std::mem::take(&mut self.ended.stderr),
+            stdout: std::mem::take(&mut self.finished.stdout),
+            stderr: std::mem::take(&mut self.finished.stderr),
         }
     }
 
-    /// Completes the transition of a request that has ended.
-    #[inline]
-    fn settle(&mut self) -> Result<()> {
-        self.lifecycle.end_request(self.ended.outcome, self.config.max_requests)
+    /// Applies the outcome of the last request, if it was not applied.
+    // A call costs 1 % of the instructions of a small request.
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
+    fn apply_outcome(&mut self) -> Result<()> {
+        let applied = self.lifecycle.ended(self.finished.outcome, self.config.max_requests);
+        if applied.is_err() {
+            // The request was dropped, so it has not ended its handle.
+            self.input.end_abort_handle();
+        }
+        applied
     }
 
     /// Waits for a request in a configured role, and for its params. Returns `None` if the
@@ -209,7 +226,7 @@ impl Connection {
             };
             let begin = self.input.reader_mut().read_begin_request()?;
             let accepted = AcceptedRequest { id: header.request_id, begin };
-            if !self.lifecycle.begin_request()
+            if !self.lifecycle.begun()
                 && !self.input.buffer_request(accepted.id, last_stream(begin.role))?
             {
                 return Ok(None);
@@ -217,12 +234,14 @@ impl Connection {
             let status = if !self.config.roles.contains(&begin.role) {
                 ProtocolStatus::UnknownRole
             } else if self.read_params(accepted)? {
+                self.check_body_len(accepted)?;
+                self.input.reader_mut().get_mut().restart_clock();
                 return Ok(Some(accepted));
             } else {
                 ProtocolStatus::RequestComplete
             };
             self.input.end_request(accepted.id, status)?;
-            self.lifecycle.refuse_request(begin.keep_conn());
+            self.lifecycle.refused(begin.keep_conn());
         }
         Ok(None)
     }
@@ -242,7 +261,8 @@ impl Connection {
                 }
                 RecordType::Params => {
                     if decoder.len() + usize::from(header.content_len) > self.config.max_params {
-                        return self.refuse_params(accepted);
+                        let error = Error::ParamsTooLarge(self.config.max_params);
+                        return self.refuse(accepted, ErrorResponse::ParamsTooLarge, error);
                     }
                     self.input.reader_mut().decode_params(&mut decoder)?;
                 }
@@ -256,25 +276,55 @@ impl Connection {
         }
     }
 
-    /// Answers a request whose params are too large. Always returns an error.
-    fn refuse_params(&mut self, accepted: AcceptedRequest) -> Result<bool> {
+    /// Refuses a request that announces a body above the limit.
+    #[inline]
+    fn check_body_len(&mut self, accepted: AcceptedRequest) -> Result<()> {
+        match self.config.max_body {
+            None => Ok(()),
+            Some(max) => self.limit_body(accepted, max),
+        }
+    }
+
+    #[inline(never)]
+    fn limit_body(&mut self, accepted: AcceptedRequest, max: u64) -> Result<()> {
+        if announced_body(&self.params, accepted.begin.role) <= max {
+            return Ok(());
+        }
+        let error = Error::BodyTooLarge(max);
+        self.refuse(accepted, ErrorResponse::BodyTooLarge, error).map(drop)
+    }
+
+    /// Answers a request that exceeds a bound, and closes the connection. Always returns the error.
+    #[cold]
+    fn refuse(
+        &mut self,
+        accepted: AcceptedRequest,
+        response: ErrorResponse,
+        error: Error,
+    ) -> Result<bool> {
         let mut request = self.request(accepted);
-        request.replace_response(
-            "431 Request Header Fields Too Large",
-            "The request's header is too large.",
-        )?;
+        request.replace_response(response)?;
         request.app_status = 1;
         request.finish()?;
-        self.lifecycle.close_after_response(CloseReason::ParamsTooLarge);
-        Err(Error::ParamsTooLarge(self.config.max_params))
+        self.lifecycle.answered_last(CloseReason::from(&error));
+        Err(error)
+    }
+}
+
+/// Returns the length of the body that the params announce, and 0 if they announce none. An
+/// authorizer has no body, but some web servers pass the length of the client's.
+fn announced_body(params: &Params, role: Role) -> u64 {
+    match role {
+        Role::Authorizer => 0,
+        _ => params.decimal("CONTENT_LENGTH").unwrap_or(0),
     }
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
         // Errors are ignored: the response was sent, or the connection has failed.
-        let _ = self.settle();
-        let _ = linger(&self.state, self.lifecycle.linger(), &self.config);
+        let _ = self.apply_outcome();
+        let _ = close_gracefully(&self.state, self.lifecycle.close_mode(), &self.config);
     }
 }
 

@@ -1,11 +1,13 @@
 use std::any::Any;
-use std::error::Error;
+use std::error::Error as StdError;
+use std::io;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 
-use super::request::Request;
-use crate::error::Result;
+use super::request::{ErrorResponse, Request};
+use crate::error::{Error, Result};
 
-/// The result of a handler. Any error ends the request with `Status: 500`.
+/// The result of a handler. Any error ends the request with `Status: 500`, but
+/// [`Error::BodyTooLarge`](crate::Error::BodyTooLarge) ends it with `Status: 413`.
 ///
 /// ```
 /// use fcgi::server::{HandlerResult, Request};
@@ -19,20 +21,53 @@ use crate::error::Result;
 ///     Ok(())
 /// }
 /// ```
-pub type HandlerResult = std::result::Result<(), Box<dyn Error + Send + Sync>>;
+pub type HandlerResult = std::result::Result<(), Box<dyn StdError + Send + Sync>>;
 
-/// Passes a request to a handler, and ends the request.
+/// Passes a request to a handler, and ends the request. Returns an error that the handler has not
+/// returned, and after which the connection can be used.
+///
+/// # Errors
+/// The errors of [`Request::finish`].
 pub(crate) fn answer(
     request: &mut Request<'_>,
     handler: &(impl Fn(&mut Request<'_>) -> HandlerResult + ?Sized),
-) -> Result<()> {
+) -> Result<Option<Error>> {
     match catch_unwind(AssertUnwindSafe(|| handler(request))) {
-        Ok(Ok(())) => request.end(),
-        Ok(Err(error)) => request.end_failed(error),
+        Ok(Ok(())) => match request.response_error() {
+            None => end(request),
+            Some(error) => {
+                request.end_failed(ErrorResponse::Failed, &error)?;
+                Ok(Some(error))
+            }
+        },
+        Ok(Err(error)) => request.end_failed(response_to(&*error), &error).map(|()| None),
         Err(panic) => {
-            request.end_failed(format_args!("handler panicked: {}", panic_message(&*panic)))
+            let reason = format_args!("handler panicked: {}", panic_message(&*panic));
+            request.end_failed(ErrorResponse::Failed, &reason).map(|()| None)
         }
     }
+}
+
+/// Ends a request that has a response. Returns the error of reading the body, if there was one.
+fn end(request: &mut Request<'_>) -> Result<Option<Error>> {
+    let failure = request.stdin.failure().map(Error::duplicate);
+    request.end()?;
+    Ok(failure)
+}
+
+/// Returns the response for an error of a handler.
+fn response_to(error: &(dyn StdError + 'static)) -> ErrorResponse {
+    match error.downcast_ref::<Error>() {
+        Some(Error::BodyTooLarge(_)) => return ErrorResponse::BodyTooLarge,
+        Some(Error::Io(inner)) => return response_to(inner),
+        _ => {}
+    }
+    // `source` of an I/O error does not return its inner error, but the source of that.
+    let inner = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        Some(inner) => Some(inner as &(dyn StdError + 'static)),
+        None => error.source(),
+    };
+    inner.map_or(ErrorResponse::Failed, response_to)
 }
 
 fn panic_message(panic: &(dyn Any + Send)) -> &str {

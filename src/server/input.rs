@@ -1,10 +1,12 @@
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::sync::Arc;
+use std::time::Duration;
 
+use super::abort_handle::AbortHandle;
 use super::config::Config;
 use super::lifecycle::ConnectionState;
 use super::timeouts::TimedStream;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::params::{Params, ParamsDecoder};
 use crate::record::{
     self, BeginRequest, EndRequest, Header, ProtocolStatus, RecordType, UnknownType, MAX_CONNS,
@@ -22,7 +24,15 @@ pub(super) struct Input {
     state: Arc<ConnectionState>,
     /// The value of FCGI_MAX_CONNS and FCGI_MAX_REQS.
     max_connections: usize,
+    /// How long the answers to management records, and refusals, may still block until the
+    /// connection is idle.
+    answer_time_left: Duration,
+    /// The handle of the active request, if there is one.
+    abort_handle: Option<AbortHandle>,
 }
+
+/// A peer that sends queries and does not read the answers must not hold its slot for long.
+const ANSWER_TIME: Duration = Duration::from_secs(1);
 
 /// A request that was begun. The rest of its records may be still to come.
 #[derive(Clone, Copy, Debug)]
@@ -35,7 +45,8 @@ impl Input {
     pub(super) fn new(state: Arc<ConnectionState>, config: &Config, buffer: Vec<u8>) -> Self {
         let stream = TimedStream::new(state.stream().clone(), config);
         let reader = RecordReader::with_buffer(stream, buffer);
-        Self { reader, state, max_connections: config.max_connections }
+        let max_connections = config.max_connections;
+        Self { reader, state, max_connections, answer_time_left: ANSWER_TIME, abort_handle: None }
     }
 
     #[inline]
@@ -46,6 +57,41 @@ impl Input {
     #[inline]
     pub(super) fn reader_mut(&mut self) -> &mut RecordReader<TimedStream> {
         &mut self.reader
+    }
+
+    pub(super) fn state(&self) -> &ConnectionState {
+        &self.state
+    }
+
+    /// Returns the handle of the active request. From now on, its reads hold a lock.
+    pub(super) fn abort_handle(&mut self, peers_half_close: bool) -> AbortHandle {
+        let (reader, state) = (&mut self.reader, &self.state);
+        let handle = self.abort_handle.get_or_insert_with(|| {
+            let read_lock = reader.get_mut().read_lock();
+            AbortHandle::new(Arc::clone(state), read_lock, peers_half_close)
+        });
+        handle.clone()
+    }
+
+    /// Returns the handle of the active request, if one was created.
+    pub(super) fn existing_abort_handle(&self) -> Option<&AbortHandle> {
+        self.abort_handle.as_ref()
+    }
+
+    /// Ends the handle of a request that has ended.
+    #[inline]
+    pub(super) fn end_abort_handle(&mut self) {
+        if self.abort_handle.is_some() {
+            self.remove_abort_handle();
+        }
+    }
+
+    #[cold]
+    fn remove_abort_handle(&mut self) {
+        self.reader.get_mut().remove_read_lock();
+        if let Some(handle) = self.abort_handle.take() {
+            handle.end();
+        }
     }
 
     /// Reads the next record of the active request. Returns `None` if the input ends between two
@@ -82,12 +128,13 @@ impl Input {
     }
 
     /// Ends a request that is not passed to a handler.
-    pub(super) fn end_request(&self, request_id: u16, status: ProtocolStatus) -> Result<()> {
+    pub(super) fn end_request(&mut self, request_id: u16, status: ProtocolStatus) -> Result<()> {
         let end = EndRequest { app_status: 0, protocol_status: status };
-        Ok(self.state.output().write_all(&end.record(request_id))?)
+        self.write_answer(&end.encode_record(request_id))
     }
 
-    /// Returns whether the connection is between requests, and no byte of the next one was received.
+    /// Returns whether the connection is between requests, and no byte of the next one was
+    /// received.
     pub(super) fn is_idle(&self) -> bool {
         self.reader.get_ref().is_idle()
     }
@@ -108,10 +155,10 @@ impl Input {
         Ok(true)
     }
 
-    /// Reads what has arrived into the buffer, without waiting. Returns `None` if nothing has, and 0
-    /// at the end of the input.
+    /// Reads what has arrived into the buffer, without waiting. Returns `None` if nothing has, and
+    /// 0 at the end of the input.
     pub(super) fn try_fill(&mut self) -> io::Result<Option<usize>> {
-        let filled = self.reader.fill_with(|timed, free| match timed.stream().try_read(free) {
+        let filled = self.reader.fill_with(|timed, free| match timed.try_read(free) {
             Ok(Some(n)) => Ok(n),
             Ok(None) => Err(None),
             Err(error) => Err(Some(error)),
@@ -143,11 +190,14 @@ impl Input {
         self.reader.buffered_headers().any(predicate)
     }
 
-    /// Applies the idle timeout if no byte is buffered after the current record.
+    /// Applies the idle timeout if no byte is buffered after the current record. Starts the request
+    /// timeout of the next request.
     fn update_idle(&mut self) -> Result<()> {
         self.reader.skip_record()?;
+        self.reader.get_mut().restart_clock();
         if self.reader.buffer().is_empty() {
             self.reader.get_mut().set_idle();
+            self.answer_time_left = ANSWER_TIME;
         }
         Ok(())
     }
@@ -163,13 +213,18 @@ impl Input {
     }
 
     /// Answers a record with the null id. Types that belong to requests, and types that only an
-    /// application sends, are skipped.
+    /// application sends, are skipped, but BEGIN_REQUEST is an error: its request has no id.
     #[cold]
     fn answer_management(&mut self, header: Header) -> Result<()> {
         match header.record_type {
             RecordType::GetValues => self.answer_get_values(),
             record_type @ RecordType::Unknown(_) => {
-                record::write_unknown_type(&mut self.state.output(), UnknownType { record_type })
+                let mut answer = Vec::new();
+                record::write_unknown_type(&mut answer, UnknownType { record_type })?;
+                self.write_answer(&answer)
+            }
+            record_type @ RecordType::BeginRequest => {
+                Err(Error::InvalidRequestId { record_type, request_id: NULL_REQUEST_ID })
             }
             _ => Ok(()),
         }
@@ -188,11 +243,18 @@ impl Input {
                 result.push(name, value)?;
             }
         }
-        record::write_record(
-            &mut self.state.output(),
-            RecordType::GetValuesResult,
-            NULL_REQUEST_ID,
-            result.as_bytes(),
-        )
+        let mut answer = Vec::new();
+        let content = result.as_bytes();
+        record::write_record(&mut answer, RecordType::GetValuesResult, NULL_REQUEST_ID, content)?;
+        self.write_answer(&answer)
+    }
+
+    /// Sends an answer that does not come from a handler.
+    ///
+    /// # Errors
+    /// [`Error::TimedOut`] if the answers since the connection was idle block for more than
+    /// [`ANSWER_TIME`] in all.
+    fn write_answer(&mut self, records: &[u8]) -> Result<()> {
+        self.state.output().write_within(records, &mut self.answer_time_left)
     }
 }

@@ -1,24 +1,34 @@
 //! The life of a connection: when it is closed, why, and by whom.
 //!
 //! ```text
-//!              accepted
-//!                 │
-//!                 ▼             begin_request, start_request
-//!  ┌──────────► Waiting ───────────────────────────────────► InRequest
-//!  │              │  │                                           │
-//!  │ refuse_      │  │ stop_waiting: the peer closed, idle for   │ end_request: not kept, request
-//!  │ request:     │  │ too long, slot needed, shutdown, error    │ limit, slot needed, shutdown,
-//!  │ kept         │  │ refuse_request: not kept                  │ error
-//!  └──────────────┘  ▼                                           │
-//!                 Closing ◄──────────────────────────────────────┤
-//!                 (reason)                                       │
-//!  ▲                                                             │
-//!  └─────────────────────────────────────────────────────────────┘ end_request: kept
+//!                          accepted
+//!                             │
+//!     ┌───────────────────────▼                  received
+//!     │ refused: kept      Waiting ──► Receiving ────────► Handling
+//!     │ ended: kept           │   begun   │                   │
+//!     └───────────────────────┼───────────┴───────────────────┘
+//!                             │ input_ended, refused, ended
+//!                             ▼
+//!                          Closing { reason, mode }
 //! ```
 //!
-//! [`Lifecycle`] is owned by the thread that serves the connection. [`ConnectionState`] is the part
-//! that other threads see: they may ask an idle connection to close, and one that is serving a
-//! request to close after it.
+//! | Event | Noticed by | Reason |
+//! | --- | --- | --- |
+//! | the web server closes the connection | its thread, reading | `EndOfInput` |
+//! | a read or write fails | its thread | `ConnectionFailed` |
+//! | a read or write times out | its thread | `TimedOut`, `IdleTimeout` |
+//! | a record is invalid | its thread | `ProtocolError` |
+//! | a request exceeds a bound | its thread | `ParamsTooLarge`, `BodyTooLarge` |
+//! | the request has ended, and is the last one | its thread | `KeepConnNotSet`, `RequestLimit` |
+//! | a newcomer has no slot | the newcomer's thread, in `Pool::request_slot` | `SlotNeeded` |
+//! | no thread is accepting | the main thread, in `Pool::wait_for_stop` | `SlotNeeded` |
+//! | `accept` has failed | the accepting thread, in `Pool::wait_to_retry` | `SlotNeeded` |
+//! | [`Handle::shutdown`](super::Handle::shutdown) | `Pool::stop` | `Shutdown` |
+//!
+//! The connection's own thread closes the socket in every case: `Connection::drop` waits until the
+//! response is safe, as [`CloseMode`] says, and `Pool::release` drops the last reference. Other
+//! threads only change [`ConnectionState`] and wake the thread. The exception is
+//! [`ConnectionState::abort`] after [`Config::shutdown_timeout`](super::Config::shutdown_timeout).
 
 use std::net::Shutdown;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering::SeqCst};
@@ -33,12 +43,14 @@ use crate::net::Stream;
 /// The phase of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// No request has been passed to a handler, or the last one has ended.
+    /// The next BEGIN_REQUEST was not received.
     Waiting,
-    /// A request was passed to a handler.
-    InRequest { keep_conn: bool },
+    /// BEGIN_REQUEST was received, and the params are being received.
+    Receiving,
+    /// The request was passed to a handler.
+    Handling { keep_conn: bool },
     /// No request follows.
-    Closing { reason: CloseReason, linger: Linger },
+    Closing { reason: CloseReason, mode: CloseMode },
 }
 
 /// What is done with input that the peer may still be sending when the connection is closed.
@@ -46,14 +58,14 @@ pub(super) enum Phase {
 /// If a socket is closed while it has unread input, the system resets the connection, and the peer
 /// may lose the response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Linger {
+pub(super) enum CloseMode {
     /// Close at once: no response is on its way, or the peer has closed the connection.
-    No,
+    AtOnce,
     /// Close at once, unless there is input to read. All input of the last request was received.
-    IfInputIsLeft,
+    UnlessInputIsLeft,
     /// Read and drop input. The last response was sent at this time, before all of its input was
     /// received.
-    Since(Instant),
+    AfterDraining(Instant),
 }
 
 /// How a request ended.
@@ -64,16 +76,17 @@ pub(super) enum RequestOutcome {
     Unfinished,
     /// END_REQUEST was sent.
     Finished {
-        /// Whether the input can be read to the next request.
-        is_reusable: bool,
+        /// Why no other request can follow, if the input failed.
+        close_reason: Option<CloseReason>,
         /// Whether all input of the request was received.
         has_whole_input: bool,
     },
     /// The response could not be sent.
-    Failed,
+    Failed { reason: CloseReason },
 }
 
-/// The phase of a connection and its transitions.
+/// The phase of a connection and its transitions. It is owned by the thread that serves the
+/// connection.
 #[derive(Debug)]
 pub(super) struct Lifecycle {
     phase: Phase,
@@ -89,46 +102,60 @@ impl Lifecycle {
         Self { phase: Phase::Waiting, requests: 0, answered_early: None, state }
     }
 
-    pub(super) fn phase(&self) -> Phase {
-        self.phase
-    }
-
     pub(super) fn is_waiting(&self) -> bool {
         self.phase == Phase::Waiting
     }
 
-    /// A BEGIN_REQUEST was received. Returns `false` if the read half was shut down before that, so
-    /// that the rest of the request may not arrive.
-    pub(super) fn begin_request(&self) -> bool {
-        self.state.set_busy()
-    }
-
-    /// The params of a request were received, and it is passed to a handler.
-    pub(super) fn start_request(&mut self, keep_conn: bool) {
-        self.requests += 1;
-        self.phase = Phase::InRequest { keep_conn };
-    }
-
-    /// A request was ended without being passed to a handler.
-    pub(super) fn refuse_request(&mut self, keep_conn: bool) {
-        if let Some(reason) = self.reason_to_close(keep_conn) {
-            self.close_after_response(reason);
+    /// Returns why the connection is to be closed. Returns `None` while requests may follow.
+    pub(super) fn close_reason(&self) -> Option<CloseReason> {
+        match self.phase {
+            Phase::Closing { reason, .. } => Some(reason),
+            Phase::Waiting | Phase::Receiving | Phase::Handling { .. } => None,
         }
     }
 
+    /// Returns how the connection is to be closed.
+    pub(super) fn close_mode(&self) -> CloseMode {
+        match self.phase {
+            Phase::Closing { mode, .. } => mode,
+            // The owner has dropped a connection that could carry another request.
+            Phase::Waiting | Phase::Receiving | Phase::Handling { .. } => self.mode_after_early(),
+        }
+    }
+
+    /// BEGIN_REQUEST was received. Returns `false` if the read half was shut down before that, so
+    /// that the rest of the request may not arrive.
+    pub(super) fn begun(&mut self) -> bool {
+        self.phase = Phase::Receiving;
+        self.state.begin_request()
+    }
+
+    /// The params of the request were received, and it is passed to a handler.
+    pub(super) fn received(&mut self, keep_conn: bool) {
+        self.requests += 1;
+        self.phase = Phase::Handling { keep_conn };
+    }
+
+    /// The request was ended without being passed to a handler.
+    pub(super) fn refused(&mut self, keep_conn: bool) {
+        let reason = self.reason_to_close(keep_conn);
+        self.answered(false, reason);
+    }
+
     /// The handler has returned.
-    pub(super) fn end_request(
+    #[inline]
+    pub(super) fn ended(
         &mut self,
         outcome: RequestOutcome,
         max_requests: Option<u64>,
     ) -> Result<()> {
-        let Phase::InRequest { keep_conn } = self.phase else {
+        let Phase::Handling { keep_conn } = self.phase else {
             return Ok(());
         };
         match outcome {
-            RequestOutcome::Finished { is_reusable, has_whole_input } => {
-                let reason = if !is_reusable {
-                    Some(CloseReason::ConnectionFailed)
+            RequestOutcome::Finished { close_reason, has_whole_input } => {
+                let reason = if close_reason.is_some() {
+                    close_reason
                 } else if max_requests.is_some_and(|max| self.requests >= max) {
                     Some(CloseReason::RequestLimit)
                 } else {
@@ -137,30 +164,32 @@ impl Lifecycle {
                 self.answered(has_whole_input, reason);
                 Ok(())
             }
-            RequestOutcome::Failed => {
-                self.close(CloseReason::ConnectionFailed, Linger::No);
+            RequestOutcome::Failed { reason } => {
+                self.close(reason, CloseMode::AtOnce);
                 Ok(())
             }
             RequestOutcome::Unfinished => {
-                self.close(CloseReason::RequestNotFinished, Linger::No);
+                self.close(CloseReason::RequestNotFinished, CloseMode::AtOnce);
                 Err(Error::RequestNotFinished)
             }
         }
     }
 
-    /// The input has ended, or could not be read, before the next request was received. Returns the
-    /// error, unless the connection was closed on purpose.
-    pub(super) fn stop_waiting(&mut self, error: Option<Error>, is_idle: bool) -> Result<()> {
-        if self.is_waiting() {
-            let (reason, linger) = match (&error, self.state.idle_close_reason()) {
+    /// The input has ended, or could not be read, before a request was received. Returns the error,
+    /// unless the connection was closed on purpose.
+    pub(super) fn input_ended(&mut self, error: Option<Error>, is_idle: bool) -> Result<()> {
+        if self.close_reason().is_none() {
+            let (reason, mode) = match (&error, self.state.shut_down_reason()) {
                 (None | Some(Error::UnexpectedEof(_)), Some(reason)) => {
-                    (reason, self.answered_early.map_or(Linger::No, Linger::Since))
+                    (reason, self.mode_after_early())
                 }
-                (None, None) => (CloseReason::EndOfInput, Linger::No),
-                (Some(Error::TimedOut(_)), _) if is_idle => (CloseReason::IdleTimeout, Linger::No),
-                (Some(error), _) => (error.into(), Linger::No),
+                (None, None) => (CloseReason::EndOfInput, CloseMode::AtOnce),
+                (Some(Error::TimedOut(_)), _) if is_idle => {
+                    (CloseReason::IdleTimeout, CloseMode::AtOnce)
+                }
+                (Some(error), _) => (error.into(), CloseMode::AtOnce),
             };
-            self.close(reason, linger);
+            self.close(reason, mode);
             if !reason.is_error() {
                 return Ok(());
             }
@@ -168,113 +197,200 @@ impl Lifecycle {
         error.map_or(Ok(()), Err)
     }
 
-    /// No request follows.
-    pub(super) fn close(&mut self, reason: CloseReason, linger: Linger) {
-        self.phase = Phase::Closing { reason, linger };
-    }
-
-    /// No request follows, and a response was sent before its input was received.
-    pub(super) fn close_after_response(&mut self, reason: CloseReason) {
-        self.close(reason, Linger::Since(Instant::now()));
-    }
-
-    /// Returns how the connection is to be closed.
-    pub(super) fn linger(&self) -> Linger {
-        match self.phase {
-            Phase::Closing { linger, .. } => linger,
-            Phase::Waiting | Phase::InRequest { .. } => {
-                self.answered_early.map_or(Linger::No, Linger::Since)
-            }
+    /// The connection has failed. Does nothing if it is to be closed already.
+    pub(super) fn failed(&mut self, error: &Error) -> CloseReason {
+        let reason = self.close_reason().unwrap_or_else(|| error.into());
+        if self.close_reason().is_none() {
+            self.close(reason, CloseMode::AtOnce);
         }
+        reason
+    }
+
+    /// A response was sent before its input was received, and no request follows.
+    pub(super) fn answered_last(&mut self, reason: CloseReason) {
+        self.answered(false, Some(reason));
     }
 
     /// The response was sent.
     #[inline]
     fn answered(&mut self, has_whole_input: bool, reason: Option<CloseReason>) {
         self.answered_early = (!has_whole_input).then(Instant::now);
-        match reason {
-            None => self.phase = Phase::Waiting,
-            Some(reason) => {
-                self.close(
-                    reason,
-                    self.answered_early.map_or(Linger::IfInputIsLeft, Linger::Since),
-                );
-            }
-        }
+        self.phase = match (reason, self.answered_early) {
+            (None, _) => Phase::Waiting,
+            (Some(reason), None) => Phase::Closing { reason, mode: CloseMode::UnlessInputIsLeft },
+            (Some(reason), Some(_)) => Phase::Closing { reason, mode: self.mode_after_early() },
+        };
     }
 
-    /// Makes the connection idle. Returns why it is to be closed instead.
+    fn close(&mut self, reason: CloseReason, mode: CloseMode) {
+        self.phase = Phase::Closing { reason, mode };
+    }
+
+    /// Returns how the connection is closed if no response follows the last one.
+    fn mode_after_early(&self) -> CloseMode {
+        self.answered_early.map_or(CloseMode::AtOnce, CloseMode::AfterDraining)
+    }
+
+    /// Marks the connection idle, or returns the reason to close it.
     #[inline]
     fn reason_to_close(&self, keep_conn: bool) -> Option<CloseReason> {
         if !keep_conn {
             return Some(CloseReason::KeepConnNotSet);
         }
-        self.state.set_idle().err()
+        self.state.end_request()
     }
 }
 
-/// The part of a connection's state that other threads see and change.
+/// The part of a connection that other threads see and change.
 ///
-/// | From | To | Method | Thread |
-/// | --- | --- | --- | --- |
-/// | `NEW`, `IDLE` | `BUSY` | `set_busy`: BEGIN_REQUEST was received | the connection's |
-/// | `BUSY` | `IDLE` | `set_idle`: the request has ended | the connection's |
-/// | `IDLE` | `BUSY + SLOT_NEEDED` | `set_idle`: a newcomer waits for a slot | the connection's |
-/// | `NEW`, `IDLE` | `READ_SHUT_DOWN + reason` | `close_if_idle`, `ask_to_close` | any |
-/// | `BUSY` | `BUSY + reason` | `ask_to_close` | any |
-///
-/// States with a reason are final. Every change is a compare-and-exchange, so exactly one thread
-/// makes it: a request that has begun is never interrupted, and a connection whose read half was
-/// shut down begins no request that did not arrive as a whole.
+/// [`State::next`] is the table of transitions. Every change is a compare-and-exchange, so exactly
+/// one thread makes it. A request that has begun is never interrupted. A connection whose read half
+/// was shut down begins a request only if the whole request has arrived.
 ///
 /// # Ordering
 ///
-/// No newcomer may wait while a connection is idle. A connection that becomes idle stores `IDLE`,
-/// then loads `waiting_for_slot`. A newcomer increments `waiting_for_slot`, then looks for a state
-/// of `IDLE`. All four operations are sequentially consistent, so they have one order. Either the
-/// increment comes before the load, and the connection observes the newcomer and closes. Or the
-/// load comes before the increment: then the store does as well, and the newcomer observes `IDLE`.
+/// No newcomer may wait while a connection is idle. A connection that becomes idle stores `Idle`,
+/// then loads `yield_requests`. A newcomer increases `yield_requests`, then looks for `Idle`. All
+/// four operations are sequentially consistent, so they have one order. Either the increase comes
+/// before the load, and the connection observes the newcomer and closes. Or the load comes before
+/// the increase: then the store does as well, and the newcomer observes `Idle`.
 #[derive(Debug)]
 pub(super) struct ConnectionState {
+    /// A [`State`].
     state: AtomicU8,
     stream: Stream,
     accepted: Instant,
-    /// The number of connections that wait for a slot, shared by all connections of a server.
-    waiting_for_slot: Arc<AtomicUsize>,
+    /// The number of connections that have to yield their slot at the end of their request. All
+    /// connections of a server share it.
+    yield_requests: Arc<AtomicUsize>,
     /// Keeps records whole that several threads write.
     output: OutputLock,
 }
 
-/// No request has begun.
-const NEW: u8 = 0;
-/// The last request has ended.
-const IDLE: u8 = 1;
-/// A request has begun.
-const BUSY: u8 = 2;
-/// The connection is to close, and its read half was shut down.
-const READ_SHUT_DOWN: u8 = 3;
-/// Added to `BUSY` and `READ_SHUT_DOWN`: the connection is to close because a newcomer waits.
-const SLOT_NEEDED: u8 = 0x10;
-/// Added to `BUSY` and `READ_SHUT_DOWN`: the connection is to close because the server stops.
-const SHUTDOWN: u8 = 0x20;
+/// What other threads need to know of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+enum State {
+    /// No request has begun.
+    New,
+    /// The same, and the server stops.
+    NewStopping,
+    /// The last request has ended.
+    Idle,
+    /// The same, and a slot was needed since then.
+    IdleMarked,
+    /// A request has begun.
+    Busy,
+    /// The same, and the server stops.
+    BusyStopping,
+    /// The connection closes, because a newcomer needs its slot.
+    Yielding,
+    /// The same, and the read half was shut down to wake the thread.
+    ShutDownYielding,
+    /// The read half was shut down because the server stops.
+    ShutDownStopping,
+    /// A request had arrived when the read half was shut down, because a slot was needed.
+    LastYielding,
+    /// A request had arrived when the read half was shut down, because the server stops.
+    LastStopping,
+}
 
-/// How long a new connection may take to begin its first request before it counts as idle.
+/// What changes the state of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Event {
+    /// Its thread has received BEGIN_REQUEST.
+    Begin,
+    /// Its thread has ended the request.
+    End,
+    /// Its thread yields the slot of the connection, which has just become idle.
+    Yield,
+    /// A slot is needed.
+    Mark,
+    /// A slot is needed, and the connection has begun no request for too long.
+    CloseUnused,
+    /// A slot is needed, and the connection is one of those that were idle for longest.
+    CloseMarked,
+    /// The server stops.
+    Stop,
+}
+
+impl State {
+    /// Every state, in the order of the numbers that represent them.
+    const ALL: [Self; 11] = [
+        Self::New,
+        Self::NewStopping,
+        Self::Idle,
+        Self::IdleMarked,
+        Self::Busy,
+        Self::BusyStopping,
+        Self::Yielding,
+        Self::ShutDownYielding,
+        Self::ShutDownStopping,
+        Self::LastYielding,
+        Self::LastStopping,
+    ];
+
+    /// Returns the state after an event. Returns `None` if the event changes nothing.
+    #[allow(clippy::match_same_arms)] // One line for each transition, grouped by event.
+    #[inline]
+    fn next(self, event: Event) -> Option<Self> {
+        Some(match (event, self) {
+            (Event::Begin, Self::New | Self::Idle | Self::IdleMarked) => Self::Busy,
+            (Event::Begin, Self::NewStopping) => Self::BusyStopping,
+            (Event::Begin, Self::ShutDownYielding) => Self::LastYielding,
+            (Event::Begin, Self::ShutDownStopping) => Self::LastStopping,
+            (Event::End, Self::Busy) => Self::Idle,
+            (Event::Yield, Self::Idle | Self::IdleMarked) => Self::Yielding,
+            (Event::Mark, Self::Idle) => Self::IdleMarked,
+            (Event::CloseUnused, Self::New) => Self::ShutDownYielding,
+            (Event::CloseUnused, Self::NewStopping) => Self::ShutDownStopping,
+            (Event::CloseMarked, Self::IdleMarked) => Self::ShutDownYielding,
+            (Event::Stop, Self::New) => Self::NewStopping,
+            (Event::Stop, Self::Idle | Self::IdleMarked) => Self::ShutDownStopping,
+            (Event::Stop, Self::Busy) => Self::BusyStopping,
+            _ => return None,
+        })
+    }
+
+    fn is_read_shut_down(self) -> bool {
+        self.is_shut_down_and_idle() || matches!(self, Self::LastYielding | Self::LastStopping)
+    }
+
+    fn is_shut_down_and_idle(self) -> bool {
+        matches!(self, Self::ShutDownYielding | Self::ShutDownStopping)
+    }
+
+    /// Returns why the connection is to close. Returns `None` while it may stay open.
+    fn close_reason(self) -> Option<CloseReason> {
+        match self {
+            Self::New | Self::Idle | Self::IdleMarked | Self::Busy => None,
+            Self::Yielding | Self::ShutDownYielding | Self::LastYielding => {
+                Some(CloseReason::SlotNeeded)
+            }
+            Self::NewStopping
+            | Self::BusyStopping
+            | Self::ShutDownStopping
+            | Self::LastStopping => Some(CloseReason::Shutdown),
+        }
+    }
+}
+
+/// How long a new connection may take to begin its first request before its slot may be taken away.
 ///
-/// A web server that has just connected takes a close for a failure. On a kept connection it
-/// expects one.
+/// Web servers treat a close of a new connection as an error. They tolerate it on a kept one.
 pub(super) const NEW_CONNECTION_GRACE: Duration = Duration::from_millis(250);
 
 impl ConnectionState {
     pub(super) fn new(
         stream: Stream,
         write_timeout: Option<Duration>,
-        waiting_for_slot: Arc<AtomicUsize>,
+        yield_requests: Arc<AtomicUsize>,
     ) -> Self {
         Self {
-            state: AtomicU8::new(NEW),
+            state: AtomicU8::new(State::New as u8),
             stream,
             accepted: Instant::now(),
-            waiting_for_slot,
+            yield_requests,
             output: OutputLock::new(write_timeout),
         }
     }
@@ -287,31 +403,46 @@ impl ConnectionState {
         Output::new(&self.stream, &self.output)
     }
 
-    /// Asks the connection to close: at once if it is idle, else after its request.
-    pub(super) fn ask_to_close(&self) {
-        // The connection's thread may change the state meanwhile, so one round may find nothing.
-        while !self.is_closing() {
-            if self.shut_down_read_from(IDLE, SHUTDOWN)
-                || self.shut_down_read_from(NEW, SHUTDOWN)
-                || self.change(BUSY, BUSY + SHUTDOWN)
-            {
-                return;
-            }
-        }
+    /// Asks the connection to close: immediately if it is idle, otherwise after its request. A new
+    /// connection may still begin its first request.
+    pub(super) fn stop(&self) {
+        self.apply_and_wake(Event::Stop);
     }
 
-    /// Closes the connection if it is idle, because a newcomer needs its slot. Returns `false` if
-    /// it is not idle, or was asked to close before.
-    pub(super) fn close_if_idle(&self) -> bool {
-        self.shut_down_read_from(IDLE, SLOT_NEEDED)
-            || self.accepted.elapsed() >= NEW_CONNECTION_GRACE
-                && self.shut_down_read_from(NEW, SLOT_NEEDED)
+    /// Closes the connection if it has begun no request since it was accepted, for longer than
+    /// [`NEW_CONNECTION_GRACE`]. Returns `false` otherwise.
+    pub(super) fn close_if_unused(&self) -> bool {
+        self.is_new()
+            && self.accepted.elapsed() >= NEW_CONNECTION_GRACE
+            && self.apply_and_wake(Event::CloseUnused)
+    }
+
+    /// Closes the connection if it has been idle since [`mark_idle`](Self::mark_idle). Returns
+    /// `false` otherwise.
+    pub(super) fn close_if_marked(&self) -> bool {
+        self.apply_and_wake(Event::CloseMarked)
+    }
+
+    /// Marks an idle connection. The mark is removed when a request begins.
+    pub(super) fn mark_idle(&self) {
+        let _ = self.apply(Event::Mark);
+    }
+
+    /// Returns whether the connection has begun no request since it was accepted.
+    pub(super) fn is_new(&self) -> bool {
+        matches!(self.load(), State::New | State::NewStopping)
     }
 
     /// Returns whether another thread has shut down the read half. The end of the input then does
     /// not mean that the peer has closed the connection.
     pub(super) fn is_read_shut_down(&self) -> bool {
-        self.state.load(SeqCst) & 0x0f == READ_SHUT_DOWN
+        self.load().is_read_shut_down()
+    }
+
+    /// Returns whether the slot becomes free soon: the connection closes without serving another
+    /// request.
+    pub(super) fn is_yielding_slot(&self) -> bool {
+        matches!(self.load(), State::Yielding | State::ShutDownYielding | State::ShutDownStopping)
     }
 
     /// Ends both directions of the connection, whatever it is doing.
@@ -321,54 +452,199 @@ impl ConnectionState {
     }
 
     /// Returns `false` if the read half was shut down.
-    fn set_busy(&self) -> bool {
-        self.change(IDLE, BUSY) || self.change(NEW, BUSY)
+    #[inline]
+    fn begin_request(&self) -> bool {
+        self.apply_from(State::Idle, Event::Begin).is_some_and(|state| !state.is_read_shut_down())
     }
 
-    /// Returns an error with the reason if the connection is to be closed.
+    /// Marks the connection idle, or returns the reason to close it.
     #[inline]
-    fn set_idle(&self) -> std::result::Result<(), CloseReason> {
-        if !self.change(BUSY, IDLE) {
-            return Err(reason(self.state.load(SeqCst)));
+    fn end_request(&self) -> Option<CloseReason> {
+        if self.apply_from(State::Busy, Event::End).is_none() {
+            return self.load().close_reason();
         }
-        // After the store of `IDLE`, as the ordering argument requires.
-        if self.waiting_for_slot.load(SeqCst) == 0 {
-            return Ok(());
+        // After the store of `Idle`, as the ordering argument requires.
+        if self.yield_requests.load(SeqCst) == 0 {
+            return None;
         }
-        // If this fails, the newcomer itself has observed `IDLE`.
-        self.change(IDLE, BUSY + SLOT_NEEDED);
-        Err(CloseReason::SlotNeeded)
+        self.yield_slot()
+    }
+
+    /// Yields the slot of the connection, unless as many others as necessary have done so.
+    #[cold]
+    fn yield_slot(&self) -> Option<CloseReason> {
+        let take_one = |requests: usize| requests.checked_sub(1);
+        if self.yield_requests.fetch_update(SeqCst, SeqCst, take_one).is_ok() {
+            // This changes nothing if the newcomer has observed `Idle` and closes the connection.
+            let _ = self.apply(Event::Yield);
+        }
+        self.load().close_reason()
     }
 
     /// Returns why the read half was shut down, if it was.
-    fn idle_close_reason(&self) -> Option<CloseReason> {
-        self.is_read_shut_down().then(|| reason(self.state.load(SeqCst)))
+    fn shut_down_reason(&self) -> Option<CloseReason> {
+        let state = self.load();
+        state.close_reason().filter(|_| state.is_read_shut_down())
     }
 
-    /// Shuts down the read half if the connection is in `state`, waiting for a request. The
-    /// connection's thread is woken by that and sees the end of the input.
-    fn shut_down_read_from(&self, state: u8, reason: u8) -> bool {
-        let is_changed = self.change(state, READ_SHUT_DOWN + reason);
-        if is_changed {
+    /// Applies an event of another thread, and wakes the connection's thread if it waits for a
+    /// request: it reads the end of the input. If a slot is needed, and the thread is blocked by a
+    /// peer that does not read, the write half is shut down as well.
+    fn apply_and_wake(&self, event: Event) -> bool {
+        let Some(state) = self.apply(event) else {
+            return false;
+        };
+        if state.is_shut_down_and_idle() {
+            let is_blocked = event != Event::Stop && self.output.is_writing();
+            let how = if is_blocked { Shutdown::Both } else { Shutdown::Read };
             // An error means that the connection has ended already.
-            let _ = self.stream.shutdown(Shutdown::Read);
+            let _ = self.stream.shutdown(how);
         }
-        is_changed
+        true
     }
 
-    fn change(&self, from: u8, to: u8) -> bool {
-        self.state.compare_exchange(from, to, SeqCst, SeqCst).is_ok()
+    /// Applies an event, which is faster if the connection is in the `likely` state.
+    #[inline]
+    fn apply_from(&self, likely: State, event: Event) -> Option<State> {
+        let next = likely.next(event)?;
+        match self.state.compare_exchange(likely as u8, next as u8, SeqCst, SeqCst) {
+            Ok(_) => Some(next),
+            Err(_) => self.apply(event),
+        }
     }
 
-    fn is_closing(&self) -> bool {
-        self.state.load(SeqCst) & (SLOT_NEEDED | SHUTDOWN) != 0
+    /// Applies an event. Returns the new state, or `None` if the event changes nothing.
+    #[inline(never)]
+    fn apply(&self, event: Event) -> Option<State> {
+        let next = |byte: u8| State::ALL[usize::from(byte)].next(event).map(|state| state as u8);
+        let before = self.state.fetch_update(SeqCst, SeqCst, next).ok()?;
+        State::ALL[usize::from(before)].next(event)
+    }
+
+    #[inline]
+    fn load(&self) -> State {
+        State::ALL[usize::from(self.state.load(SeqCst))]
     }
 }
 
-fn reason(state: u8) -> CloseReason {
-    if state & SHUTDOWN != 0 {
-        CloseReason::Shutdown
-    } else {
-        CloseReason::SlotNeeded
+#[cfg(test)]
+mod tests {
+    use std::io::{self, Write};
+
+    use super::*;
+
+    #[test]
+    fn numbers_represent_their_states() {
+        for (number, state) in State::ALL.into_iter().enumerate() {
+            assert_eq!(state as usize, number);
+        }
+    }
+
+    /// Nothing but the end of its request may change what a connection does during a request, and
+    /// nothing may reopen one whose read half was shut down.
+    #[test]
+    fn no_event_interrupts_a_request_or_reopens_a_connection() {
+        use Event::*;
+        let events = [Begin, End, Yield, Mark, CloseUnused, CloseMarked, Stop];
+        for (state, event) in
+            State::ALL.iter().flat_map(|state| events.map(|event| (*state, event)))
+        {
+            let Some(next) = state.next(event) else { continue };
+            let is_busy = matches!(state, State::Busy | State::BusyStopping);
+            assert!(!(is_busy && next.is_read_shut_down()), "{state:?} and {event:?}");
+            assert!(
+                !state.is_read_shut_down() || next.is_read_shut_down(),
+                "{state:?} and {event:?}"
+            );
+            assert!(
+                state.close_reason().is_none() || next.close_reason() == state.close_reason(),
+                "{state:?} and {event:?}"
+            );
+        }
+    }
+
+    /// The thread that needs the slot and the connection's thread change the state at once.
+    #[test]
+    fn a_connection_that_begins_a_request_is_not_closed() {
+        let (stream, _peer) = Stream::pair().expect("two sockets");
+        let state = ConnectionState::new(stream, None, Arc::default());
+        assert!(state.begin_request());
+        assert_eq!(state.end_request(), None);
+        assert!(!state.close_if_marked(), "not marked");
+        state.mark_idle();
+        assert!(state.begin_request());
+        assert!(!state.close_if_marked(), "busy");
+        state.stop();
+        assert_eq!(state.end_request(), Some(CloseReason::Shutdown));
+    }
+
+    #[test]
+    fn new_connection_may_begin_its_first_request_while_the_server_stops() {
+        let (stream, _peer) = Stream::pair().expect("two sockets");
+        let state = ConnectionState::new(stream, None, Arc::default());
+        state.stop();
+        assert!(state.is_new() && !state.is_read_shut_down());
+        assert!(state.begin_request());
+        assert!(!state.is_new());
+        assert_eq!(state.end_request(), Some(CloseReason::Shutdown));
+    }
+
+    /// The slot becomes free soon only if no request has arrived.
+    #[test]
+    fn connection_that_serves_its_last_request_does_not_yield_its_slot() {
+        let close_marked = |state: &ConnectionState| {
+            state.mark_idle();
+            assert!(state.close_if_marked());
+        };
+        for (close, reason) in [
+            (&close_marked as &dyn Fn(&_), CloseReason::SlotNeeded),
+            (&ConnectionState::stop, CloseReason::Shutdown),
+        ] {
+            let (stream, _peer) = Stream::pair().expect("two sockets");
+            let state = ConnectionState::new(stream, None, Arc::default());
+            assert!(state.begin_request());
+            assert_eq!(state.end_request(), None);
+            assert!(!state.is_yielding_slot());
+            close(&state);
+            assert!(state.is_yielding_slot());
+            assert!(!state.begin_request(), "the read half was shut down");
+            assert!(!state.is_yielding_slot() && state.is_read_shut_down());
+            assert_eq!(state.end_request(), Some(reason));
+        }
+    }
+
+    /// Its peer does not read. The end of the input alone would not wake the thread.
+    #[cfg(unix)]
+    #[test]
+    fn thread_that_is_blocked_in_a_write_is_woken_if_its_slot_is_needed() {
+        let (stream, _peer) = Stream::pair().expect("two sockets");
+        let timeout = Some(Duration::from_secs(10));
+        let state = ConnectionState::new(stream, timeout, Arc::default());
+        assert!(state.begin_request());
+        assert_eq!(state.end_request(), None);
+        let write = || state.output().write_all(&vec![0; 16 << 20]);
+        let written = std::thread::scope(|scope| {
+            let writer = scope.spawn(write);
+            while state.output().while_not_writing(|| ()).is_some() {
+                std::thread::yield_now();
+            }
+            state.mark_idle();
+            assert!(state.close_if_marked());
+            writer.join().expect("the result of the write")
+        });
+        assert_eq!(written.expect_err("a failed write").kind(), io::ErrorKind::BrokenPipe);
+    }
+
+    #[test]
+    fn one_connection_yields_for_each_request_to_yield() {
+        let yield_requests = Arc::new(AtomicUsize::new(1));
+        let idle_connection = || {
+            let (stream, _peer) = Stream::pair().expect("two sockets");
+            let state = ConnectionState::new(stream, None, Arc::clone(&yield_requests));
+            state.begin_request();
+            state
+        };
+        assert_eq!(idle_connection().end_request(), Some(CloseReason::SlotNeeded));
+        assert_eq!(idle_connection().end_request(), None);
     }
 }

@@ -4,7 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::config::Config;
-use super::lifecycle::{ConnectionState, Linger};
+use super::lifecycle::{CloseMode, ConnectionState};
 use crate::error::Result;
 
 /// How long to wait between two reads after the read half was shut down: such a read does not
@@ -17,22 +17,25 @@ const POLL_INTERVAL: Duration = Duration::from_millis(5);
 /// connection, and the peer drops what it has not read. So the write half is shut down first, and
 /// input is read and dropped until the peer closes, for at most [`Config::drain_time`] and
 /// [`Config::drain_bytes`].
-pub(super) fn linger(state: &ConnectionState, linger: Linger, config: &Config) -> Result<()> {
-    let since = match linger {
-        Linger::No => return Ok(()),
-        Linger::IfInputIsLeft if state.stream().is_ready_to_close().unwrap_or(false) => {
-            return Ok(())
+pub(super) fn close_gracefully(
+    state: &ConnectionState,
+    mode: CloseMode,
+    config: &Config,
+) -> Result<()> {
+    let since = match mode {
+        CloseMode::AtOnce => return Ok(()),
+        CloseMode::UnlessInputIsLeft if state.stream().is_ready_to_close().unwrap_or(false) => {
+            return Ok(());
         }
-        Linger::IfInputIsLeft => Instant::now(),
-        Linger::Since(since) => since,
+        CloseMode::UnlessInputIsLeft => Instant::now(),
+        CloseMode::AfterDraining(since) => since,
     };
     drain(state, since, config)
 }
 
 fn drain(state: &ConnectionState, since: Instant, config: &Config) -> Result<()> {
-    let is_read_shut_down = state.is_read_shut_down();
     // With both halves shut down, the system resets the connection as soon as input arrives.
-    if !is_read_shut_down {
+    if !state.is_read_shut_down() {
         state.stream().shutdown(Shutdown::Write)?;
     }
     let mut scratch = [0; 8192];
@@ -47,7 +50,7 @@ fn drain(state: &ConnectionState, since: Instant, config: &Config) -> Result<()>
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error.into()),
             // The end of the input means nothing here, except that no input is buffered.
-            Ok(0) if is_read_shut_down && state.stream().peer_ip().is_some() => {
+            Ok(0) if state.is_read_shut_down() && state.stream().peer_ip().is_some() => {
                 thread::sleep(POLL_INTERVAL);
             }
             Ok(0) => break,
@@ -55,4 +58,68 @@ fn drain(state: &ConnectionState, since: Instant, config: &Config) -> Result<()>
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::net::Stream;
+    use crate::server::lifecycle::{Lifecycle, RequestOutcome};
+
+    /// Far above the duration of a test. A close that waits for it is noticed.
+    const DRAIN_TIME: Duration = Duration::from_secs(10);
+
+    /// A kept connection whose request was answered before all of its input was received.
+    fn answered_early() -> (Arc<ConnectionState>, Lifecycle, Stream) {
+        let (stream, peer) = Stream::pair().expect("two sockets");
+        let state = Arc::new(ConnectionState::new(stream, None, Arc::default()));
+        let mut lifecycle = Lifecycle::new(Arc::clone(&state));
+        assert!(lifecycle.begun());
+        lifecycle.received(true);
+        let outcome = RequestOutcome::Finished { close_reason: None, has_whole_input: false };
+        lifecycle.ended(outcome, None).expect("an ended request");
+        (state, lifecycle, peer)
+    }
+
+    #[track_caller]
+    fn assert_closes_at_once(state: &ConnectionState, mode: CloseMode, drain_bytes: u64) {
+        let start = Instant::now();
+        let config = Config::new().drain(drain_bytes, DRAIN_TIME);
+        close_gracefully(state, mode, &config).expect("a graceful close");
+        assert!(start.elapsed() < DRAIN_TIME / 2, "{:?}", start.elapsed());
+    }
+
+    #[test]
+    fn nothing_is_read_after_the_drain_bytes() {
+        for bytes in [0, 1, 100] {
+            let (state, lifecycle, mut peer) = answered_early();
+            peer.write_all(&vec![b'x'; bytes]).expect("input is sent");
+            assert_closes_at_once(&state, lifecycle.close_mode(), bytes as u64);
+        }
+    }
+
+    /// The peer has closed its socket with unread input, which resets the connection.
+    #[cfg(unix)]
+    #[test]
+    fn error_ends_the_close() {
+        let (state, lifecycle, peer) = answered_early();
+        state.output().write_all(b"response").expect("the response is sent");
+        drop(peer);
+        let error = close_gracefully(&state, lifecycle.close_mode(), &Config::new());
+        assert_eq!(error.expect_err("a reset").kind(), io::ErrorKind::ConnectionReset);
+    }
+
+    /// Reads return 0 bytes, although the peer keeps the connection open. A Unix socket that is
+    /// closed without unread input is never reset.
+    #[cfg(unix)]
+    #[test]
+    fn unix_connection_whose_read_half_was_shut_down_is_closed_at_once() {
+        let (state, lifecycle, _peer) = answered_early();
+        state.stop();
+        assert!(state.is_read_shut_down());
+        assert_closes_at_once(&state, lifecycle.close_mode(), u64::MAX);
+    }
 }

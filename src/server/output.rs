@@ -1,8 +1,10 @@
 use std::io::{self, IoSlice, Write};
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::net::Shutdown;
+use std::sync::{Mutex, PoisonError, TryLockError};
+use std::time::{Duration, Instant};
 
 use super::timeouts::WriteTimeout;
+use crate::error::{Error, Result};
 use crate::net::Stream;
 use crate::vectored::{write_parts, MAX_SLICES};
 
@@ -10,8 +12,9 @@ use crate::vectored::{write_parts, MAX_SLICES};
 /// management records.
 ///
 /// Each write consists of whole records. It is sent as a whole before another write begins, even if
-/// several threads write.
-#[derive(Clone, Copy, Debug)]
+/// several threads write. It cannot be written to directly: a handler writes to the
+/// [`StreamWriter`](crate::stream::StreamWriter)s of its request.
+#[derive(Debug)]
 pub struct Output<'a> {
     stream: &'a Stream,
     lock: &'a OutputLock,
@@ -25,6 +28,11 @@ impl OutputLock {
     pub(super) fn new(write_timeout: Option<Duration>) -> Self {
         Self(Mutex::new(WriteTimeout::new(write_timeout)))
     }
+
+    /// Returns whether a thread is writing.
+    pub(super) fn is_writing(&self) -> bool {
+        matches!(self.0.try_lock(), Err(TryLockError::WouldBlock))
+    }
 }
 
 impl<'a> Output<'a> {
@@ -32,8 +40,56 @@ impl<'a> Output<'a> {
         Self { stream, lock }
     }
 
+    /// Calls a function while no thread writes. Returns `None` if a thread is writing.
+    pub(super) fn while_not_writing<T>(&self, look: impl FnOnce() -> T) -> Option<T> {
+        match self.lock.0.try_lock() {
+            Err(TryLockError::WouldBlock) => None,
+            _not_writing => Some(look()),
+        }
+    }
+
+    /// Writes whole records, but blocks at most for `limit`, which is reduced by the time taken.
+    /// The time in which another thread completes its records does not count.
+    ///
+    /// # Errors
+    /// [`Error::TimedOut`]. The write half is shut down then: a part of the records may have been
+    /// sent, and nothing may follow that.
+    pub(super) fn write_within(&self, records: &[u8], limit: &mut Duration) -> Result<()> {
+        let mut timeout = self.lock.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let start = Instant::now();
+        let written = self.write_until(records, start + *limit, &mut timeout);
+        *limit = limit.saturating_sub(start.elapsed());
+        if matches!(written, Err(Error::TimedOut(_))) {
+            // An error means that the connection has ended already.
+            let _ = self.stream.shutdown(Shutdown::Write);
+        }
+        written
+    }
+
+    fn write_until(
+        &self,
+        mut records: &[u8],
+        deadline: Instant,
+        timeout: &mut WriteTimeout,
+    ) -> Result<()> {
+        let mut stream = self.stream;
+        while !records.is_empty() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(Error::TimedOut("write"));
+            }
+            timeout.prepare_within(stream, records.len(), left)?;
+            match stream.write(records) {
+                Ok(n) => records = &records[n..],
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
     /// Writes all parts, which are whole records together.
-    fn write_records(self, parts: &mut [&[u8]]) -> io::Result<()> {
+    fn write_records(&self, parts: &mut [&[u8]]) -> io::Result<()> {
         let mut timeout = self.lock.0.lock().unwrap_or_else(PoisonError::into_inner);
         timeout.prepare(self.stream, || parts.iter().map(|part| part.len()).sum())?;
         let mut stream = self.stream;
@@ -66,6 +122,23 @@ impl Write for Output<'_> {
     }
 
     fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answer_to_a_peer_that_has_closed_fails_at_once() -> Result<()> {
+        let (stream, peer) = Stream::pair()?;
+        drop(peer);
+        let lock = OutputLock::new(None);
+        let mut limit = Duration::from_secs(10);
+        let outcome = Output::new(&stream, &lock).write_within(b"answer", &mut limit);
+        assert!(matches!(outcome, Err(Error::Io(_))), "{outcome:?}");
+        assert!(limit > Duration::from_secs(5), "{limit:?}");
         Ok(())
     }
 }

@@ -1,3 +1,4 @@
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,18 +13,23 @@ const SPARE_THREADS: usize = 4;
 /// The number of connections that may be rejected at the same time before the pool stops starting
 /// threads.
 const REJECTING_THREADS: usize = 16;
+/// How often a thread that waits for a slot looks for new connections that have begun no request
+/// for [`NEW_CONNECTION_GRACE`]. Nothing notifies the condition variable when that time ends.
+const POLL_INTERVAL: Duration = Duration::from_millis(2);
+/// How long threads may take to end after their connections were aborted.
+const ABORT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The threads of a server, and the connections that they serve.
 #[derive(Debug)]
 pub(super) struct Pool {
     pub(super) listener: Listener,
     state: Mutex<State>,
-    /// Notified when a connection or a thread ends while another thread waits for that, and when
-    /// the server stops.
+    /// Notified when a connection or a thread ends while another thread waits for that, when no
+    /// thread could be started, and when the server stops.
     changed: Condvar,
-    /// The number of threads that wait for a slot in [`Pool::admit`]. While it is not 0, every
-    /// connection closes at the end of its request.
-    waiting_for_slot: Arc<AtomicUsize>,
+    /// The number of connections that have to yield their slot at the end of their request,
+    /// because every connection is busy.
+    yield_requests: Arc<AtomicUsize>,
     is_stopping: AtomicBool,
 }
 
@@ -40,15 +46,46 @@ struct State {
     serving: Vec<Arc<ConnectionState>>,
     /// The connections that are rejected.
     rejecting: Vec<Arc<ConnectionState>>,
-    /// The threads that wait in `accept`, are about to, or wait for a slot with the connection that
-    /// they have accepted.
+    /// The threads that wait in `accept`, are about to, or wait for a slot with the connection
+    /// that they have accepted.
     accepting: usize,
     threads: usize,
+    /// The tickets of the threads that wait for a slot, in the order of their arrival. The first
+    /// one gets the next slot.
+    /// Invariant: `waiting.len() <= accepting`.
+    waiting: VecDeque<u64>,
+    next_ticket: u64,
     /// The accepting threads that wait because `accept` has failed.
     /// Invariant: `retrying <= accepting`.
     retrying: usize,
-    /// Why the server has stopped by itself.
+    /// Whether no thread is accepting, because none could be started.
+    lacks_acceptor: bool,
+    /// Whether the connections were aborted after the server was stopped.
+    is_aborted: bool,
+    /// The error that stopped the server.
     failure: Option<Error>,
+}
+
+/// Whether a slot becomes free soon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Vacancy {
+    /// A connection is closing.
+    Closing,
+    /// There are new connections, each of which is closed unless it begins a request soon.
+    Likely,
+    /// Every connection is busy.
+    Unlikely,
+}
+
+/// The result of a wait for a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Decision {
+    /// The connection is served.
+    Granted,
+    /// The connection is rejected.
+    Rejected,
+    /// The server was stopped, and did not end in time.
+    Aborted,
 }
 
 /// What the pool has decided about a connection.
@@ -56,8 +93,8 @@ pub(super) struct Admission {
     pub(super) state: Arc<ConnectionState>,
     /// Whether the connection has a slot. Otherwise it is to be rejected.
     pub(super) has_slot: bool,
-    /// Whether the caller has to start another thread, because none is accepting. The new thread is
-    /// already counted.
+    /// Whether the caller has to start another thread, because none is accepting. The new thread
+    /// is already counted.
     pub(super) starts_thread: bool,
 }
 
@@ -67,7 +104,7 @@ impl Pool {
             listener,
             state: Mutex::default(),
             changed: Condvar::new(),
-            waiting_for_slot: Arc::default(),
+            yield_requests: Arc::default(),
             is_stopping: AtomicBool::new(false),
         }
     }
@@ -79,7 +116,7 @@ impl Pool {
         }
         self.listener.close();
         let state = self.lock();
-        state.serving.iter().chain(&state.rejecting).for_each(|other| other.ask_to_close());
+        state.connections().for_each(|connection| connection.stop());
         self.changed.notify_all();
     }
 
@@ -94,17 +131,22 @@ impl Pool {
     }
 
     /// Waits until the server is stopped and every thread has ended. Aborts the connections that
-    /// are left after `shutdown_timeout`.
-    pub(super) fn wait_for_end(&self, shutdown_timeout: Duration) -> Result<()> {
+    /// are left after `shutdown_timeout`. If no thread could be started, calls `start_thread` every
+    /// 250 ms.
+    pub(super) fn wait_for_end(
+        &self,
+        shutdown_timeout: Duration,
+        start_thread: impl Fn(),
+    ) -> Result<()> {
+        self.wait_for_stop(start_thread);
         let mut state = self.lock();
-        while !self.is_stopping() {
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
         state = self.wait_for_threads(state, shutdown_timeout);
-        state.serving.iter().for_each(|connection| connection.abort());
+        state.is_aborted = true;
+        state.connections().for_each(|connection| connection.abort());
+        self.changed.notify_all();
         // A thread ends when its connection was aborted, unless the handler does not use its
         // streams. Such a thread is not waited for.
-        state = self.wait_for_threads(state, Duration::from_secs(1));
+        state = self.wait_for_threads(state, ABORT_TIMEOUT);
         state.failure.take().map_or(Ok(()), Err)
     }
 
@@ -113,110 +155,158 @@ impl Pool {
         self.lock().add_thread();
     }
 
-    /// Removes an accepting thread that ends, or could not be started.
+    /// Removes an accepting thread that ends.
     pub(super) fn remove_thread(&self) {
-        let mut state = self.lock();
-        state.threads -= 1;
-        state.accepting -= 1;
+        self.lock().remove_thread();
         self.changed.notify_all();
     }
 
-    /// Gives an accepted connection a slot, as soon as one is free, or decides that it is to be
-    /// rejected. Returns `None` if the server stops.
-    pub(super) fn admit(&self, stream: &Stream, config: &Config) -> Option<Admission> {
+    /// Removes a thread that could not be started. If no thread is accepting now,
+    /// [`wait_for_end`](Self::wait_for_end) closes a connection, so that its thread can accept.
+    pub(super) fn thread_not_started(&self) {
         let mut state = self.lock();
-        if state.serving.len() >= config.max_connections {
-            state = self.wait_for_slot(state, config);
-        }
-        if self.is_stopping() {
+        state.remove_thread();
+        state.lacks_acceptor = state.accepting == 0;
+        self.changed.notify_all();
+    }
+
+    /// Waits until a slot is free and all earlier connections have one, and admits the connection.
+    /// Or decides that it is to be rejected. Returns `None` if the server was stopped and did
+    /// not end in time.
+    pub(super) fn admit(&self, stream: &Stream, config: &Config) -> Option<Admission> {
+        let (mut state, decision) = self.wait_for_slot(config);
+        if decision == Decision::Aborted {
             return None;
         }
-        let waiting_for_slot = Arc::clone(&self.waiting_for_slot);
-        let connection =
-            ConnectionState::new(stream.clone(), config.write_timeout, waiting_for_slot);
-        Some(state.admit(Arc::new(connection), config))
+        let yield_requests = Arc::clone(&self.yield_requests);
+        let connection = ConnectionState::new(stream.clone(), config.write_timeout, yield_requests);
+        // The kernel has accepted the connection for this server, so its request is answered.
+        if self.is_stopping() {
+            connection.stop();
+        }
+        Some(state.admit(Arc::new(connection), decision == Decision::Granted, config))
     }
 
     /// Removes a connection that has ended. Returns `false` if its thread is not needed any more.
     /// The thread is removed then.
     pub(super) fn release(&self, connection: Arc<ConnectionState>) -> bool {
         let mut state = self.lock();
-        let is_needed = state.release(&connection, self.is_stopping());
+        let is_needed = state.release(&connection);
+        if state.unmet_demand() == 0 {
+            self.yield_requests.store(0, SeqCst);
+        }
         // Closes the socket before another thread is notified that there is room.
         drop(connection);
-        let has_waiters = self.waiting_for_slot.load(SeqCst) > 0 || state.retrying > 0;
-        if has_waiters || self.is_stopping() {
+        if !state.waiting.is_empty() || state.retrying > 0 || self.is_stopping() {
             self.changed.notify_all();
         }
         is_needed
     }
 
-    /// Asks an idle connection to close, if there is one.
-    pub(super) fn close_an_idle_connection(&self) {
-        self.lock().close_an_idle_connection();
-    }
-
-    /// Waits until a connection has ended, but at most for `timeout`. Asks an idle connection to
-    /// close: `accept` has failed, most likely because the process has no descriptor left.
-    pub(super) fn wait_to_retry(&self, timeout: Duration) {
+    /// Waits until a connection has ended, but at most for `timeout`. Asks a connection to close:
+    /// `accept` has failed, most likely because the process has no descriptor left. Returns `false`
+    /// if the server was stopped and did not end in time.
+    pub(super) fn wait_to_retry(&self, timeout: Duration) -> bool {
         let mut state = self.lock();
-        if self.is_stopping() {
-            return;
+        if !state.is_aborted {
+            state.close_one();
+            state.retrying += 1;
+            state = self.wait_timeout(state, timeout);
+            state.retrying -= 1;
         }
-        state.close_an_idle_connection();
-        state.retrying += 1;
-        state = self.wait_timeout(state, timeout).0;
-        state.retrying -= 1;
+        !state.is_aborted
     }
 
-    /// Waits until a slot is free. Returns without one if newcomers are to be rejected and no
-    /// connection is idle, or if the server stops.
-    fn wait_for_slot<'a>(
-        &'a self,
-        mut state: MutexGuard<'a, State>,
-        config: &Config,
-    ) -> MutexGuard<'a, State> {
-        self.waiting_for_slot.fetch_add(1, SeqCst);
-        // After the increment, as the ordering argument of `ConnectionState` requires.
-        let mut may_wait = state.may_wait(config);
-        while may_wait && state.serving.len() >= config.max_connections {
-            let (guard, is_timeout) = self.wait_timeout(state, NEW_CONNECTION_GRACE);
-            state = guard;
-            // A connection that was new may count as idle now.
-            if is_timeout {
-                may_wait = state.may_wait(config);
+    /// Waits until the server is stopped. If no thread is accepting meanwhile, closes a connection
+    /// and tries to start a thread.
+    fn wait_for_stop(&self, start_thread: impl Fn()) {
+        let mut state = self.lock();
+        while !self.is_stopping() {
+            if !state.lacks_acceptor {
+                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
             }
-            may_wait &= !self.is_stopping();
+            let vacancy = self.request_slot(&state);
+            state = self.wait_timeout(state, vacancy.poll_interval());
+            if state.lacks_acceptor && vacancy == Vacancy::Unlikely {
+                state.add_thread();
+                drop(state);
+                start_thread();
+                state = self.lock();
+            }
         }
-        self.waiting_for_slot.fetch_sub(1, SeqCst);
-        state
     }
 
+    /// Waits for a slot, after the threads that have waited for longer.
+    fn wait_for_slot(&self, config: &Config) -> (MutexGuard<'_, State>, Decision) {
+        let mut state = self.lock();
+        if state.is_aborted {
+            return (state, Decision::Aborted);
+        }
+        if state.waiting.is_empty() && state.serving.len() < config.max_connections {
+            return (state, Decision::Granted);
+        }
+        let ticket = state.add_ticket();
+        let decision = loop {
+            if state.is_aborted {
+                break Decision::Aborted;
+            }
+            if state.is_next(ticket, config) {
+                break Decision::Granted;
+            }
+            let vacancy = self.request_slot(&state);
+            if vacancy == Vacancy::Unlikely && config.overload == Overload::Reject {
+                break Decision::Rejected;
+            }
+            state = self.wait_timeout(state, vacancy.poll_interval());
+        };
+        state.waiting.retain(|other| *other != ticket);
+        self.yield_requests.store(0, SeqCst);
+        if !state.waiting.is_empty() {
+            self.changed.notify_all();
+        }
+        (state, decision)
+    }
+
+    /// Asks a connection to close if a thread needs a slot that no connection is yielding yet. If
+    /// every connection is busy, the next ones whose request ends yield theirs.
+    fn request_slot(&self, state: &State) -> Vacancy {
+        self.yield_requests.store(0, SeqCst);
+        let demand = state.unmet_demand();
+        let vacancy = if demand == 0 { Vacancy::Closing } else { state.close_one() };
+        if vacancy != Vacancy::Unlikely {
+            return vacancy;
+        }
+        self.yield_requests.store(demand, SeqCst);
+        // Again, after the increase, as the ordering argument of `ConnectionState` requires.
+        state.close_one()
+    }
+
+    /// Waits until all threads have ended, but at most for `timeout`. Closes the new connections
+    /// that begin no request meanwhile.
     fn wait_for_threads<'a>(
         &'a self,
         mut state: MutexGuard<'a, State>,
         timeout: Duration,
     ) -> MutexGuard<'a, State> {
         let start = Instant::now();
-        while state.threads > 0 {
-            let left = timeout.saturating_sub(start.elapsed());
-            if left.is_zero() {
-                break;
+        while state.threads > 0 && start.elapsed() < timeout {
+            for connection in state.connections() {
+                connection.close_if_unused();
             }
-            state = self.wait_timeout(state, left).0;
+            let left = timeout.saturating_sub(start.elapsed());
+            state = self.wait_timeout(state, left.min(10 * POLL_INTERVAL));
         }
         state
     }
 
-    /// Waits for a change. Returns whether the time has passed without one.
+    /// Waits for a change, but at most for `timeout`.
     fn wait_timeout<'a>(
         &'a self,
         state: MutexGuard<'a, State>,
         timeout: Duration,
-    ) -> (MutexGuard<'a, State>, bool) {
-        let (state, result) =
-            self.changed.wait_timeout(state, timeout).unwrap_or_else(PoisonError::into_inner);
-        (state, result.timed_out())
+    ) -> MutexGuard<'a, State> {
+        self.changed.wait_timeout(state, timeout).unwrap_or_else(PoisonError::into_inner).0
     }
 
     /// The state is valid after a panic: no code of the application runs while it is locked.
@@ -225,33 +315,60 @@ impl Pool {
     }
 }
 
+impl Vacancy {
+    fn poll_interval(self) -> Duration {
+        match self {
+            Self::Likely => POLL_INTERVAL,
+            // A connection that ends notifies the threads that wait.
+            Self::Closing | Self::Unlikely => NEW_CONNECTION_GRACE,
+        }
+    }
+}
+
 impl State {
     fn add_thread(&mut self) {
         self.threads += 1;
         self.accepting += 1;
+        self.lacks_acceptor = false;
     }
 
-    fn admit(&mut self, connection: Arc<ConnectionState>, config: &Config) -> Admission {
-        let has_slot = self.serving.len() < config.max_connections;
+    fn remove_thread(&mut self) {
+        self.threads -= 1;
+        self.accepting -= 1;
+    }
+
+    /// Returns the connections that are served, and those that are rejected.
+    fn connections(&self) -> impl Iterator<Item = &Arc<ConnectionState>> {
+        self.serving.iter().chain(&self.rejecting)
+    }
+
+    fn admit(
+        &mut self,
+        connection: Arc<ConnectionState>,
+        has_slot: bool,
+        config: &Config,
+    ) -> Admission {
         let connections = if has_slot { &mut self.serving } else { &mut self.rejecting };
         connections.push(Arc::clone(&connection));
         self.accepting -= 1;
         let starts_thread = self.accepting == 0 && self.rejecting.len() <= REJECTING_THREADS;
         if starts_thread {
             self.add_thread();
-            debug_assert!(self.threads <= config.max_connections + REJECTING_THREADS + 1);
+            let max = config.max_connections.saturating_add(REJECTING_THREADS + 1);
+            debug_assert!(self.threads <= max, "{} threads", self.threads);
         }
         self.check();
         Admission { state: connection, has_slot, starts_thread }
     }
 
-    fn release(&mut self, connection: &Arc<ConnectionState>, is_stopping: bool) -> bool {
+    fn release(&mut self, connection: &Arc<ConnectionState>) -> bool {
         let is_other = |other: &Arc<_>| !Arc::ptr_eq(other, connection);
         self.serving.retain(is_other);
         self.rejecting.retain(is_other);
-        let is_needed = self.accepting < SPARE_THREADS && !is_stopping;
+        let is_needed = self.accepting < SPARE_THREADS;
         if is_needed {
             self.accepting += 1;
+            self.lacks_acceptor = false;
         } else {
             self.threads -= 1;
         }
@@ -259,14 +376,56 @@ impl State {
         is_needed
     }
 
-    /// Asks the oldest idle connection to close. Returns `false` if there is none.
-    fn close_an_idle_connection(&self) -> bool {
-        self.serving.iter().any(|connection| connection.close_if_idle())
+    fn add_ticket(&mut self) -> u64 {
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
+        self.waiting.push_back(ticket);
+        ticket
     }
 
-    /// Asks an idle connection to close. Returns whether a newcomer may wait for a slot.
-    fn may_wait(&self, config: &Config) -> bool {
-        self.close_an_idle_connection() || config.overload == Overload::Wait
+    /// Returns whether a slot is free, and this thread has waited longest.
+    fn is_next(&self, ticket: u64, config: &Config) -> bool {
+        self.serving.len() < config.max_connections && self.waiting.front() == Some(&ticket)
+    }
+
+    /// Returns how many threads need a slot that no connection is yielding yet.
+    fn unmet_demand(&self) -> usize {
+        let demand = self.waiting.len() + usize::from(self.lacks_acceptor);
+        let is_yielding = |connection: &&Arc<ConnectionState>| connection.is_yielding_slot();
+        demand.saturating_sub(self.serving.iter().filter(is_yielding).count())
+    }
+
+    /// Asks a connection to close.
+    ///
+    /// One that has begun no request since it was accepted is closed first, so that such
+    /// connections cannot displace those that are used. While there are new connections that may
+    /// still begin a request, no other is closed. Then follows one that has been idle since the
+    /// last time a slot was needed, then any other idle one.
+    fn close_one(&self) -> Vacancy {
+        if self.close_first(ConnectionState::close_if_unused) {
+            return Vacancy::Closing;
+        }
+        if self.serving.iter().any(|connection| connection.is_new()) {
+            return Vacancy::Likely;
+        }
+        if self.close_first(ConnectionState::close_if_marked) {
+            return Vacancy::Closing;
+        }
+        self.serving.iter().for_each(|connection| connection.mark_idle());
+        if self.close_first(ConnectionState::close_if_marked) {
+            return Vacancy::Closing;
+        }
+        Vacancy::Unlikely
+    }
+
+    /// Closes the first connection for which `close` succeeds.
+    fn close_first(&self, close: impl Fn(&ConnectionState) -> bool) -> bool {
+        for connection in &self.serving {
+            if close(connection) {
+                return true;
+            }
+        }
+        false
     }
 
     /// Checks the first invariant.
@@ -276,5 +435,177 @@ impl State {
             self.accepting + self.serving.len() + self.rejecting.len(),
             "threads = accepting + serving + rejecting"
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+    use crate::server::lifecycle::{Lifecycle, RequestOutcome};
+
+    const FINISHED: RequestOutcome =
+        RequestOutcome::Finished { close_reason: None, has_whole_input: true };
+
+    fn pool() -> Pool {
+        let address = "127.0.0.1:0".parse().expect("an address");
+        let pool = Pool::new(Listener::bind(&address).expect("a listening socket"));
+        pool.add_thread();
+        pool
+    }
+
+    /// A connection whose request was passed to a handler.
+    fn busy(pool: &Pool, config: &Config) -> (Admission, Lifecycle, Stream) {
+        let (stream, peer) = Stream::pair().expect("two sockets");
+        let admission = pool.admit(&stream, config).expect("a server that runs");
+        let mut lifecycle = Lifecycle::new(Arc::clone(&admission.state));
+        assert!(lifecycle.begun());
+        lifecycle.received(true);
+        (admission, lifecycle, peer)
+    }
+
+    #[test]
+    fn a_thread_is_started_only_if_no_other_is_accepting() {
+        let (pool, config) = (pool(), Config::new());
+        pool.add_thread();
+        let (first, _lifecycle, _peer) = busy(&pool, &config);
+        assert!(!first.starts_thread, "another thread is accepting");
+        let (second, _lifecycle, _peer) = busy(&pool, &config);
+        assert!(second.starts_thread);
+    }
+
+    #[test]
+    fn no_more_than_the_spare_threads_accept_again() {
+        let (pool, config) = (pool(), Config::new());
+        let connections: Vec<_> = (0..=SPARE_THREADS).map(|_| busy(&pool, &config)).collect();
+        // The last connection has started the thread that accepts.
+        let accepts_again: Vec<bool> =
+            connections.into_iter().map(|(admission, ..)| pool.release(admission.state)).collect();
+        let mut expected = [true; SPARE_THREADS + 1];
+        expected[SPARE_THREADS - 1..].fill(false);
+        assert_eq!(accepts_again, expected);
+    }
+
+    /// The last thread serves a busy connection, and no other can be started.
+    #[test]
+    fn a_connection_gives_way_if_no_thread_can_be_started() {
+        let pool = pool();
+        let (admission, mut lifecycle, _peer) = busy(&pool, &Config::new());
+        assert!(admission.starts_thread);
+        thread::scope(|scope| {
+            scope.spawn(|| pool.wait_for_end(Duration::from_secs(1), || pool.thread_not_started()));
+            pool.thread_not_started();
+            lifecycle.ended(FINISHED, None).expect("an ended request");
+            while lifecycle.is_waiting() && !admission.state.is_read_shut_down() {
+                thread::yield_now();
+            }
+            assert!(pool.release(admission.state), "the thread accepts");
+            pool.stop();
+            pool.remove_thread();
+        });
+    }
+
+    #[test]
+    fn a_thread_is_started_later_if_none_could_be_started() {
+        let pool = pool();
+        let (admission, _lifecycle, _peer) = busy(&pool, &Config::new());
+        thread::scope(|scope| {
+            pool.thread_not_started();
+            pool.wait_for_stop(|| pool.stop());
+            scope.spawn(|| pool.release(admission.state));
+        });
+    }
+
+    #[test]
+    fn no_thread_is_started_once_another_accepts() {
+        let pool = pool();
+        let (admission, _lifecycle, _peer) = busy(&pool, &Config::new());
+        pool.thread_not_started();
+        let has_started = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| pool.wait_for_stop(|| has_started.store(true, SeqCst)));
+            while pool.yield_requests.load(SeqCst) == 0 {
+                thread::yield_now();
+            }
+            assert!(pool.release(admission.state), "the thread accepts");
+            pool.stop();
+        });
+        assert!(!has_started.load(SeqCst));
+    }
+
+    /// A connection that serves its last request does not count as one that yields its slot soon.
+    #[test]
+    fn a_newcomer_gets_the_slot_of_another_connection_while_one_serves_its_last_request() {
+        let (pool, config) = (&pool(), &Config::new().max_connections(2));
+        let (first, mut lifecycle, _peer) = busy(pool, config);
+        let (second, mut other_lifecycle, _other_peer) = busy(pool, config);
+        lifecycle.ended(FINISHED, None).expect("an ended request");
+        // A slot is needed, and the request of the connection that is to yield it has arrived.
+        assert_eq!(pool.lock().close_one(), Vacancy::Closing);
+        assert!(!lifecycle.begun(), "the read half was shut down");
+        lifecycle.received(true);
+        thread::scope(|scope| {
+            let newcomer = scope.spawn(|| busy(pool, config));
+            while pool.lock().waiting.is_empty() {
+                thread::yield_now();
+            }
+            other_lifecycle.ended(FINISHED, None).expect("an ended request");
+            while other_lifecycle.is_waiting() && !second.state.is_read_shut_down() {
+                thread::yield_now();
+            }
+            pool.release(second.state);
+            assert!(newcomer.join().expect("a newcomer").0.has_slot);
+        });
+        pool.release(first.state);
+    }
+
+    /// Two newcomers wait while every connection is busy.
+    #[test]
+    fn as_many_connections_yield_as_newcomers_wait() {
+        let (pool, config) = (&pool(), &Config::new().max_connections(2));
+        let mut served = [busy(pool, config), busy(pool, config)];
+        thread::scope(|scope| {
+            let newcomers = [(); 2].map(|()| scope.spawn(|| busy(pool, config)));
+            while pool.lock().waiting.len() < 2 {
+                thread::yield_now();
+            }
+            assert_eq!(pool.lock().unmet_demand(), 2);
+            for (unmet, (admission, lifecycle, _peer)) in [1, 0].into_iter().zip(&mut served) {
+                lifecycle.ended(FINISHED, None).expect("an ended request");
+                while lifecycle.is_waiting() && !admission.state.is_read_shut_down() {
+                    thread::yield_now();
+                }
+                assert_eq!(pool.lock().unmet_demand(), unmet);
+            }
+            for (admission, ..) in served {
+                pool.release(admission.state);
+            }
+            assert!(newcomers.into_iter().all(|newcomer| newcomer.join().unwrap().0.has_slot));
+        });
+    }
+
+    /// The connection that has waited for longer gets the slot.
+    #[test]
+    fn a_newcomer_does_not_overtake_one_that_waits() {
+        let config = &Config::new().max_connections(1).overload(Overload::Reject);
+        let pool = &pool();
+        let (first, mut lifecycle, _peer) = busy(pool, config);
+        lifecycle.ended(FINISHED, None).expect("an ended request");
+        thread::scope(|scope| {
+            let waiting = scope.spawn(|| busy(pool, config));
+            while !first.state.is_read_shut_down() {
+                thread::yield_now();
+            }
+            let mut state = pool.lock();
+            // The slot is free, and the thread that waits for it has not been woken.
+            state.release(&first.state);
+            let ticket = state.add_ticket();
+            assert!(!state.is_next(ticket, config), "another thread has waited for longer");
+            state.waiting.retain(|other| *other != ticket);
+            pool.changed.notify_all();
+            drop(state);
+            assert!(waiting.join().expect("a newcomer").0.has_slot);
+        });
     }
 }

@@ -3,7 +3,7 @@ use std::fmt;
 use super::close_reason::CloseReason;
 use crate::error::Error;
 
-/// An error that does not belong to a handler, for [`Server::on_error`](super::Server::on_error).
+/// An error that is not passed to a handler, for [`Server::on_error`](super::Server::on_error).
 ///
 /// Its [`Display`](fmt::Display) is one line of text.
 #[derive(Clone, Copy, Debug)]
@@ -11,8 +11,8 @@ use crate::error::Error;
 pub struct Report<'a> {
     /// The error.
     pub error: &'a Error,
-    /// Why the connection was closed. `None` if the error does not concern one connection, such as
-    /// a failure to accept connections.
+    /// Why the connection was closed. `None` if it stays open, or if the error does not concern
+    /// one connection, such as a failure to accept connections.
     pub close_reason: Option<CloseReason>,
 }
 

@@ -1,17 +1,18 @@
 use std::fmt;
-use std::io::Write;
+use std::io::{self, Write};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use super::abort_handle::AbortHandle;
 use super::input::AcceptedRequest;
-use super::lifecycle::RequestOutcome;
+use super::lifecycle::{ConnectionState, RequestOutcome};
 use super::output::Output;
 use super::stdin::Stdin;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::params::Params;
 use crate::record::{EndRequest, Header, ProtocolStatus, RecordType, Role, HEADER_LEN};
 use crate::stream::{RecordBuffer, StreamWriter};
 
-/// A request and its response. It is shaped like [`std::process::Child`].
+/// A request and its response. As in [`std::process::Child`], the streams are public fields.
 ///
 /// The streams are fields, so that they can be used side by side:
 ///
@@ -34,7 +35,7 @@ use crate::stream::{RecordBuffer, StreamWriter};
 /// web server receives an incomplete response.
 #[derive(Debug)]
 pub struct Request<'a> {
-    /// The role that the application is asked to have. It is one of
+    /// The role that the web server requests. It is one of
     /// [`Config::roles`](super::Config::roles).
     pub role: Role,
     /// The params: the CGI variables of the HTTP request (RFC 3875, section 4.1), and those that
@@ -45,21 +46,43 @@ pub struct Request<'a> {
     /// The response: header fields (RFC 3875, section 6), an empty line and the body. It is
     /// buffered. `flush` sends what is buffered.
     pub stdout: StreamWriter<Output<'a>>,
-    /// Messages for the log of the web server. They are buffered, and sent by `flush` or at the end
-    /// of the request.
+    /// Messages for the log of the web server. They are buffered, and sent by `flush` or at the
+    /// end of the request.
     pub stderr: StreamWriter<Output<'a>>,
     /// The application status in END_REQUEST, like the exit status of a CGI program. Default 0.
     pub app_status: u32,
     id: u16,
-    ended: &'a mut EndedRequest,
+    finished: &'a mut FinishedRequest,
 }
 
-/// What a request leaves to its connection: how it ended, and the memory of its buffers.
+/// The outcome of a request, and the memory of its buffers.
 #[derive(Debug, Default)]
-pub(super) struct EndedRequest {
+pub(super) struct FinishedRequest {
     pub(super) outcome: RequestOutcome,
     pub(super) stdout: Vec<u8>,
     pub(super) stderr: Vec<u8>,
+}
+
+/// A response that does not come from the handler.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum ErrorResponse {
+    ParamsTooLarge,
+    BodyTooLarge,
+    /// The handler has failed.
+    Failed,
+}
+
+impl ErrorResponse {
+    /// Returns the value of the `Status` field and the line of text that is the body.
+    fn status_and_text(self) -> (&'static str, &'static str) {
+        match self {
+            Self::ParamsTooLarge => {
+                ("431 Request Header Fields Too Large", "The request's header is too large.")
+            }
+            Self::BodyTooLarge => ("413 Content Too Large", "The request's body is too large."),
+            Self::Failed => ("500 Internal Server Error", "The application failed."),
+        }
+    }
 }
 
 impl<'a> Request<'a> {
@@ -67,29 +90,42 @@ impl<'a> Request<'a> {
         request: AcceptedRequest,
         params: &'a Params,
         stdin: Stdin<'a>,
-        output: Output<'a>,
-        ended: &'a mut EndedRequest,
+        state: &'a ConnectionState,
+        finished: &'a mut FinishedRequest,
     ) -> Self {
         let AcceptedRequest { id, begin } = request;
-        ended.outcome = RequestOutcome::Unfinished;
+        finished.outcome = RequestOutcome::Unfinished;
         let writer = |record_type, memory: &mut Vec<u8>| {
             memory.clear();
             let buffer = RecordBuffer::new(record_type, id, std::mem::take(memory));
-            StreamWriter::with_buffer(output, buffer)
+            StreamWriter::with_buffer(state.output(), buffer)
         };
-        let stdout = writer(RecordType::Stdout, &mut ended.stdout);
-        let stderr = writer(RecordType::Stderr, &mut ended.stderr);
-        Self { role: begin.role, params, stdin, stdout, stderr, app_status: 0, id, ended }
+        let stdout = writer(RecordType::Stdout, &mut finished.stdout);
+        let stderr = writer(RecordType::Stderr, &mut finished.stderr);
+        Self { role: begin.role, params, stdin, stdout, stderr, app_status: 0, id, finished }
     }
 
     /// Returns whether the web server has aborted the request (FastCGI specification, section 5.4)
-    /// or closed the connection.
+    /// or closed the connection, which web servers do when the client has disconnected.
     ///
     /// Does not wait. A long response may check this from time to time, and stop: an aborted
-    /// request is ended like any other. The check takes three system calls. It does not see beyond
-    /// 128 KiB of unread body.
+    /// request is ended like any other. The check takes at least three system calls. It does not
+    /// see beyond 128 KiB of unread body.
+    ///
+    /// A web server that has only shut down its writing half still receives the response. On a Unix
+    /// socket under Linux that is no abort. Over TCP the two cannot be distinguished:
+    /// [`Config::peers_half_close`](super::Config::peers_half_close) decides.
     pub fn is_aborted(&mut self) -> bool {
         self.stdin.is_aborted()
+    }
+
+    /// Returns a handle with which any thread can check whether the request was aborted, while the
+    /// handler is busy.
+    ///
+    /// It may be used at any time: it does not affect what the request reads and writes. Clones of
+    /// the connection's [`Stream`](crate::net::Stream) must not be used meanwhile.
+    pub fn abort_handle(&mut self) -> AbortHandle {
+        self.stdin.abort_handle()
     }
 
     /// Returns when the file that a filter processes was last modified (`FCGI_DATA_LAST_MOD`,
@@ -103,7 +139,8 @@ impl<'a> Request<'a> {
     /// [`app_status`](Self::app_status), in one write.
     ///
     /// # Errors
-    /// Any error of the connection, which cannot be used any more.
+    /// Any error of the connection, which cannot be used any more. Reading [`stdin`](Self::stdin)
+    /// may have returned the same error before.
     pub fn finish(mut self) -> Result<()> {
         self.end()
     }
@@ -111,52 +148,112 @@ impl<'a> Request<'a> {
     /// Ends the request as failed.
     ///
     /// The reason is written to stderr, and [`app_status`](Self::app_status) becomes 1 if it is 0.
-    /// If no part of the response was sent, `Status: 500` is sent in its place. The client is not
-    /// told the reason.
+    /// If no part of the response was sent, `Status: 500` is sent in its place. The reason is not
+    /// sent to the client.
     ///
     /// # Errors
-    /// Any error of the connection, which cannot be used any more.
+    /// The errors of [`finish`](Self::finish).
     pub fn fail(mut self, reason: impl fmt::Display) -> Result<()> {
-        self.end_failed(reason)
+        self.end_failed(ErrorResponse::Failed, &reason)
     }
 
     /// Does what [`finish`](Self::finish) does. Nothing may be written after that.
     pub(super) fn end(&mut self) -> Result<()> {
+        self.stdin.end_abort_handle();
         self.stdout.push_records(&self.last_records());
         if !self.stderr.is_unused() {
             self.stderr.end_stream();
         }
-        let sent = self.stdout.send_after(self.stderr.complete_records());
-        self.ended.outcome = match sent {
-            Ok(()) => RequestOutcome::Finished {
-                is_reusable: self.stdin.is_reusable(),
-                has_whole_input: self.stdin.has_whole_input(),
-            },
-            Err(_) => RequestOutcome::Failed,
+        if let Err(error) = self.stdout.send_after(self.stderr.complete_records()) {
+            return Err(self.end_unsent(error));
+        }
+        self.finished.outcome = RequestOutcome::Finished {
+            close_reason: self.stdin.close_reason(),
+            has_whole_input: self.stdin.has_whole_input(),
         };
-        self.ended.stdout = self.stdout.take_memory();
-        self.ended.stderr = self.stderr.take_memory();
-        Ok(sent?)
+        self.return_buffers();
+        self.stdin.check_connection()
     }
 
-    /// Does what [`fail`](Self::fail) does. Nothing may be written after that.
-    pub(super) fn end_failed(&mut self, reason: impl fmt::Display) -> Result<()> {
-        self.replace_response("500 Internal Server Error", "The application failed.")?;
+    /// Ends a request whose response could not be sent. Returns the first error of the connection:
+    /// after most errors, writing fails with a broken pipe.
+    #[cold]
+    fn end_unsent(&mut self, error: io::Error) -> Error {
+        let mut error = Error::from(error);
+        let stderr = self.stderr.check_usable().map_err(Error::from);
+        for earlier in [stderr, self.stdin.check_connection()] {
+            match earlier {
+                Err(earlier) if error.kind() == io::ErrorKind::BrokenPipe => error = earlier,
+                _ => {}
+            }
+        }
+        self.finished.outcome = RequestOutcome::Failed { reason: (&error).into() };
+        self.return_buffers();
+        error
+    }
+
+    #[inline]
+    fn return_buffers(&mut self) {
+        self.finished.stdout = self.stdout.take_memory();
+        self.finished.stderr = self.stderr.take_memory();
+    }
+
+    /// Does what [`fail`](Self::fail) does, with this response. Nothing may be written after that.
+    #[cold]
+    pub(super) fn end_failed(
+        &mut self,
+        response: ErrorResponse,
+        reason: &dyn fmt::Display,
+    ) -> Result<()> {
+        self.replace_response(response)?;
         // The log of the web server consists of lines. The reason must not forge one.
         let reason = reason.to_string().replace(|c: char| c.is_control(), " ");
-        writeln!(self.stderr, "{reason}")?;
+        // An error is ignored: `end` returns it.
+        let _ = writeln!(self.stderr, "{reason}");
         self.app_status = self.app_status.max(1);
         self.end()
     }
 
-    /// Replaces the response by an error status and a line of text, unless a part was sent.
-    pub(super) fn replace_response(&mut self, status: &str, text: &str) -> Result<()> {
+    /// Replaces the response, unless a part was sent.
+    pub(super) fn replace_response(&mut self, response: ErrorResponse) -> Result<()> {
         if self.stdout.has_sent() {
             return Ok(());
         }
         self.stdout.discard();
+        let (status, text) = response.status_and_text();
         let head = "Content-Type: text/plain";
         Ok(write!(self.stdout, "Status: {status}\r\n{head}\r\n\r\n{text}\n")?)
+    }
+
+    /// Returns the error of a handler that has returned none: it has written no response, although
+    /// the request was not aborted.
+    #[inline]
+    pub(super) fn response_error(&mut self) -> Option<Error> {
+        if self.stdout.has_sent() || self.has_buffered_response() {
+            return None;
+        }
+        self.missing_response()
+    }
+
+    /// Returns whether a response is buffered. In debug builds its head must be complete.
+    fn has_buffered_response(&self) -> bool {
+        if cfg!(debug_assertions) {
+            has_head(self.stdout.buffered())
+        } else {
+            !self.stdout.is_unused()
+        }
+    }
+
+    /// Returns why there is no response. Returns `None` if the request was aborted.
+    #[cold]
+    fn missing_response(&mut self) -> Option<Error> {
+        match self.stdin.failure().map(Error::duplicate) {
+            Some(Error::Aborted) => None,
+            Some(error) => Some(error),
+            None if self.stdin.is_aborted() => None,
+            None if self.stdout.is_unused() => Some(Error::NoResponse),
+            None => Some(Error::IncompleteHead),
+        }
     }
 
     /// Returns the empty record that ends stdout, and END_REQUEST.
@@ -168,7 +265,13 @@ impl<'a> Request<'a> {
         let mut records = [0; HEADER_LEN + 16];
         records[..HEADER_LEN]
             .copy_from_slice(&Header::new(RecordType::Stdout, self.id, 0).encode());
-        records[HEADER_LEN..].copy_from_slice(&end.record(self.id));
+        records[HEADER_LEN..].copy_from_slice(&end.encode_record(self.id));
         records
     }
+}
+
+/// Returns whether a response contains the empty line that ends its head.
+fn has_head(response: &[u8]) -> bool {
+    let mut lines = response.split_inclusive(|byte| *byte == b'\n');
+    lines.any(|line| matches!(line, b"\n" | b"\r\n"))
 }

@@ -1,31 +1,34 @@
 use std::io::{self, BufRead, Read};
 
+use super::abort_handle::{is_closed_by_peer, AbortHandle};
+use super::close_reason::CloseReason;
+use super::config::Config;
 use super::input::{AcceptedRequest, Input};
 use super::timeouts::TimedStream;
 use crate::error::{Error, Result};
 use crate::params::Params;
 use crate::record::{Header, RecordType, Role};
-use crate::stream::{AnnouncedLength, RecordReader, StreamReader, StreamSource, StreamState};
+use crate::stream::{RecordReader, StreamLength, StreamReader, StreamSource, StreamState};
 
 /// The body of a request: the STDIN stream (FastCGI specification, section 5.3).
 ///
 /// Reading blocks until the web server sends data, and returns 0 bytes at the end of the body. A
-/// body that does not have the announced length is an error, so a handler never takes a part of it
-/// for the whole. A body without `CONTENT_LENGTH` may have any length. The errors are inside an
-/// [`io::Error`]:
+/// body that does not have the announced length is an error, so a handler never mistakes a
+/// truncated body for a complete one. A body without `CONTENT_LENGTH` may have any length up to
+/// [`Config::max_body`]. The errors are inside an [`io::Error`]:
 ///
 /// | What happens | Error |
 /// | --- | --- |
 /// | the body ends before `CONTENT_LENGTH` bytes | [`Error::StreamTooShort`] |
 /// | the body continues after `CONTENT_LENGTH` bytes | [`Error::StreamTooLong`] |
+/// | the body has no `CONTENT_LENGTH` and exceeds [`Config::max_body`] | [`Error::BodyTooLarge`] |
 /// | the web server aborts the request | [`Error::Aborted`], of kind `ConnectionAborted` |
 /// | the web server closes the connection | [`Error::UnexpectedEof`] |
 /// | the web server sends nothing for [`Config::read_timeout`] | [`Error::TimedOut`] |
+/// | the body takes longer than [`Config::request_timeout`] | [`Error::RequestTimedOut`] |
 ///
 /// Data that the handler does not read is dropped. As a [`BufRead`] it returns its data without
 /// copying it.
-///
-/// [`Config::read_timeout`]: super::Config::read_timeout
 #[derive(Debug)]
 pub struct Stdin<'a> {
     stream: StreamReader<RequestRecords<'a>>,
@@ -40,10 +43,18 @@ struct RequestRecords<'a> {
     /// The stream that is being read: STDIN, and for a filter DATA after it.
     stream: RecordType,
     params: &'a Params,
+    config: &'a Config,
+    /// Whether `Stdin::is_aborted` has found out that the request was aborted.
+    is_aborted: bool,
 }
 
 impl<'a> Stdin<'a> {
-    pub(super) fn new(input: &'a mut Input, request: AcceptedRequest, params: &'a Params) -> Self {
+    pub(super) fn new(
+        input: &'a mut Input,
+        request: AcceptedRequest,
+        params: &'a Params,
+        config: &'a Config,
+    ) -> Self {
         let role = request.begin.role;
         let state = match role {
             // An authorizer has no body (FastCGI specification, section 6.3).
@@ -56,6 +67,8 @@ impl<'a> Stdin<'a> {
             role,
             stream: RecordType::Stdin,
             params,
+            config,
+            is_aborted: false,
         };
         Self { stream: StreamReader::new(records, state) }
     }
@@ -89,24 +102,32 @@ impl<'a> Stdin<'a> {
     /// Returns whether the web server has aborted the request or closed the connection, as far as
     /// that can be known without waiting.
     pub(super) fn is_aborted(&mut self) -> bool {
-        if matches!(self.stream.state(), StreamState::Aborted | StreamState::Failed)
-            || self.has_buffered_abort()
-        {
-            return true;
+        let is_aborted = self.is_known_aborted() || self.has_buffered_abort() || self.finds_abort();
+        if is_aborted {
+            self.stream.source_mut().set_aborted();
         }
-        while !self.stream.source().input.reader().is_full() {
-            match self.stream.source_mut().input.try_fill() {
-                Ok(Some(0)) => return !self.has_whole_input(),
-                Ok(Some(_)) if self.has_buffered_abort() => return true,
-                Ok(Some(_)) => {}
-                Ok(None) => return false,
-                Err(_) => return true,
-            }
+        is_aborted
+    }
+
+    /// Returns a handle that tells other threads whether the request was aborted.
+    pub(super) fn abort_handle(&mut self) -> AbortHandle {
+        let is_aborted = self.is_known_aborted();
+        let records = self.stream.source_mut();
+        let handle = records.input.abort_handle(records.config.peers_half_close);
+        if is_aborted {
+            handle.set_aborted();
         }
-        false
+        handle
+    }
+
+    /// Makes the abort handle return `false`.
+    #[inline]
+    pub(super) fn end_abort_handle(&mut self) {
+        self.stream.source_mut().input.end_abort_handle();
     }
 
     /// Returns whether all input of the request has arrived, whether or not it was read.
+    #[inline]
     pub(super) fn has_whole_input(&self) -> bool {
         let records = self.stream.source();
         let last = last_stream(records.role);
@@ -121,9 +142,54 @@ impl<'a> Stdin<'a> {
         }
     }
 
-    /// Returns whether another request can follow on the connection.
-    pub(super) fn is_reusable(&self) -> bool {
-        self.stream.state() != StreamState::Failed
+    /// Returns why no other request can follow on the connection, if that is so.
+    #[inline]
+    pub(super) fn close_reason(&self) -> Option<CloseReason> {
+        match self.stream.state() {
+            StreamState::Failed => self.stream.failure().map(CloseReason::from),
+            _ => None,
+        }
+    }
+
+    /// Returns whether the request is known to be aborted. A connection that has failed counts.
+    fn is_known_aborted(&self) -> bool {
+        match self.stream.state() {
+            StreamState::Aborted => true,
+            StreamState::Failed => !matches!(self.stream.failure(), Some(Error::BodyTooLarge(_))),
+            StreamState::Open | StreamState::Ended => self.stream.source().is_known_aborted(),
+        }
+    }
+
+    /// Buffers the input that has arrived. Returns whether it ends with an abort, or the peer has
+    /// closed the connection.
+    fn finds_abort(&mut self) -> bool {
+        while !self.stream.source().input.reader().is_full() {
+            match self.stream.source_mut().input.try_fill() {
+                Ok(Some(0)) if !self.has_whole_input() => return true,
+                Ok(Some(0)) => break,
+                Ok(Some(_)) if self.has_buffered_abort() => return true,
+                Ok(Some(_)) => {}
+                Ok(None) => return false,
+                Err(_) => return true,
+            }
+        }
+        let records = self.stream.source();
+        is_closed_by_peer(records.input.state(), records.config.peers_half_close)
+    }
+
+    /// Returns the last error that reading has returned.
+    #[inline]
+    pub(super) fn failure(&self) -> Option<&Error> {
+        self.stream.failure()
+    }
+
+    /// Returns the error after which no other request can follow on the connection.
+    #[inline]
+    pub(super) fn check_connection(&self) -> Result<()> {
+        match self.stream.state() {
+            StreamState::Failed => Err(self.stream.repeated_failure()),
+            _ => Ok(()),
+        }
     }
 
     fn has_buffered_abort(&mut self) -> bool {
@@ -136,9 +202,23 @@ impl<'a> Stdin<'a> {
     }
 }
 
+impl RequestRecords<'_> {
+    fn is_known_aborted(&self) -> bool {
+        self.is_aborted
+            || self.input.existing_abort_handle().is_some_and(AbortHandle::is_known_aborted)
+    }
+
+    #[cold]
+    fn set_aborted(&mut self) {
+        self.is_aborted = true;
+        if let Some(handle) = self.input.existing_abort_handle() {
+            handle.set_aborted();
+        }
+    }
+}
+
 impl StreamSource for RequestRecords<'_> {
     type Input = TimedStream;
-    const AFTER_FAILURE: &'static str = "a request that has failed";
 
     fn reader(&self) -> &RecordReader<TimedStream> {
         self.input.reader()
@@ -154,7 +234,10 @@ impl StreamSource for RequestRecords<'_> {
                 self.input.next(self.request_id)?.ok_or(Error::UnexpectedEof("a request"))?;
             match header.record_type {
                 record_type if record_type == self.stream => return Ok(header.content_len > 0),
-                RecordType::AbortRequest => return Err(Error::Aborted),
+                RecordType::AbortRequest => {
+                    self.set_aborted();
+                    return Err(Error::Aborted);
+                }
                 RecordType::BeginRequest
                 | RecordType::Params
                 | RecordType::Stdin
@@ -165,14 +248,17 @@ impl StreamSource for RequestRecords<'_> {
         }
     }
 
-    fn announced(&self) -> AnnouncedLength {
-        let variable = match self.stream {
-            RecordType::Data => "FCGI_DATA_LENGTH",
-            _ => "CONTENT_LENGTH",
+    fn length(&self) -> StreamLength {
+        if self.role == Role::Authorizer {
+            return StreamLength::Any;
+        }
+        let (variable, limit) = match self.stream {
+            RecordType::Data => ("FCGI_DATA_LENGTH", None),
+            _ => ("CONTENT_LENGTH", self.config.max_body),
         };
-        match self.role {
-            Role::Authorizer => AnnouncedLength::NONE,
-            _ => AnnouncedLength::new(variable, self.params.decimal(variable)),
+        match (self.params.decimal(variable), limit) {
+            (None, Some(limit)) => StreamLength::AtMost(limit),
+            (announced, _) => StreamLength::announced(variable, announced),
         }
     }
 }

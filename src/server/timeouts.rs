@@ -2,16 +2,25 @@
 //!
 //! | While | Limit | Set by | When |
 //! | --- | --- | --- | --- |
-//! | waiting for a request | [`Config::idle_timeout`] | `SO_RCVTIMEO` | before the first read, if there is a limit |
-//! | receiving params or a body | [`Config::read_timeout`] | `SO_RCVTIMEO` | before the first read inside a request |
-//! | sending | [`Config::write_timeout`] | `SO_SNDTIMEO` | before the second write, or a first one above 2 KiB |
+//! | waiting for a request | [`idle_timeout`] | `SO_RCVTIMEO` | before the first read |
+//! | receiving a request | [`read_timeout`] | `SO_RCVTIMEO` | before the first read in a request |
+//! | receiving the params, the body | [`request_timeout`] | the clock | from the second read |
+//! | sending | [`write_timeout`] | `SO_SNDTIMEO` | before the second write, or one above 2 KiB |
+//! | answering queries, refusing requests | one second in all | `SO_SNDTIMEO` | before each write |
 //! | rejecting a connection | one second | the clock | at the beginning |
-//! | closing | [`Config::drain_time`] | `SO_RCVTIMEO` | before each read (see `linger`) |
+//! | closing | [`drain_time`] | `SO_RCVTIMEO` | before each read (see `linger`) |
 //!
-//! A small request on a connection of its own is read by one read and answered by one write. Neither
-//! can block, so no timeout is set for it: that saves two of eight system calls.
+//! [`idle_timeout`]: Config::idle_timeout
+//! [`read_timeout`]: Config::read_timeout
+//! [`request_timeout`]: Config::request_timeout
+//! [`write_timeout`]: Config::write_timeout
+//! [`drain_time`]: Config::drain_time
+//!
+//! A small request on a connection of its own is read by one read and answered by one write.
+//! Neither can block, so no timeout is set for it: that saves two of eight system calls.
 
 use std::io::{self, IoSliceMut, Read};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::config::Config;
@@ -30,10 +39,33 @@ enum Limit {
     Request,
 }
 
+/// The time that the params of a request, or its body, have taken.
+///
+/// The clock starts at the second read of either. A request that arrives in one read does not need
+/// it.
+#[derive(Debug)]
+struct RequestClock {
+    limit: Option<Duration>,
+    start: Option<Instant>,
+}
+
+impl RequestClock {
+    /// Returns the time that is left, or `None` if there is no limit. Starts the clock.
+    fn time_left(&mut self) -> io::Result<Option<Duration>> {
+        let Some(limit) = self.limit else { return Ok(None) };
+        let start = self.start.get_or_insert_with(Instant::now);
+        match limit.saturating_sub(start.elapsed()) {
+            Duration::ZERO => Err(Error::RequestTimedOut(limit).into()),
+            left => Ok(Some(left)),
+        }
+    }
+}
+
 /// A stream whose reads have another timeout while the connection is idle than inside a request.
 ///
 /// Changing the timeout of a socket takes a system call. The socket therefore has the shorter of
-/// the two timeouts, and a read that may wait longer is repeated.
+/// the two timeouts, and a read that may wait longer is repeated. Only the last reads before the
+/// end of the request timeout have a shorter one.
 #[derive(Debug)]
 pub(super) struct TimedStream {
     stream: Stream,
@@ -41,28 +73,48 @@ pub(super) struct TimedStream {
     idle_timeout: Option<Duration>,
     /// Whether the timeout of the socket is set.
     is_set: bool,
+    /// The timeout of the socket, if it is set.
+    socket_timeout: Option<Duration>,
     limit: Limit,
+    clock: RequestClock,
     /// When every read fails, even if input arrives.
     deadline: Option<Instant>,
+    /// Held during a read, if another thread may look at the socket.
+    read_lock: Option<Arc<Mutex<()>>>,
 }
 
 impl TimedStream {
     pub(super) fn new(stream: Stream, config: &Config) -> Self {
+        let clock = RequestClock { limit: config.request_timeout, start: None };
         Self {
             stream,
             read_timeout: config.read_timeout,
             idle_timeout: config.idle_timeout,
             is_set: false,
+            socket_timeout: None,
             limit: Limit::Idle,
+            clock,
             deadline: None,
+            read_lock: None,
         }
     }
 
-    pub(super) fn stream(&self) -> &Stream {
-        &self.stream
+    /// Returns a lock that every read holds from now on.
+    pub(super) fn read_lock(&mut self) -> Arc<Mutex<()>> {
+        Arc::clone(self.read_lock.get_or_insert_with(Arc::default))
+    }
+
+    pub(super) fn remove_read_lock(&mut self) {
+        self.read_lock = None;
+    }
+
+    /// Reads what has arrived, without waiting. Returns `None` if nothing has.
+    pub(super) fn try_read(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        self.with_read_lock(|stream| stream.try_read(buffer))
     }
 
     /// Applies the idle timeout until a byte is received.
+    #[inline]
     pub(super) fn set_idle(&mut self) {
         self.limit = Limit::Idle;
     }
@@ -72,17 +124,21 @@ impl TimedStream {
         self.limit == Limit::Idle
     }
 
+    /// Allows the request timeout from the next read on: the params of a request follow, or its
+    /// body.
+    #[inline]
+    pub(super) fn restart_clock(&mut self) {
+        self.clock.start = None;
+    }
+
     /// Makes every read fail after this time, even if input arrives.
     pub(super) fn set_deadline(&mut self, time: Duration) {
         self.deadline = Instant::now().checked_add(time);
     }
 
-    /// Returns the timeout of the socket.
-    fn socket_timeout(&self) -> Option<Duration> {
-        match (self.read_timeout, self.idle_timeout) {
-            (Some(read), Some(idle)) => Some(read.min(idle)),
-            (read, idle) => read.or(idle),
-        }
+    /// Returns the timeout of the socket for most reads.
+    fn usual_timeout(&self) -> Option<Duration> {
+        shorter(self.read_timeout, self.idle_timeout)
     }
 
     #[inline]
@@ -90,18 +146,22 @@ impl TimedStream {
         &mut self,
         mut read: impl FnMut(&Stream) -> io::Result<usize>,
     ) -> io::Result<usize> {
-        if !self.is_set && !self.may_wait_indefinitely() {
-            self.stream.set_read_timeout(self.socket_timeout())?;
-            self.is_set = true;
-        }
-        self.check_deadline()?;
-        match read(&self.stream) {
+        self.prepare_read(Duration::ZERO)?;
+        match self.with_read_lock(&mut read) {
             Ok(n) => {
                 self.limit = Limit::Request;
                 Ok(n)
             }
             Err(error) => self.repeat_read(error, read),
         }
+    }
+
+    /// Calls a function that reads from the socket.
+    #[inline]
+    fn with_read_lock<T>(&self, read: impl FnOnce(&Stream) -> T) -> T {
+        let lock = self.read_lock.as_ref();
+        let _guard = lock.map(|lock| lock.lock().unwrap_or_else(PoisonError::into_inner));
+        read(&self.stream)
     }
 
     /// Repeats a read that has failed, until it has succeeded or exceeded its limit.
@@ -112,25 +172,27 @@ impl TimedStream {
         mut read: impl FnMut(&Stream) -> io::Result<usize>,
     ) -> io::Result<usize> {
         let mut waited = Duration::ZERO;
+        let mut start = Instant::now();
         loop {
             match error.kind() {
                 // HAProxy resets a kept connection that it no longer needs.
                 io::ErrorKind::ConnectionReset if self.is_idle() => return Ok(0),
                 io::ErrorKind::TimedOut => {
-                    waited += self.socket_timeout().unwrap_or_default();
+                    waited += self.socket_timeout.unwrap_or_default();
                     if self.is_exceeded(waited) {
                         return Err(error);
                     }
                 }
                 // A signal does not come from the web server: the connection is still idle.
-                io::ErrorKind::Interrupted => {}
+                io::ErrorKind::Interrupted => waited += start.elapsed(),
                 _ => {
                     self.limit = Limit::Request;
                     return Err(error);
                 }
             }
-            self.check_deadline()?;
-            error = match read(&self.stream) {
+            self.prepare_read(waited)?;
+            start = Instant::now();
+            error = match self.with_read_lock(&mut read) {
                 Ok(n) => {
                     self.limit = Limit::Request;
                     return Ok(n);
@@ -140,27 +202,74 @@ impl TimedStream {
         }
     }
 
-    /// Returns whether a read may wait without a timeout.
+    /// Sets the timeout of the socket, unless the next read may wait without one. Reads have
+    /// already waited for `waited`.
+    #[inline]
+    fn prepare_read(&mut self, waited: Duration) -> io::Result<()> {
+        if self.may_wait_indefinitely() {
+            return Ok(());
+        }
+        self.limit_read(waited)
+    }
+
+    /// Sets the timeout of the socket for a read that has a limit.
+    ///
+    /// # Errors
+    /// If there is no time left.
+    fn limit_read(&mut self, waited: Duration) -> io::Result<()> {
+        let limit_left = self.limit().map(|limit| limit.saturating_sub(waited));
+        let mut timeout = shorter(self.usual_timeout(), limit_left);
+        timeout = shorter(timeout, self.time_to_deadline()?);
+        if !self.is_idle() {
+            timeout = shorter(timeout, self.clock.time_left()?);
+        }
+        if !self.is_set || timeout != self.socket_timeout {
+            self.stream.set_read_timeout(timeout)?;
+            (self.is_set, self.socket_timeout) = (true, timeout);
+        }
+        Ok(())
+    }
+
+    /// Returns whether a read may wait without a timeout, or with the usual one if it is set.
     ///
     /// Such a read is woken by shutting down the read half. That is certain on Unix alone.
+    #[inline]
     fn may_wait_indefinitely(&self) -> bool {
-        cfg!(unix) && self.is_idle() && self.idle_timeout.is_none() && self.deadline.is_none()
+        cfg!(unix)
+            && self.is_idle()
+            && self.idle_timeout.is_none()
+            && self.deadline.is_none()
+            && (!self.is_set || self.socket_timeout == self.read_timeout)
+    }
+
+    /// Returns the limit of a read.
+    fn limit(&self) -> Option<Duration> {
+        match self.limit {
+            Limit::Idle => self.idle_timeout,
+            Limit::Request => self.read_timeout,
+        }
     }
 
     /// Returns whether a read that has waited for `waited` has exceeded its limit.
     fn is_exceeded(&self, waited: Duration) -> bool {
-        let limit = match self.limit {
-            Limit::Idle => self.idle_timeout,
-            Limit::Request => self.read_timeout,
-        };
-        limit.is_some_and(|limit| waited >= limit)
+        self.limit().is_some_and(|limit| waited >= limit)
     }
 
-    fn check_deadline(&self) -> io::Result<()> {
-        match self.deadline {
-            Some(deadline) if Instant::now() >= deadline => Err(Error::TimedOut("read").into()),
-            _ => Ok(()),
+    /// Returns the time until the deadline. It is an error if there is none left.
+    fn time_to_deadline(&self) -> io::Result<Option<Duration>> {
+        let left = self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        match left {
+            Some(Duration::ZERO) => Err(Error::TimedOut("read").into()),
+            left => Ok(left),
         }
+    }
+}
+
+/// Returns the shorter of two timeouts, where `None` is indefinite.
+fn shorter(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
     }
 }
 
@@ -177,36 +286,58 @@ impl Read for TimedStream {
 
 /// The write timeout of a connection, which is set before the first write that may block.
 #[derive(Debug)]
-pub(super) enum WriteTimeout {
-    /// The timeout is set, or there is none.
+pub(super) struct WriteTimeout {
+    timeout: Option<Duration>,
+    socket: SocketTimeout,
+}
+
+/// Whether the write timeout of a socket is set.
+#[derive(Debug)]
+enum SocketTimeout {
+    /// It is not set, and nothing was written.
+    Untouched,
+    /// It is not set, or has another value.
+    Unset,
     Set,
-    /// Nothing was written.
-    BeforeFirst(Duration),
-    /// One small write was made.
-    BeforeSecond(Duration),
 }
 
 impl WriteTimeout {
     pub(super) fn new(timeout: Option<Duration>) -> Self {
-        timeout.map_or(Self::Set, Self::BeforeFirst)
+        let socket = if timeout.is_some() { SocketTimeout::Untouched } else { SocketTimeout::Set };
+        Self { timeout, socket }
     }
 
     /// Sets the timeout of the socket if a write of `len` bytes may block.
+    #[inline]
     pub(super) fn prepare(
         &mut self,
         stream: &Stream,
         len: impl FnOnce() -> usize,
     ) -> io::Result<()> {
-        match *self {
-            Self::Set => {}
-            Self::BeforeFirst(timeout) if len() <= FIRST_WRITE => {
-                *self = Self::BeforeSecond(timeout);
-            }
-            Self::BeforeFirst(timeout) | Self::BeforeSecond(timeout) => {
-                stream.set_write_timeout(Some(timeout))?;
-                *self = Self::Set;
+        match self.socket {
+            SocketTimeout::Set => {}
+            SocketTimeout::Untouched if len() <= FIRST_WRITE => self.socket = SocketTimeout::Unset,
+            SocketTimeout::Untouched | SocketTimeout::Unset => {
+                stream.set_write_timeout(self.timeout)?;
+                self.socket = SocketTimeout::Set;
             }
         }
+        Ok(())
+    }
+
+    /// Sets the timeout of the socket to `limit` if a write of `len` bytes may block. The next call
+    /// of [`prepare`](Self::prepare) sets it again.
+    pub(super) fn prepare_within(
+        &mut self,
+        stream: &Stream,
+        len: usize,
+        limit: Duration,
+    ) -> io::Result<()> {
+        if !matches!(self.socket, SocketTimeout::Untouched) || len > FIRST_WRITE {
+            let timeout = self.timeout.map_or(limit, |timeout| timeout.min(limit));
+            stream.set_write_timeout(Some(timeout))?;
+        }
+        self.socket = SocketTimeout::Unset;
         Ok(())
     }
 }
@@ -227,6 +358,58 @@ mod tests {
         let outcome = stream.read_with_timeout(|_| Err(ends.next().expect("no other read").into()));
         assert_eq!(outcome.unwrap_err().kind(), io::ErrorKind::TimedOut);
         assert!(stream.is_idle() && ends.next().is_none());
+        Ok(())
+    }
+
+    /// Nothing else would end a read that begins shortly before the end of the request timeout.
+    #[test]
+    fn only_the_last_reads_of_a_request_have_a_shorter_timeout() -> crate::Result<()> {
+        let [usual, request] = [60, 90].map(|seconds| Some(Duration::from_secs(seconds)));
+        let (stream, _peer) = Stream::pair()?;
+        let config = Config::new().read_timeout(usual).request_timeout(request);
+        let mut stream = TimedStream::new(stream, &config);
+        stream.read_with_timeout(|_| Ok(1))?;
+        assert!(stream.clock.start.is_none() && !stream.is_set, "the first read needs neither");
+        stream.read_with_timeout(|_| Ok(1))?;
+        assert_eq!(stream.socket_timeout, usual);
+        stream.clock.limit = Some(Duration::from_secs(50));
+        stream.read_with_timeout(|_| Ok(1))?;
+        assert!(stream.socket_timeout < usual, "{:?}", stream.socket_timeout);
+        stream.clock.limit = request;
+        stream.restart_clock();
+        stream.read_with_timeout(|_| Ok(1))?;
+        assert_eq!(stream.socket_timeout, usual);
+
+        stream.clock.limit = Some(Duration::ZERO);
+        assert!(stream.read_with_timeout(|_| panic!("no time is left")).is_err());
+        stream.socket_timeout = Some(Duration::from_secs(1));
+        stream.set_idle();
+        stream.read_with_timeout(|_| Ok(1))?;
+        assert_eq!(stream.socket_timeout, usual, "an idle connection is not woken often");
+        Ok(())
+    }
+    /// Each write but a small first one may block.
+    #[cfg(unix)]
+    #[test]
+    fn an_answer_has_its_own_timeout_if_it_may_block() -> crate::Result<()> {
+        use std::os::fd::AsFd;
+        use std::os::unix::net::UnixStream;
+
+        let [usual, limit] = [60, 1].map(Duration::from_secs);
+        let (stream, _peer) = Stream::pair()?;
+        let socket = UnixStream::from(stream.as_fd().try_clone_to_owned()?);
+        let mut timeout = WriteTimeout::new(Some(usual));
+        timeout.prepare_within(&stream, FIRST_WRITE, limit)?;
+        assert_eq!(socket.write_timeout()?, None);
+        WriteTimeout::new(Some(usual)).prepare_within(&stream, FIRST_WRITE + 1, limit)?;
+        assert_eq!(socket.write_timeout()?, Some(limit), "a large first write may block");
+        stream.set_write_timeout(None)?;
+        timeout.prepare_within(&stream, 8, limit)?;
+        assert_eq!(socket.write_timeout()?, Some(limit));
+        timeout.prepare(&stream, || 8)?;
+        assert_eq!(socket.write_timeout()?, Some(usual));
+        timeout.prepare_within(&stream, 8, limit)?;
+        assert_eq!(socket.write_timeout()?, Some(limit));
         Ok(())
     }
 }

@@ -25,7 +25,7 @@ const REJECTION_TIMEOUT: Duration = Duration::from_secs(1);
 /// Every free thread blocks in `accept`, and the kernel wakes one of them for each connection. The
 /// thread that accepts a connection serves it. If it was the last free thread, it first starts
 /// another one. A thread whose connection has ended returns to `accept`, or ends if enough threads
-/// are there. There is no queue, and a connection is not passed from one thread to another.
+/// are accepting. There is no queue, and a connection is not passed from one thread to another.
 pub(super) struct Worker {
     pub(super) pool: Arc<Pool>,
     pub(super) config: Arc<Config>,
@@ -41,9 +41,10 @@ impl Worker {
     /// Serves until the server is stopped.
     pub(super) fn run(self) -> Result<()> {
         let (pool, shutdown_timeout) = (Arc::clone(&self.pool), self.config.shutdown_timeout);
+        let worker = Arc::new(self);
         pool.add_thread();
-        Arc::new(self).start_thread()?;
-        pool.wait_for_end(shutdown_timeout)
+        worker.start_thread()?;
+        pool.wait_for_end(shutdown_timeout, || worker.start_accepting_thread())
     }
 
     /// Starts a thread, which is already counted.
@@ -51,17 +52,16 @@ impl Worker {
         let worker = Arc::clone(self);
         let started = thread::Builder::new().name("fcgi".into()).spawn(move || worker.work());
         if started.is_err() {
-            self.pool.remove_thread();
+            self.pool.thread_not_started();
         }
         started.map(drop)
     }
 
-    /// Starts a thread that accepts. If the system starts none, the next thread whose connection
-    /// ends accepts, so an idle connection is asked to close.
+    /// Starts a thread that accepts, which is already counted. If the system starts none, the next
+    /// thread whose connection ends accepts.
     fn start_accepting_thread(self: &Arc<Self>) {
         if let Err(error) = self.start_thread() {
             self.report(&error.into(), None);
-            self.pool.close_an_idle_connection();
         }
     }
 
@@ -91,10 +91,15 @@ impl Worker {
                 Ok(Some(stream)) if self.is_allowed(&stream) => return Some(stream),
                 Ok(Some(_not_allowed)) => {}
                 Ok(None) => return None,
-                Err(error) if is_fatal(&error) => self.pool.fail(error),
+                Err(error) if is_fatal(&error) => {
+                    self.pool.fail(error);
+                    return None;
+                }
                 Err(error) => {
                     self.report(&error, None);
-                    self.pool.wait_to_retry(pause);
+                    if !self.pool.wait_to_retry(pause) {
+                        return None;
+                    }
                     pause = longest_pause.min(pause * 2);
                 }
             }
@@ -110,50 +115,54 @@ impl Worker {
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             let state = Arc::clone(&admission.state);
             if admission.has_slot {
-                self.serve(state, buffers)
+                self.serve(state, buffers);
             } else {
-                self.reject(state)
+                self.reject(state);
             }
         }));
-        match outcome {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => self.report(&error, Some(CloseReason::from(&error))),
-            // The handler itself cannot panic here, but the `Display` of its error can, for
-            // example. The connection ends, and the thread continues. The payload is not dropped,
-            // because that might panic again.
-            Err(panic) => std::mem::forget(panic),
+        // The handler itself cannot panic here, but the `Display` of its error can, for example.
+        // The connection ends, and the thread continues. The payload is not dropped, because that
+        // might panic again.
+        if let Err(panic) = outcome {
+            std::mem::forget(panic);
         }
     }
 
     /// Serves a connection to its end, and reuses the memory in `buffers`.
-    fn serve(&self, state: Arc<ConnectionState>, buffers: &mut ConnectionBuffers) -> Result<()> {
+    fn serve(&self, state: Arc<ConnectionState>, buffers: &mut ConnectionBuffers) {
         let memory = std::mem::take(buffers);
         let mut connection = Connection::with_buffers(state, Arc::clone(&self.config), memory);
-        let outcome = self.serve_requests(&mut connection);
+        if let Err(error) = self.serve_requests(&mut connection) {
+            let reason = connection.failed(&error);
+            self.report(&error, Some(reason));
+        }
         *buffers = connection.into_buffers();
-        outcome
     }
 
     fn serve_requests(&self, connection: &mut Connection) -> Result<()> {
         while let Some(accepted) = connection.wait_for_request()? {
-            answer(&mut connection.request(accepted), &self.handler)?;
+            if let Some(error) = answer(&mut connection.request(accepted), &self.handler)? {
+                self.report(&error, None);
+            }
         }
         Ok(())
     }
 
     /// Refuses the request of a connection that has no slot, without waiting long for it.
-    fn reject(&self, state: Arc<ConnectionState>) -> Result<()> {
+    fn reject(&self, state: Arc<ConnectionState>) {
         let mut config = Config::clone(&self.config).idle_timeout(Some(REJECTION_TIMEOUT));
         config.read_timeout = Some(REJECTION_TIMEOUT);
         let memory = ConnectionBuffers::default();
-        Connection::with_buffers(state, Arc::new(config), memory).reject()
+        if let Err(error) = Connection::with_buffers(state, Arc::new(config), memory).reject() {
+            self.report(&error, Some(CloseReason::from(&error)));
+        }
     }
 
     /// Reports an error to the application. If the application panics, the thread continues.
     fn report(&self, error: &Error, close_reason: Option<CloseReason>) {
-        if close_reason.map_or(true, CloseReason::is_error) {
-            let report = Report { error, close_reason };
-            let _ = catch_unwind(AssertUnwindSafe(|| (self.on_error)(&report)));
+        let report = Report { error, close_reason };
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| (self.on_error)(&report))) {
+            std::mem::forget(panic);
         }
     }
 }

@@ -1,7 +1,6 @@
 use std::io::{self, Read};
 
-use super::reader::retry;
-use super::SMALL_BUFFER;
+use super::reader::{retry, SMALL_BUFFER};
 use crate::record::{Header, RecordType, HEADER_LEN, MAX_ALIGNED_LEN};
 
 /// Room for what may leave together with a record's content: padding, and the records that end a
@@ -44,6 +43,11 @@ impl RecordBuffer {
     /// Returns the complete records.
     pub(crate) fn complete_records(&self) -> &[u8] {
         &self.bytes[..self.open]
+    }
+
+    /// Returns the content of the open record.
+    pub(super) fn open_content(&self) -> &[u8] {
+        self.bytes.get(self.open + HEADER_LEN..).unwrap_or_default()
     }
 
     /// Returns how many bytes can be appended to the open record, or to a new one.

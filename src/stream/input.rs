@@ -1,14 +1,12 @@
 use std::io::{self, BufRead, Read};
 
-use super::length::AnnouncedLength;
+use super::length::StreamLength;
 use super::reader::RecordReader;
 use crate::error::{Error, Result};
 
 /// The records that a [`StreamReader`] reads its stream from.
 pub(crate) trait StreamSource {
     type Input: Read;
-    /// What the error says that every read after a failure returns.
-    const AFTER_FAILURE: &'static str;
 
     fn reader(&self) -> &RecordReader<Self::Input>;
     fn reader_mut(&mut self) -> &mut RecordReader<Self::Input>;
@@ -17,21 +15,24 @@ pub(crate) trait StreamSource {
     /// stream.
     fn next_record(&mut self) -> Result<bool>;
 
-    /// Returns the length that was announced for the stream. It is asked for by the first read.
-    fn announced(&self) -> AnnouncedLength;
+    /// Returns the length that the stream may have. The first read calls this.
+    fn length(&self) -> StreamLength;
 }
 
 /// Reads one stream of a request, on either side of a connection.
 ///
-/// The stream is open until its last record was read. If it has another length than announced, the
-/// end is an error. Errors repeat: no read after an error returns data, so a caller that ignores an
-/// error cannot take a part of the stream for the whole.
+/// The stream is open until its last record was read. If its length is not
+/// [allowed](StreamSource::length), the end is an error. Errors repeat: no read after an error
+/// returns data, so a caller that ignores an error cannot mistake a part of the stream for all of
+/// it.
 #[derive(Debug)]
 pub(crate) struct StreamReader<S> {
     source: S,
     state: StreamState,
+    /// The last error that was returned. Invariant: it is not `None` if the state is `Failed`.
+    failure: Option<Box<Error>>,
     /// `None` until the first read: a handler that reads nothing need not pay for the lookup.
-    announced: Option<AnnouncedLength>,
+    length: Option<StreamLength>,
     /// The bytes of the stream that were read.
     received: u64,
 }
@@ -50,7 +51,7 @@ pub(crate) enum StreamState {
 
 impl<S> StreamReader<S> {
     pub(crate) fn new(source: S, state: StreamState) -> Self {
-        Self { source, state, announced: None, received: 0 }
+        Self { source, state, failure: None, length: None, received: 0 }
     }
 
     pub(crate) fn source(&self) -> &S {
@@ -73,7 +74,7 @@ impl<S> StreamReader<S> {
     /// Continues with another stream, of which nothing was read.
     pub(crate) fn reopen(&mut self) {
         self.state = StreamState::Open;
-        self.announced = None;
+        self.length = None;
         self.received = 0;
     }
 
@@ -81,15 +82,35 @@ impl<S> StreamReader<S> {
         self.received
     }
 
-    /// Makes an error repeat. A wrong length needs no state: the same comparison fails again.
+    /// Returns the last error that was returned to the caller.
+    pub(crate) fn failure(&self) -> Option<&Error> {
+        self.failure.as_deref()
+    }
+
+    /// Returns the same error again, for a stream that has failed.
+    #[cold]
+    pub(crate) fn repeated_failure(&self) -> Error {
+        self.failure().map_or(Error::Aborted, Error::duplicate)
+    }
+
     #[inline]
     fn record_error<T>(&mut self, outcome: Result<T>) -> Result<T> {
-        match &outcome {
-            Ok(_) | Err(Error::StreamTooShort { .. } | Error::StreamTooLong { .. }) => {}
-            Err(Error::Aborted) => self.state = StreamState::Aborted,
-            Err(_) => self.state = StreamState::Failed,
+        if let Err(error) = &outcome {
+            self.set_failure(error);
         }
         outcome
+    }
+
+    /// Makes an error repeat. A wrong length does not change the state: the same comparison fails
+    /// again, and another stream may follow.
+    #[cold]
+    fn set_failure(&mut self, error: &Error) {
+        match error {
+            Error::StreamTooShort { .. } | Error::StreamTooLong { .. } => {}
+            Error::Aborted => self.state = StreamState::Aborted,
+            _ => self.state = StreamState::Failed,
+        }
+        self.failure = Some(Box::new(error.duplicate()));
     }
 }
 
@@ -103,7 +124,7 @@ impl<S: StreamSource> StreamReader<S> {
 
     /// Drops the rest of the stream. Its length is not checked.
     pub(crate) fn skip_to_end(&mut self) -> Result<()> {
-        self.announced = Some(AnnouncedLength::NONE);
+        self.length = Some(StreamLength::Any);
         self.check_usable()?;
         while self.state == StreamState::Open {
             self.next_record()?;
@@ -117,7 +138,7 @@ impl<S: StreamSource> StreamReader<S> {
         match self.state {
             StreamState::Open | StreamState::Ended => Ok(()),
             StreamState::Aborted => Err(Error::Aborted),
-            StreamState::Failed => Err(Error::UnexpectedEof(S::AFTER_FAILURE)),
+            StreamState::Failed => Err(self.repeated_failure()),
         }
     }
 
@@ -140,15 +161,15 @@ impl<S: StreamSource> StreamReader<S> {
     }
 
     /// Returns how many bytes of the current record belong to the stream. Returns 0 at the end of
-    /// the stream, if it has the announced length.
+    /// the stream, if its length is allowed.
     #[inline]
     fn readable(&mut self) -> Result<usize> {
         let has_content = self.has_content()?;
-        let announced = *self.announced.get_or_insert_with(|| self.source.announced());
+        let length = *self.length.get_or_insert_with(|| self.source.length());
         if has_content {
-            announced.limit(self.received, self.source.reader().content_left())
+            length.limit(self.received, self.source.reader().content_left())
         } else {
-            announced.check(self.received).map(|()| 0)
+            length.check(self.received).map(|()| 0)
         }
     }
 

@@ -122,6 +122,20 @@ fn names_are_case_insensitive_and_values_are_trimmed() {
     assert_eq!((head.get("x"), head.get("X"), head.get("Y")), (Some("a  b"), Some("a  b"), None));
 }
 
+/// Two letters differ from those of `Status`, each by the same bit.
+#[test]
+fn name_that_resembles_a_cgi_field_is_another_field() {
+    let head = head(b"Content-Type: text/plain\nRuatus: 404 Not Found\n\n");
+    assert_eq!((head.status(), head.get("Ruatus")), (200, Some("404 Not Found")));
+    assert!(head.get("Status").is_none());
+}
+
+#[test]
+fn debug_output_of_a_head_shows_its_fields() {
+    let text = format!("{:?}", head(b"Content-Type: text/plain\nX: 1\n\n"));
+    assert!(text.contains(r#"{"Content-Type": "text/plain", "X": "1"}"#), "{text}");
+}
+
 /// Rule H3.
 #[test]
 fn line_that_is_not_a_field_is_refused() {
@@ -145,9 +159,8 @@ fn line_that_is_not_a_field_is_refused() {
             &invalid_field(),
         );
     }
-    assert!(
-        matches!(Head::parse(b"A: b\nX Y: z\nC: d\n\n"), Err(Error::InvalidField(line)) if line == "X Y: z")
-    );
+    let outcome = Head::parse(b"A: b\nX Y: z\nC: d\n\n");
+    assert!(matches!(outcome, Err(Error::InvalidField(line)) if line == "X Y: z"));
 }
 
 /// Rule H3.
@@ -519,8 +532,14 @@ fn http_status_line_is_refused() {
 #[test]
 fn variables_returns_the_fields_with_prefix_variable() {
     let head = head(
-        b"Status: 200 OK\r\nVariable-AUTH_METHOD: database lookup\r\nvariable-Auth-User:  ferris \r\n\
-        VARIABLE-X: \xff\r\nVariable-: none\r\nVariable-EMPTY:\r\nVariables-Y: z\r\nContent-Type: a/b\r\n\r\n",
+        b"Status: 200 OK\r\n\
+        Variable-AUTH_METHOD: database lookup\r\n\
+        variable-Auth-User:  ferris \r\n\
+        VARIABLE-X: \xff\r\n\
+        Variable-: none\r\n\
+        Variable-EMPTY:\r\n\
+        Variables-Y: z\r\n\
+        Content-Type: a/b\r\n\r\n",
     );
     let variables: Vec<_> = head.variables().collect();
     assert_eq!(
@@ -683,7 +702,8 @@ fn head_is_sent_in_one_write() {
     head.variable("A_B", "c").unwrap().write_to(&mut writes).unwrap();
     assert_eq!(
         writes.0,
-        [b"Status: 404 Not Found\r\nContent-Type: a/b\r\nSet-Cookie: \xff\r\nVariable-A_B: c\r\n\r\n"]
+        [b"Status: 404 Not Found\r\nContent-Type: a/b\r\n\
+           Set-Cookie: \xff\r\nVariable-A_B: c\r\n\r\n"]
     );
 }
 
@@ -717,11 +737,30 @@ fn writer_refuses_what_the_parser_refuses() {
     assert!(matches!(missing.write_to(&mut Vec::new()), Err(Error::MissingField)));
 }
 
+#[test]
+fn content_length_is_written_once() {
+    let mut written = Vec::new();
+    let head = ResponseHead::new().status(200, "").unwrap().field("Content-Length", "5").unwrap();
+    let head = head.field("content-length", "05").unwrap().field("X", "y").unwrap();
+    head.write_to(&mut written).unwrap();
+    assert_eq!(written, b"Status: 200 OK\r\nContent-Length: 5\r\nX: y\r\n\r\n");
+}
+
+#[test]
+fn written_fields_have_at_most_16_mib() {
+    let head = ResponseHead::new().field("X", vec![b'x'; (16 << 20) - "X: \r\n".len()]).unwrap();
+    let outcome = head.field("Y", "y");
+    assert!(matches!(outcome, Err(Error::HeadTooLarge(limit)) if limit == 16 << 20));
+}
+
 proptest! {
     /// Rule H16.
     #[test]
     fn head_and_its_end_are_the_same_in_any_pieces(
-        lines in prop::collection::vec(("[!-9;-~]{0,3}[A-Za-z-]{1,20}", "[ -~\t]{0,30}", prop::bool::ANY), 0..12),
+        lines in prop::collection::vec(
+            ("[!-9;-~]{0,3}[A-Za-z-]{1,20}", "[ -~\t]{0,30}", prop::bool::ANY),
+            0..12,
+        ),
         body in prop::collection::vec(any::<u8>(), 0..40),
         cuts in prop::collection::vec(1..60_usize, 1..60),
     ) {
@@ -749,21 +788,30 @@ proptest! {
                 prop_assert_eq!(rest, &response[end..]);
                 prop_assert_eq!(rest, body);
             }
-            (Err(whole), Err(pieces)) => prop_assert_eq!(discriminant(&whole), discriminant(&pieces)),
+            (Err(whole), Err(pieces)) => {
+                prop_assert_eq!(discriminant(&whole), discriminant(&pieces));
+            }
             (whole, end) => prop_assert!(false, "{whole:?} but {end:?}"),
         }
     }
 
     #[test]
-    fn arbitrary_bytes_are_parsed_alike_in_any_pieces(response in "([A-Z]: ?|Status: 200|Location:/|[ -~]|\r\n|\n|\r|\0|\u{e9}){0,40}", size in 1..9_usize) {
-        let whole = Head::parse(response.as_bytes()).map_err(|error| discriminant(&error));
-        let pieces = parse_in_pieces(response.as_bytes(), size).map_err(|error| discriminant(&error));
+    fn arbitrary_bytes_are_parsed_alike_in_any_pieces(
+        response in "([A-Z]: ?|Status: 200|Location:/|[ -~]|\r\n|\n|\r|\0|\u{e9}){0,40}",
+        size in 1..9_usize,
+    ) {
+        let response = response.as_bytes();
+        let whole = Head::parse(response).map_err(|error| discriminant(&error));
+        let pieces = parse_in_pieces(response, size).map_err(|error| discriminant(&error));
         prop_assert_eq!(whole, pieces);
     }
 
     /// Rule H21.
     #[test]
-    fn written_head_is_parsed_as_given(values in prop::collection::vec("[!-~]([ -~\t]{0,40}[!-~])?", 0..10), status in 100..=999_u16) {
+    fn written_head_is_parsed_as_given(
+        values in prop::collection::vec("[!-~]([ -~\t]{0,40}[!-~])?", 0..10),
+        status in 100..=999_u16,
+    ) {
         let mut head = ResponseHead::new().status(status, "Reason given").unwrap();
         for value in &values {
             head = head.field("X-Value", value).unwrap();
@@ -772,6 +820,7 @@ proptest! {
         head.write_to(&mut out).unwrap();
         let (head, body) = Head::parse(&out).unwrap();
         prop_assert_eq!((head.status(), head.reason(), body.len()), (status, "Reason given", 0));
-        prop_assert_eq!(head.fields().skip(1).map(|(_, value)| value).collect::<Vec<_>>(), values.iter().map(|v| v.as_bytes()).collect::<Vec<_>>());
+        let parsed = head.fields().skip(1).map(|(_, value)| value);
+        prop_assert!(parsed.eq(values.iter().map(|value| value.as_bytes())));
     }
 }

@@ -7,10 +7,12 @@ use std::os::unix::net::UnixStream;
 use std::sync::{mpsc, Arc};
 use std::thread;
 
-use fcgi::bridge::forward;
+use fcgi::bridge::{forward, gateway_status};
 use fcgi::client::{Completion, Config, Connection};
-use fcgi::record::{read_record, write_record, RecordType, Role};
-use fcgi::{Params, Result};
+use fcgi::record::{read_record, write_record, ProtocolStatus, RecordType, Role};
+use fcgi::{Error, Params, Result};
+
+use crate::support::TEST_TIMEOUT;
 
 const HEAD: &[u8] = b"Content-Type: text/plain\r\n\r\n";
 
@@ -55,6 +57,7 @@ impl Application {
 
 fn pair() -> (Result<Connection>, Application) {
     let (client, application) = UnixStream::pair().expect("two sockets");
+    application.set_read_timeout(Some(TEST_TIMEOUT)).expect("a timeout");
     (Connection::new(client, Arc::new(Config::new())), Application(application))
 }
 
@@ -76,6 +79,39 @@ struct Failing;
 impl Read for Failing {
     fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
         Err(io::ErrorKind::ConnectionReset.into())
+    }
+}
+
+/// A reader that panics.
+struct Panicking;
+
+impl Read for Panicking {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        panic!("a reader that panics, in a test");
+    }
+}
+
+/// A writer that returns an error.
+struct Closed;
+
+impl Write for Closed {
+    fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::BrokenPipe.into())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A reader without data, whose sender shows when it is dropped.
+struct Silent {
+    _dropped: mpsc::Sender<()>,
+}
+
+impl Read for Silent {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        Ok(0)
     }
 }
 
@@ -107,6 +143,37 @@ fn body_ends_after_content_length() {
     }
 }
 
+/// The thread that sends the body ends. Its last act is to drop the reader.
+#[test]
+fn body_is_dropped_after_it_was_sent() {
+    for (length, body) in [(3, &b"abc"[..]), (5, b"abc")] {
+        let (connection, mut application) = pair();
+        let serving = thread::spawn(move || {
+            application.read_params();
+            application.read_body();
+            application.respond(b"done");
+        });
+        let (sender, dropped) = mpsc::channel();
+        call(connection, length, body.chain(Silent { _dropped: sender })).0.expect("a response");
+        serving.join().expect("the application");
+        let outcome = dropped.recv_timeout(TEST_TIMEOUT);
+        assert_eq!(outcome, Err(mpsc::RecvTimeoutError::Disconnected), "{length}");
+    }
+}
+
+#[test]
+fn gateway_status_distinguishes_overload_and_timeout_from_other_errors() {
+    for (error, status) in [
+        (Error::Refused(ProtocolStatus::Overloaded), 503),
+        (Error::Refused(ProtocolStatus::CantMpxConn), 503),
+        (Error::Refused(ProtocolStatus::UnknownRole), 502),
+        (Error::TimedOut("read"), 504),
+        (Error::UnexpectedEof("a record"), 502),
+    ] {
+        assert_eq!(gateway_status(&error), status, "{error}");
+    }
+}
+
 #[test]
 fn body_that_ends_early_ends_the_stream() {
     let (connection, mut application) = pair();
@@ -120,19 +187,48 @@ fn body_that_ends_early_ends_the_stream() {
     assert_eq!(serving.join().expect("the application"), (b"abc".to_vec(), true));
 }
 
-#[test]
-fn body_that_cannot_be_read_is_never_ended() {
+#[track_caller]
+fn assert_body_is_never_ended(failing: impl Read + Send + 'static) {
     let (connection, mut application) = pair();
     let serving = thread::spawn(move || {
         application.read_params();
         application.read_body()
     });
     let (outcome, stdout) =
-        call(connection, 200_000, io::repeat(b'x').take(100_000).chain(Failing));
+        call(connection, 200_000, io::repeat(b'x').take(100_000).chain(failing));
     outcome.expect_err("a request without its body");
     assert!(stdout.starts_with(b"Status: 502 Bad Gateway\r\n"));
     let (received, has_ended) = serving.join().expect("the application");
     assert!(received.len() <= 100_000 && !has_ended);
+}
+
+#[test]
+fn body_that_cannot_be_read_is_never_ended() {
+    assert_body_is_never_ended(Failing);
+    assert_body_is_never_ended(Panicking);
+}
+
+/// The application receives the end of the connection although a thread waits for the body.
+#[test]
+fn failed_request_is_cancelled() {
+    let cases: [(&[u8], &mut dyn Write, io::ErrorKind); 2] = [
+        (HEAD, &mut Closed, io::ErrorKind::BrokenPipe),
+        (b"no head\n\n", &mut io::sink(), io::ErrorKind::InvalidData),
+    ];
+    for (head, mut stdout, kind) in cases {
+        let (connection, mut application) = pair();
+        let (blocked, receiver) = mpsc::channel();
+        let serving = thread::spawn(move || {
+            application.read_params();
+            write_record(&mut application.0, RecordType::Stdout, 1, head).expect("the head");
+            application.read_body()
+        });
+        let params = Params::from_pairs([("CONTENT_LENGTH", "5")]).expect("params");
+        let outcome = forward(connection, &params, Blocking(receiver), &mut stdout, io::sink());
+        assert_eq!(outcome.expect_err("a failed request").kind(), kind);
+        assert_eq!(serving.join().expect("the application"), (Vec::new(), false));
+        drop(blocked);
+    }
 }
 
 #[test]

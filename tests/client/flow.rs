@@ -223,9 +223,10 @@ fn response_sent_before_the_request_is_returned() {
             Ok(buffer.len())
         }
     }
-    for (answer, expected) in
-        [(response(b"busy"), "Ok(4)"), (end(1, 0, 2), "Err(Refused(Overloaded))")]
-    {
+    for (answer, expected) in [
+        (response(b"busy"), "Ok(4)"),
+        (end(1, 0, 2), "Err(application refused the request: OVERLOADED)"),
+    ] {
         let (report, reports) = mpsc::channel();
         let application = Application::unix(move |_, mut stream| {
             stream.write_all(&answer).expect("the response is sent");
@@ -309,6 +310,16 @@ impl Read for Failing {
     }
 }
 
+/// A body whose read fails when the sender is dropped.
+struct FailingLater(mpsc::Receiver<()>);
+
+impl Read for FailingLater {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        let _dropped = self.0.recv_timeout(TEST_TIMEOUT);
+        Err(io::Error::other("the upload failed"))
+    }
+}
+
 /// Returns an application that waits for the end of a stream, and a client without timeouts. The
 /// end must never arrive.
 fn waiting_for(record_type: u8) -> (Application, Client) {
@@ -343,6 +354,30 @@ fn error_of_the_body_ends_the_request_at_once() {
         assert_eq!(error.to_string(), "the upload failed", "after {reads} reads");
         drop(application);
     }
+}
+
+/// The whole response has arrived before the body fails.
+#[test]
+fn complete_response_is_returned_although_the_body_failed() {
+    let application = Application::unix(|_, mut stream| {
+        read_begin_and_params(&mut stream).expect("a request");
+        stream.write_all(&response(b"complete")).expect("the response is sent");
+        wait_for_close(&mut stream);
+    });
+    let client = application.client();
+    let (received, is_received) = mpsc::channel::<()>();
+    let outcome = run_with_timeout(move || {
+        let failure = FailingLater(is_received);
+        client.send(&post_params(), (&b"part"[..]).chain(failure), |response| {
+            let mut stdout = Vec::new();
+            response.stdout.read_to_end(&mut stdout)?;
+            drop(received);
+            Ok(stdout)
+        })
+    });
+    let (stdout, _completion) = outcome.expect("no panic").expect("a response");
+    assert_eq!(stdout, b"complete");
+    drop(application);
 }
 
 #[test]

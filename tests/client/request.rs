@@ -42,7 +42,7 @@ fn received(send: impl FnOnce(&Client)) -> Vec<ReceivedRequest> {
 fn sent_bytes(config: Config, send: impl FnOnce(&mut Connection)) -> Vec<u8> {
     let (near, mut far) = socket_pair();
     let answer = response(b"");
-    far.write_all(&answer).expect("the answer fits the socket");
+    far.write_all(&answer).expect("the response fits into the socket");
     let reader = thread::spawn(move || read_all(&mut far).expect("the bytes sent"));
     let mut connection = Connection::new(near, Arc::new(config)).expect("a connection");
     send(&mut connection);

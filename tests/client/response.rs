@@ -456,9 +456,12 @@ fn end_request_shorter_than_eight_bytes_is_an_error() {
             [record(STDOUT, 1, b"a"), record(STDOUT, 1, b""), record(END, 1, &[0; 8][..len])]
                 .concat();
         let outcome = reply(&answer);
-        let is_expected = matches!(&outcome, Err(Error::InvalidBodyLength { record_type: RecordType::EndRequest, len: found })
-            if *found == len);
-        assert!(is_expected, "{len}: {outcome:?}");
+        match outcome {
+            Err(Error::InvalidBodyLength { record_type: RecordType::EndRequest, len: found }) => {
+                assert_eq!(found, len);
+            }
+            outcome => panic!("{len}: {outcome:?}"),
+        }
     }
     for len in [9, 16, 65535] {
         let mut body = vec![0xff; len];
@@ -573,4 +576,35 @@ fn head_may_be_split_across_records() {
             (404, Some("text/plain"), "no such page\n\n")
         );
     }
+}
+
+/// The rest of a record is read into a large slice without a copy, and the next record after it.
+#[test]
+fn rest_of_a_large_record_is_read_into_the_slice_of_the_caller() {
+    const LEN: usize = 20_000;
+    let expected = Pattern::bytes(LEN as u64);
+    let answer = response(&expected);
+    let (near, mut far) = socket_pair();
+    let mut connection = Connection::new(near, Arc::new(test_config())).expect("a connection");
+    let mut exchange = connection.begin(Role::Responder, &get_params()).expect("a request");
+    exchange.stdin.finish().expect("the request is sent");
+    let mut stdout = vec![0; LEN];
+    let (first, rest) = answer.split_at(8 + 5);
+    far.write_all(first).expect("a part of the response is sent");
+    exchange.stdout.read_exact(&mut stdout[..5]).expect("a part of the response");
+    far.write_all(rest).expect("the rest of the response is sent");
+    exchange.stdout.read_exact(&mut stdout[5..]).expect("the rest of the response");
+    assert!(stdout == expected);
+    exchange.finish().expect("the end of the response");
+}
+
+#[test]
+fn debug_output_of_a_response_shows_how_much_was_received() {
+    with_answer(response(b"hello"), |connection| {
+        let mut exchange = connection.begin(Role::Responder, &get_params()).expect("a request");
+        exchange.stdin.finish().expect("the request is sent");
+        exchange.stdout.read_exact(&mut [0; 4]).expect("a part of the response");
+        let text = format!("{:?}", exchange.stdout);
+        assert!(text.contains("request_id: 1, state: Open, received: 4"), "{text}");
+    });
 }

@@ -2,25 +2,46 @@
 //! through `io::Error`, and is returned where the documentation says so.
 
 use std::error::Error as _;
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Write};
+use std::time::Duration;
 
 use fcgi::cgi::{Head, HeadParser};
 use fcgi::net::{Address, AllowList};
 use fcgi::record::{self, EndRequest, ProtocolStatus, RecordType};
+use fcgi::stream::StreamWriter;
 use fcgi::{Error, Params};
 
 #[test]
-fn every_error_has_its_message_and_kind() {
-    let text = || String::from("a\n\"b\"");
-    let stdout = RecordType::Stdout;
-    let table = [
-        (Error::Io(io::Error::new(ErrorKind::BrokenPipe, "no reader")), "no reader", ErrorKind::BrokenPipe),
-        (Error::TimedOut("read"), "read timed out", ErrorKind::TimedOut),
-        (Error::UnsupportedVersion(2), "record has unsupported FastCGI version 2", ErrorKind::InvalidData),
-        (Error::UnexpectedEof("a record"), "input ended before the end of a record", ErrorKind::UnexpectedEof),
-        (Error::ContentTooLong(65536), "content of 65536 bytes exceeds the 65535 bytes that a record can hold", ErrorKind::InvalidInput),
+fn errors_of_records_have_their_message_and_kind() {
+    assert_errors([
         (
-            Error::InvalidRequestId { record_type: stdout, request_id: 0 },
+            Error::Io(io::Error::new(ErrorKind::BrokenPipe, "no reader")),
+            "no reader",
+            ErrorKind::BrokenPipe,
+        ),
+        (Error::TimedOut("read"), "read timed out", ErrorKind::TimedOut),
+        (
+            Error::RequestTimedOut(Duration::from_millis(1500)),
+            "request did not arrive within 1500 ms",
+            ErrorKind::TimedOut,
+        ),
+        (
+            Error::UnsupportedVersion(2),
+            "record has unsupported FastCGI version 2",
+            ErrorKind::InvalidData,
+        ),
+        (
+            Error::UnexpectedEof("a record"),
+            "input ended before the end of a record",
+            ErrorKind::UnexpectedEof,
+        ),
+        (
+            Error::ContentTooLong(65536),
+            "content of 65536 bytes exceeds the 65535 bytes that a record can hold",
+            ErrorKind::InvalidInput,
+        ),
+        (
+            Error::InvalidRequestId { record_type: RecordType::Stdout, request_id: 0 },
             "Stdout record cannot have request id 0",
             ErrorKind::InvalidInput,
         ),
@@ -34,9 +55,28 @@ fn every_error_has_its_message_and_kind() {
             "unexpected Unknown(99) record for request 3",
             ErrorKind::InvalidData,
         ),
-        (Error::InvalidParams(4), "name-value pair at offset 4 is incomplete", ErrorKind::InvalidData),
-        (Error::ParamTooLong(1 << 31), "name-value data of 2147483648 bytes is too long", ErrorKind::InvalidInput),
-        (Error::ParamsTooLarge(1024), "params exceed the limit of 1024 bytes", ErrorKind::InvalidData),
+    ]);
+}
+
+#[test]
+fn errors_of_requests_have_their_message_and_kind() {
+    assert_errors([
+        (
+            Error::InvalidParams(4),
+            "name-value pair at offset 4 is incomplete",
+            ErrorKind::InvalidData,
+        ),
+        (
+            Error::ParamTooLong(1 << 31),
+            "name-value data of 2147483648 bytes is too long",
+            ErrorKind::InvalidInput,
+        ),
+        (
+            Error::ParamsTooLarge(1024),
+            "params exceed the limit of 1024 bytes",
+            ErrorKind::InvalidData,
+        ),
+        (Error::BodyTooLarge(1024), "body exceeds the limit of 1024 bytes", ErrorKind::InvalidData),
         (Error::Aborted, "request aborted by the web server", ErrorKind::ConnectionAborted),
         (
             Error::StreamTooShort { variable: "CONTENT_LENGTH", announced: 10, received: 5 },
@@ -48,7 +88,12 @@ fn every_error_has_its_message_and_kind() {
             "stream is longer than the 10 bytes announced by FCGI_DATA_LENGTH",
             ErrorKind::InvalidData,
         ),
-        (Error::RequestNotFinished, "previous request was dropped without being finished", ErrorKind::InvalidData),
+        (Error::NoResponse, "handler returned without a response", ErrorKind::InvalidData),
+        (
+            Error::RequestNotFinished,
+            "previous request was dropped without being finished",
+            ErrorKind::InvalidData,
+        ),
         (
             Error::Refused(ProtocolStatus::Overloaded),
             "application refused the request: OVERLOADED",
@@ -59,16 +104,51 @@ fn every_error_has_its_message_and_kind() {
             "application refused the request: protocol status 9",
             ErrorKind::ConnectionRefused,
         ),
-        (Error::ResponseTooLarge(10), "response exceeds the limit of 10 bytes", ErrorKind::InvalidData),
-        (Error::HeadTooLarge(10), "response head exceeds the limit of 10 bytes", ErrorKind::InvalidData),
-        (Error::TooManyFields(10), "response head exceeds the limit of 10 fields", ErrorKind::InvalidData),
-        (Error::IncompleteHead, "response ended before the end of its head", ErrorKind::UnexpectedEof),
+    ]);
+}
+
+#[test]
+fn errors_of_responses_and_arguments_have_their_message_and_kind() {
+    let text = || String::from("a\n\"b\"");
+    assert_errors([
+        (
+            Error::ResponseTooLarge(10),
+            "response exceeds the limit of 10 bytes",
+            ErrorKind::InvalidData,
+        ),
+        (
+            Error::HeadTooLarge(10),
+            "response head exceeds the limit of 10 bytes",
+            ErrorKind::InvalidData,
+        ),
+        (
+            Error::TooManyFields(10),
+            "response head exceeds the limit of 10 fields",
+            ErrorKind::InvalidData,
+        ),
+        (
+            Error::IncompleteHead,
+            "response ended before the end of its head",
+            ErrorKind::UnexpectedEof,
+        ),
         (Error::InvalidField(text()), r#"invalid header field "a\n\"b\"""#, ErrorKind::InvalidData),
-        (Error::DuplicateField("Status".into()), r#"header field "Status" occurs more than once"#, ErrorKind::InvalidData),
-        (Error::MissingField, "response head has no Content-Type, Location or Status field", ErrorKind::InvalidData),
+        (
+            Error::DuplicateField("Status".into()),
+            r#"header field "Status" occurs more than once"#,
+            ErrorKind::InvalidData,
+        ),
+        (
+            Error::MissingField,
+            "response head has no Content-Type, Location or Status field",
+            ErrorKind::InvalidData,
+        ),
         (Error::InvalidStatus(text()), r#"invalid Status "a\n\"b\"""#, ErrorKind::InvalidData),
         (Error::InvalidLocation(text()), r#"invalid Location "a\n\"b\"""#, ErrorKind::InvalidData),
-        (Error::InvalidContentLength(text()), r#"invalid Content-Length "a\n\"b\"""#, ErrorKind::InvalidData),
+        (
+            Error::InvalidContentLength(text()),
+            r#"invalid Content-Length "a\n\"b\"""#,
+            ErrorKind::InvalidData,
+        ),
         (
             Error::InvalidRequest { part: "method".into(), value: text() },
             r#"invalid method "a\n\"b\"""#,
@@ -81,8 +161,8 @@ fn every_error_has_its_message_and_kind() {
         ),
         (
             Error::NotListening("a pipe"),
-            "descriptor 0 is a pipe, not a listening socket: start the program from a web server, with spawn-fcgi or \
-             another process manager",
+            "descriptor 0 is a pipe, not a listening socket: start the program from a web server, \
+             with spawn-fcgi or another process manager",
             ErrorKind::InvalidInput,
         ),
         (
@@ -90,8 +170,13 @@ fn every_error_has_its_message_and_kind() {
             r#"invalid item "a\n\"b\"" in the list of allowed IP addresses"#,
             ErrorKind::InvalidInput,
         ),
-    ];
-    for (error, text, kind) in table {
+    ]);
+}
+
+/// Asserts the message and the kind of errors, also after a round trip through `io::Error`.
+#[track_caller]
+fn assert_errors<const N: usize>(errors: [(Error, &str, ErrorKind); N]) {
+    for (error, text, kind) in errors {
         assert_eq!(error.to_string(), text);
         assert_eq!(error.kind(), kind, "{text}");
         assert!(!text.contains('\n'), "one line, whatever the peer sent");
@@ -104,8 +189,52 @@ fn every_error_has_its_message_and_kind() {
         assert_eq!(format!("{back:?}"), debug);
         assert_eq!(back.kind(), kind);
         // Convert twice more, as `io::copy` in a handler and `?` in its caller do.
-        assert_eq!(format!("{:?}", Error::from(io::Error::from(back))), debug);
+        let back = Error::from(io::Error::from(back));
+        assert_eq!(format!("{back:?}"), debug);
+
+        let [first, second] = failed_writes(back.into()).map(Error::from);
+        assert_eq!(format!("{first:?}"), debug);
+        assert_eq!((second.kind(), second.to_string()), (kind, text.to_string()));
+        if !matches!(second, Error::Io(_)) {
+            assert_eq!(format!("{second:?}"), debug);
+        }
     }
+}
+
+/// A writer that fails once.
+struct FailingOnce(Option<io::Error>);
+
+impl Write for FailingOnce {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        self.0.take().map_or(Ok(data.len()), Err)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Returns the errors of a `StreamWriter` when its underlying writer has failed, and after that.
+#[track_caller]
+fn failed_writes(error: io::Error) -> [io::Error; 2] {
+    let inner = FailingOnce(Some(error));
+    let mut writer = StreamWriter::new(inner, RecordType::Stdout, 1).expect("a writer");
+    [b"one", b"two"].map(|data| {
+        writer.write_all(data).expect("buffered");
+        writer.flush().expect_err("a failed write")
+    })
+}
+
+#[test]
+fn repeated_io_error_keeps_its_code_kind_and_message() {
+    let [_, again] = failed_writes(io::Error::from_raw_os_error(32));
+    assert_eq!(again.raw_os_error(), Some(32));
+    let [_, again] = failed_writes(ErrorKind::WriteZero.into());
+    assert!(again.kind() == ErrorKind::WriteZero && again.get_ref().is_none());
+    let not_a_number = "abc".parse::<u8>().expect_err("not a number");
+    let text = not_a_number.to_string();
+    let [_, again] = failed_writes(io::Error::new(ErrorKind::NotFound, not_a_number));
+    assert_eq!((again.kind(), again.to_string()), (ErrorKind::NotFound, text));
 }
 
 #[test]
@@ -118,7 +247,7 @@ fn io_error_keeps_its_code_and_inner_error() {
 
     let own = Error::from(io::Error::new(
         ErrorKind::NotFound,
-        "by the caller".parse::<u8>().expect_err("no number"),
+        "by the caller".parse::<u8>().expect_err("not a number"),
     ));
     let inner = io::Error::from(own).into_inner().expect("the caller's error");
     assert!(inner.is::<std::num::ParseIntError>());
@@ -165,43 +294,52 @@ fn codec_and_response_head_return_their_errors() {
             .expect_err("a bad head")
     };
     let table = [
-        (Params::parse(b"\x05\x01NA").expect_err("cut"), "InvalidParams(0)"),
+        (
+            Params::parse(b"\x05\x01NA").expect_err("cut"),
+            "name-value pair at offset 0 is incomplete",
+        ),
         (
             EndRequest::parse(&[0; 7]).expect_err("short"),
-            "InvalidBodyLength { record_type: EndRequest, len: 7 }",
+            "EndRequest record has a body of 7 bytes instead of 8",
         ),
         (
             record::read_header(&mut &[2, 0, 0, 0, 0, 0, 0, 0][..]).expect_err("bad"),
-            "UnsupportedVersion(2)",
+            "record has unsupported FastCGI version 2",
         ),
         (
             record::read_header(&mut &[1][..]).expect_err("cut"),
-            r#"UnexpectedEof("a record header")"#,
+            "input ended before the end of a record header",
         ),
         (
             record::write_record(&mut Vec::new(), RecordType::Stdin, 1, &[0; 65536])
                 .expect_err("long"),
-            "ContentTooLong(65536)",
+            "content of 65536 bytes exceeds the 65535 bytes that a record can hold",
         ),
         (
             record::write_record(&mut Vec::new(), RecordType::GetValues, 5, b"")
                 .expect_err("bad id"),
-            "InvalidRequestId { record_type: GetValues, request_id: 5 }",
+            "GetValues record cannot have request id 5",
         ),
         (
             HeadParser::new().max_bytes(20).feed(&[b'x'; 21]).expect_err("a bad head"),
-            "HeadTooLarge(20)",
+            "response head exceeds the limit of 20 bytes",
         ),
-        (fields(2), "TooManyFields(2)"),
-        (head(b"Status: 200\n"), "IncompleteHead"),
-        (head(b"HTTP/1.1 200 OK\n\n"), r#"InvalidField("HTTP/1.1 200 OK")"#),
-        (head(b"Status: 200\nStatus: 200\n\n"), r#"DuplicateField("Status")"#),
-        (head(b"ETag: 1\n\n"), "MissingField"),
-        (head(b"Status: 99\n\n"), r#"InvalidStatus("99")"#),
-        (head(b"Location: nowhere\n\n"), r#"InvalidLocation("nowhere")"#),
-        (head(b"Status: 200\nContent-Length: -1\n\n"), r#"InvalidContentLength("-1")"#),
-        ("nowhere".parse::<Address>().expect_err("no address"), r#"InvalidAddress("nowhere")"#),
-        ("127.0.0.1, me".parse::<AllowList>().expect_err("no list"), r#"InvalidAllowList("me")"#),
+        (fields(2), "response head exceeds the limit of 2 fields"),
+        (head(b"Status: 200\n"), "response ended before the end of its head"),
+        (head(b"HTTP/1.1 200 OK\n\n"), r#"invalid header field "HTTP/1.1 200 OK""#),
+        (head(b"Status: 200\nStatus: 200\n\n"), r#"header field "Status" occurs more than once"#),
+        (head(b"ETag: 1\n\n"), "response head has no Content-Type, Location or Status field"),
+        (head(b"Status: 99\n\n"), r#"invalid Status "99""#),
+        (head(b"Location: nowhere\n\n"), r#"invalid Location "nowhere""#),
+        (head(b"Status: 200\nContent-Length: -1\n\n"), r#"invalid Content-Length "-1""#),
+        (
+            "nowhere".parse::<Address>().expect_err("no address"),
+            r#"invalid address "nowhere", expected HOST:PORT or unix:PATH"#,
+        ),
+        (
+            "127.0.0.1, me".parse::<AllowList>().expect_err("no list"),
+            r#"invalid item "me" in the list of allowed IP addresses"#,
+        ),
     ];
     for (error, expected) in table {
         assert_eq!(format!("{error:?}"), expected);
@@ -211,10 +349,9 @@ fn codec_and_response_head_return_their_errors() {
 /// Errors of connections. The test plays the peer.
 #[cfg(unix)]
 mod connections {
-    use std::io::{Read, Write};
+    use std::io::Read;
     use std::os::unix::net::UnixStream;
     use std::sync::Arc;
-    use std::time::Duration;
 
     use super::*;
     use fcgi::record::Role;
@@ -254,21 +391,30 @@ mod connections {
     fn application_side_returns_its_errors() {
         let (five, nine) = (with_length(b'4'), with_length(b'9'));
         let table: [(&[&[u8]], &str); 9] = [
-            (&[BEGIN], r#"TimedOut("read")"#),
-            (&[BEGIN, STDIN_END], "UnexpectedRecord { record_type: Stdin, request_id: 1 }"),
-            (&[BEGIN, b"\x01\x04\0\x01\0\x02\0\0\x05\x01", PARAMS_END], "InvalidParams(0)"),
-            (&[BEGIN, b"\x01\x04\0\x01\0\x65\0\0", &[0; 101]], "ParamsTooLarge(100)"),
-            (&[BEGIN, PARAMS_END, b"\x01\x02\0\x01\0\0\0\0"], "Aborted"),
+            (&[BEGIN], "read timed out"),
+            (&[BEGIN, STDIN_END], "unexpected Stdin record for request 1"),
+            (
+                &[BEGIN, b"\x01\x04\0\x01\0\x02\0\0\x05\x01", PARAMS_END],
+                "name-value pair at offset 0 is incomplete",
+            ),
+            (
+                &[BEGIN, b"\x01\x04\0\x01\0\x65\0\0", &[0; 101]],
+                "params exceed the limit of 100 bytes",
+            ),
+            (&[BEGIN, PARAMS_END, b"\x01\x02\0\x01\0\0\0\0"], "request aborted by the web server"),
             (
                 &[BEGIN, &nine, PARAMS_END, HELLO, STDIN_END],
-                r#"StreamTooShort { variable: "CONTENT_LENGTH", announced: 9, received: 5 }"#,
+                "stream ended after 5 of the 9 bytes announced by CONTENT_LENGTH",
             ),
             (
                 &[BEGIN, &five, PARAMS_END, HELLO, STDIN_END],
-                r#"StreamTooLong { variable: "CONTENT_LENGTH", announced: 4 }"#,
+                "stream is longer than the 4 bytes announced by CONTENT_LENGTH",
             ),
-            (&[BEGIN, PARAMS_END, STDIN_END], "RequestNotFinished"),
-            (&[b"\x02\x01\0\x01\0\x08\0\0"], "UnsupportedVersion(2)"),
+            (
+                &[BEGIN, PARAMS_END, STDIN_END],
+                "previous request was dropped without being finished",
+            ),
+            (&[b"\x02\x01\0\x01\0\x08\0\0"], "record has unsupported FastCGI version 2"),
         ];
         for (records, expected) in table {
             assert_eq!(served(records), expected);
@@ -283,24 +429,27 @@ mod connections {
         ours.shutdown(std::net::Shutdown::Write).expect("connected");
         let mut connection = client::Connection::new(theirs, Arc::default()).expect("a connection");
         let exchange = connection.begin(Role::Responder, &Params::new()).expect("a new connection");
-        exchange.finish().expect_err("no good answer")
+        exchange.finish().expect_err("an error")
     }
 
     #[test]
     fn web_server_side_returns_its_errors() {
         let table: [(&[&[u8]], &str); 6] = [
-            (&[b"\x01\x03\0\x01\0\x08\0\0\0\0\0\0\x02\0\0\0"], "Refused(Overloaded)"),
-            (&[b"\x01\x03\0\x01\0\x08\0\0\0\0\0\0\x07\0\0\0"], "Refused(Unknown(7))"),
             (
-                &[b"\x01\x06\0\x02\0\0\0\0"],
-                "UnexpectedRecord { record_type: Stdout, request_id: 2 }",
+                &[b"\x01\x03\0\x01\0\x08\0\0\0\0\0\0\x02\0\0\0"],
+                "application refused the request: OVERLOADED",
             ),
+            (
+                &[b"\x01\x03\0\x01\0\x08\0\0\0\0\0\0\x07\0\0\0"],
+                "application refused the request: protocol status 7",
+            ),
+            (&[b"\x01\x06\0\x02\0\0\0\0"], "unexpected Stdout record for request 2"),
             (
                 &[b"\x01\x03\0\x01\0\x07\0\0\0\0\0\0\0\0\0"],
-                "InvalidBodyLength { record_type: EndRequest, len: 7 }",
+                "EndRequest record has a body of 7 bytes instead of 8",
             ),
-            (&[b"\x01\x06\0\x01\0\0\0\0"], r#"UnexpectedEof("a response")"#),
-            (&[b"\xff\x06\0\x01\0\0\0\0"], "UnsupportedVersion(255)"),
+            (&[b"\x01\x06\0\x01\0\0\0\0"], "input ended before the end of a response"),
+            (&[b"\xff\x06\0\x01\0\0\0\0"], "record has unsupported FastCGI version 255"),
         ];
         for (records, expected) in table {
             assert_eq!(format!("{:?}", answered(records)), expected);
@@ -312,7 +461,7 @@ mod connections {
         let directory = tempfile::tempdir().expect("a directory for the socket");
         let path = directory.path().join("app.sock");
         let client = Client::new(path.to_str().expect("a path of text")).expect("an address");
-        let error = client.fetch(&Params::new(), b"").expect_err("nobody listens");
+        let error = client.fetch(&Params::new(), b"").expect_err("no process listens");
         assert_eq!(error.kind(), ErrorKind::NotFound);
 
         let params = |len| Params::from_pairs([("CONTENT_LENGTH", len)]).expect("a pair");

@@ -10,7 +10,7 @@ use fcgi::stream::StreamWriter;
 use fcgi::Params;
 use proptest::collection::vec;
 use proptest::prelude::*;
-use proptest::sample::select;
+use proptest::sample::{select, Index};
 
 fn config(cases: u32) -> ProptestConfig {
     // Failing input goes into a test of its own, not into a regression file.
@@ -49,10 +49,14 @@ proptest! {
 
     /// The records are whole or truncated at any byte. Rules K8, K10 and K23.
     #[test]
-    fn any_records_are_read_as_written(records in vec(record(65_535), 0..6), kept in any::<prop::sample::Index>(), is_cut: bool) {
+    fn any_records_are_read_as_written(
+        records in vec(record(65_535), 0..6),
+        kept in any::<Index>(),
+        is_truncated: bool,
+    ) {
         let mut bytes = encode(&records);
         prop_assert_eq!(decode_records(&bytes), (records, End::Clean));
-        if is_cut {
+        if is_truncated {
             bytes.truncate(kept.index(bytes.len() + 1));
         }
         checks::check_records(&bytes);
@@ -64,7 +68,10 @@ proptest! {
     }
 
     #[test]
-    fn arbitrary_bytes_are_read_as_records_or_refused(start in vec(any::<u8>(), 0..200), after_version in vec(any::<u8>(), 0..200)) {
+    fn arbitrary_bytes_are_read_as_records_or_refused(
+        start in vec(any::<u8>(), 0..200),
+        after_version in vec(any::<u8>(), 0..200),
+    ) {
         checks::check_records(&start);
         checks::check_records(&[&[1], &after_version[..]].concat());
     }
@@ -72,7 +79,8 @@ proptest! {
     /// Rules K11 and K14.
     #[test]
     fn any_pairs_are_read_as_written(pairs in vec((bytes(300), bytes(66_000)), 0..12)) {
-        let params = Params::from_pairs(pairs.iter().map(|(name, value)| (name, value))).expect("short pairs");
+        let params = Params::from_pairs(pairs.iter().map(|(name, value)| (name, value)));
+        let params = params.expect("short pairs");
         prop_assert!(params.iter().map(|(name, value)| (name.to_vec(), value.to_vec())).eq(pairs));
         checks::check_params(params.as_bytes());
     }
@@ -82,7 +90,9 @@ proptest! {
     fn arbitrary_bytes_are_read_as_pairs_or_refused(parts in vec(prop_oneof![
         vec(any::<u8>(), 0..8),
         (0..9_u8).prop_map(|len| vec![0x80, 0, 0, len]),
-        (0..31_u8, 0..9_u8).prop_map(|(bit, len)| (0x8000_0000 | 1_u32 << bit | u32::from(len)).to_be_bytes().to_vec()),
+        (0..31_u8, 0..9_u8).prop_map(|(bit, len)| {
+            (0x8000_0000 | 1_u32 << bit | u32::from(len)).to_be_bytes().to_vec()
+        }),
         Just(vec![1, 1, b'A', b'B']),
     ], 0..20)) {
         checks::check_params(&parts.concat());
@@ -94,7 +104,8 @@ proptest! {
         steps in vec(prop_oneof![4 => bytes(140_000).prop_map(Some), 1 => Just(None)], 0..12),
         most in prop_oneof![Just(usize::MAX), 1000..100_000_usize],
     ) {
-        let mut stdout = StreamWriter::new(ShortWriter::new(most), RecordType::Stdout, 1).expect("a legal id");
+        let out = ShortWriter::new(most);
+        let mut stdout = StreamWriter::new(out, RecordType::Stdout, 1).expect("a legal id");
         let mut written = Vec::new();
         for step in steps {
             if let Some(data) = step {
@@ -120,10 +131,12 @@ proptest! {
     #[test]
     fn any_lines_are_parsed_alike_in_any_pieces(parts in vec(prop_oneof![
         select(vec![
-            "Status: 404 Not Found", "Status: 200", "Content-Type: text/html", "Location: /a", "Location: http://a/",
-            "Content-Length: 5", "Set-Cookie: a=1", "X: ", ": x", " folded", "no field", "HTTP/1.1 200 OK", "A:b", "A :b",
+            "Status: 404 Not Found", "Status: 200", "Content-Type: text/html", "Location: /a",
+            "Location: http://a/", "Content-Length: 5", "Set-Cookie: a=1", "X: ", ": x", " folded",
+            "no field", "HTTP/1.1 200 OK", "A:b", "A :b",
         ]).prop_map(|line| line.as_bytes().to_vec()),
-        select(vec!["\r\n", "\n", "\n\n", "\r\n\r\n", "\r", "\0"]).prop_map(|end| end.as_bytes().to_vec()),
+        select(vec!["\r\n", "\n", "\n\n", "\r\n\r\n", "\r", "\0"])
+            .prop_map(|end| end.as_bytes().to_vec()),
         Just(b"\n".to_vec()),
         vec(any::<u8>(), 0..6),
         (0..2000_usize).prop_map(|len| vec![b'x'; len]),
@@ -137,6 +150,7 @@ mod connections {
     use std::os::unix::net::UnixStream;
 
     use super::*;
+    use crate::checks::connections::{check_client_exchange, check_server_connection};
 
     fn pair() -> (UnixStream, UnixStream) {
         UnixStream::pair().expect("a pair of sockets")
@@ -146,8 +160,10 @@ mod connections {
     fn likely_record() -> impl Strategy<Value = Record> {
         let content = prop_oneof![
             3 => Just(Vec::new()),
-            2 => (0..5_u8, any::<u8>()).prop_map(|(role, flags)| vec![0, role, flags, 0, 0, 0, 0, 0]),
-            1 => (0..4_u8, any::<u8>()).prop_map(|(status, app)| vec![0, 0, 0, app, status, 0, 0, 0]),
+            2 => (0..5_u8, any::<u8>())
+                .prop_map(|(role, flags)| vec![0, role, flags, 0, 0, 0, 0, 0]),
+            1 => (0..4_u8, any::<u8>())
+                .prop_map(|(status, app)| vec![0, 0, 0, app, status, 0, 0, 0]),
             2 => (0..9_u8).prop_map(|len| [b"\x0e\x01CONTENT_LENGTH", &[b'0' + len][..]].concat()),
             1 => Just(b"\x0e\0FCGI_MAX_CONNS\x0f\0FCGI_MPXS_CONNS".to_vec()),
             1 => Just(b"Status: 200\r\n\r\nbody".to_vec()),
@@ -165,7 +181,7 @@ mod connections {
         )
     }
 
-    fn truncated(mut bytes: Vec<u8>, kept: Option<prop::sample::Index>) -> Vec<u8> {
+    fn truncated(mut bytes: Vec<u8>, kept: Option<Index>) -> Vec<u8> {
         if let Some(kept) = kept {
             bytes.truncate(kept.index(bytes.len() + 1));
         }
@@ -190,7 +206,7 @@ mod connections {
             },
         );
         let part = prop_oneof![2 => request, 1 => vec(likely_record(), 0..4)];
-        let others = vec((any::<prop::sample::Index>(), likely_record()), 0..3);
+        let others = vec((any::<Index>(), likely_record()), 0..3);
         (vec(part, 0..4), others).prop_map(|(parts, others)| {
             let mut records = parts.concat();
             for (at, other) in others {
@@ -204,21 +220,27 @@ mod connections {
         #![proptest_config(config(250))]
 
         #[test]
-        fn application_side_is_independent_of_pieces(records in likely_requests(), kept in any::<Option<prop::sample::Index>>()) {
-            checks::connections::check_server_connection(pair, &truncated(encode(&records), kept));
+        fn application_side_is_independent_of_pieces(
+            records in likely_requests(),
+            kept in any::<Option<Index>>(),
+        ) {
+            check_server_connection(pair, &truncated(encode(&records), kept));
         }
 
         #[test]
-        fn application_side_survives_arbitrary_bytes(start in vec(any::<u8>(), 0..100), after_version in vec(any::<u8>(), 0..100)) {
-            checks::connections::check_server_connection(pair, &start);
-            checks::connections::check_server_connection(pair, &[&[1], &after_version[..]].concat());
+        fn application_side_survives_arbitrary_bytes(
+            start in vec(any::<u8>(), 0..100),
+            after_version in vec(any::<u8>(), 0..100),
+        ) {
+            check_server_connection(pair, &start);
+            check_server_connection(pair, &[&[1], &after_version[..]].concat());
         }
 
         #[test]
         fn web_server_side_is_independent_of_pieces(
             records in vec(likely_record(), 0..8),
             is_usual: bool,
-            kept in any::<Option<prop::sample::Index>>(),
+            kept in any::<Option<Index>>(),
         ) {
             let mut records = records;
             if is_usual {
@@ -227,13 +249,16 @@ mod connections {
                 }
                 records.push(Record { record_type: 3, id: 1, content: vec![0; 8], padding_len: 1 });
             }
-            checks::connections::check_client_exchange(pair, &truncated(encode(&records), kept));
+            check_client_exchange(pair, &truncated(encode(&records), kept));
         }
 
         #[test]
-        fn web_server_side_survives_arbitrary_bytes(start in vec(any::<u8>(), 0..100), after_version in vec(any::<u8>(), 0..100)) {
-            checks::connections::check_client_exchange(pair, &start);
-            checks::connections::check_client_exchange(pair, &[&[1], &after_version[..]].concat());
+        fn web_server_side_survives_arbitrary_bytes(
+            start in vec(any::<u8>(), 0..100),
+            after_version in vec(any::<u8>(), 0..100),
+        ) {
+            check_client_exchange(pair, &start);
+            check_client_exchange(pair, &[&[1], &after_version[..]].concat());
         }
     }
 }

@@ -73,14 +73,14 @@ fn read_header_reads_exactly_eight_bytes() {
 fn unsupported_version_is_an_error_that_names_it() {
     for version in (0..=255).filter(|version| *version != 1) {
         let bytes = [version, 6, 0, 1, 0, 1, 0, 0];
-        assert!(
-            matches!(Header::parse(bytes), Err(Error::UnsupportedVersion(found)) if found == version)
-        );
-        assert!(
-            matches!(read_header(&mut &bytes[..]), Err(Error::UnsupportedVersion(found)) if found == version)
-        );
-        let outcome = read_record(&mut &bytes[..], &mut Vec::new());
-        assert!(matches!(outcome, Err(Error::UnsupportedVersion(found)) if found == version));
+        let outcomes = [
+            Header::parse(bytes).map(Some),
+            read_header(&mut &bytes[..]),
+            read_record(&mut &bytes[..], &mut Vec::new()),
+        ];
+        for outcome in outcomes {
+            assert!(matches!(outcome, Err(Error::UnsupportedVersion(found)) if found == version));
+        }
     }
 }
 
@@ -315,11 +315,9 @@ fn error_from_the_reader_is_returned_unchanged() {
     for before in [0, 3, 8, 10, 14] {
         let bytes = support::padded_record(6, 1, b"hello", 11);
         let mut input = bytes[..before].chain(Failing(io::ErrorKind::ConnectionReset));
-        let outcome = read_record(&mut input, &mut Vec::new());
-        assert!(
-            matches!(&outcome, Err(Error::Io(error)) if error.kind() == io::ErrorKind::ConnectionReset),
-            "{outcome:?}"
-        );
+        let error = read_record(&mut input, &mut Vec::new()).expect_err("a reset");
+        assert!(matches!(error, Error::Io(_)), "{error:?}");
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
     }
 }
 

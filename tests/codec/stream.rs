@@ -419,10 +419,10 @@ mod reader {
                     Err(Error::Io(_)) => reader.read_end_request(),
                     outcome => outcome,
                 };
-                assert!(
-                    matches!(outcome, Err(Error::InvalidBodyLength { len: found, .. }) if found == len),
-                    "{outcome:?}"
-                );
+                match outcome {
+                    Err(Error::InvalidBodyLength { len: found, .. }) => assert_eq!(found, len),
+                    outcome => panic!("{outcome:?}"),
+                }
             }
             assert_eq!(
                 retry(&mut failures, || reader.next_header()).expect("a record").request_id,
@@ -470,6 +470,16 @@ mod reader {
         let mut reader = RecordReader::new(&bytes[..]);
         next(&mut reader);
         reader.consume(6);
+    }
+
+    #[test]
+    fn debug_output_shows_how_much_is_buffered() {
+        let mut reader = RecordReader::new(io::Cursor::new(record(STDOUT, 1, b"hello")));
+        next(&mut reader);
+        reader.read_content(&mut [0; 2]).expect("content");
+        let text = format!("{reader:?}");
+        assert!(text.contains("inner: Cursor"), "{text}");
+        assert!(text.contains("buffered: 3, content_left: 3"), "{text}");
     }
 
     /// Returns one byte per read.
@@ -751,19 +761,15 @@ mod writer {
                 let mut stdout = writer(&mut out);
                 let first = data(if large { 90_000 } else { 30_000 });
                 let outcome = stdout.write_all(&first).and_then(|()| stdout.flush());
-                assert_eq!(outcome.expect_err("a timeout").kind(), io::ErrorKind::TimedOut);
+                let error = outcome.expect_err("a timeout");
+                assert!(matches!(error.into(), Error::TimedOut("write")));
                 // The inner writer would accept more.
                 for more in [b"more".to_vec(), data(70_000)] {
                     let outcome = stdout.write_all(&more).and_then(|()| stdout.flush());
-                    let error = outcome.expect_err("cut");
-                    assert_eq!(
-                        error.kind(),
-                        io::ErrorKind::TimedOut,
-                        "the kind of the first error"
-                    );
-                    assert_eq!(error.to_string(), "an earlier write to the stream failed");
+                    let error = outcome.expect_err("the first error again");
+                    assert!(matches!(error.into(), Error::TimedOut("write")));
                 }
-                assert!(stdout.finish().is_err());
+                assert!(matches!(stdout.finish(), Err(Error::TimedOut("write"))));
                 assert_eq!(out.written.len(), accepted);
             }
         }
@@ -780,7 +786,7 @@ mod writer {
             let n = self.room.unwrap_or(usize::MAX).min(data.len());
             if n == 0 {
                 self.room = None;
-                return Err(io::ErrorKind::TimedOut.into());
+                return Err(Error::TimedOut("write").into());
             }
             self.written.extend_from_slice(&data[..n]);
             self.room = self.room.map(|room| room - n);
@@ -790,6 +796,15 @@ mod writer {
         fn flush(&mut self) -> io::Result<()> {
             Ok(())
         }
+    }
+
+    #[test]
+    fn debug_output_shows_how_much_is_buffered() {
+        let mut stdout = writer(Vec::<u8>::new());
+        stdout.write_all(b"hello").expect("buffered");
+        let text = format!("{stdout:?}");
+        assert!(text.contains("inner: []"), "{text}");
+        assert!(text.contains("identity: (Stdout, 1), buffered: 13"), "{text}");
     }
 
     #[test]

@@ -3,9 +3,15 @@
 //! so.
 #![cfg(unix)]
 
+use std::ffi::OsStr;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{symlink, PermissionsExt};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::thread;
+use std::time::Duration;
 
 use crate::example::{self, ExampleServer};
 use fcgi::net::Address;
@@ -17,8 +23,8 @@ const CALL: &[(&str, &str)] = &[
     ("HTTP_PROXY", "http://evil/"),
     ("HOME", "/secret"),
 ];
-const ANSWER: &str =
-    "Content-Type: text/plain\r\n\r\nCONTENT_LENGTH=5\nGATEWAY_INTERFACE=CGI/1.1\nREQUEST_METHOD=POST\n\nhello";
+const ANSWER: &str = "Content-Type: text/plain\r\n\r\n\
+    CONTENT_LENGTH=5\nGATEWAY_INTERFACE=CGI/1.1\nREQUEST_METHOD=POST\n\nhello";
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
@@ -26,7 +32,7 @@ fn text(bytes: &[u8]) -> String {
 
 #[track_caller]
 fn assert_output(output: &Output, status: i32, stdout: &str, stderr: &str) {
-    assert_eq!(text(&output.stdout), stdout);
+    assert_eq!(text(&output.stdout), stdout, "{}", text(&output.stderr));
     assert!(text(&output.stderr).contains(stderr), "{} in {}", stderr, text(&output.stderr));
     assert_eq!(output.status.code(), Some(status));
 }
@@ -87,7 +93,8 @@ fn missing_application_is_a_503_response() {
     let name = directory.path().join("nobody.sock");
     let output =
         example::run("cgi-fcgi", &["-connect", name.to_str().expect("in UTF-8")], CALL, b"hello");
-    let answer = "Status: 503 Service Unavailable\r\nContent-Type: text/plain\r\n\r\nThe application gave no answer.\n";
+    let answer = "Status: 503 Service Unavailable\r\nContent-Type: text/plain\r\n\r\n\
+         The application is unavailable or returned an invalid response.\n";
     assert_output(&output, 69, answer, "nobody.sock");
 }
 
@@ -158,6 +165,121 @@ fn start_starts_copies_that_keep_running() {
     assert!(ended.success(), "all copies still ran");
 }
 
+/// A script that records its process id and becomes `echo`. Its processes are killed when this is
+/// dropped.
+struct RecordedEcho {
+    script: PathBuf,
+    pids: PathBuf,
+}
+
+impl RecordedEcho {
+    fn new(directory: &Path) -> Self {
+        let (script, pids) = (directory.join("application"), directory.join("pids"));
+        let program = example::path("echo");
+        let lines =
+            format!("#!/bin/sh\necho $$ >> {}\nexec {}\n", pids.display(), program.display());
+        fs::write(&script, lines).expect("a script");
+        fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("its mode");
+        Self { script, pids }
+    }
+
+    /// Sends a CGI request to this address. Starts the application if nothing listens there.
+    fn call(&self, address: &str) -> Output {
+        let script = self.script.to_str().expect("in UTF-8");
+        example::run("cgi-fcgi", &["-connect", address, script], CALL, b"hello")
+    }
+}
+
+impl Drop for RecordedEcho {
+    fn drop(&mut self) {
+        for pid in fs::read_to_string(&self.pids).unwrap_or_default().lines() {
+            let _ = Command::new("kill").arg(pid).status();
+        }
+    }
+}
+
+/// All of these calls find the file of a stale socket, and one of them replaces it.
+#[test]
+fn concurrent_calls_start_the_application() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let echo = RecordedEcho::new(directory.path());
+    for round in 0..60 {
+        let socket = directory.path().join(format!("{round}.sock"));
+        drop(UnixListener::bind(&socket).expect("a socket whose file remains"));
+        let socket = socket.to_str().expect("in UTF-8");
+        let outputs: Vec<_> = thread::scope(|scope| {
+            let calls: Vec<_> = (0..8).map(|_| scope.spawn(|| echo.call(socket))).collect();
+            calls.into_iter().map(|call| call.join().expect("an output")).collect()
+        });
+        for output in outputs {
+            assert_output(&output, 0, ANSWER, "");
+        }
+    }
+}
+
+/// The address is taken, but nothing listens there yet, as while another process starts the
+/// application. Here it is a link to a socket that does not exist yet.
+#[test]
+fn call_waits_while_another_process_starts_the_application() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (link, socket) = (directory.path().join("link"), directory.path().join("app.sock"));
+    symlink(&socket, &link).expect("a link");
+    let echo = RecordedEcho::new(directory.path());
+    let (output, _started) = thread::scope(|scope| {
+        let call = scope.spawn(|| echo.call(link.to_str().expect("in UTF-8")));
+        thread::sleep(Duration::from_millis(300));
+        let mut command = Command::new(example::path("echo"));
+        let started = example::KillOnDrop(command.arg(&socket).spawn().expect("echo starts"));
+        (call.join().expect("an output"), started)
+    });
+    assert_output(&output, 0, ANSWER, "");
+    assert!(!echo.pids.exists(), "the call did not start the application");
+}
+
+/// The program does not wait for another process if there can be none.
+#[test]
+fn address_that_cannot_be_bound_is_named() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("file");
+    fs::write(&file, "").expect("a file");
+    for (path, reason) in
+        [(file, "is not a socket"), (directory.path().join("none/app.sock"), "app.sock: ")]
+    {
+        let name = path.to_str().expect("in UTF-8");
+        let output =
+            example::run("cgi-fcgi", &["-start", "-connect", name, "/bin/true"], CALL, b"");
+        assert_output(&output, 69, "", reason);
+    }
+}
+
+/// Paths may contain any bytes.
+#[test]
+fn arguments_need_not_be_utf8() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = |name: &[u8]| directory.path().join(OsStr::from_bytes(name));
+    let (socket, program, file) = (path(b"\xff.sock"), path(b"\xfe"), path(b"\xfd"));
+    let echo = RecordedEcho::new(directory.path());
+    fs::rename(&echo.script, &program).expect("a name that is not UTF-8");
+    fs::write(&file, format!("-connect {}/no.sock -bind\n", directory.path().display()))
+        .expect("a file of arguments");
+    let run = |args: &[&OsStr]| {
+        let mut command = Command::new(example::path("cgi-fcgi"));
+        command.args(args).env_clear().envs(CALL.iter().copied());
+        example::run_command(command, b"hello")
+    };
+    let connect = OsStr::new("-connect");
+    let output = run(&[connect, socket.as_os_str(), program.as_os_str()]);
+    assert_output(&output, 0, ANSWER, "");
+    assert_eq!(run(&[OsStr::new("-f"), file.as_os_str()]).status.code(), Some(69));
+    for (args, reason) in [
+        (&[connect, OsStr::from_bytes(b"\xff:9000")][..], "\"\\xFF:9000\" is not"),
+        (&[connect, socket.as_os_str(), program.as_os_str(), OsStr::from_bytes(b"\xff")], "xFF"),
+        (&[OsStr::from_bytes(b"-\xff")], "unknown option \"-\\xFF\""),
+    ] {
+        assert_output(&run(args), 64, "", reason);
+    }
+}
+
 #[test]
 fn arguments_may_come_from_a_script_with_an_interpreter_line() {
     let echo = ExampleServer::start("echo");
@@ -176,12 +298,12 @@ fn arguments_may_come_from_a_script_with_an_interpreter_line() {
 fn invalid_argument_is_named() {
     let cases: [(&[&str], &str); 9] = [
         (&[], "-connect NAME is missing"),
-        (&["-connect"], "-connect lacks its NAME"),
-        (&["-start", "-connect", ":9000"], "-start needs the PATH"),
-        (&["-connect", ":9000", "-bind", "/bin/app"], "-bind starts no application"),
-        (&["-connect", ":9000", "/bin/app", "none"], "\"none\" is no number of copies"),
-        (&["-connect", ":9000", "/bin/app", "0"], "\"0\" is no number of copies"),
-        (&["-connect", ":9000", "/bin/app", "1", "extra"], "\"extra\" is one word too many"),
+        (&["-connect"], "-connect requires a NAME"),
+        (&["-start", "-connect", ":9000"], "-start requires the PATH"),
+        (&["-connect", ":9000", "-bind", "/bin/app"], "-bind cannot be combined with a PATH"),
+        (&["-connect", ":9000", "/bin/app", "none"], "\"none\" is not a number of copies"),
+        (&["-connect", ":9000", "/bin/app", "0"], "\"0\" is not a number of copies"),
+        (&["-connect", ":9000", "/bin/app", "1", "extra"], "unexpected argument \"extra\""),
         (&["-verbose"], "unknown option \"-verbose\""),
         (&["-connect", "host:port"], "host:port"),
     ];

@@ -223,7 +223,7 @@ fn exit_status_is_the_app_status_if_it_fits() {
 fn invalid_argument_exits_with_64() {
     let application = Application::unix(|_, _| panic!("a connection was opened"));
     let invalid: &[(&[&str], &str)] = &[
-        (&["--param"], "--param lacks its value"),
+        (&["--param"], "--param requires a value"),
         (&["--param", "NOVALUE"], "NOVALUE"),
         (&["--timeout", "soon"], "soon"),
         (&["--timeout", "0"], "seconds"),
@@ -232,8 +232,8 @@ fn invalid_argument_exits_with_64() {
         (&["--role", "65536"], "65536"),
         (&["--what"], "--what"),
         (&["more"], "more"),
-        (&["--body"], "--body lacks its value"),
-        (&["--data"], "--data lacks its value"),
+        (&["--body"], "--body requires a value"),
+        (&["--data"], "--data requires a value"),
     ];
     for (args, reason) in invalid {
         let output = run(&application, args);

@@ -10,7 +10,8 @@ use std::thread;
 
 use crate::example;
 use crate::support::{
-    end, read_record, record, TestServer, BEGIN, PARAMS, STDIN, STDOUT, TEST_TIMEOUT,
+    end, read_record, record, stream, wait_until, TestServer, BEGIN, PARAMS, STDERR, STDIN, STDOUT,
+    TEST_TIMEOUT,
 };
 use fcgi::server::Config;
 use fcgi::Params;
@@ -114,11 +115,59 @@ fn demo_passes_status_and_redirects() {
 fn stderr_and_app_status_are_logged() {
     let gateway = Gateway::demo();
     text(gateway.get("/log"));
-    gateway.wait_for_log(
-        "application: a message for the log, with an escape \\u{1b}[31m that does no harm",
-    );
+    gateway.wait_for_log("application: a log message with an escape sequence \\u{1b}[31m");
     text(gateway.get("/status"));
     gateway.wait_for_log("gateway: the application ended the request with status 3");
+}
+
+/// Control characters are escaped, so that the application cannot forge lines or control the
+/// terminal.
+#[test]
+fn control_characters_of_stderr_are_escaped() {
+    let cases: [(&[u8], &str); 5] = [
+        (b"\x1b[31mred\x00\x7f", "\\u{1b}[31mred\\u{0}\\u{7f}"),
+        (b"old\rgateway: new", "old\\rgateway: new"),
+        ("\u{9b}31m".as_bytes(), "\\u{9b}31m"),
+        ("a\u{2028}b\u{202e}c".as_bytes(), "a\\u{2028}b\\u{202e}c"),
+        (b"\xff\xc3caf\xc3\xa9", "\u{fffd}\u{fffd}caf\u{e9}"),
+    ];
+    for (stderr, line) in cases {
+        let site = Site::scripted(&[], [record(STDERR, 1, stderr), answer(EMPTY)].concat());
+        assert_eq!(site.gateway.get("/a.php").status(), 200);
+        assert_eq!(site.gateway.wait_for_log("application: "), format!("application: {line}"));
+    }
+}
+
+/// The log of a response is limited to 64 KiB and 1000 lines. What exceeds that is counted.
+#[test]
+fn stderr_beyond_the_limit_is_dropped_and_counted() {
+    let cases: [(&str, Vec<u8>, usize, &str); 4] = [
+        ("1000 lines", b"a\n".repeat(1000), 1000, ""),
+        (
+            "1 million lines",
+            b"a\n".repeat(1_000_000),
+            1000,
+            "1998000 bytes of STDERR (999000 complete lines)",
+        ),
+        ("64 KiB", vec![b'x'; 65536], 8, ""),
+        (
+            "10 MB in one line",
+            vec![b'x'; 10_000_000],
+            8,
+            "9934464 bytes of STDERR (0 complete lines)",
+        ),
+    ];
+    for (name, stderr, lines, dropped) in cases {
+        let site = Site::scripted(&[], [stream(STDERR, 1, &stderr), answer(EMPTY)].concat());
+        assert_eq!(site.gateway.get("/a.php").status(), 200, "{name}");
+        site.gateway.get("/missing.php");
+        site.gateway.wait_for_log("GET /missing.php: 404");
+        let log = site.gateway.log.0.lock().expect("the log");
+        let count = |text: &str| log.iter().filter(|line| line.contains(text)).count();
+        assert_eq!(count("application: "), lines, "{name}");
+        assert_eq!(count("dropped"), usize::from(!dropped.is_empty()), "{name}");
+        assert!(count(dropped) > 0, "{name}: {:?}", log.last());
+    }
 }
 
 /// An idle HTTP connection is closed, and an open response is completed.
@@ -242,7 +291,7 @@ fn missing_application_is_503() {
 fn silent_application_is_504() {
     let site = Site::with(&["--timeout", "0.2"], |_, stream| drop(stream.read(&mut [0])));
     assert_eq!(site.gateway.get("/a.php").status(), 504);
-    site.gateway.wait_for_log("GET /a.php: 504: the application is too slow");
+    site.gateway.wait_for_log("GET /a.php: 504: the application timed out");
 }
 
 /// Rule C11.
@@ -280,6 +329,118 @@ fn body_longer_than_content_length_is_cut_off() {
     assert_eq!(answer.headers()["content-length"], "4");
     assert_eq!(text(answer), "part");
     site.gateway.wait_for_log("longer than the 4 bytes");
+}
+
+// Lack of threads
+
+/// The gateway serves at most 512 connections, so it would accept no more if each of these
+/// connections remained counted.
+#[cfg(target_os = "linux")]
+#[test]
+fn connection_without_a_thread_is_not_counted() {
+    let root = root();
+    // A connection has two threads, and a request one.
+    let gateway = Gateway::with_threads(5, "127.0.0.1:1", &root);
+    let mut idle = gateway.raw("GET /style.css HTTP/1.1\r\nHost: a\r\n\r\n");
+    let mut answer = [0; 12];
+    idle.read_exact(&mut answer).expect("a response");
+    assert_eq!(&answer, b"HTTP/1.1 200");
+    for _ in 0..512 {
+        // The connection may be reset.
+        let _ = gateway.raw("").read(&mut [0]);
+    }
+    gateway.wait_for_log("cannot start a thread");
+    drop(idle);
+    let url = gateway.url("/style.css");
+    wait_until(
+        "a request is answered, after the threads of the idle connection have ended",
+        || agent().get(&url).call().is_ok_and(|answer| answer.status() == 200),
+    );
+}
+
+/// The request does not reach the application.
+#[cfg(target_os = "linux")]
+#[test]
+fn request_without_a_thread_is_503() {
+    let root = root();
+    let gateway = Gateway::with_threads(4, "127.0.0.1:1", &root);
+    assert_eq!(gateway.get("/style.css").status(), 503);
+    gateway.wait_for_log("gateway: GET /style.css: 503: cannot start a thread");
+}
+
+/// The client sends the body in a thread of its own if the application does not read it.
+#[cfg(target_os = "linux")]
+#[test]
+fn upload_without_a_thread_is_503() {
+    let application = TcpListener::bind("127.0.0.1:0").expect("a listener");
+    let address = application.local_addr().expect("its address").to_string();
+    let root = root();
+    let gateway = Gateway::with_threads(5, &address, &root);
+    let body = vec![b'x'; 20 << 20];
+    let answer = agent().post(gateway.url("/a.php")).send(&body[..]).expect("a response");
+    assert_eq!(answer.status(), 503);
+    gateway.wait_for_log("gateway: POST /a.php: 503: the gateway lacks a resource");
+}
+
+// Invalid requests
+
+/// Returns the status with which the gateway answers a request of these bytes.
+fn status_of(gateway: &Gateway, request: &str) -> u16 {
+    let mut line = String::new();
+    BufReader::new(gateway.raw(request)).read_line(&mut line).expect("a status line");
+    let status = line.split(' ').nth(1).and_then(|status| status.parse().ok());
+    status.unwrap_or_else(|| panic!("{line:?} after {request:?}"))
+}
+
+/// RFC 9112, section 3.2.
+#[test]
+fn request_without_one_valid_host_is_400() {
+    let site = Site::echo(&[]);
+    let cases = [
+        ("GET PATH HTTP/1.1\r\n\r\n", 400),
+        ("GET http://a/PATH HTTP/1.1\r\n\r\n", 400),
+        ("GET PATH HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", 400),
+        ("GET PATH HTTP/1.0\r\nHost: a\r\nHost: b\r\n\r\n", 400),
+        ("GET PATH HTTP/1.1\r\nHost: a b\r\n\r\n", 400),
+        ("GET PATH HTTP/1.1\r\nHost: user@a\r\n\r\n", 400),
+        ("GET PATH HTTP/1.1\r\nHost: a:b\r\n\r\n", 400),
+        ("GET PATH HTTP/1.1\r\nHost: a/b\r\n\r\n", 400),
+        ("GET PATH HTTP/1.1\r\nHost: a, b\r\n\r\n", 400),
+        ("GET PATH HTTP/1.1\r\nHost:\r\n\r\n", 200),
+        ("GET PATH HTTP/1.1\r\nHost: a.example:80\r\n\r\n", 200),
+        ("GET PATH HTTP/1.1\r\nhOST: [::1]:80\r\n\r\n", 200),
+        ("GET http://a/PATH HTTP/1.1\r\nHost: a\r\n\r\n", 200),
+        ("GET PATH HTTP/1.0\r\n\r\n", 200),
+    ];
+    for path in ["/a.php", "/style.css"] {
+        for (request, status) in cases {
+            let request = request.replace("a/PATH", &format!("a{path}")).replace("PATH", path);
+            assert_eq!(status_of(&site.gateway, &request), status, "{request:?}");
+        }
+    }
+}
+
+/// The application would receive a body that is still compressed. RFC 9112, sections 6.1 and 7.
+#[test]
+fn transfer_coding_other_than_chunked_is_501() {
+    const CHUNKS: &str = "4\r\ntext\r\n0\r\n\r\n";
+    let site = Site::echo(&[]);
+    let cases = [
+        ("Transfer-Encoding: chunked", 200),
+        ("Transfer-Encoding: ,Chunked", 200),
+        ("Transfer-Encoding: gzip, chunked", 501),
+        ("Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked", 501),
+        ("Transfer-Encoding: gzip;q=1, chunked", 501),
+        ("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked", 400),
+        ("Transfer-Encoding: chunked, chunked", 400),
+        ("Transfer-Encoding: chunked, gzip", 400),
+        ("Transfer-Encoding: gzip", 400),
+    ];
+    for (field, status) in cases {
+        let request = format!("POST /a.php HTTP/1.1\r\nHost: a\r\n{field}\r\n\r\n{CHUNKS}");
+        assert_eq!(status_of(&site.gateway, &request), status, "{field}");
+    }
+    site.gateway.wait_for_log("POST /a.php: 501: ");
 }
 
 // Requests and responses
@@ -402,6 +563,17 @@ fn local_redirects_are_followed_up_to_a_limit() {
     site.gateway.wait_for_log("local redirects");
 }
 
+/// A local redirect is the application's mistake, not the client's.
+#[test]
+fn invalid_local_redirect_is_502() {
+    for location in ["/..", "/a/../../secret.txt", "/%2e%2e/", "/a%2fb", "/%zz", "/a.php%00"] {
+        let body = format!("Location: {location}\n\n");
+        let site = Site::scripted(&[], answer(body.as_bytes()));
+        assert_eq!(site.gateway.get("/a.php").status(), 502, "{location}");
+        site.gateway.wait_for_log("GET /a.php: 502: the application's Location is invalid: ");
+    }
+}
+
 #[test]
 fn request_is_cancelled_when_its_client_disconnects() {
     for head in [&b""[..], b"Content-Type: text/plain\n\npart"] {
@@ -419,7 +591,7 @@ fn request_is_cancelled_when_its_client_disconnects() {
         assert_eq!(reports.recv_timeout(TEST_TIMEOUT), Ok("requested"));
         drop(client);
         assert_eq!(reports.recv_timeout(TEST_TIMEOUT), Ok("cancelled"));
-        site.gateway.wait_for_log("GET /a.php: the client has left");
+        site.gateway.wait_for_log("GET /a.php: the client disconnected");
     }
 }
 
@@ -509,7 +681,29 @@ impl Gateway {
 
     fn start(args: &[&str]) -> Self {
         let mut command = Command::new(example::path("gateway"));
-        command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.args(args);
+        Self::spawn(command)
+    }
+
+    /// Starts a gateway that can have `threads` threads besides its main thread. One of them waits
+    /// for signals and one accepts connections.
+    ///
+    /// Limits the address space, because the system does not limit the threads of root.
+    #[cfg(target_os = "linux")]
+    fn with_threads(threads: u64, address: &str, root: &Root) -> Self {
+        const STACK: u64 = 256 << 20;
+        let limit = STACK * threads + STACK / 2;
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(format!("ulimit -S -v {}; exec \"$0\" \"$@\"", limit / 1024));
+        command.arg(example::path("gateway"));
+        command.args(["--listen", "127.0.0.1:0", "--connect", address, "--root"]).arg(root.path());
+        // Without the second variable, each thread would reserve memory for its allocations.
+        command.env("RUST_MIN_STACK", STACK.to_string()).env("MALLOC_ARENA_MAX", "1");
+        Self::spawn(command)
+    }
+
+    fn spawn(mut command: Command) -> Self {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("a gateway");
         let (stdout, stderr) =
             (child.stdout.take().expect("its stdout"), child.stderr.take().expect("its stderr"));
@@ -632,6 +826,9 @@ impl Received {
         }
     }
 }
+
+/// The head of an empty response.
+const EMPTY: &[u8] = b"Content-Type: text/plain\n\n";
 
 /// Returns a whole response.
 fn answer(stdout: &[u8]) -> Vec<u8> {

@@ -75,7 +75,7 @@ fn environment_is_not_among_the_params() {
     let reply =
         Client::from(Address::from(address)).fetch(&Params::new(), b"").expect("a response");
     assert!(
-        reply.stdout.ends_with(b"Hello, whoever you are.\n"),
+        reply.stdout.ends_with(b"Hello, stranger.\n"),
         "{:?}",
         String::from_utf8_lossy(&reply.stdout)
     );

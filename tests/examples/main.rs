@@ -5,8 +5,10 @@ mod example;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod arguments;
 mod backlog;
 mod cgi_fcgi;
+mod closed_stdout;
 mod fetch;
 mod gateway;
 mod hello;

@@ -1,4 +1,4 @@
-//! The examples, as programs.
+//! Starts the examples of this crate.
 
 use std::env;
 use std::path::PathBuf;
@@ -7,18 +7,19 @@ use std::sync::Once;
 
 use fcgi::{Client, Params};
 
-use crate::place::Place;
-use crate::process::{Folder, Process};
+use crate::endpoint::Endpoint;
+use crate::process::{Process, TestDir};
 
-/// The credentials of one whom the example `authorizer` lets in, "ferris:open sesame", and of one
-/// with another password.
-pub const FERRIS: &str = "Basic ZmVycmlzOm9wZW4gc2VzYW1l";
-pub const MALLORY: &str = "Basic bWFsbG9yeTpvcGVu";
+/// Credentials that the example `authorizer` accepts ("ferris:open sesame").
+pub const VALID_CREDENTIALS: &str = "Basic ZmVycmlzOm9wZW4gc2VzYW1l";
+/// Credentials that it rejects ("mallory:open").
+pub const INVALID_CREDENTIALS: &str = "Basic bWFsbG9yeTpvcGVu";
 
-/// The file of an example. `cargo test --test interop` alone does not build them.
+/// Returns the path of an example. Builds the examples first, because `cargo test --test interop`
+/// does not.
 pub fn example(name: &str) -> PathBuf {
     static BUILT: Once = Once::new();
-    // target/debug/deps/interop-…
+    // The test program is target/debug/deps/interop-…
     let this = env::current_exe().expect("the path of this test");
     let profile = this.ancestors().nth(2).expect("the directory of the profile");
     BUILT.call_once(|| {
@@ -39,44 +40,44 @@ pub fn example(name: &str) -> PathBuf {
     profile.join("examples").join(name)
 }
 
-/// An example that listens, as an application of its own.
+/// A running application.
 pub struct App {
-    pub place: Place,
+    pub endpoint: Endpoint,
     pub process: Process,
 }
 
 impl App {
     /// Starts an example with its address as the argument, and waits until it listens.
     #[track_caller]
-    pub fn start(name: &str, place: Place, folder: &Folder) -> Self {
+    pub fn start(name: &str, endpoint: Endpoint, dir: &TestDir) -> Self {
         let mut process =
-            Process::start(name, Command::new(example(name)).arg(place.to_string()), folder);
-        process.wait_until("it listens", || place.is_open());
-        Self { place, process }
+            Process::start(name, Command::new(example(name)).arg(endpoint.to_string()), dir);
+        process.wait_until("listening", || endpoint.is_listening());
+        Self { endpoint, process }
     }
 
     /// Starts an example with a listening socket on descriptor 0.
-    pub fn start_on_descriptor_0(name: &str, place: Place, folder: &Folder) -> Self {
+    pub fn start_on_descriptor_0(name: &str, endpoint: Endpoint, dir: &TestDir) -> Self {
         let process =
-            Process::start(name, Command::new(example(name)).stdin(place.listen()), folder);
-        Self { place, process }
+            Process::start(name, Command::new(example(name)).stdin(endpoint.listen()), dir);
+        Self { endpoint, process }
     }
 
-    /// Ends it, and checks that it did so by itself.
+    /// Stops the application with SIGTERM, and asserts that its exit status is 0.
     #[track_caller]
     pub fn stop(mut self) {
         self.process.signal("TERM");
         let status = self.process.wait();
-        assert!(status.success(), "SIGTERM ends it with {status}");
+        assert!(status.success(), "after SIGTERM: {status}");
     }
 }
 
-/// Asks a `hello` for its greeting.
+/// Sends a request to `hello` and checks the response.
 #[track_caller]
-pub fn check_hello(place: &Place) {
+pub fn check_hello(endpoint: &Endpoint) {
     let params = Params::from_pairs([("REMOTE_ADDR", "192.0.2.1")]).expect("params");
-    let client = Client::new(&place.to_string()).expect("an address");
-    let reply = client.fetch(&params, b"").expect("an answer of hello");
+    let client = Client::new(&endpoint.to_string()).expect("an address");
+    let reply = client.fetch(&params, b"").expect("a response from hello");
     let text = String::from_utf8_lossy(&reply.stdout);
     assert_eq!(text, "Content-Type: text/plain\r\n\r\nHello, 192.0.2.1.\n");
 }

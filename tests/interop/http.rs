@@ -1,33 +1,33 @@
-//! The browser's part.
+//! An HTTP client for the tests.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use ureq::http::Request;
+use ureq::http;
 use ureq::Agent;
 
-use crate::process::PATIENCE;
+use crate::process::TEST_TIMEOUT;
 
-/// A request. Without a body it has no length either, which is another thing than a body of 0
-/// bytes.
+/// An HTTP request. A request without a body has no `Content-Length` field, unlike one with an
+/// empty body.
 #[derive(Clone, Debug)]
-pub struct Ask {
+pub struct HttpRequest {
     pub method: &'static str,
-    /// Path and query.
+    /// The path and the query string.
     pub target: String,
     pub headers: Vec<(String, String)>,
     pub body: Option<Vec<u8>>,
 }
 
-/// The response to it.
+/// An HTTP response.
 #[derive(Clone, Debug)]
-pub struct Answer {
+pub struct HttpResponse {
     pub status: u16,
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
 }
 
-impl Ask {
+impl HttpRequest {
     pub fn get(target: impl Into<String>) -> Self {
         Self { method: "GET", target: target.into(), headers: Vec::new(), body: None }
     }
@@ -54,34 +54,34 @@ impl Ask {
         self.target.split_once('?').map_or("", |(_, query)| query)
     }
 
-    /// Sends it to a server on a port of this machine, on a connection of its own.
+    /// Sends the request to a port of 127.0.0.1, on a connection of its own.
     #[track_caller]
-    pub fn send(&self, port: u16) -> Answer {
+    pub fn send(&self, port: u16) -> HttpResponse {
         let agent: Agent = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
             .user_agent("interop")
-            .timeout_global(Some(PATIENCE))
+            .timeout_global(Some(TEST_TIMEOUT))
             .build()
             .into();
-        let mut request = Request::builder()
+        let mut request = http::Request::builder()
             .method(self.method)
             .uri(format!("http://127.0.0.1:{port}{}", self.target));
         for (name, value) in &self.headers {
             request = request.header(name, value);
         }
-        let response = match &self.body {
+        let outcome = match &self.body {
             None => agent.run(request.body(()).expect("a request")),
             Some(body) => agent.run(request.body(&body[..]).expect("a request")),
         };
         let mut response =
-            response.unwrap_or_else(|error| panic!("{} {}: {error}", self.method, self.target));
+            outcome.unwrap_or_else(|error| panic!("{} {}: {error}", self.method, self.target));
         let body = response.body_mut().with_config().limit(u64::MAX).read_to_vec();
-        let text = |(name, value): (_, &ureq::http::HeaderValue)| {
-            let name: &ureq::http::HeaderName = name;
+        let text = |(name, value): (_, &http::HeaderValue)| {
+            let name: &http::HeaderName = name;
             (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned())
         };
-        Answer {
+        HttpResponse {
             status: response.status().as_u16(),
             headers: response.headers().iter().map(text).collect(),
             body: body.unwrap_or_else(|error| {
@@ -91,19 +91,22 @@ impl Ask {
     }
 }
 
-impl Answer {
-    /// Every value of a header.
-    pub fn all(&self, name: &str) -> Vec<&str> {
+impl HttpResponse {
+    /// Returns every value of a header field.
+    pub fn header_values(&self, name: &str) -> Vec<&str> {
         let fields = self.headers.iter().filter(|(header, _)| header.eq_ignore_ascii_case(name));
         fields.map(|(_, value)| value.as_str()).collect()
     }
 
-    /// The value of a header that is there once.
+    /// Returns the value of a header field.
+    ///
+    /// # Panics
+    /// If the response does not have exactly one such field.
     #[track_caller]
-    pub fn one(&self, name: &str) -> &str {
-        match self.all(name)[..] {
+    pub fn header(&self, name: &str) -> &str {
+        match self.header_values(name)[..] {
             [value] => value,
-            _ => panic!("not one {name} in {:?}", self.headers),
+            _ => panic!("not exactly one {name} in {:?}", self.headers),
         }
     }
 
@@ -112,22 +115,22 @@ impl Answer {
     }
 }
 
-/// A request that is held back in the middle, by hand.
-pub struct Held {
+/// A POST request whose body has been sent in part.
+pub struct PausedRequest {
     stream: TcpStream,
     rest: Vec<u8>,
 }
 
-impl Held {
+impl PausedRequest {
     /// Sends the head and half of the body.
-    pub fn begin(port: u16, target: &str, body: &[u8]) -> Self {
+    pub fn start(port: u16, target: &str, body: &[u8]) -> Self {
         let mut stream =
             TcpStream::connect(("127.0.0.1", port)).expect("a connection to the web server");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
+        stream.set_read_timeout(Some(TEST_TIMEOUT)).expect("a timeout");
         let (half, rest) = body.split_at(body.len() / 2);
         let head = format!(
-            "POST {target} HTTP/1.1\r\nHost: held\r\nConnection: close\r\nContent-Type: text/plain\r\n\
-             Content-Length: {}\r\n\r\n",
+            "POST {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
+             Content-Type: text/plain\r\nContent-Length: {}\r\n\r\n",
             body.len()
         );
         stream
@@ -137,23 +140,22 @@ impl Held {
         Self { stream, rest: rest.to_vec() }
     }
 
-    /// Sends the rest.
-    pub fn release(&mut self) {
+    /// Sends the rest of the body.
+    pub fn finish(&mut self) {
         self.stream.write_all(&self.rest).expect("the rest of a request");
     }
 
     /// Reads the whole response.
     #[track_caller]
-    pub fn answer(mut self) -> Answer {
+    pub fn read_response(mut self) -> HttpResponse {
         let mut bytes = Vec::new();
         self.stream.read_to_end(&mut bytes).expect("a response");
-        parse(&bytes)
+        parse_response(&bytes)
     }
 }
 
-/// Takes a response to its parts.
 #[track_caller]
-fn parse(bytes: &[u8]) -> Answer {
+fn parse_response(bytes: &[u8]) -> HttpResponse {
     let end = bytes
         .windows(4)
         .position(|window| window == b"\r\n\r\n")
@@ -166,16 +168,19 @@ fn parse(bytes: &[u8]) -> Answer {
         .filter_map(|line| line.split_once(": "))
         .map(|(name, value)| (name.into(), value.into()))
         .collect();
-    let answer =
-        Answer { status: status.expect("a status"), headers, body: bytes[end + 4..].to_vec() };
-    match answer.all("Transfer-Encoding")[..] {
-        ["chunked"] => Answer { body: join_chunks(&answer.body), ..answer },
-        _ => answer,
+    let response = HttpResponse {
+        status: status.expect("a status"),
+        headers,
+        body: bytes[end + 4..].to_vec(),
+    };
+    match response.header_values("Transfer-Encoding")[..] {
+        ["chunked"] => HttpResponse { body: decode_chunks(&response.body), ..response },
+        _ => response,
     }
 }
 
 #[track_caller]
-fn join_chunks(mut rest: &[u8]) -> Vec<u8> {
+fn decode_chunks(mut rest: &[u8]) -> Vec<u8> {
     let mut body = Vec::new();
     loop {
         let end = rest.iter().position(|byte| *byte == b'\n').expect("the length of a chunk");
@@ -190,7 +195,7 @@ fn join_chunks(mut rest: &[u8]) -> Vec<u8> {
     }
 }
 
-/// Whether a web server accepts connections.
-pub fn is_up(port: u16) -> bool {
+/// Returns whether a web server accepts connections.
+pub fn is_listening(port: u16) -> bool {
     TcpStream::connect(("127.0.0.1", port)).is_ok()
 }

@@ -1,27 +1,33 @@
-//! The library against the programs that it is made to work with: web servers, PHP, process
-//! managers, strace.
+//! Proves that the library works with the programs that it is made for: web servers, PHP, process
+//! managers, and applications that use other FastCGI libraries. strace proves how many system calls
+//! a request takes.
 //!
-//! They have to be installed, so these tests are ignored unless asked for: `cargo test --test
-//! interop -- --ignored`. A program that is missing then fails the test that needs it. `.ci/run`
-//! installs them all and runs them.
+//! These tests need the other programs, so they are ignored by default:
 //!
-//! Every server runs in the foreground, on ports of 127.0.0.1 and sockets in a temporary directory
-//! that hold what the test wrote, and ends with its test.
+//! ```sh
+//! cargo test --test interop -- --ignored
+//! ```
+//!
+//! A test whose program is not installed fails. `.ci/run` installs all programs and runs all tests.
+//!
+//! Every server runs in the foreground and ends with its test. It listens on a port of 127.0.0.1 or
+//! on a socket in a temporary directory, and serves only what the test has written.
 #![cfg(target_os = "linux")]
-#![allow(unreachable_pub)] // What the files have for each other.
-#![allow(clippy::format_collect)] // Tests of servers do not wait for `format!`.
+#![allow(unreachable_pub)] // Items that the files use from each other are `pub`.
+#![allow(clippy::format_collect)] // The cost of `format!` does not matter here.
 
 mod apache;
 mod app;
-mod applications;
 mod cgi_fcgi;
 mod echo;
+mod endpoint;
 mod haproxy;
 mod http;
 mod lighttpd;
 mod nginx;
+mod other_libraries;
 mod php;
-mod place;
 mod process;
-mod starters;
+mod process_managers;
+mod restarts;
 mod syscalls;

@@ -1,27 +1,27 @@
-//! nginx in front of `echo` and of PHP.
+//! Proves that nginx works with `echo`, and with authorizers through `auth_request`.
 
 use std::collections::BTreeMap;
 use std::fs;
 
-use crate::app::{App, FERRIS, MALLORY};
-use crate::echo::{assert_same, check_at_once, noise};
-use crate::http::{self, Ask};
-use crate::place::{free_port, Place};
-use crate::process::{command, is_root, wait_until, Folder, Process};
+use crate::app::{App, INVALID_CREDENTIALS, VALID_CREDENTIALS};
+use crate::echo::{assert_bytes_eq, check_concurrent, random_bytes};
+use crate::endpoint::{free_port, Endpoint};
+use crate::http::{self, HttpRequest};
+use crate::process::{command, is_root, wait_until, Process, TestDir};
 
-/// nginx with the `location`s of a test.
+/// A running nginx.
 pub struct Nginx {
     pub port: u16,
     pub process: Process,
 }
 
 impl Nginx {
-    /// Starts nginx; `locations` go into its one server, `upstream` beside it.
+    /// Starts nginx. `locations` are added to its `server` block, `upstream` to the `http` block.
     #[track_caller]
-    pub fn start(folder: &Folder, upstream: &str, locations: &str) -> Self {
+    pub fn start(dir: &TestDir, upstream: &str, locations: &str) -> Self {
         let port = free_port();
         let user = if is_root() { "user root;" } else { "" };
-        let temp = folder.make("nginx");
+        let temp = dir.create_dir("nginx");
         let temp = temp.display();
         let config = format!(
             "{user}
@@ -42,18 +42,18 @@ impl Nginx {
                 server {{ listen 127.0.0.1:{port} backlog=1024; {locations} }}
             }}"
         );
-        let file = folder.write("nginx.conf", config);
+        let file = dir.write("nginx.conf", config);
         let mut process = Process::start(
             "nginx",
-            command("nginx").arg("-p").arg(folder.path()).arg("-c").arg(file),
-            folder,
+            command("nginx").arg("-p").arg(dir.path()).arg("-c").arg(file),
+            dir,
         );
-        process.wait_until("it listens", || http::is_up(port));
+        process.wait_until("listening", || http::is_listening(port));
         Self { port, process }
     }
 }
 
-/// The params that nginx is told to send, beside the header.
+/// The params that nginx sends besides the header fields.
 const PARAMS: &str = "
     fastcgi_param GATEWAY_INTERFACE CGI/1.1;
     fastcgi_param QUERY_STRING $query_string;
@@ -67,9 +67,9 @@ const PARAMS: &str = "
     fastcgi_param REDIRECT_STATUS 200;
     fastcgi_param EMPTY \"\";";
 
-/// Every byte that `echo` has to answer to a request that comes through nginx.
-fn expected(ask: &Ask, port: u16) -> Vec<u8> {
-    let len = ask.body.as_ref().map(|body| body.len().to_string());
+/// Returns the body that `echo` must send for a request that passes through nginx.
+fn expected(request: &HttpRequest, port: u16) -> Vec<u8> {
+    let len = request.body.as_ref().map(|body| body.len().to_string());
     let host = format!("127.0.0.1:{port}");
     let mut params = BTreeMap::from([
         ("CONTENT_LENGTH".into(), len.clone().unwrap_or_default()),
@@ -79,174 +79,201 @@ fn expected(ask: &Ask, port: u16) -> Vec<u8> {
         ("HTTP_ACCEPT".into(), "*/*".into()),
         ("HTTP_HOST".into(), host),
         ("HTTP_USER_AGENT".into(), "interop".into()),
-        ("QUERY_STRING".into(), ask.query().into()),
+        ("QUERY_STRING".into(), request.query().into()),
         ("REDIRECT_STATUS".into(), "200".into()),
         ("REMOTE_ADDR".into(), "127.0.0.1".into()),
-        ("REQUEST_METHOD".into(), ask.method.into()),
-        ("REQUEST_URI".into(), ask.target.clone()),
-        ("SCRIPT_NAME".into(), ask.path().into()),
+        ("REQUEST_METHOD".into(), request.method.into()),
+        ("REQUEST_URI".into(), request.target.clone()),
+        ("SCRIPT_NAME".into(), request.path().into()),
         ("SERVER_PROTOCOL".into(), "HTTP/1.1".into()),
     ]);
     params.extend(len.map(|len| ("HTTP_CONTENT_LENGTH".to_owned(), len)));
-    for (name, value) in &ask.headers {
+    for (name, value) in &request.headers {
         params.insert(format!("HTTP_{}", name.to_uppercase().replace('-', "_")), value.clone());
         if name == "Content-Type" {
             params.insert("CONTENT_TYPE".into(), value.clone());
         }
     }
     let lines: String = params.iter().map(|(name, value)| format!("{name}={value}\n")).collect();
-    [lines.as_bytes(), b"\n", ask.body.as_deref().unwrap_or_default()].concat()
+    [lines.as_bytes(), b"\n", request.body.as_deref().unwrap_or_default()].concat()
 }
 
-/// The whole of what nginx is to be able to do with `echo`.
-fn check_echo(folder: &Folder, place: Place, keep_conn: bool) {
-    let app = App::start("echo", place, folder);
-    let (upstream_keeps, keeps) = if keep_conn { ("keepalive 64;", "on") } else { ("", "off") };
-    let place = &app.place;
+/// Checks everything that nginx must do with `echo`.
+fn check_echo(dir: &TestDir, endpoint: Endpoint, keep_conn: bool) {
+    let app = App::start("echo", endpoint, dir);
+    let (keepalive, keep_conn_value) =
+        if keep_conn { ("keepalive 64;", "on") } else { ("", "off") };
     let nginx = Nginx::start(
-        folder,
-        &format!("upstream app {{ server {place}; {upstream_keeps} }}"),
+        dir,
+        &format!("upstream app {{ server {}; {keepalive} }}", app.endpoint),
         &format!(
-            "fastcgi_keep_conn {keeps}; {PARAMS}
+            "fastcgi_keep_conn {keep_conn_value}; {PARAMS}
             location / {{ fastcgi_pass app; }}
             location /unbuffered {{ fastcgi_pass app; fastcgi_request_buffering off; }}"
         ),
     );
-    let check = |ask: &Ask| {
-        let answer = ask.send(nginx.port);
-        assert_eq!(answer.status, 200, "{}", answer.text());
-        assert_eq!(answer.one("Content-Type"), "text/plain");
-        assert_same(&answer.body, &expected(ask, nginx.port));
-    };
-    check(&Ask::get("/"));
-    check(
-        &Ask::get("/a/path?a=1&b=%26")
-            .header("X-Long", "long ".repeat(600).trim_end())
-            .header("Cookie", "a=1; b=2"),
-    );
-    for path in ["/buffered", "/unbuffered"] {
-        for len in [0, 100 << 10, 64 << 20] {
-            check(&Ask::post(path, "application/octet-stream", noise(len)));
-        }
-        check(&Ask::get(path));
-    }
-    let answer = Ask::get("/?status=404").send(nginx.port);
-    assert_eq!(answer.status, 404);
-    let answer = Ask::get("/?bytes=20000000").send(nginx.port);
-    assert_same(&answer.body, &b"x".repeat(20_000_000));
-    let answer = Ask::head("/?bytes=100").send(nginx.port);
-    assert_eq!((answer.status, answer.body.len()), (200, 0));
-    Ask::get("/?stderr=a-word-for-the-log").send(nginx.port);
-    nginx.process.wait_for_log("FastCGI sent in stderr: \"a-word-for-the-log");
+    check_requests(nginx.port);
+    check_responses(&nginx);
 
-    check_at_once(nginx.port, "/buffered", 200, || {});
-    // Without buffering nginx begins each request at once: all are in the application's hands
-    // together.
-    check_at_once(nginx.port, "/unbuffered", 200, || {
-        wait_until("200 requests are begun", || app.place.connections() >= 200);
+    check_concurrent(nginx.port, "/buffered", 200, || {});
+    // Without buffering, nginx forwards a request before it has received the body, so the
+    // application has all of them at once.
+    check_concurrent(nginx.port, "/unbuffered", 200, || {
+        wait_until("200 connections", || app.endpoint.connections() >= 200);
     });
 
-    let kept = || app.place.connections();
     if keep_conn {
-        check(&Ask::get("/"));
-        assert!((1..=64).contains(&kept()), "{} connections are kept", kept());
+        check_request(nginx.port, &HttpRequest::get("/"));
+        let kept = app.endpoint.connections();
+        assert!((1..=64).contains(&kept), "{kept} kept connections");
     } else {
-        wait_until("all connections are closed", || kept() == 0);
+        wait_until("all connections to close", || app.endpoint.connections() == 0);
     }
     drop(nginx);
     app.stop();
 }
 
-#[test]
-#[ignore = "needs nginx, run by .ci/run"]
-fn in_front_of_echo_on_a_unix_socket() {
-    let folder = Folder::new();
-    check_echo(&folder, Place::unix(&folder), false);
+/// Asserts that `echo` receives a request as it was sent.
+#[track_caller]
+fn check_request(port: u16, request: &HttpRequest) {
+    let response = request.send(port);
+    assert_eq!(response.status, 200, "{}", response.text());
+    assert_eq!(response.header("Content-Type"), "text/plain");
+    assert_bytes_eq(&response.body, &expected(request, port));
+}
+
+fn check_requests(port: u16) {
+    check_request(port, &HttpRequest::get("/"));
+    let request = HttpRequest::get("/a/path?a=1&b=%26")
+        .header("X-Long", "long ".repeat(600).trim_end())
+        .header("Cookie", "a=1; b=2");
+    check_request(port, &request);
+    for path in ["/buffered", "/unbuffered"] {
+        for len in [0, 100 << 10, 64 << 20] {
+            let body = random_bytes(len);
+            check_request(port, &HttpRequest::post(path, "application/octet-stream", body));
+        }
+        check_request(port, &HttpRequest::get(path));
+    }
+}
+
+fn check_responses(nginx: &Nginx) {
+    let response = HttpRequest::get("/?status=404").send(nginx.port);
+    assert_eq!(response.status, 404);
+    let response = HttpRequest::get("/?bytes=20000000").send(nginx.port);
+    assert_bytes_eq(&response.body, &b"x".repeat(20_000_000));
+    let response = HttpRequest::head("/?bytes=100").send(nginx.port);
+    assert_eq!((response.status, response.body.len()), (200, 0));
+    HttpRequest::get("/?stderr=a-log-message").send(nginx.port);
+    nginx.process.wait_for_log("FastCGI sent in stderr: \"a-log-message");
 }
 
 #[test]
 #[ignore = "needs nginx, run by .ci/run"]
-fn in_front_of_echo_on_a_unix_socket_with_kept_connections() {
-    let folder = Folder::new();
-    check_echo(&folder, Place::unix(&folder), true);
+fn proxies_to_echo_on_unix_socket() {
+    let dir = TestDir::new();
+    check_echo(&dir, Endpoint::unix(&dir), false);
 }
 
 #[test]
 #[ignore = "needs nginx, run by .ci/run"]
-fn in_front_of_echo_on_tcp() {
-    check_echo(&Folder::new(), Place::tcp(), false);
+fn proxies_to_echo_on_unix_socket_with_kept_connections() {
+    let dir = TestDir::new();
+    check_echo(&dir, Endpoint::unix(&dir), true);
 }
 
 #[test]
 #[ignore = "needs nginx, run by .ci/run"]
-fn in_front_of_echo_on_tcp_with_kept_connections() {
-    check_echo(&Folder::new(), Place::tcp(), true);
+fn proxies_to_echo_on_tcp() {
+    check_echo(&TestDir::new(), Endpoint::tcp(), false);
 }
 
-/// What nginx has for an authorizer: a request to a responder, whose status decides.
 #[test]
 #[ignore = "needs nginx, run by .ci/run"]
-fn auth_request_asks_echo() {
-    let folder = Folder::new();
-    let app = App::start("echo", Place::unix(&folder), &folder);
-    let root = folder.make("root");
+fn proxies_to_echo_on_tcp_with_kept_connections() {
+    check_echo(&TestDir::new(), Endpoint::tcp(), true);
+}
+
+/// nginx has no authorizer role. `auth_request` sends a request to a responder instead, and
+/// evaluates the status of the response.
+#[test]
+#[ignore = "needs nginx, run by .ci/run"]
+fn auth_request_uses_echo() {
+    let dir = TestDir::new();
+    let app = App::start("echo", Endpoint::unix(&dir), &dir);
+    let root = dir.create_dir("root");
     fs::write(root.join("file.txt"), "allowed").expect("a file");
     let nginx = Nginx::start(
-        &folder,
-        // The query string of the request that is asked about, not of the one that asks.
-        "map $request_uri $asked { ~\\?(.*) $1; }",
+        &dir,
+        // The query string of the client's request, not of the request to the authorizer.
+        "map $request_uri $original_query { ~\\?(.*) $1; }",
         &format!(
             "root {root}; auth_request /auth; auth_request_set $kind $upstream_http_content_type;
             add_header X-Kind $kind;
             location /auth {{
-                internal; auth_request off; fastcgi_pass {place}; fastcgi_pass_request_body off;
-                fastcgi_param REQUEST_METHOD GET; fastcgi_param QUERY_STRING $asked;
+                internal; auth_request off; fastcgi_pass {endpoint}; fastcgi_pass_request_body off;
+                fastcgi_param REQUEST_METHOD GET; fastcgi_param QUERY_STRING $original_query;
             }}",
             root = root.display(),
-            place = app.place
+            endpoint = app.endpoint
         ),
     );
-    let answer = Ask::get("/file.txt").send(nginx.port);
+    let response = HttpRequest::get("/file.txt").send(nginx.port);
     assert_eq!(
-        (answer.status, &*answer.text(), answer.one("X-Kind")),
+        (response.status, &*response.text(), response.header("X-Kind")),
         (200, "allowed", "text/plain")
     );
-    let answer = Ask::post("/file.txt", "text/plain", "a body that is not for the authorizer")
-        .send(nginx.port);
-    assert_eq!(answer.status, 405, "a static file takes no POST");
+    let response =
+        HttpRequest::post("/file.txt", "text/plain", "a body that the authorizer must not receive")
+            .send(nginx.port);
+    assert_eq!(response.status, 405, "a static file does not accept POST");
     for status in [401, 403] {
-        assert_eq!(Ask::get(format!("/file.txt?status={status}")).send(nginx.port).status, status);
+        assert_eq!(
+            HttpRequest::get(format!("/file.txt?status={status}")).send(nginx.port).status,
+            status
+        );
     }
     drop(nginx);
     app.stop();
 }
 
-/// The same with the example that knows passwords, and what it says of the user.
+/// The example `authorizer` also checks passwords, and returns the name of the user.
 #[test]
 #[ignore = "needs nginx, run by .ci/run"]
-fn auth_request_asks_the_authorizer() {
-    let folder = Folder::new();
-    let app = App::start("authorizer", Place::unix(&folder), &folder);
-    let root = folder.make("root");
+fn auth_request_uses_authorizer() {
+    let dir = TestDir::new();
+    let app = App::start("authorizer", Endpoint::unix(&dir), &dir);
+    let root = dir.create_dir("root");
     fs::write(root.join("file.txt"), "allowed").expect("a file");
     let nginx = Nginx::start(
-        &folder,
+        &dir,
         "",
         &format!(
-            "root {root}; auth_request /auth; auth_request_set $user $upstream_http_variable_remote_user;
+            "root {root}; auth_request /auth;
+            auth_request_set $user $upstream_http_variable_remote_user;
             add_header X-User $user;
             location /auth {{
-                internal; auth_request off; fastcgi_pass {place}; fastcgi_pass_request_body off;
+                internal; auth_request off; fastcgi_pass {endpoint}; fastcgi_pass_request_body off;
                 fastcgi_param REQUEST_METHOD GET;
             }}",
             root = root.display(),
-            place = app.place
+            endpoint = app.endpoint
         ),
     );
-    let answer = Ask::get("/file.txt").header("Authorization", FERRIS).send(nginx.port);
-    assert_eq!((answer.status, &*answer.text(), answer.one("X-User")), (200, "allowed", "ferris"));
-    for ask in [Ask::get("/file.txt"), Ask::get("/file.txt").header("Authorization", MALLORY)] {
-        let answer = ask.send(nginx.port);
-        assert_eq!((answer.status, answer.one("WWW-Authenticate")), (401, "Basic realm=\"cave\""));
+    let response =
+        HttpRequest::get("/file.txt").header("Authorization", VALID_CREDENTIALS).send(nginx.port);
+    assert_eq!(
+        (response.status, &*response.text(), response.header("X-User")),
+        (200, "allowed", "ferris")
+    );
+    for request in [
+        HttpRequest::get("/file.txt"),
+        HttpRequest::get("/file.txt").header("Authorization", INVALID_CREDENTIALS),
+    ] {
+        let response = request.send(nginx.port);
+        assert_eq!(
+            (response.status, response.header("WWW-Authenticate")),
+            (401, "Basic realm=\"cave\"")
+        );
     }
 }

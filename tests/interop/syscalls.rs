@@ -1,5 +1,5 @@
-//! What a small request costs in system calls, as strace sees them: one read and one write on each
-//! side of a kept connection, and nothing else in any thread.
+//! Proves how many system calls a small request takes, as counted by strace: one read and one write
+//! on either side of a kept connection, and six calls in a server with a connection per request.
 
 use std::env;
 use std::fs;
@@ -8,17 +8,18 @@ use std::path::Path;
 use fcgi::{Client, Params};
 
 use crate::app::{example, App};
-use crate::place::Place;
-use crate::process::{command, send_signal, Folder, Process};
+use crate::endpoint::Endpoint;
+use crate::process::{command, send_signal, Process, TestDir};
 
 const REQUESTS: usize = 1000;
-/// Where [`client_of_a_thousand_requests`] finds an application that was started for it.
+/// The environment variable that contains the application's address for
+/// [`client_sends_1000_requests`].
 const ADDRESS: &str = "FCGI_INTEROP_ADDRESS";
 
-/// The calls of one thread, in order, each as strace prints it.
+/// The system calls of one thread, in order, as printed by strace.
 type Calls = Vec<String>;
 
-/// A command that runs a program under strace, with a file for each of its threads.
+/// Returns a command that runs a program under strace, with one log file per thread.
 fn strace(prefix: &Path) -> std::process::Command {
     let mut strace = command("strace");
     strace
@@ -33,12 +34,12 @@ fn strace(prefix: &Path) -> std::process::Command {
     strace
 }
 
-/// What the threads of a program did.
+/// Reads the log files of all threads.
 fn read_logs(prefix: &Path) -> Vec<Calls> {
-    let folder = fs::read_dir(prefix.parent().expect("a directory")).expect("a directory");
+    let dir = fs::read_dir(prefix.parent().expect("a directory")).expect("a directory");
     let name = prefix.file_name().and_then(|name| name.to_str()).expect("a name").to_owned() + ".";
     let files =
-        folder.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with(&name));
+        dir.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with(&name));
     let logs = files.map(|entry| fs::read_to_string(entry.path()).expect("a log of strace"));
     logs.map(|log| log.lines().map(str::to_owned).collect()).collect()
 }
@@ -55,132 +56,132 @@ fn is_write(call: &str) -> bool {
     ["write", "sendto", "writev", "sendmsg"].contains(&name(call))
 }
 
-/// The thread that carried the requests: by far the most calls are its own. Checks that the others
-/// did next to nothing.
+/// Returns the calls of the thread that carried the requests, which is the one with the most calls.
+/// Asserts that the other threads took no part in them.
 #[track_caller]
-fn the_busy_one(mut threads: Vec<Calls>) -> Calls {
+fn busiest_thread(mut threads: Vec<Calls>) -> Calls {
     threads.sort_by_key(Vec::len);
-    let busy = threads.pop().expect("a thread");
+    let busiest = threads.pop().expect("a thread");
     for calls in threads {
         let own = calls
             .iter()
             .filter(|call| is_read(call) || is_write(call) || name(call) == "futex")
             .count();
-        assert!(own < REQUESTS / 10, "another thread has a part in each request: {calls:#?}");
+        assert!(own < REQUESTS / 10, "another thread takes part in the requests: {calls:#?}");
     }
-    busy
+    busiest
 }
 
-/// Checks that calls alternate between two kinds, from the first of the one to the last of the
-/// other, once each of so many requests.
+/// Asserts that there is one call of either kind per request, in turn.
 #[track_caller]
-fn check_turns(
+fn assert_alternating(
     calls: &[&String],
     requests: usize,
     first: fn(&str) -> bool,
     second: fn(&str) -> bool,
 ) {
-    assert_eq!(
-        calls.len(),
-        2 * requests,
-        "calls for {requests} requests; the first: {:#?}",
-        &calls[..10]
-    );
-    for (index, turn) in calls.chunks(2).enumerate() {
-        assert!(first(turn[0]) && second(turn[1]), "request {index} costs {turn:?}");
+    let beginning = &calls[..calls.len().min(10)];
+    assert_eq!(calls.len(), 2 * requests, "{requests} requests begin with: {beginning:#?}");
+    for (index, pair) in calls.chunks(2).enumerate() {
+        assert!(first(pair[0]) && second(pair[1]), "request {index} takes {pair:?}");
     }
 }
 
-fn count(place: &Place, folder: &Folder) {
-    // Both sides, each under its own strace.
-    let (server_log, client_log) = (folder.join("server"), folder.join("client"));
+/// Asserts that a request takes two calls on either side of a kept connection.
+fn check_kept_connection(endpoint: &Endpoint, dir: &TestDir) {
+    let (server_log, client_log) = (dir.join("server"), dir.join("client"));
     let mut server = strace(&server_log);
     let mut server =
-        Process::start("hello", server.arg(example("hello")).stdin(place.listen()), folder);
+        Process::start("hello", server.arg(example("hello")).stdin(endpoint.listen()), dir);
     let mut client = strace(&client_log);
-    client.arg(env::current_exe().expect("this test")).env(ADDRESS, place.to_string());
-    client.args(["--exact", "syscalls::client_of_a_thousand_requests", "--ignored"]);
-    let mut client = Process::start("client", &mut client, folder);
-    assert!(client.wait().success(), "the client fails: {}", client.log());
-    // strace hands no signal on.
+    client.arg(env::current_exe().expect("this test")).env(ADDRESS, endpoint.to_string());
+    client.args(["--exact", "syscalls::client_sends_1000_requests", "--ignored"]);
+    let mut client = Process::start("client", &mut client, dir);
+    assert!(client.wait().success(), "the client failed: {}", client.log());
+    // strace does not forward signals.
     server.children().into_iter().for_each(|hello| send_signal("TERM", hello));
     server.wait();
 
-    // The application, up to its last answer; the read behind that finds the end. Its second write
-    // sets a time-out.
-    let calls = the_busy_one(read_logs(&server_log));
-    let last = calls.iter().rposition(|call| is_write(call)).expect("an answer");
+    // The last response is followed by a read that returns the end of input. A call that sets the
+    // write timeout precedes the second response, so the first two requests are skipped.
+    let calls = busiest_thread(read_logs(&server_log));
+    let last = calls.iter().rposition(|call| is_write(call)).expect("a response");
     let start = last + 1 - 2 * (REQUESTS - 2);
-    check_turns(&calls[start..=last].iter().collect::<Vec<_>>(), REQUESTS - 2, is_read, is_write);
+    let calls: Vec<_> = calls[start..=last].iter().collect();
+    assert_alternating(&calls, REQUESTS - 2, is_read, is_write);
 
-    // The client: from its first write to the read of the last answer.
-    let calls = the_busy_one(read_logs(&client_log));
+    let calls = busiest_thread(read_logs(&client_log));
     // Another thread connects to a Unix socket. This one then sets its timeouts.
     let connected = calls.iter().position(|call| name(call) == "setsockopt").expect("a connection");
     let calls = &calls[connected..];
     let first = calls.iter().position(|call| is_write(call)).expect("a request");
-    let last = calls.iter().rposition(|call| is_read(call)).expect("an answer");
-    check_turns(&without_looks(&calls[first..=last]), REQUESTS, is_write, is_read);
+    let last = calls.iter().rposition(|call| is_read(call)).expect("a response");
+    let calls = without_liveness_checks(&calls[first..=last]);
+    // When the application has answered, two calls set longer timeouts.
+    let steady = calls.len() - 2 * (REQUESTS - 2);
+    assert_eq!(steady, 6, "the first two requests take {:#?}", &calls[..steady.min(10)]);
+    assert_alternating(&calls[steady..], REQUESTS - 2, is_write, is_read);
 }
 
-/// Leaves out where the client looked whether the connection, idle for more than a millisecond
-/// because the machine was busy with something else, was still open: a read that does not wait,
-/// between the two calls that make it so.
-fn without_looks(calls: &[String]) -> Vec<&String> {
-    let (mut rest, mut kept, mut looks) = (calls, Vec::new(), 0);
-    while let [call, behind @ ..] = rest {
-        match behind {
-            [look, back, after @ ..]
-                if name(call) == "ioctl" && look.contains("EAGAIN") && name(back) == "ioctl" =>
+/// Removes the checks of whether a connection is still open. The client checks a connection that
+/// was idle for more than a millisecond, which depends on the load of the machine. A check is a
+/// non-blocking read between two `ioctl` calls.
+fn without_liveness_checks(calls: &[String]) -> Vec<&String> {
+    let (mut rest, mut others, mut checks) = (calls, Vec::new(), 0);
+    while let [call, tail @ ..] = rest {
+        match tail {
+            [read, blocking, after @ ..]
+                if name(call) == "ioctl"
+                    && read.contains("EAGAIN")
+                    && name(blocking) == "ioctl" =>
             {
-                looks += 1;
+                checks += 1;
                 rest = after;
             }
             _ => {
-                kept.push(call);
-                rest = behind;
+                others.push(call);
+                rest = tail;
             }
         }
     }
-    // How many depends on what else the machine does; a client that always looked would at each
-    // request but the first.
-    assert!(looks < REQUESTS / 2, "{looks} looks at a connection in use");
-    kept
+    // A client that checked before every request would make about REQUESTS checks.
+    assert!(checks < REQUESTS / 2, "{checks} checks of a connection that is in use");
+    others
 }
 
 #[test]
 #[ignore = "needs strace, run by .ci/run"]
-fn a_small_request_costs_two_on_a_unix_socket() {
-    let folder = Folder::new();
-    count(&Place::unix(&folder), &folder);
+fn kept_connection_takes_two_calls_per_request_on_unix_socket() {
+    let dir = TestDir::new();
+    check_kept_connection(&Endpoint::unix(&dir), &dir);
 }
 
 #[test]
 #[ignore = "needs strace, run by .ci/run"]
-fn a_small_request_costs_two_on_tcp() {
-    count(&Place::tcp(), &Folder::new());
+fn kept_connection_takes_two_calls_per_request_on_tcp() {
+    check_kept_connection(&Endpoint::tcp(), &TestDir::new());
 }
 
-/// Five calls behind `accept`: a read, a write, a look in two whether anything was left, `close`.
-/// No time-out is set where nothing waits.
+/// `accept` is followed by five calls: a read, a write, two that check for unread input, and
+/// `close`. No call sets a timeout.
 #[test]
 #[ignore = "needs strace, run by .ci/run"]
-fn a_connection_for_each_request_costs_six() {
-    let folder = Folder::new();
-    let (place, log) = (Place::unix(&folder), folder.join("server"));
+fn connection_per_request_takes_six_calls() {
+    let dir = TestDir::new();
+    let (endpoint, log) = (Endpoint::unix(&dir), dir.join("server"));
     let mut server =
-        Process::start("echo", strace(&log).arg(example("echo")).arg(place.to_string()), &folder);
-    server.wait_until("it listens", || place.is_open());
+        Process::start("echo", strace(&log).arg(example("echo")).arg(endpoint.to_string()), &dir);
+    server.wait_until("listening", || endpoint.is_listening());
     let params = Params::from_pairs([("REQUEST_METHOD", "GET")]).expect("params");
-    let client = Client::new(&place.to_string()).expect("an address");
+    let client = Client::new(&endpoint.to_string()).expect("an address");
     for _ in 0..REQUESTS {
-        client.fetch(&params, b"").expect("an answer");
+        client.fetch(&params, b"").expect("a response");
     }
     server.children().into_iter().for_each(|echo| send_signal("TERM", echo));
     server.wait();
 
     let mut threads = read_logs(&log);
-    // Two threads may meet at a lock, and a debug build of std looks at what it closes.
+    // Threads may contend for a lock, and a debug build of std checks descriptors before closing.
     for calls in &mut threads {
         calls.retain(|call| !["futex", "fcntl"].contains(&name(call)));
     }
@@ -188,38 +189,38 @@ fn a_connection_for_each_request_costs_six() {
     let connections: Vec<_> =
         connections.filter(|calls| calls.iter().any(|call| is_write(call))).collect();
     assert_eq!(connections.len(), REQUESTS);
-    let is_cheap = |calls: &&[String]| match calls {
-        [request, answer, mode, look, close] => {
-            let is_answered = is_read(request) && is_write(answer);
-            is_answered && name(mode) == "ioctl" && is_read(look) && name(close) == "close"
+    let has_five_calls = |calls: &&[String]| match calls {
+        [request, response, ioctl, read, close] => {
+            let is_answered = is_read(request) && is_write(response);
+            is_answered && name(ioctl) == "ioctl" && is_read(read) && name(close) == "close"
         }
         _ => false,
     };
-    let others: Vec<_> = connections.into_iter().filter(|calls| !is_cheap(calls)).collect();
-    // Those that start another thread.
+    let others: Vec<_> = connections.into_iter().filter(|calls| !has_five_calls(calls)).collect();
+    // Some connections also start a thread.
     assert!(others.len() < REQUESTS / 20, "{} of {REQUESTS}: {:#?}", others.len(), &others[..10]);
 }
 
-/// What the tests above count in; by itself it starts the application, and shows that one
-/// connection carries them all.
+/// The client whose calls are counted by the tests above. If it is run alone, it starts the
+/// application itself and asserts that all requests use one connection.
 #[test]
-#[ignore = "the part of the strace tests that is counted, run by .ci/run"]
-fn client_of_a_thousand_requests() {
-    let folder = Folder::new();
+#[ignore = "the client of the strace tests, run by .ci/run"]
+fn client_sends_1000_requests() {
+    let dir = TestDir::new();
     let app = env::var(ADDRESS)
         .is_err()
-        .then(|| App::start_on_descriptor_0("hello", Place::unix(&folder), &folder));
+        .then(|| App::start_on_descriptor_0("hello", Endpoint::unix(&dir), &dir));
     let address = app
         .as_ref()
-        .map_or_else(|| env::var(ADDRESS).expect("its address"), |app| app.place.to_string());
+        .map_or_else(|| env::var(ADDRESS).expect("its address"), |app| app.endpoint.to_string());
     let params = Params::from_pairs([("REQUEST_METHOD", "GET"), ("REMOTE_ADDR", "192.0.2.1")])
         .expect("params");
     let client = Client::new(&address).expect("an address").keep_alive(true);
     for _ in 0..REQUESTS {
-        let reply = client.fetch(&params, b"").expect("an answer");
+        let reply = client.fetch(&params, b"").expect("a response");
         assert!(reply.stdout.ends_with(b"Hello, 192.0.2.1.\n"));
     }
     if let Some(app) = app {
-        assert_eq!(app.place.connections(), 1);
+        assert_eq!(app.endpoint.connections(), 1);
     }
 }

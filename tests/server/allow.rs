@@ -2,9 +2,11 @@
 //! an invalid list keeps the server from starting.
 
 use std::io::Write;
+use std::sync::mpsc;
+use std::thread;
 
 use crate::support::*;
-use fcgi::net::{AllowList, Listener};
+use fcgi::net::{Address, AllowList, Listener};
 use fcgi::{Error, Server};
 
 /// Starts a server with this allow list, or returns `None` if the address cannot be bound.
@@ -45,17 +47,22 @@ fn only_peers_on_the_allow_list_are_served() {
     }
 }
 
-/// Rule A5.
+/// It could serve no connection: peers of a Unix socket have no address. Rule A5.
+#[cfg(unix)]
 #[test]
-fn unix_peer_is_never_served_with_an_allow_list() {
+fn unix_socket_is_refused_with_an_allow_list() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("app.sock");
-    let server = server_with_list(path.to_str().unwrap(), "127.0.0.1, ::1").unwrap();
-    for _ in 0..3 {
-        let mut stream = server.connect();
-        let _ = stream.write_all(&request(1, RESPONDER, 0, &[], b"body"));
-        assert_no_response(&mut stream);
+    let unnamed = std::os::unix::net::UnixListener::bind(directory.path().join("other")).unwrap();
+    for listener in [Listener::bind(&Address::unix(&path).unwrap()).unwrap(), unnamed.into()] {
+        let server = Server::new(listener).unwrap().allow("127.0.0.1, ::1".parse().unwrap());
+        let (sender, outcome) = mpsc::channel();
+        thread::spawn(move || sender.send(server.serve(echo)));
+        let error = outcome.recv_timeout(TEST_TIMEOUT).expect("the end of serve").unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);
+        assert!(error.to_string().contains("FCGI_WEB_SERVER_ADDRS"), "{error}");
     }
+    assert!(!path.exists(), "the socket file is removed");
 }
 
 /// An invalid list must not allow every peer. Rule A6.

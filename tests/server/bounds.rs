@@ -27,14 +27,14 @@ fn params_of(len: usize) -> Vec<u8> {
 fn server_replies_431_when_params_exceed_limit() {
     for (config, limit) in [(Config::new(), 256 << 10), (Config::new().max_params(1000), 1000)] {
         for server in TestServer::tcp_and_unix(&config, |request| {
-            Ok(write!(request.stdout, "{}", request.params.as_bytes().len())?)
+            respond(request, request.params.as_bytes().len().to_string())
         }) {
             let mut stream = server.connect();
             let request =
                 |params: &[u8]| [&begin(1, RESPONDER, 1), params, &record(STDIN, 1, b"")].concat();
             for _ in 0..2 {
                 stream.write_all(&request(&params_of(limit))).unwrap();
-                assert_eq!(read_answer(&mut stream, 1).text(), limit.to_string());
+                assert_eq!(read_answer(&mut stream, 1).body(), limit.to_string());
             }
             stream.write_all(&request(&params_of(limit + 1))).unwrap();
             let answer = read_answer(&mut stream, 1);
@@ -176,6 +176,7 @@ fn timeout_of_zero_is_refused_before_serving() {
     let zero = Some(Duration::ZERO);
     for config in [
         Config::new().read_timeout(zero),
+        Config::new().request_timeout(zero),
         Config::new().write_timeout(zero),
         Config::new().idle_timeout(zero),
     ] {
@@ -191,8 +192,7 @@ fn timeout_of_zero_is_refused_before_serving() {
 #[test]
 fn write_timeout_applies_to_small_responses() {
     for server in TestServer::tcp_and_unix(&Config::new().write_timeout(Some(SHORT)), |request| {
-        request.stdout.write_all(&[b'x'; 1000])?;
-        Ok(())
+        respond(request, [b'x'; 1000])
     }) {
         let mut stream = server.connect();
         // Send requests until the connection is closed, and read no response.
@@ -227,7 +227,7 @@ const BEFORE_IDLENESS: [fn() -> Vec<u8>; 5] = [
 
 fn echo_unless_unread(request: &mut fcgi::server::Request) -> fcgi::server::HandlerResult {
     match request.params.get("UNREAD") {
-        Some(_) => Ok(()),
+        Some(_) => respond(request, ""),
         None => echo(request),
     }
 }

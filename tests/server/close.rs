@@ -20,7 +20,7 @@ const MIB: usize = 1 << 20;
 /// Responds with the number of bytes given in `BYTES`, without reading the body.
 fn respond_without_reading(request: &mut Request) -> HandlerResult {
     let bytes = request.params.get("BYTES").unwrap_or("0").parse()?;
-    Ok(request.stdout.write_all(&vec![b'x'; bytes])?)
+    respond(request, vec![b'x'; bytes])
 }
 
 /// No byte comes between and there is no reset. The same holds after a refusal and after a failed
@@ -71,7 +71,7 @@ fn close_with_unread_input_does_not_lose_the_response() {
                 .unwrap();
             let answer = read_answer(&mut stream, 1);
             assert_eq!(
-                (answer.stdout.len().to_string(), answer.stdout_ends),
+                (answer.body().len().to_string(), answer.stdout_ends),
                 (bytes.to_owned(), 1)
             );
             assert_closed(&mut stream);
@@ -89,7 +89,7 @@ fn large_response_arrives_whole_although_a_large_body_is_unread() {
         thread::scope(|scope| {
             // The write may fail.
             scope.spawn(move || drop((&writer).write_all(&bytes)));
-            assert_eq!(read_answer(&mut stream, 1).stdout.len(), 4 * MIB);
+            assert_eq!(read_answer(&mut stream, 1).body().len(), 4 * MIB);
         });
     }
 }
@@ -112,7 +112,7 @@ fn peer_that_never_closes_holds_its_slot_only_for_the_drain_time() {
         assert_closed(&mut silent);
         let start = Instant::now();
         assert_eq!(
-            server.round_trip(1, &request(1, RESPONDER, 0, &[("BYTES", "9")], b"")).stdout.len(),
+            server.round_trip(1, &request(1, RESPONDER, 0, &[("BYTES", "9")], b"")).body().len(),
             9
         );
         assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
@@ -159,7 +159,7 @@ fn dropped_connection_still_sends_its_response() {
                 request.finish().unwrap();
             });
             client.write_all(&bytes).unwrap();
-            assert_eq!(read_answer(&mut client, 1).stdout.len(), 100_000);
+            assert_eq!(read_answer(&mut client, 1).body().len(), 100_000);
             assert_closed(&mut client);
         });
 
@@ -272,8 +272,8 @@ fn response_is_sent_after_a_half_close_at_the_end_of_input() {
         for (flags, pairs, size) in [
             (0, &[("BYTES", "5000000")][..], 5_000_000),
             (1, &[("BYTES", "5000000")], 5_000_000),
-            (0, &[], ECHO_HEAD.len() + 1 + MIB),
-            (1, &[], ECHO_HEAD.len() + 1 + MIB),
+            (0, &[], 1 + MIB),
+            (1, &[], 1 + MIB),
         ] {
             let mut stream = server.connect();
             let writer = stream.clone();
@@ -284,7 +284,7 @@ fn response_is_sent_after_a_half_close_at_the_end_of_input() {
                         .unwrap();
                     writer.shutdown(Shutdown::Write).unwrap();
                 });
-                assert_eq!(read_answer(&mut stream, 1).stdout.len(), size);
+                assert_eq!(read_answer(&mut stream, 1).body().len(), size);
                 assert_closed(&mut stream);
             });
         }
@@ -327,6 +327,7 @@ fn closed_connection_ends_only_its_own_requests() {
     let server = TestServer::tcp(Config::new(), {
         let finished = Arc::clone(&finished);
         move |request| {
+            write!(request.stdout, "{ECHO_HEAD}")?;
             let outcome = io::copy(&mut request.stdin, &mut request.stdout);
             finished.fetch_add(1, SeqCst);
             outcome?;
@@ -343,7 +344,7 @@ fn closed_connection_ends_only_its_own_requests() {
     wait_until("the requests of the closed connections have ended", || finished.load(SeqCst) == 4);
     for stream in &mut streams {
         stream.write_all(&[record(STDIN, 1, b"dy"), record(STDIN, 1, b"")].concat()).unwrap();
-        assert_eq!(read_answer(stream, 1).text(), "body");
+        assert_eq!(read_answer(stream, 1).body(), "body");
         assert_closed(stream);
     }
 }
@@ -368,4 +369,23 @@ fn writing_to_a_closed_connection_is_an_error_for_the_handler() {
     let kind = receiver.recv_timeout(TEST_TIMEOUT).unwrap();
     assert!(matches!(kind, io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset), "{kind:?}");
     server.next_error();
+}
+
+/// The handler reads the body of a filter request, but not the file, which is still to come.
+/// Rule A10.
+#[test]
+fn file_may_arrive_after_a_filter_has_responded() {
+    let config = Config::new().roles(&[Role::Filter]).drain(u64::MAX, Duration::from_secs(3600));
+    let (mut client, served) = unix_pair();
+    client.write_all(&request(1, FILTER, 0, &[], b"body")).unwrap();
+    let mut connection = Connection::with_config(served, Arc::new(config)).unwrap();
+    let mut request = connection.next_request().unwrap().expect("a request");
+    io::copy(&mut request.stdin, &mut request.stdout).unwrap();
+    request.finish().unwrap();
+    let closing = thread::spawn(move || drop(connection));
+    assert_eq!(read_answer(&mut client, 1).text(), "body");
+    assert_closed(&mut client);
+    client.write_all(&record(DATA, 1, b"file")).expect("the file is still received");
+    drop(client);
+    closing.join().unwrap();
 }

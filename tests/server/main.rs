@@ -11,13 +11,22 @@ mod allow;
 mod bounds;
 #[cfg(unix)]
 mod close;
+mod connection;
+#[cfg(unix)]
+mod disconnect;
+#[cfg(unix)]
+mod fairness;
 mod management;
 #[cfg(unix)]
 mod rejection;
 mod reports;
+#[cfg(unix)]
+mod request_bounds;
 mod requests;
 mod reset;
 mod shutdown;
 mod streams;
 mod threads;
 mod two_threads;
+#[cfg(unix)]
+mod unnoticed;

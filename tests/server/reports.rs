@@ -3,13 +3,18 @@
 #![cfg(unix)]
 
 use std::io::Write;
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use crate::example;
 use crate::support::*;
 use fcgi::net::{Address, Listener, Stream};
-use fcgi::server::Config;
-use fcgi::Server;
+use fcgi::server::{CloseReason, Config};
+use fcgi::{Error, Server};
 
 /// More errors than there are waiting threads, so that the loss of a thread per error would be
 /// noticed.
@@ -72,4 +77,40 @@ fn server_goes_on_when_stderr_is_closed() {
     drop(echo.0.stderr.take());
     example::wait_until_listening(&address);
     assert_eq!(provoke_errors_and_send_request(&address).protocol_status, 0);
+}
+
+#[test]
+fn error_is_reported_with_the_reason_of_the_close() {
+    let io_error = || std::io::Error::from(std::io::ErrorKind::ConnectionReset);
+    let limit = Duration::from_secs(1);
+    for (error, reason) in [
+        (Error::RequestNotFinished, CloseReason::RequestNotFinished),
+        (Error::ParamsTooLarge(9), CloseReason::ParamsTooLarge),
+        (Error::BodyTooLarge(9), CloseReason::BodyTooLarge),
+        (Error::TimedOut("read"), CloseReason::TimedOut),
+        (Error::RequestTimedOut(limit), CloseReason::TimedOut),
+        (Error::Io(io_error()), CloseReason::ConnectionFailed),
+        (Error::UnexpectedEof("a record"), CloseReason::ConnectionFailed),
+        (Error::UnsupportedVersion(9), CloseReason::ProtocolError),
+        (Error::InvalidParams(9), CloseReason::ProtocolError),
+    ] {
+        assert_eq!(CloseReason::from(&error), reason, "{error}");
+    }
+    assert_eq!(
+        CloseReason::TimedOut.to_string(),
+        "the web server sent or accepted nothing for too long"
+    );
+}
+
+/// The descriptor is a connected socket. Every `accept` call fails in the same way.
+#[test]
+fn serve_returns_if_the_socket_does_not_listen() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a listening socket");
+    let connected =
+        TcpStream::connect(listener.local_addr().expect("its address")).expect("a connection");
+    let server = Server::new(TcpListener::from(OwnedFd::from(connected))).expect("a server");
+    let (sender, outcome) = mpsc::channel();
+    let _serving = thread::spawn(move || sender.send(server.on_error(|_| ()).serve(echo)));
+    let outcome = outcome.recv_timeout(TEST_TIMEOUT).expect("serve returns");
+    assert_eq!(outcome.expect_err("a fatal error").kind(), std::io::ErrorKind::InvalidInput);
 }

@@ -173,7 +173,7 @@ fn records_of_inactive_ids_are_ignored() {
     }
 }
 
-/// Only management types have a meaning under id 0. Rules A28, K7 and S4.
+/// Only management types have a meaning under id 0. Rules A28 and S4.
 #[test]
 fn application_types_and_request_id_0_are_ignored() {
     for record_type in [END, STDOUT, STDERR, GET_VALUES_RESULT, UNKNOWN_TYPE] {
@@ -183,11 +183,39 @@ fn application_types_and_request_id_0_are_ignored() {
             });
         }
     }
-    for record_type in [BEGIN, ABORT, PARAMS, STDIN, DATA] {
+    for record_type in [ABORT, PARAMS, STDIN, DATA] {
         assert_ignored_everywhere(&record(record_type, 0, b"\0\x01\0\0\0\0\0\0"), |answers| {
             assert_eq!(answers, []);
         });
         assert_ignored_everywhere(&record(record_type, 0, b""), |answers| assert_eq!(answers, []));
+    }
+}
+
+/// A request without an id cannot be answered. The error is reported. Rules A15 and K7.
+#[test]
+fn begin_request_with_id_0_closes_the_connection() {
+    let expected = "BeginRequest record cannot have request id 0".to_owned();
+    for server in TestServer::tcp_and_unix(&Config::new(), echo) {
+        for (before, is_answered) in [
+            (Vec::new(), false),
+            (request(1, RESPONDER, 1, &[], b""), true),
+            (begin(1, RESPONDER, 1), false),
+            ([begin(1, RESPONDER, 1), record(PARAMS, 1, b"\x01")].concat(), false),
+        ] {
+            let mut stream = server.connect();
+            stream.write_all(&[before, request(0, RESPONDER, 1, &[], b"body")].concat()).unwrap();
+            if is_answered {
+                assert_echo(&read_answer(&mut stream, 1), &[], b"");
+            }
+            assert_no_response(&mut stream);
+            assert_eq!(server.next_error(), (io::ErrorKind::InvalidInput, expected.clone()));
+        }
+        // Inside the body the handler's read fails.
+        let mut stream = server.connect();
+        let bytes = [begin(1, RESPONDER, 1), params(1, &[]), begin(0, RESPONDER, 1)].concat();
+        stream.write_all(&bytes).unwrap();
+        assert_eq!(read_answer(&mut stream, 1).text(), FAILED);
+        assert_eq!(server.next_error(), (io::ErrorKind::InvalidInput, expected.clone()));
     }
 }
 
@@ -324,10 +352,10 @@ fn unknown_role_is_refused_before_its_params_arrive() {
     }
     let roles = [Role::Responder, Role::Authorizer, Role::Unknown(9)];
     let server = TestServer::tcp(Config::new().roles(&roles), |request| {
-        Ok(write!(request.stdout, "{:?}", request.role)?)
+        respond(request, format!("{:?}", request.role))
     });
     for (role, text) in [(1, "Responder"), (2, "Authorizer"), (9, "Unknown(9)")] {
-        assert_eq!(server.round_trip(1, &request(1, role, 0, &[], b"")).text(), text);
+        assert_eq!(server.round_trip(1, &request(1, role, 0, &[], b"")).body(), text);
     }
     assert_eq!(
         server.round_trip(1, &request(1, FILTER, 0, &[], b"")).protocol_status,
@@ -530,7 +558,7 @@ fn many_empty_pairs_and_values_that_are_not_utf8_are_read() {
         assert_eq!(request.params.get("BYTES"), None);
         assert_eq!(request.params.get_bytes("BYTES"), Some(&b"\xff\xfe\0\x80"[..]));
         assert_eq!(request.params.get("AFTER"), Some("1"));
-        Ok(write!(request.stdout, "{}", request.params.len())?)
+        respond(request, request.params.len().to_string())
     });
     let mut encoded = vec![0; 20_000];
     encoded.extend(pair(b"BYTES", b"\xff\xfe\0\x80"));
@@ -542,7 +570,7 @@ fn many_empty_pairs_and_values_that_are_not_utf8_are_read() {
         record(STDIN, 1, b""),
     ]
     .concat();
-    assert_eq!(server.round_trip(1, &bytes).text(), "10002");
+    assert_eq!(server.round_trip(1, &bytes).body(), "10002");
 }
 
 /// A lookup returns the last value. Rules A38 and S11.

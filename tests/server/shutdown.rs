@@ -130,6 +130,9 @@ fn request_received_completely_before_shutdown_is_served() {
         let server = TestServer::unix(config().roles(&roles), {
             let has_shut_down = Arc::clone(&has_shut_down);
             move |request| {
+                if request.params.get("FIRST").is_some() {
+                    return echo(request);
+                }
                 assert!(
                     has_shut_down.load(SeqCst),
                     "the request was served before shutdown was called"
@@ -139,6 +142,9 @@ fn request_received_completely_before_shutdown_is_served() {
             }
         });
         let mut stream = server.connect();
+        // The first request makes the connection a kept one. A new one may begin a request later.
+        stream.write_all(&request(1, RESPONDER, 1, &[("FIRST", "")], b"")).unwrap();
+        read_answer(&mut stream, 1);
         stream.write_all(&[record(99, 0, b"").repeat(COUNT), bytes].concat()).unwrap();
         assert_eq!(read_record(&mut stream).expect("the first response").record_type, UNKNOWN_TYPE);
         server.handle.shutdown();
@@ -224,24 +230,42 @@ fn send_requests(
     }
 }
 
+/// The kernel has handed the connection over, so no other process can answer it.
 #[test]
-fn connection_that_waits_for_a_slot_is_closed_on_shutdown() {
+fn connection_that_waits_for_a_slot_is_served_after_shutdown() {
+    let server = TestServer::tcp(config().max_connections(1), echo);
+    let mut busy = server.connect();
+    busy.write_all(&[begin(1, RESPONDER, 1), record(GET_VALUES, 0, b"")].concat()).unwrap();
+    assert_eq!(read_record(&mut busy).expect("BEGIN was read").record_type, GET_VALUES_RESULT);
+    let mut waiting = server.connect();
+    waiting.write_all(&request(1, RESPONDER, 1, &[], b"waiting")).unwrap();
+    waiting.set_timeouts(Some(Duration::from_millis(50)), None).unwrap();
+    assert!(waiting.read(&mut [0]).is_err(), "there is no response yet");
+    waiting.set_timeouts(Some(TEST_TIMEOUT), None).unwrap();
+    server.handle.shutdown();
+    busy.write_all(&[params(1, &[]), record(STDIN, 1, b"")].concat()).unwrap();
+    assert_eq!(read_answer(&mut busy, 1).stdout, echoed(&[], b""));
+    assert_eq!(read_answer(&mut waiting, 1).stdout, echoed(&[], b"waiting"));
+    assert_closed(&mut waiting);
+    server.stop().unwrap();
+}
+
+/// A new connection that sends nothing does not hold up the end of the server.
+#[test]
+fn silent_connections_are_closed_on_shutdown() {
     for overload in [Overload::Wait, Overload::Reject] {
         let server = TestServer::tcp(config().max_connections(1).overload(overload), echo);
         let mut busy = server.connect();
         busy.write_all(&[begin(1, RESPONDER, 1), record(GET_VALUES, 0, b"")].concat()).unwrap();
         assert_eq!(read_record(&mut busy).expect("BEGIN was read").record_type, GET_VALUES_RESULT);
-        let mut waiting = server.connect();
-        if overload == Overload::Wait {
-            waiting.write_all(&request(1, RESPONDER, 0, &[], b"")).unwrap();
-        }
-        waiting.set_timeouts(Some(Duration::from_millis(50)), None).unwrap();
-        assert!(waiting.read(&mut [0]).is_err(), "there is no response yet");
-        waiting.set_timeouts(Some(TEST_TIMEOUT), None).unwrap();
+        let mut silent = server.connect();
+        silent.set_timeouts(Some(Duration::from_millis(50)), None).unwrap();
+        assert!(silent.read(&mut [0]).is_err(), "the connection is open");
+        silent.set_timeouts(Some(TEST_TIMEOUT), None).unwrap();
         server.handle.shutdown();
-        assert_no_response(&mut waiting);
         busy.write_all(&[params(1, &[]), record(STDIN, 1, b"")].concat()).unwrap();
         assert_eq!(read_answer(&mut busy, 1).stdout, echoed(&[], b""));
+        assert_no_response(&mut silent);
         server.stop().unwrap();
     }
 }
@@ -253,7 +277,9 @@ fn requests_beyond_the_shutdown_timeout_are_cut_off() {
     let (report, reports) = mpsc::channel();
     let (resume, resumed) = mpsc::channel::<()>();
     let resumed = Mutex::new(resumed);
-    let server = TestServer::tcp(Config::new().shutdown_timeout(limit), move |request| {
+    let config = Config::new().max_connections(9).shutdown_timeout(limit);
+    assert_eq!((config.max_connections, config.shutdown_timeout), (9, limit));
+    let server = TestServer::tcp(config, move |request| {
         if request.params.get("NO_IO").is_some() {
             report.send("no I/O".to_owned())?;
             let _ = resumed.lock().unwrap().recv_timeout(TEST_TIMEOUT);

@@ -6,18 +6,19 @@ use std::io::{self, BufRead, Read, Write};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use crate::support::*;
 use fcgi::record::Role;
-use fcgi::server::{Config, HandlerResult, Request};
+use fcgi::server::{Config, Connection, HandlerResult, Request};
 use fcgi::Error;
 
 /// A handler that responds with how reading its body ended.
 fn report_stdin(request: &mut Request) -> HandlerResult {
     let mut body = Vec::new();
     let outcome = request.stdin.read_to_end(&mut body);
-    write!(request.stdout, "{} of {} bytes: ", body.len(), request.stdin.received())?;
+    let received = request.stdin.received();
+    write!(request.stdout, "{ECHO_HEAD}{} of {received} bytes: ", body.len())?;
     match outcome.map_err(|error| (error.kind(), Error::from(error))) {
         Ok(_) => write!(request.stdout, "ended")?,
         Err((kind, error)) => write!(request.stdout, "{kind:?}, {error}")?,
@@ -64,24 +65,37 @@ fn stdin_is_compared_with_content_length() {
             (
                 Some("10"),
                 "01234",
-                "5 of 5 bytes: UnexpectedEof, stream ended after 5 of the 10 bytes announced by CONTENT_LENGTH",
+                "5 of 5 bytes: UnexpectedEof, stream ended after 5 of the 10 bytes announced by \
+                 CONTENT_LENGTH",
             ),
-            (Some("1"), "", "0 of 0 bytes: UnexpectedEof, stream ended after 0 of the 1 bytes announced by CONTENT_LENGTH"),
+            (
+                Some("1"),
+                "",
+                "0 of 0 bytes: UnexpectedEof, stream ended after 0 of the 1 bytes announced by \
+                 CONTENT_LENGTH",
+            ),
             (
                 Some("18446744073709551615"),
                 "01",
-                "2 of 2 bytes: UnexpectedEof, stream ended after 2 of the 18446744073709551615 bytes announced by CONTENT_LENGTH",
+                "2 of 2 bytes: UnexpectedEof, stream ended after 2 of the 18446744073709551615 \
+                 bytes announced by CONTENT_LENGTH",
             ),
             (
                 Some("10"),
                 "0123456789+",
-                "10 of 10 bytes: InvalidData, stream is longer than the 10 bytes announced by CONTENT_LENGTH",
+                "10 of 10 bytes: InvalidData, stream is longer than the 10 bytes announced by \
+                 CONTENT_LENGTH",
             ),
-            (Some("0"), "0", "0 of 0 bytes: InvalidData, stream is longer than the 0 bytes announced by CONTENT_LENGTH"),
+            (
+                Some("0"),
+                "0",
+                "0 of 0 bytes: InvalidData, stream is longer than the 0 bytes announced by \
+                 CONTENT_LENGTH",
+            ),
         ] {
             let pairs: Vec<_> = announced.iter().map(|length| (LENGTH, *length)).collect();
             stream.write_all(&request(1, RESPONDER, 1, &pairs, body.as_bytes())).unwrap();
-            assert_eq!(read_answer(&mut stream, 1).text(), expected, "{announced:?} {body:?}");
+            assert_eq!(read_answer(&mut stream, 1).body(), expected, "{announced:?} {body:?}");
         }
     }
 }
@@ -112,7 +126,7 @@ fn stdin_may_be_split_and_read_in_any_pieces() {
             },
         }
         assert!(body == expected);
-        Ok(write!(request.stdout, "{}", request.stdin.received())?)
+        respond(request, request.stdin.received().to_string())
     });
     let mut stream = server.connect();
     for (cut, buffer) in
@@ -126,7 +140,7 @@ fn stdin_may_be_split_and_read_in_any_pieces() {
         bytes.extend(body.chunks(cut).flat_map(|content| record(STDIN, 1, content)));
         bytes.extend(record(STDIN, 1, b""));
         stream.write_all(&bytes).unwrap();
-        assert_eq!(read_answer(&mut stream, 1).text(), "300000");
+        assert_eq!(read_answer(&mut stream, 1).body(), "300000");
     }
 }
 
@@ -156,6 +170,7 @@ fn handler_may_respond_before_it_reads_stdin() {
 fn stdout_ends_with_one_empty_record_and_stderr_only_if_used() {
     for server in TestServer::tcp_and_unix(&Config::new(), |request| {
         let size: usize = request.params.get("SIZE").unwrap_or("").parse()?;
+        write!(request.stdout, "{ECHO_HEAD}")?;
         match request.params.get("BY").unwrap_or("").parse()? {
             0 => request.stdout.write_all(&vec![b'x'; size])?,
             by => (0..size / by).try_for_each(|_| request.stdout.write_all(&vec![b'x'; by]))?,
@@ -166,7 +181,9 @@ fn stdout_ends_with_one_empty_record_and_stderr_only_if_used() {
         Ok(())
     }) {
         let mut stream = server.connect();
-        for size in [0, 1, 8, 65527, 65528, 65535, 65536, 99_000, 1_000_000] {
+        let head = ECHO_HEAD.len();
+        let sizes = [65527, 65528, 65535, 65536].map(|size| size - head);
+        for size in sizes.into_iter().chain([0, 1, 8, 99_000, 1_000_000]) {
             for by in ["0", "1", "1000"] {
                 for message in [None, Some("a message")] {
                     let size = if by == "1000" { size / 1000 * 1000 } else { size };
@@ -175,8 +192,7 @@ fn stdout_ends_with_one_empty_record_and_stderr_only_if_used() {
                     pairs.extend(message.map(|message| ("MESSAGE", message)));
                     stream.write_all(&request(1, RESPONDER, 1, &pairs, b"")).unwrap();
                     let answer = read_answer(&mut stream, 1);
-                    assert_eq!((answer.stdout.len(), answer.stdout_ends), (size, 1));
-                    assert!(answer.stdout.iter().all(|byte| *byte == b'x'));
+                    assert_eq!((answer.body(), answer.stdout_ends), ("x".repeat(size), 1));
                     assert_eq!(answer.stderr, message.unwrap_or("").as_bytes());
                     assert_eq!(answer.stderr_ends, usize::from(message.is_some()));
                 }
@@ -237,7 +253,7 @@ fn stdout_and_stderr_may_interleave() {
 fn end_request_comes_last_with_the_app_status() {
     for server in TestServer::tcp_and_unix(&Config::new(), |request| {
         request.app_status = request.params.get("EXIT").unwrap_or("").parse()?;
-        Ok(())
+        respond(request, "")
     }) {
         for status in [0, 1, 255, 256, 938, 0x0102_0304, u32::MAX] {
             let mut stream = server.connect();
@@ -268,11 +284,9 @@ fn handler_error_becomes_status_500_and_a_line_on_stderr() {
         Err("the reason\nforged line".into())
     });
     let mut stream = server.connect();
-    for (how, text, app_status) in [
-        ("", "Status: 500 Internal Server Error\r\nContent-Type: text/plain\r\n\r\nThe application failed.\n", 1),
-        ("flushed", "partial", 1),
-        ("status", "Status: 500 Internal Server Error\r\nContent-Type: text/plain\r\n\r\nThe application failed.\n", 7),
-    ] {
+    for (how, text, app_status) in
+        [("", FAILED, 1), ("flushed", "partial", 1), ("status", FAILED, 7)]
+    {
         stream.write_all(&request(1, RESPONDER, 1, &[("HOW", how)], b"")).unwrap();
         let answer = read_answer(&mut stream, 1);
         assert_eq!((&*answer.text(), answer.app_status), (text, app_status));
@@ -352,12 +366,14 @@ fn filter_reads_data_after_stdin_and_compares_its_length() {
             (
                 &[("FCGI_DATA_LENGTH", "9")],
                 "data",
-                "body|data|UnexpectedEof, stream ended after 4 of the 9 bytes announced by FCGI_DATA_LENGTH",
+                "body|data|UnexpectedEof, stream ended after 4 of the 9 bytes announced by \
+                 FCGI_DATA_LENGTH",
             ),
             (
                 &[("FCGI_DATA_LENGTH", "3")],
                 "data",
-                "body|dat|InvalidData, stream is longer than the 3 bytes announced by FCGI_DATA_LENGTH",
+                "body|dat|InvalidData, stream is longer than the 3 bytes announced by \
+                 FCGI_DATA_LENGTH",
             ),
         ] {
             stream.write_all(&filter_request(pairs, b"body", data.as_bytes())).unwrap();
@@ -395,7 +411,7 @@ fn streams_out_of_order_are_refused() {
         if request.role == Role::Filter {
             request.stdin.data()?.read_to_end(&mut body)?;
         }
-        Ok(request.stdout.write_all(&body)?)
+        respond(request, body)
     });
 
     // Before the end of PARAMS the connection is closed without a response.
@@ -425,7 +441,7 @@ fn streams_out_of_order_are_refused() {
     for late in [&body, &end_of_body, &data, &more] {
         let bytes = [&begin(1, RESPONDER, 1), &start, &end_of_params, &body, &end_of_body, late];
         stream.write_all(&bytes.map(|piece| &**piece).concat()).unwrap();
-        assert_eq!(read_answer(&mut stream, 1).text(), "body");
+        assert_eq!(read_answer(&mut stream, 1).body(), "body");
     }
     let bytes = [
         &begin(1, FILTER, 1),
@@ -485,5 +501,44 @@ impl Read for SlowReader<'_> {
             thread::sleep(Duration::from_millis(100));
         }
         Ok(n)
+    }
+}
+
+/// The rest of a record is read into a large slice without a copy, and the next record after it.
+/// Rule A39.
+#[cfg(unix)]
+#[test]
+fn rest_of_a_large_record_is_read_into_the_slice_of_the_handler() {
+    const LEN: usize = 20_000;
+    let body: Vec<u8> = (0..LEN).map(|at| (at % 251) as u8).collect();
+    let (mut peer, served) = std::os::unix::net::UnixStream::pair().unwrap();
+    let bytes = [begin(1, RESPONDER, 0), params(1, &[]), record(STDIN, 1, &body)].concat();
+    let (first, rest) = bytes.split_at(bytes.len() - LEN + 5);
+    peer.write_all(first).unwrap();
+    let mut connection = Connection::new(served).unwrap();
+    let mut request = connection.next_request().unwrap().expect("a request");
+    let mut received = vec![0; LEN];
+    request.stdin.read_exact(&mut received[..5]).unwrap();
+    peer.write_all(&[rest, &record(STDIN, 1, b"")].concat()).unwrap();
+    request.stdin.read_exact(&mut received[5..]).unwrap();
+    assert!(received == body);
+    assert_eq!(request.stdin.read(&mut [0]).unwrap(), 0);
+}
+
+/// FCGI_DATA_LAST_MOD has the time in seconds since 1970.
+#[test]
+fn filter_receives_the_time_of_the_last_change_of_its_file() {
+    let config = Config::new().roles(&[Role::Filter]);
+    let server = TestServer::tcp(config, |request| {
+        Ok(write!(request.stdout, "A: b\r\n\r\n{:?}", request.data_last_modified())?)
+    });
+    let modified = UNIX_EPOCH + Duration::from_secs(840_000_000);
+    for (pairs, expected) in [
+        (&[("FCGI_DATA_LAST_MOD", "840000000")][..], Some(modified)),
+        (&[("FCGI_DATA_LAST_MOD", "yesterday")], None),
+        (&[], None),
+    ] {
+        let answer = server.round_trip(1, &filter_request(pairs, b"", b"file"));
+        assert_eq!(answer.text(), format!("A: b\r\n\r\n{expected:?}"));
     }
 }

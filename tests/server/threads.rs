@@ -282,14 +282,13 @@ fn panic_in_a_handler_ends_only_its_request() {
         }
         echo(request)
     });
-    let failed = "Status: 500 Internal Server Error\r\nContent-Type: text/plain\r\n\r\nThe application failed.\n";
     let mut stream = server.connect();
     for _ in 0..3 {
         for (panic, text, message) in [
-            ("before", failed, "handler panicked: before the first byte\n"),
-            ("buffered", failed, "handler panicked: with a byte buffered\n"),
+            ("before", FAILED, "handler panicked: before the first byte\n"),
+            ("buffered", FAILED, "handler panicked: with a byte buffered\n"),
             ("after", "first, last", "handler panicked: after the first byte\n"),
-            ("other", failed, "handler panicked: no message\n"),
+            ("other", FAILED, "handler panicked: no message\n"),
         ] {
             stream.write_all(&request(1, RESPONDER, 1, &[("PANIC", panic)], b"unread")).unwrap();
             let answer = read_answer(&mut stream, 1);

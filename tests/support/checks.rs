@@ -618,12 +618,12 @@ pub mod connections {
                     log.push(format!("{:?} {:?}", request.role, request.params));
                     let outcome = handle(&mut request);
                     log.push(format!("-> {outcome:?}"));
-                    match outcome {
-                        Err(error) if request.params.len() % 2 == 0 => {
-                            request.fail(error).expect("an answer");
-                        }
-                        _ => request.finish().expect("an answer"),
-                    }
+                    let ended = match outcome {
+                        Err(error) if request.params.len() % 2 == 0 => request.fail(error),
+                        _ => request.finish(),
+                    };
+                    // An error of stdin that ends the connection is returned again.
+                    log.extend(ended.err().map(|error| error.to_string()));
                     continue;
                 }
                 Ok(None) => "end".into(),

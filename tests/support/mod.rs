@@ -143,6 +143,13 @@ impl Answer {
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.stdout).into_owned()
     }
+
+    /// Returns the body of a response that begins with `ECHO_HEAD`.
+    #[track_caller]
+    pub fn body(&self) -> String {
+        let text = self.text();
+        text.strip_prefix(ECHO_HEAD).unwrap_or_else(|| panic!("{text:?}")).to_owned()
+    }
 }
 
 /// Reads records up to the END_REQUEST of request `id`. Panics on a record that an application must
@@ -151,7 +158,7 @@ impl Answer {
 pub fn read_answer(reader: &mut impl Read, id: u16) -> Answer {
     let mut answer = Answer::default();
     loop {
-        let record = read_record(reader).expect("a record of the answer, not its end");
+        let record = read_record(reader).expect("a record of the response, not the end of input");
         assert_eq!(record.reserved, 0, "the reserved byte of {record:?}");
         assert!(record.padding.iter().all(|byte| *byte == 0), "the padding of {record:?}");
         if record.id == 0 {
@@ -196,6 +203,16 @@ pub fn assert_closed(reader: &mut impl Read) {
 
 /// The response head that `echo` writes.
 pub const ECHO_HEAD: &str = "Content-Type: text/plain\r\n\r\n";
+
+/// A handler's response with this body.
+pub fn respond(request: &mut Request, body: impl AsRef<[u8]>) -> HandlerResult {
+    request.stdout.write_all(ECHO_HEAD.as_bytes())?;
+    Ok(request.stdout.write_all(body.as_ref())?)
+}
+
+/// The response to a request whose handler failed before it wrote anything.
+pub const FAILED: &str = "Status: 500 Internal Server Error\r\n\
+    Content-Type: text/plain\r\n\r\nThe application failed.\n";
 
 /// A handler that responds with one line per param, an empty line and the body.
 pub fn echo(request: &mut Request) -> HandlerResult {

@@ -1,9 +1,11 @@
+//! CRC-32, as used by gzip, zip and PNG.
+
 use std::fmt;
 
-/// CRC-32, as in `gzip`, `zip` and PNG.
+/// A CRC-32 checksum. It is displayed as eight hexadecimal digits.
 pub struct Crc32(u32);
 
-/// The checksums of the 256 bytes.
+/// The checksum of each byte.
 const TABLE: [u32; 256] = table();
 
 const fn table() -> [u32; 256] {

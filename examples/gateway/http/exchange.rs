@@ -1,12 +1,12 @@
-//! A request and its response, between hyper and the thread that answers.
+//! One HTTP request and its response, as seen by the thread that runs the handler and by hyper.
 
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::AtomicUsize;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::thread;
 use std::time::Instant;
@@ -15,58 +15,64 @@ use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use hyper::http::request::Parts;
 use hyper::{Response, StatusCode};
 
-use super::pipe::{pipe, unparker, Receiver, Sender};
-use super::{Handler, PATIENCE};
+use super::channel::{channel, thread_waker, Receiver, Sender};
+use super::client_status::ClientStatus;
+use super::socket::IO_TIMEOUT;
+use crate::log;
 
-/// The most of a response that is handed on at a time.
-const PIECE: usize = 64 * 1024;
+/// The maximum number of bytes of a response that are passed to hyper at once.
+const MAX_CHUNK: usize = 64 * 1024;
 
-/// A request, as a handler sees it.
+/// A function that answers a request, in a thread of its own.
+pub type Handler = dyn Fn(Request, Responder) + Send + Sync;
+
+/// A request, as seen by the handler.
 pub struct Request {
-    /// Method, target, version and headers.
+    /// Method, target, version and header fields.
     pub head: Parts,
     pub body: RequestBody,
-    /// The client's address.
+    /// The address of the client.
     pub remote: SocketAddr,
-    /// The address that it has connected to.
+    /// The local address of the connection.
     pub local: SocketAddr,
 }
 
-/// The body of a request, as it comes.
+/// The body of a request. Reading it blocks until bytes arrive.
 pub struct RequestBody {
     incoming: Incoming,
-    /// What came and was not read yet.
-    piece: Bytes,
+    /// Received bytes that have not been read.
+    buffered: Bytes,
 }
 
-/// Answers a request. Dropped without an answer, it answers with status 500.
+/// Starts the response to a request. If it is dropped without a response, the client receives
+/// status 500.
 pub struct Responder {
     head: Sender<Response<ResponseBody>>,
-    pieces: (Sender<Piece>, Receiver<Piece>),
-    client: Arc<Client>,
+    body: (Sender<Chunk>, Receiver<Chunk>),
+    client: Arc<ClientStatus>,
 }
 
-/// Writes the body of a response. Each write is sent at once. Dropped without
-/// [`finish`](Self::finish), it breaks off the response, and the client knows.
-pub struct ResponseWriter(Sender<Piece>);
+/// Writes the body of a response. Each write is sent at once. If it is dropped without
+/// [`finish`](Self::finish), the response is broken off in a way that the client can detect.
+pub struct ResponseWriter(Sender<Chunk>);
 
-enum Piece {
+enum Chunk {
     Data(Bytes),
-    /// The body is whole.
+    /// The end of the body.
     End,
 }
 
 impl RequestBody {
-    /// The length of the body, if the client has announced it.
+    /// Returns the length of the body, if the client has announced it.
     pub fn length(&self) -> Option<u64> {
         self.incoming.size_hint().exact()
     }
 
-    /// Waits for what comes next.
-    fn next(&mut self) -> io::Result<Option<Bytes>> {
-        let waker = unparker();
+    /// Blocks until bytes arrive. Returns `None` at the end of the body.
+    fn next_chunk(&mut self) -> io::Result<Option<Bytes>> {
+        let waker = thread_waker();
         let mut context = Context::from_waker(&waker);
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + IO_TIMEOUT;
         loop {
             match Pin::new(&mut self.incoming).poll_frame(&mut context) {
                 Poll::Ready(Some(frame)) => match frame.map_err(io::Error::other)?.into_data() {
@@ -78,7 +84,7 @@ impl RequestBody {
                     return Err(io::ErrorKind::TimedOut.into())
                 }
                 Poll::Pending => {
-                    thread::park_timeout(deadline.saturating_duration_since(Instant::now()))
+                    thread::park_timeout(deadline.saturating_duration_since(Instant::now()));
                 }
             }
         }
@@ -87,30 +93,31 @@ impl RequestBody {
 
 impl Read for RequestBody {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        while self.piece.is_empty() {
-            match self.next()? {
-                Some(piece) => self.piece = piece,
+        while self.buffered.is_empty() {
+            match self.next_chunk()? {
+                Some(bytes) => self.buffered = bytes,
                 None => return Ok(0),
             }
         }
-        let len = self.piece.len().min(out.len());
-        out[..len].copy_from_slice(&self.piece.split_to(len));
+        let len = self.buffered.len().min(out.len());
+        out[..len].copy_from_slice(&self.buffered.split_to(len));
         Ok(len)
     }
 }
 
 impl Responder {
-    /// The client that waits for the response.
-    pub fn client(&self) -> Arc<Client> {
+    /// Returns the client that waits for the response.
+    pub fn client(&self) -> Arc<ClientStatus> {
         Arc::clone(&self.client)
     }
 
-    /// Sends the head of the response; its body, of this length if that is known, is written.
+    /// Sends the head of the response and returns a writer for its body. `length` is the length of
+    /// the body, if it is known.
     pub fn respond(self, head: Response<()>, length: Option<u64>) -> ResponseWriter {
-        let (sender, pieces) = self.pieces;
+        let (sender, chunks) = self.body;
         let body =
-            ResponseBody { pieces, length, received: 0, is_over: false, client: self.client };
-        // If the client has gone, writing fails.
+            ResponseBody { chunks, length, received: 0, is_ended: false, client: self.client };
+        // If the client has disconnected, writing the body fails.
         let _ = self.head.send(head.map(|()| body));
         ResponseWriter(sender)
     }
@@ -119,18 +126,18 @@ impl Responder {
 impl ResponseWriter {
     /// Ends the response.
     pub fn finish(self) {
-        let _ = self.0.send(Piece::End);
+        let _ = self.0.send(Chunk::End);
     }
 }
 
 impl Write for ResponseWriter {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        let data = &data[..data.len().min(PIECE)];
+        let data = &data[..data.len().min(MAX_CHUNK)];
         if !data.is_empty() {
-            let piece = Piece::Data(Bytes::copy_from_slice(data));
-            self.0
-                .send(piece)
-                .map_err(|_| io::Error::new(io::ErrorKind::BrokenPipe, "the client has gone"))?;
+            let chunk = Chunk::Data(Bytes::copy_from_slice(data));
+            self.0.send(chunk).map_err(|_| {
+                io::Error::new(io::ErrorKind::BrokenPipe, "the client disconnected")
+            })?;
         }
         Ok(data.len())
     }
@@ -140,14 +147,14 @@ impl Write for ResponseWriter {
     }
 }
 
-/// The body of a response as hyper reads it. If hyper drops it before its end, the client has gone.
+/// The body of a response, as hyper reads it. hyper drops it early if the client disconnects.
 pub(super) struct ResponseBody {
-    pieces: Receiver<Piece>,
+    chunks: Receiver<Chunk>,
     length: Option<u64>,
     received: u64,
-    /// Whether hyper was told of its end, or that it is broken off.
-    is_over: bool,
-    client: Arc<Client>,
+    /// Whether hyper has been told that the body has ended or has been broken off.
+    is_ended: bool,
+    client: Arc<ClientStatus>,
 }
 
 impl Body for ResponseBody {
@@ -158,21 +165,19 @@ impl Body for ResponseBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
-        self.pieces.poll_next(context).map(|piece| match piece {
-            Some(Piece::Data(data)) => {
+        self.chunks.poll_next(context).map(|chunk| match chunk {
+            Some(Chunk::Data(data)) => {
                 self.received += data.len() as u64;
                 Some(Ok(Frame::data(data)))
             }
-            Some(Piece::End) => {
-                self.is_over = true;
+            Some(Chunk::End) => {
+                self.is_ended = true;
                 None
             }
             None => {
-                self.is_over = true;
-                Some(Err(io::Error::new(
-                    io::ErrorKind::UnexpectedEof,
-                    "the response was broken off",
-                )))
+                self.is_ended = true;
+                let reason = "the response was broken off";
+                Some(Err(io::Error::new(io::ErrorKind::UnexpectedEof, reason)))
             }
         })
     }
@@ -190,107 +195,57 @@ impl Body for ResponseBody {
 
 impl Drop for ResponseBody {
     fn drop(&mut self) {
-        if !self.is_over && !self.is_end_stream() {
-            self.client.leave();
+        if !self.is_ended && !self.is_end_stream() {
+            self.client.set_disconnected();
         }
     }
 }
 
-/// The client of a request that is under way.
-pub struct Client {
-    state: Mutex<State>,
-    /// The requests of its connection that are under way.
-    busy: Arc<AtomicUsize>,
+/// A request whose response has not been started. hyper drops it if the client disconnects.
+struct PendingRequest {
+    /// `None` once the response has been started.
+    client: Option<Arc<ClientStatus>>,
 }
 
-#[derive(Default)]
-struct State {
-    is_gone: bool,
-    /// What is to be done when it goes.
-    action: Option<Box<dyn FnOnce() + Send>>,
-}
-
-impl Client {
-    fn new(busy: &Arc<AtomicUsize>) -> Arc<Self> {
-        busy.fetch_add(1, Ordering::SeqCst);
-        Arc::new(Self { state: Mutex::default(), busy: Arc::clone(busy) })
-    }
-
-    /// Has something done if the client leaves before it has the whole response.
-    pub fn when_gone(&self, action: Box<dyn FnOnce() + Send>) {
-        let mut state = self.lock();
-        if state.is_gone {
-            drop(state);
-            action();
-        } else {
-            state.action = Some(action);
-        }
-    }
-
-    /// Whether it has left before it had the whole response.
-    pub fn is_gone(&self) -> bool {
-        self.lock().is_gone
-    }
-
-    fn leave(&self) {
-        let mut state = self.lock();
-        state.is_gone = true;
-        let action = state.action.take();
-        drop(state);
-        if let Some(action) = action {
-            action();
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for Client {
+impl Drop for PendingRequest {
     fn drop(&mut self) {
-        self.busy.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
-/// A request that waits for its response. If hyper drops it before that, the client has gone.
-struct Waiting(Option<Arc<Client>>);
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        if let Some(client) = self.0.take() {
-            client.leave();
+        if let Some(client) = self.client.take() {
+            client.set_disconnected();
         }
     }
 }
 
-/// Has a thread answer a request, and waits for the head of the response.
+/// Runs the handler for a request in a new thread, and waits for the head of the response.
 pub(super) async fn dispatch(
     request: hyper::Request<Incoming>,
     (remote, local): (SocketAddr, SocketAddr),
     handler: &Arc<Handler>,
-    busy: &Arc<AtomicUsize>,
+    in_flight: &Arc<AtomicUsize>,
 ) -> Result<Response<ResponseBody>, Infallible> {
-    let client = Client::new(busy);
-    let (head, mut response) = pipe();
-    let mut waiting = Waiting(Some(Arc::clone(&client)));
+    let client = ClientStatus::new(in_flight);
+    let (head, mut response) = channel();
+    let mut pending = PendingRequest { client: Some(Arc::clone(&client)) };
 
-    let responder = Responder { head, pieces: pipe(), client: Arc::clone(&client) };
+    let responder = Responder { head, body: channel(), client: Arc::clone(&client) };
     let (head, incoming) = request.into_parts();
-    let request =
-        Request { head, body: RequestBody { incoming, piece: Bytes::new() }, remote, local };
+    let body = RequestBody { incoming, buffered: Bytes::new() };
+    let line = format!("{} {}", head.method, head.uri);
+    let request = Request { head, body, remote, local };
     let handler = Arc::clone(handler);
-    // Where no thread can be had, the responder is dropped.
-    let _ = thread::Builder::new().spawn(move || handler(request, responder));
+    if let Err(error) = thread::Builder::new().spawn(move || handler(request, responder)) {
+        log::message(&format!("{line}: 503: cannot start a thread: {error}"));
+        pending.client = None;
+        return Ok(empty(StatusCode::SERVICE_UNAVAILABLE, client));
+    }
 
     let response = poll_fn(|context| response.poll_next(context)).await;
-    waiting.0 = None;
+    pending.client = None;
     Ok(response.unwrap_or_else(|| empty(StatusCode::INTERNAL_SERVER_ERROR, client)))
 }
 
-fn empty(status: StatusCode, client: Arc<Client>) -> Response<ResponseBody> {
-    let (_, pieces) = pipe();
-    let body = ResponseBody { pieces, length: Some(0), received: 0, is_over: true, client };
+fn empty(status: StatusCode, client: Arc<ClientStatus>) -> Response<ResponseBody> {
+    let (_, chunks) = channel();
+    let body = ResponseBody { chunks, length: Some(0), received: 0, is_ended: true, client };
     let mut response = Response::new(body);
     *response.status_mut() = status;
     response

@@ -1,31 +1,35 @@
-//! A blocking socket as hyper sees it.
+//! An adapter that lets hyper use a blocking socket.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use hyper::body::Bytes;
 use hyper::rt::ReadBufCursor;
 
-use super::pipe::{Receiver, Sender};
-use super::PATIENCE;
+use super::channel::{Receiver, Sender};
 
-/// The most that is read at a time.
-const PIECE: usize = 16 * 1024;
-/// Writes block; reads are made by [`read_all`] in another thread, so that hyper sees a client
-/// leave while it waits for a response.
+/// The timeout for reading from a client and for writing to it.
+pub(super) const IO_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The maximum number of bytes per read.
+const READ_LEN: usize = 16 * 1024;
+
+/// The connection to a client. Writes block. Another thread reads, in [`read_all`], so that hyper
+/// notices that a client disconnects while its request is being answered.
 pub(super) struct Socket<'a> {
     stream: &'a TcpStream,
-    pieces: Receiver<io::Result<Bytes>>,
-    /// What hyper had no room for.
+    incoming: Receiver<io::Result<Bytes>>,
+    /// Received bytes for which hyper's buffer had no room.
     rest: Bytes,
 }
 
 impl<'a> Socket<'a> {
-    pub(super) fn new(stream: &'a TcpStream, pieces: Receiver<io::Result<Bytes>>) -> Self {
-        Self { stream, pieces, rest: Bytes::new() }
+    pub(super) fn new(stream: &'a TcpStream, incoming: Receiver<io::Result<Bytes>>) -> Self {
+        Self { stream, incoming, rest: Bytes::new() }
     }
 }
 
@@ -36,8 +40,8 @@ impl hyper::rt::Read for Socket<'_> {
         mut out: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
         if self.rest.is_empty() {
-            self.rest = match self.pieces.poll_next(context) {
-                Poll::Ready(Some(piece)) => piece?,
+            self.rest = match self.incoming.poll_next(context) {
+                Poll::Ready(Some(bytes)) => bytes?,
                 Poll::Ready(None) => Bytes::new(),
                 Poll::Pending => return Poll::Pending,
             };
@@ -67,32 +71,32 @@ impl hyper::rt::Write for Socket<'_> {
     }
 }
 
-/// Hands on what the client sends, until it leaves or is silent for too long while no request is
-/// `busy`. When nobody listens any more, what comes is dropped.
+/// Reads from a client until it disconnects, or until a timeout expires while the connection has no
+/// request in flight. If the receiver has been dropped, the bytes are discarded.
 pub(super) fn read_all(
     mut stream: &TcpStream,
-    pieces: &Sender<io::Result<Bytes>>,
-    busy: &AtomicUsize,
+    incoming: &Sender<io::Result<Bytes>>,
+    in_flight: &AtomicUsize,
 ) {
-    let _ = stream.set_read_timeout(Some(PATIENCE));
-    let mut buffer = vec![0; PIECE];
+    let _ = stream.set_read_timeout(Some(IO_TIMEOUT));
+    let mut buffer = vec![0; READ_LEN];
     loop {
         match stream.read(&mut buffer) {
             Ok(0) => return,
             Ok(n) => {
-                let _ = pieces.send(Ok(Bytes::copy_from_slice(&buffer[..n])));
+                let _ = incoming.send(Ok(Bytes::copy_from_slice(&buffer[..n])));
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) if is_expiry(&error) && busy.load(Ordering::SeqCst) > 0 => {}
-            Err(error) if is_expiry(&error) => return,
+            Err(error) if is_timeout(&error) && in_flight.load(Ordering::SeqCst) > 0 => {}
+            Err(error) if is_timeout(&error) => return,
             Err(error) => {
-                let _ = pieces.send(Err(error));
+                let _ = incoming.send(Err(error));
                 return;
             }
         }
     }
 }
 
-fn is_expiry(error: &io::Error) -> bool {
+fn is_timeout(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
 }

@@ -1,4 +1,4 @@
-//! The codec in memory, each against what the same bytes cost at the least.
+//! Measures the codec in memory, compared with copying the same bytes.
 
 use divan::{black_box, Bencher};
 use fcgi::cgi::HeadParser;
@@ -10,7 +10,7 @@ fn main() {
     divan::main();
 }
 
-/// A response head of 8 fields.
+/// A response head with 8 fields.
 const HEAD: &[u8] = b"Status: 200 OK\r\n\
     Content-Type: text/html; charset=UTF-8\r\n\
     Cache-Control: no-store, no-cache, must-revalidate\r\n\
@@ -50,7 +50,7 @@ mod params_of_25_pairs {
         copy(bencher, &wire::params(Workload::Small));
     }
 
-    /// Into memory that is there, as a server does.
+    /// Reuses allocated memory, as a server does.
     #[divan::bench]
     fn decode(bencher: Bencher) {
         let encoded = wire::params(Workload::Small);
@@ -62,14 +62,14 @@ mod params_of_25_pairs {
         });
     }
 
-    /// Into memory of their own.
+    /// Allocates new memory.
     #[divan::bench]
-    fn decode_anew(bencher: Bencher) {
+    fn decode_and_allocate(bencher: Bencher) {
         let encoded = wire::params(Workload::Small);
         bencher.bench_local(|| Params::parse(black_box(&encoded)).expect("25 pairs"));
     }
 
-    /// From pairs to a PARAMS stream.
+    /// Encodes pairs as a PARAMS stream.
     #[divan::bench]
     fn encode(bencher: Bencher) {
         let (mut params, mut out) = (Params::new(), Vec::new());
@@ -84,9 +84,9 @@ mod params_of_25_pairs {
         });
     }
 
-    /// A PARAMS stream of pairs that are encoded already.
+    /// Creates a PARAMS stream from encoded pairs.
     #[divan::bench]
-    fn send_again(bencher: Bencher) {
+    fn encode_stream(bencher: Bencher) {
         let params = Params::from_pairs(wire::PAIRS).expect("25 pairs");
         let mut out = Vec::new();
         bencher.bench_local(|| {
@@ -111,7 +111,7 @@ mod head_of_8_fields {
         copy(bencher, HEAD);
     }
 
-    /// Status, Location and Content-Length are checked, and the bytes are kept.
+    /// Checks Status, Location and Content-Length, and copies the bytes.
     #[divan::bench]
     fn parse(bencher: Bencher) {
         let mut parser = HeadParser::new();
@@ -121,7 +121,7 @@ mod head_of_8_fields {
         });
     }
 
-    /// Names and values alone, borrowed.
+    /// Finds names and values only, which are borrowed.
     #[divan::bench]
     fn httparse(bencher: Bencher) {
         bencher.bench_local(|| {
@@ -134,7 +134,7 @@ mod head_of_8_fields {
     }
 }
 
-/// Into memory that is there.
+/// Measures copying bytes to allocated memory.
 fn copy(bencher: Bencher, bytes: &[u8]) {
     let mut copy = Vec::new();
     bencher.bench_local(|| {

@@ -1,4 +1,4 @@
-/* libfcgi with threads that all wait in accept: `libfcgi WORKLOAD ADDRESS`. */
+/* The server of libfcgi, with threads that block in accept: `libfcgi WORKLOAD ADDRESS`. */
 #include <fcgiapp.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -26,7 +26,7 @@ static void answer(FCGX_Request *request)
         FCGX_FPrintF(request->out, "%s%d\n", head, len);
     } else {
         const char *name = FCGX_GetParam("REMOTE_ADDR", request->envp);
-        FCGX_FPrintF(request->out, "%sHello, %s.\n", head, name ? name : "whoever you are");
+        FCGX_FPrintF(request->out, "%sHello, %s.\n", head, name ? name : "stranger");
     }
 }
 

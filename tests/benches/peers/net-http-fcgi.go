@@ -1,4 +1,4 @@
-// Go's net/http/fcgi: `net-http-fcgi WORKLOAD ADDRESS`.
+// The server of Go's net/http/fcgi: `net-http-fcgi WORKLOAD ADDRESS`.
 package main
 
 import (

@@ -1,26 +1,26 @@
-//! Runs something again and again for a bounded time.
+//! Measures how many requests are answered per second.
 
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
-/// How long a measurement takes. In the environment, because every client has it, those of others
-/// too.
+/// The environment variable with the duration of a measurement, in seconds. All clients read it.
 pub const SECONDS: &str = "BENCH_SECONDS";
-/// How many requests a measurement has at the most; then it ends.
+/// The environment variable with the number of requests after which a measurement ends early.
 pub const COUNT: &str = "BENCH_COUNT";
 
-/// Before a measurement the same is done for this part of its time.
+/// The duration of the warm-up, as a part of the duration of the measurement.
 const WARM_UP: f64 = 0.15;
-/// Between two looks at the clock.
+/// The number of requests between two readings of the clock.
 const BATCH: u64 = 8;
 
-/// Runs `request` for the time and the count that the environment gives, and prints how many times
-/// it ran in a second.
+/// Calls `request` repeatedly, for the duration or the count in the environment. Prints the rate
+/// per second.
 pub fn measure(request: impl FnMut()) {
     print(run(request, &Barrier::new(1)));
 }
 
-/// The same in several threads, each with what `start` makes in it; prints the sum of all.
+/// Measures several threads at once and prints the sum of their rates. `start` is called in each
+/// thread, and returns the function to call repeatedly.
 pub fn measure_all<F: FnMut()>(threads: usize, start: impl Fn() -> F + Sync) {
     let (ready, start) = (&Barrier::new(threads), &start);
     let rates = std::thread::scope(|scope| {
@@ -57,7 +57,7 @@ fn from_environment(name: &str) -> Option<f64> {
     std::env::var(name).ok().map(|text| text.parse().expect("a number in the environment"))
 }
 
-/// The one line that a client says.
+/// Prints the only line of a client's output.
 fn print(rate: f64) {
     println!("{rate}");
 }

@@ -1,6 +1,7 @@
-//! What the benchmarks share: requests and answers as ready bytes, sockets, and the clock.
+//! Code that all benchmark programs share: encoded requests and responses, sockets, and time
+//! measurement.
 //!
-//! Nothing here uses the crate that is measured.
+//! None of it uses the crate that is measured, so the programs of other crates can use it too.
 
 pub mod clock;
 pub mod net;
@@ -11,15 +12,15 @@ use std::str::FromStr;
 /// The length of a large response and of a large body.
 pub const LARGE: usize = 1024 * 1024;
 
-/// What a request asks for. Every server is started for one kind, so that none has to look which it
-/// is.
+/// A kind of request. A server process serves only one kind, so that it does not have to inspect
+/// the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Workload {
-    /// 25 params, no body, a line as the response.
+    /// 25 params, no body, and one line as the response.
     Small,
-    /// The same with a response of 1 MiB.
+    /// 25 params, no body, and a response of 1 MiB.
     Response,
-    /// The same with a body of 1 MiB, and its length as the response.
+    /// 25 params, a body of 1 MiB, and its length as the response.
     Body,
 }
 
@@ -34,7 +35,7 @@ impl Workload {
         }
     }
 
-    /// The length of the request's body.
+    /// Returns the length of the request's body.
     pub fn body_len(self) -> usize {
         if self == Self::Body {
             LARGE
@@ -43,7 +44,7 @@ impl Workload {
         }
     }
 
-    /// The response that every server has to give: head and body.
+    /// Returns the response that every server must send, head and body.
     pub fn response(self) -> Vec<u8> {
         let mut response = HEAD.to_vec();
         match self {
@@ -62,19 +63,19 @@ impl FromStr for Workload {
         Self::ALL
             .into_iter()
             .find(|workload| workload.name() == name)
-            .ok_or(format!("no workload {name:?}"))
+            .ok_or(format!("unknown workload {name:?}"))
     }
 }
 
 /// The head of every response.
 pub const HEAD: &[u8] = b"Content-Type: text/plain\r\n\r\n";
-/// What large data consists of.
+/// The byte that fills large bodies and responses.
 pub const FILLER: u8 = b'x';
 
-/// The workload and the address that a server or a client was started with.
+/// Returns the workload and the address from the command line.
 ///
 /// # Panics
-/// If there are none: the programs here are started by one another.
+/// If they are missing or invalid.
 pub fn arguments() -> (Workload, String) {
     let mut arguments = std::env::args().skip(1);
     let mut next = || arguments.next().expect("usage: WORKLOAD ADDRESS");

@@ -1,14 +1,15 @@
-//! Sockets as the kernel has them: a path is a Unix socket, all else `HOST:PORT`.
+//! Unix and TCP sockets. An address that contains a slash is the path of a Unix socket. Any other
+//! address is `HOST:PORT`.
 
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::{Duration, Instant};
 
-/// How long a server may take to listen.
-const START: Duration = Duration::from_secs(10);
-/// How long anything may take before a measurement has failed.
-const PATIENCE: Option<Duration> = Some(Duration::from_secs(20));
+/// The time in which a server must start to listen.
+const START_TIMEOUT: Duration = Duration::from_secs(10);
+/// The time after which a read, and with it the measurement, fails.
+const READ_TIMEOUT: Option<Duration> = Some(Duration::from_secs(20));
 
 pub fn is_unix(address: &str) -> bool {
     address.contains('/')
@@ -21,7 +22,7 @@ pub enum Socket {
 }
 
 impl Socket {
-    /// Connects; for each request anew this is a part of what is measured.
+    /// Connects to a server. With a connection per request, this is part of the measured time.
     pub fn connect(address: &str) -> io::Result<Self> {
         if is_unix(address) {
             return UnixStream::connect(address).map(Self::Unix);
@@ -31,18 +32,20 @@ impl Socket {
         Ok(Self::Tcp(socket))
     }
 
-    /// Connects to a server that may not listen yet. Reads that take too long fail.
+    /// Connects to a server that may not be listening yet, and sets a read timeout.
     pub fn connect_first(address: &str) -> io::Result<Self> {
         let start = Instant::now();
         let socket = loop {
             match Self::connect(address) {
-                Err(_) if start.elapsed() < START => std::thread::sleep(Duration::from_millis(2)),
+                Err(_) if start.elapsed() < START_TIMEOUT => {
+                    std::thread::sleep(Duration::from_millis(2))
+                }
                 outcome => break outcome?,
             }
         };
         match &socket {
-            Self::Tcp(socket) => socket.set_read_timeout(PATIENCE)?,
-            Self::Unix(socket) => socket.set_read_timeout(PATIENCE)?,
+            Self::Tcp(socket) => socket.set_read_timeout(READ_TIMEOUT)?,
+            Self::Unix(socket) => socket.set_read_timeout(READ_TIMEOUT)?,
         }
         Ok(socket)
     }

@@ -1,11 +1,11 @@
-//! Requests and answers as ready bytes, made by hand.
+//! Encoded requests and responses.
 
 use std::io::{self, Read};
 
 use crate::{Workload, FILLER};
 
-/// The most content that a record holds if the next is to be aligned.
-const RECORD: usize = 65528;
+/// The maximum content length of a record that keeps the next record aligned to 8 bytes.
+const MAX_CONTENT: usize = 65528;
 
 const BEGIN: u8 = 1;
 const END: u8 = 3;
@@ -13,7 +13,7 @@ const PARAMS: u8 = 4;
 const STDIN: u8 = 5;
 const STDOUT: u8 = 6;
 
-/// What a web server sends for a page: 25 pairs, 1006 bytes when they are encoded.
+/// The params that a web server sends for a page: 25 pairs, which are encoded in 1006 bytes.
 pub const PAIRS: [(&str, &str); 25] = [
     ("QUERY_STRING", "page=2&sort=date&filter=open"),
     ("REQUEST_METHOD", "GET"),
@@ -36,16 +36,22 @@ pub const PAIRS: [(&str, &str); 25] = [
     ("SCRIPT_FILENAME", "/srv/www/example.org/public/index.php"),
     ("HTTP_HOST", "example.org"),
     ("HTTP_USER_AGENT", "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"),
-    ("HTTP_ACCEPT", "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"),
+    (
+        "HTTP_ACCEPT",
+        "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,\
+         */*;q=0.8",
+    ),
     ("HTTP_ACCEPT_LANGUAGE", "en-GB,en;q=0.7,de;q=0.3"),
     ("HTTP_ACCEPT_ENCODING", "gzip, deflate, br"),
     (
         "HTTP_COOKIE",
-        "session=7f3c2a9e5b1d4860a7c3e9f2b8d6054c; theme=dark; seen=1; consent=all; csrf=Zm9yZ2VyeS1pcy1ub3QtYWxsb3dlZC1oZXJl; cart=3f9b41d27c5e4a6f; last=%2Fprojects%2Fferris%2Fissues%3Fpage%3D101",
+        "session=7f3c2a9e5b1d4860a7c3e9f2b8d6054c; theme=dark; seen=1; \
+         consent=all; csrf=Zm9yZ2VyeS1pcy1ub3QtYWxsb3dlZC1oZXJl; \
+         cart=3f9b41d27c5e4a6f; last=%2Fprojects%2Fferris%2Fissues%3Fpage%3D101",
     ),
 ];
 
-/// The pairs of a request of this kind.
+/// Returns the params of a request.
 pub fn pairs(workload: Workload) -> Vec<(&'static str, String)> {
     let value = |name, value: &str| match (workload, name) {
         (Workload::Body, "REQUEST_METHOD") => "POST".into(),
@@ -56,7 +62,7 @@ pub fn pairs(workload: Workload) -> Vec<(&'static str, String)> {
     PAIRS.iter().map(|(name, v)| (*name, value(name, v))).collect()
 }
 
-/// The pairs, encoded.
+/// Returns the encoded params of a request.
 pub fn params(workload: Workload) -> Vec<u8> {
     let mut bytes = Vec::new();
     for (name, value) in pairs(workload) {
@@ -80,15 +86,15 @@ fn record(record_type: u8, content: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Data as records, and the one that ends the stream.
+/// Encodes a stream, including the empty record at its end.
 fn stream(record_type: u8, data: &[u8]) -> Vec<u8> {
     let mut bytes: Vec<u8> =
-        data.chunks(RECORD).flat_map(|content| record(record_type, content)).collect();
+        data.chunks(MAX_CONTENT).flat_map(|content| record(record_type, content)).collect();
     bytes.extend(record(record_type, b""));
     bytes
 }
 
-/// A whole request with id 1.
+/// Encodes a request with the id 1.
 pub fn request(workload: Workload, keep_conn: bool) -> Vec<u8> {
     let mut bytes = record(BEGIN, &[0, 1, keep_conn.into(), 0, 0, 0, 0, 0]);
     bytes.extend(stream(PARAMS, &params(workload)));
@@ -96,18 +102,18 @@ pub fn request(workload: Workload, keep_conn: bool) -> Vec<u8> {
     bytes
 }
 
-/// What every request ends with.
+/// The last record of every request.
 pub const REQUEST_END: [u8; 8] = [1, STDIN, 0, 1, 0, 0, 0, 0];
 
-/// A whole answer to it, in pieces as they would be sent in a vectored write: header, content,
-/// header, content…
-pub fn answer(workload: Workload) -> Vec<Vec<u8>> {
-    let response = workload.response();
-    if response.len() <= RECORD {
-        return vec![[stream(STDOUT, &response), record(END, &[0; 8])].concat()];
+/// Encodes the response to a request with the id 1. A large one consists of several slices for a
+/// vectored write: a header, its content, the next header, and so on.
+pub fn response(workload: Workload) -> Vec<Vec<u8>> {
+    let stdout = workload.response();
+    if stdout.len() <= MAX_CONTENT {
+        return vec![[stream(STDOUT, &stdout), record(END, &[0; 8])].concat()];
     }
     let mut parts = Vec::new();
-    for content in response.chunks(RECORD) {
+    for content in stdout.chunks(MAX_CONTENT) {
         let record = record(STDOUT, content);
         parts.extend([
             record[..8].to_vec(),
@@ -120,42 +126,42 @@ pub fn answer(workload: Workload) -> Vec<Vec<u8>> {
     parts
 }
 
-/// Finds the end of an answer, with nothing kept but where in a record it is.
+/// Finds the end of a response. It keeps only its position in the current record.
 #[derive(Debug, Default)]
 pub struct Scanner {
     header: [u8; 8],
-    /// How much of it is there.
+    /// The number of bytes of the header that have been received.
     filled: usize,
-    /// What is left of the record behind it.
+    /// The number of bytes of content and padding that are still to be received.
     left: usize,
 }
 
 impl Scanner {
-    /// Reads until END_REQUEST has come whole; hands each piece of STDOUT to `take`.
+    /// Reads until the end of END_REQUEST. Passes the content of STDOUT to `on_stdout`.
     pub fn read(
         &mut self,
         from: &mut impl Read,
         buffer: &mut [u8],
-        mut take: impl FnMut(&[u8]),
+        mut on_stdout: impl FnMut(&[u8]),
     ) -> io::Result<()> {
         loop {
             let n = from.read(buffer)?;
             if n == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
-            if self.scan(&buffer[..n], &mut take) {
+            if self.scan(&buffer[..n], &mut on_stdout) {
                 return Ok(());
             }
         }
     }
 
-    fn scan(&mut self, mut bytes: &[u8], take: &mut impl FnMut(&[u8])) -> bool {
+    fn scan(&mut self, mut bytes: &[u8], on_stdout: &mut impl FnMut(&[u8])) -> bool {
         loop {
             if self.filled == 8 {
                 let n = self.left.min(bytes.len());
                 if self.header[1] == STDOUT {
-                    // Padding comes last.
-                    take(&bytes[..n.min(self.left.saturating_sub(self.header[6].into()))]);
+                    // The padding is at the end.
+                    on_stdout(&bytes[..n.min(self.left.saturating_sub(self.header[6].into()))]);
                 }
                 bytes = &bytes[n..];
                 self.left -= n;
@@ -164,7 +170,7 @@ impl Scanner {
                 }
                 self.filled = 0;
                 if self.header[1] == END {
-                    assert!(bytes.is_empty(), "something came behind the answer");
+                    assert!(bytes.is_empty(), "bytes after the response");
                     return true;
                 }
             }
@@ -186,19 +192,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_pairs_are_those_of_a_page() {
+    fn encoded_params_have_1006_bytes() {
         assert_eq!(params(Workload::Small).len(), 1006);
     }
 
     #[test]
-    fn the_end_of_an_answer_is_found_however_it_is_cut() {
+    fn scanner_finds_end_of_response_split_at_any_size() {
         for workload in Workload::ALL {
-            let bytes = answer(workload).concat();
+            let bytes = response(workload).concat();
             for size in [1, 7, 4096, bytes.len()] {
                 let mut stdout = Vec::new();
                 let mut from = &bytes[..];
-                let take = |piece: &[u8]| stdout.extend_from_slice(piece);
-                Scanner::default().read(&mut from, &mut vec![0; size], take).unwrap();
+                let on_stdout = |content: &[u8]| stdout.extend_from_slice(content);
+                Scanner::default().read(&mut from, &mut vec![0; size], on_stdout).unwrap();
                 assert!(from.is_empty());
                 assert!(stdout == workload.response());
             }

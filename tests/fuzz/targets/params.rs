@@ -1,3 +1,5 @@
+//! Proves that any bytes are decoded as params in the same way as by a reference decoder, or are
+//! rejected by both.
 #![no_main]
 
 #[path = "../../support/checks.rs"]

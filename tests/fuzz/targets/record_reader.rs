@@ -1,3 +1,5 @@
+//! Proves that the record readers find the same records in any bytes as a reference decoder,
+//! however the bytes are split.
 #![no_main]
 
 #[path = "../../support/checks.rs"]

@@ -1,3 +1,5 @@
+//! Proves that the result of parsing any bytes as a response head does not depend on how they are
+//! split.
 #![no_main]
 
 #[path = "../../support/checks.rs"]

@@ -1,5 +1,6 @@
-// An application made with Go's net/http/fcgi: `go NETWORK ADDRESS`. It says what it was asked, and sends the body back as
-// it comes; then, if it was asked for a number, how many requests it had at once.
+// An application that uses Go's net/http/fcgi: `go NETWORK ADDRESS`. It writes the method and the
+// query string, and copies the body while it arrives. If the query string begins with `n=`, it adds
+// the maximum number of requests that were in flight at once.
 package main
 
 import (
@@ -14,7 +15,7 @@ import (
 	"sync/atomic"
 )
 
-// The requests that are being answered, and the most that were.
+// The number of requests in flight, and its maximum.
 var running, most int64
 
 func begin() {

@@ -1,5 +1,6 @@
-/* An application made with the kit's library: `libfcgi ADDRESS`, or with no address on descriptor 0. It says what it was
- * asked, and sends the body back as it comes. */
+/* An application that uses libfcgi: `libfcgi [ADDRESS]`. Without an address, it serves the
+ * listening socket on descriptor 0. It writes the method and the query string, and copies the body
+ * while it arrives. */
 
 #include <fcgiapp.h>
 #include <string.h>
@@ -12,7 +13,7 @@ static void answer(FCGX_Request *request) {
 
     if (!method) method = "";
     if (!query) query = "";
-    if (strstr(query, "stderr")) FCGX_PutS("a word for the log\n", request->err);
+    if (strstr(query, "stderr")) FCGX_PutS("a log message\n", request->err);
     if (strstr(query, "exit")) FCGX_SetExitStatus(3, request->out);
     FCGX_FPrintF(request->out, "Content-Type: text/plain\r\n\r\n%s %s\n", method, query);
     if (strstr(query, "noread")) return;

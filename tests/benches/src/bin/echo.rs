@@ -1,6 +1,6 @@
-//! 64 MiB there and back: `echo ours` through our client and server, `echo floor` with bytes alone.
+//! Echoes 64 MiB, as a FastCGI request or on a plain socket: `echo fcgi` or `echo baseline`.
 //!
-//! Either way one thread of this process writes, one reads, and one answers with what it has read.
+//! In both cases one thread writes the data, one reads the response, and one echoes.
 
 use std::io::{self, BufRead, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -18,27 +18,27 @@ const BUFFER: usize = 128 * 1024;
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let path = std::env::temp_dir().join(format!("fcgi-benches-echo-{}.sock", std::process::id()));
     let data = vec![FILLER; LEN];
-    let outcome = if std::env::args().nth(1).as_deref() == Some("floor") {
-        floor(&path, &data).map_err(Into::into)
+    let outcome = if std::env::args().nth(1).as_deref() == Some("baseline") {
+        run_baseline(&path, &data).map_err(Into::into)
     } else {
-        ours(&path, &data).map_err(Into::into)
+        run_fcgi(&path, &data).map_err(Into::into)
     };
     let _ = std::fs::remove_file(&path);
     outcome
 }
 
-fn ours(path: &Path, data: &[u8]) -> fcgi::Result<()> {
+fn run_fcgi(path: &Path, data: &[u8]) -> fcgi::Result<()> {
     let address = path.to_str().expect("a path in UTF-8");
     let server = fcgi::Server::bind(address)?;
     let handle = server.handle();
     let serving = std::thread::spawn(|| {
         server.serve(|request| loop {
-            let piece = request.stdin.fill_buf()?;
-            if piece.is_empty() {
+            let received = request.stdin.fill_buf()?;
+            if received.is_empty() {
                 return Ok(());
             }
-            request.stdout.write_all(piece)?;
-            let len = piece.len();
+            request.stdout.write_all(received)?;
+            let len = received.len();
             request.stdin.consume(len);
         })
     });
@@ -58,17 +58,17 @@ fn exchange(connection: &mut Connection, params: &Params, data: &[u8]) -> fcgi::
     let (stdin, stdout) = (&mut exchange.stdin, &mut exchange.stdout);
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            stdin.write_all(data).and_then(|()| stdin.finish()).expect("the bytes are taken")
+            stdin.write_all(data).and_then(|()| stdin.finish()).expect("the data is written")
         });
         let mut len = 0;
         loop {
-            let piece = stdout.fill_buf()?;
-            if piece.is_empty() {
+            let received = stdout.fill_buf()?;
+            if received.is_empty() {
                 assert_eq!(len, LEN);
                 return Ok::<_, fcgi::Error>(());
             }
-            assert_eq!(piece[0], FILLER);
-            let n = piece.len();
+            assert_eq!(received[0], FILLER);
+            let n = received.len();
             len += n;
             stdout.consume(n);
         }
@@ -76,17 +76,17 @@ fn exchange(connection: &mut Connection, params: &Params, data: &[u8]) -> fcgi::
     exchange.finish().map(drop)
 }
 
-fn floor(path: &PathBuf, data: &[u8]) -> io::Result<()> {
+fn run_baseline(path: &PathBuf, data: &[u8]) -> io::Result<()> {
     let listener = UnixListener::bind(path)?;
     std::thread::spawn(move || echo(listener.accept()?.0));
     let socket = &UnixStream::connect(path)?;
     let mut buffer = vec![0; BUFFER];
     clock::measure(|| {
         std::thread::scope(|scope| {
-            scope.spawn(|| { socket }.write_all(data).expect("the bytes are taken"));
+            scope.spawn(|| { socket }.write_all(data).expect("the data is written"));
             let mut len = 0;
             while len < LEN {
-                match { socket }.read(&mut buffer).expect("the bytes come back") {
+                match { socket }.read(&mut buffer).expect("the data is read") {
                     0 => panic!("closed after {len} bytes"),
                     n => len += n,
                 }

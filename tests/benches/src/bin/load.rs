@@ -1,9 +1,8 @@
-//! The load, which is also the floor of a client: raw sockets, ready bytes, and reads until
-//! END_REQUEST.
+//! Sends encoded requests to a server, and reads until END_REQUEST: `load WORKLOAD ADDRESS
+//! [CONNECTIONS [new]]`. It is also the baseline for clients.
 //!
-//! `load WORKLOAD ADDRESS [CONNECTIONS [new]]`: with `new` each request has a connection of its
-//! own. Of the first answer on each connection every byte is compared; its head may have more
-//! fields.
+//! With `new`, each request has a connection of its own. The first response on each connection is
+//! compared with the expected one. It may have additional header fields.
 
 use std::io::Write;
 
@@ -11,7 +10,7 @@ use fcgi_benches::net::Socket;
 use fcgi_benches::wire::{self, Scanner};
 use fcgi_benches::{arguments, clock, HEAD};
 
-/// What is read at a time, at most.
+/// The maximum number of bytes per read.
 const BUFFER: usize = 256 * 1024;
 
 fn main() {
@@ -25,9 +24,9 @@ fn main() {
         let mut buffer = vec![0; BUFFER];
         let mut socket = Socket::connect_first(&address).expect("the server listens");
         let mut stdout = Vec::new();
-        socket.write_all(request).expect("the first request is taken");
-        let take = |piece: &[u8]| stdout.extend_from_slice(piece);
-        Scanner::default().read(&mut socket, &mut buffer, take).expect("the first answer");
+        socket.write_all(request).expect("the first request");
+        let on_stdout = |content: &[u8]| stdout.extend_from_slice(content);
+        Scanner::default().read(&mut socket, &mut buffer, on_stdout).expect("the first response");
         check(&stdout, response);
 
         let address = &address;
@@ -35,8 +34,8 @@ fn main() {
             if is_new {
                 socket = Socket::connect(address).expect("a connection");
             }
-            socket.write_all(request).expect("a request is taken");
-            Scanner::default().read(&mut socket, &mut buffer, |_| {}).expect("an answer");
+            socket.write_all(request).expect("a request");
+            Scanner::default().read(&mut socket, &mut buffer, |_| {}).expect("a response");
         }
     });
 }
@@ -44,6 +43,6 @@ fn main() {
 fn check(stdout: &[u8], response: &[u8]) {
     let start = String::from_utf8_lossy(&stdout[..stdout.len().min(300)]);
     let head_len = start.find("\r\n\r\n").expect("a head") + 4;
-    assert!(start[..head_len].contains("Content-Type: text/plain\r\n"), "another head: {start}");
-    assert!(stdout[head_len..] == response[HEAD.len()..], "another response: {start}");
+    assert!(start[..head_len].contains("Content-Type: text/plain\r\n"), "a wrong head: {start}");
+    assert!(stdout[head_len..] == response[HEAD.len()..], "a wrong response: {start}");
 }

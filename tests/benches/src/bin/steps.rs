@@ -1,7 +1,6 @@
-//! The way from the floor to our server, in steps, each with all before it: what of a small
-//! request's time goes where.
-//!
-//! `steps WORKLOAD ADDRESS STEP`, on a Unix socket.
+//! Intermediate programs between the baseline and the server of this crate: `steps WORKLOAD ADDRESS
+//! STEP`, on a Unix socket. Each step adds one task to the previous step. The differences show what
+//! the time of a small request is spent on.
 
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -11,16 +10,16 @@ use fcgi::stream::RecordReader;
 use fcgi::Params;
 use fcgi_benches::{arguments, wire, Workload};
 
-/// As many as the floor has.
+/// The number of threads, as in the baseline.
 const THREADS: usize = 16;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Step {
-    /// The params are kept and indexed.
+    /// Stores and indexes the params.
     Params,
-    /// One of them is looked up.
+    /// Also looks up one param.
     LookUp,
-    /// The records are read, wherever they begin and end.
+    /// Also parses the records, wherever they are split.
     Records,
 }
 
@@ -30,17 +29,17 @@ fn main() -> fcgi::Result<()> {
         "params" => Step::Params,
         "look-up" => Step::LookUp,
         "records" => Step::Records,
-        other => panic!("no step {other:?}"),
+        other => panic!("unknown step {other:?}"),
     };
-    let (listener, answer) = (UnixListener::bind(address)?, wire::answer(workload).concat());
+    let (listener, response) = (UnixListener::bind(address)?, wire::response(workload).concat());
     std::thread::scope(|scope| {
-        // System calls of a process with one thread take less time.
+        // Several threads, because system calls are faster in a process with only one.
         for _ in 0..THREADS {
             scope.spawn(|| {
                 while let Ok((socket, _)) = listener.accept() {
                     let _ended = match step {
-                        Step::Records => serve_records(&socket, &answer),
-                        _ => serve_blocks(&socket, &answer, step),
+                        Step::Records => serve_records(&socket, &response),
+                        _ => serve_unparsed(&socket, &response, step),
                     };
                 }
             });
@@ -49,9 +48,9 @@ fn main() -> fcgi::Result<()> {
     Ok(())
 }
 
-/// With each request in one read, as the load sends it.
-fn serve_blocks(mut socket: &UnixStream, answer: &[u8], step: Step) -> fcgi::Result<()> {
-    // Behind BEGIN_REQUEST and the header of the params.
+/// Serves a connection without parsing records. Each read returns one request, as `load` sends it.
+fn serve_unparsed(mut socket: &UnixStream, response: &[u8], step: Step) -> fcgi::Result<()> {
+    // The params follow BEGIN_REQUEST and the header of the PARAMS record.
     const PARAMS: usize = 24;
     let params_len = wire::params(Workload::Small).len();
     let (mut buffer, mut params) = (vec![0; 8 * 1024], Params::new());
@@ -61,12 +60,12 @@ fn serve_blocks(mut socket: &UnixStream, answer: &[u8], step: Step) -> fcgi::Res
         if step == Step::LookUp {
             look_up(&params);
         }
-        socket.write_all(answer)?;
+        socket.write_all(response)?;
     }
     Ok(())
 }
 
-fn serve_records(mut socket: &UnixStream, answer: &[u8]) -> fcgi::Result<()> {
+fn serve_records(mut socket: &UnixStream, response: &[u8]) -> fcgi::Result<()> {
     let (mut reader, mut params) = (RecordReader::new(socket), Params::new());
     while let Some(header) = reader.next_header()? {
         match (header.record_type, header.content_len) {
@@ -74,7 +73,7 @@ fn serve_records(mut socket: &UnixStream, answer: &[u8]) -> fcgi::Result<()> {
             (RecordType::Params, 1..) => params.push_encoded(reader.fill_content()?)?,
             (RecordType::Stdin, 0) => {
                 look_up(&params);
-                socket.write_all(answer)?;
+                socket.write_all(response)?;
             }
             _ => {}
         }

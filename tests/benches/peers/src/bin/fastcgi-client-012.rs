@@ -1,5 +1,5 @@
-//! The crate `fastcgi-client` 0.12, which is asynchronous: `fastcgi-client-012 WORKLOAD ADDRESS`, a
-//! kept connection.
+//! The asynchronous client of the crate `fastcgi-client` 0.12, with a kept connection:
+//! `fastcgi-client-012 WORKLOAD ADDRESS`.
 
 use fastcgi_client_012::{Client, Params, Request};
 use fcgi_benches::net::Socket;
@@ -22,9 +22,9 @@ fn main() {
     let mut fetch = || {
         let mut body = &body[..];
         let request = Request::new(params.clone(), fastcgi_client_012::io::Cursor::new(&mut body));
-        let answer = runtime.block_on(client.execute(request)).expect("an answer");
-        answer.stdout.expect("a response")
+        let output = runtime.block_on(client.execute(request)).expect("a response");
+        output.stdout.expect("a response")
     };
-    assert!(fetch() == response, "another response");
+    assert!(fetch() == response, "a wrong response");
     clock::measure(|| assert_eq!(fetch().len(), response.len()));
 }

@@ -1,5 +1,5 @@
-//! The crate `fastcgi-client` 0.5, which is blocking: `fastcgi-client-05 WORKLOAD ADDRESS`, a kept
-//! connection.
+//! The blocking client of the crate `fastcgi-client` 0.5, with a kept connection:
+//! `fastcgi-client-05 WORKLOAD ADDRESS`.
 
 use std::os::unix::net::UnixStream;
 
@@ -18,9 +18,9 @@ fn main() {
     let response = workload.response();
 
     let mut fetch = || {
-        let output = client.do_request(&params, &mut &body[..]).expect("an answer");
+        let output = client.do_request(&params, &mut &body[..]).expect("a response");
         output.get_stdout().expect("a response")
     };
-    assert!(fetch() == response, "another response");
+    assert!(fetch() == response, "a wrong response");
     clock::measure(|| assert_eq!(fetch().len(), response.len()));
 }

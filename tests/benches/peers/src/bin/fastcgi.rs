@@ -1,4 +1,4 @@
-//! The crate `fastcgi`: `fastcgi WORKLOAD ADDRESS`.
+//! The server of the crate `fastcgi`: `fastcgi WORKLOAD ADDRESS`.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -31,7 +31,7 @@ fn serve(workload: Workload, listener: i32) {
                         .stdout()
                         .write_all(HEAD)
                         .and_then(|()| request.stdout().write_all(&page))
-                        .expect("taken");
+                        .expect("a response");
                 },
                 listener,
             );
@@ -39,11 +39,11 @@ fn serve(workload: Workload, listener: i32) {
     }
 }
 
-/// In one piece, because every write is a record.
+/// Writes the response at once, because the crate sends a record for each write.
 fn small(mut request: fastcgi::Request) {
-    let name = request.param("REMOTE_ADDR").unwrap_or_else(|| "whoever you are".into());
+    let name = request.param("REMOTE_ADDR").unwrap_or_else(|| "stranger".into());
     let response = format!("Content-Type: text/plain\r\n\r\nHello, {name}.\n");
-    request.stdout().write_all(response.as_bytes()).expect("taken");
+    request.stdout().write_all(response.as_bytes()).expect("a response");
 }
 
 fn body(mut request: fastcgi::Request) {
@@ -55,5 +55,5 @@ fn body(mut request: fastcgi::Request) {
         }
     }
     let response = format!("Content-Type: text/plain\r\n\r\n{len}\n");
-    request.stdout().write_all(response.as_bytes()).expect("taken");
+    request.stdout().write_all(response.as_bytes()).expect("a response");
 }

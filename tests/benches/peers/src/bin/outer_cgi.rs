@@ -1,5 +1,5 @@
-//! The crate `outer_cgi`: `outer_cgi WORKLOAD ADDRESS`. It has a command line of its own, with
-//! which this starts itself again.
+//! The server of the crate `outer_cgi`: `outer_cgi WORKLOAD ADDRESS`. The crate parses the command
+//! line itself, so the program executes itself again with the arguments that the crate expects.
 
 use std::collections::HashMap;
 use std::os::unix::process::CommandExt;
@@ -9,6 +9,7 @@ use fcgi_benches::net::is_unix;
 use fcgi_benches::{arguments, FILLER, HEAD, LARGE};
 use outer_cgi::IO;
 
+/// The environment variable with the workload for the second execution.
 const WORKLOAD: &str = "BENCH_WORKLOAD";
 
 fn main() {
@@ -16,11 +17,11 @@ fn main() {
         Ok("small") => outer_cgi::main(|_| {}, small),
         Ok("response") => outer_cgi::main(|_| {}, response),
         Ok("body") => outer_cgi::main(|_| {}, body),
-        _ => start(),
+        _ => execute_again(),
     }
 }
 
-fn start() {
+fn execute_again() {
     let (workload, address) = arguments();
     let kind = if is_unix(&address) { "fcgi-unix" } else { "fcgi-tcp" };
     let program = std::env::current_exe().expect("this program");
@@ -28,13 +29,13 @@ fn start() {
         .args([kind, "--bind", &address, "--max-connections", "16"])
         .env(WORKLOAD, workload.name())
         .exec();
-    panic!("not started: {error}");
+    panic!("cannot start: {error}");
 }
 
 type Env = HashMap<String, String>;
 
 fn small(io: &mut dyn IO, env: Env) -> anyhow::Result<i32> {
-    let name = env.get("REMOTE_ADDR").map_or("whoever you are", |name| name);
+    let name = env.get("REMOTE_ADDR").map_or("stranger", |name| name);
     write!(io, "Content-Type: text/plain\r\n\r\nHello, {name}.\n")?;
     drain(io)?;
     Ok(0)
@@ -54,7 +55,7 @@ fn body(io: &mut dyn IO, _: Env) -> anyhow::Result<i32> {
     Ok(0)
 }
 
-/// On a kept connection the next request is not understood if the end of stdin was not read.
+/// Reads stdin to its end. On a kept connection, the crate misreads the next request otherwise.
 fn drain(io: &mut dyn IO) -> anyhow::Result<usize> {
     let (mut buffer, mut len) = (vec![0; 64 * 1024], 0);
     loop {

@@ -1,5 +1,5 @@
-//! The crate `tokio-fastcgi`: `tokio-fastcgi WORKLOAD ADDRESS`, on a runtime with a thread for each
-//! CPU.
+//! The server of the crate `tokio-fastcgi`, on a runtime with one thread per CPU:
+//! `tokio-fastcgi WORKLOAD ADDRESS`.
 
 use std::io::Read;
 use std::sync::Arc;
@@ -55,13 +55,13 @@ async fn answer<W: AsyncWrite + Unpin>(
     let mut stdout = request.get_stdout();
     let outcome = match workload {
         Workload::Small => {
-            let name = request.get_str_param("remote_addr").unwrap_or("whoever you are");
+            let name = request.get_str_param("remote_addr").unwrap_or("stranger");
             stdout
                 .write(format!("Content-Type: text/plain\r\n\r\nHello, {name}.\n").as_bytes())
                 .await
         }
         Workload::Response => {
-            stdout.write(HEAD).await.expect("taken");
+            stdout.write(HEAD).await.expect("a response");
             stdout.write(page).await
         }
         Workload::Body => {
@@ -69,11 +69,11 @@ async fn answer<W: AsyncWrite + Unpin>(
             stdout.write(format!("Content-Type: text/plain\r\n\r\n{len}\n").as_bytes()).await
         }
     };
-    outcome.expect("taken");
+    outcome.expect("a response");
     RequestResult::Complete(0)
 }
 
-/// The body is in memory already.
+/// Reads stdin to its end. The crate has already received the body.
 fn drain(stdin: &mut impl Read) -> usize {
     let (mut buffer, mut len) = (vec![0; 64 * 1024], 0);
     loop {

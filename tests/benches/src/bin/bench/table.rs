@@ -1,13 +1,14 @@
-//! The outcome as Markdown.
+//! The results as Markdown tables.
 
 use std::fmt::Write;
 
-use super::race::{median, sorted, spread, Entry, Group, Race};
+use super::comparison::{median, sorted, spread, Comparison, Entry, Group};
 
-pub fn markdown(races: &[Race], rounds: usize) -> String {
+pub fn markdown(comparisons: &[Comparison], rounds: usize) -> String {
     let mut text = format!(
-        "Ratios to the floor, medians of {rounds} rounds (and where the middle half of them is); the floor in absolute numbers. Unix sockets unless \
-         said. One connection: both ends on one CPU.\n"
+        "Numbers are ratios to the baseline: the median of {rounds} rounds, with the middle half \
+         of the rounds in parentheses. The rate of the baseline is absolute. Unix sockets are used \
+         unless a row says otherwise. With one connection, both ends run on one CPU.\n"
     );
     for (group, title) in [
         (Group::Server, "Server"),
@@ -15,17 +16,19 @@ pub fn markdown(races: &[Race], rounds: usize) -> String {
         (Group::Echo, "Both"),
         (Group::Steps, "Step by step"),
     ] {
-        let races: Vec<_> = races.iter().filter(|race| race.group == group).collect();
+        let comparisons: Vec<_> =
+            comparisons.iter().filter(|comparison| comparison.group == group).collect();
         let (mut head, mut line) = (format!("\n| {title} |"), String::from("| --- |"));
-        for entry in &races[0].entries {
+        for entry in &comparisons[0].entries {
             write!(head, " {} |", entry.name).expect("a string");
             line += " ---: |";
         }
         writeln!(text, "{head}\n{line}").expect("a string");
-        for race in races {
-            write!(text, "| {} |", race.title).expect("a string");
-            for (at, entry) in race.entries.iter().enumerate() {
-                let cell = if at == 0 { absolute(race, entry) } else { ratio(race, entry) };
+        for comparison in comparisons {
+            write!(text, "| {} |", comparison.title).expect("a string");
+            for (at, entry) in comparison.entries.iter().enumerate() {
+                let cell =
+                    if at == 0 { absolute(comparison, entry) } else { ratio(comparison, entry) };
                 write!(text, " {} |", cell.unwrap_or("—".into())).expect("a string");
             }
             text.push('\n');
@@ -34,16 +37,16 @@ pub fn markdown(races: &[Race], rounds: usize) -> String {
     text
 }
 
-fn ratio(race: &Race, entry: &Entry) -> Option<String> {
-    let ratios = race.ratios(entry);
+fn ratio(comparison: &Comparison, entry: &Entry) -> Option<String> {
+    let ratios = comparison.ratios(entry);
     let (median, (low, high)) = (median(&ratios)?, spread(&ratios)?);
     Some(format!("{median:.2} ({low:.2}–{high:.2})"))
 }
 
-/// The median rate of the floor.
-pub fn absolute(race: &Race, entry: &Entry) -> Option<String> {
+/// Returns the median rate of the baseline.
+pub fn absolute(comparison: &Comparison, entry: &Entry) -> Option<String> {
     let rate = median(&sorted(entry.rates.iter().copied()))?;
-    Some(match race.bytes {
+    Some(match comparison.bytes {
         Some(bytes) => format!("{:.1} GB/s", rate * bytes as f64 / 1e9),
         None => format!("{:.0},000/s", rate / 1000.0),
     })

@@ -1,5 +1,4 @@
-//! Where a server listens: ports and socket files that nobody else has, and what the system knows
-//! of them.
+//! Addresses for the servers of a test: free ports, and socket files in the test's directory.
 
 use std::fmt;
 use std::fs::{self, Permissions};
@@ -11,25 +10,26 @@ use std::path::PathBuf;
 use std::process;
 use std::sync::atomic::{AtomicU16, Ordering};
 
-use crate::process::Folder;
+use crate::process::TestDir;
 
-/// An address for a FastCGI application, displayed as this library and nginx write it.
+/// The address of a FastCGI application. It is displayed in the form that this library and nginx
+/// parse.
 #[derive(Clone, Debug)]
-pub enum Place {
+pub enum Endpoint {
     Tcp(u16),
     Unix(PathBuf),
 }
 
-impl Place {
+impl Endpoint {
     pub fn tcp() -> Self {
         Self::Tcp(free_port())
     }
 
-    pub fn unix(folder: &Folder) -> Self {
-        Self::Unix(folder.join("app.sock"))
+    pub fn unix(dir: &TestDir) -> Self {
+        Self::Unix(dir.join("app.sock"))
     }
 
-    /// Listens, for a program that is to find the socket on descriptor 0.
+    /// Creates a listening socket, for a program that expects it on descriptor 0.
     pub fn listen(&self) -> OwnedFd {
         match self {
             Self::Tcp(port) => {
@@ -39,33 +39,34 @@ impl Place {
         }
     }
 
-    /// As programs write it that tell the two kinds by a colon.
-    pub fn plain(&self) -> String {
+    /// Returns the address without `unix:`, for programs that distinguish the two kinds by the
+    /// colon.
+    pub fn without_scheme(&self) -> String {
         match self {
             Self::Tcp(port) => format!("127.0.0.1:{port}"),
             Self::Unix(path) => path.display().to_string(),
         }
     }
 
-    /// Lets every user connect: some servers give up being root.
-    pub fn open_to_all(&self) {
+    /// Allows every user to connect, because some servers drop their root privileges.
+    pub fn allow_all_users(&self) {
         if let Self::Unix(path) = self {
             fs::set_permissions(path, Permissions::from_mode(0o777))
                 .expect("the mode of a socket file");
         }
     }
 
-    /// Whether somebody listens.
-    pub fn is_open(&self) -> bool {
+    /// Returns whether a connection is accepted.
+    pub fn is_listening(&self) -> bool {
         match self {
             Self::Tcp(port) => TcpStream::connect(("127.0.0.1", *port)).is_ok(),
             Self::Unix(path) => UnixStream::connect(path).is_ok(),
         }
     }
 
-    /// How many connections the application has, as the kernel lists them.
+    /// Returns the number of connections that the kernel lists for the application.
     pub fn connections(&self) -> usize {
-        let list = |file| fs::read_to_string(file).expect("a list of sockets");
+        let list = |file| fs::read_to_string(file).expect("the list of sockets");
         match self {
             Self::Tcp(port) => {
                 let local = format!("0100007F:{port:04X}");
@@ -85,7 +86,7 @@ impl Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(port) => write!(f, "127.0.0.1:{port}"),
@@ -94,8 +95,8 @@ impl fmt::Display for Place {
     }
 }
 
-/// A port on which nobody listens, given out once. It is below those that the system gives to
-/// outgoing connections, so that none of them takes it before the server does.
+/// Returns a free port, and never the same one twice. It is below the range for outgoing
+/// connections, so that none of them can take it before the server does.
 pub fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let start = (process::id() % 400) as u16 * 25;

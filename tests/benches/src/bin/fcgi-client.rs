@@ -1,4 +1,5 @@
-//! Our client: `client-ours WORKLOAD ADDRESS [fetch]`, kept connections, with `send` or `fetch`.
+//! The client of this crate, with kept connections: `fcgi-client WORKLOAD ADDRESS [fetch]`. It uses
+//! `Client::send`, or `Client::fetch` if that is the last argument.
 
 use std::io::{BufRead, Read};
 
@@ -15,10 +16,10 @@ fn main() -> fcgi::Result<()> {
     let body = vec![FILLER; workload.body_len()];
     let response = workload.response();
 
-    assert!(client.fetch(&params, &body)?.stdout == response, "another response from fetch");
+    assert!(client.fetch(&params, &body)?.stdout == response, "a wrong response from fetch");
     let mut stdout = Vec::new();
     client.send(&params, &body[..], |response| response.stdout.read_to_end(&mut stdout))?;
-    assert!(stdout == response, "another response from send");
+    assert!(stdout == response, "a wrong response from send");
 
     if is_fetch {
         clock::measure(|| {
@@ -29,12 +30,12 @@ fn main() -> fcgi::Result<()> {
     clock::measure(|| {
         let mut len = 0;
         let outcome = client.send(&params, &body[..], |response| loop {
-            let piece = response.stdout.fill_buf()?.len();
-            if piece == 0 {
+            let received = response.stdout.fill_buf()?.len();
+            if received == 0 {
                 return Ok(());
             }
-            len += piece;
-            response.stdout.consume(piece);
+            len += received;
+            response.stdout.consume(received);
         });
         outcome.expect("a response");
         assert_eq!(len, response.len());

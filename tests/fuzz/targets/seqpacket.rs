@@ -1,12 +1,11 @@
-//! Sockets over which pieces arrive as they were cut.
+//! Sockets that deliver bytes in the same pieces in which they were written.
 
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
 use socket2::{Domain, Socket, Type};
 
-/// A pair of sockets that keep the bounds of what is written to them: a read gives what one write
-/// took.
+/// Returns two connected sockets. A read returns the bytes of exactly one write.
 pub fn pair() -> (UnixStream, UnixStream) {
     let (ours, theirs) =
         Socket::pair(Domain::UNIX, Type::SEQPACKET, None).expect("a pair of sockets");

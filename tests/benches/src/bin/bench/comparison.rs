@@ -1,4 +1,4 @@
-//! The races: who takes part, how it is measured, and what came out.
+//! The comparisons: which programs are measured, how, and the measured rates.
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -7,44 +7,44 @@ use std::process::{Child, Command, Stdio};
 use fcgi_benches::clock::SECONDS;
 use fcgi_benches::{Workload, LARGE};
 
-/// The servers: the name that is shown, and the program. The first is the floor, the second ours.
+/// The servers: the displayed name and the program. The first one is the baseline, the second one
+/// is the server of this crate.
 const SERVERS: [(&str, &str); 7] = [
-    ("floor", "floor"),
-    ("fcgi", "ours"),
+    ("baseline", "baseline"),
+    ("fcgi", "fcgi-server"),
     ("libfcgi (C)", "libfcgi"),
     ("net/http/fcgi (Go)", "net-http-fcgi"),
     ("tokio-fastcgi", "tokio-fastcgi"),
     ("outer_cgi", "outer_cgi"),
     ("fastcgi", "fastcgi"),
 ];
-/// The clients, each with a word for its command line. They all talk to the floor.
+/// The clients: the displayed name, the program and its last argument. The server is the baseline.
 const CLIENTS: [(&str, &str, &str); 5] = [
-    ("floor", "load", "1"),
-    ("fcgi `send`", "client-ours", ""),
-    ("fcgi `fetch`", "client-ours", "fetch"),
+    ("baseline", "load", "1"),
+    ("fcgi `send`", "fcgi-client", ""),
+    ("fcgi `fetch`", "fcgi-client", "fetch"),
     ("fastcgi-client 0.5", "fastcgi-client-05", ""),
     ("fastcgi-client 0.12", "fastcgi-client-012", ""),
 ];
 
-/// The way from the floor to our server, each step with those before it.
+/// The steps from the baseline to the server of this crate. Each step includes the previous ones.
 const STEPS: [(&str, &str, &str); 5] = [
-    ("floor", "floor", ""),
+    ("baseline", "baseline", ""),
     ("+ params indexed", "steps", "params"),
-    ("+ one looked up", "steps", "look-up"),
+    ("+ one param looked up", "steps", "look-up"),
     ("+ records read", "steps", "records"),
-    ("+ `Server`: all the rest", "ours", ""),
+    ("+ rest of `Server`", "fcgi-server", ""),
 ];
 
-/// The same work for all who can do it.
-pub struct Race {
+/// Programs that do the same work.
+pub struct Comparison {
     pub title: &'static str,
     pub group: Group,
     pub workload: Workload,
-    /// A unit of work in bytes, where what counts is bytes.
+    /// The number of bytes per unit of work, if the rate is displayed in bytes.
     pub bytes: Option<usize>,
     connections: u32,
-    /// Whether each request has a connection of its own.
-    is_new: bool,
+    connection_per_request: bool,
     is_tcp: bool,
     pub entries: Vec<Entry>,
 }
@@ -57,28 +57,37 @@ pub enum Group {
     Steps,
 }
 
-/// One who takes part.
+/// A program and its results.
 pub struct Entry {
     pub name: &'static str,
     program: &'static str,
     argument: &'static str,
-    /// How often in a second the work was done; one number for each round.
+    /// The units of work per second, one number for each round.
     pub rates: Vec<f64>,
     failure: Option<String>,
 }
 
-pub fn all() -> Vec<Race> {
+pub fn all() -> Vec<Comparison> {
     use Workload::{Body, Response, Small};
     let server =
-        |title, workload, connections| Race::new(title, Group::Server, workload, connections);
-    let client = |title, workload| Race::new(title, Group::Client, workload, 1);
+        |title, workload, connections| Comparison::new(title, Group::Server, workload, connections);
+    let client = |title, workload| Comparison::new(title, Group::Client, workload, 1);
     vec![
         server("small request, kept connection", Small, 1),
         server("small request, 8 kept connections", Small, 8),
-        Race { is_tcp: true, ..server("small request over TCP, kept connection", Small, 1) },
-        Race { is_tcp: true, ..server("small request over TCP, 8 kept connections", Small, 8) },
-        Race { is_new: true, ..server("a connection for each request, one at a time", Small, 1) },
-        Race { is_new: true, ..server("a connection for each request, 8 at a time", Small, 8) },
+        Comparison { is_tcp: true, ..server("small request over TCP, kept connection", Small, 1) },
+        Comparison {
+            is_tcp: true,
+            ..server("small request over TCP, 8 kept connections", Small, 8)
+        },
+        Comparison {
+            connection_per_request: true,
+            ..server("a connection for each request, one at a time", Small, 1)
+        },
+        Comparison {
+            connection_per_request: true,
+            ..server("a connection for each request, 8 at a time", Small, 8)
+        },
         server("1 MiB response", Response, 1),
         server("1 MiB response, 8 connections", Response, 8),
         server("1 MiB body", Body, 1),
@@ -86,19 +95,19 @@ pub fn all() -> Vec<Race> {
         client("small request, kept connection", Small),
         client("1 MiB response", Response),
         client("1 MiB body", Body),
-        Race {
+        Comparison {
             bytes: Some(64 * LARGE),
-            ..Race::new("64 MiB there and back, on one CPU", Group::Echo, Small, 1)
+            ..Comparison::new("64 MiB there and back, on one CPU", Group::Echo, Small, 1)
         },
-        Race {
+        Comparison {
             bytes: Some(64 * LARGE),
-            ..Race::new("64 MiB there and back", Group::Echo, Small, 0)
+            ..Comparison::new("64 MiB there and back", Group::Echo, Small, 0)
         },
-        Race::new("small request, kept connection", Group::Steps, Small, 1),
+        Comparison::new("small request, kept connection", Group::Steps, Small, 1),
     ]
 }
 
-impl Race {
+impl Comparison {
     fn new(title: &'static str, group: Group, workload: Workload, connections: u32) -> Self {
         let entry = |name, program, argument| Entry {
             name,
@@ -120,15 +129,24 @@ impl Race {
                 .map(|(name, program, argument)| entry(name, program, argument))
                 .collect(),
             Group::Echo => vec![
-                entry("two raw threads", "echo", "floor"),
-                entry("fcgi, both ends", "echo", "ours"),
+                entry("two raw threads", "echo", "baseline"),
+                entry("fcgi, both ends", "echo", "fcgi"),
             ],
         };
         let bytes = (workload != Workload::Small).then_some(LARGE);
-        Self { title, group, workload, bytes, connections, is_new: false, is_tcp: false, entries }
+        Self {
+            title,
+            group,
+            workload,
+            bytes,
+            connections,
+            connection_per_request: false,
+            is_tcp: false,
+            entries,
+        }
     }
 
-    /// One round.
+    /// Measures every program once.
     pub fn run(&mut self, runner: &Runner) {
         for at in 0..self.entries.len() {
             if !runner.has(self.entries[at].program) {
@@ -141,53 +159,63 @@ impl Race {
                 Err(reason) => {
                     eprintln!("{}: {}: {reason}", self.title, entry.name);
                     entry.failure = Some(reason);
-                    // A round without a rate would be compared with another.
+                    // Keeps the rates of each round at the same index.
                     entry.rates.push(f64::NAN);
                 }
             }
         }
     }
 
+    /// Measures the rate of a program.
     fn measure(&self, entry: &Entry, runner: &Runner) -> Result<f64, String> {
-        let address = if self.is_tcp {
-            free_port()
-        } else {
-            runner.socket.to_str().expect("a path in UTF-8").into()
-        };
-        let workload = self.workload.name();
-        // With one connection, both ends on one CPU: else it is mostly the waking of an idle one
-        // that is measured.
+        // One connection is served on one CPU. Otherwise the result would mostly depend on the time
+        // to wake an idle CPU.
         let is_pinned = self.connections == 1;
-        let (server, load) = match self.group {
-            Group::Echo => {
-                // One of these takes as long as thousands of the others.
-                let mut command = runner.command("echo", is_pinned);
-                return rate(
-                    command.arg(entry.argument).env(SECONDS, (4.0 * runner.seconds).to_string()),
-                );
-            }
-            Group::Client => ("floor", entry.program),
-            Group::Server | Group::Steps => (entry.program, "load"),
-        };
-        let _ = std::fs::remove_file(&runner.socket);
-        let is_new = self.is_new.then_some("new");
-        let mut command = runner.command(server, is_pinned);
-        // The others are told by the request.
-        let argument = Some(entry.argument).filter(|argument| !argument.is_empty());
-        let (for_server, for_load) =
-            if self.group == Group::Client { (None, argument) } else { (argument, None) };
-        command
-            .args([workload, &address])
-            .args(for_server)
-            .args(is_new.filter(|_| server == "floor"));
-        let _server =
-            Running(command.stderr(Stdio::null()).spawn().map_err(|error| error.to_string())?);
-        let mut load = runner.command(load, is_pinned);
-        load.args([workload, &address]);
-        if self.group != Group::Client {
-            load.arg(self.connections.to_string());
+        if self.group == Group::Echo {
+            let mut echo = runner.command("echo", is_pinned);
+            // One unit of work takes as long as thousands of units of the other comparisons.
+            echo.arg(entry.argument).env(SECONDS, (4.0 * runner.seconds).to_string());
+            return run_client(&mut echo);
         }
-        rate(load.args(for_load).args(is_new))
+        let address = if self.is_tcp { free_address() } else { runner.socket_address() };
+        let (mut server, mut client) = self.commands(entry, runner, is_pinned, &address);
+        let _ = std::fs::remove_file(&runner.socket);
+        let server = server.stderr(Stdio::null()).spawn().map_err(|error| error.to_string())?;
+        let _server = ServerProcess(server);
+        run_client(&mut client)
+    }
+
+    /// Returns the commands that start the server and the client.
+    fn commands(
+        &self,
+        entry: &Entry,
+        runner: &Runner,
+        is_pinned: bool,
+        address: &str,
+    ) -> (Command, Command) {
+        let arguments = [self.workload.name(), address];
+        let argument = Some(entry.argument).filter(|argument| !argument.is_empty());
+        let (mut server, mut client) = if self.group == Group::Client {
+            let mut client = runner.command(entry.program, is_pinned);
+            client.args(arguments).args(argument);
+            let mut server = runner.command("baseline", is_pinned);
+            server.args(arguments);
+            (server, client)
+        } else {
+            let mut client = runner.command("load", is_pinned);
+            client.args(arguments).arg(self.connections.to_string());
+            let mut server = runner.command(entry.program, is_pinned);
+            server.args(arguments).args(argument);
+            (server, client)
+        };
+        if self.connection_per_request {
+            client.arg("new");
+            // The other servers close the connection because the request asks for it.
+            if entry.program == "baseline" {
+                server.arg("new");
+            }
+        }
+        (server, client)
     }
 
     pub fn failures(&self) -> impl Iterator<Item = String> + '_ {
@@ -197,21 +225,21 @@ impl Race {
         })
     }
 
-    /// The ratios of an entry to the floor, from the lowest; one for each round.
+    /// Returns the ratios of a program to the baseline, one for each round, in ascending order.
     pub fn ratios(&self, entry: &Entry) -> Vec<f64> {
         let pairs = entry.rates.iter().zip(&self.entries[0].rates);
-        sorted(pairs.map(|(rate, floor)| rate / floor))
+        sorted(pairs.map(|(rate, baseline)| rate / baseline))
     }
 }
 
-/// Numbers from the lowest, without those that are none.
+/// Returns the finite numbers in ascending order.
 pub fn sorted(numbers: impl Iterator<Item = f64>) -> Vec<f64> {
     let mut numbers: Vec<f64> = numbers.filter(|number| number.is_finite()).collect();
     numbers.sort_by(f64::total_cmp);
     numbers
 }
 
-/// The median of sorted numbers.
+/// Returns the median of sorted numbers.
 pub fn median(sorted: &[f64]) -> Option<f64> {
     let middle = sorted.get(sorted.len() / 2)?;
     Some(if sorted.len() % 2 == 1 {
@@ -221,19 +249,19 @@ pub fn median(sorted: &[f64]) -> Option<f64> {
     })
 }
 
-/// The middle half of sorted numbers: where it begins and ends.
+/// Returns the bounds of the middle half of sorted numbers.
 pub fn spread(sorted: &[f64]) -> Option<(f64, f64)> {
     let quarter = sorted.len() / 4;
     Some((*sorted.get(quarter)?, sorted[sorted.len() - 1 - quarter]))
 }
 
-/// Starts the programs, which are all in one directory: that of this one.
+/// Starts the programs, which are in the same directory as this one.
 pub struct Runner {
     directory: PathBuf,
     seconds: f64,
-    /// Where servers listen.
+    /// The Unix socket of the servers.
     socket: PathBuf,
-    /// The CPU for both ends; `None` if there is no `taskset`.
+    /// The CPU for both ends, or `None` if `taskset` is not installed.
     cpu: Option<usize>,
 }
 
@@ -245,12 +273,17 @@ impl Runner {
         let has_taskset = Command::new("taskset").arg("-V").stdout(Stdio::null()).status().is_ok();
         if !has_taskset {
             println!(
-                "**Not pinned:** there is no taskset, so one connection is measured with the waking of idle CPUs.\n"
+                "**Not pinned:** taskset is not installed, so rates with one connection include \
+                 the time to wake an idle CPU.\n"
             );
         }
-        // The last one: the first has the most interrupts.
+        // The last CPU, because the first one handles the most interrupts.
         let cpus = std::thread::available_parallelism().map_or(1, |cpus| cpus.get());
         Self { directory, seconds, socket, cpu: has_taskset.then_some(cpus - 1) }
+    }
+
+    fn socket_address(&self) -> String {
+        self.socket.to_str().expect("a path in UTF-8").into()
     }
 
     fn has(&self, program: &str) -> bool {
@@ -282,28 +315,28 @@ impl Drop for Runner {
     }
 }
 
-/// A server that ends with its measurement.
-struct Running(Child);
+/// A server process, which is killed on drop.
+struct ServerProcess(Child);
 
-impl Drop for Running {
+impl Drop for ServerProcess {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-/// Runs a load and takes what it prints.
-fn rate(load: &mut Command) -> Result<f64, String> {
-    let output = load.output().map_err(|error| error.to_string())?;
+/// Runs a client and returns the rate that it prints.
+fn run_client(client: &mut Command) -> Result<f64, String> {
+    let output = client.output().map_err(|error| error.to_string())?;
     if !output.status.success() {
         return Err(String::from_utf8_lossy(&output.stderr).chars().take(300).collect());
     }
     let text = String::from_utf8_lossy(&output.stdout);
-    text.trim().parse().map_err(|_| format!("no rate: {text:?}"))
+    text.trim().parse().map_err(|_| format!("not a rate: {text:?}"))
 }
 
-/// An address that nobody listens on.
-fn free_port() -> String {
+/// Returns an address with a free port.
+fn free_address() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("its address").to_string()
 }

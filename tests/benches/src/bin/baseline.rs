@@ -1,29 +1,28 @@
-//! The floor of a server: what the kernel costs. It knows the end of a request by its last bytes,
-//! and looks at nothing else.
+//! The baseline for servers: `baseline WORKLOAD ADDRESS [new]`. It does little more than the system
+//! calls. It finds the end of a request by the last bytes, and ignores all other bytes.
 //!
-//! `floor WORKLOAD ADDRESS [new]`: threads that wait in `accept`, each with buffers that it uses
-//! for ever. With `new` a connection ends with its first request.
+//! Several threads block in `accept`. Each reuses its buffers for all connections. With `new`, a
+//! connection is closed after its first request.
 
 use std::io::{self, IoSlice, Read, Write};
 
 use fcgi_benches::net::{Listener, Socket};
 use fcgi_benches::{arguments, wire, Workload};
 
-/// The threads; eight connections are the most that come.
+/// The number of threads. At most eight connections are open at once.
 const THREADS: usize = 16;
 
 fn main() -> io::Result<()> {
     let (workload, address) = arguments();
     let is_kept = std::env::args().nth(3).is_none();
-    let (listener, parts) = (Listener::bind(&address)?, wire::answer(workload));
+    let (listener, parts) = (Listener::bind(&address)?, wire::response(workload));
     let buffer_len = if workload == Workload::Body { 256 * 1024 } else { 8 * 1024 };
     std::thread::scope(|scope| {
         for _ in 0..THREADS {
             scope.spawn(|| {
                 let mut buffer = vec![0; buffer_len];
                 while let Ok(socket) = listener.accept() {
-                    // A connection ends when its client closes it, or has taken the one answer that
-                    // it wanted.
+                    // Errors are ignored: the client has closed the connection.
                     let _ = serve(socket, &mut buffer, &parts, is_kept);
                 }
             });
@@ -51,7 +50,7 @@ fn serve(
     Ok(())
 }
 
-/// Reads until the last bytes are those of a request; false at the end of the input.
+/// Reads until the last bytes are the end of a request. Returns `false` at the end of input.
 fn read_request(socket: &mut Socket, buffer: &mut [u8]) -> io::Result<bool> {
     let mut last = [0; 8];
     loop {

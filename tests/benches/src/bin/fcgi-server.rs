@@ -1,6 +1,5 @@
-//! Our server, with handlers as a user would write them.
-//!
-//! `ours WORKLOAD ADDRESS [REQUESTS]`: with a number it ends after as many requests.
+//! The server of this crate, with handlers as a user would write them:
+//! `fcgi-server WORKLOAD ADDRESS [REQUESTS]`. It exits after REQUESTS requests.
 
 use std::io::{BufRead, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,7 +11,7 @@ fn main() -> fcgi::Result<()> {
     let (workload, address) = arguments();
     let server = fcgi::Server::bind(&address)?.config(Config::new().max_connections(2048));
     if let Some(requests) = std::env::args().nth(3) {
-        return serve_some(server, requests.parse().expect("the number of requests"));
+        return serve_count(server, requests.parse().expect("the number of requests"));
     }
     match workload {
         Workload::Small => server.serve(small),
@@ -29,7 +28,7 @@ fn main() -> fcgi::Result<()> {
 }
 
 fn small(request: &mut Request) -> HandlerResult {
-    let name = request.params.get("REMOTE_ADDR").unwrap_or("whoever you are");
+    let name = request.params.get("REMOTE_ADDR").unwrap_or("stranger");
     write!(request.stdout, "Content-Type: text/plain\r\n\r\nHello, {name}.\n")?;
     Ok(())
 }
@@ -49,8 +48,9 @@ fn body(request: &mut Request) -> HandlerResult {
     Ok(())
 }
 
-/// The same answer in one piece: what `write!` takes to put it together is not ours to count.
-fn serve_some(server: fcgi::Server, requests: u64) -> fcgi::Result<()> {
+/// Answers a number of requests. The response is prepared in advance, so that the instructions of
+/// `write!` are not counted.
+fn serve_count(server: fcgi::Server, requests: u64) -> fcgi::Result<()> {
     let (served, handle) = (AtomicU64::new(0), server.handle());
     let response = Workload::Small.response();
     server.serve(move |request| {

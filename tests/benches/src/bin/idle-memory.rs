@@ -1,6 +1,6 @@
-//! What an idle kept connection takes: `idle ADDRESS PID`, for the server with that PID. Opens a
-//! thousand connections, has a small request answered on each, and prints by how many bytes of
-//! resident memory each has made the server grow.
+//! Measures the memory of an idle kept connection in the server with the given process id:
+//! `idle-memory ADDRESS PID`. Opens 1000 connections, sends a small request on each, and prints by
+//! how many bytes per connection the resident memory of the server has grown.
 
 use std::io::{self, Write};
 
@@ -21,7 +21,7 @@ fn main() -> io::Result<()> {
         Scanner::default().read(&mut socket, &mut buffer, |_| {})?;
         Ok(socket)
     };
-    // What the server needs once.
+    // Excludes the memory that the server allocates once.
     let _first: Vec<_> = (0..10).map(|_| open()).collect::<io::Result<_>>()?;
     let before = resident(pid)?;
     let _connections: Vec<_> = (0..CONNECTIONS).map(|_| open()).collect::<io::Result<_>>()?;
@@ -29,7 +29,7 @@ fn main() -> io::Result<()> {
     Ok(())
 }
 
-/// The resident memory of a process, in bytes.
+/// Returns the resident memory of a process, in bytes.
 fn resident(pid: &str) -> io::Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line =

@@ -1,0 +1,6 @@
+//! What systems offer for socket files: [`linux`](super::linux) or [`portable`](super::portable).
+
+#[cfg(all(target_os = "linux", not(fcgi_portable)))]
+pub(super) use super::linux::{set_mode, set_owner, PathLock};
+#[cfg(not(all(target_os = "linux", not(fcgi_portable))))]
+pub(super) use super::portable::{set_mode, set_owner, PathLock};

@@ -1,0 +1,108 @@
+use std::io;
+use std::net::{SocketAddr, TcpStream};
+#[cfg(unix)]
+use std::os::unix::net::{self, UnixStream};
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+/// How often [`Waiters::wake`] connects for the threads that still wait.
+const WAKE_ROUNDS: usize = 100;
+
+/// How long [`Waiters::wake`] waits after each round for the threads to return.
+const WAKE_PAUSE: Duration = Duration::from_millis(1);
+
+/// How long a TCP connection of [`Waiters::wake`] may take. It takes longer only if the backlog is
+/// full, and then no thread is blocked.
+const WAKE_TIMEOUT: Duration = Duration::from_millis(100);
+
+/// The threads in `accept` on one listening socket, which can be woken by connecting to the socket.
+///
+/// A thread that accepts a connection may find that [`wake`](Self::wake) has made it. Over TCP
+/// [`is_wake_connection`](Self::is_wake_connection) recognizes it by the address of the peer.
+/// `wake` holds the lock of `wake_addresses` until it has added the address, so the address is
+/// there even if the connection is accepted before `wake` knows of it. The address belongs to no
+/// other connection, because the system does not assign it again while the threads return: `wake`
+/// closes its end first, so the address stays reserved (`TIME_WAIT`).
+///
+/// Over a Unix socket the connections cannot be recognized. The caller reads the end of the stream.
+#[derive(Debug, Default)]
+pub(super) struct Waiters {
+    count: AtomicUsize,
+    /// The local addresses of the connections that `wake` has made and that have not been
+    /// accepted.
+    wake_addresses: Mutex<Vec<SocketAddr>>,
+}
+
+/// The address at which this process can connect to a listening socket.
+#[derive(Clone, Debug)]
+pub(super) enum WakeAddress {
+    Tcp(SocketAddr),
+    #[cfg(unix)]
+    Unix(net::SocketAddr),
+}
+
+impl Waiters {
+    /// Counts a thread that is about to call `accept`.
+    pub(super) fn add(&self) {
+        self.count.fetch_add(1, SeqCst);
+    }
+
+    /// Removes a thread that does not call `accept` again.
+    pub(super) fn remove(&self) {
+        self.count.fetch_sub(1, SeqCst);
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.count.load(SeqCst)
+    }
+
+    /// Connects to the socket until no thread waits, but at most [`WAKE_ROUNDS`] times for each.
+    ///
+    /// Other processes that wait on the same socket may accept these connections. The system wakes
+    /// waiting threads in the order in which they began to wait, so each round brings the threads
+    /// of this process nearer to the front.
+    ///
+    /// Stops at the first error: the socket no longer listens, cannot be reached by its address, or
+    /// its backlog is full.
+    pub(super) fn wake(&self, address: &WakeAddress) {
+        for _ in 0..WAKE_ROUNDS {
+            for _ in 0..self.count() {
+                if self.connect(address).is_err() {
+                    return;
+                }
+            }
+            if self.count() == 0 {
+                return;
+            }
+            thread::sleep(WAKE_PAUSE);
+        }
+    }
+
+    /// Returns whether [`wake`](Self::wake) has made the TCP connection from this address. Returns
+    /// `true` only once for each connection.
+    pub(super) fn is_wake_connection(&self, peer: SocketAddr) -> bool {
+        let mut addresses = self.lock();
+        let found = addresses.iter().position(|address| *address == peer);
+        found.map(|index| addresses.swap_remove(index)).is_some()
+    }
+
+    fn connect(&self, address: &WakeAddress) -> io::Result<()> {
+        match address {
+            WakeAddress::Tcp(address) => {
+                let mut addresses = self.lock();
+                let stream = TcpStream::connect_timeout(address, WAKE_TIMEOUT)?;
+                addresses.push(stream.local_addr()?);
+            }
+            #[cfg(unix)]
+            WakeAddress::Unix(address) => drop(UnixStream::connect_addr(address)?),
+        }
+        Ok(())
+    }
+
+    /// The list is valid after a panic, because each change is a single call.
+    fn lock(&self) -> MutexGuard<'_, Vec<SocketAddr>> {
+        self.wake_addresses.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

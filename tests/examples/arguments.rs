@@ -1,0 +1,60 @@
+//! Tests that no example panics because of an argument that is not UTF-8.
+#![cfg(unix)]
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::process::{Command, Output, Stdio};
+
+use crate::example::{self, ExampleServer};
+
+fn run(name: &str, args: &[&[u8]]) -> Output {
+    let mut command = Command::new(example::path(name));
+    command.args(args.iter().map(|arg| OsStr::from_bytes(arg)));
+    command.stdin(Stdio::null()).env_clear().output().expect("the example ends")
+}
+
+#[test]
+fn invalid_argument_is_named() {
+    let cases: &[(&str, i32, &[&[u8]])] = &[
+        ("authorizer", 1, &[b"\xff"]),
+        ("cgi-fcgi", 64, &[b"-\xff"]),
+        ("echo", 1, &[b"\xff"]),
+        ("fetch", 64, &[b"\xff"]),
+        ("fetch", 64, &[b":1", b"\xff"]),
+        ("fetch", 64, &[b":1", b"--param", b"\xff"]),
+        ("fetch", 64, &[b":1", b"--role", b"\xff"]),
+        ("fetch", 64, &[b":1", b"--timeout", b"\xff"]),
+        ("filter", 1, &[b"\xff"]),
+        ("gateway", 64, &[b"\xff"]),
+        ("gateway", 64, &[b"--listen", b"\xff"]),
+        ("gateway", 64, &[b"--index", b"\xff"]),
+        ("gateway", 64, &[b"--max-body", b"\xff"]),
+        ("gateway", 64, &[b"--connect", b"\xff", b"--root", b"/"]),
+        ("multiplex", 64, &[b"\xff"]),
+        ("multiplex", 64, &[b":1", b"\xff"]),
+        ("probe", 64, &[b"\xff"]),
+    ];
+    for (name, status, args) in cases {
+        let output = run(name, args);
+        let reason = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(*status), "{name} {args:?}: {reason}");
+        let is_named = reason.contains("\\xFF") || reason.contains('\u{fffd}');
+        assert!(is_named, "{name} {args:?}: {reason}");
+    }
+}
+
+/// The values of params and the names of files may be any bytes.
+#[test]
+fn arguments_of_fetch_need_not_be_utf8() {
+    let echo = ExampleServer::start("echo");
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join(OsStr::from_bytes(b"\xff"));
+    fs::write(&file, "body").expect("a file");
+    let address = echo.address.to_string();
+    let args: [&[u8]; 5] =
+        [address.as_bytes(), b"--param", b"A=\xff=", b"--body", file.as_os_str().as_bytes()];
+    let output = run("fetch", &args);
+    assert_eq!(output.stdout, b"Content-Type: text/plain\r\n\r\nA=\xff=\nCONTENT_LENGTH=4\n\nbody");
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+}
