@@ -11,7 +11,7 @@ use crate::process::{command, Process, TestDir};
 
 /// Starts Apache with the given modules and settings. Returns its port.
 #[track_caller]
-fn start(modules: &[&str], settings: &str, dir: &TestDir) -> (u16, Process) {
+pub fn start(modules: &[&str], settings: &str, dir: &TestDir) -> (u16, Process) {
     let port = free_port();
     let loads: String = ["mpm_event", "authz_core"]
         .iter()

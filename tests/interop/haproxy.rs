@@ -14,7 +14,7 @@ use crate::process::{command, wait_until, Process, TestDir};
 /// Starts HAProxy with the server lines of its backend and the options of its `fcgi-app` section.
 /// Returns its port.
 #[track_caller]
-fn start(servers: &str, options: &str, dir: &TestDir) -> (u16, Process) {
+pub fn start(servers: &str, options: &str, dir: &TestDir) -> (u16, Process) {
     let port = free_port();
     let config = format!(
         "global\n log stderr format raw daemon\n\

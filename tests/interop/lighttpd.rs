@@ -27,7 +27,7 @@ pub fn start(modules: &[&str], settings: &str, dir: &TestDir) -> (u16, Process) 
 }
 
 /// Returns the setting that sends every request to an application.
-fn fastcgi_setting(application: &str) -> String {
+pub fn fastcgi_setting(application: &str) -> String {
     format!("fastcgi.server = (\"/\" => (({application}, \"check-local\" => \"disable\")))\n")
 }
 

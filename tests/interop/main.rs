@@ -19,6 +19,7 @@
 mod apache;
 mod app;
 mod cgi_fcgi;
+mod disconnects;
 mod echo;
 mod endpoint;
 mod haproxy;
