@@ -50,6 +50,7 @@ mod deadline;
 mod duplex;
 mod exchange;
 mod idle;
+mod limit;
 mod pool;
 mod queue;
 mod response;
@@ -147,7 +148,7 @@ impl Client {
     /// ```
     pub fn config(mut self, mut config: Config) -> Self {
         config.keep_alive = self.keep_alive.unwrap_or(config.keep_alive);
-        *self.pool.config_mut() = config;
+        self.pool.configure(|old| *old = config);
         self
     }
 
@@ -155,7 +156,7 @@ impl Client {
     /// such as php-fpm. A later call of [`config`](Self::config) does not change it.
     pub fn keep_alive(mut self, keep_alive: bool) -> Self {
         self.keep_alive = Some(keep_alive);
-        self.pool.config_mut().keep_alive = keep_alive;
+        self.pool.configure(|config| config.keep_alive = keep_alive);
         self
     }
 

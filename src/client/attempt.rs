@@ -44,6 +44,7 @@ use super::duplex;
 use super::exchange::Exchange;
 use super::pool::{Acquired, Pool, Slot};
 use super::response::Response;
+use super::socket::SMALL_WRITE;
 use super::stdin;
 use crate::error::{Error, Result};
 use crate::params::Params;
@@ -56,9 +57,6 @@ const RECENT: Duration = Duration::from_millis(1);
 /// An application that closes the connection after each response has done so by then, even on a
 /// busy machine.
 const SETTLED: Duration = Duration::from_millis(100);
-
-/// The most bytes that are certainly written without waiting.
-const PROMPT_LEN: usize = 4096;
 
 /// Sends a request and receives its response with `receive`.
 pub(super) fn run<T>(
@@ -83,19 +81,15 @@ struct Prepared<'a> {
     records: Vec<u8>,
     /// Whether `records` holds the whole request.
     is_whole: bool,
-    /// Whether the slot's deadline needs no other look at the clock before the response: there is
-    /// no body whose reader could block, and the params fit into the socket's buffer.
+    /// Whether nothing has taken or will take time before the response: neither waiting for a slot,
+    /// nor connecting, nor the reader of a body, nor a write that does not fit into the socket's
+    /// buffer.
     is_prompt: bool,
     retry: Retry,
-    kept: Option<Kept>,
-}
-
-/// What is known about a kept connection.
-#[derive(Clone, Copy)]
-struct Kept {
-    idle_for: Duration,
+    /// How long the check of a kept connection may wait. `None` if there is no check.
+    check: Option<Duration>,
+    /// Whether the connection has carried more than one request.
     is_reused: bool,
-    keeps_open: bool,
 }
 
 /// When a request is sent again.
@@ -119,6 +113,21 @@ impl Retry {
             Self::IfUnsent
         }
     }
+
+    /// Returns whether the request is sent on a kept connection.
+    fn is_kept(self) -> bool {
+        !matches!(self, Self::Never)
+    }
+
+    /// Returns how long the check of a kept connection may wait, or `None` if there is no check.
+    fn check(self, idle_for: Duration, keeps_open: bool) -> Option<Duration> {
+        match self {
+            Self::Never => None,
+            Self::IfUnanswered => (idle_for >= RECENT).then_some(Duration::ZERO),
+            Self::IfUnsent if keeps_open => Some(Duration::ZERO),
+            Self::IfUnsent => Some(SETTLED.saturating_sub(idle_for)),
+        }
+    }
 }
 
 /// A request whose first part has been written as far as the connection allowed.
@@ -137,51 +146,47 @@ impl<'a> Prepared<'a> {
         params: &Params,
         body: &mut Body<'_, impl Read, impl Read>,
     ) -> Result<Self> {
-        let Acquired { mut slot, idle, idle_for, keeps_open } = pool.acquire()?;
-        let (mut connection, kept) = match idle {
-            Some(idle) => {
-                let is_reused = idle.is_reused;
-                (idle.connection, Some(Kept { idle_for, is_reused, keeps_open }))
-            }
-            None => (Box::new(slot.connect()?), None),
+        let Acquired { slot, idle, keeps_open, connects_directly, has_waited } = pool.acquire()?;
+        let is_kept = idle.is_some();
+        let (mut connection, idle_for, is_reused) = match idle {
+            Some((idle, idle_for)) => (idle.connection, idle_for, idle.is_reused),
+            None => (Box::new(slot.connect(connects_directly)?), Duration::ZERO, false),
         };
         let mut first_part = connection.begin_in_memory(role, params)?;
         let without_body = first_part.complete_records().len() + HEADER_LEN;
         let is_whole = body.move_first_part(&mut first_part)?;
         let records = first_part.into_records();
-        let is_prompt = records.len() <= without_body && without_body <= PROMPT_LEN;
-        let retry = Retry::new(kept.is_some(), is_whole, params);
-        Ok(Self { connection, slot, records, is_whole, is_prompt, retry, kept })
+        let is_small = records.len() <= without_body && without_body <= SMALL_WRITE;
+        let is_prompt = is_small && is_kept && !has_waited;
+        let retry = Retry::new(is_kept, is_whole, params);
+        let check = retry.check(idle_for, keeps_open);
+        Ok(Self { connection, slot, records, is_whole, is_prompt, retry, check, is_reused })
     }
 
     #[inline]
     fn send(mut self) -> Result<Sent<'a>> {
-        if let Some(wait) = self.check() {
-            if !self.connection.is_open(wait.min(self.slot.deadline().left())) {
-                self.reconnect()?;
-            }
+        if let Some(wait) = self.check.take() {
+            self.check_connection(wait)?;
         }
         self.connection.start_timers(self.slot.deadline(), self.is_prompt);
         let progress = self.connection.send(&self.records)?;
         Ok(Sent { request: self, progress })
     }
 
-    /// Returns how long the check of the connection may wait, or `None` if there is no check.
-    fn check(&self) -> Option<Duration> {
-        let kept = self.kept?;
-        match self.retry {
-            Retry::Never => None,
-            Retry::IfUnanswered => (kept.idle_for >= RECENT).then_some(Duration::ZERO),
-            Retry::IfUnsent if kept.keeps_open => Some(Duration::ZERO),
-            Retry::IfUnsent => Some(SETTLED.saturating_sub(kept.idle_for)),
+    /// Replaces a kept connection that the application closes within `wait`.
+    fn check_connection(&mut self, wait: Duration) -> Result<()> {
+        let wait = if wait.is_zero() { wait } else { wait.min(self.slot.deadline().left()) };
+        if self.connection.is_open(wait) {
+            return Ok(());
         }
+        self.reconnect()
     }
 
     /// Replaces a kept connection, which the application has closed, by a new one.
     fn reconnect(&mut self) -> Result<()> {
-        let is_early = self.kept.take().is_some_and(|kept| !kept.is_reused);
         self.retry = Retry::Never;
-        self.connection.replace(self.slot.reconnect(is_early)?);
+        self.is_prompt = false;
+        self.connection.replace(self.slot.reconnect(!self.is_reused)?);
         Ok(())
     }
 }
@@ -191,6 +196,11 @@ impl<'a> Sent<'a> {
         if !self.is_lost()? {
             return Ok(Committed(self));
         }
+        self.send_again()
+    }
+
+    #[cold]
+    fn send_again(self) -> Result<Committed<'a>> {
         let mut request = self.request;
         request.reconnect()?;
         Ok(Committed(request.send()?))
@@ -216,13 +226,13 @@ impl Committed<'_> {
     fn complete<T>(self, receive: impl FnOnce(Exchange<'_>) -> Result<T>) -> Result<T> {
         let state = self.stdin_state();
         // `slot` comes first, so that it is dropped after the connection.
-        let Prepared { slot, mut connection, records, kept, .. } = self.0.request;
+        let Prepared { slot, mut connection, records, retry, .. } = self.0.request;
         let outcome = receive(connection.resume(state));
         connection.keep_buffer(records);
         if outcome.as_ref().is_err_and(|error| is_overload(error, &connection)) {
             slot.lower_limit();
         } else if connection.is_reusable() {
-            slot.release(connection, kept.is_some());
+            slot.release(connection, retry.is_kept());
         } else if outcome.is_ok() {
             drop(connection);
             slot.end();

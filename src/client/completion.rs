@@ -57,6 +57,7 @@ impl Stderr<'_> {
     }
 
     /// Returns how the request ended. The bytes that were kept are moved into the first result.
+    #[inline]
     pub(super) fn complete(&mut self, app_status: u32) -> Completion {
         match self {
             Self::Kept { bytes, dropped, .. } => {

@@ -28,7 +28,8 @@ pub struct Config {
     /// connecting, sending the body and receiving the response. An application that makes slow
     /// progress never exceeds the other timeouts, but exceeds this one. The limit includes the
     /// time that the caller takes to process the response. A [`Connection`](super::Connection)
-    /// counts from [`begin`](super::Connection::begin). Resolving a host name is not limited.
+    /// counts from [`begin`](super::Connection::begin). Resolving a host name is not limited. If a
+    /// host has several addresses, connecting to each of them may take the time that is left.
     ///
     /// Default one hour: longer than the transfer of some gigabytes over a slow line.
     pub deadline: Option<Duration>,
@@ -57,8 +58,8 @@ pub struct Config {
     /// connection for each request, because most applications queue what they cannot serve at
     /// once.
     pub max_connections: Option<usize>,
-    /// How long a connection may be idle. After that it is closed when a request begins or ends,
-    /// and not used again. Default 10 seconds: an idle connection occupies a process of many
+    /// How long a connection may be idle. After that it is not used again, and it is closed when
+    /// the next request begins. Default 10 seconds: an idle connection occupies a process of many
     /// applications, and the cost of connecting again every 10 seconds is negligible.
     ///
     /// No thread watches idle connections. A client that sends no more requests should call

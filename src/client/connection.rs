@@ -80,19 +80,17 @@ impl Connection {
     /// # Errors
     /// An I/O error if the timeouts cannot be set. A timeout of zero is `InvalidInput`.
     pub fn new(stream: impl Into<Stream>, config: Arc<Config>) -> Result<Self> {
-        let deadline = Deadline::new(Instant::now(), config.deadline);
-        Self::open(stream.into(), config, deadline, None)
+        Self::open(stream.into(), config, None)
     }
 
-    /// Creates a connection whose first request has this deadline, and asks for room.
+    /// Creates a connection. `room` makes room for it until the application has sent something.
     pub(super) fn open(
         stream: Stream,
         config: Arc<Config>,
-        deadline: Deadline,
         room: Option<Weak<dyn MakeRoom>>,
     ) -> Result<Self> {
         let (reader, writer) =
-            socket::open(stream, config.read_timeout, config.write_timeout, deadline, room)?;
+            socket::open(stream, config.read_timeout, config.write_timeout, config.deadline, room)?;
         let reader = RecordReader::new(reader);
         let reuse = Reuse::new(config.keep_alive, writer);
         Ok(Self { reader, config, reuse, request_id: 0 })
@@ -152,11 +150,12 @@ impl Connection {
         *self = Self { request_id: self.request_id, ..new };
     }
 
-    /// Starts the timers of a request with this deadline. If it was updated a moment ago, the first
-    /// write and the first read do not look at the clock.
-    pub(super) fn start_timers(&mut self, deadline: Deadline, is_updated: bool) {
-        self.reader.get_mut().timer_mut().start(deadline, is_updated);
-        self.reuse.writer.timer_mut().start(deadline, is_updated);
+    /// Starts the timers of a request with this deadline. If the request has begun a moment ago,
+    /// the first write and the first read do not look at the clock.
+    #[inline]
+    pub(super) fn start_timers(&mut self, deadline: Deadline, is_prompt: bool) {
+        self.reader.get_mut().start(deadline, is_prompt);
+        self.reuse.writer.start(deadline, is_prompt);
     }
 
     /// Sends the first part of a request. A failure other than a timeout is reported as
@@ -213,7 +212,9 @@ impl Connection {
     /// Returns whether the application holds the connection open, as far as that can be seen within
     /// `wait`. Makes three system calls.
     pub(super) fn is_open(&mut self, wait: Duration) -> bool {
+        let end = Deadline::new(Instant::now(), Some(wait));
         loop {
+            let wait = end.left();
             let look = self.reader.fill_with(|socket, free| match socket.read_within(wait, free) {
                 Ok(Some(n)) if n > 0 => Ok(n),
                 Ok(Some(_)) | Err(_) => Err(false),

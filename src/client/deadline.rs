@@ -1,34 +1,21 @@
 use std::time::{Duration, Instant};
 
-/// When a request must end.
+/// When a request must end. `None` if it may take any time.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Deadline {
-    /// `None` if the request may take any time.
-    at: Option<Instant>,
-    /// The time until then, as of the last look at the clock. [`Duration::MAX`] without a
-    /// deadline.
-    left: Duration,
-}
+pub(super) struct Deadline(Option<Instant>);
 
 impl Deadline {
-    pub(super) const NONE: Self = Self { at: None, left: Duration::MAX };
+    pub(super) const NONE: Self = Self(None);
 
     /// Creates the deadline of a request that began at `start` and may take `max`. There is none if
     /// it is not within the range of [`Instant`].
+    #[inline]
     pub(super) fn new(start: Instant, max: Option<Duration>) -> Self {
-        let at = max.and_then(|max| Some((start.checked_add(max)?, max)));
-        at.map_or(Self::NONE, |(at, left)| Self { at: Some(at), left })
+        Self(max.and_then(|max| start.checked_add(max)))
     }
 
-    /// Updates the remaining time.
-    pub(super) fn update(&mut self) {
-        if let Some(at) = self.at {
-            self.left = at.saturating_duration_since(Instant::now());
-        }
-    }
-
-    /// Returns how much time was left when the deadline was created or updated.
-    pub(super) fn left(&self) -> Duration {
-        self.left
+    /// Returns how much time is left, [`Duration::MAX`] without a deadline.
+    pub(super) fn left(self) -> Duration {
+        self.0.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()))
     }
 }

@@ -57,6 +57,7 @@ impl Reuse {
     }
 
     /// Keeps the larger of two buffers.
+    #[inline]
     pub(super) fn keep_buffer(&mut self, buffer: Vec<u8>) {
         if buffer.capacity() > self.buffer.capacity() {
             self.buffer = buffer;
@@ -65,9 +66,9 @@ impl Reuse {
 
     /// Ends a request whose response is complete. Its connection can carry another one if the
     /// body has been sent to its end, too.
+    #[inline]
     pub(super) fn end_request(&mut self, mut stdin: Stdin) {
         self.is_idle = self.keep_alive && stdin.is_finished();
-        self.writer.continue_from(stdin.writer());
         self.keep_buffer(stdin.take_buffer());
     }
 }

@@ -6,22 +6,16 @@ use super::connect::{connect, connect_directly};
 use super::connection::Connection;
 use super::deadline::Deadline;
 use super::idle::{Idle, IdleConnections};
+use super::limit::Limit;
 use super::queue::Queue;
 use super::room::{MakeRoom, Room};
 use crate::error::{Error, Result};
 use crate::net::Address;
 
-/// How long the limit on connections stays lowered after the application has refused a request.
-const RECOVERY: Duration = Duration::from_secs(10);
-
 /// A request that begins less than this after the end of another one connects without a thread, if
 /// it is the only one. The application has then accepted all connections of this client, so its
 /// backlog is not full because of them.
 const DIRECTLY_AFTER: Duration = Duration::from_millis(1);
-
-/// The most connections of a client that keeps them, if the configuration does not limit them. A
-/// server of this crate serves as many.
-const MAX_KEPT: usize = 256;
 
 /// The connections of a client: the idle ones, and a limit on those in use.
 ///
@@ -30,6 +24,8 @@ const MAX_KEPT: usize = 256;
 /// arrival: a slot that becomes free is given to the first of them under the lock, and a new
 /// request joins the queue if it is not empty. After the request the slot's
 /// [`release`](Slot::release) makes the connection idle.
+///
+/// Connections are closed without the lock.
 #[derive(Debug)]
 pub(super) struct Pool {
     address: Address,
@@ -39,22 +35,18 @@ pub(super) struct Pool {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Invariant: after each release there are at most `Config::max_idle`, and no more than the
-    /// limit leaves beside those in use.
+    /// Invariant: there are at most `Config::max_idle`.
     idle: IdleConnections,
-    room: Room,
     /// Invariant: the number of slots that exist or have been granted.
     in_use: usize,
+    limit: Limit,
     queue: Queue,
+    room: Room,
     /// Whether the application is known to keep connections open: a connection has carried a
     /// second request since one was closed after its first.
     keeps_open: bool,
-    /// When the last request ended that was not kept but answered.
+    /// When the last request ended that was answered and whose connection is not kept.
     answered_at: Option<Instant>,
-    /// The most connections that the application accepts, according to itself.
-    advertised_max: Option<usize>,
-    /// A lower limit after a refusal, and when it expires.
-    lowered_max: Option<(usize, Instant)>,
 }
 
 /// The right to use one connection, given back when it is dropped.
@@ -62,23 +54,20 @@ struct State {
 pub(super) struct Slot<'a> {
     pool: &'a Pool,
     deadline: Deadline,
-    /// Whether the first connection is opened without a thread.
-    connects_directly: bool,
-    /// When the request ended, if it was answered.
-    answered_at: Option<Instant>,
-    /// The connection that becomes idle when the slot is dropped.
-    released: Option<Idle>,
 }
 
 /// What [`Pool::acquire`] returns.
 #[derive(Debug)]
 pub(super) struct Acquired<'a> {
     pub(super) slot: Slot<'a>,
-    pub(super) idle: Option<Idle>,
-    /// How long the connection in `idle` has been idle.
-    pub(super) idle_for: Duration,
+    /// An idle connection, and how long it has been idle.
+    pub(super) idle: Option<(Idle, Duration)>,
     /// Whether the application is known to keep connections open.
     pub(super) keeps_open: bool,
+    /// Whether a connection may be opened without a thread.
+    pub(super) connects_directly: bool,
+    /// Whether the request has waited for the slot.
+    pub(super) has_waited: bool,
 }
 
 impl Pool {
@@ -94,8 +83,9 @@ impl Pool {
         &self.config
     }
 
-    pub(super) fn config_mut(&mut self) -> &mut Config {
-        Arc::make_mut(&mut self.config)
+    pub(super) fn configure(&mut self, change: impl FnOnce(&mut Config)) {
+        change(Arc::make_mut(&mut self.config));
+        self.lock().limit.configure(&self.config);
     }
 
     /// Opens a connection that is not counted.
@@ -108,39 +98,36 @@ impl Pool {
     ///
     /// # Errors
     /// [`Error::TimedOut`].
+    #[inline]
     pub(super) fn acquire(&self) -> Result<Acquired<'_>> {
         let now = Instant::now();
-        let mut deadline = Deadline::new(now, self.config.deadline);
+        let deadline = Deadline::new(now, self.config.deadline);
         let mut state = self.lock();
-        if state.queue.is_empty() && state.in_use < state.max(&self.config) {
-            state.in_use += 1;
+        let must_wait = !state.queue.is_empty() || state.in_use >= state.limit.get();
+        if must_wait {
+            state = self.wait_for_slot(state, deadline)?;
         } else {
-            state = self.wait_for_slot(state, &mut deadline)?;
+            state.in_use += 1;
         }
-        let surplus = state.idle.take_surplus(now, self.config.idle_timeout, usize::MAX);
-        let idle = state.idle.pop();
-        let keeps_open = state.keeps_open;
-        let connects_directly = state.connects_directly(now);
-        drop(state);
-        // They are closed without the lock.
-        drop(surplus);
-        let slot =
-            Slot { pool: self, deadline, connects_directly, answered_at: None, released: None };
-        let idle_for = idle.as_ref().map_or(Duration::ZERO, |idle| idle.idle_for(now));
-        Ok(Acquired { slot, idle, idle_for, keeps_open })
+        let idle_timeout = self.config.idle_timeout.unwrap_or(Duration::MAX);
+        let idle = state.idle.pop(now, idle_timeout);
+        let (keeps_open, connects_directly) = (state.keeps_open, state.connects_directly(now));
+        if state.idle.has_expired(now, idle_timeout) {
+            close(state, |state| state.idle.take_expired(now, idle_timeout));
+        }
+        let slot = Slot { pool: self, deadline };
+        Ok(Acquired { slot, idle, keeps_open, connects_directly, has_waited: must_wait })
     }
 
     pub(super) fn close_idle(&self) {
-        let idle = self.lock().idle.take_all();
-        // They are closed without the lock.
-        drop(idle);
+        close(self.lock(), |state| state.idle.take_all());
     }
 
     /// Limits the connections to the number that the application accepts, according to itself.
     pub(super) fn set_advertised_max(&self, max: Option<usize>) {
         let mut state = self.lock();
-        state.advertised_max = max.map(|max| max.max(1));
-        state.grant(&self.config);
+        state.limit.set_advertised(max);
+        state.grant();
     }
 
     /// Waits for a slot, after the requests that already wait. The slot has been counted when this
@@ -148,32 +135,51 @@ impl Pool {
     fn wait_for_slot<'a>(
         &'a self,
         mut state: MutexGuard<'a, State>,
-        deadline: &mut Deadline,
+        deadline: Deadline,
     ) -> Result<MutexGuard<'a, State>> {
         let max = deadline.left().min(self.config.connect_timeout.unwrap_or(Duration::MAX));
-        let mut limit = Deadline::new(Instant::now(), Some(max));
+        let limit = Deadline::new(Instant::now(), Some(max));
         let waiter = state.queue.join();
         loop {
-            state.grant(&self.config);
+            state.grant();
             if waiter.has_slot() {
-                deadline.update();
                 return Ok(state);
             }
-            limit.update();
-            if limit.left().is_zero() {
+            let left = limit.left();
+            if left.is_zero() {
                 state.queue.leave(&waiter);
                 return Err(Error::TimedOut("waiting for a connection"));
             }
             // A lowered limit expires without a notification.
-            state = waiter.wait(state, limit.left().min(RECOVERY));
+            state = waiter.wait(state, left.min(Limit::RECOVERY));
         }
+    }
+
+    /// Gives back a slot. `released` becomes idle, unless too many connections are idle or a new
+    /// one needs room.
+    #[inline]
+    fn give_back(&self, mut released: Option<Idle>, answered_at: Option<Instant>) {
+        let mut state = self.lock();
+        if released.is_some() && state.room.make() {
+            drop(state);
+            // It is closed before another request gets the slot.
+            released = None;
+            state = self.lock();
+        }
+        debug_assert!(state.in_use > 0);
+        state.in_use -= 1;
+        state.answered_at = answered_at.or(state.answered_at);
+        let surplus = released.and_then(|released| state.keep(released, self.config.max_idle));
+        state.grant();
+        drop(state);
+        drop(surplus);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         lock(&self.state)
     }
 
-    /// Returns what a new connection asks for room. Without kept connections there is none to make.
+    /// Returns what makes room for a new connection. If no connections are kept, nothing does.
     fn room(&self) -> Option<Weak<dyn MakeRoom>> {
         let state = Arc::downgrade(&self.state);
         self.config.keep_alive.then_some(state as Weak<dyn MakeRoom>)
@@ -184,43 +190,54 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl MakeRoom for Mutex<State> {
-    fn make_room(&self, is_repeated: bool) {
-        let mut state = lock(self);
-        state.room.need(is_repeated);
-        let idle = (!state.idle.is_empty() && state.room.make()).then(|| state.idle.pop_first());
-        drop(state);
-        // It is closed without the lock.
-        drop(idle);
-    }
-
-    fn end_need(&self) {
-        lock(self).room.end_need();
-    }
+/// Removes connections and closes them.
+fn close<T>(mut state: MutexGuard<'_, State>, remove: impl FnOnce(&mut State) -> T) {
+    let removed = remove(&mut state);
+    drop(state);
+    drop(removed);
 }
 
 impl State {
     /// Gives the free slots to the requests that wait.
-    fn grant(&mut self, config: &Config) {
-        while !self.queue.is_empty() && self.in_use < self.max(config) {
+    #[inline]
+    fn grant(&mut self) {
+        while !self.queue.is_empty() && self.in_use < self.limit.get() {
             self.in_use += 1;
             self.queue.grant_first();
         }
     }
 
-    /// Returns the most slots that may be in use now.
-    fn max(&mut self, config: &Config) -> usize {
-        self.lowered_max = self.lowered_max.filter(|(_, until)| Instant::now() < *until);
-        let lowered_max = self.lowered_max.map(|(max, _)| max);
-        let configured_max = config.max_connections.or(config.keep_alive.then_some(MAX_KEPT));
-        let limits = [configured_max, self.advertised_max, lowered_max];
-        limits.into_iter().flatten().min().unwrap_or(usize::MAX)
+    /// Makes a connection idle. Returns the one that has been idle longest if it must be closed:
+    /// more than `max_idle` are idle, or more than the limit leaves beside those in use.
+    #[inline]
+    fn keep(&mut self, released: Idle, max_idle: usize) -> Option<Idle> {
+        self.keeps_open |= released.is_reused;
+        self.idle.push(released);
+        let max = max_idle.min(self.limit.get().saturating_sub(self.in_use));
+        if self.idle.len() <= max {
+            return None;
+        }
+        self.idle.pop_first()
     }
 
-    /// Returns whether the request that has just got a slot connects without a thread.
+    /// Returns whether the request that has just got a slot may connect without a thread.
     fn connects_directly(&self, now: Instant) -> bool {
         let is_quick = |at| now.saturating_duration_since(at) < DIRECTLY_AFTER;
         self.in_use == 1 && self.answered_at.is_some_and(is_quick)
+    }
+}
+
+impl MakeRoom for Mutex<State> {
+    fn make_room(&self, is_repeated: bool) {
+        let mut state = lock(self);
+        state.room.need(is_repeated);
+        if state.idle.len() > 0 && state.room.make() {
+            close(state, |state| state.idle.pop_first());
+        }
+    }
+
+    fn end_need(&self) {
+        lock(self).room.end_need();
     }
 }
 
@@ -229,76 +246,50 @@ impl Slot<'_> {
         self.deadline
     }
 
-    /// Opens a connection for this slot.
-    pub(super) fn connect(&mut self) -> Result<Connection> {
+    /// Opens a connection for this slot. `directly` does so without a thread.
+    pub(super) fn connect(&self, directly: bool) -> Result<Connection> {
         let Pool { address, config, .. } = self.pool;
         let max = self.deadline.left().min(config.connect_timeout.unwrap_or(Duration::MAX));
-        let connects_directly = std::mem::take(&mut self.connects_directly);
-        let connect = if connects_directly { connect_directly } else { connect };
+        let connect = if directly { connect_directly } else { connect };
         let stream = connect(address, max)?;
-        self.deadline.update();
-        Connection::open(stream, Arc::clone(config), self.deadline, self.pool.room())
+        Connection::open(stream, Arc::clone(config), self.pool.room())
     }
 
     /// Opens another connection, in the place of one that the application has closed. `is_early`
     /// tells whether that connection has carried a single request.
-    pub(super) fn reconnect(&mut self, is_early: bool) -> Result<Connection> {
+    pub(super) fn reconnect(&self, is_early: bool) -> Result<Connection> {
         if is_early {
             self.pool.lock().keeps_open = false;
         }
-        self.connects_directly = false;
-        self.deadline.update();
-        self.connect()
+        self.connect(false)
     }
 
     /// Makes a reusable connection idle. `is_reused` tells whether it has carried more than one
     /// request.
-    pub(super) fn release(mut self, connection: Box<Connection>, is_reused: bool) {
-        self.released = Some(Idle::new(connection, Instant::now(), is_reused));
+    #[inline]
+    pub(super) fn release(self, connection: Box<Connection>, is_reused: bool) {
+        self.pool.give_back(Some(Idle::new(connection, is_reused)), None);
+        std::mem::forget(self);
     }
 
     /// Gives back the slot of a request that was answered on a connection that is not reusable.
-    pub(super) fn end(mut self) {
-        self.answered_at = Some(Instant::now());
+    pub(super) fn end(self) {
+        self.pool.give_back(None, Some(Instant::now()));
+        std::mem::forget(self);
     }
 
     /// Lowers the limit after the application has refused a request or not accepted a connection,
-    /// to one connection less than are in use now, and closes the idle ones. The limit expires
-    /// after [`RECOVERY`].
+    /// to one connection less than are in use now, and closes the idle ones.
     pub(super) fn lower_limit(&self) {
-        let mut state = self.pool.lock();
-        let max = state.in_use.saturating_sub(1).max(1);
-        state.lowered_max = Some((max, Instant::now() + RECOVERY));
-        let idle = state.idle.take_all();
-        drop(state);
-        // They are closed without the lock.
-        drop(idle);
+        close(self.pool.lock(), |state| {
+            state.limit.lower(state.in_use - 1);
+            state.idle.take_all()
+        });
     }
 }
 
 impl Drop for Slot<'_> {
     fn drop(&mut self) {
-        let mut state = self.pool.lock();
-        if self.released.is_some() && state.room.make() {
-            drop(state);
-            // It is closed without the lock, and before another request gets the slot.
-            self.released = None;
-            state = self.pool.lock();
-        }
-        debug_assert!(state.in_use > 0);
-        state.in_use -= 1;
-        state.answered_at = self.answered_at.or(state.answered_at);
-        let surplus = self.released.take().map(|released| {
-            let config = &self.pool.config;
-            let max = config.max_idle.min(state.max(config).saturating_sub(state.in_use));
-            state.keeps_open |= released.is_reused;
-            let now = released.released_at;
-            state.idle.push(released);
-            state.idle.take_surplus(now, config.idle_timeout, max)
-        });
-        state.grant(&self.pool.config);
-        drop(state);
-        // They are closed without the lock.
-        drop(surplus);
+        self.pool.give_back(None, None);
     }
 }

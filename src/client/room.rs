@@ -1,4 +1,18 @@
 use std::fmt;
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+/// How long a request on a new connection waits for the application before it needs room. It is
+/// longer than most applications take to answer, and short enough for a user who waits.
+const MAX_RESPONSE_DELAY: Duration = Duration::from_millis(100);
+
+/// Nothing has been read from the connection.
+const MISSING: u8 = 0;
+/// Nothing has been read from the connection, and it needs room.
+const NEEDS_ROOM: u8 = 1;
+/// The application has answered on the connection, or closed it.
+const ARRIVED: u8 = 2;
 
 /// Closes connections that are kept, so that the application can accept another one.
 ///
@@ -47,6 +61,68 @@ impl Room {
         let is_needed = self.made < self.needed;
         self.made += usize::from(is_needed);
         is_needed
+    }
+}
+
+/// Whether the application has answered on a connection, and what makes room for it until then.
+#[derive(Debug)]
+pub(super) struct FirstAnswer {
+    /// [`MISSING`], [`NEEDS_ROOM`] or [`ARRIVED`]. It guards no other data, so `Relaxed` is enough.
+    state: AtomicU8,
+    room: Option<Weak<dyn MakeRoom>>,
+    /// How long a wait may take before room is made.
+    max_delay: Duration,
+}
+
+impl FirstAnswer {
+    /// Creates the value for a new connection with this read timeout. Room is made after a quarter
+    /// of a short timeout.
+    pub(super) fn new(room: Option<Weak<dyn MakeRoom>>, read_timeout: Option<Duration>) -> Self {
+        let max_delay =
+            read_timeout.map_or(MAX_RESPONSE_DELAY, |timeout| MAX_RESPONSE_DELAY.min(timeout / 4));
+        Self { state: AtomicU8::new(MISSING), room, max_delay }
+    }
+
+    pub(super) fn is_missing(&self) -> bool {
+        self.state.load(Relaxed) != ARRIVED
+    }
+
+    /// Returns the longest wait before the next call of [`make_room`](Self::make_room).
+    pub(super) fn max_wait(&self) -> Duration {
+        if self.room.is_some() && self.is_missing() {
+            self.max_delay
+        } else {
+            Duration::MAX
+        }
+    }
+
+    /// Makes room after a wait, if the answer is still missing.
+    pub(super) fn make_room(&self) {
+        if let Some(room) = self.room().filter(|_| self.is_missing()) {
+            room.make_room(self.state.swap(NEEDS_ROOM, Relaxed) == NEEDS_ROOM);
+        }
+    }
+
+    /// Records that the application has answered or closed the connection.
+    #[cold]
+    pub(super) fn set_arrived(&self) {
+        if self.state.swap(ARRIVED, Relaxed) == NEEDS_ROOM {
+            if let Some(room) = self.room() {
+                room.end_need();
+            }
+        }
+    }
+
+    fn room(&self) -> Option<Arc<dyn MakeRoom>> {
+        self.room.as_ref().and_then(Weak::upgrade)
+    }
+}
+
+impl Drop for FirstAnswer {
+    fn drop(&mut self) {
+        if self.is_missing() {
+            self.set_arrived();
+        }
     }
 }
 

@@ -1,18 +1,18 @@
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::net::Shutdown;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::deadline::Deadline;
-use super::room::MakeRoom;
-use super::timer::Timer;
+use super::room::{FirstAnswer, MakeRoom};
+use super::timer::{Timeouts, Timer};
 use crate::error::Error;
 use crate::net::Stream;
 
-/// How long a request on a new connection waits for the application before it asks for room. It is
-/// longer than most applications take to answer, and short enough for a user who waits.
-const MAX_RESPONSE_DELAY: Duration = Duration::from_millis(100);
+/// A write of at most this many bytes fits into the buffer of a socket, so it does not wait unless
+/// the application has left much of an earlier body unread.
+pub(super) const SMALL_WRITE: usize = 4096;
 
 /// The socket of a connection, shared by the reader of the response and the writer of the body.
 ///
@@ -29,21 +29,12 @@ pub(super) struct SharedSocket(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     stream: Stream,
+    read_timeouts: Timeouts,
+    write_timeouts: Timeouts,
     /// Whether a write has succeeded since the current read began.
     has_written: AtomicBool,
-    /// [`UNANSWERED`], [`NEEDS_ROOM`] or [`ANSWERED`], in this order. It guards no other data, so
-    /// `Relaxed` is enough.
-    answer: AtomicU8,
-    /// What makes room while the connection is not answered.
-    room: Option<Weak<dyn MakeRoom>>,
+    first_answer: FirstAnswer,
 }
-
-/// Nothing has been read from the connection.
-const UNANSWERED: u8 = 0;
-/// Nothing has been read from the connection, and room has been made for it.
-const NEEDS_ROOM: u8 = 1;
-/// The application has answered on the connection, or closed it.
-const ANSWERED: u8 = 2;
 
 /// Reads from the socket, within a timeout and a deadline.
 #[derive(Debug)]
@@ -61,27 +52,24 @@ pub(super) struct SocketWriter {
     is_wait_limited: bool,
 }
 
-/// Creates the reader and the writer of a new connection whose first request has this deadline.
-/// `room` is asked for room until the application has sent something.
+/// Creates the reader and the writer of a new connection, whose requests may each take
+/// `max_request`. `room` makes room until the application has sent something.
 pub(super) fn open(
     stream: Stream,
     read_timeout: Option<Duration>,
     write_timeout: Option<Duration>,
-    deadline: Deadline,
+    max_request: Option<Duration>,
     room: Option<Weak<dyn MakeRoom>>,
 ) -> io::Result<(SocketReader, SocketWriter)> {
-    let shared = Shared {
-        stream,
-        has_written: AtomicBool::new(false),
-        answer: AtomicU8::new(UNANSWERED),
-        room,
-    };
+    let first_answer = FirstAnswer::new(room, read_timeout);
+    let read_timeouts = Timeouts::new(read_timeout, max_request, first_answer.max_wait());
+    let write_timeouts = Timeouts::new(write_timeout, max_request, Duration::MAX);
+    stream.set_timeouts(read_timeouts.on_socket(), write_timeouts.on_socket())?;
+    let has_written = AtomicBool::new(false);
+    let shared = Shared { stream, read_timeouts, write_timeouts, has_written, first_answer };
     let socket = SharedSocket(Arc::new(shared));
-    let read_timer = Timer::new(read_timeout, deadline, socket.max_call());
-    let write_timer = Timer::new(write_timeout, deadline, socket.max_call());
-    socket.0.stream.set_timeouts(read_timer.on_socket(), write_timer.on_socket())?;
-    let reader = SocketReader { socket: socket.clone(), timer: read_timer };
-    let writer = SocketWriter { socket, timer: write_timer, is_wait_limited: false };
+    let reader = SocketReader { socket: socket.clone(), timer: Timer::new() };
+    let writer = SocketWriter { socket, timer: Timer::new(), is_wait_limited: false };
     Ok((reader, writer))
 }
 
@@ -109,53 +97,6 @@ impl SharedSocket {
         // This fails only if the connection is closed already.
         let _ = self.0.stream.shutdown(Shutdown::Both);
     }
-
-    /// Returns the longest wait of a single system call. A longer wait takes several calls.
-    fn max_call(&self) -> Duration {
-        if self.0.room.is_some() && self.0.is_unanswered() {
-            MAX_RESPONSE_DELAY
-        } else {
-            Duration::MAX
-        }
-    }
-}
-
-impl Shared {
-    fn is_unanswered(&self) -> bool {
-        self.answer.load(Relaxed) != ANSWERED
-    }
-
-    fn room(&self) -> Option<Arc<dyn MakeRoom>> {
-        self.room.as_ref().and_then(Weak::upgrade)
-    }
-
-    /// Makes room after a wait if the application has not answered yet.
-    fn make_room(&self) {
-        if !self.is_unanswered() {
-            return;
-        }
-        if let Some(room) = self.room() {
-            room.make_room(self.answer.swap(NEEDS_ROOM, Relaxed) == NEEDS_ROOM);
-        }
-    }
-
-    /// Records that the application has answered or closed the connection.
-    #[cold]
-    fn set_answered(&self) {
-        if self.answer.swap(ANSWERED, Relaxed) == NEEDS_ROOM {
-            if let Some(room) = self.room() {
-                room.end_need();
-            }
-        }
-    }
-}
-
-impl Drop for Shared {
-    fn drop(&mut self) {
-        if self.is_unanswered() {
-            self.set_answered();
-        }
-    }
 }
 
 impl SocketReader {
@@ -163,27 +104,30 @@ impl SocketReader {
         &self.socket
     }
 
-    pub(super) fn timer_mut(&mut self) -> &mut Timer {
-        &mut self.timer
+    /// Starts a request. If it has begun a moment ago, the first read does not look at the clock.
+    #[inline]
+    pub(super) fn start(&mut self, deadline: Deadline, is_prompt: bool) {
+        let is_ready = is_prompt && self.socket.0.read_timeouts.is_usual_or_shorter();
+        self.timer.start(deadline, is_ready);
     }
 
     /// Returns whether nothing has been read.
     pub(super) fn is_unanswered(&self) -> bool {
-        self.socket.0.is_unanswered()
+        self.socket.0.first_answer.is_missing()
     }
 
     /// Reads the bytes that arrive within `max`. Returns `None` if there are none.
     pub(super) fn read_within(
-        &mut self,
+        &self,
         max: Duration,
         buffer: &mut [u8],
     ) -> io::Result<Option<usize>> {
-        let stream = &self.socket.0.stream;
+        let Shared { stream, read_timeouts, .. } = &*self.socket.0;
         if max.is_zero() {
             return stream.try_read(buffer);
         }
         stream.set_read_timeout(Some(max))?;
-        self.timer.set_on_socket(max);
+        read_timeouts.set_on_socket(max);
         match (&mut &*stream).read(buffer) {
             Err(error) if error.kind() == io::ErrorKind::TimedOut => Ok(None),
             outcome => outcome.map(Some),
@@ -191,8 +135,9 @@ impl SocketReader {
     }
 
     fn begin_wait(&mut self, waited: Duration) -> io::Result<()> {
-        if self.timer.begin_wait(waited, self.socket.max_call())? {
-            self.socket.0.stream.set_read_timeout(self.timer.on_socket())?;
+        let Shared { stream, read_timeouts, first_answer, .. } = &*self.socket.0;
+        if self.timer.begin_wait(read_timeouts, waited, first_answer.max_wait())? {
+            stream.set_read_timeout(read_timeouts.on_socket())?;
         }
         Ok(())
     }
@@ -210,12 +155,12 @@ impl SocketReader {
             match read(&mut &self.socket.0.stream) {
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => {
                     waited = self.continue_wait(waited).ok_or(error)?;
-                    self.socket.0.make_room();
+                    self.socket.0.first_answer.make_room();
                     self.begin_wait(waited)?;
                 }
                 Ok(n) => {
-                    if self.socket.0.is_unanswered() {
-                        self.socket.0.set_answered();
+                    if self.is_unanswered() {
+                        self.socket.0.first_answer.set_arrived();
                     }
                     return Ok(n);
                 }
@@ -230,7 +175,7 @@ impl SocketReader {
         if self.socket.0.has_written.swap(false, Relaxed) {
             return Some(Duration::ZERO);
         }
-        self.timer.continue_wait(waited)
+        self.socket.0.read_timeouts.continue_wait(waited)
     }
 }
 
@@ -239,20 +184,18 @@ impl SocketWriter {
         &self.socket
     }
 
-    pub(super) fn timer_mut(&mut self) -> &mut Timer {
-        &mut self.timer
-    }
-
-    /// Uses the timeout that a clone has left on the socket.
-    pub(super) fn continue_from(&mut self, clone: &Self) {
-        self.timer.clone_from(&clone.timer);
+    /// Starts a request. If it has begun a moment ago, the first write does not look at the clock.
+    #[inline]
+    pub(super) fn start(&mut self, deadline: Deadline, is_prompt: bool) {
+        let is_ready = is_prompt && self.socket.0.write_timeouts.is_usual();
+        self.timer.start(deadline, is_ready);
     }
 
     /// Makes a vectored write fail with `WouldBlock` if the peer reads nothing for `max`. The next
     /// write can then continue. Without this limit a write that times out is the last one.
     pub(super) fn limit_wait(&mut self, max: Duration) -> io::Result<()> {
         self.socket.0.stream.set_write_timeout(Some(max))?;
-        self.timer.set_on_socket(max);
+        self.socket.0.write_timeouts.set_on_socket(max);
         self.is_wait_limited = true;
         Ok(())
     }
@@ -262,9 +205,11 @@ impl SocketWriter {
         self.is_wait_limited = false;
     }
 
-    fn begin_wait(&mut self, waited: Duration) -> io::Result<()> {
-        if self.timer.begin_wait(waited, self.socket.max_call())? {
-            self.socket.0.stream.set_write_timeout(self.timer.on_socket())?;
+    /// Begins a wait, or continues one that has taken `waited` so far. It ends after `max`.
+    fn begin_wait(&mut self, waited: Duration, max: Duration) -> io::Result<()> {
+        let Shared { stream, write_timeouts, .. } = &*self.socket.0;
+        if self.timer.begin_wait(write_timeouts, waited, max)? {
+            stream.set_write_timeout(write_timeouts.on_socket())?;
         }
         Ok(())
     }
@@ -272,20 +217,22 @@ impl SocketWriter {
     /// Writes as much as the peer reads before the timeout. Part of a message may have been sent
     /// before a write times out, so the writing half is then shut down.
     fn write_in_time(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let len = slices.iter().map(|slice| slice.len()).sum::<usize>();
         let mut waited = Duration::ZERO;
         loop {
-            self.begin_wait(waited)?;
+            let max_wait = self.socket.0.first_answer.max_wait();
+            self.begin_wait(waited, if len > SMALL_WRITE { max_wait } else { Duration::MAX })?;
             match self.socket.0.stream.try_write_vectored(slices) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 outcome => return outcome,
             }
-            let Some(total) = self.timer.continue_wait(waited) else {
+            let Some(total) = self.socket.0.write_timeouts.continue_wait(waited) else {
                 // This fails only if the connection has been closed already.
                 let _ = self.socket.0.stream.shutdown(Shutdown::Write);
                 return Err(Error::TimedOut("write").into());
             };
             waited = total;
-            self.socket.0.make_room();
+            self.socket.0.first_answer.make_room();
         }
     }
 

@@ -109,11 +109,7 @@ impl Stdin {
     }
 
     pub(super) fn socket(&self) -> &SharedSocket {
-        self.writer().socket()
-    }
-
-    pub(super) fn writer(&self) -> &SocketWriter {
-        self.writer.get_ref()
+        self.writer.get_ref().socket()
     }
 
     /// Sends the buffer and then `data`, without copying it. With `is_last` the body ends.

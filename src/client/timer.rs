@@ -1,89 +1,133 @@
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
 use super::deadline::Deadline;
 use crate::error::{Error, Result};
 
-/// Decides how long one direction of a connection may wait.
+/// The timeouts of one direction of a connection, in milliseconds. `u32::MAX` means none.
+#[derive(Debug)]
+pub(super) struct Timeouts {
+    /// The longest wait without progress.
+    configured: u32,
+    /// The timeout of the socket that is right for a request that has just begun.
+    usual: u32,
+    /// The timeout of the socket. Only one thread uses a direction at a time, and hands it over
+    /// with other synchronization, so `Relaxed` is enough.
+    on_socket: AtomicU32,
+}
+
+/// Decides how long one direction of a connection may wait during a request.
 ///
 /// A single wait is limited by a timeout, and all waits of a request by its deadline. The timeout
 /// of the socket enforces both. Setting it takes a system call, so it is set only if it is longer
 /// than allowed, or much shorter. A wait that reaches it before the limit is continued.
 #[derive(Clone, Debug)]
 pub(super) struct Timer {
-    /// The longest wait without progress.
-    timeout: Duration,
     deadline: Deadline,
-    /// The timeout of the socket.
-    on_socket: Duration,
     /// Whether the next wait may begin without a look at the clock.
     is_ready: bool,
 }
 
-impl Timer {
-    /// Creates the timer of a new connection whose first request has this deadline. Its first wait
-    /// ends after `max`, and may be continued.
-    pub(super) fn new(timeout: Option<Duration>, deadline: Deadline, max: Duration) -> Self {
-        let timeout = timeout.unwrap_or(Duration::MAX);
+impl Timeouts {
+    /// Creates the timeouts of a connection whose requests may each take `max_request`. The first
+    /// wait ends after `max_wait`, and may be continued.
+    pub(super) fn new(
+        configured: Option<Duration>,
+        max_request: Option<Duration>,
+        max_wait: Duration,
+    ) -> Self {
+        let configured = millis(configured.unwrap_or(Duration::MAX));
         // A socket cannot have a timeout of zero. The first wait notices that the deadline has
         // passed.
-        let left = deadline.left().max(Duration::from_millis(1));
-        Self { timeout, deadline, on_socket: timeout.min(left).min(max), is_ready: false }
+        let max_request = max_request.unwrap_or(Duration::MAX).max(Duration::from_millis(1));
+        let usual = configured.min(millis(max_request));
+        Self { configured, usual, on_socket: usual.min(millis(max_wait)).into() }
     }
 
     /// Returns the timeout of the socket.
     pub(super) fn on_socket(&self) -> Option<Duration> {
-        (self.on_socket < Duration::MAX).then_some(self.on_socket)
+        let millis = self.on_socket.load(Relaxed);
+        (millis < u32::MAX).then(|| Duration::from_millis(millis.into()))
     }
 
-    /// Records that the timeout of the socket has been changed, until the next wait.
-    pub(super) fn set_on_socket(&mut self, timeout: Duration) {
-        self.on_socket = timeout;
-        self.is_ready = false;
+    /// Records that the timeout of the socket has been changed.
+    pub(super) fn set_on_socket(&self, timeout: Duration) {
+        self.on_socket.store(millis(timeout), Relaxed);
     }
 
-    /// Starts a request. If its deadline was updated a moment ago, the first wait begins without
-    /// another look at the clock.
-    pub(super) fn start(&mut self, deadline: Deadline, is_updated: bool) {
-        self.is_ready = is_updated && self.fits(self.timeout.min(deadline.left()));
+    /// Returns whether a request that has just begun can wait with the timeout of the socket.
+    #[inline]
+    pub(super) fn is_usual(&self) -> bool {
+        self.on_socket.load(Relaxed) == self.usual
+    }
+
+    /// Returns the same for a wait that is continued when it reaches a timeout that is too short.
+    #[inline]
+    pub(super) fn is_usual_or_shorter(&self) -> bool {
+        self.on_socket.load(Relaxed) <= self.usual
+    }
+
+    /// Returns how long a wait has taken that has reached the timeout of the socket, and had taken
+    /// `waited` before. Returns `None` if it may not be continued.
+    pub(super) fn continue_wait(&self, waited: Duration) -> Option<Duration> {
+        let waited = millis(waited).saturating_add(self.on_socket.load(Relaxed));
+        (waited < self.configured).then(|| Duration::from_millis(waited.into()))
+    }
+
+    /// Returns whether the timeout of the socket is right for a wait of at most `max`.
+    fn fits(&self, max: u32) -> bool {
+        let on_socket = self.on_socket.load(Relaxed);
+        on_socket <= max && on_socket >= max / 4 * 3
+    }
+}
+
+impl Timer {
+    pub(super) fn new() -> Self {
+        Self { deadline: Deadline::NONE, is_ready: false }
+    }
+
+    /// Starts a request. With `is_ready`, the first wait begins without a look at the clock.
+    #[inline]
+    pub(super) fn start(&mut self, deadline: Deadline, is_ready: bool) {
+        self.is_ready = is_ready;
         self.deadline = deadline;
     }
 
     /// Returns whether the next wait may begin without [`begin_wait`](Self::begin_wait). That holds
     /// for one wait.
+    #[inline]
     pub(super) fn take_ready(&mut self) -> bool {
         std::mem::take(&mut self.is_ready)
     }
 
     /// Begins a wait, or continues one that has taken `waited` so far. It ends after `max`, and may
     /// be continued. Returns whether the timeout of the socket has to change to
-    /// [`on_socket`](Self::on_socket).
+    /// [`Timeouts::on_socket`].
     ///
     /// # Errors
     /// [`Error::TimedOut`] if the deadline has passed.
-    pub(super) fn begin_wait(&mut self, waited: Duration, max: Duration) -> Result<bool> {
-        self.deadline.update();
-        if self.deadline.left().is_zero() {
+    pub(super) fn begin_wait(
+        &mut self,
+        timeouts: &Timeouts,
+        waited: Duration,
+        max: Duration,
+    ) -> Result<bool> {
+        let left = self.deadline.left();
+        if left.is_zero() {
             return Err(Error::TimedOut("request"));
         }
-        let max = max.min(self.deadline.left()).min(self.timeout.saturating_sub(waited));
-        if self.fits(max) {
+        let max = millis(max.min(left)).min(timeouts.configured.saturating_sub(millis(waited)));
+        if timeouts.fits(max) {
             return Ok(false);
         }
-        self.on_socket = max;
+        timeouts.on_socket.store(max, Relaxed);
         Ok(true)
     }
+}
 
-    /// Returns how long a wait has taken that has reached the timeout of the socket, and had taken
-    /// `waited` before. Returns `None` if it may not be continued.
-    pub(super) fn continue_wait(&self, waited: Duration) -> Option<Duration> {
-        let waited = waited.saturating_add(self.on_socket);
-        (waited < self.timeout).then_some(waited)
-    }
-
-    /// Returns whether the timeout of the socket is right for a wait of at most `max`.
-    fn fits(&self, max: Duration) -> bool {
-        self.on_socket <= max && self.on_socket >= max / 4 * 3
-    }
+/// Returns a duration in milliseconds, rounded up. `u32::MAX` stands for 49 days and more.
+fn millis(duration: Duration) -> u32 {
+    u32::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
@@ -94,72 +138,98 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
     const FOREVER: Duration = Duration::MAX;
 
-    fn timer(timeout: u32, deadline: Deadline) -> Timer {
-        Timer::new(Some(SECOND * timeout), deadline, FOREVER)
-    }
+    /// A timer and its timeouts.
+    struct Pair(Timer, Timeouts);
 
-    fn deadline_in(seconds: u32) -> Deadline {
-        Deadline::new(Instant::now(), Some(SECOND * seconds))
+    impl Pair {
+        fn new(timeout: Option<Duration>, max_request: Option<Duration>) -> Self {
+            Self(Timer::new(), Timeouts::new(timeout, max_request, FOREVER))
+        }
+
+        fn seconds(timeout: u32, max_request: u32) -> Self {
+            Self::new(Some(SECOND * timeout), Some(SECOND * max_request))
+        }
+
+        /// Starts a request that has this time left.
+        fn start(&mut self, seconds: u32) {
+            let deadline = Deadline::new(Instant::now(), Some(SECOND * seconds));
+            self.0.start(deadline, self.1.is_usual());
+        }
+
+        fn begin_wait(&mut self, waited: Duration) -> Result<bool> {
+            self.0.begin_wait(&self.1, waited, FOREVER)
+        }
     }
 
     #[test]
     fn a_distant_deadline_does_not_change_the_timeout() {
-        let mut timer = timer(60, deadline_in(3600));
-        assert_eq!(timer.on_socket(), Some(SECOND * 60));
-        assert!(!timer.begin_wait(Duration::ZERO, FOREVER).unwrap());
-        timer.start(deadline_in(3600), true);
-        assert!(timer.take_ready());
-        assert!(!timer.take_ready(), "only one wait");
-        assert_eq!(timer.continue_wait(Duration::ZERO), None);
+        let mut pair = Pair::seconds(60, 3600);
+        assert_eq!(pair.1.on_socket(), Some(SECOND * 60));
+        pair.start(3600);
+        assert!(pair.0.take_ready());
+        assert!(!pair.0.take_ready(), "only one wait");
+        assert!(!pair.begin_wait(Duration::ZERO).unwrap());
+        assert_eq!(pair.1.continue_wait(Duration::ZERO), None);
     }
 
     #[test]
     fn a_near_deadline_shortens_the_timeout_until_the_next_request() {
-        let mut timer = timer(60, Deadline::NONE);
-        timer.start(deadline_in(10), true);
-        assert!(!timer.take_ready());
-        assert!(timer.begin_wait(Duration::ZERO, FOREVER).unwrap());
-        let timeout = timer.on_socket().unwrap();
+        let mut pair = Pair::seconds(60, 3600);
+        pair.start(10);
+        assert!(pair.begin_wait(Duration::ZERO).unwrap());
+        let timeout = pair.1.on_socket().unwrap();
         assert!(timeout > SECOND * 9 && timeout <= SECOND * 10);
-        assert_eq!(timer.continue_wait(Duration::ZERO), Some(timeout));
+        assert_eq!(pair.1.continue_wait(Duration::ZERO), Some(timeout));
 
-        timer.start(deadline_in(3600), true);
-        assert!(!timer.take_ready());
-        assert!(timer.begin_wait(Duration::ZERO, FOREVER).unwrap());
-        assert_eq!(timer.on_socket(), Some(SECOND * 60));
+        pair.start(3600);
+        assert!(!pair.0.take_ready());
+        assert!(pair.1.is_usual_or_shorter());
+        assert_eq!(pair.1.continue_wait(Duration::ZERO), Some(timeout));
+        assert!(pair.begin_wait(timeout).unwrap());
+        assert_eq!(pair.1.on_socket(), (SECOND * 60).checked_sub(timeout));
     }
 
     #[test]
     fn a_deadline_shorter_than_the_timeout_costs_nothing() {
-        let mut timer = timer(60, deadline_in(10));
+        let mut pair = Pair::seconds(60, 10);
         for _ in 0..3 {
-            timer.start(deadline_in(10), true);
-            assert!(timer.take_ready());
+            pair.start(10);
+            assert!(pair.0.take_ready());
         }
     }
 
     #[test]
     fn a_passed_deadline_is_an_error() {
-        let mut timer = timer(60, deadline_in(0));
-        let outcome = timer.begin_wait(Duration::ZERO, FOREVER);
+        let mut pair = Pair::seconds(60, 3600);
+        pair.start(0);
+        let outcome = pair.begin_wait(Duration::ZERO);
         assert!(matches!(outcome, Err(Error::TimedOut("request"))));
     }
 
     #[test]
     fn a_short_timeout_of_the_socket_does_not_end_the_wait() {
-        let mut timer = timer(10, Deadline::NONE);
-        timer.set_on_socket(SECOND);
-        assert_eq!(timer.continue_wait(Duration::ZERO), Some(SECOND));
-        assert!(timer.begin_wait(SECOND, FOREVER).unwrap());
-        assert_eq!(timer.on_socket(), Some(SECOND * 9));
-        assert_eq!(timer.continue_wait(SECOND), None);
+        let mut pair = Pair::new(Some(SECOND * 10), None);
+        pair.1.set_on_socket(SECOND);
+        assert_eq!(pair.1.continue_wait(Duration::ZERO), Some(SECOND));
+        assert!(pair.begin_wait(SECOND).unwrap());
+        assert_eq!(pair.1.on_socket(), Some(SECOND * 9));
+        assert_eq!(pair.1.continue_wait(SECOND), None);
     }
 
     #[test]
     fn without_timeout_and_deadline_a_wait_never_ends() {
-        let mut timer = Timer::new(None, Deadline::NONE, FOREVER);
-        assert_eq!(timer.on_socket(), None);
-        assert!(!timer.begin_wait(Duration::ZERO, FOREVER).unwrap());
-        assert_eq!(Deadline::new(Instant::now(), Some(Duration::MAX)).left(), Duration::MAX);
+        let mut pair = Pair::new(None, None);
+        assert_eq!(pair.1.on_socket(), None);
+        assert!(!pair.begin_wait(Duration::ZERO).unwrap());
+        assert_eq!(Deadline::new(Instant::now(), Some(FOREVER)).left(), FOREVER);
+    }
+
+    #[test]
+    fn a_duration_is_rounded_up_to_milliseconds() {
+        let cases = [(0, 0), (1, 1), (1_000_000, 1), (1_000_001, 2), (60_000_000_000, 60_000)];
+        for (nanos, expected) in cases {
+            assert_eq!(millis(Duration::from_nanos(nanos)), expected);
+        }
+        assert_eq!(millis(FOREVER), u32::MAX);
     }
 }

@@ -33,11 +33,12 @@ impl Values {
     /// Sends GET_VALUES on a new connection, and reads the answer.
     pub(super) fn ask(address: &Address, config: &Config) -> Result<Self> {
         let max = config.deadline.map_or(TIMEOUT, |max| max.min(TIMEOUT));
-        let mut deadline = Deadline::new(Instant::now(), Some(max));
+        let deadline = Deadline::new(Instant::now(), Some(max));
         let connect_timeout = config.connect_timeout.unwrap_or(Duration::MAX);
         let stream = connect(address, connect_timeout.min(deadline.left()))?;
-        deadline.update();
-        let (reader, mut writer) = socket::open(stream, None, None, deadline, None)?;
+        let (mut reader, mut writer) = socket::open(stream, None, None, Some(max), None)?;
+        reader.start(deadline, false);
+        writer.start(deadline, false);
         let names = Params::from_pairs([MAX_CONNS, MAX_REQS, MPXS_CONNS].map(|name| (name, "")))?;
         let names = names.as_bytes();
         record::write_record(&mut writer, RecordType::GetValues, NULL_REQUEST_ID, names)?;

@@ -84,6 +84,7 @@ impl RecordBuffer {
     }
 
     /// Completes the open record and appends complete records.
+    #[inline]
     pub(crate) fn push_records(&mut self, records: &[u8]) {
         self.close_record();
         self.bytes.extend_from_slice(records);
@@ -91,6 +92,7 @@ impl RecordBuffer {
     }
 
     /// Completes the open record and appends the empty record that ends the stream.
+    #[inline]
     pub(crate) fn end_stream(&mut self) {
         self.push_records(&self.end_record());
     }

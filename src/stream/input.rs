@@ -93,6 +93,7 @@ impl<S> StreamReader<S> {
         self.failure().map_or(Error::Aborted, Error::duplicate)
     }
 
+    #[inline]
     fn record_error<T>(&mut self, outcome: Result<T>) -> Result<T> {
         if let Err(error) = &outcome {
             self.set_failure(error);
@@ -152,6 +153,7 @@ impl<S: StreamSource> StreamReader<S> {
 
     /// Moves to content of the stream if the current record has none left. Returns `false` at the
     /// end of the stream.
+    #[inline]
     fn has_content(&mut self) -> Result<bool> {
         self.check_usable()?;
         Ok(self.state == StreamState::Open
@@ -160,6 +162,7 @@ impl<S: StreamSource> StreamReader<S> {
 
     /// Returns how many bytes of the current record belong to the stream. Returns 0 at the end of
     /// the stream, if its length is allowed.
+    #[inline]
     fn readable(&mut self) -> Result<usize> {
         let has_content = self.has_content()?;
         let length = *self.length.get_or_insert_with(|| self.source.length());
@@ -180,6 +183,7 @@ impl<S: StreamSource> StreamReader<S> {
         Ok(n)
     }
 
+    #[inline]
     fn fill_content(&mut self) -> Result<usize> {
         match self.readable()? {
             0 => Ok(0),

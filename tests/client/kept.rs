@@ -87,7 +87,7 @@ fn read_request_or_close(stream: &mut Stream) -> Option<ReceivedRequest> {
     read_request(&mut &bytes[..])
 }
 
-/// The application sends a second response after each response, at once or after a pause.
+/// The application sends a second response after each response, at once or after a pause. Rule C23.
 #[test]
 fn response_to_an_earlier_request_is_never_taken() {
     for method in ["GET", "POST"] {
