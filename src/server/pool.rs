@@ -66,11 +66,11 @@ struct State {
     failure: Option<Error>,
 }
 
-/// Whether a slot becomes free soon.
+/// When a slot becomes free.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Vacancy {
-    /// A connection is closing.
-    Closing,
+    /// A slot is free, or a connection is closing.
+    Soon,
     /// There are new connections, each of which is closed unless it begins a request soon.
     Likely,
     /// Every connection is busy.
@@ -131,16 +131,12 @@ impl Pool {
     }
 
     /// Waits until the server is stopped and every thread has ended. Aborts the connections that
-    /// are left after `shutdown_timeout`. If no thread could be started, calls `start_thread` every
-    /// 250 ms.
-    pub(super) fn wait_for_end(
-        &self,
-        shutdown_timeout: Duration,
-        start_thread: impl Fn(),
-    ) -> Result<()> {
-        self.wait_for_stop(start_thread);
+    /// are left after [`Config::shutdown_timeout`]. If no thread could be started, calls
+    /// `start_thread` every 250 ms.
+    pub(super) fn wait_for_end(&self, config: &Config, start_thread: impl Fn()) -> Result<()> {
+        self.wait_for_stop(config, start_thread);
         let mut state = self.lock();
-        state = self.wait_for_threads(state, shutdown_timeout);
+        state = self.wait_for_threads(state, config.shutdown_timeout);
         state.is_aborted = true;
         state.connections().for_each(|connection| connection.abort());
         self.changed.notify_all();
@@ -189,10 +185,10 @@ impl Pool {
 
     /// Removes a connection that has ended. Returns `false` if its thread is not needed any more.
     /// The thread is removed then.
-    pub(super) fn release(&self, connection: Arc<ConnectionState>) -> bool {
+    pub(super) fn release(&self, connection: Arc<ConnectionState>, config: &Config) -> bool {
         let mut state = self.lock();
         let is_needed = state.release(&connection);
-        if state.unmet_demand() == 0 {
+        if state.unmet_demand(config) == 0 {
             self.yield_requests.store(0, SeqCst);
         }
         // Closes the socket before another thread is notified that there is room.
@@ -219,14 +215,14 @@ impl Pool {
 
     /// Waits until the server is stopped. If no thread is accepting meanwhile, closes a connection
     /// and tries to start a thread.
-    fn wait_for_stop(&self, start_thread: impl Fn()) {
+    fn wait_for_stop(&self, config: &Config, start_thread: impl Fn()) {
         let mut state = self.lock();
         while !self.is_stopping() {
             if !state.lacks_acceptor {
                 state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
                 continue;
             }
-            let vacancy = self.request_slot(&state);
+            let vacancy = self.request_slot(&state, config);
             state = self.wait_timeout(state, vacancy.poll_interval());
             if state.lacks_acceptor && vacancy == Vacancy::Unlikely {
                 state.add_thread();
@@ -254,7 +250,7 @@ impl Pool {
             if state.is_next(ticket, config) {
                 break Decision::Granted;
             }
-            let vacancy = self.request_slot(&state);
+            let vacancy = self.request_slot(&state, config);
             if vacancy == Vacancy::Unlikely && config.overload == Overload::Reject {
                 break Decision::Rejected;
             }
@@ -270,10 +266,10 @@ impl Pool {
 
     /// Asks a connection to close if a thread needs a slot that no connection is yielding yet. If
     /// every connection is busy, the next ones whose request ends yield theirs.
-    fn request_slot(&self, state: &State) -> Vacancy {
+    fn request_slot(&self, state: &State, config: &Config) -> Vacancy {
         self.yield_requests.store(0, SeqCst);
-        let demand = state.unmet_demand();
-        let vacancy = if demand == 0 { Vacancy::Closing } else { state.close_one() };
+        let demand = state.unmet_demand(config);
+        let vacancy = if demand == 0 { Vacancy::Soon } else { state.close_one() };
         if vacancy != Vacancy::Unlikely {
             return vacancy;
         }
@@ -319,8 +315,8 @@ impl Vacancy {
     fn poll_interval(self) -> Duration {
         match self {
             Self::Likely => POLL_INTERVAL,
-            // A connection that ends notifies the threads that wait.
-            Self::Closing | Self::Unlikely => NEW_CONNECTION_GRACE,
+            // A thread that takes a slot and a connection that ends notify the threads that wait.
+            Self::Soon | Self::Unlikely => NEW_CONNECTION_GRACE,
         }
     }
 }
@@ -388,9 +384,14 @@ impl State {
         self.serving.len() < config.max_connections && self.waiting.front() == Some(&ticket)
     }
 
-    /// Returns how many threads need a slot that no connection is yielding yet.
-    fn unmet_demand(&self) -> usize {
-        let demand = self.waiting.len() + usize::from(self.lacks_acceptor);
+    /// Returns how many connections have to yield, in addition to those that are yielding: one for
+    /// each thread that waits and finds no free slot, and one whose thread can accept if no other
+    /// does.
+    ///
+    /// Slots stay free while the threads that wait for them have not been woken yet.
+    fn unmet_demand(&self, config: &Config) -> usize {
+        let free = config.max_connections.saturating_sub(self.serving.len());
+        let demand = self.waiting.len().saturating_sub(free) + usize::from(self.lacks_acceptor);
         let is_yielding = |connection: &&Arc<ConnectionState>| connection.is_yielding_slot();
         demand.saturating_sub(self.serving.iter().filter(is_yielding).count())
     }
@@ -403,17 +404,17 @@ impl State {
     /// last time a slot was needed, then any other idle one.
     fn close_one(&self) -> Vacancy {
         if self.close_first(ConnectionState::close_if_unused) {
-            return Vacancy::Closing;
+            return Vacancy::Soon;
         }
         if self.serving.iter().any(|connection| connection.is_new()) {
             return Vacancy::Likely;
         }
         if self.close_first(ConnectionState::close_if_marked) {
-            return Vacancy::Closing;
+            return Vacancy::Soon;
         }
         self.serving.iter().for_each(|connection| connection.mark_idle());
         if self.close_first(ConnectionState::close_if_marked) {
-            return Vacancy::Closing;
+            return Vacancy::Soon;
         }
         Vacancy::Unlikely
     }
@@ -480,8 +481,10 @@ mod tests {
         let (pool, config) = (pool(), Config::new());
         let connections: Vec<_> = (0..=SPARE_THREADS).map(|_| busy(&pool, &config)).collect();
         // The last connection has started the thread that accepts.
-        let accepts_again: Vec<bool> =
-            connections.into_iter().map(|(admission, ..)| pool.release(admission.state)).collect();
+        let accepts_again: Vec<bool> = connections
+            .into_iter()
+            .map(|(admission, ..)| pool.release(admission.state, &config))
+            .collect();
         let mut expected = [true; SPARE_THREADS + 1];
         expected[SPARE_THREADS - 1..].fill(false);
         assert_eq!(accepts_again, expected);
@@ -490,17 +493,17 @@ mod tests {
     /// The last thread serves a busy connection, and no other can be started.
     #[test]
     fn a_connection_gives_way_if_no_thread_can_be_started() {
-        let pool = pool();
-        let (admission, mut lifecycle, _peer) = busy(&pool, &Config::new());
+        let (pool, config) = (pool(), Config::new());
+        let (admission, mut lifecycle, _peer) = busy(&pool, &config);
         assert!(admission.starts_thread);
         thread::scope(|scope| {
-            scope.spawn(|| pool.wait_for_end(Duration::from_secs(1), || pool.thread_not_started()));
+            scope.spawn(|| pool.wait_for_end(&config, || pool.thread_not_started()));
             pool.thread_not_started();
             lifecycle.ended(FINISHED, None).expect("an ended request");
             while lifecycle.is_waiting() && !admission.state.is_read_shut_down() {
                 thread::yield_now();
             }
-            assert!(pool.release(admission.state), "the thread accepts");
+            assert!(pool.release(admission.state, &config), "the thread accepts");
             pool.stop();
             pool.remove_thread();
         });
@@ -508,27 +511,27 @@ mod tests {
 
     #[test]
     fn a_thread_is_started_later_if_none_could_be_started() {
-        let pool = pool();
-        let (admission, _lifecycle, _peer) = busy(&pool, &Config::new());
+        let (pool, config) = (pool(), Config::new());
+        let (admission, _lifecycle, _peer) = busy(&pool, &config);
         thread::scope(|scope| {
             pool.thread_not_started();
-            pool.wait_for_stop(|| pool.stop());
-            scope.spawn(|| pool.release(admission.state));
+            pool.wait_for_stop(&config, || pool.stop());
+            scope.spawn(|| pool.release(admission.state, &config));
         });
     }
 
     #[test]
     fn no_thread_is_started_once_another_accepts() {
-        let pool = pool();
-        let (admission, _lifecycle, _peer) = busy(&pool, &Config::new());
+        let (pool, config) = (pool(), Config::new());
+        let (admission, _lifecycle, _peer) = busy(&pool, &config);
         pool.thread_not_started();
         let has_started = AtomicBool::new(false);
         thread::scope(|scope| {
-            scope.spawn(|| pool.wait_for_stop(|| has_started.store(true, SeqCst)));
+            scope.spawn(|| pool.wait_for_stop(&config, || has_started.store(true, SeqCst)));
             while pool.yield_requests.load(SeqCst) == 0 {
                 thread::yield_now();
             }
-            assert!(pool.release(admission.state), "the thread accepts");
+            assert!(pool.release(admission.state, &config), "the thread accepts");
             pool.stop();
         });
         assert!(!has_started.load(SeqCst));
@@ -542,7 +545,7 @@ mod tests {
         let (second, mut other_lifecycle, _other_peer) = busy(pool, config);
         lifecycle.ended(FINISHED, None).expect("an ended request");
         // A slot is needed, and the request of the connection that is to yield it has arrived.
-        assert_eq!(pool.lock().close_one(), Vacancy::Closing);
+        assert_eq!(pool.lock().close_one(), Vacancy::Soon);
         assert!(!lifecycle.begun(), "the read half was shut down");
         lifecycle.received(true);
         thread::scope(|scope| {
@@ -554,10 +557,22 @@ mod tests {
             while other_lifecycle.is_waiting() && !second.state.is_read_shut_down() {
                 thread::yield_now();
             }
-            pool.release(second.state);
+            pool.release(second.state, config);
             assert!(newcomer.join().expect("a newcomer").0.has_slot);
         });
-        pool.release(first.state);
+        pool.release(first.state, config);
+    }
+
+    /// The slot is free, but the thread that waits for it has not been woken yet.
+    #[test]
+    fn a_connection_does_not_yield_while_a_slot_is_free() {
+        let (pool, config) = (&pool(), &Config::new().max_connections(2));
+        let (_first, mut lifecycle, _peer) = busy(pool, config);
+        lifecycle.ended(FINISHED, None).expect("an ended request");
+        let mut state = pool.lock();
+        state.add_ticket();
+        assert_eq!(pool.request_slot(&state, config), Vacancy::Soon);
+        assert!(lifecycle.begun(), "the connection is kept");
     }
 
     /// Two newcomers wait while every connection is busy.
@@ -570,16 +585,16 @@ mod tests {
             while pool.lock().waiting.len() < 2 {
                 thread::yield_now();
             }
-            assert_eq!(pool.lock().unmet_demand(), 2);
+            assert_eq!(pool.lock().unmet_demand(config), 2);
             for (unmet, (admission, lifecycle, _peer)) in [1, 0].into_iter().zip(&mut served) {
                 lifecycle.ended(FINISHED, None).expect("an ended request");
                 while lifecycle.is_waiting() && !admission.state.is_read_shut_down() {
                     thread::yield_now();
                 }
-                assert_eq!(pool.lock().unmet_demand(), unmet);
+                assert_eq!(pool.lock().unmet_demand(config), unmet);
             }
             for (admission, ..) in served {
-                pool.release(admission.state);
+                pool.release(admission.state, config);
             }
             assert!(newcomers.into_iter().all(|newcomer| newcomer.join().unwrap().0.has_slot));
         });

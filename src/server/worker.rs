@@ -40,11 +40,10 @@ pub(super) type Handler = dyn Fn(&mut Request<'_>) -> HandlerResult + Send + Syn
 impl Worker {
     /// Serves until the server is stopped.
     pub(super) fn run(self) -> Result<()> {
-        let (pool, shutdown_timeout) = (Arc::clone(&self.pool), self.config.shutdown_timeout);
         let worker = Arc::new(self);
-        pool.add_thread();
+        worker.pool.add_thread();
         worker.start_thread()?;
-        pool.wait_for_end(shutdown_timeout, || worker.start_accepting_thread())
+        worker.pool.wait_for_end(&worker.config, || worker.start_accepting_thread())
     }
 
     /// Starts a thread, which is already counted.
@@ -76,7 +75,7 @@ impl Worker {
                 self.start_accepting_thread();
             }
             self.handle_connection(&admission, &mut buffers);
-            if !self.pool.release(admission.state) {
+            if !self.pool.release(admission.state, &self.config) {
                 return;
             }
         }
