@@ -2,10 +2,10 @@
 //!
 //! | Function | Purpose |
 //! | --- | --- |
-//! | [`forward`] | Sends a CGI call to a FastCGI application. |
+//! | [`forward()`] | Sends a CGI call to a FastCGI application. |
 //! | [`cgi_params`], [`all_params`] | Convert the environment of a CGI call to params. |
-//! | [`run`] | Runs a program that can be started as a FastCGI application or as a CGI program. |
-//! | [`start`] | Starts the processes of a FastCGI application. Unix only. |
+//! | [`run()`] | Runs a program that can be started as a FastCGI application or as a CGI program. |
+//! | [`start()`] | Starts the processes of a FastCGI application. |
 //!
 //! A CGI program that forwards its call to a FastCGI application. Its environment, stdin and stdout
 //! are the request and the response.
@@ -24,11 +24,9 @@
 mod forward;
 mod params;
 mod run;
-#[cfg(unix)]
 mod start;
 
 pub use self::forward::{forward, gateway_status};
 pub use self::params::{all_params, cgi_params};
 pub use self::run::run;
-#[cfg(unix)]
 pub use self::start::start;

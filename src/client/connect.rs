@@ -3,7 +3,7 @@
 //! Connecting to a Unix socket blocks as long as the backlog of the application is full, and `std`
 //! cannot limit that. Another thread therefore connects, and the caller stops waiting for it when
 //! the time is over. The thread is left behind: it closes the connection as soon as it gets one, or
-//! ends when the application ends. At most [`MAX_LEFT_BEHIND`] threads are left behind for a
+//! ends when the application ends. At most `MAX_LEFT_BEHIND` threads are left behind for a
 //! socket.
 //!
 //! A thread costs about 20 µs, three times as much as connecting.

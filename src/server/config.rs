@@ -34,6 +34,16 @@ pub struct Config {
     /// Default 256, which is more than web servers keep open. A connection takes about 30 KiB of
     /// memory, and up to 200 KiB more after large bodies and responses.
     pub max_connections: usize,
+    /// The size of the stack of each thread, in bytes. `None` is the default of the standard
+    /// library: 2 MiB, or the value of the environment variable `RUST_MIN_STACK`.
+    ///
+    /// Default `None`. The system reserves address space for the whole stack, and provides memory
+    /// only for the part that is used. A smaller stack matters where address space is scarce, or
+    /// where the system does not overcommit memory. A thread that exceeds its stack aborts the
+    /// process.
+    ///
+    /// The library needs less than 32 KiB. Add what the handler needs.
+    pub stack_size: Option<usize>,
     /// What is done with further connections while none of the others is idle. Default
     /// [`Overload::Wait`].
     pub overload: Overload,
@@ -110,6 +120,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             max_connections: 256,
+            stack_size: None,
             overload: Overload::Wait,
             roles: vec![Role::Responder],
             max_params: 256 * 1024,
@@ -136,6 +147,12 @@ impl Config {
     /// Sets [`max_connections`](Self::max_connections); at least 1.
     pub fn max_connections(mut self, max: usize) -> Self {
         self.max_connections = max.max(1);
+        self
+    }
+
+    /// Sets [`stack_size`](Self::stack_size), in bytes.
+    pub fn stack_size(mut self, bytes: Option<usize>) -> Self {
+        self.stack_size = bytes;
         self
     }
 

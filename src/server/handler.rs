@@ -7,7 +7,7 @@ use super::request::{ErrorResponse, Request};
 use crate::error::{Error, Result};
 
 /// The result of a handler. Any error ends the request with `Status: 500`, but
-/// [`Error::BodyTooLarge`](crate::Error::BodyTooLarge) ends it with `Status: 413`.
+/// [`Error::BodyTooLarge`] ends it with `Status: 413`.
 ///
 /// ```
 /// use fcgi::server::{HandlerResult, Request};
@@ -42,7 +42,7 @@ pub(crate) fn answer(
         },
         Ok(Err(error)) => request.end_failed(response_to(&*error), &error).map(|()| None),
         Err(panic) => {
-            let reason = format_args!("handler panicked: {}", panic_message(&*panic));
+            let reason = format!("handler panicked: {}", panic_message(&*panic));
             request.end_failed(ErrorResponse::Failed, &reason).map(|()| None)
         }
     }

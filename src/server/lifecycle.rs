@@ -529,6 +529,7 @@ impl ConnectionState {
 
 #[cfg(test)]
 mod tests {
+    #[cfg(unix)]
     use std::io::{self, Write};
 
     use super::*;

@@ -49,11 +49,19 @@ impl Worker {
     /// Starts a thread, which is already counted.
     fn start_thread(self: &Arc<Self>) -> io::Result<()> {
         let worker = Arc::clone(self);
-        let started = thread::Builder::new().name("fcgi".into()).spawn(move || worker.work());
+        let started = self.thread_builder().spawn(move || worker.work());
         if started.is_err() {
             self.pool.thread_not_started();
         }
         started.map(drop)
+    }
+
+    fn thread_builder(&self) -> thread::Builder {
+        let builder = thread::Builder::new().name("fcgi".into());
+        match self.config.stack_size {
+            Some(bytes) => builder.stack_size(bytes),
+            None => builder,
+        }
     }
 
     /// Starts a thread that accepts, which is already counted. If the system starts none, the next

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
+use std::process::Output;
 use std::thread;
 
 use crate::example;
@@ -44,7 +45,24 @@ fn read_requests(stream: &mut TcpStream) -> BTreeMap<u16, Option<usize>> {
     ended
 }
 
-fn lines(output: &std::process::Output) -> Vec<String> {
+/// Connects to an application when it is dropped, so that the application does not wait for an
+/// example that has failed.
+struct ConnectOnDrop<'a>(&'a str);
+
+impl Drop for ConnectOnDrop<'_> {
+    fn drop(&mut self) {
+        // If this fails, nothing waits at the address.
+        let _ = TcpStream::connect(self.0);
+    }
+}
+
+/// Runs the example with an application at this address.
+fn run(address: &str, args: &[&str]) -> Output {
+    let _end = ConnectOnDrop(address);
+    example::run("multiplex", &[&[address], args].concat(), &[], b"")
+}
+
+fn lines(output: &Output) -> Vec<String> {
     String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
 }
 
@@ -78,7 +96,7 @@ fn open_requests_do_not_mix() {
                 stream.write_all(&rest.concat()).expect("written");
             }
         });
-        example::run("multiplex", &[&address, &COUNT.to_string(), "2"], &[], b"")
+        run(&address, &[&COUNT.to_string(), "2"])
     });
     let expected = [
         "1: 34 bytes, app status 1: answer 1",
@@ -113,7 +131,7 @@ fn refused_request_is_sent_again_alone() {
             }
             stream.write_all(&[stream_of(1, "alone"), end(1, 0, 0)].concat()).expect("written");
         });
-        example::run("multiplex", &[&address, &COUNT.to_string()], &[], b"")
+        run(&address, &[&COUNT.to_string()])
     });
     let endings: Vec<_> =
         lines(&output).iter().map(|line| line.rsplit(' ').next().map(str::to_owned)).collect();
@@ -146,7 +164,7 @@ fn too_long_response_is_aborted_alone() {
                     .expect("written");
             }
         });
-        example::run("multiplex", &[&address, &COUNT.to_string()], &[], b"")
+        run(&address, &[&COUNT.to_string()])
     });
     let lines = lines(&output);
     assert_eq!(lines[0], "1: 4 bytes, app status 0: done");
@@ -157,7 +175,7 @@ fn too_long_response_is_aborted_alone() {
 #[test]
 fn application_without_multiplexing_gets_one_request_at_a_time() {
     let echo = example::ExampleServer::start("echo");
-    let output = example::run("multiplex", &[&echo.address.to_string(), "3"], &[], b"");
+    let output = run(&echo.address.to_string(), &["3"]);
     assert_eq!(lines(&output).len(), 3);
     assert!(
         lines(&output).iter().all(|line| line.contains(" bytes, app status 0: xxxx")),
