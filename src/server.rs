@@ -102,6 +102,7 @@ use crate::net::{Address, AllowList, Listener};
 /// addresses in it are served (FastCGI specification, section 3.2). A Unix socket is refused: its
 /// peers have no address.
 pub struct Server {
+    listener: Arc<Listener>,
     pool: Arc<Pool>,
     config: Config,
     /// The addresses that may connect. `None` allows every connection.
@@ -145,9 +146,11 @@ impl Server {
     /// # Ok::<(), fcgi::Error>(())
     /// ```
     pub fn new(listener: impl Into<Listener>) -> Result<Self> {
+        let listener = Arc::new(listener.into());
         Ok(Self {
             allowed: AllowList::from_env()?,
-            pool: Arc::new(Pool::new(listener.into())),
+            pool: Arc::new(Pool::new(Arc::clone(&listener))),
+            listener,
             config: Config::default(),
             on_error: Box::new(write_to_stderr),
         })
@@ -194,7 +197,7 @@ impl Server {
     /// # Errors
     /// Any error of the system.
     pub fn local_address(&self) -> Result<Address> {
-        self.pool.listener.local_address()
+        self.listener.local_address()
     }
 
     /// Returns a handle with which another thread can stop the server.
@@ -212,15 +215,18 @@ impl Server {
     where
         H: Fn(&mut Request<'_>) -> HandlerResult + Send + Sync + 'static,
     {
-        let Self { pool, config, allowed, on_error } = self;
+        let Self { listener, pool, config, allowed, on_error } = self;
         let stopper = Arc::clone(&pool);
-        let checked = config.check().and_then(|()| check_socket(&pool.listener, allowed.as_ref()));
+        let checked = config.check().and_then(|()| check_socket(&listener, allowed.as_ref()));
+        // From now on the pool decides when the socket is closed.
+        drop(listener);
         let served = checked.map_err(Error::from).and_then(|()| {
             let (config, handler) = (Arc::new(config), Box::new(handler));
             Worker { pool, config, allowed, on_error, handler }.run()
         });
-        // If the server has not started, a handle may keep the listening socket open.
+        // If the server has not started, the socket is still open.
         stopper.stop();
+        stopper.close_socket();
         served
     }
 }
@@ -243,7 +249,7 @@ fn write_to_stderr(report: &Report<'_>) {
 impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Server")
-            .field("listener", &self.pool.listener)
+            .field("listener", &self.listener)
             .field("config", &self.config)
             .field("allowed", &self.allowed)
             .finish_non_exhaustive()

@@ -94,7 +94,7 @@ impl Worker {
     fn accept(&self) -> Option<Stream> {
         let (mut pause, longest_pause) = ACCEPT_PAUSES;
         loop {
-            match self.pool.listener.accept() {
+            match self.pool.accept() {
                 Ok(Some(stream)) if self.is_allowed(&stream) => return Some(stream),
                 Ok(Some(_not_allowed)) => {}
                 Ok(None) => return None,

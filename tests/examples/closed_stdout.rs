@@ -2,7 +2,6 @@
 //! status 0.
 #![cfg(unix)]
 
-use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
@@ -78,7 +77,7 @@ fn fetch_ends_quietly_without_stderr() {
 fn fetch_reports_a_full_disk() {
     let echo = ExampleServer::start("echo");
     let mut command = command("fetch", &[&echo.address.to_string()]);
-    let full = File::options().write(true).open("/dev/full").expect("/dev/full");
+    let full = std::fs::File::options().write(true).open("/dev/full").expect("/dev/full");
     let output = command.stdout(full).output().expect("fetch ends");
     assert_eq!(output.status.code(), Some(74), "{output:?}");
 }
