@@ -474,7 +474,7 @@ mod tests {
 
     fn pool() -> Pool {
         let address = "127.0.0.1:0".parse().expect("an address");
-        let pool = Pool::new(Listener::bind(&address).expect("a listening socket"));
+        let pool = Pool::new(Arc::new(Listener::bind(&address).expect("a listening socket")));
         pool.add_thread();
         pool
     }

@@ -232,11 +232,10 @@ impl TimedStream {
 
     /// Returns whether a read may wait without a timeout, or with the usual one if it is set.
     ///
-    /// Such a read is woken by shutting down the read half. That is certain on Unix alone.
+    /// Such a read is woken by shutting down the read half.
     #[inline]
     fn may_wait_indefinitely(&self) -> bool {
-        cfg!(unix)
-            && self.is_idle()
+        self.is_idle()
             && self.idle_timeout.is_none()
             && self.deadline.is_none()
             && (!self.is_set || self.socket_timeout == self.read_timeout)
