@@ -142,6 +142,17 @@ impl Stream {
     ///
     /// # Errors
     /// `InvalidInput` if a duration is zero.
+    ///
+    /// ```
+    /// use fcgi::net::{Listener, Stream};
+    /// use std::time::Duration;
+    ///
+    /// let listener = Listener::bind(&"127.0.0.1:0".parse()?)?;
+    /// let stream = Stream::connect(&listener.local_address()?, None)?;
+    /// stream.set_timeouts(Some(Duration::from_secs(60)), Some(Duration::from_secs(60)))?;
+    /// assert!(stream.set_timeouts(Some(Duration::ZERO), None).is_err());
+    /// # Ok::<(), fcgi::Error>(())
+    /// ```
     pub fn set_timeouts(&self, read: Option<Duration>, write: Option<Duration>) -> io::Result<()> {
         self.set_read_timeout(read)?;
         self.set_write_timeout(write)
@@ -265,6 +276,15 @@ impl Stream {
 
     /// Returns the IP address of the peer, or `None` for a Unix socket and for a connection that
     /// has been closed.
+    ///
+    /// ```
+    /// use fcgi::net::{Listener, Stream};
+    ///
+    /// let listener = Listener::bind(&"127.0.0.1:0".parse()?)?;
+    /// let stream = Stream::connect(&listener.local_address()?, None)?;
+    /// assert_eq!(stream.peer_ip(), Some([127, 0, 0, 1].into()));
+    /// # Ok::<(), fcgi::Error>(())
+    /// ```
     pub fn peer_ip(&self) -> Option<IpAddr> {
         match &self.0.socket {
             Socket::Tcp(socket) => socket.peer_addr().ok().map(|address| address.ip()),
