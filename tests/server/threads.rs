@@ -339,7 +339,7 @@ fn handler_may_use_the_configured_stack() {
     assert_eq!(answer.body(), (2 * 1024).to_string());
 }
 
-/// The documentation of the field says that the library needs less than 32 KiB in release mode.
+/// The documentation of the field says how much the library needs.
 #[test]
 fn small_stacks_are_enough_for_small_handlers() {
     let config = Config::new().stack_size(Some(64 << 10)).max_params(1000);
