@@ -1,6 +1,6 @@
 use std::io::{self, BufRead, Read};
 
-use super::abort_handle::{is_closed_by_peer, AbortHandle};
+use super::abort_handle::AbortHandle;
 use super::close_reason::CloseReason;
 use super::config::Config;
 use super::input::{AcceptedRequest, Input};
@@ -174,7 +174,7 @@ impl<'a> Stdin<'a> {
             }
         }
         let records = self.stream.source();
-        is_closed_by_peer(records.input.state(), records.config.peers_half_close)
+        records.input.is_closed_by_peer(records.config.peers_half_close)
     }
 
     /// Returns the last error that reading has returned.
