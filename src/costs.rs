@@ -68,7 +68,8 @@
 //!   write. The exception is a write that fits into the buffer while nothing has been sent yet.
 //! - [`BufRead`](std::io::BufRead) on [`server::Stdin`](crate::server::Stdin) and
 //!   [`client::Stdout`](crate::client::Stdout) returns slices of the read buffer, of up to 128 KiB.
-//!   [`Read`](std::io::Read) copies from that buffer.
+//!   [`Read`](std::io::Read) copies from that buffer. If the buffer is empty, and the slice and the
+//!   rest of the record have 32 KiB or more, it reads straight into the slice.
 //!
 //! [`Client::fetch`](crate::Client::fetch) sends a body of up to 2 MiB from the calling thread, for
 //! as long as the application reads it. [`Client::send`](crate::Client::send) starts a thread if
