@@ -100,12 +100,13 @@ impl Pool {
     /// [`Error::TimedOut`].
     #[inline]
     pub(super) fn acquire(&self) -> Result<Acquired<'_>> {
-        let now = Instant::now();
+        let mut now = Instant::now();
         let deadline = Deadline::new(now, self.config.deadline);
         let mut state = self.lock();
         let must_wait = !state.queue.is_empty() || state.in_use >= state.limit.get();
         if must_wait {
             state = self.wait_for_slot(state, deadline)?;
+            now = Instant::now();
         } else {
             state.in_use += 1;
         }
@@ -291,5 +292,36 @@ impl Slot<'_> {
 impl Drop for Slot<'_> {
     fn drop(&mut self) {
         self.pool.give_back(None, None);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+    use crate::net::Stream;
+
+    /// A connection may have been idle for a while before the request that waits for it continues.
+    #[test]
+    fn idle_time_ends_after_the_wait_for_a_slot() -> Result<()> {
+        let mut pool = Pool::new("127.0.0.1:9000".parse()?);
+        pool.configure(|config| {
+            *config = Config::new().keep_alive(true).max_connections(Some(1));
+        });
+        let (stream, _peer) = Stream::pair()?;
+        let connection = Connection::new(stream, Arc::clone(&pool.config))?;
+        let first = pool.acquire()?;
+        let acquired = thread::scope(|scope| {
+            let second = scope.spawn(|| pool.acquire());
+            while pool.lock().queue.is_empty() {
+                thread::yield_now();
+            }
+            first.slot.release(Box::new(connection), false);
+            second.join().expect("the second request")
+        })?;
+        let (_connection, idle_for) = acquired.idle.expect("the connection of the first request");
+        assert!(acquired.has_waited && idle_for > Duration::ZERO);
+        Ok(())
     }
 }
