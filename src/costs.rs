@@ -22,8 +22,9 @@
 //! - The write timeout is set before the second write, or before the first one if that has more
 //!   than 2 KiB.
 //!
-//! A client sets both timeouts when it connects, and with `keep_alive` once more when the
-//! application has answered for the first time. It sets one of them again only if the
+//! A client sets both timeouts when it connects. With `keep_alive` the read timeout is 100 ms or
+//! less at first. The client sets it once more, at the latest when a response takes longer than
+//! that. Otherwise it sets a timeout again only if the
 //! [deadline](crate::client::Config::deadline) of a request is nearer than that timeout.
 //!
 //! A client starts a thread to connect to a Unix socket, because `std` cannot limit the time that
