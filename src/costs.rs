@@ -28,8 +28,8 @@
 //! [deadline](crate::client::Config::deadline) of a request is nearer than that timeout.
 //!
 //! A client starts a thread to connect to a Unix socket, because `std` cannot limit the time that
-//! this takes. A request that follows another one within a millisecond, with no other request in
-//! progress, connects without a thread.
+//! this takes. A request that begins within a millisecond of another one, which has opened a
+//! connection and was answered, connects without a thread if no other request is in progress.
 //!
 //! A listening socket that other processes share, such as the one on descriptor 0, costs one or two
 //! additional system calls for each `accept`.

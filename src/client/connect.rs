@@ -28,7 +28,8 @@ pub(super) fn connect(address: &Address, max: Duration) -> Result<Stream> {
     connect_directly(address, max)
 }
 
-/// Does the same, but the time for a Unix socket is not limited.
+/// Does the same, but the time for a Unix socket is not limited. Call it only if the application
+/// has accepted connections a moment ago.
 pub(super) fn connect_directly(address: &Address, max: Duration) -> Result<Stream> {
     Stream::connect(address, (max < Duration::MAX).then_some(max))
 }

@@ -12,9 +12,10 @@ use super::room::{MakeRoom, Room};
 use crate::error::{Error, Result};
 use crate::net::Address;
 
-/// A request that begins less than this after the end of another one connects without a thread, if
-/// it is the only one. The application has then accepted all connections of this client, so its
-/// backlog is not full because of them.
+/// A request that begins less than this after the beginning of another one connects without a
+/// thread, if that one has opened a connection and was answered, and this one is the only one. The
+/// application has then accepted all connections of this client, and everything else that was in
+/// its backlog a moment ago, so connecting does not wait.
 const DIRECTLY_AFTER: Duration = Duration::from_millis(1);
 
 /// The connections of a client: the idle ones, and a limit on those in use.
@@ -45,14 +46,17 @@ struct State {
     /// Whether the application is known to keep connections open: a connection has carried a
     /// second request since one was closed after its first.
     keeps_open: bool,
-    /// When the last request ended that was answered and whose connection is not kept.
-    answered_at: Option<Instant>,
+    /// When the last request began that has opened a connection, was answered and does not keep it.
+    /// The application has accepted that connection since then.
+    answered: Option<Instant>,
 }
 
 /// The right to use one connection, given back when it is dropped.
 #[derive(Debug)]
 pub(super) struct Slot<'a> {
     pool: &'a Pool,
+    /// When the request began, or its wait for the slot ended.
+    begun: Instant,
     deadline: Deadline,
 }
 
@@ -116,7 +120,7 @@ impl Pool {
         if state.idle.has_expired(now, idle_timeout) {
             close(state, |state| state.idle.take_expired(now, idle_timeout));
         }
-        let slot = Slot { pool: self, deadline };
+        let slot = Slot { pool: self, begun: now, deadline };
         Ok(Acquired { slot, idle, keeps_open, connects_directly, has_waited: must_wait })
     }
 
@@ -159,7 +163,7 @@ impl Pool {
     /// Gives back a slot. `released` becomes idle, unless too many connections are idle or a new
     /// one needs room.
     #[inline]
-    fn give_back(&self, mut released: Option<Idle>, answered_at: Option<Instant>) {
+    fn give_back(&self, mut released: Option<Idle>, answered: Option<Instant>) {
         let mut state = self.lock();
         if released.is_some() && state.room.make() {
             drop(state);
@@ -169,7 +173,7 @@ impl Pool {
         }
         debug_assert!(state.in_use > 0);
         state.in_use -= 1;
-        state.answered_at = answered_at.or(state.answered_at);
+        state.answered = answered.or(state.answered);
         let surplus = released.and_then(|released| state.keep(released, self.config.max_idle));
         state.grant();
         drop(state);
@@ -223,8 +227,8 @@ impl State {
 
     /// Returns whether the request that has just got a slot may connect without a thread.
     fn connects_directly(&self, now: Instant) -> bool {
-        let is_quick = |at| now.saturating_duration_since(at) < DIRECTLY_AFTER;
-        self.in_use == 1 && self.answered_at.is_some_and(is_quick)
+        let is_recent = |begun| now.saturating_duration_since(begun) < DIRECTLY_AFTER;
+        self.in_use == 1 && self.answered.is_some_and(is_recent)
     }
 }
 
@@ -273,9 +277,9 @@ impl Slot<'_> {
         std::mem::forget(self);
     }
 
-    /// Gives back the slot of a request that was answered on a connection that is not reusable.
+    /// Gives back the slot of a request that was answered on a new connection that is not reusable.
     pub(super) fn end(self) {
-        self.pool.give_back(None, Some(Instant::now()));
+        self.pool.give_back(None, Some(self.begun));
         std::mem::forget(self);
     }
 
