@@ -2,7 +2,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use super::config::Config;
-use super::connect::{connect, connect_directly};
+use super::connect::connect;
 use super::connection::Connection;
 use super::deadline::Deadline;
 use super::idle::{Idle, IdleConnections};
@@ -255,8 +255,7 @@ impl Slot<'_> {
     pub(super) fn connect(&self, directly: bool) -> Result<Connection> {
         let Pool { address, config, .. } = self.pool;
         let max = self.deadline.left().min(config.connect_timeout.unwrap_or(Duration::MAX));
-        let connect = if directly { connect_directly } else { connect };
-        let stream = connect(address, max)?;
+        let stream = connect(address, max, directly)?;
         Connection::open(stream, Arc::clone(config), self.pool.room())
     }
 
