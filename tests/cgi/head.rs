@@ -621,8 +621,8 @@ fn interim_heads_count_for_the_size_of_the_head() {
     let endless = b"Status: 103\n\n".repeat(6000);
     assert_refused_by(&HeadParser::new(), &endless, &Error::HeadTooLarge(0));
     let mut parser = HeadParser::new();
-    for _ in 0..2 {
-        parser.feed(b"Status: 103\n\nStatus: 404\n\n").expect("a head");
+    for response in [&b"Status: 103\n\nStatus: 404\n\n"[..], b"Status: 404\n\n"] {
+        parser.feed(response).expect("a head");
         let bytes = parser.head().map(Head::as_bytes);
         assert_eq!(bytes, Some(&b"Status: 404\n\n"[..]));
         parser.clear();
