@@ -18,11 +18,13 @@
 
 mod apache;
 mod app;
+mod caddy;
 mod cgi_fcgi;
 mod disconnects;
 mod echo;
 mod endpoint;
 mod haproxy;
+mod heads;
 mod http;
 mod lighttpd;
 mod nginx;
