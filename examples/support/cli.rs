@@ -20,6 +20,12 @@ use lexopt::{Arg, Parser};
 use super::exit::{Exit, EXIT_STATUSES, EX_USAGE};
 use super::stdio::{self, Stderr};
 
+/// The options that every program has.
+const COMMON_OPTIONS: &str = "
+`--help` prints this text, and `--version` the version.
+
+";
+
 /// What `--help` and `--version` print.
 pub struct Program {
     pub name: &'static str,
@@ -38,7 +44,7 @@ impl Program {
     /// Parses the arguments and runs the program. Returns its exit status, after it has printed the
     /// reason for it.
     pub fn main(&self, run: impl FnOnce(Arguments) -> Result<u8, Exit>) -> ExitCode {
-        match run(Arguments::new(Parser::from_env())) {
+        match run(Arguments::new(std::env::args_os().skip(1))) {
             Ok(status) => ExitCode::from(status),
             Err(exit) => self.exit(exit),
         }
@@ -46,7 +52,9 @@ impl Program {
 
     fn exit(&self, exit: Exit) -> ExitCode {
         let (status, reason) = match exit {
-            Exit::Help => return self.print(&format!("{}\n{}", self.help, self.exit_statuses)),
+            Exit::Help => {
+                return self.print(&format!("{}{COMMON_OPTIONS}{}", self.help, self.exit_statuses))
+            }
             Exit::Version => {
                 return self.print(&format!("{} (fcgi) {}\n", self.name, env!("CARGO_PKG_VERSION")))
             }
@@ -72,6 +80,7 @@ impl Program {
 
 /// The arguments of a program.
 pub struct Arguments {
+    words: Vec<OsString>,
     parser: Parser,
     /// The last option that [`next_option`](Self::next_option) has returned.
     option: String,
@@ -80,8 +89,15 @@ pub struct Arguments {
 }
 
 impl Arguments {
-    pub fn new(parser: Parser) -> Self {
-        Self { parser, option: String::new(), positional: VecDeque::new() }
+    pub fn new(words: impl IntoIterator<Item = OsString>) -> Self {
+        let words: Vec<_> = words.into_iter().collect();
+        let parser = Parser::from_args(words.iter().cloned());
+        Self { words, parser, option: String::new(), positional: VecDeque::new() }
+    }
+
+    /// Returns all arguments, as they were given.
+    pub fn words(&self) -> &[OsString] {
+        &self.words
     }
 
     /// Returns the next option, with its dashes. Collects the positional arguments before it.

@@ -2,7 +2,7 @@
 //!
 //! [`EXIT_STATUSES`] is the only description of the statuses. It is a part of every `--help`.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
@@ -55,6 +55,16 @@ impl Exit {
     /// Creates a failure that names the file that cannot be read or written.
     pub fn file(path: &Path, error: &io::Error) -> Self {
         Self::Failure(EX_IOERR, format!("{}: {error}", path.display()))
+    }
+}
+
+impl Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Help => f.write_str("--help"),
+            Self::Version => f.write_str("--version"),
+            Self::Failure(_, reason) => f.write_str(reason),
+        }
     }
 }
 

@@ -5,5 +5,6 @@
 
 pub mod cli;
 pub mod exit;
+pub mod relay;
 pub mod serve;
 pub mod stdio;
