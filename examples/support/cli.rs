@@ -137,6 +137,11 @@ impl Arguments {
         value.map_err(|_| Exit::usage(format!("{} requires a value", self.option)))
     }
 
+    /// Returns the value of the last option if it was given after an equals sign.
+    pub fn optional_value(&mut self) -> Option<OsString> {
+        self.parser.optional_value()
+    }
+
     /// Returns the value of the last option as text.
     pub fn text(&mut self) -> Result<String, Exit> {
         self.value().and_then(to_text)

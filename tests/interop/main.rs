@@ -22,6 +22,7 @@ mod cgi_fcgi;
 mod disconnects;
 mod echo;
 mod endpoint;
+mod fpm;
 mod haproxy;
 mod http;
 mod lighttpd;
