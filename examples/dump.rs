@@ -20,8 +20,7 @@ use fcgi::net::{Address, Listener, Stream};
 use fcgi::stream::RecordReader;
 
 use self::support::relay::{describe, relay, Direction};
-use self::support::stdio::{print, Stderr};
-use self::support::{cli::parse_address, cli::Program, exit::Exit};
+use self::support::{cli::parse_address, cli::Program, exit::Exit, stdio::print, stdio::Stderr};
 
 const HELP: &str = "\
 usage: dump FILE
@@ -29,6 +28,9 @@ usage: dump FILE
 
 Prints each record of FILE (`-` is stdin), which has the bytes of a connection in one direction or
 in both; or each record between the web servers that connect to ADDRESS and APPLICATION.
+
+Example:
+  dump --listen 127.0.0.1:9001 127.0.0.1:9000
 ";
 
 fn main() -> ExitCode {

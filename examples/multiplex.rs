@@ -1,6 +1,9 @@
-//! Sends many requests at once on one connection. The application must support multiplexing (see the [FastCGI
-//! specification], section 4.1), as those that use Go's `net/http/fcgi` do. Requests that the
-//! application refuses to multiplex are sent again, one at a time.
+//! Sends many requests at once on one connection.
+//!
+//! The application must support multiplexing (see the [FastCGI specification], section 4.1), as
+//! those that use Go's `net/http/fcgi` do. Requests that the application refuses to multiplex are
+//! sent again, one at a time. The program finds out with GET_VALUES, which some applications do not
+//! survive: see `probe`.
 //!
 //! ```sh
 //! cargo run --example echo -- 127.0.0.1:9000

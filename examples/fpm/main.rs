@@ -4,9 +4,14 @@
 //! cargo run --example fpm -- unix:/run/php/php8.2-fpm.sock --ping --status --max-slow 10
 //! ```
 //!
-//! prints a line such as `UP: ping answered in 0.3 ms; pool www: 1 of 5 processes active, 0 waiting,
-//! 0 slow requests`, with the numbers repeated in the format of Nagios plugins. `fpm --help` lists
-//! the options and the exit statuses.
+//! prints a line in the format of Nagios plugins:
+//!
+//! ```text
+//! UP: unix:/run/php/php8.2-fpm.sock: ping answered in 0.3 ms, pool www: 1 of 5 processes active,
+//! 0 slow requests, 0 waiting | time=0.000713s active=1 idle=4 slow=0 queue=0
+//! ```
+//!
+//! `fpm --help` lists the options and the exit statuses.
 //!
 //! The pool must have `ping.path = /ping` and `pm.status_path = /status`. If all its processes are
 //! busy, it cannot answer on its own socket, and neither can it if it was stopped. With

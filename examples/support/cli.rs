@@ -1,7 +1,7 @@
 //! The command line of the examples: options, `--help`, `--version`, and reporting of errors.
 //!
-//! The parser is [`lexopt`], not `clap`, because the options of `cgi-fcgi` have one dash and several
-//! letters.
+//! The parser is [`lexopt`], because the options of `cgi-fcgi` have one dash and several letters,
+//! which `clap` does not support.
 //!
 //! Options may stand before and after positional arguments. `--option VALUE` and `--option=VALUE`
 //! are equivalent. After `--`, every argument is positional. Arguments may contain any bytes.

@@ -81,7 +81,7 @@ pub fn start(
     Ok(address)
 }
 
-/// Connects to an application. Unlike [`Stream::connect`], it limits the time for Unix sockets, too.
+/// Connects to an application. Unlike [`Stream::connect`], limits the time for Unix sockets, too.
 pub fn connect(address: &Address, timeout: Option<Duration>) -> Result<Stream> {
     let Some(max) = timeout else { return Stream::connect(address, None) };
     let (sender, connected) = mpsc::channel();
