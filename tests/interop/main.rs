@@ -23,6 +23,7 @@ mod cgi_fcgi;
 mod disconnects;
 mod echo;
 mod endpoint;
+mod fpm;
 mod haproxy;
 mod heads;
 mod http;
