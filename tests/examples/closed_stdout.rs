@@ -2,6 +2,7 @@
 //! status 0.
 #![cfg(unix)]
 
+use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
@@ -9,7 +10,7 @@ use std::os::unix::net::UnixStream;
 use std::process::{Command, Output, Stdio};
 
 use crate::example::{self, ExampleServer, KillOnDrop};
-use crate::support::wait_until;
+use crate::support::{record, wait_until, STDIN};
 
 /// Returns a stdout whose reader has closed it.
 fn closed_stdout() -> Stdio {
@@ -77,7 +78,7 @@ fn fetch_ends_quietly_without_stderr() {
 fn fetch_reports_a_full_disk() {
     let echo = ExampleServer::start("echo");
     let mut command = command("fetch", &[&echo.address.to_string()]);
-    let full = std::fs::File::options().write(true).open("/dev/full").expect("/dev/full");
+    let full = fs::File::options().write(true).open("/dev/full").expect("/dev/full");
     let output = command.stdout(full).output().expect("fetch ends");
     assert_eq!(output.status.code(), Some(74), "{output:?}");
 }
@@ -108,6 +109,33 @@ fn hello_ends_quietly() {
 fn probe_ends_quietly() {
     let echo = ExampleServer::start("echo");
     assert_quiet(&run_closed(command("probe", &[&echo.address.to_string()])));
+}
+
+#[test]
+fn fpm_and_dump_end_quietly() {
+    let echo = ExampleServer::start("echo");
+    assert_quiet(&run_closed(command("fpm", &[&echo.address.to_string()])));
+    let directory = tempfile::tempdir().expect("a directory");
+    let capture = directory.path().join("capture");
+    fs::write(&capture, record(STDIN, 1, b"")).expect("a file");
+    assert_quiet(&run_closed(command("dump", &[capture.to_str().expect("a path of text")])));
+}
+
+#[test]
+fn help_and_version_end_quietly() {
+    for name in ["cgi-fcgi", "echo", "fetch", "fpm"] {
+        for option in ["--help", "--version"] {
+            assert_quiet(&run_closed(command(name, &[option])));
+        }
+    }
+}
+
+#[test]
+fn fetch_ends_quietly_with_timing() {
+    let echo = ExampleServer::start("echo");
+    let mut command = command("fetch", &[&echo.address.to_string(), "--timing", "--verbose"]);
+    command.stderr(closed_stdout());
+    assert_quiet(&run_closed(command));
 }
 
 #[test]
