@@ -114,7 +114,7 @@ impl Worker {
     }
 
     fn is_allowed(&self, stream: &Stream) -> bool {
-        self.allowed.as_ref().map_or(true, |list| list.allows(stream))
+        self.allowed.as_ref().is_none_or(|list| list.allows(stream))
     }
 
     /// Serves or rejects a connection, and reports its error.

@@ -59,10 +59,10 @@ fn shutdown_with_idle_connections_returns_at_once() {
             stream.write_all(&[&record(GET_VALUES, 0, b""), rest].concat()).unwrap();
             assert_eq!(read_record(stream).expect("a result").record_type, GET_VALUES_RESULT);
         }
-        assert!(server.address.path().map_or(true, |path| path.exists()));
+        assert!(server.address.path().is_none_or(|path| path.exists()));
         server.handle.shutdown();
         assert!(
-            server.address.path().map_or(true, |path| !path.exists()),
+            server.address.path().is_none_or(|path| !path.exists()),
             "the socket file still exists"
         );
         for stream in &mut streams {

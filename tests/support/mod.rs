@@ -320,7 +320,7 @@ impl TestServer {
 
     /// Returns whether `serve` has returned.
     pub fn has_ended(&self) -> bool {
-        self.thread.as_ref().map_or(true, |thread| thread.is_finished())
+        self.thread.as_ref().is_none_or(|thread| thread.is_finished())
     }
 
     /// Stops the server and returns the result of `serve`.
