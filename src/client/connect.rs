@@ -12,6 +12,7 @@ use crate::net::{Address, Stream};
 ///
 /// # Errors
 /// [`Error::TimedOut`], and the errors of the operating system.
+#[cfg_attr(not(unix), allow(unused_variables))]
 pub(super) fn connect(address: &Address, max: Duration, directly: bool) -> Result<Stream> {
     if max.is_zero() {
         return Err(Error::TimedOut("connect"));
