@@ -278,6 +278,9 @@ impl Handle {
     /// closed, and the others after their request. Then [`Server::serve`] returns. Requests that
     /// take longer than [`Config::shutdown_timeout`] are aborted.
     ///
+    /// On systems other than Linux, connections that arrive during the call may still be served. On
+    /// systems other than Unix, a write that is blocked is not aborted before its timeout.
+    ///
     /// The socket of [`Server::from_stdin`] may be shared with other processes, so it stays open.
     /// Threads that wait on it notice the shutdown within half a second.
     pub fn shutdown(&self) {

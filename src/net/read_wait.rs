@@ -116,6 +116,7 @@ mod tests {
     fn shutdown_ends_a_wait_in_ticks() -> io::Result<()> {
         let (socket, _peer) = pair()?;
         let wait = ReadWait::new(None);
+        wait.timeout.store(20_000, Relaxed);
         thread::scope(|scope| {
             let waiter = scope.spawn(|| wait.wait_in_ticks(&socket));
             thread::sleep(TICK * 2);
