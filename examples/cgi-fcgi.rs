@@ -65,7 +65,6 @@ const START_TIMEOUT: Duration = Duration::from_secs(5);
 const RETRY_INTERVAL: Duration = Duration::from_millis(10);
 
 /// An exit status and the reason for it.
-#[derive(Clone)]
 struct Failure(u8, String);
 
 impl Failure {
@@ -164,17 +163,22 @@ impl Options {
             bridge::cgi_params(env::vars_os())
         };
         let params = params.map_err(|error| Failure(EX_USAGE, error.to_string()))?;
-        let connect_failure = connection.as_ref().err().cloned();
-        let connection = connection.map_err(|Failure(_, reason)| {
-            Error::Io(io::Error::new(io::ErrorKind::NotConnected, reason))
-        });
         let mut stdout = Stdout::default();
-        match bridge::forward(connection, &params, io::stdin(), &mut stdout, Stderr) {
+        let outcome = match connection {
+            Ok(connection) => {
+                bridge::forward_on(connection, &params, io::stdin(), &mut stdout, Stderr)
+                    .map_err(|error| Failure(EX_PROTOCOL, error.to_string()))
+            }
+            Err(failure) => {
+                // An error of stdout is ignored: `failure` is reported.
+                let _ = bridge::write_failure(&mut stdout, 503);
+                Err(failure)
+            }
+        };
+        match outcome {
             Ok(completion) => Ok(completion.app_status),
             Err(_) if stdout.is_closed => Ok(0),
-            Err(error) => {
-                Err(connect_failure.unwrap_or_else(|| Failure(EX_PROTOCOL, error.to_string())))
-            }
+            Err(failure) => Err(failure),
         }
     }
 }
@@ -221,7 +225,7 @@ impl Write for Stderr {
 }
 
 fn connect(client: &Client) -> Result<Connection, Failure> {
-    client.connect().map_err(|error| Failure::unavailable(client.address(), &error))
+    client.connect().map_err(|error| Failure(EX_UNAVAILABLE, error.to_string()))
 }
 
 /// Connects to an application. If nothing listens, starts it first, or waits until another process
@@ -232,7 +236,9 @@ fn connect_or_start(address: &Address, path: &Path, copies: usize) -> Result<Con
     loop {
         match client.connect() {
             Err(error) if is_absent(&error) && Instant::now() < deadline => {}
-            outcome => return outcome.map_err(|error| Failure::unavailable(address, &error)),
+            outcome => {
+                return outcome.map_err(|error| Failure(EX_UNAVAILABLE, error.to_string()));
+            }
         }
         if start(address, path, copies)? {
             return connect(&client);
@@ -249,7 +255,7 @@ fn start(address: &Address, path: &Path, copies: usize) -> Result<bool, Failure>
     let listener = match Listener::bind(address) {
         Ok(listener) => listener.shared(),
         Err(error) if is_taken(address, &error) => return Ok(false),
-        Err(error) => return Err(Failure::unavailable(address, &error)),
+        Err(error) => return Err(Failure(EX_UNAVAILABLE, error.to_string())),
     };
     let started = bridge::start(&listener, program, copies);
     started.map(|_| true).map_err(|error| Failure::unavailable(&path.display(), &error))

@@ -104,7 +104,7 @@ fn run(options: &Options) -> Result<u32, Failure> {
 
 /// Prints the response while it arrives. Sets `is_closed` and returns an error if the reader of
 /// stdout has closed it.
-fn print(response: &mut Response<'_>, is_closed: &mut bool) -> io::Result<()> {
+fn print(response: &mut Response<'_>, is_closed: &mut bool) -> fcgi::Result<()> {
     response.stdout.stderr_to(Stderr);
     let mut out = io::stdout().lock();
     loop {
@@ -115,7 +115,7 @@ fn print(response: &mut Response<'_>, is_closed: &mut bool) -> io::Result<()> {
         let printed = out.write_all(received).and_then(|()| out.flush());
         if let Err(error) = printed {
             *is_closed = error.kind() == io::ErrorKind::BrokenPipe;
-            return Err(error);
+            return Err(error.into());
         }
         let len = received.len();
         response.stdout.consume(len);
@@ -142,10 +142,9 @@ fn exit_status(error: &Error) -> u8 {
     match error {
         Error::TimedOut(_) => TIMED_OUT,
         Error::Refused(_) => EX_TEMPFAIL,
+        Error::Connect { source, .. } if source.kind() == io::ErrorKind::TimedOut => TIMED_OUT,
+        Error::Connect { .. } => EX_UNAVAILABLE,
         Error::Io(error) => match error.kind() {
-            io::ErrorKind::ConnectionRefused
-            | io::ErrorKind::NotFound
-            | io::ErrorKind::PermissionDenied => EX_UNAVAILABLE,
             io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => EX_PROTOCOL,
             _ => EX_IOERR,
         },

@@ -2,7 +2,8 @@
 //!
 //! | Function | Purpose |
 //! | --- | --- |
-//! | [`forward`] | Sends a CGI call to a FastCGI application. |
+//! | [`forward`], [`forward_on`] | Send a CGI call to a FastCGI application. |
+//! | [`gateway_status`], [`write_failure`] | Report a failure to the web server. |
 //! | [`cgi_params`], [`all_params`] | Convert the environment of a CGI call to params. |
 //! | [`run`] | Runs a program that can be started as a FastCGI application or as a CGI program. |
 //! | [`start`] | Starts the processes of a FastCGI application. Unix only. |
@@ -17,7 +18,7 @@
 //!
 //! let client = Client::new("unix:/run/app.sock")?;
 //! let params = bridge::cgi_params(std::env::vars_os())?;
-//! bridge::forward(client.connect(), &params, io::stdin(), &mut io::stdout(), io::stderr())?;
+//! bridge::forward(&client, &params, io::stdin(), &mut io::stdout(), io::stderr())?;
 //! # Ok::<(), fcgi::Error>(())
 //! ```
 
@@ -27,7 +28,7 @@ mod run;
 #[cfg(unix)]
 mod start;
 
-pub use self::forward::{forward, gateway_status};
+pub use self::forward::{forward, forward_on, gateway_status, write_failure};
 pub use self::params::{all_params, cgi_params};
 pub use self::run::run;
 #[cfg(unix)]

@@ -127,13 +127,10 @@ impl Gateway {
             Authorization::Allowed(variables) => return Ok(Some(variables)),
             Authorization::Denied(refusal) => refusal,
         };
-        let (head, body) = Head::parse(&refusal.stdout)?;
-        let has_body = head.has_body(request.method);
-        if has_body {
-            head.check_body(body.len() as u64)?;
-        }
-        let mut writer = reply.start(&head)?;
-        if has_body {
+        let head = refusal.head()?;
+        let body = if head.has_body(request.method) { refusal.body()? } else { b"" };
+        let mut writer = reply.start(head)?;
+        if !body.is_empty() {
             writer.write_all(body).map_err(fcgi::Error::from)?;
         }
         writer.finish();
@@ -175,7 +172,11 @@ fn check_location(redirected: &HttpRequest<'_>) -> Result<(), Failure> {
 
 /// Sends a response to the client while it arrives. The caller finishes the response, because
 /// only the end of the request tells whether it is complete.
-fn receive(response: &mut Response<'_>, method: &str, reply: &mut Reply) -> io::Result<Outcome> {
+fn receive(
+    response: &mut Response<'_>,
+    method: &str,
+    reply: &mut Reply,
+) -> Result<Outcome, Failure> {
     response.stdout.stderr_to(ApplicationLog::default());
     let cancel_handle = response.stdout.cancel_handle();
     reply.on_disconnect(move || cancel_handle.cancel());
@@ -188,7 +189,8 @@ fn receive(response: &mut Response<'_>, method: &str, reply: &mut Reply) -> io::
         return Ok(Outcome::HeadOnly(head));
     }
     let mut writer = reply.start(&head)?;
-    let length = copy(&mut response.stdout, &mut writer, head.content_length())?;
+    let length = copy(&mut response.stdout, &mut writer, head.content_length())
+        .map_err(fcgi::Error::from)?;
     head.check_body(length)?;
     Ok(Outcome::Sent(writer))
 }

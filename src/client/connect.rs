@@ -16,14 +16,14 @@ use crate::net::{Address, Stream};
 /// Connects within `max`. [`Duration::MAX`] leaves the time to the operating system.
 ///
 /// # Errors
-/// [`Error::TimedOut`], and the errors of the operating system.
+/// [`Error::Connect`].
 pub(super) fn connect(address: &Address, max: Duration) -> Result<Stream> {
     if max.is_zero() {
-        return Err(Error::TimedOut("connect"));
+        return Err(Error::connect(address, Error::timed_out("request", max)));
     }
     #[cfg(unix)]
     if let Some(path) = address.path().filter(|_| max < Duration::MAX) {
-        return unix::connect(path, max);
+        return unix::connect(path, max).map_err(|error| Error::connect(address, error));
     }
     connect_directly(address, max)
 }
@@ -35,6 +35,7 @@ pub(super) fn connect_directly(address: &Address, max: Duration) -> Result<Strea
 
 #[cfg(unix)]
 mod unix {
+    use std::io;
     use std::os::unix::net::UnixStream;
     use std::path::{Path, PathBuf};
     use std::sync::{mpsc, Mutex, PoisonError};
@@ -55,7 +56,8 @@ mod unix {
 
     pub(super) fn connect(path: &Path, max: Duration) -> Result<Stream> {
         if count_left_behind(path) >= MAX_LEFT_BEHIND {
-            return Err(Error::TimedOut("connect"));
+            let message = "it has not accepted earlier connections";
+            return Err(io::Error::new(io::ErrorKind::TimedOut, message).into());
         }
         // Nothing is buffered in the channel: a connection is received, or sending it fails.
         let (sender, receiver) = mpsc::sync_channel(0);
@@ -70,7 +72,7 @@ mod unix {
         }
         // The thread fails to send only after the receiver has been dropped, below.
         lock().push(path.to_owned());
-        Err(Error::TimedOut("connect"))
+        Err(Error::timed_out("connect", max))
     }
 
     fn count_left_behind(path: &Path) -> usize {

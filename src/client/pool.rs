@@ -3,12 +3,12 @@ use std::time::{Duration, Instant};
 
 use super::config::Config;
 use super::connect::{connect, connect_directly};
-use super::connection::Connection;
 use super::deadline::Deadline;
 use super::idle::{Idle, IdleConnections};
 use super::limit::Limit;
 use super::queue::Queue;
 use super::room::{MakeRoom, Room};
+use super::transport::Transport;
 use crate::error::{Error, Result};
 use crate::net::Address;
 
@@ -26,9 +26,11 @@ const DIRECTLY_AFTER: Duration = Duration::from_millis(1);
 /// [`release`](Slot::release) makes the connection idle.
 ///
 /// Connections are closed without the lock.
-#[derive(Debug)]
+///
+/// A clone is the same pool. A configuration that is changed later does not apply to it.
+#[derive(Clone, Debug)]
 pub(super) struct Pool {
-    address: Address,
+    address: Arc<Address>,
     config: Arc<Config>,
     state: Arc<Mutex<State>>,
 }
@@ -72,14 +74,14 @@ pub(super) struct Acquired<'a> {
 
 impl Pool {
     pub(super) fn new(address: Address) -> Self {
-        Self { address, config: Arc::default(), state: Arc::default() }
+        Self { address: Arc::new(address), config: Arc::default(), state: Arc::default() }
     }
 
     pub(super) fn address(&self) -> &Address {
         &self.address
     }
 
-    pub(super) fn config(&self) -> &Config {
+    pub(super) fn config(&self) -> &Arc<Config> {
         &self.config
     }
 
@@ -88,16 +90,11 @@ impl Pool {
         self.lock().limit.configure(&self.config);
     }
 
-    /// Opens a connection that is not counted.
-    pub(super) fn connect(&self) -> Result<Connection> {
-        Connection::connect(&self.address, Arc::clone(&self.config))
-    }
-
     /// Begins a request: returns a slot, and the connection that became idle last if there is one.
     /// If all slots are in use, waits for one, for at most [`Config::connect_timeout`].
     ///
     /// # Errors
-    /// [`Error::TimedOut`].
+    /// [`Error::Connect`].
     #[inline]
     pub(super) fn acquire(&self) -> Result<Acquired<'_>> {
         let now = Instant::now();
@@ -148,11 +145,39 @@ impl Pool {
             let left = limit.left();
             if left.is_zero() {
                 state.queue.leave(&waiter);
-                return Err(Error::TimedOut("waiting for a connection"));
+                let timeout = Error::timed_out("waiting for a free connection", max);
+                return Err(Error::connect(&self.address, timeout));
             }
             // A lowered limit expires without a notification.
             state = waiter.wait(state, left.min(Limit::RECOVERY));
         }
+    }
+
+    /// Returns the slot that [`Slot::into_pool`] has left in use.
+    pub(super) fn resume_slot(&self, deadline: Deadline) -> Slot<'_> {
+        Slot { pool: self, deadline }
+    }
+
+    /// Opens a connection for a request. `directly` does so without a thread.
+    fn connect(&self, deadline: Deadline, directly: bool) -> Result<Transport> {
+        let Self { address, config, .. } = self;
+        let left = deadline.left();
+        if left.is_zero() {
+            let timeout = Error::timed_out("request", config.deadline.unwrap_or_default());
+            return Err(Error::connect(address, timeout));
+        }
+        let max = left.min(config.connect_timeout.unwrap_or(Duration::MAX));
+        let connect = if directly { connect_directly } else { connect };
+        Transport::open(connect(address, max)?, Arc::clone(config), self.room())
+    }
+
+    /// Opens another connection, in the place of one that the application has closed. `is_early`
+    /// tells whether that connection has carried a single request.
+    pub(super) fn reconnect(&self, deadline: Deadline, is_early: bool) -> Result<Transport> {
+        if is_early {
+            self.lock().keeps_open = false;
+        }
+        self.connect(deadline, false)
     }
 
     /// Gives back a slot. `released` becomes idle, unless too many connections are idle or a new
@@ -247,28 +272,27 @@ impl Slot<'_> {
     }
 
     /// Opens a connection for this slot. `directly` does so without a thread.
-    pub(super) fn connect(&self, directly: bool) -> Result<Connection> {
-        let Pool { address, config, .. } = self.pool;
-        let max = self.deadline.left().min(config.connect_timeout.unwrap_or(Duration::MAX));
-        let connect = if directly { connect_directly } else { connect };
-        let stream = connect(address, max)?;
-        Connection::open(stream, Arc::clone(config), self.pool.room())
+    pub(super) fn connect(&self, directly: bool) -> Result<Transport> {
+        self.pool.connect(self.deadline, directly)
     }
 
-    /// Opens another connection, in the place of one that the application has closed. `is_early`
-    /// tells whether that connection has carried a single request.
-    pub(super) fn reconnect(&self, is_early: bool) -> Result<Connection> {
-        if is_early {
-            self.pool.lock().keeps_open = false;
-        }
-        self.connect(false)
+    /// Opens another connection, like [`Pool::reconnect`].
+    pub(super) fn reconnect(&self, is_early: bool) -> Result<Transport> {
+        self.pool.reconnect(self.deadline, is_early)
+    }
+
+    /// Leaves the slot in use until [`Pool::resume_slot`] returns it.
+    pub(super) fn into_pool(self) -> Pool {
+        let pool = self.pool.clone();
+        std::mem::forget(self);
+        pool
     }
 
     /// Makes a reusable connection idle. `is_reused` tells whether it has carried more than one
     /// request.
     #[inline]
-    pub(super) fn release(self, connection: Box<Connection>, is_reused: bool) {
-        self.pool.give_back(Some(Idle::new(connection, is_reused)), None);
+    pub(super) fn release(self, transport: Box<Transport>, is_reused: bool) {
+        self.pool.give_back(Some(Idle::new(transport, is_reused)), None);
         std::mem::forget(self);
     }
 

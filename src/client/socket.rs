@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::deadline::Deadline;
 use super::room::{FirstAnswer, MakeRoom};
 use super::timer::{Timeouts, Timer};
-use crate::error::Error;
+use crate::error::Result;
 use crate::net::Stream;
 
 /// A write of at most this many bytes fits into the buffer of a socket, so it does not wait unless
@@ -52,6 +52,14 @@ pub(super) struct SocketWriter {
     is_wait_limited: bool,
 }
 
+/// How much of the first part of a request has been written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    Nothing,
+    Part,
+    All,
+}
+
 /// Creates the reader and the writer of a new connection, whose requests may each take
 /// `max_request`. `room` makes room until the application has sent something.
 pub(super) fn open(
@@ -92,6 +100,11 @@ impl SharedSocket {
         WeakSocket(Arc::downgrade(&self.0))
     }
 
+    /// Returns whether both are the same socket.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// Shuts down both directions of the connection, which wakes every thread that waits on it.
     pub(super) fn cancel(&self) {
         // This fails only if the connection is closed already.
@@ -100,10 +113,6 @@ impl SharedSocket {
 }
 
 impl SocketReader {
-    pub(super) fn socket(&self) -> &SharedSocket {
-        &self.socket
-    }
-
     /// Starts a request. If it has begun a moment ago, the first read does not look at the clock.
     #[inline]
     pub(super) fn start(&mut self, deadline: Deadline, is_prompt: bool) {
@@ -134,6 +143,7 @@ impl SocketReader {
         }
     }
 
+    /// Begins a wait, or continues one that has taken `waited` so far.
     fn begin_wait(&mut self, waited: Duration) -> io::Result<()> {
         let Shared { stream, read_timeouts, first_answer, .. } = &*self.socket.0;
         if self.timer.begin_wait(read_timeouts, waited, first_answer.max_wait())? {
@@ -154,7 +164,7 @@ impl SocketReader {
         loop {
             match read(&mut &self.socket.0.stream) {
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                    waited = self.continue_wait(waited).ok_or(error)?;
+                    waited = self.continue_wait(waited)?;
                     self.socket.0.first_answer.make_room();
                     self.begin_wait(waited)?;
                 }
@@ -169,13 +179,15 @@ impl SocketReader {
         }
     }
 
-    /// Returns how long a read has waited that has reached the timeout of the socket. Returns
-    /// `None` if it may not wait any longer.
-    fn continue_wait(&self, waited: Duration) -> Option<Duration> {
+    /// Returns how long a read has waited that has reached the timeout of the socket.
+    ///
+    /// # Errors
+    /// [`Error::TimedOut`](crate::Error::TimedOut) if it may not wait any longer.
+    fn continue_wait(&self, waited: Duration) -> Result<Duration> {
         if self.socket.0.has_written.swap(false, Relaxed) {
-            return Some(Duration::ZERO);
+            return Ok(Duration::ZERO);
         }
-        self.socket.0.read_timeouts.continue_wait(waited)
+        self.socket.0.read_timeouts.continue_wait("read", waited)
     }
 }
 
@@ -189,6 +201,27 @@ impl SocketWriter {
     pub(super) fn start(&mut self, deadline: Deadline, is_prompt: bool) {
         let is_ready = is_prompt && self.socket.0.write_timeouts.is_usual();
         self.timer.start(deadline, is_ready);
+    }
+
+    /// Sends the first part of a request. A failure other than a timeout is reported as
+    /// [`Progress`], because the application may have answered before it closed the connection.
+    ///
+    /// # Errors
+    /// [`Error::TimedOut`](crate::Error::TimedOut).
+    pub(super) fn send(&mut self, mut records: &[u8]) -> Result<Progress> {
+        let mut progress = Progress::Nothing;
+        while !records.is_empty() {
+            match self.write(records) {
+                Ok(n) => {
+                    records = &records[n..];
+                    progress = Progress::Part;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => return Err(error.into()),
+                Err(_) => return Ok(progress),
+            }
+        }
+        Ok(Progress::All)
     }
 
     /// Makes a vectored write fail with `WouldBlock` if the peer reads nothing for `max`. The next
@@ -226,12 +259,12 @@ impl SocketWriter {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 outcome => return outcome,
             }
-            let Some(total) = self.socket.0.write_timeouts.continue_wait(waited) else {
-                // This fails only if the connection has been closed already.
-                let _ = self.socket.0.stream.shutdown(Shutdown::Write);
-                return Err(Error::TimedOut("write").into());
-            };
-            waited = total;
+            waited =
+                self.socket.0.write_timeouts.continue_wait("write", waited).map_err(|error| {
+                    // This fails only if the connection has been closed already.
+                    let _ = self.socket.0.stream.shutdown(Shutdown::Write);
+                    error
+                })?;
             self.socket.0.first_answer.make_room();
         }
     }

@@ -19,6 +19,7 @@ const TIMEOUT: Duration = Duration::from_secs(1);
 /// section 4.1). A field is `None` if the application does not report the value, or if it is not a
 /// number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Values {
     /// The most connections that the application accepts at a time (`FCGI_MAX_CONNS`).
     pub max_conns: Option<usize>,

@@ -180,7 +180,7 @@ impl TimedStream {
                 io::ErrorKind::TimedOut => {
                     waited += self.socket_timeout.unwrap_or_default();
                     if self.is_exceeded(waited) {
-                        return Err(error);
+                        return Err(Error::timed_out("read", waited).into());
                     }
                 }
                 // A signal does not come from the web server: the connection is still idle.
@@ -259,7 +259,9 @@ impl TimedStream {
     fn time_to_deadline(&self) -> io::Result<Option<Duration>> {
         let left = self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         match left {
-            Some(Duration::ZERO) => Err(Error::TimedOut("read").into()),
+            Some(Duration::ZERO) => {
+                Err(Error::timed_out("read", self.limit().unwrap_or_default()).into())
+            }
             left => Ok(left),
         }
     }

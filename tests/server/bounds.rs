@@ -115,7 +115,7 @@ fn read_timeout_in_stdin_ends_request_and_connection() {
         };
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         let error = Error::from(error);
-        assert!(matches!(error, Error::TimedOut("read")));
+        assert!(matches!(error, Error::TimedOut(timeout) if timeout.operation == "read"));
         Err(error.into())
     }) {
         let cut = [request(1, FILTER, 1, &[], b"body"), record(DATA, 1, b"da")].concat();
@@ -142,7 +142,8 @@ fn write_timeout_ends_request_and_connection() {
                     break Error::from(error);
                 }
             };
-            sender.send(matches!(error, Error::TimedOut("write")))?;
+            sender
+                .send(matches!(error, Error::TimedOut(timeout) if timeout.operation == "write"))?;
             Err(error.into())
         })
     {

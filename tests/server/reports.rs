@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use crate::example;
 use crate::support::*;
+use fcgi::error::Timeout;
 use fcgi::net::{Address, Listener, Stream};
 use fcgi::server::{CloseReason, Config};
 use fcgi::{Error, Server};
@@ -87,7 +88,7 @@ fn error_is_reported_with_the_reason_of_the_close() {
         (Error::RequestNotFinished, CloseReason::RequestNotFinished),
         (Error::ParamsTooLarge(9), CloseReason::ParamsTooLarge),
         (Error::BodyTooLarge(9), CloseReason::BodyTooLarge),
-        (Error::TimedOut("read"), CloseReason::TimedOut),
+        (Error::TimedOut(Timeout::new("read", limit)), CloseReason::TimedOut),
         (Error::RequestTimedOut(limit), CloseReason::TimedOut),
         (Error::Io(io_error()), CloseReason::ConnectionFailed),
         (Error::UnexpectedEof("a record"), CloseReason::ConnectionFailed),
