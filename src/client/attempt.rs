@@ -102,7 +102,7 @@ pub(super) fn begin(pool: &Pool, role: Role, params: &Params) -> Result<Exchange
     let start = transport.encode_start(role, params)?;
     transport.start_timers(deadline, false);
     let retry = LinkRetry { is_kept, is_early, is_idempotent };
-    let link = Link::new(slot.into_pool(), deadline, &transport, retry);
+    let link = Link::new(slot.into_owned(), &transport, retry);
     Ok(Exchange::pooled(Pooled::new(transport, link, is_kept), start))
 }
 
@@ -268,7 +268,7 @@ impl Committed<'_> {
             slot.release(transport, retry.is_kept());
         } else if transport.is_overloaded() {
             slot.lower_limit();
-        } else if outcome.is_ok() {
+        } else if outcome.is_ok() && !retry.is_kept() {
             drop(transport);
             slot.end();
         }

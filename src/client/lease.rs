@@ -108,7 +108,8 @@ impl Pooled {
 
     fn start(&mut self) -> Result<()> {
         let read_timeout = self.transport().config().read_timeout.unwrap_or(Duration::MAX);
-        let first = self.link.wait_until_sent(read_timeout.min(self.link.deadline.left()))?;
+        let first =
+            self.link.wait_until_sent(read_timeout.min(self.link.slot().deadline().left()))?;
         self.has_started = true;
         if let Some(replacement) = first.replacement {
             self.replace(replacement);
@@ -146,7 +147,7 @@ impl Drop for Pooled {
     /// Makes the connection idle if it is reusable. Otherwise closes it, which wakes a thread that
     /// is sending the body.
     fn drop(&mut self) {
-        let slot = self.link.pool.resume_slot(self.link.deadline);
+        let slot = self.link.slot().lend();
         let Some(transport) = self.transport.take() else { return };
         if transport.is_reusable() {
             return slot.release(transport, self.is_kept);
@@ -157,7 +158,7 @@ impl Drop for Pooled {
         }
         // It is closed before another request gets the slot.
         drop(transport);
-        if self.is_answered {
+        if self.is_answered && !self.is_kept {
             slot.end();
         }
     }

@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 
 use super::cancel::CancelHandle;
 use super::deadline::Deadline;
-use super::pool::Pool;
+use super::pool::OwnedSlot;
 use super::socket::{Progress, SocketWriter};
 use super::transport::Transport;
 use crate::error::{Error, Result};
@@ -21,8 +21,7 @@ const MAX_WAIT: Duration = Duration::from_secs(60 * 60);
 /// here.
 #[derive(Debug)]
 pub(super) struct Link {
-    pub(super) pool: Pool,
-    pub(super) deadline: Deadline,
+    slot: OwnedSlot,
     cancel_handle: CancelHandle,
     retry: LinkRetry,
     state: Mutex<State>,
@@ -115,22 +114,20 @@ impl Drop for BodyLink {
 }
 
 impl Link {
-    /// Creates the link of a request with a slot of this pool.
-    pub(super) fn new(
-        pool: Pool,
-        deadline: Deadline,
-        transport: &Transport,
-        retry: LinkRetry,
-    ) -> Arc<Self> {
+    /// Creates the link of a request.
+    pub(super) fn new(slot: OwnedSlot, transport: &Transport, retry: LinkRetry) -> Arc<Self> {
         let first = (!retry.is_kept).then(FirstPart::default);
         Arc::new(Self {
-            pool,
-            deadline,
+            slot,
             cancel_handle: CancelHandle::new(transport.socket()),
             retry,
             state: Mutex::new(State { first, body: Body::Open }),
             changed: Condvar::new(),
         })
+    }
+
+    pub(super) fn slot(&self) -> &OwnedSlot {
+        &self.slot
     }
 
     pub(super) fn cancel_handle(&self) -> &CancelHandle {
@@ -186,11 +183,11 @@ impl Link {
     /// # Errors
     /// [`Error::UnexpectedEof`] if the request has been canceled, and the errors of connecting.
     pub(super) fn reconnect(&self) -> Result<Transport> {
-        let mut transport = self.pool.reconnect(self.deadline, self.retry.is_early)?;
+        let mut transport = self.slot.reconnect(self.retry.is_early)?;
         if !self.cancel_handle.retarget(transport.socket()) {
             return Err(Error::UnexpectedEof("a response"));
         }
-        transport.start_timers(self.deadline, false);
+        transport.start_timers(self.slot.deadline(), false);
         Ok(transport)
     }
 

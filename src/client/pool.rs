@@ -2,7 +2,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use super::config::Config;
-use super::connect::{connect, connect_directly};
+use super::connect::connect;
 use super::deadline::Deadline;
 use super::idle::{Idle, IdleConnections};
 use super::limit::Limit;
@@ -12,9 +12,10 @@ use super::transport::Transport;
 use crate::error::{Error, Result};
 use crate::net::Address;
 
-/// A request that begins less than this after the end of another one connects without a thread, if
-/// it is the only one. The application has then accepted all connections of this client, so its
-/// backlog is not full because of them.
+/// A request that begins less than this after the beginning of another one connects without a
+/// thread, if that one has opened a connection and was answered, and this one is the only one. The
+/// application has then accepted all connections of this client, and everything else that was in
+/// its backlog a moment ago, so connecting does not wait.
 const DIRECTLY_AFTER: Duration = Duration::from_millis(1);
 
 /// The connections of a client: the idle ones, and a limit on those in use.
@@ -47,14 +48,25 @@ struct State {
     /// Whether the application is known to keep connections open: a connection has carried a
     /// second request since one was closed after its first.
     keeps_open: bool,
-    /// When the last request ended that was answered and whose connection is not kept.
-    answered_at: Option<Instant>,
+    /// When the last request began that has opened a connection, was answered and does not keep it.
+    /// The application has accepted that connection since then.
+    answered: Option<Instant>,
 }
 
 /// The right to use one connection, given back when it is dropped.
 #[derive(Debug)]
 pub(super) struct Slot<'a> {
     pool: &'a Pool,
+    /// When the request began, or its wait for the slot ended.
+    begun: Instant,
+    deadline: Deadline,
+}
+
+/// A slot of an exchange that may outlive the client. Dropping it does not give the slot back.
+#[derive(Debug)]
+pub(super) struct OwnedSlot {
+    pool: Pool,
+    begun: Instant,
     deadline: Deadline,
 }
 
@@ -97,12 +109,13 @@ impl Pool {
     /// [`Error::Connect`].
     #[inline]
     pub(super) fn acquire(&self) -> Result<Acquired<'_>> {
-        let now = Instant::now();
+        let mut now = Instant::now();
         let deadline = Deadline::new(now, self.config.deadline);
         let mut state = self.lock();
         let must_wait = !state.queue.is_empty() || state.in_use >= state.limit.get();
         if must_wait {
             state = self.wait_for_slot(state, deadline)?;
+            now = Instant::now();
         } else {
             state.in_use += 1;
         }
@@ -112,7 +125,7 @@ impl Pool {
         if state.idle.has_expired(now, idle_timeout) {
             close(state, |state| state.idle.take_expired(now, idle_timeout));
         }
-        let slot = Slot { pool: self, deadline };
+        let slot = Slot { pool: self, begun: now, deadline };
         Ok(Acquired { slot, idle, keeps_open, connects_directly, has_waited: must_wait })
     }
 
@@ -153,11 +166,6 @@ impl Pool {
         }
     }
 
-    /// Returns the slot that [`Slot::into_pool`] has left in use.
-    pub(super) fn resume_slot(&self, deadline: Deadline) -> Slot<'_> {
-        Slot { pool: self, deadline }
-    }
-
     /// Opens a connection for a request. `directly` does so without a thread.
     fn connect(&self, deadline: Deadline, directly: bool) -> Result<Transport> {
         let Self { address, config, .. } = self;
@@ -167,8 +175,8 @@ impl Pool {
             return Err(Error::connect(address, timeout));
         }
         let max = left.min(config.connect_timeout.unwrap_or(Duration::MAX));
-        let connect = if directly { connect_directly } else { connect };
-        Transport::open(connect(address, max)?, Arc::clone(config), self.room())
+        let stream = connect(address, max, directly)?;
+        Transport::open(stream, Arc::clone(config), self.room())
     }
 
     /// Opens another connection, in the place of one that the application has closed. `is_early`
@@ -183,7 +191,7 @@ impl Pool {
     /// Gives back a slot. `released` becomes idle, unless too many connections are idle or a new
     /// one needs room.
     #[inline]
-    fn give_back(&self, mut released: Option<Idle>, answered_at: Option<Instant>) {
+    fn give_back(&self, mut released: Option<Idle>, answered: Option<Instant>) {
         let mut state = self.lock();
         if released.is_some() && state.room.make() {
             drop(state);
@@ -193,7 +201,7 @@ impl Pool {
         }
         debug_assert!(state.in_use > 0);
         state.in_use -= 1;
-        state.answered_at = answered_at.or(state.answered_at);
+        state.answered = answered.or(state.answered);
         let surplus = released.and_then(|released| state.keep(released, self.config.max_idle));
         state.grant();
         drop(state);
@@ -247,8 +255,8 @@ impl State {
 
     /// Returns whether the request that has just got a slot may connect without a thread.
     fn connects_directly(&self, now: Instant) -> bool {
-        let is_quick = |at| now.saturating_duration_since(at) < DIRECTLY_AFTER;
-        self.in_use == 1 && self.answered_at.is_some_and(is_quick)
+        let is_recent = |begun| now.saturating_duration_since(begun) < DIRECTLY_AFTER;
+        self.in_use == 1 && self.answered.is_some_and(is_recent)
     }
 }
 
@@ -281,11 +289,12 @@ impl Slot<'_> {
         self.pool.reconnect(self.deadline, is_early)
     }
 
-    /// Leaves the slot in use until [`Pool::resume_slot`] returns it.
-    pub(super) fn into_pool(self) -> Pool {
-        let pool = self.pool.clone();
+    /// Returns the slot without the lifetime of the pool. It stays in use until the slot that
+    /// [`OwnedSlot::lend`] returns is given back.
+    pub(super) fn into_owned(self) -> OwnedSlot {
+        let (pool, begun, deadline) = (self.pool.clone(), self.begun, self.deadline);
         std::mem::forget(self);
-        pool
+        OwnedSlot { pool, begun, deadline }
     }
 
     /// Makes a reusable connection idle. `is_reused` tells whether it has carried more than one
@@ -296,9 +305,9 @@ impl Slot<'_> {
         std::mem::forget(self);
     }
 
-    /// Gives back the slot of a request that was answered on a connection that is not reusable.
+    /// Gives back the slot of a request that was answered on a new connection that is not reusable.
     pub(super) fn end(self) {
-        self.pool.give_back(None, Some(Instant::now()));
+        self.pool.give_back(None, Some(self.begun));
         std::mem::forget(self);
     }
 
@@ -312,8 +321,55 @@ impl Slot<'_> {
     }
 }
 
+impl OwnedSlot {
+    pub(super) fn deadline(&self) -> Deadline {
+        self.deadline
+    }
+
+    /// Opens another connection, like [`Pool::reconnect`].
+    pub(super) fn reconnect(&self, is_early: bool) -> Result<Transport> {
+        self.pool.reconnect(self.deadline, is_early)
+    }
+
+    /// Returns the slot, which is given back when it is dropped. Call this once.
+    pub(super) fn lend(&self) -> Slot<'_> {
+        Slot { pool: &self.pool, begun: self.begun, deadline: self.deadline }
+    }
+}
+
 impl Drop for Slot<'_> {
     fn drop(&mut self) {
         self.pool.give_back(None, None);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+    use crate::net::Stream;
+
+    /// A connection may have been idle for a while before the request that waits for it continues.
+    #[test]
+    fn idle_time_ends_after_the_wait_for_a_slot() -> Result<()> {
+        let mut pool = Pool::new("127.0.0.1:9000".parse()?);
+        pool.configure(|config| {
+            *config = Config::new().keep_alive(true).max_connections(Some(1));
+        });
+        let (stream, _peer) = Stream::pair()?;
+        let transport = Transport::open(stream, Arc::clone(&pool.config), None)?;
+        let first = pool.acquire()?;
+        let acquired = thread::scope(|scope| {
+            let second = scope.spawn(|| pool.acquire());
+            while pool.lock().queue.is_empty() {
+                thread::yield_now();
+            }
+            first.slot.release(Box::new(transport), false);
+            second.join().expect("the second request")
+        })?;
+        let (_connection, idle_for) = acquired.idle.expect("the connection of the first request");
+        assert!(acquired.has_waited && idle_for > Duration::ZERO);
+        Ok(())
     }
 }

@@ -54,7 +54,7 @@ impl From<&Config> for Limits {
 }
 
 impl Reply {
-    /// Creates a reply from the output of an application. Its head may have 64 KiB and 256 fields.
+    /// Creates a reply from the output of an application. Its head may have 64 KiB and 1024 fields.
     pub fn new(stdout: Vec<u8>, completion: Completion) -> Self {
         Self { stdout, completion, ..Self::default() }
     }

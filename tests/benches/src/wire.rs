@@ -1,5 +1,6 @@
 //! Encoded requests and responses.
 
+use std::borrow::Cow;
 use std::io::{self, Read};
 
 use crate::{Workload, FILLER};
@@ -109,23 +110,20 @@ pub fn request_end(last: [u8; 8]) -> Option<u8> {
 }
 
 /// Encodes the response to a request. A large one consists of several slices for a vectored write:
-/// a header, its content, the next header, and so on.
-pub fn response(workload: Workload, id: u8) -> Vec<Vec<u8>> {
-    let stdout = workload.response();
+/// a header, its content, the next header, and so on. The content is not copied.
+pub fn response(stdout: &[u8], id: u8) -> Vec<Cow<'_, [u8]>> {
     if stdout.len() <= MAX_CONTENT {
-        return vec![[stream(STDOUT, id, &stdout), record(END, id, &[0; 8])].concat()];
+        return vec![[stream(STDOUT, id, stdout), record(END, id, &[0; 8])].concat().into()];
     }
     let mut parts = Vec::new();
     for content in stdout.chunks(MAX_CONTENT) {
-        let record = record(STDOUT, id, content);
-        parts.extend([
-            record[..8].to_vec(),
-            content.to_vec(),
-            record[8 + content.len()..].to_vec(),
-        ]);
+        let mut header = record(STDOUT, id, content);
+        let padding = header.split_off(8 + content.len());
+        header.truncate(8);
+        parts.extend([header.into(), content.into(), padding.into()]);
     }
-    parts.push([record(STDOUT, id, b""), record(END, id, &[0; 8])].concat());
-    parts.retain(|part| !part.is_empty());
+    parts.push([record(STDOUT, id, b""), record(END, id, &[0; 8])].concat().into());
+    parts.retain(|part: &Cow<'_, [u8]>| !part.is_empty());
     parts
 }
 
@@ -202,14 +200,15 @@ mod tests {
     #[test]
     fn scanner_finds_end_of_response_split_at_any_size() {
         for workload in Workload::ALL {
-            let bytes = response(workload, 1).concat();
+            let response = workload.response();
+            let bytes = super::response(&response, 1).concat();
             for size in [1, 7, 4096, bytes.len()] {
                 let mut stdout = Vec::new();
                 let mut from = &bytes[..];
                 let on_stdout = |content: &[u8]| stdout.extend_from_slice(content);
                 Scanner::default().read(&mut from, &mut vec![0; size], on_stdout).unwrap();
                 assert!(from.is_empty());
-                assert!(stdout == workload.response());
+                assert!(stdout == response);
             }
         }
     }

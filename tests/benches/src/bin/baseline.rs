@@ -4,6 +4,7 @@
 //! Several threads block in `accept`. Each reuses its buffers for all connections. With `new`, a
 //! connection is closed after its first request.
 
+use std::borrow::Cow;
 use std::io::{self, IoSlice, Read, Write};
 
 use fcgi_benches::net::{Listener, Socket};
@@ -17,8 +18,8 @@ const IDS: [u8; 2] = [1, 2];
 fn main() -> io::Result<()> {
     let (workload, address) = arguments();
     let is_kept = std::env::args().nth(3).is_none();
-    let listener = Listener::bind(&address)?;
-    let responses = IDS.map(|id| wire::response(workload, id));
+    let (listener, stdout) = (Listener::bind(&address)?, workload.response());
+    let responses = IDS.map(|id| wire::response(&stdout, id));
     let buffer_len = if workload == Workload::Body { 256 * 1024 } else { 8 * 1024 };
     std::thread::scope(|scope| {
         for _ in 0..THREADS {
@@ -37,7 +38,7 @@ fn main() -> io::Result<()> {
 fn serve(
     mut socket: Socket,
     buffer: &mut [u8],
-    responses: &[Vec<Vec<u8>>; IDS.len()],
+    responses: &[Vec<Cow<'_, [u8]>>; IDS.len()],
     is_kept: bool,
 ) -> io::Result<()> {
     while let Some(id) = read_request(&mut socket, buffer)? {
@@ -74,7 +75,7 @@ fn read_request(socket: &mut Socket, buffer: &mut [u8]) -> io::Result<Option<u8>
     }
 }
 
-fn write_all_vectored(socket: &mut Socket, parts: &[Vec<u8>]) -> io::Result<()> {
+fn write_all_vectored(socket: &mut Socket, parts: &[Cow<'_, [u8]>]) -> io::Result<()> {
     let mut slices: Vec<_> = parts.iter().map(|part| IoSlice::new(part)).collect();
     let mut slices = &mut slices[..];
     while !slices.is_empty() {
