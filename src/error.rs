@@ -435,8 +435,8 @@ impl_display! {
         ("invalid item {item:?} in the list of allowed IP addresses"),
 }
 
-/// Implements the methods that depend on the fields of a variant alone. The fields of the variants in
-/// the invocation can be cloned, and are not I/O errors.
+/// Implements the methods that depend only on the fields of a variant. The fields of the variants
+/// in the invocation can be cloned, and are not I/O errors.
 macro_rules! impl_by_fields {
     ($($unit:ident)+, $($tuple:ident(_))+, $($name:ident { $($field:ident),+ })+) => {
         impl Error {

@@ -59,6 +59,11 @@ impl CancelHandle {
         }
     }
 
+    /// Returns whether the request has been canceled.
+    pub(super) fn is_canceled(&self) -> bool {
+        matches!(*self.lock(), Target::Canceled)
+    }
+
     /// Makes every clone cancel the request on another connection, to which it is sent again.
     /// Returns false if the request has been canceled.
     pub(super) fn retarget(&self, socket: &SharedSocket) -> bool {

@@ -52,9 +52,10 @@ pub struct Config {
     /// How long a write waits for the application to read anything. Default 60 seconds, as in the
     /// common web servers.
     pub write_timeout: Option<Duration>,
-    /// The most connections that carry a request at a time. 0 is taken as 1. Further requests wait in the order of
-    /// their arrival, for at most [`connect_timeout`](Self::connect_timeout). The limit can be
-    /// lowered by [`Client::negotiate`](crate::Client::negotiate). A refusal of the application
+    /// The most connections that carry a request at a time. 0 is taken as 1. Further requests wait
+    /// in the order of their arrival, for at most [`connect_timeout`](Self::connect_timeout). The
+    /// limit can be lowered by [`Client::negotiate`](crate::Client::negotiate). A refusal of the
+    /// application
     /// lowers it for 10 seconds, and so does, with [`keep_alive`](Self::keep_alive), a read
     /// timeout on a new connection.
     ///

@@ -183,9 +183,13 @@ impl Link {
     /// # Errors
     /// [`Error::UnexpectedEof`] if the request has been canceled, and the errors of connecting.
     pub(super) fn reconnect(&self) -> Result<Transport> {
+        let canceled = Error::UnexpectedEof("a response");
+        if self.cancel_handle.is_canceled() {
+            return Err(canceled);
+        }
         let mut transport = self.slot.reconnect(self.retry.is_early)?;
         if !self.cancel_handle.retarget(transport.socket()) {
-            return Err(Error::UnexpectedEof("a response"));
+            return Err(canceled);
         }
         transport.start_timers(self.slot.deadline(), false);
         Ok(transport)

@@ -250,8 +250,9 @@ impl Listener {
     /// a shared socket into non-blocking mode, the socket is moved back.
     ///
     /// # Errors
-    /// [`Error::Socket`](crate::Error::Socket). A lack of descriptors or memory may pass: wait before the next
-    /// call. This applies after [`close`](Self::close) too, if connections are left.
+    /// [`Error::Socket`](crate::Error::Socket). A lack of descriptors or memory may pass: wait
+    /// before the next call. This applies after [`close`](Self::close) too, if connections are
+    /// left.
     pub fn accept(&self) -> Result<Option<Stream>> {
         self.acceptor.accept().map_err(|error| match error {
             Error::Io(error) => self.error("accept on", error),

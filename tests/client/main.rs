@@ -5,6 +5,7 @@ mod support;
 
 mod abort;
 mod backlog;
+mod begin;
 mod bounds;
 mod bridge_forward;
 mod config;
