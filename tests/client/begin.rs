@@ -254,6 +254,7 @@ fn exchange_counts_as_a_connection_until_it_ends() {
 #[test]
 fn no_response_reaches_another_request() {
     let server = TestServer::unix(fcgi::server::Config::new(), |request| {
+        request.stdout.write_all(ECHO_HEAD.as_bytes())?;
         io::copy(&mut request.stdin, &mut request.stdout)?;
         Ok(())
     });
@@ -275,6 +276,7 @@ fn no_response_reaches_another_request() {
                         continue;
                     }
                     let mut response = vec![0; body.len()];
+                    exchange.stdout.read_head().unwrap();
                     exchange.stdout.read_exact(&mut response).unwrap();
                     assert_eq!(String::from_utf8_lossy(&response), body);
                     if request % 5 > 3 {
