@@ -515,8 +515,8 @@ impl fmt::Display for Version {
             TLS_HANDSHAKE => "TLS",
             version => return write!(f, "record has unsupported FastCGI version {version}"),
         };
-        let byte = self.0.escape_ascii();
-        write!(f, "record begins with '{byte}' instead of version 1: the peer speaks {protocol}")
+        let Self(version) = self;
+        write!(f, "record has unsupported FastCGI version {version}: the peer speaks {protocol}")
     }
 }
 

@@ -69,12 +69,12 @@ fn errors_of_records_have_their_message_and_kind() {
         ),
         (
             Error::UnsupportedVersion(b'G'),
-            "record begins with 'G' instead of version 1: the peer speaks HTTP",
+            "record has unsupported FastCGI version 71: the peer speaks HTTP",
             ErrorKind::InvalidData,
         ),
         (
             Error::UnsupportedVersion(22),
-            "record begins with '\\x16' instead of version 1: the peer speaks TLS",
+            "record has unsupported FastCGI version 22: the peer speaks TLS",
             ErrorKind::InvalidData,
         ),
         (
@@ -474,7 +474,7 @@ mod connections {
             (&[b"\x02\x01\0\x01\0\x08\0\0"], "record has unsupported FastCGI version 2"),
             (
                 &[b"GET / HTTP/1.1\r\n\r\n"],
-                "record begins with 'G' instead of version 1: the peer speaks HTTP",
+                "record has unsupported FastCGI version 71: the peer speaks HTTP",
             ),
         ];
         for (records, expected) in table {
@@ -498,7 +498,7 @@ mod connections {
         let table: [(&[&[u8]], &str); 7] = [
             (
                 &[b"HTTP/1.1 400 Bad Request\r\n\r\n"],
-                "record begins with 'H' instead of version 1: the peer speaks HTTP",
+                "record has unsupported FastCGI version 72: the peer speaks HTTP",
             ),
             (
                 &[b"\x01\x03\0\x01\0\x08\0\0\0\0\0\0\x02\0\0\0"],

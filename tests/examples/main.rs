@@ -16,5 +16,7 @@ mod fetch_options;
 mod fpm;
 mod gateway;
 mod hello;
+mod load;
 mod multiplex;
+mod proxy;
 mod roles;
