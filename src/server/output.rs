@@ -29,6 +29,11 @@ impl OutputLock {
         Self(Mutex::new(WriteTimeout::new(write_timeout)))
     }
 
+    /// Waits until no thread writes or looks at the socket.
+    pub(super) fn wait(&self) {
+        drop(self.0.lock());
+    }
+
     /// Returns whether a thread is writing.
     pub(super) fn is_writing(&self) -> bool {
         matches!(self.0.try_lock(), Err(TryLockError::WouldBlock))
