@@ -266,7 +266,7 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// Stops the server, and returns at once.
+    /// Stops the server, without waiting for its requests to end.
     ///
     /// The server accepts no more connections and removes its socket file. Idle connections are
     /// closed, and the others after their request. Then [`Server::serve`] returns. Requests that

@@ -4,7 +4,7 @@
 //! | --- | --- | --- | --- |
 //! | waiting for a request | [`idle_timeout`] | `SO_RCVTIMEO` | before the first read |
 //! | receiving a request | [`read_timeout`] | `SO_RCVTIMEO` | before the first read in a request |
-//! | receiving the params, the body | [`request_timeout`] | the clock | from the second read |
+//! | receiving the params, the body | [`request_timeout`] | the clock | from the first wait |
 //! | sending | [`write_timeout`] | `SO_SNDTIMEO` | before the second write, or one above 2 KiB |
 //! | answering queries, refusing requests | one second in all | `SO_SNDTIMEO` | before each write |
 //! | rejecting a connection | one second | the clock | at the beginning |
@@ -41,8 +41,8 @@ enum Limit {
 
 /// The time that the params of a request, or its body, have taken.
 ///
-/// The clock starts at the second read of either. A request that arrives in one read does not need
-/// it.
+/// The clock starts at the first read of either inside the request. A request that arrives in one
+/// read does not need it: while that read waits, the connection is idle.
 #[derive(Debug)]
 struct RequestClock {
     limit: Option<Duration>,
