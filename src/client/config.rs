@@ -78,7 +78,7 @@ pub struct Config {
     pub max_stderr: usize,
     /// The maximum length of a response head, in bytes. Default 64 KiB.
     pub max_head: usize,
-    /// The maximum number of fields of a response head. Default 256.
+    /// The maximum number of fields of a response head. Default 1024.
     pub max_head_fields: usize,
 }
 
@@ -96,7 +96,7 @@ impl Default for Config {
             max_response: 64 * 1024 * 1024,
             max_stderr: 64 * 1024,
             max_head: 64 * 1024,
-            max_head_fields: 256,
+            max_head_fields: 1024,
         }
     }
 }
