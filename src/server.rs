@@ -94,7 +94,8 @@ use crate::net::{Address, AllowList, Listener};
 ///
 /// A handler has also failed if it returns without an error and has written no response, unless the
 /// request was aborted. In debug builds the same applies to a small response without a head (RFC
-/// 3875, section 6).
+/// 3875, section 6). This finds a mistake of the program, like an assertion. A release build leaves
+/// it to the web server, so that no response is searched for its head.
 ///
 /// # Allowed addresses
 ///
