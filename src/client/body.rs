@@ -167,7 +167,7 @@ impl<R: Read> Source<R> {
 
     /// Counts the `n` bytes of a read. Returns whether the source has ended.
     fn advance(&mut self, n: usize) -> bool {
-        self.left = self.left.map(|left| left - n as u64);
+        self.left = self.left.map(|left| left.saturating_sub(n as u64));
         n == 0 || self.left == Some(0)
     }
 }
