@@ -70,9 +70,9 @@ pub struct Config {
     /// that sends a byte a minute could hold its slot indefinitely.
     ///
     /// The time of the params begins when a first part of the request has been read, and the rest
-    /// has to be waited for. The time of the body begins when a part of it has to be waited for: what
-    /// has arrived together with the params does not count. It includes the time that the handler
-    /// spends between reads.
+    /// has to be waited for. The time of the body begins when a part of it has to be waited for:
+    /// what has arrived together with the params does not count. It includes the time that the
+    /// handler spends between reads.
     ///
     /// Default one hour, which is longer than an upload takes that a web server passes on as it
     /// arrives.

@@ -64,8 +64,8 @@ pub(super) struct TimedStream {
 /// The read timeouts of a connection.
 ///
 /// Changing the timeout of a socket takes a system call. The socket therefore has the shorter of
-/// the idle timeout and the read timeout, and a read that may wait longer is repeated. Only the last
-/// reads before the end of the request timeout have a shorter one.
+/// the idle timeout and the read timeout, and a read that may wait longer is repeated. Only the
+/// last reads before the end of the request timeout have a shorter one.
 #[derive(Debug)]
 struct ReadTimeout {
     idle_timeout: Option<Duration>,
