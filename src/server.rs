@@ -251,7 +251,7 @@ impl fmt::Debug for Server {
     }
 }
 
-/// Stops a [`Server`] from another thread, such as one that waits for signals.
+/// A handle that stops a [`Server`] from another thread, such as one that waits for signals.
 ///
 /// ```
 /// let server = fcgi::Server::bind("127.0.0.1:0")?;

@@ -47,7 +47,7 @@ pub(super) struct Source<R> {
 pub(super) enum SendError {
     /// The reader has failed.
     Read(io::Error),
-    /// The application has stopped reading or closed the connection. Reading the response tells
+    /// The application has stopped reading or closed the connection. Reading the response shows
     /// whether that is an error.
     Write,
 }

@@ -90,7 +90,7 @@ pub struct Config {
     /// [`Request::is_aborted`](super::Request::is_aborted).
     ///
     /// Default `false`: common web servers close the connection when the client has disconnected,
-    /// and TCP does not tell the two apart. A response is always sent, whatever the value. On a
+    /// and TCP does not distinguish the two. A response is always sent, whatever the value. On a
     /// Unix socket the value has no effect.
     pub peers_half_close: bool,
     /// The number of requests that are served on a kept connection before it is closed. Default

@@ -20,7 +20,7 @@ pub struct Output<'a> {
     lock: &'a OutputLock,
 }
 
-/// Keeps the records whole that several threads write to one connection.
+/// A lock that keeps the records of one connection whole if several threads write them.
 #[derive(Debug)]
 pub(super) struct OutputLock(Mutex<WriteTimeout>);
 
