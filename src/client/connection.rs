@@ -116,10 +116,9 @@ impl Connection {
         self.reuse.is_idle && self.reader.at_record_boundary()
     }
 
-    /// Returns whether the application has been asked to keep the connection open, and has sent
-    /// nothing.
-    pub(super) fn is_kept_and_unanswered(&self) -> bool {
-        self.config.keep_alive && self.reader.get_ref().is_unanswered()
+    /// Returns whether the latest request has failed because the application serves too many others.
+    pub(super) fn is_overloaded(&self) -> bool {
+        self.reuse.is_overloaded
     }
 
     /// Begins a request in memory: returns a buffer that holds BEGIN_REQUEST and PARAMS, and that
