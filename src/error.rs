@@ -6,6 +6,7 @@
 //! [FastCGI specification]: https://fastcgi-archives.github.io/FastCGI_Specification.html
 //! [RFC 3875]: https://www.rfc-editor.org/rfc/rfc3875
 
+use std::process::ExitStatus;
 use std::time::Duration;
 use std::{fmt, io, result};
 
@@ -147,6 +148,10 @@ pub enum Error {
     },
     /// A handler returned without an error and without having written a response.
     NoResponse,
+    /// A CGI program ended with an error, and its response is missing or incomplete.
+    ///
+    /// The value is its exit status, which includes the signal that ended it.
+    ProgramFailed(ExitStatus),
     /// The previous request of a connection was dropped without a call of
     /// [`finish`](crate::server::Request::finish). The connection cannot be reused.
     RequestNotFinished,
@@ -326,6 +331,7 @@ impl Error {
                 write!(f, "stream is longer than the {announced} bytes announced by {variable}")
             }
             Self::NoResponse => f.write_str("handler returned without a response"),
+            Self::ProgramFailed(status) => write!(f, "program ended with {status}"),
             Self::RequestNotFinished => {
                 f.write_str("previous request was dropped without being finished")
             }
@@ -402,6 +408,7 @@ impl Error {
                 Self::StreamTooLong { variable, announced }
             }
             Self::NoResponse => Self::NoResponse,
+            Self::ProgramFailed(status) => Self::ProgramFailed(*status),
             Self::RequestNotFinished => Self::RequestNotFinished,
             Self::Refused(status) => Self::Refused(*status),
             Self::ResponseTooLarge(limit) => Self::ResponseTooLarge(*limit),

@@ -1,0 +1,147 @@
+//! The three streams of a program flow at the same time, whichever side is slow or closes first.
+
+use std::fs;
+use std::io::Write;
+use std::thread;
+
+use fcgi::server::Config;
+
+use crate::script::{run, run_script, run_with, server, servers, start, Reports};
+use crate::support::*;
+
+const LARGE: usize = 16 << 20;
+
+fn pattern(len: usize) -> Vec<u8> {
+    (0..len).map(|n| (n % 251) as u8).collect()
+}
+
+#[test]
+fn body_is_the_stdin_of_the_program() {
+    for server in servers() {
+        for len in [0, 1, 65_535, 65_536, 65_537, 200_000] {
+            let body = pattern(len);
+            let answer = run_with(&server, &[], "printf 'Status: 200\\n\\n'; cat", &body);
+            assert!(answer.stdout == [b"Status: 200\n\n", &*body].concat(), "{len} bytes");
+        }
+    }
+}
+
+#[test]
+fn large_body_and_large_response_flow_at_the_same_time() {
+    for server in servers() {
+        let body = pattern(LARGE);
+        let script = "printf 'Status: 200\\n\\n'; head -c 16777216 /dev/zero; cat";
+        let answer = run_with(&server, &[], script, &body);
+        let (head, rest) = answer.stdout.split_at(13);
+        assert_eq!(head, b"Status: 200\n\n");
+        assert!(rest[..LARGE].iter().all(|byte| *byte == 0));
+        assert!(rest[LARGE..] == body, "{} bytes", rest.len());
+    }
+}
+
+#[test]
+fn large_stderr_flows_beside_stdout() {
+    let script = "printf 'Status: 200\\n\\n'; head -c 4000000 /dev/zero >&2 & \
+                  head -c 4000000 /dev/zero; wait";
+    let answer = run(script);
+    assert_eq!((answer.stdout.len(), answer.stderr.len()), (4_000_013, 4_000_000));
+    assert_eq!(answer.app_status, 0);
+}
+
+#[test]
+fn program_may_leave_the_body_unread() {
+    for server in servers() {
+        for script in [
+            "printf 'Status: 200\\n\\ndone'",
+            "exec <&-; printf 'Status: 200\\n\\ndone'",
+            "printf 'Status: 200\\n\\n'; head -c 1 >/dev/null; printf done",
+        ] {
+            let answer = run_with(&server, &[], script, &pattern(LARGE));
+            assert_eq!(answer.text(), "Status: 200\n\ndone", "{script}");
+            assert_eq!(answer.app_status, 0);
+        }
+    }
+}
+
+#[test]
+fn web_server_that_sends_the_whole_body_first_is_not_blocked() {
+    let server = server();
+    let mut stream = server.connect();
+    let script = "exec <&-; printf 'Status: 200\\n\\n'; head -c 4000000 /dev/zero";
+    let len = LARGE.to_string();
+    let pairs = [("SCRIPT", script), ("CONTENT_LENGTH", &*len)];
+    stream.write_all(&request(1, RESPONDER, 0, &pairs, &pattern(LARGE))).expect("the body");
+    assert_eq!(read_answer(&mut stream, 1).stdout.len(), 4_000_013);
+}
+
+#[test]
+fn output_is_passed_on_while_the_program_runs() {
+    let reports = Reports::new();
+    reports.create_pipe("go");
+    for server in servers() {
+        let script = reports.script("printf 'Status: 200\\n\\nline 1\\n'; read x <DIR/go; echo 2");
+        let mut stream = start(&server, &[], &script);
+        let record = read_record(&mut stream).expect("a record");
+        assert_eq!(record.content, b"Status: 200\n\nline 1\n");
+        fs::write(reports.path("go"), "\n").expect("the script reads");
+        assert_eq!(read_answer(&mut stream, 1).text(), "2\n");
+    }
+}
+
+#[test]
+fn body_is_passed_on_while_it_arrives() {
+    let server = server();
+    let mut stream = server.connect();
+    let script = "printf 'Status: 200\\n\\n'; read x; echo $x; read x; echo $x";
+    let pairs = [("SCRIPT", script), ("CONTENT_LENGTH", "8")];
+    let begin = [begin(1, RESPONDER, 0), params(1, &pairs), record(STDIN, 1, b"one\n")].concat();
+    stream.write_all(&begin).expect("half of the body");
+    let mut text = Vec::new();
+    while !text.ends_with(b"one\n") {
+        text.extend(read_record(&mut stream).expect("a record").content);
+    }
+    let end = [record(STDIN, 1, b"two\n"), record(STDIN, 1, b"")].concat();
+    stream.write_all(&end).expect("the rest of the body");
+    assert_eq!(read_answer(&mut stream, 1).text(), "two\n");
+}
+
+#[test]
+fn program_that_closes_stdout_keeps_its_request_until_it_ends() {
+    let reports = Reports::new();
+    reports.create_pipe("go");
+    for close in [">&-", ">&- 2>&-", ">/dev/null 2>&1"] {
+        let script =
+            reports.script("printf 'Status: 200\\n\\nall'; exec CLOSE; read x <DIR/go; exit 5");
+        let server = server();
+        let mut stream = start(&server, &[], &script.replace("CLOSE", close));
+        let mut text = Vec::new();
+        while !text.ends_with(b"all") {
+            text.extend(read_record(&mut stream).expect("a record").content);
+        }
+        fs::write(reports.path("go"), "\n").expect("the script still runs");
+        let answer = read_answer(&mut stream, 1);
+        assert_eq!((answer.app_status, answer.stdout.len()), (5, 0), "{close}");
+    }
+}
+
+#[test]
+fn many_programs_run_at_the_same_time_on_kept_connections() {
+    let server = TestServer::unix(Config::new().max_connections(3), run_script);
+    thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                let mut stream = server.connect();
+                for n in 0..10 {
+                    let body = n.to_string().repeat(1000);
+                    let script = "printf 'Status: 200\\n\\n'; cat";
+                    let pairs = [("SCRIPT", script), ("CONTENT_LENGTH", "1000")];
+                    let bytes = request(1, RESPONDER, 1, &pairs, body.as_bytes());
+                    stream.write_all(&bytes).expect("a request");
+                    let answer = read_answer(&mut stream, 1);
+                    assert_eq!(answer.text(), format!("Status: 200\n\n{body}"));
+                }
+            });
+        }
+    });
+    assert_eq!(server.reported_errors(), []);
+}
