@@ -48,6 +48,12 @@ pub struct Program {
     ///
     /// Default 2 seconds, in which a program can remove its temporary files.
     pub kill_timeout: Duration,
+    /// Whether output is sent before the whole body was received. Otherwise it is buffered until
+    /// then, up to 64 KiB.
+    ///
+    /// Default `false`: nginx stops sending the body when the response begins. A push to
+    /// `git-http-backend`, which writes its head first, would hang.
+    pub early_output: bool,
 }
 
 impl From<Command> for Program {
@@ -57,6 +63,7 @@ impl From<Command> for Program {
             timeout: Some(Duration::from_secs(60 * 60)),
             idle_timeout: Some(Duration::from_secs(5 * 60)),
             kill_timeout: Duration::from_secs(2),
+            early_output: false,
         }
     }
 }
@@ -80,6 +87,12 @@ impl Program {
         self
     }
 
+    /// Sets [`early_output`](Self::early_output).
+    pub fn early_output(mut self, early_output: bool) -> Self {
+        self.early_output = early_output;
+        self
+    }
+
     fn limits(&self) -> Limits {
         Limits {
             timeout: self.timeout,
@@ -93,7 +106,8 @@ impl Program {
 ///
 /// The program gets the params as its environment and the body as its stdin. What it writes to
 /// stdout becomes the response after its head was checked, and stderr goes to the log of the web
-/// server. All three flow at the same time and are passed on at once. The exit status becomes the
+/// server. All three flow at the same time. When the body has been received, output is passed on
+/// at once: see [`Program::early_output`]. The exit status becomes the
 /// [`app_status`](Request::app_status).
 ///
 /// # Environment
@@ -177,9 +191,9 @@ fn start_and_watch(request: &mut Request<'_>, program: &mut Program) -> Outcome<
     let method = request.params.get("REQUEST_METHOD").unwrap_or_default();
     let (supervisor, pump) = Supervisor::start(&mut program.command, limits, method)
         .map_err(|error| Failure::Program(error.into()))?;
-    match watch_with_body(request, supervisor, pump)? {
+    match watch_with_body(request, supervisor, pump, program.early_output)? {
         Watched::Exited(status) => Ok(status),
-        Watched::BodyEnded(supervisor) => watch(request, supervisor),
+        Watched::BodyEnded(supervisor) => watch(request, *supervisor),
     }
 }
 
@@ -187,7 +201,7 @@ fn start_and_watch(request: &mut Request<'_>, program: &mut Program) -> Outcome<
 enum Watched {
     Exited(ExitStatus),
     /// The body has been read to its end, and the program is still running.
-    BodyEnded(Supervisor),
+    BodyEnded(Box<Supervisor>),
 }
 
 /// Watches a program while another thread reads the body of the request.
@@ -198,6 +212,7 @@ fn watch_with_body(
     request: &mut Request<'_>,
     mut supervisor: Supervisor,
     pump: BodyPump,
+    early_output: bool,
 ) -> Outcome<Watched> {
     let abort_handle = request.abort_handle();
     let Request { stdin, stdout, stderr, .. } = request;
@@ -207,11 +222,11 @@ fn watch_with_body(
         let pumping = thread::Builder::new().spawn_scoped(scope, move || pump.run(stdin));
         pumping.map_err(|error| Failure::Program(error.into()))?;
         loop {
-            match supervisor.step(stdout, stderr) {
+            match supervisor.step(stdout, stderr, early_output) {
                 Ok(Step::Continue) => {}
                 Ok(Step::Check) if !abort_handle.is_aborted() => {}
                 Ok(Step::Check) => return Err(end(supervisor, Failure::Request(Error::Aborted))),
-                Ok(Step::BodyEnded) => return Ok(Watched::BodyEnded(supervisor)),
+                Ok(Step::BodyEnded) => return Ok(Watched::BodyEnded(Box::new(supervisor))),
                 Ok(Step::Exited(status)) => {
                     // The next part of the body may take long, and this function waits for it.
                     stdout.flush().map_err(|error| Failure::Request(error.into()))?;
@@ -226,7 +241,7 @@ fn watch_with_body(
 /// Watches a program after the body has been read. The request sees every kind of abort.
 fn watch(request: &mut Request<'_>, mut supervisor: Supervisor) -> Outcome<ExitStatus> {
     loop {
-        match supervisor.step(&mut request.stdout, &mut request.stderr) {
+        match supervisor.step(&mut request.stdout, &mut request.stderr, true) {
             Ok(Step::Continue | Step::BodyEnded) => {}
             Ok(Step::Check) if !request.is_aborted() => {}
             Ok(Step::Check) => return Err(end(supervisor, Failure::Request(Error::Aborted))),

@@ -194,10 +194,12 @@ fn output_of_a_process_that_outlives_the_program_is_passed_on() {
 #[test]
 fn invalid_head_ends_the_program() {
     let reports = Reports::new();
+    reports.create_pipe("go");
     let server = server();
-    let script = reports.script(&WAIT.replace("wait", "echo nonsense; wait"));
-    let mut stream = start(&server, &[], &script);
+    let script = WAIT.replace("wait", "read x <DIR/go; echo nonsense; wait");
+    let mut stream = start(&server, &[], &reports.script(&script));
     assert_ended(&reports, || {
+        fs::write(reports.path("go"), "\n").expect("the script reads");
         let answer = read_answer(&mut stream, 1);
         assert!(answer.text().starts_with("Status: 502 Bad Gateway\r\n"), "{answer:?}");
     });
@@ -216,15 +218,15 @@ fn shutdown_ends_the_programs_that_do_not_end_in_time() {
 #[test]
 fn no_more_programs_run_than_connections_are_served() {
     let reports = Reports::new();
-    reports.create_pipe("go");
     let server = TestServer::unix(Config::new().max_connections(2), run_script);
     let script = reports.script(
-        "mkdir DIR/running.$$; printf 'Status: 200\\n\\n'; read x <DIR/go; \
-         ls -d DIR/running.* | wc -l; rmdir DIR/running.$$",
+        "mkdir DIR/running.$$; until [ -e DIR/go ]; do sleep 0.01; done; \
+         printf 'Status: 200\\n\\n'; ls -d DIR/running.* | wc -l; rmdir DIR/running.$$",
     );
     let mut streams: Vec<_> = (0..6).map(|_| start(&server, &[], &script)).collect();
+    wait_until("two programs run", || reports.count("running.") >= 2);
+    fs::write(reports.path("go"), "").expect("a file");
     for stream in &mut streams {
-        fs::write(reports.path("go"), "\n").expect("a script reads");
         let answer = read_answer(stream, 1);
         let running = answer.text().lines().last().and_then(|line| line.parse::<u32>().ok());
         assert!(running.expect("a number") <= 2, "{}", answer.text());

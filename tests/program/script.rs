@@ -13,7 +13,7 @@ use fcgi::server::{Config, HandlerResult, Request};
 
 use crate::support::*;
 
-/// Runs the shell script in the param `SCRIPT`. `TIMEOUT`, `IDLE_TIMEOUT` and `KILL_TIMEOUT` are in
+/// Runs the shell script in the param `SCRIPT`, with early output if `EARLY_OUTPUT` is set. `TIMEOUT`, `IDLE_TIMEOUT` and `KILL_TIMEOUT` are in
 /// milliseconds.
 pub fn run_script(request: &mut Request) -> HandlerResult {
     let mut command = Command::new("/bin/sh");
@@ -35,7 +35,8 @@ pub fn run_script(request: &mut Request) -> HandlerResult {
         Some(timeout) => program.kill_timeout(timeout),
         None => program,
     };
-    bridge::run_program(request, program)?;
+    let early_output = request.params.get("EARLY_OUTPUT").is_some();
+    bridge::run_program(request, program.early_output(early_output))?;
     Ok(())
 }
 
@@ -96,6 +97,12 @@ impl Reports {
 
     pub fn exists(&self, name: &str) -> bool {
         self.path(name).exists()
+    }
+
+    /// Returns the number of files whose names begin with `prefix`.
+    pub fn count(&self, prefix: &str) -> usize {
+        let files = fs::read_dir(self.0.path()).expect("the directory").flatten();
+        files.filter(|file| file.file_name().to_string_lossy().starts_with(prefix)).count()
     }
 
     /// Creates a named pipe.

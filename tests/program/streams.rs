@@ -4,6 +4,7 @@ use std::fs;
 use std::io::Write;
 use std::thread;
 
+use fcgi::net::Stream;
 use fcgi::server::Config;
 
 use crate::script::{run, run_script, run_with, server, servers, start, Reports};
@@ -88,21 +89,42 @@ fn output_is_passed_on_while_the_program_runs() {
     }
 }
 
+/// Sends a request up to the first line of its body of two lines.
+fn start_with_one_line(server: &TestServer, pairs: &[(&str, &str)], script: &str) -> Stream {
+    let mut stream = server.connect();
+    let pairs = [pairs, &[("SCRIPT", script), ("CONTENT_LENGTH", "8")]].concat();
+    let bytes = [begin(1, RESPONDER, 0), params(1, &pairs), record(STDIN, 1, b"one\n")].concat();
+    stream.write_all(&bytes).expect("half of the body");
+    stream
+}
+
+fn last_line() -> Vec<u8> {
+    [record(STDIN, 1, b"two\n"), record(STDIN, 1, b"")].concat()
+}
+
 #[test]
 fn body_is_passed_on_while_it_arrives() {
-    let server = server();
-    let mut stream = server.connect();
     let script = "printf 'Status: 200\\n\\n'; read x; echo $x; read x; echo $x";
-    let pairs = [("SCRIPT", script), ("CONTENT_LENGTH", "8")];
-    let begin = [begin(1, RESPONDER, 0), params(1, &pairs), record(STDIN, 1, b"one\n")].concat();
-    stream.write_all(&begin).expect("half of the body");
+    let server = server();
+    let mut stream = start_with_one_line(&server, &[("EARLY_OUTPUT", "1")], script);
     let mut text = Vec::new();
     while !text.ends_with(b"one\n") {
         text.extend(read_record(&mut stream).expect("a record").content);
     }
-    let end = [record(STDIN, 1, b"two\n"), record(STDIN, 1, b"")].concat();
-    stream.write_all(&end).expect("the rest of the body");
+    stream.write_all(&last_line()).expect("the rest of the body");
     assert_eq!(read_answer(&mut stream, 1).text(), "two\n");
+}
+
+#[test]
+fn output_is_held_back_until_the_body_has_been_received() {
+    let reports = Reports::new();
+    let script = "printf 'Status: 200\\n\\n'; read x; echo $x; echo $$ >DIR/one; read x; echo $x";
+    let server = server();
+    let mut stream = start_with_one_line(&server, &[], &reports.script(script));
+    reports.wait_for_process("one");
+    stream.write_all(&last_line()).expect("the rest of the body");
+    let record = read_record(&mut stream).expect("a record");
+    assert_eq!(String::from_utf8_lossy(&record.content), "Status: 200\n\none\ntwo\n");
 }
 
 #[test]

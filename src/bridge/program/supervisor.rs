@@ -114,19 +114,29 @@ impl Supervisor {
     }
 
     /// Waits for the next event or the end of a pause. Passes on what the program has written.
+    ///
+    /// If `flush` is false, output is sent only when the buffer of the writer is full.
     pub(super) fn step(
         &mut self,
         stdout: &mut impl Write,
         stderr: &mut impl Write,
+        flush: bool,
     ) -> std::result::Result<Step, Failure> {
         if Instant::now() >= self.next_check {
             self.next_check = Instant::now() + CHECK_INTERVAL;
             self.check_time().map_err(Failure::Program)?;
             return Ok(Step::Check);
         }
-        match self.next_event(stdout, stderr).map_err(Failure::Request)? {
-            Some(event) => self.handle(event, stdout, stderr),
-            None => self.check_exit().map_err(Failure::Program),
+        if let Ok(event) = self.events.try_recv() {
+            return self.handle(event, stdout, stderr);
+        }
+        if flush {
+            let flushed = stderr.flush().and_then(|()| stdout.flush());
+            flushed.map_err(|error| Failure::Request(error.into()))?;
+        }
+        match self.events.recv_timeout(self.pause) {
+            Ok(event) => self.handle(event, stdout, stderr),
+            Err(_timeout) => self.check_exit().map_err(Failure::Program),
         }
     }
 
@@ -162,21 +172,6 @@ impl Supervisor {
             return Err(Error::TimedOut("program without input or output"));
         }
         Ok(())
-    }
-
-    /// Returns the next event. If there is none yet, sends what is buffered and waits. Returns
-    /// `None` after a pause without an event.
-    fn next_event(
-        &mut self,
-        stdout: &mut impl Write,
-        stderr: &mut impl Write,
-    ) -> Result<Option<Event>> {
-        if let Ok(event) = self.events.try_recv() {
-            return Ok(Some(event));
-        }
-        stderr.flush()?;
-        stdout.flush()?;
-        Ok(self.events.recv_timeout(self.pause).ok())
     }
 
     fn handle(
