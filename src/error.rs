@@ -13,8 +13,12 @@ use std::{fmt, io, result};
 use crate::protocol::{ProtocolStatus, RecordType, MAX_CONTENT_LEN};
 
 /// The end of the message of [`Error::NotListening`], with a hint for the user of the program.
-const NOT_LISTENING: &str = "not a listening socket: start the program from a web server, with \
-                             spawn-fcgi or another process manager";
+const NOT_LISTENING: &str = "start the program from a web server, with spawn-fcgi or another \
+                             process manager";
+/// The same for a program that systemd has started, with its socket on descriptor 3.
+const LISTEN_FDS: &str = "LISTEN_FDS is set, so the socket is on descriptor 3: set \
+                          StandardInput=socket in the systemd service, or start the program with \
+                          `<&3` in a shell";
 
 /// The result type of the crate's fallible functions.
 ///
@@ -218,7 +222,9 @@ pub enum Error {
     InvalidAddress(String),
     /// Descriptor 0 is not a listening socket (section 2.2 of the specification).
     ///
-    /// The value describes what it is, for example `a pipe`.
+    /// The value describes what it is, for example `a pipe`. The message names the remedy, also for
+    /// a program that systemd has started with its socket on descriptor 3 (`LISTEN_FDS`). See
+    /// [`deployment`](crate::deployment).
     NotListening(&'static str),
     /// An item of an [`AllowList`](crate::net::AllowList) is not an IP address (section 3.2 of the
     /// specification).
@@ -365,7 +371,11 @@ impl Error {
             Self::InvalidAddress(text) => {
                 write!(f, "invalid address {text:?}, expected HOST:PORT or unix:PATH")
             }
-            Self::NotListening(what) => write!(f, "descriptor 0 is {what}, {NOT_LISTENING}"),
+            Self::NotListening(what) => {
+                let is_systemd = std::env::var_os("LISTEN_FDS").is_some();
+                let hint = if is_systemd { LISTEN_FDS } else { NOT_LISTENING };
+                write!(f, "descriptor 0 is {what}, not a listening socket: {hint}")
+            }
             Self::InvalidAllowList(item) => {
                 write!(f, "invalid item {item:?} in the list of allowed IP addresses")
             }

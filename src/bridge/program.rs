@@ -16,6 +16,7 @@ use self::pump::BodyPump;
 use self::supervisor::{Failure, Limits, Step, Supervisor};
 use super::forward::{gateway_status, write_failure};
 use crate::error::{Error, Result};
+use crate::params::Params;
 use crate::server::Request;
 
 /// A CGI program to be run, and the bounds on its time.
@@ -191,10 +192,22 @@ fn start_and_watch(request: &mut Request<'_>, program: &mut Program) -> Outcome<
     let method = request.params.get("REQUEST_METHOD").unwrap_or_default();
     let (supervisor, pump) = Supervisor::start(&mut program.command, limits, method)
         .map_err(|error| Failure::Program(error.into()))?;
+    if has_no_body(request.params) {
+        // Closes the stdin of the program. A thread for the pump would cost 5 % of a small request.
+        drop(pump);
+        return watch(request, supervisor);
+    }
     match watch_with_body(request, supervisor, pump, program.early_output)? {
         Watched::Exited(status) => Ok(status),
         Watched::BodyEnded(supervisor) => watch(request, *supervisor),
     }
+}
+
+/// Returns whether a request is certain to have no body. Other requests than GET and HEAD may have a
+/// body of unknown length.
+fn has_no_body(params: &Params) -> bool {
+    let is_get = matches!(params.get("REQUEST_METHOD"), Some("GET" | "HEAD"));
+    params.content_length().map_or(is_get, |len| len == 0)
 }
 
 /// How the first part of a request has ended.

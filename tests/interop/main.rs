@@ -19,6 +19,8 @@
 mod apache;
 mod app;
 mod cgi_fcgi;
+mod cgi_wrap;
+mod deployment;
 mod disconnects;
 mod echo;
 mod endpoint;

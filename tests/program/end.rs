@@ -94,6 +94,22 @@ fn closed_connection_ends_the_program() {
 }
 
 #[test]
+fn closed_connection_or_abort_ends_a_program_whose_request_has_no_body() {
+    for server in servers() {
+        for last_record in [&[][..], &record(ABORT, 1, b"")] {
+            let reports = Reports::new();
+            let pairs = [("REQUEST_METHOD", "GET")];
+            let mut stream = start(&server, &pairs, &reports.script(WAIT));
+            let mut kept = None;
+            assert_ended(&reports, || {
+                stream.write_all(last_record).expect("the last record");
+                kept = Some(stream).filter(|_| !last_record.is_empty());
+            });
+        }
+    }
+}
+
+#[test]
 fn closed_connection_ends_a_program_that_writes() {
     for server in servers() {
         let reports = Reports::new();

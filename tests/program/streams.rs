@@ -28,6 +28,16 @@ fn body_is_the_stdin_of_the_program() {
 }
 
 #[test]
+fn body_of_unknown_length_is_the_stdin_of_the_program() {
+    let script = "printf 'Status: 200\\n\\n'; cat";
+    for (method, expected) in [("POST", "Status: 200\n\nbody"), ("GET", "Status: 200\n\n")] {
+        let pairs = [("SCRIPT", script), ("REQUEST_METHOD", method)];
+        let answer = server().round_trip(1, &request(1, RESPONDER, 0, &pairs, b"body"));
+        assert_eq!(answer.text(), expected, "{method}");
+    }
+}
+
+#[test]
 fn large_body_and_large_response_flow_at_the_same_time() {
     for server in servers() {
         let body = pattern(LARGE);

@@ -12,6 +12,8 @@ use crate::stream::retry;
 
 /// The maximum number of bytes that are moved at a time: the capacity of a pipe under Linux.
 const PIECE_LEN: usize = 64 * 1024;
+/// The same until a read returns as much. Most programs write less.
+const FIRST_PIECE_LEN: usize = 4 * 1024;
 
 /// What the threads report.
 pub(super) enum Event {
@@ -62,13 +64,17 @@ pub(super) fn start_reading(
     event: fn(io::Result<Vec<u8>>) -> Event,
 ) -> io::Result<()> {
     thread::Builder::new().spawn(move || {
-        let mut buffer = vec![0; PIECE_LEN];
+        let mut buffer = vec![0; FIRST_PIECE_LEN];
         loop {
-            let data = retry(|| pipe.read(&mut buffer)).map(|len| buffer[..len].to_vec());
-            let event = event(data);
+            let len = retry(|| pipe.read(&mut buffer));
+            let is_full = len.as_ref().is_ok_and(|len| *len == buffer.len());
+            let event = event(len.map(|len| buffer[..len].to_vec()));
             let is_end = event.is_end();
             if events.send(event).is_err() || is_end {
                 return;
+            }
+            if is_full {
+                buffer.resize(PIECE_LEN, 0);
             }
         }
     })?;

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::process::{Command, ExitStatus};
 use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use super::process::Process;
@@ -14,8 +15,10 @@ use crate::error::{Error, Result};
 const EVENTS: usize = 4;
 /// The time between two checks whether the request was aborted or a timeout has expired.
 const CHECK_INTERVAL: Duration = Duration::from_millis(100);
-/// The first pause after a program has closed its output. It is doubled up to `CHECK_INTERVAL`. A
-/// program usually ends within this time.
+/// How often the thread yields after a program has closed its output, before it pauses. A program
+/// usually ends within a few microseconds, and a pause takes at least 50.
+const YIELDS: u32 = 50;
+/// The first pause after that. It is doubled up to `CHECK_INTERVAL`.
 const FIRST_PAUSE: Duration = Duration::from_micros(50);
 /// A pause in which the output of a program that has ended may continue.
 const QUIET_PAUSE: Duration = Duration::from_millis(50);
@@ -196,7 +199,18 @@ impl Supervisor {
         if self.has_open_output() {
             return Ok(Step::Continue);
         }
-        self.check_exit().map_err(Failure::Program)
+        self.yield_until_exit().and_then(|()| self.check_exit()).map_err(Failure::Program)
+    }
+
+    /// Waits for a short time for the end of a program that has closed its output.
+    fn yield_until_exit(&mut self) -> Result<()> {
+        for _ in 0..YIELDS {
+            if self.process.exit_status()?.is_some() {
+                break;
+            }
+            thread::yield_now();
+        }
+        Ok(())
     }
 
     /// Notes the activity of the program, and the end of its output.
