@@ -82,8 +82,10 @@ fn units_of_systemd_are_valid() {
         .output()
         .expect("systemd-analyze");
     let stderr = String::from_utf8_lossy(&output.stderr);
-    let complaints: Vec<_> =
-        stderr.lines().filter(|line| line.contains("app.socket") || line.contains("app.service")).collect();
+    let complaints: Vec<_> = stderr
+        .lines()
+        .filter(|line| line.contains("app.socket") || line.contains("app.service"))
+        .collect();
     assert!(output.status.success() && complaints.is_empty(), "{stderr}");
 }
 
@@ -94,8 +96,11 @@ fn socket_of_systemd_is_served_on_descriptor_0() {
     let deployment = Deployment::new("hello");
     let mut activate = command("systemd-socket-activate");
     activate.arg("--inetd").arg("--listen").arg(deployment.endpoint.without_scheme());
-    let mut process =
-        Process::start("systemd-socket-activate", activate.arg(&deployment.program), &deployment.dir);
+    let mut process = Process::start(
+        "systemd-socket-activate",
+        activate.arg(&deployment.program),
+        &deployment.dir,
+    );
     let Endpoint::Unix(socket) = &deployment.endpoint else { panic!("not a Unix socket") };
     process.wait_until("a socket", || socket.exists());
     check_hello(&deployment.endpoint);
@@ -198,8 +203,7 @@ fn mod_fcgid_configuration_works() {
     let deployment = Deployment::new("hello");
     let settings = deployment.file("/etc/apache2/conf-enabled/app.conf");
     let settings = apache::fcgid_settings(&deployment.dir) + &settings;
-    let (port, _process) =
-        apache::start(&["fcgid"], &settings, &deployment.dir);
+    let (port, _process) = apache::start(&["fcgid"], &settings, &deployment.dir);
     check_hello_behind(port);
 }
 

@@ -18,13 +18,16 @@
 
 mod apache;
 mod app;
+mod caddy;
 mod cgi_fcgi;
 mod cgi_wrap;
 mod deployment;
 mod disconnects;
 mod echo;
 mod endpoint;
+mod fpm;
 mod haproxy;
+mod heads;
 mod http;
 mod lighttpd;
 mod nginx;
