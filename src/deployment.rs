@@ -104,12 +104,12 @@
 //!
 //! ```sh
 //! #!/bin/execlineb -P
-//! s6-ipcserver-socketbinder -m -b 1024 -a 0600 /run/app.sock
+//! s6-ipcserver-socketbinder -b 1024 -a 0600 /run/app.sock
 //! /usr/local/bin/app
 //! ```
 //!
-//! With `-m` the socket is a stream socket. This script creates it again whenever the program is
-//! restarted, so a client that connects at that moment is refused.
+//! The script creates the socket again whenever the program is restarted, so a client that connects
+//! at that moment is refused.
 //!
 //! # xinetd
 //!

@@ -152,11 +152,10 @@ fn multiwatch_script_works() {
 fn s6_service_is_restarted() {
     let deployment = Deployment::new("hello");
     let run = deployment.dir.create_dir("app").join("run");
-    // Debian installs execlineb in /usr/bin, which is /bin.
     fs::write(&run, deployment.file("/etc/s6/app/run")).expect("a file");
     fs::set_permissions(&run, fs::Permissions::from_mode(0o755)).expect("its mode");
     let mut supervise = command("s6-supervise");
-    let process =
+    let mut process =
         Process::start("s6-supervise", supervise.arg(deployment.dir.join("app")), &deployment.dir);
     wait_until("the application to listen", || deployment.endpoint.is_listening());
     check_hello(&deployment.endpoint);
@@ -166,7 +165,9 @@ fn s6_service_is_restarted() {
     wait_until("another process", || !process.children().contains(&application));
     wait_until("the application to listen", || deployment.endpoint.is_listening());
     check_hello(&deployment.endpoint);
-    // SIGTERM tells s6-supervise to end the service, and then itself.
+    let mut stop = command("s6-svc");
+    assert!(stop.arg("-dx").arg(deployment.dir.join("app")).status().expect("s6-svc").success());
+    process.wait();
 }
 
 #[test]
