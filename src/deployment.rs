@@ -64,8 +64,8 @@
 //! `systemctl enable --now app.socket` starts the application with the first request, and
 //! `systemctl restart app.service` loses none: systemd keeps the socket. Without
 //! `StandardInput=socket`, systemd passes the socket on descriptor 3 and announces it in the
-//! variable `LISTEN_FDS`. The crate does not use that variable: to take ownership of a descriptor by
-//! its number would be `unsafe`. [`Error::NotListening`](crate::Error::NotListening) names it.
+//! variable `LISTEN_FDS`. The crate does not use that variable: to take ownership of a descriptor
+//! by its number would be `unsafe`. [`Error::NotListening`](crate::Error::NotListening) names it.
 //!
 //! # systemd-socket-activate
 //!
@@ -80,8 +80,8 @@
 //!
 //! # spawn-fcgi and multiwatch
 //!
-//! `spawn-fcgi` creates the socket and starts the program. With `-n` it stays in the foreground, for
-//! a process supervisor:
+//! `spawn-fcgi` creates the socket and starts the program. With `-n` it stays in the foreground,
+//! for a process supervisor:
 //!
 //! `spawn-fcgi.sh`:
 //!
@@ -89,8 +89,9 @@
 //! exec spawn-fcgi -n -s /run/app.sock -M 0600 -b 1024 -- /usr/local/bin/app
 //! ```
 //!
-//! Started as root, it takes `-U www-data` for the owner of the socket, and `-u app` for the user of
-//! the program. `multiwatch` runs several processes on the same socket and replaces those that end:
+//! Started as root, it takes `-U www-data` for the owner of the socket, and `-u app` for the user
+//! of the program. `multiwatch` runs several processes on the same socket and replaces those that
+//! end:
 //!
 //! `multiwatch.sh`:
 //!
@@ -108,8 +109,8 @@
 //! /usr/local/bin/app
 //! ```
 //!
-//! The script creates the socket again whenever the program is restarted, so a client that connects
-//! at that moment is refused.
+//! The script creates the socket again whenever the program is restarted, so a client that
+//! connects at that moment is refused.
 //!
 //! # xinetd
 //!
@@ -130,8 +131,8 @@
 //! ```
 //!
 //! With `wait = yes` the program receives the listening socket, and with `no` a connection, which
-//! [`Error::NotListening`](crate::Error::NotListening) reports. xinetd starts the program again when
-//! it has ended and another request arrives.
+//! [`Error::NotListening`](crate::Error::NotListening) reports. xinetd starts the program again
+//! when it has ended and another request arrives.
 //!
 //! # lighttpd
 //!
@@ -147,8 +148,7 @@
 //! )))
 //! ```
 //!
-//! lighttpd starts the program with descriptors 1 and 2 closed or redirected. One process is enough,
-//! because a [`Server`](crate::Server) serves its connections in threads.
+//! One process is enough, because a [`Server`](crate::Server) serves its connections in threads.
 //!
 //! # Apache with mod_fcgid
 //!
@@ -189,8 +189,11 @@
 //!
 //! # Restarts without a lost request
 //!
-//! 1. With a socket that a process manager keeps, stop the program with SIGTERM and start it again.
-//!    The old process completes the requests that have begun. New connections wait in the backlog.
+//! A program that calls [`Handle::shutdown`](crate::server::Handle::shutdown) on SIGTERM completes
+//! the requests that have begun. What happens to new ones depends on the socket:
+//!
+//! 1. With a socket that a process manager keeps, new connections wait in the backlog until the
+//!    program has been started again.
 //! 2. With a Unix socket that the program creates,
 //!    [`Listener::take_over`](crate::net::Listener::take_over) replaces the socket file while the
 //!    old process still serves. Stop the old process after that.

@@ -119,14 +119,18 @@ impl Program {
 ///
 /// # The end of a program
 ///
-/// | What happens | Result |
-/// | --- | --- |
-/// | The program exits. | The response ends. |
-/// | The program closes stdout and runs on. | The response ends when the program does. |
-/// | The program has exited, but a process that it has started keeps stdout open. | The response ends when nothing was written for half a second. That process runs on. |
-/// | A timeout expires. | The program is ended. |
-/// | The web server aborts the request or closes the connection. | The program is ended. It takes up to 0.1 seconds to notice that. |
-/// | The program closes stdin, or exits before it has read the body. | The rest of the body is dropped. |
+/// - When the program exits, the response ends.
+/// - If it closes stdout and continues to run, the response still ends with the program. A program
+///   that has more to do should start another process for that.
+/// - If it has exited, but a process that it has started keeps stdout open, the response ends when
+///   nothing was written for half a second. That process continues to run.
+/// - If it closes stdin, or exits before it has read the body, the rest of the body is dropped. If
+///   the web server is still sending the body, the request ends after the part that arrives next,
+///   or after [`Config::read_timeout`](crate::server::Config::read_timeout).
+/// - After a timeout, the program is ended.
+/// - If the web server aborts the request or closes the connection, the program is ended. This is
+///   noticed within 0.1 seconds. On TCP, the close is not noticed while the program leaves more
+///   than a few hundred KiB of the body unread.
 ///
 /// A program runs in a process group of its own. To end it, SIGTERM is sent to the group, which
 /// includes the processes that the program has started. SIGKILL follows when they have closed their
@@ -203,8 +207,8 @@ fn start_and_watch(request: &mut Request<'_>, program: &mut Program) -> Outcome<
     }
 }
 
-/// Returns whether a request is certain to have no body. Other requests than GET and HEAD may have a
-/// body of unknown length.
+/// Returns whether a request is certain to have no body. Other requests than GET and HEAD may have
+/// a body of unknown length.
 fn has_no_body(params: &Params) -> bool {
     let is_get = matches!(params.get("REQUEST_METHOD"), Some("GET" | "HEAD"));
     params.content_length().map_or(is_get, |len| len == 0)
@@ -266,7 +270,7 @@ fn watch(request: &mut Request<'_>, mut supervisor: Supervisor) -> Outcome<ExitS
 
 /// Ends a program after a failure. Returns the failure.
 fn end(mut supervisor: Supervisor, failure: Failure) -> Failure {
-    // An error is ignored: it concerns a process that cannot be ended, and the failure is its cause.
+    // An error is ignored: the failure is its cause.
     let _ = supervisor.end_program();
     failure
 }

@@ -77,7 +77,7 @@ fn program_that_ignores_sigterm_is_killed() {
 #[test]
 fn program_can_clean_up_after_sigterm() {
     let reports = Reports::new();
-    let script = reports.script("trap 'echo bye >DIR/bye; exit' TERM; sleep 600 & echo $! >DIR/grandchild; echo $$ >DIR/child; wait");
+    let script = reports.script(&format!("trap 'echo bye >DIR/bye; exit' TERM; {WAIT}"));
     let server = server();
     let stream = start(&server, &[("KILL_TIMEOUT", "20000")], &script);
     assert_ended(&reports, || drop(stream));

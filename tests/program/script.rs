@@ -13,8 +13,8 @@ use fcgi::server::{Config, HandlerResult, Request};
 
 use crate::support::*;
 
-/// Runs the shell script in the param `SCRIPT`, with early output if `EARLY_OUTPUT` is set. `TIMEOUT`, `IDLE_TIMEOUT` and `KILL_TIMEOUT` are in
-/// milliseconds.
+/// Runs the shell script in the param `SCRIPT`, with early output if `EARLY_OUTPUT` is set.
+/// `TIMEOUT`, `IDLE_TIMEOUT` and `KILL_TIMEOUT` are in milliseconds.
 pub fn run_script(request: &mut Request) -> HandlerResult {
     let mut command = Command::new("/bin/sh");
     command.args(["-c", request.params.get("SCRIPT").expect("a script")]);
