@@ -17,7 +17,8 @@ use self::supervisor::{Failure, Limits, Step, Supervisor};
 use super::forward::{gateway_status, write_failure};
 use crate::error::{Error, Result};
 use crate::params::Params;
-use crate::server::Request;
+use crate::server::{Output, Request};
+use crate::stream::StreamWriter;
 
 /// A CGI program to be run, and the bounds on its time.
 ///
@@ -123,7 +124,8 @@ impl Program {
 /// - If it closes stdout and continues to run, the response still ends with the program. A program
 ///   that has more to do should start another process for that.
 /// - If it has exited, but a process that it has started keeps stdout open, the response ends when
-///   nothing was written for half a second. That process continues to run.
+///   nothing was written for half a second. That process continues to run. Until it ends, a thread
+///   waits for each pipe that it keeps open.
 /// - If it closes stdin, or exits before it has read the body, the rest of the body is dropped. If
 ///   the web server is still sending the body, the request ends after the part that arrives next,
 ///   or after [`Config::read_timeout`](crate::server::Config::read_timeout).
@@ -183,12 +185,18 @@ pub fn run_program(request: &mut Request<'_>, program: impl Into<Program>) -> Re
             request.app_status = status.code().map_or(1, i32::unsigned_abs);
             Ok(status)
         }
-        Err(Failure::Program(error)) => Err(reply_failure(request, error)),
+        Err(Failure::Program(error)) => {
+            reply_failure(&mut request.stdout, &error);
+            Err(error)
+        }
         Err(Failure::Request(error)) => Err(error),
     }
 }
 
 type Outcome<T> = std::result::Result<T, Failure>;
+type Stdout<'a> = StreamWriter<Output<'a>>;
+
+const ABORTED: Failure = Failure::Request(Error::Aborted);
 
 /// Starts a program, and watches it until it ends.
 fn start_and_watch(request: &mut Request<'_>, program: &mut Program) -> Outcome<ExitStatus> {
@@ -242,14 +250,14 @@ fn watch_with_body(
             match supervisor.step(stdout, stderr, early_output) {
                 Ok(Step::Continue) => {}
                 Ok(Step::Check) if !abort_handle.is_aborted() => {}
-                Ok(Step::Check) => return Err(end(supervisor, Failure::Request(Error::Aborted))),
+                Ok(Step::Check) => return Err(end(supervisor, stdout, ABORTED)),
                 Ok(Step::BodyEnded) => return Ok(Watched::BodyEnded(Box::new(supervisor))),
                 Ok(Step::Exited(status)) => {
                     // The next part of the body may take long, and this function waits for it.
                     stdout.flush().map_err(|error| Failure::Request(error.into()))?;
                     return Ok(Watched::Exited(status));
                 }
-                Err(failure) => return Err(end(supervisor, failure)),
+                Err(failure) => return Err(end(supervisor, stdout, failure)),
             }
         }
     })
@@ -261,27 +269,29 @@ fn watch(request: &mut Request<'_>, mut supervisor: Supervisor) -> Outcome<ExitS
         match supervisor.step(&mut request.stdout, &mut request.stderr, true) {
             Ok(Step::Continue | Step::BodyEnded) => {}
             Ok(Step::Check) if !request.is_aborted() => {}
-            Ok(Step::Check) => return Err(end(supervisor, Failure::Request(Error::Aborted))),
+            Ok(Step::Check) => return Err(end(supervisor, &mut request.stdout, ABORTED)),
             Ok(Step::Exited(status)) => return Ok(status),
-            Err(failure) => return Err(end(supervisor, failure)),
+            Err(failure) => return Err(end(supervisor, &mut request.stdout, failure)),
         }
     }
 }
 
-/// Ends a program after a failure. Returns the failure.
-fn end(mut supervisor: Supervisor, failure: Failure) -> Failure {
+/// Ends a program after a failure, and reports it. Returns the failure.
+fn end(mut supervisor: Supervisor, stdout: &mut Stdout<'_>, failure: Failure) -> Failure {
     // An error is ignored: the failure is its cause.
     let _ = supervisor.end_program();
+    if let Failure::Program(error) = &failure {
+        // The next part of the body may take long, and the request waits for it.
+        reply_failure(stdout, error);
+    }
     failure
 }
 
-/// Sends a response that reports the failure of a program, unless a part of its own was sent.
-/// Returns the error.
-fn reply_failure(request: &mut Request<'_>, error: Error) -> Error {
-    if !request.stdout.has_sent() {
-        request.stdout.discard();
+/// Sends a response that reports the failure of a program, unless a part of a response was sent.
+fn reply_failure(stdout: &mut Stdout<'_>, error: &Error) {
+    if !stdout.has_sent() {
+        stdout.discard();
         // A write error is ignored: `error` is what the caller must report.
-        let _ = write_failure(&mut request.stdout, gateway_status(&error));
+        let _ = write_failure(stdout, gateway_status(error));
     }
-    error
 }

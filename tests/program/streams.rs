@@ -142,6 +142,24 @@ fn output_is_held_back_until_the_body_has_been_received() {
     assert_eq!(read_answer(&mut stream, 1).text(), "Status: 200\n\none\ntwo\n");
 }
 
+/// The request itself ends after the next part of the body.
+#[test]
+fn response_is_sent_if_the_program_ends_before_the_body() {
+    for (script, expected) in [
+        ("printf 'Status: 200\\n\\ndone'", "Status: 200\n\ndone"),
+        ("echo nonsense; sleep 600", "Status: 502 Bad Gateway\r\n"),
+        ("exit 1", "Status: 502 Bad Gateway\r\n"),
+    ] {
+        let server = server();
+        let mut stream = start_with_one_line(&server, &[], script);
+        let record = read_record(&mut stream).expect("a record");
+        let text = String::from_utf8_lossy(&record.content).into_owned();
+        assert!(text.starts_with(expected), "{script}: {text}");
+        stream.write_all(&last_line()).expect("the rest of the body");
+        assert_eq!(read_answer(&mut stream, 1).stdout.len(), 0, "{script}");
+    }
+}
+
 #[test]
 fn program_that_closes_stdout_keeps_its_request_until_it_ends() {
     let reports = Reports::new();
