@@ -6,6 +6,7 @@
 //! | [`gateway_status`], [`write_failure`] | Report a failure to the web server. |
 //! | [`cgi_params`], [`all_params`] | Convert the environment of a CGI call to params. |
 //! | [`run`] | Runs a program that can be started as a FastCGI application or as a CGI program. |
+//! | [`run_program`] | Runs a CGI program that answers a FastCGI request. Unix only. |
 //! | [`start`] | Starts the processes of a FastCGI application. Unix only. |
 //!
 //! A CGI program that forwards its call to a FastCGI application. Its environment, stdin and stdout
@@ -24,12 +25,16 @@
 
 mod forward;
 mod params;
+#[cfg(unix)]
+mod program;
 mod run;
 #[cfg(unix)]
 mod start;
 
 pub use self::forward::{forward, forward_on, gateway_status, write_failure};
 pub use self::params::{all_params, cgi_params};
+#[cfg(unix)]
+pub use self::program::{run_program, Program};
 pub use self::run::run;
 #[cfg(unix)]
 pub use self::start::start;

@@ -6,14 +6,19 @@
 //! [FastCGI specification]: https://fastcgi-archives.github.io/FastCGI_Specification.html
 //! [RFC 3875]: https://www.rfc-editor.org/rfc/rfc3875
 
+use std::process::ExitStatus;
 use std::time::Duration;
 use std::{fmt, io, result};
 
 use crate::protocol::{ProtocolStatus, RecordType, MAX_CONTENT_LEN};
 
 /// The end of the message of [`Error::NotListening`], with a hint for the user of the program.
-const NOT_LISTENING: &str = "not a listening socket: start the program from a web server, with \
-                             spawn-fcgi or another process manager";
+const NOT_LISTENING: &str = "start the program from a web server, with spawn-fcgi or another \
+                             process manager";
+/// The same for a program that systemd has started, with its socket on descriptor 3.
+const LISTEN_FDS: &str = "LISTEN_FDS is set, so the socket is on descriptor 3: set \
+                          StandardInput=socket in the systemd service, or start the program with \
+                          `<&3` in a shell";
 
 /// The first byte of a TLS connection.
 const TLS_HANDSHAKE: u8 = 22;
@@ -204,6 +209,10 @@ pub enum Error {
     },
     /// A handler returned without an error and without having written a response.
     NoResponse,
+    /// A CGI program ended with an error, and its response is missing or incomplete.
+    ///
+    /// The value is its exit status, which includes the signal that ended it.
+    ProgramFailed(ExitStatus),
     /// The previous request of a connection was dropped without a call of
     /// [`finish`](crate::server::Request::finish). The connection cannot be reused.
     RequestNotFinished,
@@ -272,7 +281,9 @@ pub enum Error {
     InvalidAddress(String),
     /// Descriptor 0 is not a listening socket (section 2.2 of the specification).
     ///
-    /// The value describes what it is, for example `a pipe`.
+    /// The value describes what it is, for example `a pipe`. The message names the remedy, also for
+    /// a program that systemd has started with its socket on descriptor 3 (`LISTEN_FDS`). See
+    /// [`deployment`](crate::deployment).
     NotListening(&'static str),
     /// An item of an [`AllowList`](crate::net::AllowList) is not an IP address (section 3.2 of the
     /// specification).
@@ -352,6 +363,7 @@ impl Error {
             | Self::BodyTooLarge(_)
             | Self::StreamTooLong { .. }
             | Self::NoResponse
+            | Self::ProgramFailed(_)
             | Self::RequestNotFinished
             | Self::ResponseTooLarge(_)
             | Self::HeadTooLarge(_)
@@ -414,6 +426,7 @@ impl_display! {
     Error::StreamTooLong { variable, announced } =>
         ("stream is longer than the {announced} bytes announced by {variable}"),
     Error::NoResponse => ("handler returned without a response"),
+    Error::ProgramFailed(status) => ("program ended with {status}"),
     Error::RequestNotFinished => ("previous request was dropped without being finished"),
     Error::Refused(status) => ("application refused the request: {status}"),
     Error::ResponseTooLarge(limit) => ("response exceeds the limit of {limit} bytes"),
@@ -430,7 +443,8 @@ impl_display! {
     Error::InvalidRequest { part, value } => ("invalid {part} {value:?}"),
     Error::InvalidAddress(text) =>
         ("invalid address {text:?}, expected HOST:PORT or unix:PATH"),
-    Error::NotListening(what) => ("descriptor 0 is {what}, {NOT_LISTENING}"),
+    Error::NotListening(what) =>
+        ("descriptor 0 is {what}, not a listening socket: {}", how_to_listen()),
     Error::InvalidAllowList(item) =>
         ("invalid item {item:?} in the list of allowed IP addresses"),
 }
@@ -477,7 +491,7 @@ macro_rules! impl_by_fields {
 
 impl_by_fields! {
     Aborted NoResponse RequestNotFinished IncompleteHead MissingField,
-    TimedOut(_) RequestTimedOut(_) UnsupportedVersion(_) UnexpectedEof(_) ContentTooLong(_)
+    TimedOut(_) RequestTimedOut(_) ProgramFailed(_) UnsupportedVersion(_) UnexpectedEof(_) ContentTooLong(_)
     InvalidParams(_) ParamTooLong(_) ParamsTooLarge(_) BodyTooLarge(_) Refused(_)
     ResponseTooLarge(_) HeadTooLarge(_) TooManyFields(_) InvalidField(_) DuplicateField(_)
     InvalidStatus(_) InvalidLocation(_) InvalidContentLength(_) InvalidAddress(_) NotListening(_)
@@ -501,6 +515,16 @@ fn reason(error: &io::Error) -> String {
             first.to_lowercase().chain(chars).collect()
         }
         _ => text.to_owned(),
+    }
+}
+
+/// Returns a hint for the user of a program whose descriptor 0 is not a listening socket.
+fn how_to_listen() -> &'static str {
+    let is_systemd = std::env::var_os("LISTEN_FDS").is_some();
+    if is_systemd {
+        LISTEN_FDS
+    } else {
+        NOT_LISTENING
     }
 }
 

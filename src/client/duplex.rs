@@ -133,8 +133,8 @@ fn receive_beside<'a, T, E: From<Error>>(
     received
 }
 
-/// Shuts down both directions of the connection when it is dropped, which wakes the thread that
-/// waits on the other direction.
+/// A guard that shuts down both directions of the connection when it is dropped, which wakes the
+/// thread that waits on the other direction.
 struct CancelOnDrop<'a>(&'a SharedSocket);
 
 impl CancelOnDrop<'_> {

@@ -104,7 +104,7 @@ impl<'a> Exchange<'a> {
             match self.stdin.abort() {
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => return Err(error.into()),
                 // Other errors are ignored: the application may have ended the request and closed
-                // the connection. Reading the response tells.
+                // the connection. Reading the response shows that.
                 Ok(()) | Err(_) => {}
             }
         }

@@ -119,8 +119,8 @@ impl Transport {
         *self = Self { request_id: self.request_id, is_idle: false, ..new };
     }
 
-    /// Starts the timers of a request with this deadline. If the request has begun a moment ago,
-    /// the first write and the first read do not look at the clock.
+    /// Starts the timers of a request with this deadline. If `is_prompt`, the request has just
+    /// begun, and the first write and the first read do not look at the clock.
     #[inline]
     pub(super) fn start_timers(&mut self, deadline: Deadline, is_prompt: bool) {
         self.reader.get_mut().start(deadline, is_prompt);
