@@ -491,7 +491,8 @@ macro_rules! impl_by_fields {
 
 impl_by_fields! {
     Aborted NoResponse RequestNotFinished IncompleteHead MissingField,
-    TimedOut(_) RequestTimedOut(_) ProgramFailed(_) UnsupportedVersion(_) UnexpectedEof(_) ContentTooLong(_)
+    TimedOut(_) RequestTimedOut(_) ProgramFailed(_) UnsupportedVersion(_) UnexpectedEof(_)
+    ContentTooLong(_)
     InvalidParams(_) ParamTooLong(_) ParamsTooLarge(_) BodyTooLarge(_) Refused(_)
     ResponseTooLarge(_) HeadTooLarge(_) TooManyFields(_) InvalidField(_) DuplicateField(_)
     InvalidStatus(_) InvalidLocation(_) InvalidContentLength(_) InvalidAddress(_) NotListening(_)

@@ -52,6 +52,7 @@
 //!
 //! // A small request: the body and the response are in memory.
 //! let reply = client.fetch(&params, b"name=ferris")?;
+//! println!("{}: {}", reply.status()?, reply.text()?);
 //!
 //! // A large one: the body is sent while the response is read.
 //! let file = fs::File::open("upload.bin")?;
@@ -59,6 +60,8 @@
 //! client.send(&params, file, |response| io::copy(&mut response.stdout, &mut io::stdout()))?;
 //! # Ok::<(), fcgi::Error>(())
 //! ```
+//!
+//! [`Client::begin`] is for servers that write the body and read the response themselves.
 //!
 //! # Records
 //!

@@ -73,7 +73,7 @@ fn state_after(error: &Error) -> State {
     match error {
         Error::Refused(ProtocolStatus::Overloaded) => State::Busy,
         Error::UnexpectedEof(_) | Error::StreamTooShort { .. } => State::Down,
-        Error::Io(_) | Error::Connect { .. } => match error.kind() {
+        Error::Io(_) | Error::Connect { .. } | Error::Socket { .. } => match error.kind() {
             ErrorKind::ConnectionRefused
             | ErrorKind::NotFound
             | ErrorKind::ConnectionReset

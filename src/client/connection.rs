@@ -54,7 +54,9 @@ impl Connection {
     /// listens at the address, the error is returned at once.
     pub fn connect(address: &Address, config: Arc<Config>) -> Result<Self> {
         let max = config.connect_timeout.unwrap_or(Duration::MAX);
-        Self::new(connect(address, max, false)?, config)
+        let stream = connect(address, max, false)?;
+        let address = Some(Arc::new(address.clone()));
+        Ok(Self { transport: Transport::open(stream, address, config, None)? })
     }
 
     /// Creates a connection from a stream that is already connected.
@@ -62,7 +64,7 @@ impl Connection {
     /// # Errors
     /// An I/O error if the timeouts cannot be set. A timeout of zero is `InvalidInput`.
     pub fn new(stream: impl Into<Stream>, config: Arc<Config>) -> Result<Self> {
-        Ok(Self { transport: Transport::open(stream.into(), config, None)? })
+        Ok(Self { transport: Transport::open(stream.into(), None, config, None)? })
     }
 
     /// Begins a request. Nothing is sent until the body is written, flushed or finished; see

@@ -56,12 +56,12 @@ impl<'a> Exchange<'a> {
     }
 
     /// Creates the exchange of a new request on a connection of a client's pool.
-    pub(super) fn pooled(mut pooled: Box<Pooled>, start: Vec<u8>) -> Self {
+    pub(super) fn pooled(mut pooled: Pooled, start: Vec<u8>) -> Self {
         let link = Arc::clone(pooled.link());
         let cancel_handle = link.cancel_handle().clone();
         let transport = pooled.transport_mut();
         let stdin = Stdin::linked(transport.writer(), transport.request_id(), start, link);
-        Self { stdin, stdout: Stdout::new(Lease::Pooled(pooled), Some(cancel_handle)) }
+        Self { stdin, stdout: Stdout::new(Lease::Pooled(Box::new(pooled)), Some(cancel_handle)) }
     }
 
     /// Ends the body if it has not been finished, reads and drops the rest of the response, and

@@ -83,15 +83,9 @@ impl Lease<'_> {
 }
 
 impl Pooled {
-    pub(super) fn new(transport: Box<Transport>, link: Arc<Link>, is_kept: bool) -> Box<Self> {
+    pub(super) fn new(transport: Box<Transport>, link: Arc<Link>, is_kept: bool) -> Self {
         let has_started = !link.must_send_first();
-        Box::new(Self {
-            transport: Some(transport),
-            link,
-            is_kept,
-            has_started,
-            is_answered: false,
-        })
+        Self { transport: Some(transport), link, is_kept, has_started, is_answered: false }
     }
 
     pub(super) fn link(&self) -> &Arc<Link> {

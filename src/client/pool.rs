@@ -176,7 +176,8 @@ impl Pool {
         }
         let max = left.min(config.connect_timeout.unwrap_or(Duration::MAX));
         let stream = connect(address, max, directly)?;
-        Transport::open(stream, Arc::clone(config), self.room())
+        let address = Some(Arc::clone(address));
+        Transport::open(stream, address, Arc::clone(config), self.room())
     }
 
     /// Opens another connection, in the place of one that the application has closed. `is_early`
@@ -358,7 +359,7 @@ mod tests {
             *config = Config::new().keep_alive(true).max_connections(Some(1));
         });
         let (stream, _peer) = Stream::pair()?;
-        let transport = Transport::open(stream, Arc::clone(&pool.config), None)?;
+        let transport = Transport::open(stream, None, Arc::clone(&pool.config), None)?;
         let first = pool.acquire()?;
         let acquired = thread::scope(|scope| {
             let second = scope.spawn(|| pool.acquire());

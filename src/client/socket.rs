@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::deadline::Deadline;
 use super::room::{FirstAnswer, MakeRoom};
 use super::timer::{Timeouts, Timer};
-use crate::error::Result;
-use crate::net::Stream;
+use crate::error::{Error, Result};
+use crate::net::{Address, Stream};
 
 /// A write of at most this many bytes fits into the buffer of a socket, so it does not wait unless
 /// the application has left much of an earlier body unread.
@@ -29,6 +29,8 @@ pub(super) struct SharedSocket(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     stream: Stream,
+    /// The address of the application, for errors. `None` if it is not known.
+    address: Option<Arc<Address>>,
     read_timeouts: Timeouts,
     write_timeouts: Timeouts,
     /// Whether a write has succeeded since the current read began.
@@ -64,6 +66,7 @@ pub(super) enum Progress {
 /// `max_request`. `room` makes room until the application has sent something.
 pub(super) fn open(
     stream: Stream,
+    address: Option<Arc<Address>>,
     read_timeout: Option<Duration>,
     write_timeout: Option<Duration>,
     max_request: Option<Duration>,
@@ -74,7 +77,8 @@ pub(super) fn open(
     let write_timeouts = Timeouts::new(write_timeout, max_request, Duration::MAX);
     stream.set_timeouts(read_timeouts.on_socket(), write_timeouts.on_socket())?;
     let has_written = AtomicBool::new(false);
-    let shared = Shared { stream, read_timeouts, write_timeouts, has_written, first_answer };
+    let shared =
+        Shared { stream, address, read_timeouts, write_timeouts, has_written, first_answer };
     let socket = SharedSocket(Arc::new(shared));
     let reader = SocketReader { socket: socket.clone(), timer: Timer::new() };
     let writer = SocketWriter { socket, timer: Timer::new(), is_wait_limited: false };
@@ -109,6 +113,18 @@ impl SharedSocket {
     pub(super) fn cancel(&self) {
         // This fails only if the connection is closed already.
         let _ = self.0.stream.shutdown(Shutdown::Both);
+    }
+}
+
+impl Shared {
+    /// Adds the operation and the address to an error of the system.
+    #[cold]
+    fn name_error(&self, operation: &'static str, error: io::Error) -> io::Error {
+        let is_named = error.raw_os_error().is_some() && error.kind() != io::ErrorKind::Interrupted;
+        match self.address.as_ref().filter(|_| is_named) {
+            Some(address) => Error::socket(operation, address, error).into(),
+            None => error,
+        }
     }
 }
 
@@ -175,7 +191,7 @@ impl SocketReader {
                     }
                     return Ok(n);
                 }
-                Err(error) => return Err(error),
+                Err(error) => return Err(self.socket.0.name_error("read from", error)),
             }
         }
     }
@@ -272,10 +288,13 @@ impl SocketWriter {
     }
 
     fn record_write(&self, written: io::Result<usize>) -> io::Result<usize> {
-        if written.is_ok() {
-            self.socket.0.has_written.store(true, Relaxed);
+        match written {
+            Ok(n) => {
+                self.socket.0.has_written.store(true, Relaxed);
+                Ok(n)
+            }
+            Err(error) => Err(self.socket.0.name_error("write to", error)),
         }
-        written
     }
 }
 

@@ -7,7 +7,7 @@ use super::deadline::Deadline;
 use super::room::MakeRoom;
 use super::socket::{self, Progress, SharedSocket, SocketReader, SocketWriter};
 use crate::error::{Error, Result};
-use crate::net::Stream;
+use crate::net::{Address, Stream};
 use crate::params::Params;
 use crate::record::{fixed_record, BeginRequest, RecordType, Role};
 use crate::stream::{RecordBuffer, RecordReader};
@@ -37,15 +37,17 @@ pub(super) struct Transport {
 }
 
 impl Transport {
-    /// Creates the transport of a new connection. `room` makes room for it until the application
-    /// has sent something.
+    /// Creates the transport of a new connection to this address. `room` makes room for it until the
+    /// application has sent something.
     pub(super) fn open(
         stream: Stream,
+        address: Option<Arc<Address>>,
         config: Arc<Config>,
         room: Option<Weak<dyn MakeRoom>>,
     ) -> Result<Self> {
+        let Config { read_timeout, write_timeout, deadline, .. } = *config;
         let (reader, writer) =
-            socket::open(stream, config.read_timeout, config.write_timeout, config.deadline, room)?;
+            socket::open(stream, address, read_timeout, write_timeout, deadline, room)?;
         Ok(Self {
             reader: RecordReader::new(reader),
             writer,

@@ -1,6 +1,6 @@
-//! Proves that an exchange that `Client::begin` returns gives its connection back to the pool if the
-//! request has ended in both directions, and closes it otherwise; that it waits for a connection,
-//! and is sent again, like the requests of `Client::send`.
+//! Proves that an exchange that `Client::begin` returns gives its connection back to the pool if
+//! the request has ended in both directions, and closes it otherwise; that it waits for a
+//! connection, and is sent again, like the requests of `Client::send`.
 #![cfg(unix)]
 
 use std::io::{self, Read, Write};

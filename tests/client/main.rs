@@ -16,6 +16,7 @@ mod idle;
 mod kept;
 mod negotiation;
 mod push;
+mod reply;
 mod request;
 mod response;
 mod reuse;

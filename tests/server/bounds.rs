@@ -99,7 +99,7 @@ fn read_timeout_in_params_closes_the_connection() {
             assert_no_response(&mut stream);
             assert!(start.elapsed() >= SHORT);
             let (kind, text) = server.next_error();
-            assert_eq!((kind, &*text), (io::ErrorKind::TimedOut, "read timed out"));
+            assert_eq!((kind, &*text), (io::ErrorKind::TimedOut, "read timed out after 150 ms"));
         }
     }
 }
@@ -125,7 +125,10 @@ fn read_timeout_in_stdin_ends_request_and_connection() {
             let mut stream = server.connect();
             stream.write_all(&bytes).unwrap();
             let answer = read_answer(&mut stream, 1);
-            assert_eq!((answer.app_status, &*answer.stderr), (1, &b"read timed out\n"[..]));
+            assert_eq!(
+                (answer.app_status, &*answer.stderr),
+                (1, &b"read timed out after 150 ms\n"[..])
+            );
             assert_closed(&mut stream);
         }
     }
