@@ -53,6 +53,11 @@ impl AbortHandle {
         Self { request: Arc::new(Mutex::new(Some(request))) }
     }
 
+    /// Creates the handle of a request that has ended.
+    pub(super) fn ended() -> Self {
+        Self { request: Arc::default() }
+    }
+
     /// Returns whether the web server has closed the connection, or the request's own thread has
     /// noticed an abort.
     ///

@@ -1,71 +1,180 @@
 use std::any::Any;
 use std::error::Error as StdError;
 use std::io;
+use std::mem::forget;
 use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::time::{Instant, SystemTime};
 
-use super::request::{ErrorResponse, Request};
+use super::failure::{Failure, HandlerResult};
+use super::hooks::{status_and_body_len, EndedRequest, ErrorPage, Hooks, OnRequestEnd, Outcome};
+use super::request::Request;
 use crate::error::{Error, Result};
 
-/// The result of a handler. Any error ends the request with `Status: 500`, but
-/// [`Error::BodyTooLarge`](crate::Error::BodyTooLarge) ends it with `Status: 413`.
-///
-/// ```
-/// use fcgi::server::{HandlerResult, Request};
-/// use std::io::{Read, Write};
-///
-/// fn handle(request: &mut Request) -> HandlerResult {
-///     let mut body = String::new();
-///     request.stdin.read_to_string(&mut body)?;
-///     let number: u32 = body.trim().parse()?;
-///     write!(request.stdout, "Content-Type: text/plain\r\n\r\n{}\n", number * 2)?;
-///     Ok(())
-/// }
-/// ```
-pub type HandlerResult = std::result::Result<(), Box<dyn StdError + Send + Sync>>;
+/// How a handler has returned.
+enum Returned {
+    /// Without an error, and with a response.
+    Responded,
+    /// Without an error, but also without a response, for this reason.
+    NoResponse(Error),
+    Failed(Box<dyn StdError + Send + Sync>),
+    Panicked(Box<dyn Any + Send>),
+}
 
-/// Passes a request to a handler, and ends the request. Returns an error that the handler has not
-/// returned, and after which the connection can be used.
+impl Returned {
+    fn failure(&self) -> Option<Failure<'_>> {
+        match self {
+            Self::Responded => None,
+            Self::NoResponse(error) => Some(Failure::Error(error)),
+            Self::Failed(error) => Some(Failure::Error(&**error)),
+            Self::Panicked(panic) => Some(Failure::Panic(panic_message(&**panic))),
+        }
+    }
+}
+
+/// Passes a request to a handler, and ends the request. Returns an error that would otherwise
+/// remain unnoticed, and after which the connection can be used.
 ///
 /// # Errors
 /// The errors of [`Request::finish`].
 pub(crate) fn answer(
     request: &mut Request<'_>,
     handler: &(impl Fn(&mut Request<'_>) -> HandlerResult + ?Sized),
+    hooks: &Hooks,
 ) -> Result<Option<Error>> {
+    match &hooks.on_request_end {
+        None => {
+            let returned = call(request, handler);
+            end(request, &returned, hooks)
+        }
+        Some(on_end) => answer_observed(request, handler, hooks, on_end),
+    }
+}
+
+/// Does the same, and calls the hook for the end of the request.
+fn answer_observed(
+    request: &mut Request<'_>,
+    handler: &(impl Fn(&mut Request<'_>) -> HandlerResult + ?Sized),
+    hooks: &Hooks,
+    on_end: &OnRequestEnd,
+) -> Result<Option<Error>> {
+    let (started, clock) = (SystemTime::now(), Instant::now());
+    request.stdout.record_sent();
+    let returned = call(request, handler);
+    let was_aborted = !request.has_ended() && request.stdin.was_aborted();
+    let ended = end(request, &returned, hooks);
+    let (status, body_bytes) = status_and_body_len(&request.stdout.take_sent());
+    let outcome = match (&ended, returned.failure()) {
+        _ if was_aborted => Outcome::Aborted,
+        (Err(error), _) if request.is_unsent() => Outcome::NotSent(error),
+        (_, Some(failure)) => Outcome::Failed(failure),
+        // The handler has ignored an error of `finish_early`.
+        _ if request.is_unsent() => Outcome::Aborted,
+        _ => Outcome::Finished,
+    };
+    notify(
+        on_end,
+        &EndedRequest {
+            role: request.role,
+            params: request.params,
+            status,
+            body_bytes,
+            app_status: request.app_status,
+            started,
+            duration: clock.elapsed(),
+            outcome,
+        },
+    );
+    ended
+}
+
+/// Calls the hook for the end of a request. If it panics, the server continues.
+pub(super) fn notify(on_end: &OnRequestEnd, ended: &EndedRequest<'_>) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| on_end(ended))) {
+        forget(panic);
+    }
+}
+
+#[inline]
+fn call(
+    request: &mut Request<'_>,
+    handler: &(impl Fn(&mut Request<'_>) -> HandlerResult + ?Sized),
+) -> Returned {
     match catch_unwind(AssertUnwindSafe(|| handler(request))) {
         Ok(Ok(())) => match request.response_error() {
-            None => end(request),
-            Some(error) => {
-                request.end_failed(ErrorResponse::Failed, &error)?;
-                Ok(Some(error))
-            }
+            None => Returned::Responded,
+            Some(error) => Returned::NoResponse(error),
         },
-        Ok(Err(error)) => request.end_failed(response_to(&*error), &error).map(|()| None),
-        Err(panic) => {
-            let reason = format_args!("handler panicked: {}", panic_message(&*panic));
-            request.end_failed(ErrorResponse::Failed, &reason).map(|()| None)
-        }
+        Ok(Err(error)) => Returned::Failed(error),
+        Err(panic) => Returned::Panicked(panic),
+    }
+}
+
+/// Ends a request whose handler has returned.
+#[inline]
+fn end(request: &mut Request<'_>, returned: &Returned, hooks: &Hooks) -> Result<Option<Error>> {
+    match returned {
+        Returned::Responded if request.has_ended() => Ok(None),
+        Returned::Responded => end_responded(request),
+        _ => end_failed(request, returned, hooks),
     }
 }
 
 /// Ends a request that has a response. Returns the error of reading the body, if there was one.
-fn end(request: &mut Request<'_>) -> Result<Option<Error>> {
+#[inline]
+fn end_responded(request: &mut Request<'_>) -> Result<Option<Error>> {
     let failure = request.stdin.failure().map(Error::duplicate);
     request.end()?;
     Ok(failure)
 }
 
-/// Returns the response for an error of a handler.
-fn response_to(error: &(dyn StdError + 'static)) -> ErrorResponse {
-    if let Some(Error::BodyTooLarge(_)) = error.downcast_ref::<Error>() {
-        return ErrorResponse::BodyTooLarge;
+/// Ends a request as failed, unless it has ended before.
+#[cold]
+fn end_failed(
+    request: &mut Request<'_>,
+    returned: &Returned,
+    hooks: &Hooks,
+) -> Result<Option<Error>> {
+    let Some(failure) = returned.failure() else { return Ok(None) };
+    if request.has_ended() {
+        return Ok(Some(unreturned(&failure)));
     }
-    // `source` of an I/O error does not return its inner error, but the source of that.
-    let inner = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
-        Some(inner) => Some(inner as &(dyn StdError + 'static)),
-        None => error.source(),
-    };
-    inner.map_or(ErrorResponse::Failed, response_to)
+    let page = hooks.error_page.as_deref();
+    if !page.is_some_and(|page| write_page(request, page, &failure)) {
+        request.replace_response(failure.response())?;
+    }
+    // The error page may have called `finish_early`.
+    if !request.has_ended() {
+        request.end_with_reason(&failure)?;
+    }
+    match returned {
+        Returned::NoResponse(error) => Ok(Some(error.duplicate())),
+        _ => Ok(None),
+    }
+}
+
+/// Lets the application write its error page. Returns `false` if it has not, or a part of the
+/// response was sent before.
+fn write_page(request: &mut Request<'_>, page: &ErrorPage, failure: &Failure<'_>) -> bool {
+    if !request.discard_response() {
+        return false;
+    }
+    match catch_unwind(AssertUnwindSafe(|| page(request, failure))) {
+        Ok(written) => request.has_ended() || written.is_ok() && request.response_error().is_none(),
+        Err(panic) => {
+            forget(panic);
+            false
+        }
+    }
+}
+
+/// Returns a failure of a handler as an error, for a request that has ended before.
+fn unreturned(failure: &Failure<'_>) -> Error {
+    match failure {
+        Failure::Error(error) if error.is::<Error>() => {
+            error.downcast_ref::<Error>().map_or(Error::RequestEnded, Error::duplicate)
+        }
+        failure => io::Error::new(io::ErrorKind::Other, failure.to_string()).into(),
+    }
 }
 
 fn panic_message(panic: &(dyn Any + Send)) -> &str {

@@ -48,6 +48,12 @@ impl<'a> Output<'a> {
         }
     }
 
+    /// Shuts down the write half, after the last record.
+    pub(super) fn shut_down(&self) {
+        // An error means that the connection has ended already.
+        let _ = self.stream.shutdown(Shutdown::Write);
+    }
+
     /// Writes whole records, but blocks at most for `limit`, which is reduced by the time taken.
     /// The time in which another thread completes its records does not count.
     ///

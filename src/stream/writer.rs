@@ -3,7 +3,8 @@ use std::io::{self, Write};
 
 use super::buffer::RecordBuffer;
 use super::framing::{Framing, DIRECT_LEN};
-use crate::error::{duplicate_io, Result};
+use super::sent::SentContent;
+use crate::error::{duplicate_io, Error, Result};
 use crate::record::{check_id, RecordType};
 use crate::vectored::write_parts;
 
@@ -46,6 +47,8 @@ pub struct StreamWriter<W> {
     has_sent: bool,
     /// The error of a write to `inner`. Nothing is written after that.
     failure: Option<io::Error>,
+    /// What was sent, if it is recorded.
+    sent: Option<Box<SentContent>>,
 }
 
 impl<W: Write> StreamWriter<W> {
@@ -62,7 +65,7 @@ impl<W: Write> StreamWriter<W> {
 
     /// Creates a writer that sends what the buffer holds with the first write.
     pub(crate) fn with_buffer(inner: W, buffer: RecordBuffer) -> Self {
-        Self { inner, buffer, has_sent: false, failure: None }
+        Self { inner, buffer, has_sent: false, failure: None, sent: None }
     }
 
     /// Sends the buffered data and the empty record that ends the stream, in one write. Returns the
@@ -111,6 +114,30 @@ impl<W: Write> StreamWriter<W> {
         self.buffer.discard_open_record();
     }
 
+    /// Records from now on how much is sent, and how it begins.
+    pub(crate) fn record_sent(&mut self) {
+        self.sent = Some(Box::default());
+    }
+
+    /// Records the buffered data as sent, if what is sent is recorded.
+    #[inline]
+    pub(crate) fn record_buffered(&mut self) {
+        if let Some(sent) = &mut self.sent {
+            sent.record(self.buffer.open_content());
+        }
+    }
+
+    /// Returns what was recorded.
+    pub(crate) fn take_sent(&mut self) -> SentContent {
+        self.sent.take().map_or_else(SentContent::default, |sent| *sent)
+    }
+
+    /// Drops what is buffered. Every later write fails with this error.
+    pub(crate) fn close(&mut self, error: &Error) {
+        self.buffer.close();
+        self.failure = Some(error.duplicate().into());
+    }
+
     /// Buffers the empty record that ends the stream. Sends nothing.
     pub(crate) fn end_stream(&mut self) {
         self.buffer.end_stream();
@@ -138,6 +165,7 @@ impl<W: Write> StreamWriter<W> {
 
     /// Sends everything that is buffered.
     pub(crate) fn send(&mut self) -> io::Result<()> {
+        self.record_buffered();
         self.send_after(&[])
     }
 
@@ -164,8 +192,12 @@ impl<W: Write> StreamWriter<W> {
     /// Sends everything that is buffered, then `data`, without copying it. With `is_last`, ends the
     /// stream.
     pub(crate) fn send_direct(&mut self, data: &[u8], is_last: bool) -> io::Result<()> {
-        self.buffer.close_record();
         self.start_sending()?;
+        self.record_buffered();
+        if let Some(sent) = &mut self.sent {
+            sent.record(data);
+        }
+        self.buffer.close_record();
         let mut chunks = data.chunks(DIRECT_LEN);
         while let Some(data) = chunks.next() {
             let sent = self.write_records(data, is_last && chunks.len() == 0);
@@ -253,6 +285,7 @@ impl<W: Write> Write for StreamWriter<W> {
             return Ok(data.len());
         }
         if !fits {
+            self.check_usable()?;
             self.send()?;
         }
         self.buffer.push(data);
