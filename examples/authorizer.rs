@@ -45,9 +45,9 @@ fn authorize(request: &mut Request) -> HandlerResult {
             .status(200)?
             .variable("REMOTE_USER", user)?
             .variable("AUTH_TYPE", "Basic")?,
-        None => ResponseHead::new()
-            .status(401)?
-            .field("WWW-Authenticate", "Basic realm=\"cave\"")?,
+        None => {
+            ResponseHead::new().status(401)?.field("WWW-Authenticate", "Basic realm=\"cave\"")?
+        }
     };
     head.write_to(&mut request.stdout)?;
     Ok(())

@@ -48,6 +48,7 @@ mod pool;
 mod report;
 mod request;
 mod respond;
+mod sent;
 mod stdin;
 mod timeouts;
 mod variables;

@@ -12,7 +12,6 @@ mod framing;
 mod input;
 mod length;
 mod reader;
-mod sent;
 mod writer;
 
 pub(crate) use self::buffer::RecordBuffer;
@@ -21,5 +20,4 @@ pub(crate) use self::input::{StreamReader, StreamSource, StreamState};
 pub(crate) use self::length::StreamLength;
 pub(crate) use self::reader::retry;
 pub use self::reader::RecordReader;
-pub(crate) use self::sent::SentContent;
 pub use self::writer::StreamWriter;

@@ -6,27 +6,24 @@ use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::time::{Instant, SystemTime};
 
 use super::failure::{Failure, HandlerResult};
-use super::hooks::{status_and_body_len, EndedRequest, ErrorPage, Hooks, OnRequestEnd, Outcome};
+use super::hooks::{EndedRequest, ErrorPage, Hooks, OnRequestEnd, Outcome};
 use super::request::Request;
 use crate::error::{Error, Result};
 
-/// How a handler has returned.
-enum Returned {
-    /// Without an error, and with a response.
-    Responded,
-    /// Without an error, but also without a response, for this reason.
+/// How a handler has failed.
+enum Failed {
+    /// It has returned without an error, but also without a response, for this reason.
     NoResponse(Error),
-    Failed(Box<dyn StdError + Send + Sync>),
-    Panicked(Box<dyn Any + Send>),
+    Error(Box<dyn StdError + Send + Sync>),
+    Panic(Box<dyn Any + Send>),
 }
 
-impl Returned {
-    fn failure(&self) -> Option<Failure<'_>> {
+impl Failed {
+    fn failure(&self) -> Failure<'_> {
         match self {
-            Self::Responded => None,
-            Self::NoResponse(error) => Some(Failure::Error(error)),
-            Self::Failed(error) => Some(Failure::Error(&**error)),
-            Self::Panicked(panic) => Some(Failure::Panic(panic_message(&**panic))),
+            Self::NoResponse(error) => Failure::Error(error),
+            Self::Error(error) => Failure::Error(&**error),
+            Self::Panic(panic) => Failure::Panic(panic_message(&**panic)),
         }
     }
 }
@@ -41,16 +38,17 @@ pub(crate) fn answer(
     handler: &(impl Fn(&mut Request<'_>) -> HandlerResult + ?Sized),
     hooks: &Hooks,
 ) -> Result<Option<Error>> {
-    match &hooks.on_request_end {
-        None => {
-            let returned = call(request, handler);
-            end(request, &returned, hooks)
-        }
-        Some(on_end) => answer_observed(request, handler, hooks, on_end),
+    if let Some(on_end) = &hooks.on_request_end {
+        return answer_observed(request, handler, hooks, on_end);
+    }
+    match call(request, handler) {
+        Ok(()) => end_responded(request),
+        Err(failed) => end_and_drop_failed(request, failed, hooks),
     }
 }
 
 /// Does the same, and calls the hook for the end of the request.
+#[cold]
 fn answer_observed(
     request: &mut Request<'_>,
     handler: &(impl Fn(&mut Request<'_>) -> HandlerResult + ?Sized),
@@ -58,15 +56,18 @@ fn answer_observed(
     on_end: &OnRequestEnd,
 ) -> Result<Option<Error>> {
     let (started, clock) = (SystemTime::now(), Instant::now());
-    request.stdout.record_sent();
+    request.stdout.get_ref().record_sent();
     let returned = call(request, handler);
     let was_aborted = !request.has_ended() && request.stdin.was_aborted();
-    let ended = end(request, &returned, hooks);
-    let (status, body_bytes) = status_and_body_len(&request.stdout.take_sent());
-    let outcome = match (&ended, returned.failure()) {
+    let ended = match &returned {
+        Ok(()) => end_responded(request),
+        Err(failed) => end_failed(request, failed, hooks),
+    };
+    let (status, body_bytes) = request.stdout.get_ref().take_sent().status_and_body_len();
+    let outcome = match (&ended, &returned) {
         _ if was_aborted => Outcome::Aborted,
         (Err(error), _) if request.is_unsent() => Outcome::NotSent(error),
-        (_, Some(failure)) => Outcome::Failed(failure),
+        (_, Err(failed)) => Outcome::Failed(failed.failure()),
         // The handler has ignored an error of `finish_early`.
         _ if request.is_unsent() => Outcome::Aborted,
         _ => Outcome::Finished,
@@ -98,43 +99,43 @@ pub(super) fn notify(on_end: &OnRequestEnd, ended: &EndedRequest<'_>) {
 fn call(
     request: &mut Request<'_>,
     handler: &(impl Fn(&mut Request<'_>) -> HandlerResult + ?Sized),
-) -> Returned {
+) -> std::result::Result<(), Failed> {
     match catch_unwind(AssertUnwindSafe(|| handler(request))) {
         Ok(Ok(())) => match request.response_error() {
-            None => Returned::Responded,
-            Some(error) => Returned::NoResponse(error),
+            None => Ok(()),
+            Some(error) => Err(Failed::NoResponse(error)),
         },
-        Ok(Err(error)) => Returned::Failed(error),
-        Err(panic) => Returned::Panicked(panic),
+        Ok(Err(error)) => Err(Failed::Error(error)),
+        Err(panic) => Err(Failed::Panic(panic)),
     }
 }
 
-/// Ends a request whose handler has returned.
-#[inline]
-fn end(request: &mut Request<'_>, returned: &Returned, hooks: &Hooks) -> Result<Option<Error>> {
-    match returned {
-        Returned::Responded if request.has_ended() => Ok(None),
-        Returned::Responded => end_responded(request),
-        _ => end_failed(request, returned, hooks),
-    }
-}
-
-/// Ends a request that has a response. Returns the error of reading the body, if there was one.
+/// Ends a request that has a response, unless it has ended before. Returns the error of reading the
+/// body, if there was one.
 #[inline]
 fn end_responded(request: &mut Request<'_>) -> Result<Option<Error>> {
+    if request.has_ended() {
+        return Ok(None);
+    }
     let failure = request.stdin.failure().map(Error::duplicate);
     request.end()?;
     Ok(failure)
 }
 
-/// Ends a request as failed, unless it has ended before.
+/// Does what [`end_failed`] does, outside of the code of a request that succeeds.
 #[cold]
-fn end_failed(
+fn end_and_drop_failed(
     request: &mut Request<'_>,
-    returned: &Returned,
+    failed: Failed,
     hooks: &Hooks,
 ) -> Result<Option<Error>> {
-    let Some(failure) = returned.failure() else { return Ok(None) };
+    end_failed(request, &failed, hooks)
+}
+
+/// Ends a request as failed, unless it has ended before.
+#[cold]
+fn end_failed(request: &mut Request<'_>, failed: &Failed, hooks: &Hooks) -> Result<Option<Error>> {
+    let failure = failed.failure();
     if request.has_ended() {
         return Ok(Some(unreturned(&failure)));
     }
@@ -146,8 +147,8 @@ fn end_failed(
     if !request.has_ended() {
         request.end_with_reason(&failure)?;
     }
-    match returned {
-        Returned::NoResponse(error) => Ok(Some(error.duplicate())),
+    match failed {
+        Failed::NoResponse(error) => Ok(Some(error.duplicate())),
         _ => Ok(None),
     }
 }

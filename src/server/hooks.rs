@@ -3,11 +3,9 @@ use std::time::{Duration, SystemTime};
 
 use super::failure::{Failure, HandlerResult};
 use super::request::Request;
-use crate::cgi::Head;
 use crate::error::Error;
 use crate::params::Params;
 use crate::record::Role;
-use crate::stream::SentContent;
 
 /// A request that has ended, for [`Server::on_request_end`](super::Server::on_request_end).
 ///
@@ -22,7 +20,8 @@ pub struct EndedRequest<'a> {
     /// The status of the response, as its head contains it or implies it. `None` if the response
     /// has no valid head, or one of more than 16 KiB.
     pub status: Option<u16>,
-    /// The number of bytes of the response after its head.
+    /// The number of bytes of the response after its head. The last write counts even if it has
+    /// failed.
     pub body_bytes: u64,
     /// The app status in END_REQUEST.
     pub app_status: u32,
@@ -73,14 +72,3 @@ pub(crate) struct Hooks {
 
 pub(super) type OnRequestEnd = dyn Fn(&EndedRequest<'_>) + Send + Sync;
 pub(super) type ErrorPage = dyn Fn(&mut Request<'_>, &Failure<'_>) -> HandlerResult + Send + Sync;
-
-/// Returns the status of a response, and the number of bytes after its head.
-pub(super) fn status_and_body_len(sent: &SentContent) -> (Option<u16>, u64) {
-    match Head::parse(&sent.start) {
-        Ok((head, body)) => {
-            let head_len = sent.start.len() - body.len();
-            (Some(head.status()), sent.len - head_len as u64)
-        }
-        Err(_) => (None, sent.len),
-    }
-}

@@ -230,7 +230,7 @@ impl<'a> Request<'a> {
     /// Returns whether END_REQUEST was sent, or could not be sent.
     #[inline]
     pub(super) fn has_ended(&self) -> bool {
-        self.finished.outcome != RequestOutcome::Unfinished
+        !matches!(self.finished.outcome, RequestOutcome::Unfinished)
     }
 
     /// Returns whether the response could not be sent.
@@ -241,7 +241,6 @@ impl<'a> Request<'a> {
     /// Does what [`finish`](Self::finish) does. Nothing may be written after that.
     pub(super) fn end(&mut self) -> Result<()> {
         self.stdin.end_abort_handle();
-        self.stdout.record_buffered();
         self.stdout.push_records(&self.last_records());
         if !self.stderr.is_unused() {
             self.stderr.end_stream();

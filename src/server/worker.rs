@@ -146,7 +146,8 @@ impl Worker {
 
     fn serve_requests(&self, connection: &mut Connection) -> Result<()> {
         while let Some(accepted) = connection.wait_for_request()? {
-            if let Some(error) = answer(&mut connection.request(accepted), &self.handler, &self.hooks)?
+            if let Some(error) =
+                answer(&mut connection.request(accepted), &self.handler, &self.hooks)?
             {
                 self.report(&error, None);
             }

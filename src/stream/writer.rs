@@ -3,7 +3,6 @@ use std::io::{self, Write};
 
 use super::buffer::RecordBuffer;
 use super::framing::{Framing, DIRECT_LEN};
-use super::sent::SentContent;
 use crate::error::{duplicate_io, Error, Result};
 use crate::record::{check_id, RecordType};
 use crate::vectored::write_parts;
@@ -47,8 +46,6 @@ pub struct StreamWriter<W> {
     has_sent: bool,
     /// The error of a write to `inner`. Nothing is written after that.
     failure: Option<io::Error>,
-    /// What was sent, if it is recorded.
-    sent: Option<Box<SentContent>>,
 }
 
 impl<W: Write> StreamWriter<W> {
@@ -65,7 +62,7 @@ impl<W: Write> StreamWriter<W> {
 
     /// Creates a writer that sends what the buffer holds with the first write.
     pub(crate) fn with_buffer(inner: W, buffer: RecordBuffer) -> Self {
-        Self { inner, buffer, has_sent: false, failure: None, sent: None }
+        Self { inner, buffer, has_sent: false, failure: None }
     }
 
     /// Sends the buffered data and the empty record that ends the stream, in one write. Returns the
@@ -114,24 +111,6 @@ impl<W: Write> StreamWriter<W> {
         self.buffer.discard_open_record();
     }
 
-    /// Records from now on how much is sent, and how it begins.
-    pub(crate) fn record_sent(&mut self) {
-        self.sent = Some(Box::default());
-    }
-
-    /// Records the buffered data as sent, if what is sent is recorded.
-    #[inline]
-    pub(crate) fn record_buffered(&mut self) {
-        if let Some(sent) = &mut self.sent {
-            sent.record(self.buffer.open_content());
-        }
-    }
-
-    /// Returns what was recorded.
-    pub(crate) fn take_sent(&mut self) -> SentContent {
-        self.sent.take().map_or_else(SentContent::default, |sent| *sent)
-    }
-
     /// Drops what is buffered. Every later write fails with this error.
     pub(crate) fn close(&mut self, error: &Error) {
         self.buffer.close();
@@ -165,7 +144,6 @@ impl<W: Write> StreamWriter<W> {
 
     /// Sends everything that is buffered.
     pub(crate) fn send(&mut self) -> io::Result<()> {
-        self.record_buffered();
         self.send_after(&[])
     }
 
@@ -192,12 +170,8 @@ impl<W: Write> StreamWriter<W> {
     /// Sends everything that is buffered, then `data`, without copying it. With `is_last`, ends the
     /// stream.
     pub(crate) fn send_direct(&mut self, data: &[u8], is_last: bool) -> io::Result<()> {
-        self.start_sending()?;
-        self.record_buffered();
-        if let Some(sent) = &mut self.sent {
-            sent.record(data);
-        }
         self.buffer.close_record();
+        self.start_sending()?;
         let mut chunks = data.chunks(DIRECT_LEN);
         while let Some(data) = chunks.next() {
             let sent = self.write_records(data, is_last && chunks.len() == 0);

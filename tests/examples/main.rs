@@ -13,4 +13,5 @@ mod fetch;
 mod gateway;
 mod hello;
 mod multiplex;
+mod recipes;
 mod roles;
