@@ -221,8 +221,8 @@ impl Server {
     }
 
     /// Sets a function that is called once for each request that has ended, after its handler has
-    /// returned, whether it has succeeded or not. Requests that are rejected because their params or
-    /// their body exceed a bound are included.
+    /// returned, whether it has succeeded or not. This includes requests that are rejected because
+    /// their params or their body exceed a bound.
     ///
     /// The next request on the connection waits until the function returns. By default there is no
     /// such function, and nothing is measured for it.
@@ -243,13 +243,13 @@ impl Server {
         self
     }
 
-    /// Sets a function that writes the response if a handler has failed: it returned an error, wrote
-    /// no response, or panicked.
+    /// Sets a function that writes the response if a handler has failed: it returned an error,
+    /// wrote no response, or panicked.
     ///
     /// It is not called if a part of the response was sent. Otherwise what the handler has written
     /// is dropped, and the function writes another response. If it fails as well, the default
-    /// response is sent. The failure is written to the log of the web server in any case. By
-    /// default, the response is a short text that does not contain the reason.
+    /// response is sent. The failure is written to the log of the web server in any case. The
+    /// default response is a short text that does not contain the reason.
     ///
     /// Requests that are rejected because of [`Config::max_params`] or [`Config::max_body`], before
     /// a handler is called, are answered with the default response.

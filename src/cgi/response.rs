@@ -11,8 +11,8 @@ const MAX_BYTES: usize = 16 * 1024 * 1024;
 
 /// Builds the head of a response, on the application side ([RFC 3875], section 6).
 ///
-/// [`Request::respond`](crate::server::Request::respond) sends it with a body. To write a body piece
-/// by piece, write the head first, with [`write_to`](Self::write_to).
+/// [`Request::respond`](crate::server::Request::respond) sends it with a body. To write a body
+/// piece by piece, write the head first, with [`write_to`](Self::write_to).
 ///
 /// It applies the rules of [`HeadParser`](super::HeadParser), so every web server can parse
 /// what it writes. Names are tokens, values contain no line breaks, and `Content-Type`, `Location`
@@ -233,10 +233,9 @@ impl ResponseHead {
         let is_head = method == "HEAD";
         let has_length = self.fields.content_length().is_some();
         let has_content = !matches!(self.code(), 100..=199 | 204 | 304);
-        let head = match has_content && !(is_head && body.is_empty() && has_length) {
-            true => self.field("Content-Length", body.len().to_string())?,
-            false => self,
-        };
+        let adds_length = has_content && !(is_head && body.is_empty() && has_length);
+        let head =
+            if adds_length { self.field("Content-Length", body.len().to_string())? } else { self };
         head.write_to(writer)?;
         if has_content && !is_head {
             writer.write_all(body)?;

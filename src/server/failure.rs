@@ -5,11 +5,11 @@ use super::error_response::ErrorResponse;
 
 /// The result of a handler. An error ends the request, with a status that depends on the error:
 ///
-/// | Error | Status |
-/// | --- | --- |
-/// | [`Error::BodyTooLarge`](crate::Error::BodyTooLarge), such as that of [`read_limited`] | 413 |
-/// | [`Error::InvalidRequest`](crate::Error::InvalidRequest), such as that of [`Request::path`] | 400 |
-/// | any other error | 500 |
+/// | Error | For example from | Status |
+/// | --- | --- | --- |
+/// | [`Error::BodyTooLarge`](crate::Error::BodyTooLarge) | [`Stdin::read_limited`] | 413 |
+/// | [`Error::InvalidRequest`](crate::Error::InvalidRequest) | [`Request::path`] | 400 |
+/// | any other error | | 500 |
 ///
 /// The same applies if one of these errors is the source of another error.
 ///
@@ -29,8 +29,8 @@ use super::error_response::ErrorResponse;
 /// The status is part of the response head, so it cannot be changed once a part of the response has
 /// been sent: after a `flush` of [`stdout`], or after more than 64 KiB were written. If a handler
 /// fails after that, the response ends there, and the request ends with app status 1. Web servers
-/// ignore the app status. nginx and lighttpd pass what they have received to the client, with status
-/// 200, as a complete response. Only a `Content-Length` tells the client that the rest is missing.
+/// ignore the app status. nginx and lighttpd pass what they have received to the client, with
+/// status 200, as a complete response. Only a `Content-Length` shows that the rest is missing.
 ///
 /// - Do everything that can fail before you write the response.
 /// - Send a `Content-Length` if the length is known, as [`Request::respond`] does.
@@ -40,7 +40,7 @@ use super::error_response::ErrorResponse;
 /// A small response is buffered to its end. To replace it before a part was sent, call
 /// [`Request::discard_response`].
 ///
-/// [`read_limited`]: super::Stdin::read_limited
+/// [`Stdin::read_limited`]: super::Stdin::read_limited
 /// [`Request::path`]: super::Request::path
 /// [`Request::respond`]: super::Request::respond
 /// [`Request::discard_response`]: super::Request::discard_response

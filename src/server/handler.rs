@@ -129,7 +129,9 @@ fn end_and_drop_failed(
     failed: Failed,
     hooks: &Hooks,
 ) -> Result<Option<Error>> {
-    end_failed(request, &failed, hooks)
+    let ended = end_failed(request, &failed, hooks);
+    drop(failed);
+    ended
 }
 
 /// Ends a request as failed, unless it has ended before.
@@ -174,7 +176,7 @@ fn unreturned(failure: &Failure<'_>) -> Error {
         Failure::Error(error) if error.is::<Error>() => {
             error.downcast_ref::<Error>().map_or(Error::RequestEnded, Error::duplicate)
         }
-        failure => io::Error::new(io::ErrorKind::Other, failure.to_string()).into(),
+        failure => io::Error::other(failure.to_string()).into(),
     }
 }
 

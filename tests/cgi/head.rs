@@ -813,7 +813,8 @@ proptest! {
         values in prop::collection::vec("[!-~]([ -~\t]{0,40}[!-~])?", 0..10),
         status in 100..=999_u16,
     ) {
-        let mut head = ResponseHead::new().field("Status", format!("{status} Reason given")).unwrap();
+        let value = format!("{status} Reason given");
+        let mut head = ResponseHead::new().field("Status", value).unwrap();
         for value in &values {
             head = head.field("X-Value", value).unwrap();
         }
