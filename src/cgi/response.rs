@@ -1,6 +1,7 @@
 //! The head of a response, as an application writes it.
 
 use std::io::Write;
+use std::ops::Range;
 
 use super::fields::Fields;
 use super::{status, syntax};
@@ -27,7 +28,7 @@ const MAX_BYTES: usize = 16 * 1024 * 1024;
 /// ResponseHead::json().status(201)?.field("Location", "/users/7")?.write_to(&mut stdout)?;
 /// assert_eq!(
 ///     String::from_utf8_lossy(&stdout),
-///     "Content-Type: application/json\r\nStatus: 201 Created\r\nLocation: /users/7\r\n\r\n"
+///     "Content-Type: application/json\r\nLocation: /users/7\r\nStatus: 201 Created\r\n\r\n"
 /// );
 /// # Ok::<(), fcgi::Error>(())
 /// ```
@@ -46,6 +47,8 @@ const MAX_BYTES: usize = 16 * 1024 * 1024;
 pub struct ResponseHead {
     /// Invariant: valid fields, each ending with CR LF.
     fields: Fields,
+    /// Where the `Status` field is in the bytes of `fields`.
+    status_line: Range<usize>,
 }
 
 impl ResponseHead {
@@ -73,7 +76,9 @@ impl ResponseHead {
     /// Creates the head of a response with status 404, whose body is a plain text in UTF-8.
     pub fn not_found() -> Self {
         let mut head = Self::text();
+        let start = head.fields.bytes.len();
         head.push("Status", b"404 Not Found");
+        head.status_line = start..head.fields.bytes.len();
         head
     }
 
@@ -90,7 +95,7 @@ impl ResponseHead {
     ///
     /// let mut stdout = Vec::new();
     /// ResponseHead::redirect(303, "/thanks")?.write_to(&mut stdout)?;
-    /// assert_eq!(stdout, b"Status: 303 See Other\r\nLocation: /thanks\r\n\r\n");
+    /// assert_eq!(stdout, b"Location: /thanks\r\nStatus: 303 See Other\r\n\r\n");
     /// # Ok::<(), fcgi::Error>(())
     /// ```
     pub fn redirect(status: u16, location: &str) -> Result<Self> {
@@ -176,6 +181,8 @@ impl ResponseHead {
         }
         if !self.fields.add(start, start + name.len(), end - 2)? {
             self.fields.bytes.truncate(start);
+        } else if name.eq_ignore_ascii_case("Status") {
+            self.status_line = start..end;
         }
         Ok(self)
     }
@@ -194,7 +201,7 @@ impl ResponseHead {
     ///     .status(200)?
     ///     .variable("AUTH_METHOD", "database lookup")?
     ///     .write_to(&mut stdout)?;
-    /// assert_eq!(stdout, b"Status: 200 OK\r\nVariable-AUTH_METHOD: database lookup\r\n\r\n");
+    /// assert_eq!(stdout, b"Variable-AUTH_METHOD: database lookup\r\nStatus: 200 OK\r\n\r\n");
     /// # Ok::<(), fcgi::Error>(())
     /// ```
     ///
@@ -208,11 +215,15 @@ impl ResponseHead {
 
     /// Writes the head and its empty line, in one call of `write_all`.
     ///
+    /// `Status` is the last field. HAProxy otherwise replaces the status by 302 if there is a
+    /// `Location`.
+    ///
     /// # Errors
     /// - [`Error::MissingField`] if there is no `Content-Type`, `Location` or `Status`
     /// - [`Error::Io`] if the writer fails
     pub fn write_to(mut self, writer: &mut impl Write) -> Result<()> {
         self.fields.check_complete()?;
+        self.fields.bytes[self.status_line.start..].rotate_left(self.status_line.len());
         self.fields.bytes.extend(b"\r\n");
         Ok(writer.write_all(&self.fields.bytes)?)
     }

@@ -702,8 +702,8 @@ fn head_is_sent_in_one_write() {
     head.variable("A_B", "c").unwrap().write_to(&mut writes).unwrap();
     assert_eq!(
         writes.0,
-        [b"Status: 404 Not Found\r\nContent-Type: a/b\r\n\
-           Set-Cookie: \xff\r\nVariable-A_B: c\r\n\r\n"]
+        [b"Content-Type: a/b\r\nSet-Cookie: \xff\r\nVariable-A_B: c\r\n\
+           Status: 404 Not Found\r\n\r\n"]
     );
 }
 
@@ -744,7 +744,7 @@ fn content_length_is_written_once() {
     let head = ResponseHead::new().status(200).unwrap().field("Content-Length", "5").unwrap();
     let head = head.field("content-length", "05").unwrap().field("X", "y").unwrap();
     head.write_to(&mut written).unwrap();
-    assert_eq!(written, b"Status: 200 OK\r\nContent-Length: 5\r\nX: y\r\n\r\n");
+    assert_eq!(written, b"Content-Length: 5\r\nX: y\r\nStatus: 200 OK\r\n\r\n");
 }
 
 #[test]
@@ -822,7 +822,7 @@ proptest! {
         head.write_to(&mut out).unwrap();
         let (head, body) = Head::parse(&out).unwrap();
         prop_assert_eq!((head.status(), head.reason(), body.len()), (status, "Reason given", 0));
-        let parsed = head.fields().skip(1).map(|(_, value)| value);
+        let parsed = head.fields().take(values.len()).map(|(_, value)| value);
         prop_assert!(parsed.eq(values.iter().map(|value| value.as_bytes())));
     }
 }

@@ -30,5 +30,6 @@ mod other_libraries;
 mod php;
 mod process;
 mod process_managers;
+mod readme;
 mod restarts;
 mod syscalls;

@@ -45,17 +45,17 @@ fn response_in_one_call_has_its_length() {
         ("HEAD", "", format!("{text}Content-Length: 4\r\n\r\n")),
         ("HEAD", "own length", format!("{text}Content-Length: 7\r\n\r\n")),
         ("GET", "204", format!("{text}Status: 204 No Content\r\n\r\n")),
-        ("GET", "304", format!("{text}Status: 304 Not Modified\r\nETag: \"1\"\r\n\r\n")),
-        ("HEAD", "304", format!("{text}Status: 304 Not Modified\r\nETag: \"1\"\r\n\r\n")),
+        ("GET", "304", format!("{text}ETag: \"1\"\r\nStatus: 304 Not Modified\r\n\r\n")),
+        ("HEAD", "304", format!("{text}ETag: \"1\"\r\nStatus: 304 Not Modified\r\n\r\n")),
         (
             "GET",
             "redirect",
-            "Status: 303 See Other\r\nLocation: /x\r\nContent-Length: 0\r\n\r\n".to_owned(),
+            "Location: /x\r\nContent-Length: 0\r\nStatus: 303 See Other\r\n\r\n".to_owned(),
         ),
         (
             "GET",
             "not found",
-            format!("{text}Status: 404 Not Found\r\nContent-Length: 4\r\n\r\ngone"),
+            format!("{text}Content-Length: 4\r\nStatus: 404 Not Found\r\n\r\ngone"),
         ),
         (
             "GET",
@@ -232,8 +232,8 @@ fn error_page_replaces_the_response_of_a_handler_that_fails() {
         assert_eq!(
             answer.text(),
             format!(
-                "Content-Type: text/html; charset=utf-8\r\nStatus: {status}\r\n\
-                 Content-Length: {}\r\n\r\n<p>{reason}",
+                "Content-Type: text/html; charset=utf-8\r\nContent-Length: {}\r\n\
+                 Status: {status}\r\n\r\n<p>{reason}",
                 reason.len() + 3
             )
         );
