@@ -28,7 +28,8 @@ use crate::params::Params;
 /// # Errors
 /// [`Error::InvalidRequest`](crate::Error::InvalidRequest) if the path
 ///
-/// - has a `..` segment, whether it is escaped or not: web servers disagree about its meaning
+/// - has a `..` segment, whether it or the slashes around it are escaped or not: web servers
+///   disagree about its meaning
 /// - contains a control byte, or `%` without two hexadecimal digits after it
 /// - is not UTF-8
 /// - does not start with `/`
@@ -97,8 +98,10 @@ fn path_of_target(target: &[u8]) -> Option<Cow<'_, str>> {
     if !path.contains('%') {
         return is_safe(path.as_bytes()).then_some(Cow::Borrowed(path));
     }
-    let decoded = unescape_except_slashes(path).filter(|decoded| is_safe(decoded))?;
-    String::from_utf8(decoded).ok().map(Cow::Owned)
+    let decoded = String::from_utf8(unescape_except_slashes(path)?).ok()?;
+    // A web server that decodes slashes would resolve `%2F..%2F`, so it is not part of a name.
+    let is_safe = is_safe(decoded.replace("%2F", "/").as_bytes());
+    is_safe.then_some(Cow::Owned(decoded))
 }
 
 /// Returns the path that the web server has decoded and split.

@@ -125,6 +125,8 @@ fn escapes_are_decoded_except_slashes() {
         "/a/../b",
         "/%2E%2e/",
         "/a%5C..%5Cb",
+        "/a%2F..%2Fb",
+        "/..%2fa",
         "/%",
         "/%4",
         "/%4g",
