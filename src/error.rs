@@ -190,14 +190,16 @@ pub enum Error {
     /// The value is the name of the field.
     DuplicateField(String),
     /// The response head has no `Content-Type`, `Location` or `Status` field (RFC 3875, section
-    /// 6.2).
+    /// 6.2). Only a [strict](crate::cgi::HeadParser::strict) parser refuses such a head.
     MissingField,
     /// A `Status` field does not consist of a status code from 100 to 999 and an optional reason
     /// phrase (RFC 3875, section 6.3.3).
     ///
     /// The value is the beginning of the field's value.
     InvalidStatus(String),
-    /// A `Location` field is neither an absolute URI nor a path (RFC 3875, section 6.3.2).
+    /// A `Location` field contains a control byte. Or it is neither an absolute URI nor a path
+    /// (RFC 3875, section 6.3.2), and it is written, or parsed by a
+    /// [strict](crate::cgi::HeadParser::strict) parser.
     ///
     /// The value is the beginning of the field's value.
     InvalidLocation(String),

@@ -1,6 +1,6 @@
 //! Answers HTTP requests with files and with the responses of an application.
 
-use std::io::{self, BufRead, Write};
+use std::io::{self, BufRead, Cursor, Read, Write};
 
 use fcgi::cgi::{set_variable, Environment, Head, HttpRequest, Script};
 use fcgi::client::{Authorization, Response};
@@ -187,10 +187,26 @@ fn receive(response: &mut Response<'_>, method: &str, reply: &mut Reply) -> io::
     if !head.has_body(method) {
         return Ok(Outcome::HeadOnly(head));
     }
+    let first = read_first(&head, &mut response.stdout)?;
     let mut writer = reply.start(&head)?;
-    let length = copy(&mut response.stdout, &mut writer, head.content_length())?;
+    let mut body = first.chain(&mut response.stdout);
+    let length = copy(&mut body, &mut writer, head.content_length())?;
     head.check_body(length)?;
     Ok(Outcome::Sent(writer))
+}
+
+/// Reads the first piece of a body of announced length, and waits for the second one. If it does
+/// not arrive, the client receives status 502 instead of a response that is too short.
+fn read_first(head: &Head, body: &mut impl BufRead) -> io::Result<Cursor<Vec<u8>>> {
+    let mut first = Vec::new();
+    if let Some(announced) = head.content_length() {
+        first.extend_from_slice(body.fill_buf()?);
+        body.consume(first.len());
+        if (first.len() as u64) < announced && body.fill_buf()?.is_empty() {
+            head.check_body(first.len() as u64)?;
+        }
+    }
+    Ok(Cursor::new(first))
 }
 
 /// Copies a body while it arrives, but not more than the announced length. Returns the length of

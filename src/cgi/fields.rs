@@ -9,8 +9,10 @@ use crate::error::{Error, Result};
 /// The header fields of a response head, while it is parsed or built and afterwards.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub(super) struct Fields {
-    /// The lines of the head, as received or as they will be sent.
+    /// The lines of the head, as received or as they will be sent. Interim heads come first.
     pub(super) bytes: Vec<u8>,
+    /// The offset in `bytes` at which the head begins, after all interim heads.
+    start: usize,
     /// Describes the lines of `bytes` that were passed to [`add`](Self::add).
     index: Index,
 }
@@ -26,8 +28,8 @@ struct Index {
     content_length: Option<u64>,
     /// Whether there is a `Location` field.
     has_location: bool,
-    /// Whether there is a `Content-Type` field.
-    has_content_type: bool,
+    /// The position of the `Content-Type` field in `fields`.
+    content_type: Option<usize>,
 }
 
 /// The offsets of one field in the bytes of the head. `HeadParser` and `ResponseHead` limit a head
@@ -41,6 +43,11 @@ struct Field {
 }
 
 impl Fields {
+    /// Returns the lines of the head, without the interim heads before it.
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.bytes[self.start..]
+    }
+
     /// Returns the number of fields.
     pub(super) fn len(&self) -> usize {
         self.index.fields.len()
@@ -77,25 +84,45 @@ impl Fields {
     /// Adds the line of `bytes` that starts at `start` to the index. Its colon is at `colon`, and
     /// its CR or LF is at `end`. The name must be a token, and the value must not contain a CR, LF
     /// or NUL. Returns `false` if the field is dropped because its value is empty or it repeats an
-    /// earlier one.
+    /// earlier one. Applies RFC 3875 to the letter.
     #[inline]
     pub(super) fn add(&mut self, start: usize, colon: usize, end: usize) -> Result<bool> {
-        self.index.add(&self.bytes, start, colon, end)
+        self.index.add(&self.bytes, [start, colon, end], true)
+    }
+
+    /// Adds a line that was received, like [`add`](Self::add). Unless `is_strict` is set, any
+    /// reference is a valid `Location`, and a `Content-Type` replaces an earlier one.
+    #[inline]
+    pub(super) fn add_received(&mut self, offsets: [usize; 3], is_strict: bool) -> Result<()> {
+        self.index.add(&self.bytes, offsets, is_strict).map(drop)
     }
 
     /// Checks a rule that only a complete head can be tested for: one of `Content-Type`,
     /// `Location` and `Status` must be present (RFC 3875, section 6.2).
     pub(super) fn check_complete(&self) -> Result<()> {
-        let Index { status, has_location, has_content_type, .. } = self.index;
-        if has_content_type || has_location || status.is_some() {
+        let Index { status, has_location, content_type, .. } = self.index;
+        if content_type.is_some() || has_location || status.is_some() {
             return Ok(());
         }
         Err(Error::MissingField)
     }
 
+    /// Returns whether the head is that of an interim response, which precedes another head.
+    /// `101 Switching Protocols` is not: it ends the exchange (RFC 9110, section 15.2).
+    pub(super) fn is_interim(&self) -> bool {
+        matches!(self.status(), Some(100 | 102..=199))
+    }
+
+    /// Removes the fields of an interim head that ends at this offset. Another head follows it.
+    pub(super) fn drop_interim(&mut self, end: usize) {
+        self.start = end;
+        self.index.clear();
+    }
+
     /// Removes all fields. Keeps the memory for another head.
     pub(super) fn clear(&mut self) {
         self.bytes.clear();
+        self.start = 0;
         self.index.clear();
     }
 
@@ -112,9 +139,11 @@ impl Fields {
 
 impl Index {
     #[inline]
-    fn add(&mut self, bytes: &[u8], start: usize, colon: usize, end: usize) -> Result<bool> {
+    fn add(&mut self, bytes: &[u8], offsets: [usize; 3], is_strict: bool) -> Result<bool> {
+        let [start, colon, end] = offsets;
         let value = syntax::trim_range(bytes, colon + 1..end);
-        if value.is_empty() || !self.interpret(&bytes[start..colon], &bytes[value.clone()])? {
+        let (name, text) = (&bytes[start..colon], &bytes[value.clone()]);
+        if text.is_empty() || !self.interpret(name, text, is_strict)? {
             return Ok(false);
         }
         let [name, name_end, value, value_end] =
@@ -126,19 +155,30 @@ impl Index {
     /// Checks and records a field that web servers interpret. Returns `false` if the field repeats
     /// an earlier one and must be dropped.
     #[inline]
-    fn interpret(&mut self, name: &[u8], value: &[u8]) -> Result<bool> {
+    fn interpret(&mut self, name: &[u8], value: &[u8], is_strict: bool) -> Result<bool> {
         if has_name(name, b"content-type") {
-            check_first("Content-Type", replace(&mut self.has_content_type, true))?;
+            self.replace_content_type(is_strict)?;
         } else if has_name(name, b"content-length") {
             return self.set_content_length(syntax::parse_length(value)?);
         } else if has_name(name, b"status") {
             let code = status::parse_code(value)?;
             check_first("Status", self.status.replace(code).is_some())?;
         } else if has_name(name, b"location") {
-            syntax::check_location(value)?;
+            syntax::check_location(value, is_strict)?;
             check_first("Location", replace(&mut self.has_location, true))?;
         }
         Ok(true)
+    }
+
+    /// Removes an earlier `Content-Type`, and records that the next field is one.
+    #[inline]
+    fn replace_content_type(&mut self, is_strict: bool) -> Result<()> {
+        if let Some(earlier) = self.content_type {
+            check_first("Content-Type", is_strict)?;
+            self.fields.remove(earlier);
+        }
+        self.content_type = Some(self.fields.len());
+        Ok(())
     }
 
     #[inline]

@@ -13,7 +13,8 @@ use crate::stream::StreamLength;
 /// Fields are kept in the order in which they were received. A name may appear more than once:
 /// there is one `Set-Cookie` field for each cookie. Methods compare names without regard to ASCII
 /// case. A field with an empty value is dropped, because it means the same as a missing field
-/// (RFC 3875, section 6.3).
+/// (RFC 3875, section 6.3). The [module documentation](super#response-heads) lists the heads that
+/// are accepted although they break a rule.
 ///
 /// ```
 /// use fcgi::cgi::Head;
@@ -102,7 +103,8 @@ impl Head {
         self.fields.content_length()
     }
 
-    /// Returns the `Location` field: an absolute URI or a path.
+    /// Returns the `Location` field: a reference, which may be relative to the URL of the request.
+    /// Returns `None` if there is no such field or its value is not UTF-8.
     pub fn location(&self) -> Option<&str> {
         self.get("Location")
     }
@@ -110,9 +112,9 @@ impl Head {
     /// Returns the path and query of a local redirect, which the web server must process as if
     /// they had been requested (RFC 3875, section 6.2.2).
     ///
-    /// A local redirect consists of a `Location` field that contains a path, and of no other
-    /// field. In two cases this method returns `None` and the client must be redirected, with the
-    /// `Status` that was sent or 302:
+    /// A local redirect consists of a `Location` field whose value begins with a single slash, and
+    /// of no other field. In two cases this method returns `None` and the client must be
+    /// redirected, with the `Status` that was sent or 302:
     ///
     /// - There are other fields. This way no `Set-Cookie` is lost, and an application that sends a
     ///   `Status` for a redirect gets that status.
@@ -256,8 +258,9 @@ impl Head {
         StreamLength::announced("Content-Length", self.content_length()).check(received)
     }
 
-    /// Returns the head as it was received, including the empty line.
+    /// Returns the head as it was received, including the fields that were dropped and the empty
+    /// line.
     pub fn as_bytes(&self) -> &[u8] {
-        &self.fields.bytes
+        self.fields.as_bytes()
     }
 }

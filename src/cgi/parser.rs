@@ -19,11 +19,18 @@ const STEP_LEN: usize = 1024;
 ///
 /// The parser rejects:
 ///
-/// - a line without a name and a colon, such as `HTTP/1.1 200 OK`
-/// - a blank before the colon
+/// - a line without a name and a colon
+/// - a blank in the name or before the colon, such as `HTTP/1.1 200: OK`
 /// - a line that continues the line before it (`obs-fold`)
 /// - a CR without an LF after it
 /// - a NUL
+/// - a second `Location` or `Status`
+/// - a `Status` or `Content-Length` that is malformed, and two different `Content-Length` fields
+/// - a control byte in a `Location`
+///
+/// It accepts what applications send in practice although [RFC 3875] does not allow it. The
+/// [module documentation](super#response-heads) lists these heads, with reasons.
+/// [`strict`](Self::strict) rejects them.
 ///
 /// ```
 /// use fcgi::cgi::HeadParser;
@@ -50,6 +57,8 @@ pub struct HeadParser {
     /// Invariant: at most `u32::MAX`.
     max_bytes: usize,
     max_fields: usize,
+    /// Whether RFC 3875 is applied to the letter.
+    is_strict: bool,
 }
 
 impl Default for HeadParser {
@@ -59,13 +68,14 @@ impl Default for HeadParser {
             cursor: Cursor::default(),
             is_complete: false,
             max_bytes: 64 * 1024,
-            max_fields: 256,
+            max_fields: 1024,
+            is_strict: false,
         }
     }
 }
 
 impl HeadParser {
-    /// Creates a parser that accepts heads of up to 64 KiB and 256 fields. It does not allocate.
+    /// Creates a parser that accepts heads of up to 64 KiB and 1024 fields. It does not allocate.
     pub fn new() -> Self {
         Self::default()
     }
@@ -83,10 +93,31 @@ impl HeadParser {
 
     /// Sets the maximum number of fields. Fields with an empty value do not count.
     ///
-    /// The default of 256 is more than any known application sends.
+    /// The default of 1024 is more than any known application sends. It limits the index of the
+    /// fields to 16 KiB.
     #[must_use]
     pub fn max_fields(mut self, max_fields: usize) -> Self {
         self.max_fields = max_fields;
+        self
+    }
+
+    /// Sets whether RFC 3875 is applied to the letter. The default is `false`.
+    ///
+    /// A strict parser rejects all heads that the [module documentation](super#response-heads)
+    /// lists as accepted although they break a rule. It returns an interim head like any other.
+    ///
+    /// ```
+    /// use fcgi::{cgi::HeadParser, Error};
+    ///
+    /// let response = b"Location: login.php?from=a\n\n";
+    /// assert_eq!(HeadParser::new().read(&mut &response[..])?.status(), 302);
+    /// let outcome = HeadParser::new().strict(true).feed(response);
+    /// assert!(matches!(outcome, Err(Error::InvalidLocation(_))));
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[must_use]
+    pub fn strict(mut self, strict: bool) -> Self {
+        self.is_strict = strict;
         self
     }
 
@@ -96,17 +127,23 @@ impl HeadParser {
     /// Returns `Some(n)` if the head is complete and ended after the first `n` bytes of the piece.
     /// The remaining bytes belong to the body.
     ///
-    /// A `Content-Length` that is equal to an earlier one is dropped.
+    /// A `Content-Length` that is equal to an earlier one is dropped. A `Content-Type` replaces an
+    /// earlier one.
     ///
     /// # Errors
     /// - [`Error::HeadTooLarge`] if the head has more than [`max_bytes`](Self::max_bytes) bytes
     /// - [`Error::TooManyFields`] if it has more than [`max_fields`](Self::max_fields) fields
     /// - [`Error::InvalidField`] if a line is not a valid field
-    /// - [`Error::DuplicateField`] if there are two `Content-Type`, `Location` or `Status` fields
+    /// - [`Error::DuplicateField`] if there are two `Location` or `Status` fields
     /// - [`Error::InvalidStatus`] if a `Status` has no valid code
-    /// - [`Error::InvalidLocation`] if a `Location` is neither an absolute URI nor a path
+    /// - [`Error::InvalidLocation`] if a `Location` contains a control byte
     /// - [`Error::InvalidContentLength`] if a `Content-Length` is not a number, or differs from an
     ///   earlier one
+    ///
+    /// A [strict](Self::strict) parser also returns:
+    ///
+    /// - [`Error::DuplicateField`] if there are two `Content-Type` fields
+    /// - [`Error::InvalidLocation`] if a `Location` is neither an absolute URI nor a path
     /// - [`Error::MissingField`] if there is no `Content-Type`, `Location` or `Status`
     ///
     /// A web server should then respond with `502 Bad Gateway`. Call [`clear`](Self::clear) before
@@ -115,11 +152,11 @@ impl HeadParser {
         if self.is_complete {
             return Ok(Some(0));
         }
-        let earlier = self.head.as_bytes().len();
+        let earlier = self.head.fields.bytes.len();
         for step in piece.chunks(STEP_LEN) {
             self.parse_step(step)?;
             if self.is_complete {
-                return Ok(Some(self.head.as_bytes().len() - earlier));
+                return Ok(Some(self.head.fields.bytes.len() - earlier));
             }
         }
         Ok(None)
@@ -189,20 +226,18 @@ impl HeadParser {
 
     /// Parses a part of a piece. Sets `is_complete` if the head ends in it.
     fn parse_step(&mut self, step: &[u8]) -> Result<()> {
-        let fields = &mut self.head.fields;
-        let room = self.max_bytes.saturating_sub(fields.bytes.len());
-        fields.bytes.extend_from_slice(&step[..step.len().min(room)]);
+        let bytes = &mut self.head.fields.bytes;
+        let room = self.max_bytes.saturating_sub(bytes.len());
+        bytes.extend_from_slice(&step[..step.len().min(room)]);
         let mut cursor = self.cursor;
-        while let Some(line) = cursor.next_line(&fields.bytes)? {
-            if line.end == line.start {
-                fields.check_complete()?;
-                fields.bytes.truncate(cursor.line);
-                self.is_complete = true;
-                return Ok(());
+        while let Some(line) = cursor.next_line(&self.head.fields.bytes, self.is_strict)? {
+            if line.start == line.end {
+                self.end_head(cursor.line)?;
+            } else if line.is_field {
+                self.add_field(line)?;
             }
-            fields.add(line.start, line.colon, line.end)?;
-            if fields.len() > self.max_fields {
-                return Err(Error::TooManyFields(self.max_fields));
+            if self.is_complete {
+                return Ok(());
             }
             // Set only after the line was accepted, so that a rejected line is rejected again if
             // more is fed.
@@ -212,6 +247,31 @@ impl HeadParser {
         if step.len() > room {
             return Err(Error::HeadTooLarge(self.max_bytes));
         }
+        Ok(())
+    }
+
+    #[inline]
+    fn add_field(&mut self, line: Line) -> Result<()> {
+        let fields = &mut self.head.fields;
+        fields.add_received([line.start, line.colon, line.end], self.is_strict)?;
+        if fields.len() > self.max_fields {
+            return Err(Error::TooManyFields(self.max_fields));
+        }
+        Ok(())
+    }
+
+    /// Ends the head after its empty line, which ends at this offset. Drops it if it is that of an
+    /// interim response.
+    fn end_head(&mut self, end: usize) -> Result<()> {
+        let fields = &mut self.head.fields;
+        if self.is_strict {
+            fields.check_complete()?;
+        } else if fields.is_interim() {
+            fields.drop_interim(end);
+            return Ok(());
+        }
+        fields.bytes.truncate(end);
+        self.is_complete = true;
         Ok(())
     }
 }
@@ -248,13 +308,15 @@ struct Cursor {
     /// The end of the bytes that have been examined. A CR at the end of the input does not count
     /// as examined until the next byte is known.
     scanned: usize,
+    /// Whether the name of the current line contains a byte that a token cannot contain.
+    is_unusual: bool,
 }
 
 impl Cursor {
     /// Returns the current line and moves to the next one. Returns `None` if the line is not
     /// complete.
     #[inline]
-    fn next_line(&mut self, bytes: &[u8]) -> Result<Option<Line>> {
+    fn next_line(&mut self, bytes: &[u8], is_strict: bool) -> Result<Option<Line>> {
         let start = self.line;
         if self.colon <= start {
             let at = self.scanned + syntax::token_len(&bytes[self.scanned..]);
@@ -263,9 +325,11 @@ impl Cursor {
                 Some(b':') if at > start => (self.colon, self.scanned) = (at, at + 1),
                 Some(b'\n' | b'\r') if at == start => {}
                 None => return Ok(None),
-                // The line has no name, a blank before its colon, or is a folded line. All of them
-                // are rejected (RFC 3875, section 6.3).
-                Some(_) => return Err(invalid_line(&bytes[start..])),
+                Some(_) => {
+                    if !self.scan_unusual_name(bytes, is_strict)? {
+                        return Ok(None);
+                    }
+                }
             }
         }
         let end = self.scanned + syntax::find_line_break_or_nul(&bytes[self.scanned..]);
@@ -279,8 +343,31 @@ impl Cursor {
             // Some clients treat a CR alone as the end of a line, so it could inject a field.
             _ => return Err(invalid_line(&bytes[start..])),
         };
+        let is_field = !std::mem::take(&mut self.is_unusual);
         (self.line, self.scanned) = (next, next);
-        Ok(Some(Line { start, colon: self.colon, end }))
+        Ok(Some(Line { start, colon: self.colon, end, is_field }))
+    }
+
+    /// Continues to look for the colon after a byte that a token cannot contain. Returns `false` if
+    /// more bytes are needed.
+    ///
+    /// A line without a name, with a blank before its colon, or that continues another line is
+    /// rejected (RFC 3875, section 6.3).
+    #[cold]
+    fn scan_unusual_name(&mut self, bytes: &[u8], is_strict: bool) -> Result<bool> {
+        let at = self.scanned + syntax::unusual_name_len(&bytes[self.scanned..]);
+        match bytes.get(at) {
+            _ if is_strict => Err(invalid_line(&bytes[self.line..])),
+            Some(b':') if at > self.line => {
+                (self.colon, self.scanned, self.is_unusual) = (at, at + 1, true);
+                Ok(true)
+            }
+            None => {
+                (self.scanned, self.is_unusual) = (at, true);
+                Ok(false)
+            }
+            Some(_) => Err(invalid_line(&bytes[self.line..])),
+        }
     }
 }
 
@@ -291,6 +378,8 @@ struct Line {
     start: usize,
     colon: usize,
     end: usize,
+    /// Whether the name is a token. A line with another name is dropped.
+    is_field: bool,
 }
 
 #[cold]

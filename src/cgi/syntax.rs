@@ -62,6 +62,13 @@ pub(super) fn is_token(text: &[u8]) -> bool {
     !text.is_empty() && token_len(text) == text.len()
 }
 
+/// Returns the length of the start of `text` that is a name, although no token: it contains no
+/// colon, blank or control byte.
+pub(super) fn unusual_name_len(text: &[u8]) -> usize {
+    let allowed = |byte: &u8| *byte != b':' && *byte > b' ' && *byte != 0x7f;
+    text.iter().position(|byte| !allowed(byte)).unwrap_or(text.len())
+}
+
 /// Returns whether `text` is a field value: it contains no CR, LF or NUL.
 pub(super) fn is_value(text: &[u8]) -> bool {
     find_line_break_or_nul(text) == text.len()
@@ -141,15 +148,18 @@ pub(super) fn strip_prefix<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
     starts.then(|| &text[prefix.len()..])
 }
 
-/// Checks a `Location` value: an absolute URI or a path (RFC 3875, section 6.3.2).
-pub(super) fn check_location(value: &[u8]) -> Result<()> {
-    let location = std::str::from_utf8(value)
-        .ok()
-        .filter(|text| !text.contains(|c: char| c.is_ascii_control()));
-    match location {
-        Some(text) if is_path(text) || is_absolute(text) => Ok(()),
-        _ => Err(Error::InvalidLocation(excerpt(value))),
+/// Checks a `Location` value: any reference (RFC 9110, section 10.2.2), or if `is_strict` is set,
+/// an absolute URI or a path (RFC 3875, section 6.3.2).
+///
+/// Browsers remove tabs from a reference, so `/\t/host` would lead to another host although it
+/// begins like a path.
+pub(super) fn check_location(value: &[u8], is_strict: bool) -> Result<()> {
+    let is_listed = |text| is_path(text) || is_absolute(text);
+    let is_valid = !is_strict || std::str::from_utf8(value).is_ok_and(is_listed);
+    if is_valid && !value.iter().any(u8::is_ascii_control) {
+        return Ok(());
     }
+    Err(Error::InvalidLocation(excerpt(value)))
 }
 
 /// Returns whether a location is a path. `//host/path` is not: it is a URI without its scheme.

@@ -233,7 +233,7 @@ impl Committed<'_> {
             slot.lower_limit();
         } else if connection.is_reusable() {
             slot.release(connection, retry.is_kept());
-        } else if outcome.is_ok() {
+        } else if outcome.is_ok() && !retry.is_kept() {
             drop(connection);
             slot.end();
         }

@@ -72,7 +72,8 @@ impl Connection {
     /// [`Error::TimedOut`] after [`Config::connect_timeout`], and the errors of the operating
     /// system. If nothing listens at the address, the error is returned at once.
     pub fn connect(address: &Address, config: Arc<Config>) -> Result<Self> {
-        Self::new(connect(address, config.connect_timeout.unwrap_or(Duration::MAX))?, config)
+        let max = config.connect_timeout.unwrap_or(Duration::MAX);
+        Self::new(connect(address, max, false)?, config)
     }
 
     /// Creates a connection from a stream that is already connected.

@@ -37,7 +37,7 @@ pub struct AbortHandle {
 #[derive(Debug)]
 struct WatchedRequest {
     state: Arc<ConnectionState>,
-    /// Held by the request's own reads.
+    /// Held by the request's own reads and looks.
     read_lock: Arc<Mutex<()>>,
     peers_half_close: bool,
     is_aborted: bool,

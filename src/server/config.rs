@@ -51,9 +51,9 @@ pub struct Config {
     /// `None` is any length.
     ///
     /// A request with a greater `CONTENT_LENGTH` is answered with `Status: 413`, and the
-    /// connection is closed. Without `CONTENT_LENGTH`, reading more than this fails with
-    /// [`Error::BodyTooLarge`](crate::Error::BodyTooLarge). If the handler returns this error, the
-    /// response is the same.
+    /// connection is closed. Without `CONTENT_LENGTH`, reading or skipping more than this fails
+    /// with [`Error::BodyTooLarge`](crate::Error::BodyTooLarge). If the handler returns this error,
+    /// the response is the same.
     ///
     /// Default `None`: memory is used only for what the handler keeps, and web servers have limits
     /// of their own.

@@ -20,7 +20,7 @@
 //! | a record is invalid | its thread | `ProtocolError` |
 //! | a request exceeds a bound | its thread | `ParamsTooLarge`, `BodyTooLarge` |
 //! | the request has ended, and is the last one | its thread | `KeepConnNotSet`, `RequestLimit` |
-//! | a newcomer has no slot | the newcomer's thread, in `Pool::request_slot` | `SlotNeeded` |
+//! | a newcomer has no slot | a thread of the pool, in `Pool::request_slot` | `SlotNeeded` |
 //! | no thread is accepting | the main thread, in `Pool::wait_for_stop` | `SlotNeeded` |
 //! | `accept` has failed | the accepting thread, in `Pool::wait_to_retry` | `SlotNeeded` |
 //! | [`Handle::shutdown`](super::Handle::shutdown) | `Pool::stop` | `Shutdown` |

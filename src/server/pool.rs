@@ -28,7 +28,7 @@ pub(super) struct Pool {
     /// thread could be started, and when the server stops.
     changed: Condvar,
     /// The number of connections that have to yield their slot at the end of their request,
-    /// because every connection is busy.
+    /// because every connection is busy. [`request_slot`](Self::request_slot) alone sets it.
     yield_requests: Arc<AtomicUsize>,
     is_stopping: AtomicBool,
 }
@@ -188,9 +188,7 @@ impl Pool {
     pub(super) fn release(&self, connection: Arc<ConnectionState>, config: &Config) -> bool {
         let mut state = self.lock();
         let is_needed = state.release(&connection);
-        if state.unmet_demand(config) == 0 {
-            self.yield_requests.store(0, SeqCst);
-        }
+        self.request_slot(&state, config);
         // Closes the socket before another thread is notified that there is room.
         drop(connection);
         if !state.waiting.is_empty() || state.retrying > 0 || self.is_stopping() {
@@ -257,7 +255,7 @@ impl Pool {
             state = self.wait_timeout(state, vacancy.poll_interval());
         };
         state.waiting.retain(|other| *other != ticket);
-        self.yield_requests.store(0, SeqCst);
+        self.request_slot(&state, config);
         if !state.waiting.is_empty() {
             self.changed.notify_all();
         }
@@ -265,7 +263,8 @@ impl Pool {
     }
 
     /// Asks a connection to close if a thread needs a slot that no connection is yielding yet. If
-    /// every connection is busy, the next ones whose request ends yield theirs.
+    /// every connection is busy, the next ones whose request ends yield theirs. Called whenever the
+    /// demand for slots changes, so that no more of them yield than necessary.
     fn request_slot(&self, state: &State, config: &Config) -> Vacancy {
         self.yield_requests.store(0, SeqCst);
         let demand = state.unmet_demand(config);

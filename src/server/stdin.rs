@@ -1,6 +1,6 @@
 use std::io::{self, BufRead, Read};
 
-use super::abort_handle::{is_closed_by_peer, AbortHandle};
+use super::abort_handle::AbortHandle;
 use super::close_reason::CloseReason;
 use super::config::Config;
 use super::input::{AcceptedRequest, Input};
@@ -46,7 +46,7 @@ struct RequestRecords<'a> {
     stream: RecordType,
     params: &'a Params,
     config: &'a Config,
-    /// Whether `Stdin::is_aborted` has found out that the request was aborted.
+    /// Whether the request or its abort handle has found out that it was aborted.
     is_aborted: bool,
 }
 
@@ -167,7 +167,7 @@ impl<'a> Stdin<'a> {
     /// Makes the abort handle return `false`.
     #[inline]
     pub(super) fn end_abort_handle(&mut self) {
-        self.stream.source_mut().input.end_abort_handle();
+        self.stream.source_mut().end_abort_handle();
     }
 
     /// Returns whether all input of the request has arrived, whether or not it was read.
@@ -218,7 +218,7 @@ impl<'a> Stdin<'a> {
             }
         }
         let records = self.stream.source();
-        is_closed_by_peer(records.input.state(), records.config.peers_half_close)
+        records.input.is_closed_by_peer(records.config.peers_half_close)
     }
 
     /// Returns the last error that reading has returned.
@@ -234,6 +234,16 @@ impl<'a> Stdin<'a> {
             StreamState::Failed => Err(self.stream.repeated_failure()),
             _ => Ok(()),
         }
+    }
+
+    /// Returns why the web server does not receive the response: the connection has failed, or the
+    /// request was aborted.
+    pub(super) fn check_peer(&self) -> Result<()> {
+        self.check_connection()?;
+        if self.is_known_aborted() {
+            return Err(Error::Aborted);
+        }
+        Ok(())
     }
 
     fn has_buffered_abort(&mut self) -> bool {
@@ -266,6 +276,15 @@ impl RequestRecords<'_> {
     fn is_known_aborted(&self) -> bool {
         self.is_aborted
             || self.input.existing_abort_handle().is_some_and(AbortHandle::is_known_aborted)
+    }
+
+    /// Ends the abort handle, but remembers what it knows.
+    #[inline]
+    fn end_abort_handle(&mut self) {
+        if self.input.existing_abort_handle().is_some() {
+            self.is_aborted = self.is_known_aborted();
+            self.input.end_abort_handle();
+        }
     }
 
     #[cold]

@@ -99,7 +99,7 @@ impl TimedStream {
         }
     }
 
-    /// Returns a lock that every read holds from now on.
+    /// Returns a lock that every read and every look holds from now on.
     pub(super) fn read_lock(&mut self) -> Arc<Mutex<()>> {
         Arc::clone(self.read_lock.get_or_insert_with(Arc::default))
     }
@@ -156,9 +156,9 @@ impl TimedStream {
         }
     }
 
-    /// Calls a function that reads from the socket.
+    /// Calls a function that reads from the socket, or looks at it.
     #[inline]
-    fn with_read_lock<T>(&self, read: impl FnOnce(&Stream) -> T) -> T {
+    pub(super) fn with_read_lock<T>(&self, read: impl FnOnce(&Stream) -> T) -> T {
         let lock = self.read_lock.as_ref();
         let _guard = lock.map(|lock| lock.lock().unwrap_or_else(PoisonError::into_inner));
         read(&self.stream)

@@ -54,11 +54,11 @@ fn head_may_be_as_long_as_the_limit() {
     }
 }
 
-/// The default limit is 256. Rule H16.
+/// The default limit is 1024. Rule H16.
 #[test]
 fn head_may_have_as_many_fields_as_the_limit() {
-    assert_eq!(Config::new().max_head_fields, 256);
-    for (limit, config) in [(256, test_config()), (3, test_config().max_head(1 << 16, 3))] {
+    assert_eq!(Config::new().max_head_fields, 1024);
+    for (limit, config) in [(1024, test_config()), (3, test_config().max_head(1 << 16, 3))] {
         for count in [limit, limit + 1] {
             let head = format!("Status: 404\n{}\n", "X-Field: v\n".repeat(count - 1));
             let application = Application::answering(response(head.as_bytes()));

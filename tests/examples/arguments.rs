@@ -17,15 +17,15 @@ fn run(name: &str, args: &[&[u8]]) -> Output {
 #[test]
 fn invalid_argument_is_named() {
     let cases: &[(&str, i32, &[&[u8]])] = &[
-        ("authorizer", 1, &[b"\xff"]),
+        ("authorizer", 64, &[b"\xff"]),
         ("cgi-fcgi", 64, &[b"-\xff"]),
-        ("echo", 1, &[b"\xff"]),
+        ("echo", 64, &[b"\xff"]),
         ("fetch", 64, &[b"\xff"]),
         ("fetch", 64, &[b":1", b"\xff"]),
         ("fetch", 64, &[b":1", b"--param", b"\xff"]),
         ("fetch", 64, &[b":1", b"--role", b"\xff"]),
         ("fetch", 64, &[b":1", b"--timeout", b"\xff"]),
-        ("filter", 1, &[b"\xff"]),
+        ("filter", 64, &[b"\xff"]),
         ("gateway", 64, &[b"\xff"]),
         ("gateway", 64, &[b"--listen", b"\xff"]),
         ("gateway", 64, &[b"--index", b"\xff"]),
@@ -55,6 +55,9 @@ fn arguments_of_fetch_need_not_be_utf8() {
     let args: [&[u8]; 5] =
         [address.as_bytes(), b"--param", b"A=\xff=", b"--body", file.as_os_str().as_bytes()];
     let output = run("fetch", &args);
-    assert_eq!(output.stdout, b"Content-Type: text/plain\r\n\r\nA=\xff=\nCONTENT_LENGTH=4\n\nbody");
+    assert_eq!(
+        output.stdout,
+        b"Content-Type: text/plain\r\n\r\nA=\xff=\nCONTENT_LENGTH=4\nREQUEST_METHOD=POST\n\nbody"
+    );
     assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
 }

@@ -250,7 +250,17 @@ fn invalid_response_is_502() {
         ("HTTP as a head", answer(b"HTTP/1.1 200 OK\r\n\r\n"), "invalid header field"),
         ("a bad status", answer(b"Status: abc\n\n"), "invalid Status"),
         ("a status of its own", answer(b"Status: 101\n\n"), "status 101"),
-        ("none of the three fields", answer(b"X: y\n\n"), "Content-Type, Location or Status"),
+        ("a second status", answer(b"Status: 200\nStatus: 404\n\n"), "more than once"),
+        (
+            "no body, although it is announced",
+            answer(b"Content-Type: a/b\nContent-Length: 9\n\n"),
+            "after 0 of the 9 bytes",
+        ),
+        (
+            "a part of the announced body, in one piece",
+            answer(b"Content-Type: a/b\nContent-Length: 9\n\npart"),
+            "after 4 of the 9 bytes",
+        ),
         (
             "a bad length",
             answer(b"Content-Type: a/b\nContent-Length: x\n\n"),
@@ -297,13 +307,11 @@ fn silent_application_is_504() {
 /// Rule C11.
 #[test]
 fn truncated_response_breaks_the_http_response_off() {
+    const LENGTH: &[u8] = b"Content-Type: text/plain\nContent-Length: 10\n\n";
     let cases: &[(&str, Vec<u8>)] = &[
         ("without a length", record(STDOUT, 1, b"Content-Type: text/plain\n\npart")),
-        (
-            "with a length",
-            record(STDOUT, 1, b"Content-Type: text/plain\nContent-Length: 10\n\npart"),
-        ),
-        ("too short", answer(b"Content-Type: text/plain\nContent-Length: 10\n\npart")),
+        ("with a length", [record(STDOUT, 1, LENGTH), two_pieces()].concat()),
+        ("too short", [record(STDOUT, 1, LENGTH), two_pieces(), end(1, 0, 0)].concat()),
         (
             "refused in the end",
             [record(STDOUT, 1, b"Content-Type: text/plain\n\npart"), end(1, 0, 2)].concat(),
@@ -317,6 +325,11 @@ fn truncated_response_breaks_the_http_response_off() {
         }
         site.gateway.wait_for_log("GET /a.php: 50");
     }
+}
+
+/// The beginning of a body, which arrives in two pieces.
+fn two_pieces() -> Vec<u8> {
+    [record(STDOUT, 1, b"pa"), record(STDOUT, 1, b"rt")].concat()
 }
 
 #[test]
@@ -491,6 +504,28 @@ fn response_fields_are_passed_to_the_client() {
     assert_eq!(own, ["yes"]);
     assert_eq!(answer.status(), 404);
     assert_eq!(answer.body_mut().read_to_string().expect("a body"), "body");
+}
+
+/// Rules H1, H5, H11 and H22.
+#[test]
+fn response_head_that_breaks_a_harmless_rule_is_accepted() {
+    let cases: [(&[u8], u16, &str, &str); 6] = [
+        (b"Location: info.php?x=1\n\n", 302, "location", "info.php?x=1"),
+        (b"Location: //host/x\n\n", 302, "location", "//host/x"),
+        (b"X-A: b\n\n", 200, "x-a", "b"),
+        (b"Content-Type: a/a\nContent-Type: b/b\n\n", 200, "content-type", "b/b"),
+        (b"(: a\nX-A: b\n\n", 200, "x-a", "b"),
+        (b"Status: 103\nX-A: a\n\nStatus: 404\nX-A: b\n\n", 404, "x-a", "b"),
+    ];
+    for (head, status, name, value) in cases {
+        let site = Site::scripted(&[], answer(head));
+        let answer = site.gateway.get("/a.php");
+        assert_eq!(
+            (answer.status().as_u16(), answer.headers()[name].as_bytes()),
+            (status, value.as_bytes())
+        );
+        assert_eq!(text(answer), "");
+    }
 }
 
 /// Rule C7.

@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 use fcgi::server::{Handle, HandlerResult, Request};
 use fcgi::Server;
 
-use crate::endpoint::{free_port, Endpoint};
-use crate::process::{command, Process, TestDir, TEST_TIMEOUT};
-use crate::{apache, haproxy, http, lighttpd, nginx};
+use crate::endpoint::Endpoint;
+use crate::process::{Process, TestDir, TEST_TIMEOUT};
+use crate::{apache, caddy, haproxy, lighttpd, nginx};
 
 /// A piece of the response. The web server has read it before the next one is written, so it does
 /// not reset the connection by closing it with unread input.
@@ -165,23 +165,5 @@ fn handler_behind_haproxy_notices_that_the_browser_disconnects() {
 #[test]
 #[ignore = "needs caddy, run by .ci/run"]
 fn handler_behind_caddy_notices_that_the_browser_disconnects() {
-    check_both("continue", |app, dir| {
-        let port = free_port();
-        let address = match app {
-            Endpoint::Tcp(port) => format!("127.0.0.1:{port}"),
-            Endpoint::Unix(path) => format!("unix/{}", path.display()),
-        };
-        let config = format!(
-            "{{\n admin off\n auto_https off\n}}\nhttp://127.0.0.1:{port} {{\n \
-             reverse_proxy {address} {{\n flush_interval -1\n transport fastcgi\n }}\n}}\n"
-        );
-        let file = dir.write("Caddyfile", config);
-        let mut caddy = command("caddy");
-        caddy.args(["run", "--adapter", "caddyfile", "--config"]).arg(file);
-        let home = dir.create_dir("caddy");
-        let mut process =
-            Process::start("caddy", caddy.env("HOME", &home).env("XDG_DATA_HOME", &home), dir);
-        process.wait_until("listening", || http::is_listening(port));
-        (port, process)
-    });
+    check_both("continue", caddy::start);
 }

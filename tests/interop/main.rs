@@ -18,11 +18,14 @@
 
 mod apache;
 mod app;
+mod caddy;
 mod cgi_fcgi;
 mod disconnects;
 mod echo;
 mod endpoint;
+mod fpm;
 mod haproxy;
+mod heads;
 mod http;
 mod lighttpd;
 mod nginx;
