@@ -14,9 +14,9 @@ use fcgi::{ResponseHead, Server};
 use serde_json::{json, Value};
 
 fn main() -> fcgi::Result<()> {
-    let address = std::env::args().nth(1).unwrap_or("127.0.0.1:9000".into());
+    let address = std::env::args_os().nth(1).unwrap_or("127.0.0.1:9000".into());
     let notes = Mutex::new(Vec::new());
-    Server::bind(&address)?
+    Server::bind(&address.to_string_lossy())?
         .error_page(|request, failure| {
             let reason = fcgi::cgi::canonical_reason(failure.status());
             respond(request, failure.status(), &json!({ "error": reason }))

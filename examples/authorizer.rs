@@ -58,7 +58,7 @@ fn main() -> ExitCode {
 }
 
 fn authorize(request: &mut Request) -> HandlerResult {
-    let authorization = request.params.get("HTTP_AUTHORIZATION").unwrap_or("");
+    let authorization = request.header("Authorization").unwrap_or("");
     let head = match authenticated_user(authorization) {
         Some(user) => ResponseHead::new()
             .status(200)?

@@ -30,8 +30,8 @@ use signal_hook::flag;
 use signal_hook::iterator::Signals;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let address = std::env::args().nth(1).unwrap_or("unix:/run/app.sock".into());
-    let listener = Listener::bind(&address.parse()?)?;
+    let address = std::env::args_os().nth(1).unwrap_or("unix:/run/app.sock".into());
+    let listener = Listener::bind(&address.to_string_lossy().parse()?)?;
     listener.set_mode(0o660)?;
     let server = Server::new(listener)?;
 

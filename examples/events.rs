@@ -18,8 +18,8 @@ use fcgi::server::{HandlerResult, Request};
 use fcgi::{ResponseHead, Server};
 
 fn main() -> fcgi::Result<()> {
-    let address = std::env::args().nth(1).unwrap_or("127.0.0.1:9000".into());
-    Server::bind(&address)?.serve(send_events)
+    let address = std::env::args_os().nth(1).unwrap_or("127.0.0.1:9000".into());
+    Server::bind(&address.to_string_lossy())?.serve(send_events)
 }
 
 fn send_events(request: &mut Request) -> HandlerResult {

@@ -17,8 +17,8 @@ const FORM: &str = "<!DOCTYPE html><title>Greeting</title>
 ";
 
 fn main() -> fcgi::Result<()> {
-    let address = std::env::args().nth(1).unwrap_or("127.0.0.1:9000".into());
-    Server::bind(&address)?.serve(|request| {
+    let address = std::env::args_os().nth(1).unwrap_or("127.0.0.1:9000".into());
+    Server::bind(&address.to_string_lossy())?.serve(|request| {
         match (request.method(), request.path_below("/form")?.as_deref()) {
             ("GET" | "HEAD", Some("/")) => request.respond(ResponseHead::html(), FORM),
             ("POST", Some("/")) => read_form(request),

@@ -20,10 +20,10 @@ use fcgi::{ResponseHead, Server};
 const MAX_FILE: u64 = 1 << 30;
 
 fn main() -> fcgi::Result<()> {
-    let mut arguments = std::env::args().skip(1);
+    let mut arguments = std::env::args_os().skip(1);
     let address = arguments.next().unwrap_or("127.0.0.1:9000".into());
     let directory = arguments.next().unwrap_or("/tmp".into());
-    Server::bind(&address)?
+    Server::bind(&address.to_string_lossy())?
         .config(Config::new().max_body(Some(MAX_FILE)))
         .serve(move |request| store(request, Path::new(&directory)))
 }

@@ -49,7 +49,7 @@ fn hello_responds_to_a_cgi_call() {
     let output = example::run("hello", &[], &call, b"");
     assert_eq!(
         String::from_utf8_lossy(&output.stdout),
-        "Content-Type: text/plain\r\n\r\nHello, 192.0.2.1.\n"
+        "Content-Type: text/plain; charset=utf-8\r\nContent-Length: 18\r\n\r\nHello, 192.0.2.1.\n"
     );
     assert!(output.status.success() && output.stderr.is_empty());
 }
