@@ -15,8 +15,9 @@
 //! GATEWAY_INTERFACE=CGI/1.1 REMOTE_ADDR=192.0.2.1 target/debug/examples/hello
 //! ```
 //!
-//! Both print a response head with the length of the body, an empty line, and `Hello, 192.0.2.1.` If a CGI program
-//! finds its stdout closed, the web server has no use for the response, so that is not an error.
+//! Both print a response head with the length of the body, an empty line, and `Hello, 192.0.2.1.`
+//! If a CGI program finds its stdout closed, the web server has no use for the response, so that is
+//! not an error.
 
 use std::io::ErrorKind;
 use std::process::ExitCode;

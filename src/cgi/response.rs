@@ -7,6 +7,8 @@ use super::fields::Fields;
 use super::{status, syntax};
 use crate::error::{Error, Result};
 
+/// The memory that is allocated for the fields of most heads, in bytes.
+const INITIAL_CAPACITY: usize = 256;
 /// The maximum number of bytes of the fields of a head. Web servers accept far fewer.
 const MAX_BYTES: usize = 16 * 1024 * 1024;
 
@@ -107,6 +109,7 @@ impl ResponseHead {
 
     fn with_type(content_type: &'static str) -> Self {
         let mut head = Self::new();
+        head.fields.bytes.reserve(INITIAL_CAPACITY);
         head.push("Content-Type", content_type.as_bytes());
         head
     }
@@ -245,13 +248,21 @@ impl ResponseHead {
         let has_length = self.fields.content_length().is_some();
         let has_content = !matches!(self.code(), 100..=199 | 204 | 304);
         let adds_length = has_content && !(is_head && body.is_empty() && has_length);
-        let head =
-            if adds_length { self.field("Content-Length", body.len().to_string())? } else { self };
+        let head = if adds_length { self.content_length(body.len())? } else { self };
         head.write_to(writer)?;
         if has_content && !is_head {
             writer.write_all(body)?;
         }
         Ok(())
+    }
+
+    /// Adds the `Content-Length`, without allocating memory for the text of the number.
+    fn content_length(self, len: usize) -> Result<Self> {
+        let mut text = [0; 20];
+        let mut rest = &mut text[..];
+        write!(rest, "{len}")?;
+        let text_len = 20 - rest.len();
+        self.field("Content-Length", &text[..text_len])
     }
 
     /// Returns the status that a web server will use.

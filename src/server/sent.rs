@@ -114,7 +114,7 @@ mod tests {
         for (len, status) in [(MAX_START, Some(200)), (MAX_START + 1, None)] {
             let mut sent = SentResponse::default();
             let end = b"\n\n";
-            let field = [b"Status: 200\nX: ", &vec![b'x'; len - 16][..], end].concat();
+            let field = [b"Status: 200\nX: ", &vec![b'x'; len - 17][..], end].concat();
             assert_eq!(field.len(), len);
             for part in [&field[..], b"body"] {
                 sent.add_records(&[&record(RecordType::Stdout, part)]);
