@@ -18,6 +18,9 @@
 //! Both print a response head with the length of the body, an empty line, and `Hello, 192.0.2.1.`
 //! If a CGI program finds its stdout closed, the web server has no use for the response, so that is
 //! not an error.
+//!
+//! The program has no options. A web server may pass words of the query string as arguments (RFC
+//! 3875, section 4.4).
 
 use std::io::ErrorKind;
 use std::process::ExitCode;

@@ -45,7 +45,8 @@ pub struct Config {
     /// The maximum length of the params of a request, in bytes. A longer request is answered with
     /// `Status: 431`, and the connection is closed.
     ///
-    /// Default 256 KiB. Web servers accept about a quarter of that in header fields.
+    /// Default 256 KiB. Web servers accept about a quarter of that in header fields. Until the
+    /// request ends, params of this length take up to 2 MiB of memory, if the pairs are empty.
     pub max_params: usize,
     /// The maximum length of the body of a request, in bytes. A filter's file does not count.
     /// `None` is any length.

@@ -227,6 +227,8 @@ impl Connection {
     /// connection is to be closed.
     fn receive_request(&mut self) -> Result<Option<AcceptedRequest>> {
         while self.lifecycle.is_waiting() {
+            // An idle connection does not hold the memory of a large request.
+            self.params.free_excess();
             let Some(header) = self.input.next_begin()? else {
                 return Ok(None);
             };

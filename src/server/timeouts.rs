@@ -177,18 +177,16 @@ impl TimedStream {
             match error.kind() {
                 // HAProxy resets a kept connection that it no longer needs.
                 io::ErrorKind::ConnectionReset if self.is_idle() => return Ok(0),
-                io::ErrorKind::TimedOut => {
-                    waited += self.socket_timeout.unwrap_or_default();
-                    if self.is_exceeded(waited) {
-                        return Err(error);
-                    }
-                }
+                io::ErrorKind::TimedOut => waited += self.socket_timeout.unwrap_or_default(),
                 // A signal does not come from the web server: the connection is still idle.
                 io::ErrorKind::Interrupted => waited += start.elapsed(),
                 _ => {
                     self.limit = Limit::Request;
                     return Err(error);
                 }
+            }
+            if self.is_exceeded(waited) {
+                return Err(Error::TimedOut("read").into());
             }
             self.prepare_read(waited)?;
             start = Instant::now();
@@ -358,6 +356,21 @@ mod tests {
         let outcome = stream.read_with_timeout(|_| Err(ends.next().expect("no other read").into()));
         assert_eq!(outcome.unwrap_err().kind(), io::ErrorKind::TimedOut);
         assert!(stream.is_idle() && ends.next().is_none());
+        Ok(())
+    }
+
+    /// The process may have been stopped for longer than the limit.
+    #[test]
+    fn a_signal_after_the_limit_is_a_timeout() -> crate::Result<()> {
+        const LIMIT: Duration = Duration::from_millis(1);
+        let (stream, _peer) = Stream::pair()?;
+        let mut stream = TimedStream::new(stream, &Config::new().idle_timeout(Some(LIMIT)));
+        let error = stream.read_with_timeout(|_| {
+            std::thread::sleep(2 * LIMIT);
+            Err(io::ErrorKind::Interrupted.into())
+        });
+        assert!(matches!(error.unwrap_err().into(), Error::TimedOut("read")));
+        assert!(stream.is_idle());
         Ok(())
     }
 

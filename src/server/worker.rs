@@ -122,9 +122,8 @@ impl Worker {
                 self.reject(state);
             }
         }));
-        // The handler itself cannot panic here, but the `Display` of its error can, for example.
-        // The connection ends, and the thread continues. The payload is not dropped, because that
-        // might panic again.
+        // The application cannot panic here, but if it does all the same, the connection ends, and
+        // the thread continues. The payload is not dropped, because that might panic again.
         if let Err(panic) = outcome {
             std::mem::forget(panic);
         }
