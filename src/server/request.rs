@@ -186,8 +186,8 @@ impl<'a> Request<'a> {
     /// that would wait until the handler returns. The handler also keeps its thread, and its slot
     /// among [`Config::max_connections`](super::Config::max_connections).
     ///
-    /// In a CGI program that [`run`](crate::run) serves, web servers wait for the end of the process
-    /// all the same.
+    /// If [`run`](crate::run) responds to a CGI call, the web server waits for the end of the
+    /// process all the same.
     ///
     /// # Errors
     /// - [`Error::NoResponse`] if no response was written; the request has not ended then
