@@ -16,7 +16,7 @@ const MAX_REUSED_PAIRS: usize = 1024;
 /// The number of pairs that are appended to the index at once.
 const BATCH: usize = 16;
 
-/// Decodes [`Params`] from chunks of bytes, which may end inside a pair.
+/// A decoder of [`Params`] from chunks of bytes, which may end inside a pair.
 ///
 /// This code is on the path of every request and avoids two costs:
 ///

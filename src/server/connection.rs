@@ -163,6 +163,8 @@ impl Connection {
         let Some(header) = header else {
             return self.lifecycle.input_ended(error, self.input.is_idle());
         };
+        // Whether the rest of the request arrives does not matter.
+        self.lifecycle.begun();
         self.input.end_request(header.request_id, ProtocolStatus::Overloaded)?;
         self.lifecycle.answered_last(CloseReason::Overloaded);
         Ok(())

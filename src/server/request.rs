@@ -328,7 +328,8 @@ impl<'a> Request<'a> {
         self.missing_response()
     }
 
-    /// Returns whether a response is buffered. In debug builds its head must be complete.
+    /// Returns whether a response is buffered. In debug builds its head must be complete. The web
+    /// server searches the response anyway, so release builds do not do it as well.
     fn has_buffered_response(&self) -> bool {
         if cfg!(debug_assertions) {
             has_head(self.stdout.buffered())
