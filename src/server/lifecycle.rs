@@ -384,7 +384,7 @@ impl State {
 /// How long a new connection may take to send its first request before its slot may be taken away.
 ///
 /// Web servers treat a close of a new connection as an error. They tolerate it on a kept one.
-pub(super) const NEW_CONNECTION_GRACE: Duration = Duration::from_millis(250);
+pub(super) const NEW_CONNECTION_GRACE: Duration = Duration::from_millis(200);
 
 impl ConnectionState {
     pub(super) fn new(
