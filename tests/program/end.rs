@@ -165,7 +165,7 @@ fn abort_during_the_body_ends_the_program_before_its_stdin() {
 fn closed_connection_ends_a_program_that_leaves_the_body_unread() {
     let reports = Reports::new();
     let server = server();
-    let mut stream = server.connect();
+    let stream = server.connect();
     let script = reports.script(WAIT);
     let pairs = [("SCRIPT", &*script), ("CONTENT_LENGTH", "1000000")];
     let bytes = [begin(1, RESPONDER, 0), params(1, &pairs), stream_of_zeros(300_000)];
@@ -177,7 +177,6 @@ fn closed_connection_ends_a_program_that_leaves_the_body_unread() {
             stream.shutdown(std::net::Shutdown::Both).expect("an open connection");
         });
     });
-    assert!(std::io::Read::read(&mut stream, &mut [0]).is_ok_and(|len| len == 0));
 }
 
 fn stream_of_zeros(len: usize) -> Vec<u8> {
