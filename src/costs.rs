@@ -37,7 +37,10 @@
 //! # Allocations
 //!
 //! A small request on a kept connection allocates no memory. The buffers of a connection and the
-//! memory of its params are reused.
+//! memory of its params are reused. A [`ResponseHead`](crate::ResponseHead) takes two allocations,
+//! and each field that is formatted takes another one. A hook for the end of a request
+//! ([`Server::on_request_end`](crate::Server::on_request_end)) takes a few, and copies up to
+//! 16 KiB of the response.
 //!
 //! # Processor time
 //!

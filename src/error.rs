@@ -152,6 +152,13 @@ pub enum Error {
     },
     /// A handler returned without an error and without having written a response.
     NoResponse,
+    /// A response was to be written with
+    /// [`Request::respond`](crate::server::Request::respond), but a part of another one had been
+    /// written before.
+    ResponseStarted,
+    /// A stream of a request was read or written after the request had been ended by
+    /// [`Request::finish_early`](crate::server::Request::finish_early).
+    RequestEnded,
     /// A CGI program ended with an error, and its response is missing or incomplete.
     ///
     /// The value is its exit status, which includes the signal that ended it.
@@ -271,6 +278,8 @@ impl Error {
             Self::ContentTooLong(_)
             | Self::InvalidRequestId { .. }
             | Self::ParamTooLong(_)
+            | Self::ResponseStarted
+            | Self::RequestEnded
             | Self::InvalidRequest { .. }
             | Self::InvalidAddress(_)
             | Self::NotListening(_)
@@ -339,6 +348,8 @@ impl Error {
                 write!(f, "stream is longer than the {announced} bytes announced by {variable}")
             }
             Self::NoResponse => f.write_str("handler returned without a response"),
+            Self::ResponseStarted => f.write_str("part of a response was already written"),
+            Self::RequestEnded => f.write_str("request has already ended"),
             Self::ProgramFailed(status) => write!(f, "program ended with {status}"),
             Self::RequestNotFinished => {
                 f.write_str("previous request was dropped without being finished")
@@ -435,6 +446,8 @@ impl Error {
     /// Duplicates the errors that `duplicate` does not duplicate.
     fn duplicate_text(&self) -> Self {
         match self {
+            Self::ResponseStarted => Self::ResponseStarted,
+            Self::RequestEnded => Self::RequestEnded,
             Self::InvalidField(line) => Self::InvalidField(line.clone()),
             Self::DuplicateField(name) => Self::DuplicateField(name.clone()),
             Self::InvalidStatus(value) => Self::InvalidStatus(value.clone()),

@@ -20,19 +20,18 @@
 //!
 //! ```no_run
 //! # // Not run by the tests, because it serves indefinitely.
-//! use std::io::Write;
+//! use fcgi::{ResponseHead, Server};
 //!
-//! fcgi::Server::bind("127.0.0.1:9000")?.serve(|request| {
-//!     let query = request.params.get("QUERY_STRING").unwrap_or("");
-//!     write!(request.stdout, "Content-Type: text/plain\r\n\r\nYou asked for {query}.\n")?;
-//!     Ok(())
+//! Server::bind("127.0.0.1:9000")?.serve(|request| {
+//!     let query = request.query();
+//!     request.respond(ResponseHead::text(), format!("You asked for {query}.\n"))
 //! })?;
 //! # Ok::<(), fcgi::Error>(())
 //! ```
 //!
-//! The fields of a [`Request`](server::Request) are the streams of the protocol, which can be used
-//! side by side. If a handler returns an error or panics, its request ends with `Status: 500` and
-//! the server continues.
+//! A [`Request`](server::Request) has methods for what nearly every handler needs. Its fields are
+//! the streams of the protocol, which can be used side by side. If a handler returns an error or
+//! panics, its request ends with `Status: 500` and the server continues.
 //!
 //! # Web servers
 //!
@@ -144,6 +143,7 @@ pub mod stream;
 mod vectored;
 
 pub use bridge::run;
+pub use cgi::ResponseHead;
 pub use client::Client;
 pub use error::{Error, Result};
 pub use params::Params;

@@ -194,7 +194,7 @@ fn log(request: &mut Request) -> HandlerResult {
 
 /// Redirects the browser.
 fn redirect(request: &mut Request, status: u16, location: &str) -> HandlerResult {
-    let head = ResponseHead::new().status(status, "")?.field("Location", location)?;
+    let head = ResponseHead::new().status(status)?.field("Location", location)?;
     head.field("Content-Type", "text/plain")?.write_to(&mut request.stdout)?;
     Ok(())
 }

@@ -18,4 +18,5 @@ mod fpm;
 mod gateway;
 mod hello;
 mod multiplex;
+mod recipes;
 mod roles;

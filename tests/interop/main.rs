@@ -35,5 +35,6 @@ mod other_libraries;
 mod php;
 mod process;
 mod process_managers;
+mod readme;
 mod restarts;
 mod syscalls;
