@@ -10,7 +10,7 @@ use super::client::Client;
 /// The timeout for reading from a client and for writing to it.
 pub(super) const IO_TIMEOUT: Duration = Duration::from_secs(60);
 /// The maximum number of bytes per read.
-const READ_LEN: usize = 16 * 1024;
+const READ_LEN: usize = 64 * 1024;
 
 /// The received bytes that have not been used.
 pub(super) struct Input {
