@@ -35,4 +35,5 @@ mod process;
 mod process_managers;
 mod restarts;
 mod syscalls;
+mod web_apps;
 mod webdriver;
