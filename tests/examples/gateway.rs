@@ -363,14 +363,19 @@ fn two_pieces() -> Vec<u8> {
 
 #[test]
 fn body_longer_than_content_length_is_cut_off() {
-    let site = Site::scripted(
-        &[],
-        answer(b"Content-Type: text/plain\nContent-Length: 4\n\npart and more"),
-    );
-    let answer = site.gateway.get("/a.php");
-    assert_eq!(answer.headers()["content-length"], "4");
-    assert_eq!(text(answer), "part");
-    site.gateway.wait_for_log("longer than the 4 bytes");
+    const HEAD: &[u8] = b"Content-Type: text/plain\nContent-Length: 4\n\n";
+    let pieces: [&[&[u8]]; 2] = [&[b"part and more"], &[b"part", b" and more"]];
+    for pieces in pieces {
+        let records = pieces.iter().map(|piece| record(STDOUT, 1, piece));
+        let records = [record(STDOUT, 1, HEAD)].into_iter().chain(records).collect::<Vec<_>>();
+        let site = Site::scripted(&[], [records.concat(), end(1, 0, 0)].concat());
+        // The connection stays open, so that the request is not cancelled.
+        let agent = agent();
+        let answer = agent.get(site.gateway.url("/a.php")).call().expect("a response");
+        assert_eq!(answer.headers()["content-length"], "4");
+        assert_eq!(text(answer), "part");
+        site.gateway.wait_for_log("longer than the 4 bytes");
+    }
 }
 
 // Lack of threads
@@ -411,7 +416,10 @@ fn response_without_a_thread_is_broken_off() {
     let gateway = Gateway::with_threads(4, &application.address.to_string(), &root);
     assert!(agent().get(gateway.url("/a.php")).call().is_err());
     gateway.wait_for_log("gateway: GET /a.php: 503: the gateway lacks a resource");
-    assert_eq!(gateway.get("/style.css").status(), 200, "the next request");
+    let url = gateway.url("/style.css");
+    wait_until("a request is answered, after the threads of the connection have ended", || {
+        agent().get(&url).call().is_ok_and(|answer| answer.status() == 200)
+    });
 }
 
 /// The client sends the body in a thread of its own if the application does not read it.

@@ -9,7 +9,7 @@ pub(super) struct Client(Mutex<State>);
 #[derive(Default)]
 struct State {
     is_disconnected: bool,
-    /// Runs when the client disconnects.
+    /// Runs when the client disconnects. It has no effect if its request has ended.
     action: Option<Box<dyn FnOnce() + Send>>,
 }
 
@@ -23,11 +23,6 @@ impl Client {
         } else {
             state.action = Some(action);
         }
-    }
-
-    /// Drops the action, because its request has ended.
-    pub(super) fn clear_action(&self) {
-        self.lock().action = None;
     }
 
     pub(super) fn is_disconnected(&self) -> bool {

@@ -143,7 +143,6 @@ impl Connection {
         };
         let mut body = RequestBody::new(input, &self.stream, length, request.expects_continue());
         handler(request, &mut body, &mut reply);
-        client.clear_action();
         let mut state = self.lock();
         state.is_busy = false;
         reply.is_reusable() && body.is_ended() && !state.is_stopping

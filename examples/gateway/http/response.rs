@@ -103,7 +103,7 @@ impl Reply {
         Self { stream, client, is_head, is_http10, keeps_alive, status: 0, progress, user }
     }
 
-    /// Runs `action` if the client disconnects before the request has ended.
+    /// Runs `action` when the client disconnects, even after the request has ended.
     pub fn on_disconnect(&self, action: impl FnOnce() + Send + 'static) {
         self.client.on_disconnect(Box::new(action));
     }
@@ -182,7 +182,6 @@ impl Reply {
 
     /// Reports a failure to the client. If the response has been started, the connection is closed.
     pub fn fail(&mut self, failure: &Failure) {
-        self.keeps_alive &= self.status == 0;
         let reason = canonical_reason(failure.status).unwrap_or_default();
         let mut head =
             ResponseHead::new(failure.status, reason).field("Content-Type", "text/plain");

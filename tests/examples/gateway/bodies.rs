@@ -1,7 +1,8 @@
 //! Bodies of requests and responses: which are collected, and what slow clients hold.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::iter;
+use std::net::{TcpListener, TcpStream};
 use std::sync::{mpsc, Mutex};
 
 use fcgi::server::Config;
@@ -74,34 +75,51 @@ fn body_longer_than_the_limit_for_collecting_is_forwarded_at_once() {
     }
 }
 
-/// The response fits into the buffer of the gateway. The application does not wait for a client
-/// that reads nothing.
+/// Returns the number of bytes that the system buffers for a client that reads nothing.
+#[cfg(unix)]
+fn system_buffer() -> usize {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
+    let address = listener.local_addr().expect("its address");
+    let _client = TcpStream::connect(address).expect("a connection");
+    let (mut server, _) = listener.accept().expect("a connection");
+    server.set_nonblocking(true).expect("the mode of a socket");
+    iter::from_fn(|| server.write(&[0; 65536]).ok()).sum()
+}
+
+/// The response does not fit into the buffers of the system, but into that of the gateway. The
+/// application does not wait for a client that reads nothing.
 #[cfg(unix)]
 #[test]
 fn slow_client_does_not_hold_the_application() {
-    const LENGTH: usize = 4 << 20;
+    let length = system_buffer() + (3 << 20);
     let (report, reports) = mpsc::channel();
     let report = Mutex::new(report);
     let application = TestServer::unix(Config::new(), move |request| {
         write!(request.stdout, "Content-Type: text/plain\r\n\r\n")?;
-        for _ in 0..LENGTH / 4096 {
-            request.stdout.write_all(&[b'x'; 4096])?;
-        }
+        request.stdout.write_all(&vec![b'x'; length])?;
         request.stdout.flush()?;
         report.lock().expect("the lock").send(()).expect("the test waits");
         Ok(())
     });
     let root = root();
     let gateway = Gateway::connect(&application.address.to_string(), &root, &[]);
-    let clients: Vec<_> = (0..4).map(|_| gateway.raw("GET /a.php HTTP/1.0\r\n\r\n")).collect();
-    for _ in &clients {
-        reports.recv_timeout(TEST_TIMEOUT).expect("the application has written its response");
-    }
-    for mut client in clients {
-        let mut response = Vec::new();
-        client.read_to_end(&mut response).expect("the response");
-        assert!(response.len() > LENGTH && response.ends_with(b"xx"), "{}", response.len());
-    }
+    let mut client = gateway.raw("GET /a.php HTTP/1.0\r\n\r\n");
+    reports.recv_timeout(TEST_TIMEOUT).expect("the application has written its response");
+    let mut response = Vec::new();
+    client.read_to_end(&mut response).expect("the response");
+    assert!(response.len() > length && response.ends_with(b"xx"), "{}", response.len());
+}
+
+/// What follows a head whose body was not read is not a request.
+#[test]
+fn connection_is_closed_after_a_body_that_was_not_read() {
+    let (site, _reports) = reporting_site(&["--max-body", "1000"]);
+    let smuggled = "GET /style.css HTTP/1.1\r\nHost: a\r\n\r\n";
+    let mut client = post(&site.gateway, "", "Content-Length: 2000", smuggled);
+    let mut response = String::new();
+    client.read_to_string(&mut response).expect("a response");
+    assert_eq!(response.matches("HTTP/1.1 ").count(), 1, "{response}");
+    assert!(response.starts_with("HTTP/1.1 413 "), "{response}");
 }
 
 #[test]
