@@ -19,23 +19,42 @@
 //!
 //! [FastCGI specification]: https://fastcgi-archives.github.io/FastCGI_Specification.html
 
-use std::ffi::OsString;
+#[path = "support/mod.rs"]
+mod support;
+
+use std::process::ExitCode;
 
 use base64::prelude::{Engine, BASE64_STANDARD};
 use fcgi::cgi::ResponseHead;
 use fcgi::record::Role;
 use fcgi::server::{Config, HandlerResult, Request};
-use fcgi::{Error, Server};
+
+use self::support::cli::Program;
+use self::support::serve;
+
+const PROGRAM: Program = Program::new(
+    "authorizer",
+    "\
+usage: authorizer [ADDRESS]
+
+An authorizer that checks a password. Without an address, or with `-`, it serves the listening
+socket on descriptor 0.
+
+Example:
+  authorizer 127.0.0.1:9000
+  fetch 127.0.0.1:9000 --role authorizer \\
+      --param 'HTTP_AUTHORIZATION=Basic ZmVycmlzOm9wZW4gc2VzYW1l'
+",
+);
 
 const PASSWORD: &str = "open sesame";
 
-fn main() -> fcgi::Result<()> {
-    let server = match std::env::args_os().nth(1).map(OsString::into_string) {
-        Some(Ok(address)) => Server::bind(&address)?,
-        Some(Err(address)) => return Err(Error::InvalidAddress(address.to_string_lossy().into())),
-        None => Server::from_stdin()?,
-    };
-    server.config(Config::new().roles(&[Role::Authorizer, Role::Responder])).serve(authorize)
+fn main() -> ExitCode {
+    PROGRAM.main(|args| {
+        let config = Config::new().roles(&[Role::Authorizer, Role::Responder]);
+        serve::bind_from(args)?.config(config).serve(authorize)?;
+        Ok(0)
+    })
 }
 
 fn authorize(request: &mut Request) -> HandlerResult {

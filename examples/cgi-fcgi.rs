@@ -1,14 +1,6 @@
 //! A CGI program that passes its request on to a FastCGI application, and can start that
 //! application. It replaces the FastCGI Developer's Kit's program of the same name.
 //!
-//! ```text
-//! cgi-fcgi [-env] -connect NAME [-bind]     sends the CGI request to the application at NAME
-//! cgi-fcgi [-env] -connect NAME PATH [N]    the same, but starts N copies of PATH first if
-//!                                           nothing listens at NAME
-//! cgi-fcgi -start -connect NAME PATH [N]    only starts N copies of PATH
-//! cgi-fcgi -f FILE                          reads the arguments from FILE
-//! ```
-//!
 //! For example, with the application `echo`:
 //!
 //! ```sh
@@ -20,25 +12,24 @@
 //! The last command prints a response head, an empty line, `QUERY_STRING=a=1`, and an empty line.
 //! `echo` keeps running until it is killed.
 //!
-//! NAME is the path of a Unix socket, HOST:PORT or :PORT. Only the environment variables that CGI
-//! defines are sent, or all of them with `-env`. A started application finds the listening socket
-//! on descriptor 0. N defaults to 1. If another process is starting the application, `cgi-fcgi`
-//! waits up to 5 seconds until it listens. `-f` lets a script name `cgi-fcgi` as its interpreter,
-//! in a `#!` line; lines of FILE that begin with `#` are ignored.
+//! `cgi-fcgi --help` lists the options and the exit statuses.
 //!
 //! If the application cannot be reached, refuses the request or breaks the response off, the web
 //! server receives a CGI response with `Status:` 502, 503 or 504, and stderr a reason.
 //!
-//! The exit status is the application's status, or 255 if that is above 255. If there is none, it
-//! is 64 for invalid arguments, 69 if the application cannot be reached or started, and 76 if it
-//! did not complete the response. If the web server closes stdout, the rest of the response is not
-//! read, and the exit status is 0.
+//! # Security
+//!
+//! A web server may pass words of the query string as arguments (RFC 3875, section 4.4). They
+//! follow `-f FILE`, and what follows `-f FILE` is ignored.
+
+#[path = "support/mod.rs"]
+mod support;
 
 use std::env;
 use std::ffi::{OsStr, OsString};
-use std::fmt::Display;
 use std::fs;
-use std::io::{self, Write};
+use std::io;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::thread;
@@ -49,55 +40,75 @@ use fcgi::client::Connection;
 use fcgi::net::{Address, Listener};
 use fcgi::{Client, Error};
 
-const USAGE: &str = "usage: cgi-fcgi [-env] -connect NAME [-bind]
+use self::support::cli::{parse_number, Arguments, Program};
+use self::support::exit::Exit;
+use self::support::stdio::{Stderr, Stdout};
+
+const PROGRAM: Program = Program::new(
+    "cgi-fcgi",
+    "\
+usage: cgi-fcgi [-env] -connect NAME [-bind]
        cgi-fcgi [-env] -connect NAME PATH [N]
        cgi-fcgi -start -connect NAME PATH [N]
-       cgi-fcgi -f FILE";
+       cgi-fcgi -f FILE
 
-// Exit statuses, named as in sysexits.h.
-const EX_USAGE: u8 = 64;
-const EX_UNAVAILABLE: u8 = 69;
-const EX_PROTOCOL: u8 = 76;
+A CGI program that sends its request to the FastCGI application at NAME. NAME is the path of a Unix
+socket, HOST:PORT or :PORT.
+
+With PATH, it starts N copies (default: 1) of that application first if nothing listens at NAME. The
+application finds the listening socket on descriptor 0. If another process is starting the
+application, cgi-fcgi waits up to 5 seconds until it listens.
+
+Options, with one dash or two:
+  -connect NAME  the address of the application
+  -bind          do not start the application
+  -start         only start the application
+  -env           send all environment variables, not only those that CGI defines
+  -f FILE        read the arguments from FILE, without lines that begin with `#`; with `#!` a script
+                 can name cgi-fcgi as its interpreter
+
+Examples:
+  cgi-fcgi -start -connect /tmp/echo.sock target/debug/examples/echo
+  QUERY_STRING=a=1 cgi-fcgi -connect /tmp/echo.sock </dev/null
+",
+);
 
 /// How long to wait until an application listens that another process is starting.
 const START_TIMEOUT: Duration = Duration::from_secs(5);
 /// The time between two attempts to connect to that application.
 const RETRY_INTERVAL: Duration = Duration::from_millis(10);
 
-/// An exit status and the reason for it.
-#[derive(Clone)]
-struct Failure(u8, String);
-
-impl Failure {
-    fn usage(reason: &str) -> Self {
-        Self(EX_USAGE, format!("{reason}\n{USAGE}"))
-    }
-
-    fn unavailable(what: &dyn Display, error: &dyn Display) -> Self {
-        Self(EX_UNAVAILABLE, format!("{what}: {error}"))
-    }
-}
-
 fn main() -> ExitCode {
-    let args = env::args_os().skip(1).collect();
-    let outcome = expand_file(args).and_then(Options::parse).and_then(|options| options.run());
-    match outcome {
-        Ok(app_status) => ExitCode::from(u8::try_from(app_status).unwrap_or(255)),
-        Err(Failure(status, reason)) => {
-            let _ = writeln!(Stderr, "cgi-fcgi: {reason}");
-            ExitCode::from(status)
-        }
-    }
+    PROGRAM.main(|args| {
+        let app_status = Options::parse(expand_file(args)?)?.run()?;
+        Ok(u8::try_from(app_status).unwrap_or(255))
+    })
 }
 
 /// If the arguments contain `-f FILE`, returns the words of that file instead.
-fn expand_file(args: Vec<OsString>) -> Result<Vec<OsString>, Failure> {
-    let Some(at) = args.iter().position(|arg| arg == "-f") else { return Ok(args) };
-    let path = args.get(at + 1).ok_or_else(|| Failure::usage("-f requires a FILE"))?;
-    let text = fs::read_to_string(path)
-        .map_err(|error| Failure(EX_USAGE, format!("{}: {error}", Path::new(path).display())))?;
-    let lines = text.lines().filter(|line| !line.starts_with('#'));
-    Ok(lines.flat_map(str::split_whitespace).map(OsString::from).collect())
+fn expand_file(args: Arguments) -> Result<Arguments, Exit> {
+    let words = args.words();
+    let Some(at) = words.iter().position(|word| word == "-f" || word == "--f") else {
+        return Ok(args);
+    };
+    let path = words.get(at + 1).ok_or_else(|| Exit::usage("-f requires a value"))?;
+    let file = fs::read(path)
+        .map_err(|error| Exit::usage(format!("{}: {error}", Path::new(path).display())))?;
+    let lines = file.split(|byte| *byte == b'\n').filter(|line| !line.starts_with(b"#"));
+    let words = lines.flat_map(|line| line.split(u8::is_ascii_whitespace));
+    Ok(Arguments::new(words.filter(|word| !word.is_empty()).map(to_os_string)))
+}
+
+#[cfg(unix)]
+fn to_os_string(word: &[u8]) -> OsString {
+    use std::os::unix::ffi::OsStrExt;
+
+    OsStr::from_bytes(word).to_owned()
+}
+
+#[cfg(not(unix))]
+fn to_os_string(word: &[u8]) -> OsString {
+    String::from_utf8_lossy(word).into_owned().into()
 }
 
 /// The command line.
@@ -112,41 +123,35 @@ struct Options {
 }
 
 impl Options {
-    fn parse(args: Vec<OsString>) -> Result<Self, Failure> {
-        let (mut options, mut name, mut positional) = (Self::default(), None, Vec::new());
-        let mut args = args.into_iter();
-        while let Some(arg) = args.next() {
-            match arg.to_str() {
-                Some("-connect") => {
-                    let value = args.next();
-                    name = Some(value.ok_or_else(|| Failure::usage("-connect requires a NAME"))?);
-                }
-                Some("-start") => options.start_only = true,
-                Some("-bind") => options.connect_only = true,
-                Some("-env") => options.send_all_variables = true,
-                _ if arg.as_encoded_bytes().starts_with(b"-") => {
-                    return Err(Failure::usage(&format!("unknown option {arg:?}")))
-                }
-                _ => positional.push(arg),
+    fn parse(mut args: Arguments) -> Result<Self, Exit> {
+        let (mut options, mut name) = (Self::default(), None);
+        while let Some(option) = args.next_option()? {
+            match option.trim_start_matches('-') {
+                "connect" => name = Some(args.value()?),
+                "start" => options.start_only = true,
+                "bind" => options.connect_only = true,
+                "env" => options.send_all_variables = true,
+                _ => return Err(args.unknown_option()),
             }
         }
-        options.name = name.ok_or_else(|| Failure::usage("-connect NAME is missing"))?;
-        options.application = parse_application(positional)?;
+        options.name = name.ok_or_else(|| Exit::usage("-connect NAME is missing"))?;
+        options.application = parse_application(&mut args)?;
+        args.finish()?;
         options.check()
     }
 
-    fn check(self) -> Result<Self, Failure> {
+    fn check(self) -> Result<Self, Exit> {
         if self.start_only && self.application.is_none() {
-            return Err(Failure::usage("-start requires the PATH of an application"));
+            return Err(Exit::usage("-start requires the PATH of an application"));
         }
         if self.connect_only && self.application.is_some() {
-            return Err(Failure::usage("-bind cannot be combined with a PATH"));
+            return Err(Exit::usage("-bind cannot be combined with a PATH"));
         }
         Ok(self)
     }
 
     /// Does what the command line asks for and returns the application's status.
-    fn run(&self) -> Result<u32, Failure> {
+    fn run(&self) -> Result<u32, Exit> {
         let address = parse_name(&self.name)?;
         match &self.application {
             Some((path, copies)) if self.start_only => start(&address, path, *copies).map(|_| 0),
@@ -157,82 +162,39 @@ impl Options {
 
     /// Forwards the CGI request. If there is no connection, the web server receives an error
     /// response.
-    fn forward(&self, connection: Result<Connection, Failure>) -> Result<u32, Failure> {
+    fn forward(&self, connection: Result<Connection, Exit>) -> Result<u32, Exit> {
         let params = if self.send_all_variables {
             bridge::all_params(env::vars_os())
         } else {
             bridge::cgi_params(env::vars_os())
         };
-        let params = params.map_err(|error| Failure(EX_USAGE, error.to_string()))?;
+        let params = params?;
         let connect_failure = connection.as_ref().err().cloned();
-        let connection = connection.map_err(|Failure(_, reason)| {
-            Error::Io(io::Error::new(io::ErrorKind::NotConnected, reason))
+        let connection = connection.map_err(|exit| {
+            Error::Io(io::Error::new(io::ErrorKind::NotConnected, exit.to_string()))
         });
         let mut stdout = Stdout::default();
         match bridge::forward(connection, &params, io::stdin(), &mut stdout, Stderr) {
             Ok(completion) => Ok(completion.app_status),
             Err(_) if stdout.is_closed => Ok(0),
-            Err(error) => {
-                Err(connect_failure.unwrap_or_else(|| Failure(EX_PROTOCOL, error.to_string())))
-            }
+            Err(error) => Err(connect_failure.unwrap_or_else(|| error.into())),
         }
     }
 }
 
-/// Stdout.
-#[derive(Default)]
-struct Stdout {
-    /// Whether a write has failed because the web server has closed the other end.
-    is_closed: bool,
-}
-
-impl Stdout {
-    fn check<T>(&mut self, outcome: io::Result<T>) -> io::Result<T> {
-        let is_broken_pipe = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
-        self.is_closed |= outcome.as_ref().is_err_and(is_broken_pipe);
-        outcome
-    }
-}
-
-impl Write for Stdout {
-    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        self.check(io::stdout().write(data))
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.check(io::stdout().flush())
-    }
-}
-
-/// Stderr. What is written to it is dropped if its reader has closed it.
-struct Stderr;
-
-impl Write for Stderr {
-    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        match io::stderr().write(data) {
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(data.len()),
-            outcome => outcome,
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-fn connect(client: &Client) -> Result<Connection, Failure> {
-    client.connect().map_err(|error| Failure::unavailable(client.address(), &error))
+fn connect(client: &Client) -> Result<Connection, Exit> {
+    client.connect().map_err(|error| Exit::unavailable(client.address(), error))
 }
 
 /// Connects to an application. If nothing listens, starts it first, or waits until another process
 /// has started it.
-fn connect_or_start(address: &Address, path: &Path, copies: usize) -> Result<Connection, Failure> {
+fn connect_or_start(address: &Address, path: &Path, copies: usize) -> Result<Connection, Exit> {
     let client = Client::from(address.clone());
     let deadline = Instant::now() + START_TIMEOUT;
     loop {
         match client.connect() {
             Err(error) if is_absent(&error) && Instant::now() < deadline => {}
-            outcome => return outcome.map_err(|error| Failure::unavailable(address, &error)),
+            outcome => return outcome.map_err(|error| Exit::unavailable(address, error)),
         }
         if start(address, path, copies)? {
             return connect(&client);
@@ -243,16 +205,16 @@ fn connect_or_start(address: &Address, path: &Path, copies: usize) -> Result<Con
 
 /// Starts copies of an application that listen on an address. Returns `false` if another process
 /// listens there, or is about to.
-fn start(address: &Address, path: &Path, copies: usize) -> Result<bool, Failure> {
-    fs::metadata(path).map_err(|error| Failure::unavailable(&path.display(), &error))?;
+fn start(address: &Address, path: &Path, copies: usize) -> Result<bool, Exit> {
+    fs::metadata(path).map_err(|error| Exit::unavailable(path.display(), error))?;
     let program = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let listener = match Listener::bind(address) {
         Ok(listener) => listener.shared(),
         Err(error) if is_taken(address, &error) => return Ok(false),
-        Err(error) => return Err(Failure::unavailable(address, &error)),
+        Err(error) => return Err(Exit::unavailable(address, error)),
     };
     let started = bridge::start(&listener, program, copies);
-    started.map(|_| true).map_err(|error| Failure::unavailable(&path.display(), &error))
+    started.map(|_| true).map_err(|error| Exit::unavailable(path.display(), error))
 }
 
 /// Returns whether an error of [`Listener::bind`] means that another process has bound the address,
@@ -280,31 +242,26 @@ fn is_absent(error: &Error) -> bool {
 }
 
 /// Parses NAME. It is a TCP address if it contains a colon, otherwise a path, even without a slash.
-fn parse_name(name: &OsStr) -> Result<Address, Failure> {
+fn parse_name(name: &OsStr) -> Result<Address, Exit> {
     let address = match name.to_str() {
         Some(text) if text.contains(':') => text.parse(),
         None if name.as_encoded_bytes().contains(&b':') => {
-            return Err(Failure::usage(&format!("{name:?} is not UTF-8")))
+            return Err(Exit::usage(format!("{name:?} is not UTF-8")))
         }
         _ => Address::unix(name),
     };
-    address.map_err(|error| Failure(EX_USAGE, error.to_string()))
+    Ok(address?)
 }
 
 /// Parses PATH and N.
-fn parse_application(args: Vec<OsString>) -> Result<Option<(PathBuf, usize)>, Failure> {
-    let mut args = args.into_iter();
-    let Some(path) = args.next() else { return Ok(None) };
-    let copies = args.next().map_or(Ok(1), |copies| parse_copies(&copies))?;
-    match args.next() {
-        None => Ok(Some((path.into(), copies))),
-        Some(extra) => Err(Failure::usage(&format!("unexpected argument {extra:?}"))),
-    }
+fn parse_application(args: &mut Arguments) -> Result<Option<(PathBuf, usize)>, Exit> {
+    let Some(path) = args.next_positional() else { return Ok(None) };
+    let copies = args.next_positional();
+    let copies = copies.map_or(Ok(1), |copies| parse_copies(&copies))?;
+    Ok(Some((path.into(), copies)))
 }
 
-fn parse_copies(copies: &OsStr) -> Result<usize, Failure> {
-    let number = copies.to_str().and_then(|copies| copies.parse().ok());
-    number
-        .filter(|number| *number > 0)
-        .ok_or_else(|| Failure::usage(&format!("{copies:?} is not a number of copies")))
+fn parse_copies(copies: &OsStr) -> Result<usize, Exit> {
+    let number: NonZeroUsize = parse_number(copies, "a number of copies")?;
+    Ok(number.get())
 }

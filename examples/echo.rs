@@ -1,12 +1,5 @@
 //! Answers with what it received: the application that web servers are tested against.
 //!
-//! ```text
-//! echo [--take-over] [ADDRESS]
-//! ```
-//!
-//! Without an address, it serves the listening socket on descriptor 0. With `--take-over` it takes
-//! the Unix socket at ADDRESS over from a process that is still running.
-//!
 //! ```sh
 //! cargo run --example echo -- 127.0.0.1:9000
 //! cargo run --example fetch -- 127.0.0.1:9000 --param A=1 --param QUERY_STRING=status=404
@@ -17,57 +10,87 @@
 //! none). `echo` reads all of stdin before it answers. As a filter it appends the data to stdin. As
 //! an authorizer it allows every request whose query string does not contain the key `deny`.
 //!
-//! Keys in the query string change the answer. They are separated by `&` and are not
-//! percent-decoded:
-//!
-//! | Key | Effect |
-//! | --- | --- |
-//! | `bytes=N` | answers with N bytes of `x`, without reading stdin |
-//! | `status=404` | adds `Status: 404 Not Found` to the response head |
-//! | `stderr=TEXT` | writes TEXT to stderr |
-//! | `sleep=MS` | waits for MS milliseconds first |
-//! | `exit=N` | ends the request with the app status N |
-//! | `panic=1` | panics |
-//! | `noread=1` | does not read stdin |
-//! | `stream=1` | copies stdin to stdout while it arrives, without the params |
+//! Keys in the query string change the answer. They are not percent-decoded. `echo --help` lists
+//! them.
 //!
 //! A HEAD request is answered with the response head alone.
-//!
-//! On SIGTERM or SIGINT, the program answers the requests that have begun and exits with status 0.
 
-use std::ffi::OsString;
+#[path = "support/mod.rs"]
+mod support;
+
 use std::io::{self, Read, Write};
+use std::process::ExitCode;
 use std::time::Duration;
 
 use fcgi::cgi::canonical_reason;
 use fcgi::net::Listener;
 use fcgi::record::Role;
 use fcgi::server::{Config, HandlerResult, Request};
-use fcgi::{Error, Server};
+use fcgi::Server;
 
-fn main() {
-    if let Err(error) = run() {
-        eprintln!("echo: {error}");
-        std::process::exit(1);
-    }
+use self::support::cli::{Arguments, Program};
+use self::support::exit::Exit;
+use self::support::serve;
+
+const PROGRAM: Program = Program::new(
+    "echo",
+    "\
+usage: echo [--take-over] [ADDRESS]
+
+An application that answers with what it received. Without an address, or with `-`, it serves the
+listening socket on descriptor 0.
+
+Options:
+  --take-over  take the Unix socket at ADDRESS over from a process that is still running
+
+Keys in the query string, separated by `&`, change the answer:
+  bytes=N      answer with N bytes of `x`, without reading stdin
+  status=404   add `Status: 404 Not Found` to the response head
+  stderr=TEXT  write TEXT to stderr
+  sleep=MS     wait for MS milliseconds first
+  exit=N       end the request with the app status N
+  panic=1      panic
+  noread=1     do not read stdin
+  stream=1     copy stdin to stdout while it arrives, without the params
+  deny         as an authorizer: deny the request
+
+SIGTERM and SIGINT end the program after the requests that have begun.
+
+Example:
+  echo 127.0.0.1:9000
+  fetch 127.0.0.1:9000 --param A=1 --param QUERY_STRING=status=404
+",
+);
+
+fn main() -> ExitCode {
+    PROGRAM.main(|args| run(args).map(|()| 0))
 }
 
-fn run() -> Result<(), Box<dyn std::error::Error>> {
-    let mut arguments = std::env::args_os().skip(1).peekable();
-    let takes_over = arguments.next_if(|argument| argument == "--take-over").is_some();
-    let server = match arguments.next().map(OsString::into_string) {
-        Some(Ok(address)) if takes_over => Server::new(Listener::take_over(&address.parse()?)?)?,
-        Some(Ok(address)) => Server::bind(&address)?,
-        Some(Err(address)) => {
-            return Err(Error::InvalidAddress(address.to_string_lossy().into()).into())
-        }
-        None => Server::from_stdin()?,
-    };
+fn run(args: Arguments) -> Result<(), Exit> {
+    let server = bind(args)?;
     let handle = server.handle();
-    ctrlc::set_handler(move || handle.shutdown())?;
+    ctrlc::set_handler(move || handle.shutdown())
+        .map_err(|error| Exit::unavailable("signals", error))?;
     let roles = [Role::Responder, Role::Authorizer, Role::Filter];
     server.config(Config::new().max_connections(2048).roles(&roles)).serve(echo)?;
     Ok(())
+}
+
+fn bind(mut args: Arguments) -> Result<Server, Exit> {
+    let mut takes_over = false;
+    while let Some(option) = args.next_option()? {
+        match &*option {
+            "--take-over" => takes_over = true,
+            _ => return Err(args.unknown_option()),
+        }
+    }
+    let address = serve::optional_address(&mut args)?;
+    args.finish()?;
+    match address {
+        Some(address) if takes_over => Ok(Server::new(Listener::take_over(&address)?)?),
+        None if takes_over => Err(Exit::usage("--take-over requires an ADDRESS")),
+        address => serve::bind(address.as_ref()),
+    }
 }
 
 fn echo(request: &mut Request) -> HandlerResult {

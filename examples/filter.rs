@@ -15,20 +15,38 @@
 //!
 //! [FastCGI specification]: https://fastcgi-archives.github.io/FastCGI_Specification.html
 
-use std::ffi::OsString;
+#[path = "support/mod.rs"]
+mod support;
+
 use std::io::{BufRead, BufReader, Write};
+use std::process::ExitCode;
 
 use fcgi::record::Role;
 use fcgi::server::{Config, HandlerResult, Request};
-use fcgi::{Error, Server};
 
-fn main() -> fcgi::Result<()> {
-    let server = match std::env::args_os().nth(1).map(OsString::into_string) {
-        Some(Ok(address)) => Server::bind(&address)?,
-        Some(Err(address)) => return Err(Error::InvalidAddress(address.to_string_lossy().into())),
-        None => Server::from_stdin()?,
-    };
-    server.config(Config::new().roles(&[Role::Filter])).serve(number_lines)
+use self::support::cli::Program;
+use self::support::serve;
+
+const PROGRAM: Program = Program::new(
+    "filter",
+    "\
+usage: filter [ADDRESS]
+
+A filter that numbers the lines of a file. Without an address, or with `-`, it serves the listening
+socket on descriptor 0.
+
+Example:
+  filter 127.0.0.1:9000
+  fetch 127.0.0.1:9000 --role filter --data README.md
+",
+);
+
+fn main() -> ExitCode {
+    PROGRAM.main(|args| {
+        let config = Config::new().roles(&[Role::Filter]);
+        serve::bind_from(args)?.config(config).serve(number_lines)?;
+        Ok(0)
+    })
 }
 
 fn number_lines(request: &mut Request) -> HandlerResult {

@@ -1,9 +1,9 @@
-//! Sends many requests at once on one connection: `multiplex ADDRESS [N [ABORTED]]`.
+//! Sends many requests at once on one connection.
 //!
-//! Sends N requests (default: 32), each with a body of 100 KB, and aborts the one with the number
-//! ABORTED after half of its body. The application must support multiplexing (see the [FastCGI
-//! specification], section 4.1), as those that use Go's `net/http/fcgi` do. Requests that the
-//! application refuses to multiplex are sent again, one at a time.
+//! The application must support multiplexing (see the [FastCGI specification], section 4.1), as
+//! those that use Go's `net/http/fcgi` do. Requests that the application refuses to multiplex are
+//! sent again, one at a time. The program finds out with GET_VALUES, which some applications do not
+//! survive: see `probe`.
 //!
 //! ```sh
 //! cargo run --example echo -- 127.0.0.1:9000
@@ -12,8 +12,7 @@
 //!
 //! prints a line for each request: its number, the length of its response, its app status, and the
 //! first 60 characters of the last line of the response. `echo` does not multiplex, which is
-//! reported on stderr. If the reader of stdout closes it, the program ends quietly, with exit
-//! status 0.
+//! reported on stderr.
 //!
 //! [`Client`] sends one request at a time on a connection. This example shows how to multiplex with
 //! the record layer alone. Each request has an id and an entry in a table. One thread writes one
@@ -22,9 +21,11 @@
 //!
 //! [FastCGI specification]: https://fastcgi-archives.github.io/FastCGI_Specification.html
 
+#[path = "support/mod.rs"]
+mod support;
+
 use std::collections::BTreeMap;
-use std::ffi::OsString;
-use std::io::{self, Write};
+use std::io::Write;
 use std::process::ExitCode;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
@@ -34,6 +35,24 @@ use fcgi::net::{Address, Stream};
 use fcgi::record::{self, BeginRequest, EndRequest, Header, ProtocolStatus, RecordType, Role};
 use fcgi::stream::RecordReader;
 use fcgi::{Client, Error, Params, Result};
+
+use self::support::cli::{parse_number, Arguments, Program};
+use self::support::exit::Exit;
+use self::support::stdio::{print, Stderr};
+
+const PROGRAM: Program = Program::new(
+    "multiplex",
+    "\
+usage: multiplex ADDRESS [N [ABORTED]]
+
+Sends N requests (default: 32) at once on one connection to the application at ADDRESS, each with a
+body of 100 KB. Aborts the one with the number ABORTED after half of its body. Prints a line for
+each request. Requests that the application refuses to multiplex are sent again, one at a time.
+
+Example:
+  multiplex 127.0.0.1:9000 3
+",
+);
 
 /// The length of each request's body, in bytes.
 const BODY_LEN: usize = 100_000;
@@ -45,44 +64,36 @@ const MAX_RESPONSE: usize = 1024 * 1024;
 const TIMEOUT: Option<Duration> = Some(Duration::from_secs(30));
 
 fn main() -> ExitCode {
-    let (address, count, aborted) = match parse_args(std::env::args_os().skip(1)) {
-        Ok(parsed) => parsed,
-        Err(reason) => {
-            eprintln!("multiplex: {reason}\nusage: multiplex ADDRESS [N [ABORTED]]");
-            return ExitCode::from(64);
-        }
-    };
-    match run(&address, count, aborted) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("multiplex: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    PROGRAM.main(|args| {
+        let (address, count, aborted) = parse_args(args)?;
+        run(&address, count, aborted).map(|()| 0)
+    })
 }
 
 /// Returns ADDRESS, N and ABORTED.
-fn parse_args(
-    args: impl Iterator<Item = OsString>,
-) -> std::result::Result<(Address, u16, u16), String> {
-    let mut args = args.map(|arg| arg.into_string().map_err(|arg| format!("{arg:?} is not UTF-8")));
-    let address = args.next().ok_or("ADDRESS is missing")??;
-    let address = address.parse().map_err(|error: Error| error.to_string())?;
+fn parse_args(mut args: Arguments) -> std::result::Result<(Address, u16, u16), Exit> {
+    if args.next_option()?.is_some() {
+        return Err(args.unknown_option());
+    }
+    let address = args.required_address()?;
     let mut number = |default| {
-        let Some(text) = args.next().transpose()? else { return Ok(default) };
-        text.parse().map_err(|_| format!("{text:?} is not a number of requests"))
+        let text = args.next_positional();
+        text.map_or(Ok(default), |text| parse_number(&text, "a number of requests"))
     };
-    Ok((address, number(32)?, number(0)?))
+    let (count, aborted) = (number(32)?, number(0)?);
+    args.finish()?;
+    Ok((address, count, aborted))
 }
 
-fn run(address: &Address, count: u16, aborted: u16) -> Result<()> {
+fn run(address: &Address, count: u16, aborted: u16) -> std::result::Result<(), Exit> {
     let client = Client::from(address.clone());
     let can_multiplex = client.get_values().is_ok_and(|values| values.mpxs_conns == Some(true));
     let mut responses = BTreeMap::new();
     if can_multiplex {
         responses = multiplex(address, count, aborted)?;
     } else {
-        eprintln!("multiplex: the application does not multiplex; sending one request at a time");
+        let reason = "the application does not multiplex; sending one request at a time";
+        let _ = writeln!(Stderr, "multiplex: {reason}");
     }
     for id in 1..=count {
         let response = match responses.remove(&id) {
@@ -91,10 +102,7 @@ fn run(address: &Address, count: u16, aborted: u16) -> Result<()> {
             }
             _refused => send_alone(&client, id)?,
         };
-        match writeln!(io::stdout(), "{}", response.describe(id)) {
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
-            printed => printed?,
-        }
+        print(&format!("{}\n", response.describe(id)))?;
     }
     Ok(())
 }

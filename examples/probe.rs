@@ -1,4 +1,4 @@
-//! Queries the limits of an application and measures its latency: `probe ADDRESS`.
+//! Queries the limits of an application with GET_VALUES, and measures its latency.
 //!
 //! ```sh
 //! cargo run --example echo -- 127.0.0.1:9000
@@ -14,61 +14,77 @@
 //! answers in 83.2µs (best of 5: 71.5µs), connection included
 //! ```
 //!
-//! A value that the application does not report is shown as `unknown`. Many applications do not
-//! answer GET_VALUES at all. The reason is then printed to stderr, and the exit status is 1. The
-//! exit status is 64 for invalid arguments. If the reader of stdout closes it, this is not an
-//! error.
+//! # Some applications die
+//!
+//! Applications may ignore GET_VALUES, although the [FastCGI specification] defines it (section
+//! 4.1). Some end when they receive it, such as those that use Debian's `ruby-fcgi`. Do not send it
+//! to an application in production whose library is not known. `fpm` examines php-fpm without it.
+//!
+//! [FastCGI specification]: https://fastcgi-archives.github.io/FastCGI_Specification.html
 
-use std::ffi::OsString;
-use std::io::{self, Write};
+#[path = "support/mod.rs"]
+mod support;
+
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use fcgi::client::Config;
 use fcgi::Client;
+
+use self::support::cli::Program;
+use self::support::exit::Exit;
+use self::support::stdio::print;
+
+const PROGRAM: Program = Program::new(
+    "probe",
+    "\
+usage: probe ADDRESS [--timeout SECONDS]
+
+Prints the limits of the application at ADDRESS, and the time in which it answers. A value that it
+does not report is shown as `unknown`. Many applications do not answer GET_VALUES at all: the exit
+status is then 76 or 124.
+
+WARNING: some applications end when they receive GET_VALUES, such as those that use Debian's
+ruby-fcgi. Use `fpm` for php-fpm in production.
+
+Options:
+  --timeout SECONDS  limit each query (default: 1, which is the maximum)
+
+Example:
+  probe 127.0.0.1:9000
+",
+);
 
 /// The number of queries whose latency is measured.
 const SAMPLES: u32 = 5;
 
 fn main() -> ExitCode {
-    let address = match std::env::args_os().nth(1).map(OsString::into_string) {
-        Some(Ok(address)) => address,
-        Some(Err(address)) => return usage(&format!("{address:?} is not UTF-8")),
-        None => return usage("ADDRESS is missing"),
-    };
-    match probe(&address) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("probe: {error}");
-            ExitCode::FAILURE
+    PROGRAM.main(|mut args| {
+        let mut config = Config::new();
+        while let Some(option) = args.next_option()? {
+            match &*option {
+                "--timeout" => config.deadline = Some(args.seconds()?),
+                _ => return Err(args.unknown_option()),
+            }
         }
-    }
+        let client = Client::from(args.required_address()?).config(config);
+        args.finish()?;
+        probe(&client).map(|()| 0)
+    })
 }
 
-/// Prints how to call the program, and returns its exit status.
-fn usage(reason: &str) -> ExitCode {
-    eprintln!("probe: {reason}\nusage: probe ADDRESS");
-    ExitCode::from(64)
-}
-
-fn probe(address: &str) -> fcgi::Result<()> {
-    let client = Client::new(address)?;
+fn probe(client: &Client) -> Result<(), Exit> {
     let values = client.get_values()?;
-    print(&format!("FCGI_MAX_CONNS  {}", describe(values.max_conns)))?;
-    print(&format!("FCGI_MAX_REQS   {}", describe(values.max_reqs)))?;
-    print(&format!("FCGI_MPXS_CONNS {}", describe(values.mpxs_conns.map(usize::from))))?;
-    let latencies = (0..SAMPLES).map(|_| latency(&client)).collect::<fcgi::Result<Vec<_>>>()?;
+    print(&format!("FCGI_MAX_CONNS  {}\n", describe(values.max_conns)))?;
+    print(&format!("FCGI_MAX_REQS   {}\n", describe(values.max_reqs)))?;
+    print(&format!("FCGI_MPXS_CONNS {}\n", describe(values.mpxs_conns.map(usize::from))))?;
+    let latencies = (0..SAMPLES).map(|_| latency(client)).collect::<fcgi::Result<Vec<_>>>()?;
     let mean = latencies.iter().sum::<Duration>() / SAMPLES;
     let best = latencies.iter().min().copied().unwrap_or_default();
-    print(&format!("answers in {mean:.1?} (best of {SAMPLES}: {best:.1?}), connection included"))?;
+    print(&format!(
+        "answers in {mean:.1?} (best of {SAMPLES}: {best:.1?}), connection included\n"
+    ))?;
     Ok(())
-}
-
-/// Prints a line, unless the reader of stdout has closed it.
-fn print(line: &str) -> io::Result<()> {
-    match writeln!(io::stdout(), "{line}") {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        printed => printed,
-    }
 }
 
 fn describe(value: Option<usize>) -> String {

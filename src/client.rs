@@ -45,6 +45,8 @@ mod cancel;
 mod completion;
 mod config;
 mod connect;
+#[cfg(unix)]
+mod connect_thread;
 mod connection;
 mod deadline;
 mod duplex;

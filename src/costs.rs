@@ -22,13 +22,14 @@
 //! - The write timeout is set before the second write, or before the first one if that has more
 //!   than 2 KiB.
 //!
-//! A client sets both timeouts when it connects, and with `keep_alive` once more when the
-//! application has answered for the first time. It sets one of them again only if the
+//! A client sets both timeouts when it connects. With `keep_alive` the read timeout is 100 ms or
+//! less at first. The client sets it once more, at the latest when a response takes longer than
+//! that. Otherwise it sets a timeout again only if the
 //! [deadline](crate::client::Config::deadline) of a request is nearer than that timeout.
 //!
 //! A client starts a thread to connect to a Unix socket, because `std` cannot limit the time that
-//! this takes. A request that follows another one within a millisecond, with no other request in
-//! progress, connects without a thread.
+//! this takes. A request that begins within a millisecond of another one, which has opened a
+//! connection and was answered, connects without a thread if no other request is in progress.
 //!
 //! A listening socket that other processes share, such as the one on descriptor 0, costs one or two
 //! additional system calls for each `accept`.
@@ -68,7 +69,8 @@
 //!   write. The exception is a write that fits into the buffer while nothing has been sent yet.
 //! - [`BufRead`](std::io::BufRead) on [`server::Stdin`](crate::server::Stdin) and
 //!   [`client::Stdout`](crate::client::Stdout) returns slices of the read buffer, of up to 128 KiB.
-//!   [`Read`](std::io::Read) copies from that buffer.
+//!   [`Read`](std::io::Read) copies from that buffer. If the buffer is empty, and the slice and the
+//!   rest of the record have 32 KiB or more, it reads straight into the slice.
 //!
 //! [`Client::fetch`](crate::Client::fetch) sends a body of up to 2 MiB from the calling thread, for
 //! as long as the application reads it. [`Client::send`](crate::Client::send) starts a thread if

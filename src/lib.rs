@@ -10,7 +10,8 @@
 //! | run as a program that a web server starts, with FastCGI or CGI | [`run`] |
 //! | send requests to an application such as php-fpm | [`Client`], or [`client::Connection`] |
 //! | convert between HTTP and CGI | [`cgi`] |
-//! | forward CGI calls to an application, or start its processes | [`bridge`] |
+//! | forward CGI calls to an application, start its processes, or run CGI programs | [`bridge`] |
+//! | start an application from systemd, a web server or a process manager | [`deployment`] |
 //! | read and write single records | [`record`], or [`stream`] with buffers |
 //!
 //! # Applications
@@ -132,6 +133,7 @@ pub mod bridge;
 pub mod cgi;
 pub mod client;
 pub mod costs;
+pub mod deployment;
 pub mod error;
 pub mod net;
 pub mod params;

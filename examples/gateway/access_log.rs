@@ -8,15 +8,19 @@ use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
 use crate::http::{Reply, Request};
+use crate::support::exit::Exit;
 
 /// A file with one line for each request.
 pub struct AccessLog(Mutex<Box<dyn Write + Send>>);
 
 impl AccessLog {
     /// Opens a file to append to it, or stdout.
-    pub fn open(file: Option<&Path>) -> io::Result<Self> {
+    pub fn open(file: Option<&Path>) -> Result<Self, Exit> {
         let output: Box<dyn Write + Send> = match file {
-            Some(file) => Box::new(OpenOptions::new().append(true).create(true).open(file)?),
+            Some(file) => {
+                let opened = OpenOptions::new().append(true).create(true).open(file);
+                Box::new(opened.map_err(|error| Exit::file(file, &error))?)
+            }
             None => Box::new(io::stdout()),
         };
         Ok(Self(Mutex::new(output)))

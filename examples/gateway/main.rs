@@ -75,11 +75,10 @@ mod http;
 mod log;
 mod options;
 mod site;
+#[path = "../support/mod.rs"]
+mod support;
 mod upload;
 
-use std::error::Error;
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{mpsc, Arc};
 use std::thread;
@@ -94,8 +93,11 @@ use self::access_log::AccessLog;
 use self::demo::Demo;
 use self::forward::Gateway;
 use self::http::{Handler, Server};
-use self::options::{Command, Options, HELP, USAGE};
+use self::options::{Options, EXIT_STATUSES, HELP};
 use self::site::{Directory, Site};
+use self::support::cli::{Arguments, Program};
+use self::support::exit::Exit;
+use self::support::stdio;
 use self::upload::Limits;
 
 const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
@@ -103,33 +105,16 @@ const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {
-    let text = match Command::parse(std::env::args_os().skip(1)) {
-        Ok(Command::Run(options)) => return exit_code(run(&options)),
-        Ok(Command::Help) => format!("{USAGE}\n\n{HELP}"),
-        Ok(Command::Version) => concat!("gateway (fcgi) ", env!("CARGO_PKG_VERSION"), "\n").into(),
-        Err(reason) => {
-            eprintln!("gateway: {reason}\n{USAGE}\nTry `gateway --help`.");
-            return ExitCode::from(64);
-        }
-    };
-    exit_code(io::stdout().write_all(text.as_bytes()).map_err(Into::into))
+    Program { exit_statuses: EXIT_STATUSES, ..Program::new("gateway", HELP) }.main(run)
 }
 
-fn exit_code(outcome: Result<(), Box<dyn Error>>) -> ExitCode {
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            log::message(&error.to_string());
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn run(options: &Options) -> Result<(), Box<dyn Error>> {
+fn run(args: Arguments) -> Result<u8, Exit> {
+    let options = Options::parse(args)?;
     let (signal_sender, signals) = mpsc::channel();
     ctrlc::set_handler(move || {
         let _ = signal_sender.send(());
-    })?;
+    })
+    .map_err(|error| Exit::unavailable("signals", error))?;
     let server = listen(options.listen.as_deref())?;
     let url = format!("http://{}/", server.local_addr()?);
 
@@ -140,71 +125,62 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         (Some(demo), ..) => format!("the demonstration application at {}", demo.address),
         (None, None, None) => unreachable!("there is a demonstration without --connect"),
     };
-    let gateway = gateway(options, demo.as_ref().map(|demo| &demo.relay))?;
+    let gateway = gateway(&options, demo.as_ref().map(|demo| &demo.relay))?;
     let accepting = server.clone();
     thread::Builder::new().spawn(move || {
         let handler: Arc<Handler> =
             Arc::new(move |request, body, reply| gateway.handle(request, body, reply));
         accepting.serve(&handler);
     })?;
-    // The gateway continues if the reader of stdout has closed it.
-    let _ = writeln!(io::stdout(), "{url} serves {what}");
+    // The gateway continues if stdout is closed.
+    let _ = stdio::print(&format!("{url} serves {what}\n"));
 
-    signals.recv()?;
+    // The handler of signals, which owns the sender, is never dropped.
+    let _ = signals.recv();
     server.stop(SHUTDOWN_TIMEOUT);
     if let Some(demo) = demo {
         demo.stop();
     }
-    Ok(())
+    Ok(0)
 }
 
 /// Binds the HTTP server. Without an address, it takes any free port if the default one is taken.
-fn listen(address: Option<&str>) -> io::Result<Server> {
-    let describe = |address, error: io::Error| {
-        io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
-    };
-    match address {
-        Some(address) => Server::bind(address).map_err(|error| describe(address, error)),
+fn listen(address: Option<&str>) -> Result<Server, Exit> {
+    let server = match address {
+        Some(address) => Server::bind(address),
         None => Server::bind(DEFAULT_LISTEN).or_else(|_| Server::bind("127.0.0.1:0")),
-    }
+    };
+    server.map_err(|error| Exit::unavailable(address.unwrap_or("127.0.0.1"), error))
 }
 
 /// Creates the gateway. `demo` is the address of the demonstration, if that is served.
-fn gateway(options: &Options, demo: Option<&Address>) -> Result<Gateway, Box<dyn Error>> {
-    let client = match (demo, &options.connect) {
-        (Some(address), _) => Client::from(address.clone()),
-        (None, address) => Client::new(address.as_deref().unwrap_or_default())?,
-    };
+fn gateway(options: &Options, demo: Option<&Address>) -> Result<Gateway, Exit> {
+    // There is a demonstration if no application was named.
+    let address = demo.or(options.connect.as_ref()).expect("the address of an application");
     // The demonstration does not authenticate clients, so only an authorizer needs the password.
     let pass_authorization = demo.is_none() || options.authorizer.is_some();
     let mut environment = Environment::new().pass_authorization(pass_authorization);
     let site = match &options.root {
         Some(root) => {
-            let root = canonicalize(root)?;
+            let root = root.canonicalize().map_err(|error| Exit::file(root, &error))?;
             environment = environment.document_root(&root);
-            Site::Directory(Directory {
-                root,
-                index: options.index.clone(),
-                fallback: options.fallback.clone(),
-            })
+            let (index, fallback) = (options.index.clone(), options.fallback.clone());
+            Site::Directory(Directory { root, index, fallback })
         }
         None => Site::Application,
     };
-    let authorizer = options.authorizer.as_deref().map(Client::new).transpose()?;
+    let client = Client::from(address.clone()).config(config(options));
     Ok(Gateway {
-        client: client.config(config(options).keep_alive(options.keep || demo.is_some())),
-        authorizer: authorizer.map(|authorizer| authorizer.config(config(options))),
+        client: client.keep_alive(options.keep || demo.is_some()),
+        authorizer: options
+            .authorizer
+            .clone()
+            .map(|address| Client::from(address).config(config(options))),
         site,
         environment,
         limits: Limits { max: options.max_body, collect: options.collect },
         access_log: AccessLog::open(options.access_log.as_deref())?,
     })
-}
-
-fn canonicalize(root: &Path) -> io::Result<PathBuf> {
-    let describe =
-        |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", root.display()));
-    root.canonicalize().map_err(describe)
 }
 
 fn config(options: &Options) -> Config {

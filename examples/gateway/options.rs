@@ -1,17 +1,18 @@
 //! The command line of the gateway.
 
-use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use lexopt::{Arg, Parser, ValueExt};
+use fcgi::net::Address;
 
-pub const USAGE: &str = "\
-usage: gateway [OPTION]...
-       gateway --connect ADDRESS [OPTION]...
-       gateway --connect ADDRESS --root DIR [OPTION]...";
+use crate::support::cli::Arguments;
+use crate::support::exit::Exit;
 
 pub const HELP: &str = "\
+usage: gateway [OPTION]...
+       gateway --connect ADDRESS [OPTION]...
+       gateway --connect ADDRESS --root DIR [OPTION]...
+
 Serves HTTP and forwards requests to the FastCGI application at ADDRESS, which is HOST:PORT or
 unix:PATH. With --root, only requests for .php files are forwarded, and the other files of DIR are
 sent unchanged. Without --connect, serves a demonstration.
@@ -28,30 +29,29 @@ Options:
   --max-body BYTES       refuse longer bodies with status 413 (1 GiB)
   --collect BYTES        collect bodies up to this length before the application is asked (1 MiB)
   --access-log FILE      append a line for each request to FILE instead of stdout
-  --help                 print this text
-  --version              print the version
 
-Exit status:
-  0    after SIGTERM or SIGINT, and after --help
-  1    the address cannot be listened on, or a file cannot be opened
-  64   invalid arguments
+Example, which serves WordPress:
+  gateway --connect unix:/run/php/php8.2-fpm.sock --root /usr/share/wordpress \\
+      --fallback /index.php
 ";
 
-/// What the command line asks for.
-pub enum Command {
-    Run(Box<Options>),
-    Help,
-    Version,
-}
+/// The exit statuses, which differ from those of programs that send one request.
+pub const EXIT_STATUSES: &str = "\
+Exit status:
+  0    after SIGTERM or SIGINT
+  64   invalid arguments
+  69   the address cannot be listened on
+  74   DIR or the access log cannot be opened
+";
 
 /// The options of the command line.
 pub struct Options {
     /// The address for HTTP, or `None` for port 8080, or another port if that is taken.
     pub listen: Option<String>,
     /// The address of the application, or `None` for the demonstration.
-    pub connect: Option<String>,
+    pub connect: Option<Address>,
     /// The address of the authorizer that is asked before each request.
-    pub authorizer: Option<String>,
+    pub authorizer: Option<Address>,
     /// The directory to serve.
     pub root: Option<PathBuf>,
     /// The names of the files that are served for a directory, in order of preference.
@@ -88,63 +88,47 @@ impl Default for Options {
     }
 }
 
-impl Command {
-    pub fn parse(args: impl Iterator<Item = OsString>) -> Result<Self, String> {
-        let mut options = Options::default();
-        let mut parser = Parser::from_args(args);
-        while let Some(arg) = parser.next().map_err(|error| error.to_string())? {
-            match arg {
-                Arg::Long("help") | Arg::Short('h') => return Ok(Self::Help),
-                Arg::Long("version") | Arg::Short('V') => return Ok(Self::Version),
-                Arg::Long(name) => {
-                    let name = name.to_owned();
-                    options.set(&name, &mut parser).map_err(|error| error.to_string())?;
-                }
-                arg => return Err(arg.unexpected().to_string()),
-            }
-        }
-        options.check().map(|options| Self::Run(Box::new(options)))
-    }
-}
-
 impl Options {
-    fn set(&mut self, name: &str, parser: &mut Parser) -> Result<(), lexopt::Error> {
-        match name {
-            "listen" => self.listen = Some(parser.value()?.string()?),
-            "connect" => self.connect = Some(parser.value()?.string()?),
-            "authorizer" => self.authorizer = Some(parser.value()?.string()?),
-            "root" => self.root = Some(parser.value()?.into()),
-            "index" => self.index.push(parser.value()?.string()?),
-            "fallback" => self.fallback = Some(parser.value()?.string()?),
-            "keep" => self.keep = true,
-            "timeout" => self.timeout = parser.value()?.parse_with(parse_seconds)?,
-            "max-body" => self.max_body = parser.value()?.parse()?,
-            "collect" => self.collect = parser.value()?.parse()?,
-            "access-log" => self.access_log = Some(parser.value()?.into()),
-            _ => return Err(Arg::Long(name).unexpected()),
+    pub fn parse(mut args: Arguments) -> Result<Self, Exit> {
+        let mut options = Self::default();
+        while let Some(option) = args.next_option()? {
+            options.set(&option, &mut args)?;
+        }
+        args.finish()?;
+        options.check()
+    }
+
+    fn set(&mut self, option: &str, args: &mut Arguments) -> Result<(), Exit> {
+        match option {
+            "--listen" => self.listen = Some(args.text()?),
+            "--connect" => self.connect = Some(args.address()?),
+            "--authorizer" => self.authorizer = Some(args.address()?),
+            "--root" => self.root = Some(args.value()?.into()),
+            "--index" => self.index.push(args.text()?),
+            "--fallback" => self.fallback = Some(args.text()?),
+            "--keep" => self.keep = true,
+            "--timeout" => self.timeout = args.seconds()?,
+            "--max-body" => self.max_body = args.number("a number of bytes")?,
+            "--collect" => self.collect = args.number("a number of bytes")?,
+            "--access-log" => self.access_log = Some(args.value()?.into()),
+            _ => return Err(args.unknown_option()),
         }
         Ok(())
     }
 
-    fn check(mut self) -> Result<Self, String> {
+    fn check(mut self) -> Result<Self, Exit> {
         if self.root.is_some() && self.connect.is_none() {
-            return Err("--root requires --connect".into());
+            return Err(Exit::usage("--root requires --connect"));
         }
         if self.root.is_none() && (self.fallback.is_some() || !self.index.is_empty()) {
-            return Err("--index and --fallback require --root".into());
+            return Err(Exit::usage("--index and --fallback require --root"));
         }
         if self.fallback.as_ref().is_some_and(|path| !path.starts_with('/')) {
-            return Err("the value of --fallback must begin with a slash".into());
+            return Err(Exit::usage("the value of --fallback must begin with a slash"));
         }
         if self.index.is_empty() {
             self.index = vec!["index.php".into(), "index.html".into()];
         }
         Ok(self)
     }
-}
-
-fn parse_seconds(text: &str) -> Result<Duration, &'static str> {
-    let seconds = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-    let seconds = seconds.filter(|seconds| !seconds.is_zero());
-    seconds.ok_or("it is not a positive number of seconds")
 }

@@ -38,7 +38,9 @@ pub struct Config {
     /// seconds.
     ///
     /// `std` cannot limit connecting to a Unix socket, so another thread connects, which takes
-    /// about 20 µs. A request that directly follows another one connects without a thread.
+    /// about 20 µs. A request that begins within a millisecond of another one connects without a
+    /// thread, and without a limit. The application has accepted a connection in this millisecond,
+    /// so its backlog is full only if other clients have filled it since.
     pub connect_timeout: Option<Duration>,
     /// How long a read waits for data from the application. If some of the request body has been
     /// sent in the meantime, the read waits again. Default 60 seconds, as in the common web

@@ -2,7 +2,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use super::config::Config;
-use super::connect::{connect, connect_directly};
+use super::connect::connect;
 use super::connection::Connection;
 use super::deadline::Deadline;
 use super::idle::{Idle, IdleConnections};
@@ -12,9 +12,10 @@ use super::room::{MakeRoom, Room};
 use crate::error::{Error, Result};
 use crate::net::Address;
 
-/// A request that begins less than this after the end of another one connects without a thread, if
-/// it is the only one. The application has then accepted all connections of this client, so its
-/// backlog is not full because of them.
+/// A request that begins less than this after the beginning of another one connects without a
+/// thread, if that one has opened a connection and was answered, and this one is the only one. The
+/// application has then accepted all connections of this client, and all others that were in its
+/// backlog at that time, so connecting does not wait.
 const DIRECTLY_AFTER: Duration = Duration::from_millis(1);
 
 /// The connections of a client: the idle ones, and a limit on those in use.
@@ -45,14 +46,17 @@ struct State {
     /// Whether the application is known to keep connections open: a connection has carried a
     /// second request since one was closed after its first.
     keeps_open: bool,
-    /// When the last request ended that was answered and whose connection is not kept.
-    answered_at: Option<Instant>,
+    /// When the last request began that has opened a connection, was answered and does not keep it.
+    /// The application has accepted that connection since then.
+    answered: Option<Instant>,
 }
 
 /// The right to use one connection, given back when it is dropped.
 #[derive(Debug)]
 pub(super) struct Slot<'a> {
     pool: &'a Pool,
+    /// When the request began, or its wait for the slot ended.
+    begun: Instant,
     deadline: Deadline,
 }
 
@@ -100,12 +104,13 @@ impl Pool {
     /// [`Error::TimedOut`].
     #[inline]
     pub(super) fn acquire(&self) -> Result<Acquired<'_>> {
-        let now = Instant::now();
+        let mut now = Instant::now();
         let deadline = Deadline::new(now, self.config.deadline);
         let mut state = self.lock();
         let must_wait = !state.queue.is_empty() || state.in_use >= state.limit.get();
         if must_wait {
             state = self.wait_for_slot(state, deadline)?;
+            now = Instant::now();
         } else {
             state.in_use += 1;
         }
@@ -115,7 +120,7 @@ impl Pool {
         if state.idle.has_expired(now, idle_timeout) {
             close(state, |state| state.idle.take_expired(now, idle_timeout));
         }
-        let slot = Slot { pool: self, deadline };
+        let slot = Slot { pool: self, begun: now, deadline };
         Ok(Acquired { slot, idle, keeps_open, connects_directly, has_waited: must_wait })
     }
 
@@ -158,7 +163,7 @@ impl Pool {
     /// Gives back a slot. `released` becomes idle, unless too many connections are idle or a new
     /// one needs room.
     #[inline]
-    fn give_back(&self, mut released: Option<Idle>, answered_at: Option<Instant>) {
+    fn give_back(&self, mut released: Option<Idle>, answered: Option<Instant>) {
         let mut state = self.lock();
         if released.is_some() && state.room.make() {
             drop(state);
@@ -168,7 +173,7 @@ impl Pool {
         }
         debug_assert!(state.in_use > 0);
         state.in_use -= 1;
-        state.answered_at = answered_at.or(state.answered_at);
+        state.answered = answered.or(state.answered);
         let surplus = released.and_then(|released| state.keep(released, self.config.max_idle));
         state.grant();
         drop(state);
@@ -222,8 +227,8 @@ impl State {
 
     /// Returns whether the request that has just got a slot may connect without a thread.
     fn connects_directly(&self, now: Instant) -> bool {
-        let is_quick = |at| now.saturating_duration_since(at) < DIRECTLY_AFTER;
-        self.in_use == 1 && self.answered_at.is_some_and(is_quick)
+        let is_recent = |begun| now.saturating_duration_since(begun) < DIRECTLY_AFTER;
+        self.in_use == 1 && self.answered.is_some_and(is_recent)
     }
 }
 
@@ -250,13 +255,12 @@ impl Slot<'_> {
     pub(super) fn connect(&self, directly: bool) -> Result<Connection> {
         let Pool { address, config, .. } = self.pool;
         let max = self.deadline.left().min(config.connect_timeout.unwrap_or(Duration::MAX));
-        let connect = if directly { connect_directly } else { connect };
-        let stream = connect(address, max)?;
+        let stream = connect(address, max, directly)?;
         Connection::open(stream, Arc::clone(config), self.pool.room())
     }
 
     /// Opens another connection, in the place of one that the application has closed. `is_early`
-    /// tells whether that connection has carried a single request.
+    /// is true if that connection has carried a single request.
     pub(super) fn reconnect(&self, is_early: bool) -> Result<Connection> {
         if is_early {
             self.pool.lock().keeps_open = false;
@@ -264,7 +268,7 @@ impl Slot<'_> {
         self.connect(false)
     }
 
-    /// Makes a reusable connection idle. `is_reused` tells whether it has carried more than one
+    /// Makes a reusable connection idle. `is_reused` is true if it has carried more than one
     /// request.
     #[inline]
     pub(super) fn release(self, connection: Box<Connection>, is_reused: bool) {
@@ -272,9 +276,9 @@ impl Slot<'_> {
         std::mem::forget(self);
     }
 
-    /// Gives back the slot of a request that was answered on a connection that is not reusable.
+    /// Gives back the slot of a request that was answered on a new connection that is not reusable.
     pub(super) fn end(self) {
-        self.pool.give_back(None, Some(Instant::now()));
+        self.pool.give_back(None, Some(self.begun));
         std::mem::forget(self);
     }
 
@@ -291,5 +295,36 @@ impl Slot<'_> {
 impl Drop for Slot<'_> {
     fn drop(&mut self) {
         self.pool.give_back(None, None);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+    use crate::net::Stream;
+
+    /// A connection may have been idle for a while before the request that waits for it continues.
+    #[test]
+    fn idle_time_ends_after_the_wait_for_a_slot() -> Result<()> {
+        let mut pool = Pool::new("127.0.0.1:9000".parse()?);
+        pool.configure(|config| {
+            *config = Config::new().keep_alive(true).max_connections(Some(1));
+        });
+        let (stream, _peer) = Stream::pair()?;
+        let connection = Connection::new(stream, Arc::clone(&pool.config))?;
+        let first = pool.acquire()?;
+        let acquired = thread::scope(|scope| {
+            let second = scope.spawn(|| pool.acquire());
+            while pool.lock().queue.is_empty() {
+                thread::yield_now();
+            }
+            first.slot.release(Box::new(connection), false);
+            second.join().expect("the second request")
+        })?;
+        let (_connection, idle_for) = acquired.idle.expect("the connection of the first request");
+        assert!(acquired.has_waited && idle_for > Duration::ZERO);
+        Ok(())
     }
 }

@@ -3,7 +3,8 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// The requests that wait for a slot, in the order of their arrival.
+/// The requests that wait for a slot, in the order of their arrival. A slot is the right to use a
+/// connection, or to start a thread that connects.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     /// Invariant: none of them has a slot.
@@ -12,7 +13,7 @@ pub(super) struct Queue {
 
 /// A request that waits for a slot.
 ///
-/// All methods are called with the lock of the pool held, so `Relaxed` is enough for the flag.
+/// All methods are called with the lock of the queue held, so `Relaxed` is enough for the flag.
 #[derive(Debug, Default)]
 pub(super) struct Waiter {
     has_slot: AtomicBool,

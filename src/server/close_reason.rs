@@ -71,7 +71,7 @@ impl From<&Error> for CloseReason {
             Error::ParamsTooLarge(_) => Self::ParamsTooLarge,
             Error::BodyTooLarge(_) => Self::BodyTooLarge,
             Error::TimedOut(_) | Error::RequestTimedOut(_) => Self::TimedOut,
-            Error::Io(_) | Error::UnexpectedEof(_) => Self::ConnectionFailed,
+            Error::Io(_) | Error::UnexpectedEof(_) | Error::Aborted => Self::ConnectionFailed,
             _ => Self::ProtocolError,
         }
     }

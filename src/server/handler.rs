@@ -32,7 +32,7 @@ pub(crate) fn answer(
     request: &mut Request<'_>,
     handler: &(impl Fn(&mut Request<'_>) -> HandlerResult + ?Sized),
 ) -> Result<Option<Error>> {
-    match catch_unwind(AssertUnwindSafe(|| handler(request))) {
+    match catch_unwind(AssertUnwindSafe(|| handler(request).map_err(Failure::boxed))) {
         Ok(Ok(())) => match request.response_error() {
             None => end(request),
             Some(error) => {
@@ -40,11 +40,32 @@ pub(crate) fn answer(
                 Ok(Some(error))
             }
         },
-        Ok(Err(error)) => request.end_failed(response_to(&*error), &error).map(|()| None),
-        Err(panic) => {
-            let reason = format_args!("handler panicked: {}", panic_message(&*panic));
-            request.end_failed(ErrorResponse::Failed, &reason).map(|()| None)
+        Ok(Err(failure)) => {
+            request.end_failed(failure.response, &failure.reason)?;
+            Ok(None)
         }
+        Err(panic) => {
+            let reason = format!("handler panicked: {}", panic_message(&*panic));
+            drop_payload(panic);
+            request.end_failed(ErrorResponse::Failed, &reason)?;
+            Ok(None)
+        }
+    }
+}
+
+/// What is needed of the error of a handler to end its request.
+struct Failure {
+    response: ErrorResponse,
+    reason: String,
+}
+
+impl Failure {
+    /// Displays and drops an error. Both are code of the application, which may panic.
+    // The box keeps the result of a handler that succeeds small. The error is dropped here.
+    #[cold]
+    #[allow(clippy::needless_pass_by_value, clippy::unnecessary_box_returns)]
+    fn boxed(error: Box<dyn StdError + Send + Sync>) -> Box<Self> {
+        Box::new(Self { response: response_to(&*error), reason: error.to_string() })
     }
 }
 
@@ -73,5 +94,12 @@ fn panic_message(panic: &(dyn Any + Send)) -> &str {
         (Some(message), _) => message,
         (_, Some(message)) => message,
         _ => "no message",
+    }
+}
+
+/// Drops the payload of a panic. If that panics as well, the payload of the second panic is leaked.
+fn drop_payload(panic: Box<dyn Any + Send>) {
+    if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
+        std::mem::forget(again);
     }
 }

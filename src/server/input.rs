@@ -2,7 +2,7 @@ use std::io::{self, Read};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::abort_handle::AbortHandle;
+use super::abort_handle::{is_closed_by_peer, AbortHandle};
 use super::config::Config;
 use super::lifecycle::ConnectionState;
 use super::timeouts::TimedStream;
@@ -59,10 +59,6 @@ impl Input {
         &mut self.reader
     }
 
-    pub(super) fn state(&self) -> &ConnectionState {
-        &self.state
-    }
-
     /// Returns the handle of the active request. From now on, its reads hold a lock.
     pub(super) fn abort_handle(&mut self, peers_half_close: bool) -> AbortHandle {
         let (reader, state) = (&mut self.reader, &self.state);
@@ -94,6 +90,13 @@ impl Input {
         }
     }
 
+    /// Returns whether the peer has closed the connection, as far as that is known without reading.
+    /// No other thread may write meanwhile.
+    pub(super) fn is_closed_by_peer(&self, peers_half_close: bool) -> bool {
+        let look = |_: &_| is_closed_by_peer(&self.state, peers_half_close);
+        self.reader.get_ref().with_read_lock(look)
+    }
+
     /// Reads the next record of the active request. Returns `None` if the input ends between two
     /// records.
     ///
@@ -119,10 +122,14 @@ impl Input {
             self.update_idle()?;
             match self.reader.next_header()? {
                 Some(header) if header.request_id == NULL_REQUEST_ID => {
+                    self.state.received_query();
                     self.answer_management(header)?;
                 }
-                Some(header) if header.record_type != RecordType::BeginRequest => {}
-                header => return Ok(header),
+                Some(header) if header.record_type == RecordType::BeginRequest => {
+                    return Ok(Some(header));
+                }
+                Some(_) => self.state.received_query(),
+                None => return Ok(None),
             }
         }
     }

@@ -20,13 +20,18 @@ pub struct Output<'a> {
     lock: &'a OutputLock,
 }
 
-/// Keeps the records whole that several threads write to one connection.
+/// A lock that keeps the records of one connection whole if several threads write them.
 #[derive(Debug)]
 pub(super) struct OutputLock(Mutex<WriteTimeout>);
 
 impl OutputLock {
     pub(super) fn new(write_timeout: Option<Duration>) -> Self {
         Self(Mutex::new(WriteTimeout::new(write_timeout)))
+    }
+
+    /// Waits until no thread writes or looks at the socket.
+    pub(super) fn wait(&self) {
+        drop(self.0.lock());
     }
 
     /// Returns whether a thread is writing.

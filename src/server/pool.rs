@@ -13,8 +13,8 @@ const SPARE_THREADS: usize = 4;
 /// The number of connections that may be rejected at the same time before the pool stops starting
 /// threads.
 const REJECTING_THREADS: usize = 16;
-/// How often a thread that waits for a slot looks for new connections that have begun no request
-/// for [`NEW_CONNECTION_GRACE`]. Nothing notifies the condition variable when that time ends.
+/// How often a thread that waits for a slot looks for new connections that have sent nothing for
+/// [`NEW_CONNECTION_GRACE`]. Nothing notifies the condition variable when that time ends.
 const POLL_INTERVAL: Duration = Duration::from_millis(2);
 /// How long threads may take to end after their connections were aborted.
 const ABORT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -28,7 +28,7 @@ pub(super) struct Pool {
     /// thread could be started, and when the server stops.
     changed: Condvar,
     /// The number of connections that have to yield their slot at the end of their request,
-    /// because every connection is busy.
+    /// because every connection is busy. [`request_slot`](Self::request_slot) alone sets it.
     yield_requests: Arc<AtomicUsize>,
     is_stopping: AtomicBool,
 }
@@ -71,7 +71,7 @@ struct State {
 enum Vacancy {
     /// A slot is free, or a connection is closing.
     Soon,
-    /// There are new connections, each of which is closed unless it begins a request soon.
+    /// There are new connections, each of which is closed unless it sends something soon.
     Likely,
     /// Every connection is busy.
     Unlikely,
@@ -132,7 +132,7 @@ impl Pool {
 
     /// Waits until the server is stopped and every thread has ended. Aborts the connections that
     /// are left after [`Config::shutdown_timeout`]. If no thread could be started, calls
-    /// `start_thread` every 250 ms.
+    /// `start_thread` every 200 ms.
     pub(super) fn wait_for_end(&self, config: &Config, start_thread: impl Fn()) -> Result<()> {
         self.wait_for_stop(config, start_thread);
         let mut state = self.lock();
@@ -188,9 +188,7 @@ impl Pool {
     pub(super) fn release(&self, connection: Arc<ConnectionState>, config: &Config) -> bool {
         let mut state = self.lock();
         let is_needed = state.release(&connection);
-        if state.unmet_demand(config) == 0 {
-            self.yield_requests.store(0, SeqCst);
-        }
+        self.request_slot(&state, config);
         // Closes the socket before another thread is notified that there is room.
         drop(connection);
         if !state.waiting.is_empty() || state.retrying > 0 || self.is_stopping() {
@@ -257,7 +255,7 @@ impl Pool {
             state = self.wait_timeout(state, vacancy.poll_interval());
         };
         state.waiting.retain(|other| *other != ticket);
-        self.yield_requests.store(0, SeqCst);
+        self.request_slot(&state, config);
         if !state.waiting.is_empty() {
             self.changed.notify_all();
         }
@@ -265,7 +263,8 @@ impl Pool {
     }
 
     /// Asks a connection to close if a thread needs a slot that no connection is yielding yet. If
-    /// every connection is busy, the next ones whose request ends yield theirs.
+    /// every connection is busy, the next ones whose request ends yield theirs. Called whenever the
+    /// demand for slots changes, so that no more of them yield than necessary.
     fn request_slot(&self, state: &State, config: &Config) -> Vacancy {
         self.yield_requests.store(0, SeqCst);
         let demand = state.unmet_demand(config);
@@ -279,7 +278,7 @@ impl Pool {
     }
 
     /// Waits until all threads have ended, but at most for `timeout`. Closes the new connections
-    /// that begin no request meanwhile.
+    /// that send nothing meanwhile.
     fn wait_for_threads<'a>(
         &'a self,
         mut state: MutexGuard<'a, State>,
@@ -398,10 +397,10 @@ impl State {
 
     /// Asks a connection to close.
     ///
-    /// One that has begun no request since it was accepted is closed first, so that such
-    /// connections cannot displace those that are used. While there are new connections that may
-    /// still begin a request, no other is closed. Then follows one that has been idle since the
-    /// last time a slot was needed, then any other idle one.
+    /// One that has sent nothing since it was accepted is closed first, so that such connections
+    /// cannot displace those that are used. While there are new connections that may still send a
+    /// request, no other is closed. Then follows one that has been idle since the last time a slot
+    /// was needed, then any other idle one.
     fn close_one(&self) -> Vacancy {
         if self.close_first(ConnectionState::close_if_unused) {
             return Vacancy::Soon;

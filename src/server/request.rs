@@ -1,4 +1,5 @@
 use std::fmt;
+use std::io::ErrorKind::{BrokenPipe, ConnectionReset};
 use std::io::{self, Write};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -175,15 +176,16 @@ impl<'a> Request<'a> {
         self.stdin.check_connection()
     }
 
-    /// Ends a request whose response could not be sent. Returns the first error of the connection:
-    /// after most errors, writing fails with a broken pipe.
+    /// Ends a request whose response could not be sent. Returns the cause, which was noticed first:
+    /// after most errors, writing fails with a broken pipe or a reset.
     #[cold]
     fn end_unsent(&mut self, error: io::Error) -> Error {
         let mut error = Error::from(error);
         let stderr = self.stderr.check_usable().map_err(Error::from);
-        for earlier in [stderr, self.stdin.check_connection()] {
+        for earlier in [stderr, self.stdin.check_peer()] {
+            let kind = error.kind();
             match earlier {
-                Err(earlier) if error.kind() == io::ErrorKind::BrokenPipe => error = earlier,
+                Err(earlier) if kind == BrokenPipe || kind == ConnectionReset => error = earlier,
                 _ => {}
             }
         }
@@ -235,7 +237,8 @@ impl<'a> Request<'a> {
         self.missing_response()
     }
 
-    /// Returns whether a response is buffered. In debug builds its head must be complete.
+    /// Returns whether a response is buffered. In debug builds its head must be complete. The web
+    /// server searches the response anyway, so release builds do not do it as well.
     fn has_buffered_response(&self) -> bool {
         if cfg!(debug_assertions) {
             has_head(self.stdout.buffered())

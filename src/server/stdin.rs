@@ -1,6 +1,6 @@
 use std::io::{self, BufRead, Read};
 
-use super::abort_handle::{is_closed_by_peer, AbortHandle};
+use super::abort_handle::AbortHandle;
 use super::close_reason::CloseReason;
 use super::config::Config;
 use super::input::{AcceptedRequest, Input};
@@ -44,7 +44,7 @@ struct RequestRecords<'a> {
     stream: RecordType,
     params: &'a Params,
     config: &'a Config,
-    /// Whether `Stdin::is_aborted` has found out that the request was aborted.
+    /// Whether the request or its abort handle has found out that it was aborted.
     is_aborted: bool,
 }
 
@@ -109,7 +109,7 @@ impl<'a> Stdin<'a> {
         is_aborted
     }
 
-    /// Returns a handle that tells other threads whether the request was aborted.
+    /// Returns a handle with which other threads can check whether the request was aborted.
     pub(super) fn abort_handle(&mut self) -> AbortHandle {
         let is_aborted = self.is_known_aborted();
         let records = self.stream.source_mut();
@@ -123,7 +123,7 @@ impl<'a> Stdin<'a> {
     /// Makes the abort handle return `false`.
     #[inline]
     pub(super) fn end_abort_handle(&mut self) {
-        self.stream.source_mut().input.end_abort_handle();
+        self.stream.source_mut().end_abort_handle();
     }
 
     /// Returns whether all input of the request has arrived, whether or not it was read.
@@ -174,7 +174,7 @@ impl<'a> Stdin<'a> {
             }
         }
         let records = self.stream.source();
-        is_closed_by_peer(records.input.state(), records.config.peers_half_close)
+        records.input.is_closed_by_peer(records.config.peers_half_close)
     }
 
     /// Returns the last error that reading has returned.
@@ -192,6 +192,16 @@ impl<'a> Stdin<'a> {
         }
     }
 
+    /// Returns why the web server does not receive the response: the connection has failed, or the
+    /// request was aborted.
+    pub(super) fn check_peer(&self) -> Result<()> {
+        self.check_connection()?;
+        if self.is_known_aborted() {
+            return Err(Error::Aborted);
+        }
+        Ok(())
+    }
+
     fn has_buffered_abort(&mut self) -> bool {
         let records = self.stream.source();
         let is_abort = records.input.has_buffered_abort(records.request_id);
@@ -206,6 +216,15 @@ impl RequestRecords<'_> {
     fn is_known_aborted(&self) -> bool {
         self.is_aborted
             || self.input.existing_abort_handle().is_some_and(AbortHandle::is_known_aborted)
+    }
+
+    /// Ends the abort handle, but keeps its result.
+    #[inline]
+    fn end_abort_handle(&mut self) {
+        if self.input.existing_abort_handle().is_some() {
+            self.is_aborted = self.is_known_aborted();
+            self.input.end_abort_handle();
+        }
     }
 
     #[cold]

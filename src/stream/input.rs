@@ -19,7 +19,7 @@ pub(crate) trait StreamSource {
     fn length(&self) -> StreamLength;
 }
 
-/// Reads one stream of a request, on either side of a connection.
+/// A reader of one stream of a request, on either side of a connection.
 ///
 /// The stream is open until its last record was read. If its length is not
 /// [allowed](StreamSource::length), the end is an error. Errors repeat: no read after an error
@@ -122,12 +122,22 @@ impl<S: StreamSource> StreamReader<S> {
         self.record_error(outcome)
     }
 
-    /// Drops the rest of the stream. Its length is not checked.
+    /// Drops the rest of the stream. An announced length is not checked, but a limit is.
     pub(crate) fn skip_to_end(&mut self) -> Result<()> {
-        self.length = Some(StreamLength::Any);
-        self.check_usable()?;
-        while self.state == StreamState::Open {
-            self.next_record()?;
+        let limit = match self.source.length() {
+            StreamLength::Announced { .. } => StreamLength::Any,
+            limit => limit,
+        };
+        self.length = Some(limit);
+        let outcome = self.skip_content(limit);
+        self.record_error(outcome)
+    }
+
+    fn skip_content(&mut self, limit: StreamLength) -> Result<()> {
+        while self.has_content()? {
+            self.received += self.source.reader().content_left() as u64;
+            limit.check(self.received)?;
+            self.source.reader_mut().skip_record()?;
         }
         Ok(())
     }

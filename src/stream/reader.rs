@@ -9,11 +9,11 @@ use crate::record::{BeginRequest, EndRequest, Header, HEADER_LEN, VERSION};
 pub(super) const SMALL_BUFFER: usize = 8 * 1024;
 /// The size in bytes that a read buffer grows to when a read fills it. Larger buffers gain little.
 const LARGE_BUFFER: usize = 128 * 1024;
-/// A direct read of this many bytes of content reads no further than the next header: the content
-/// of the next record may be read directly as well.
-const LARGE_RECORD: usize = 16 * 1024;
+/// This many bytes of content are read directly into the caller's slice, and no further than the
+/// next header: the content of the next record may be read directly as well.
+const LARGE_READ: usize = 32 * 1024;
 
-/// Reads records from a connection.
+/// A reader of the records of a connection.
 ///
 /// [`next_header`](Self::next_header) moves to the next record and skips what is left of the
 /// current one, including its padding. The content is then read with
@@ -21,8 +21,9 @@ const LARGE_RECORD: usize = 16 * 1024;
 /// [`fill_content`](Self::fill_content) and [`consume`](Self::consume). Records may arrive in
 /// pieces of any size.
 ///
-/// The reader uses one buffer of 8 KiB. It grows once, to 128 KiB, when a read fills it. A read
-/// into a slice that is at least as large as the buffer bypasses it.
+/// The reader uses one buffer of 8 KiB. It grows once, to 128 KiB, when a read fills it. While the
+/// buffer is empty, a read of 32 KiB of content or more, or into a slice that is at least as large
+/// as the buffer, bypasses it.
 ///
 /// No data is lost if the underlying reader returns an error, such as a timeout. The failed call
 /// can be repeated.
@@ -242,12 +243,11 @@ impl<R: Read> RecordReader<R> {
     /// [`Error::UnexpectedEof`] if the input ends inside the content, and any error of the
     /// underlying reader.
     pub fn read_content(&mut self, out: &mut [u8]) -> Result<usize> {
-        if self.start == self.end
-            && self.content_left() > 0
-            && !out.is_empty()
-            && out.len() >= self.buffer.len()
-        {
-            return self.read_direct(out);
+        if self.start == self.end {
+            let wanted = out.len().min(self.content_left());
+            if wanted >= LARGE_READ || wanted > 0 && out.len() >= self.buffer.len() {
+                return self.read_direct(&mut out[..wanted]);
+            }
         }
         let content = self.fill_content()?;
         let n = content.len().min(out.len());
@@ -338,25 +338,21 @@ impl<R: Read> RecordReader<R> {
     /// next header, and more if the record is small.
     fn read_direct(&mut self, out: &mut [u8]) -> Result<usize> {
         self.make_room();
-        let wanted = out.len().min(self.content_left());
-        let extra = if wanted < self.content_left() {
+        let extra = if out.len() < self.content_left() {
             0
-        } else if wanted >= LARGE_RECORD {
+        } else if out.len() >= LARGE_READ {
             self.record_end - self.content_end + HEADER_LEN
         } else {
             self.buffer.len()
         };
         let n = retry(|| {
-            let slices = &mut [
-                IoSliceMut::new(&mut out[..wanted]),
-                IoSliceMut::new(&mut self.buffer[..extra]),
-            ];
+            let slices = &mut [IoSliceMut::new(out), IoSliceMut::new(&mut self.buffer[..extra])];
             self.inner.read_vectored(slices)
         })?;
         if n == 0 {
             return Err(Error::UnexpectedEof("a record"));
         }
-        let direct = n.min(wanted);
+        let direct = n.min(out.len());
         self.content_end -= direct;
         self.record_end -= direct;
         self.filled(n - direct);

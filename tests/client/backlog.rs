@@ -65,6 +65,32 @@ fn full_backlog_of_a_unix_socket_times_out() {
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionRefused, "{error:?}");
 }
 
+/// The request follows another one at once, but other clients have filled the backlog meanwhile.
+/// Rule C29.
+#[test]
+fn full_backlog_times_out_after_a_request_that_was_answered() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("app.sock");
+    let listener = UnixListener::bind(&path).unwrap();
+    let config = test_config().connect_timeout(Some(TIMEOUT));
+    let client = Client::from(Address::unix(&path).unwrap()).config(config);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut stream = fcgi::net::Stream::from(listener.accept().unwrap().0);
+            let request = read_request(&mut stream).expect("a request");
+            fill_backlog(&path);
+            std::io::Write::write_all(&mut stream, &request.response(b"first")).unwrap();
+        });
+        let outcomes = run_with_timeout(move || {
+            let first = client.fetch(&get_params(), b"");
+            let second = client.fetch(&get_params(), b"");
+            assert_eq!(first.expect("a response").stdout, b"first");
+            assert_timed_out(second);
+        });
+        outcomes.expect("the second request times out");
+    });
+}
+
 /// The application accepts the connections after the client has given up. It sees them closed, and
 /// later requests are served.
 #[test]

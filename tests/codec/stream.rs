@@ -337,6 +337,28 @@ mod reader {
         assert_eq!(content(&mut reader, 100_000), b"next");
     }
 
+    /// The buffer has grown to 128 KiB, so a slice for one record is smaller than the buffer.
+    #[test]
+    fn slice_of_32_kib_is_read_into_directly_once_the_buffer_is_large() {
+        let bytes = padded_record(STDOUT, 1, &data(60_000), 8).repeat(4);
+        for (len, is_direct) in [(32 << 10, true), (65_536, true), ((32 << 10) - 1, false)] {
+            let mut reader = RecordReader::new(Recording { bytes: &bytes, slices: Vec::new() });
+            // Two records are read through the buffer. It grows and then ends inside the third.
+            for _ in 0..2 {
+                next(&mut reader);
+                assert_eq!(content(&mut reader, 100).len(), 60_000);
+            }
+            next(&mut reader);
+            let (buffered, mut out) = (reader.buffer().len(), vec![0; 65_536]);
+            assert_eq!(reader.read_content(&mut out).expect("content"), buffered);
+            let out = &mut out[..len];
+            let address = out.as_ptr() as usize;
+            let n = reader.read_content(out).expect("content");
+            let (first, _) = *reader.get_ref().slices.last().expect("a read");
+            assert_eq!(first == address, is_direct, "{n} bytes into {len}");
+        }
+    }
+
     /// One read of the inner reader serves many small slices.
     #[test]
     fn small_slice_is_read_through_the_buffer() {

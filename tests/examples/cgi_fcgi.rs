@@ -6,15 +6,18 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{symlink, PermissionsExt};
+use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::thread;
 use std::time::Duration;
 
-use crate::example::{self, ExampleServer};
 use fcgi::net::Address;
+
+use crate::example::{self, ExampleServer};
+use crate::support::application::Application;
+use crate::support::end;
 
 const CALL: &[(&str, &str)] = &[
     ("GATEWAY_INTERFACE", "CGI/1.1"),
@@ -112,8 +115,7 @@ fn missing_application_is_started_once() {
         report.display(),
         program.display()
     );
-    fs::write(&script, lines).expect("a script");
-    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("its mode");
+    example::write_script(&script, &lines);
     let name = socket.to_str().expect("in UTF-8");
     let args = ["-connect", name, script.to_str().expect("in UTF-8")];
     let first = example::run("cgi-fcgi", &args, CALL, b"hello");
@@ -136,12 +138,8 @@ fn start_starts_copies_that_keep_running() {
     let pids = directory.path().join("pids");
     let script = directory.path().join("application");
     let program = example::path("echo");
-    fs::write(
-        &script,
-        format!("#!/bin/sh\necho $$ >> {}\nexec {}\n", pids.display(), program.display()),
-    )
-    .expect("a script");
-    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("its mode");
+    let lines = format!("#!/bin/sh\necho $$ >> {}\nexec {}\n", pids.display(), program.display());
+    example::write_script(&script, &lines);
     let name = socket.to_str().expect("in UTF-8");
     let output = example::run(
         "cgi-fcgi",
@@ -178,8 +176,7 @@ impl RecordedEcho {
         let program = example::path("echo");
         let lines =
             format!("#!/bin/sh\necho $$ >> {}\nexec {}\n", pids.display(), program.display());
-        fs::write(&script, lines).expect("a script");
-        fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("its mode");
+        example::write_script(&script, &lines);
         Self { script, pids }
     }
 
@@ -274,9 +271,49 @@ fn arguments_need_not_be_utf8() {
     for (args, reason) in [
         (&[connect, OsStr::from_bytes(b"\xff:9000")][..], "\"\\xFF:9000\" is not"),
         (&[connect, socket.as_os_str(), program.as_os_str(), OsStr::from_bytes(b"\xff")], "xFF"),
-        (&[OsStr::from_bytes(b"-\xff")], "unknown option \"-\\xFF\""),
+        (&[OsStr::from_bytes(b"-\xff")], "unknown option \"-\u{fffd}\""),
     ] {
         assert_output(&run(args), 64, "", reason);
+    }
+}
+
+/// The words of a query string follow the file.
+#[test]
+fn arguments_after_the_file_are_ignored() {
+    let echo = ExampleServer::start("echo");
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("arguments");
+    fs::write(&file, format!("-connect {}\n", echo.address)).expect("a file");
+    let file = file.to_str().expect("a path of text");
+    for extra in [&["--help"][..], &["-start", "-connect", ":1", "/bin/true"], &["-f", "/none"]] {
+        let output = example::run("cgi-fcgi", &[&["-f", file], extra].concat(), CALL, b"hello");
+        assert_output(&output, 0, ANSWER, "");
+    }
+}
+
+/// An option may have two dashes, and then an equals sign.
+#[test]
+fn two_dashes_are_accepted() {
+    let echo = ExampleServer::start("echo");
+    let connect = format!("--connect={}", echo.address);
+    for args in [&[&*connect][..], &["--bind", &connect], &[&connect, "--bind"]] {
+        assert_output(&example::run("cgi-fcgi", args, CALL, b"hello"), 0, ANSWER, "");
+    }
+}
+
+#[test]
+fn failure_after_connecting_has_the_common_exit_status() {
+    let answers: [(&[u8], i32, &str); 3] = [
+        (&end(1, 0, 2), 75, "Status: 503"),
+        (&end(1, 0, 3), 75, "Status: 502"),
+        (b"", 76, "Status: 502"),
+    ];
+    for (answer, status, line) in answers {
+        let application = Application::answering(answer);
+        let args = ["-connect", &application.address.to_string()];
+        let output = example::run("cgi-fcgi", &args, CALL, b"hello");
+        assert_eq!(output.status.code(), Some(status), "{output:?}");
+        assert!(text(&output.stdout).starts_with(line), "{output:?}");
     }
 }
 
@@ -286,9 +323,8 @@ fn arguments_may_come_from_a_script_with_an_interpreter_line() {
     let directory = tempfile::tempdir().expect("a directory");
     let script = directory.path().join("script");
     let program = example::path("cgi-fcgi");
-    fs::write(&script, format!("#!{} -f\n-connect {}\n", program.display(), echo.address))
-        .expect("a script");
-    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("its mode");
+    let lines = format!("#!{} -f\n-connect {}\n", program.display(), echo.address);
+    example::write_script(&script, &lines);
     let mut command = Command::new(&script);
     command.env_clear().envs(CALL.iter().copied());
     assert_output(&example::run_command(command, b"hello"), 0, ANSWER, "");
@@ -298,7 +334,7 @@ fn arguments_may_come_from_a_script_with_an_interpreter_line() {
 fn invalid_argument_is_named() {
     let cases: [(&[&str], &str); 9] = [
         (&[], "-connect NAME is missing"),
-        (&["-connect"], "-connect requires a NAME"),
+        (&["-connect"], "-connect requires a value"),
         (&["-start", "-connect", ":9000"], "-start requires the PATH"),
         (&["-connect", ":9000", "-bind", "/bin/app"], "-bind cannot be combined with a PATH"),
         (&["-connect", ":9000", "/bin/app", "none"], "\"none\" is not a number of copies"),

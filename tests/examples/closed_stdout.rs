@@ -2,7 +2,7 @@
 //! status 0.
 #![cfg(unix)]
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
@@ -10,7 +10,7 @@ use std::os::unix::net::UnixStream;
 use std::process::{Command, Output, Stdio};
 
 use crate::example::{self, ExampleServer, KillOnDrop};
-use crate::support::wait_until;
+use crate::support::{record, wait_until, STDIN};
 
 /// Returns a stdout whose reader has closed it.
 fn closed_stdout() -> Stdio {
@@ -109,6 +109,33 @@ fn hello_ends_quietly() {
 fn probe_ends_quietly() {
     let echo = ExampleServer::start("echo");
     assert_quiet(&run_closed(command("probe", &[&echo.address.to_string()])));
+}
+
+#[test]
+fn fpm_and_dump_end_quietly() {
+    let echo = ExampleServer::start("echo");
+    assert_quiet(&run_closed(command("fpm", &[&echo.address.to_string()])));
+    let directory = tempfile::tempdir().expect("a directory");
+    let capture = directory.path().join("capture");
+    fs::write(&capture, record(STDIN, 1, b"")).expect("a file");
+    assert_quiet(&run_closed(command("dump", &[capture.to_str().expect("a path of text")])));
+}
+
+#[test]
+fn help_and_version_end_quietly() {
+    for name in ["cgi-fcgi", "echo", "fetch", "fpm"] {
+        for option in ["--help", "--version"] {
+            assert_quiet(&run_closed(command(name, &[option])));
+        }
+    }
+}
+
+#[test]
+fn fetch_ends_quietly_with_timing() {
+    let echo = ExampleServer::start("echo");
+    let mut command = command("fetch", &[&echo.address.to_string(), "--timing", "--verbose"]);
+    command.stderr(closed_stdout());
+    assert_quiet(&run_closed(command));
 }
 
 #[test]

@@ -722,13 +722,14 @@ fn invalid_command_line_exits_with_64() {
 }
 
 #[test]
-fn help_and_version_are_printed_to_stdout() {
-    for (arg, text) in
-        [("--help", "--fallback PATH"), ("-h", "Exit status:"), ("-V", "gateway (fcgi) 0")]
-    {
-        let output = Command::new(example::path("gateway")).arg(arg).output().expect("a gateway");
-        assert!(output.status.success() && output.stderr.is_empty(), "{arg}");
-        assert!(String::from_utf8_lossy(&output.stdout).contains(text), "{arg}");
+fn missing_directory_or_log_exits_with_74() {
+    for (option, value) in [("--root", "/missing"), ("--access-log", "/missing/log")] {
+        let mut gateway = Command::new(example::path("gateway"));
+        gateway.args(["--listen", "127.0.0.1:0", "--connect", "127.0.0.1:1", option, value]);
+        let output = gateway.output().expect("a gateway");
+        assert_eq!(output.status.code(), Some(74), "{option}");
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(text.starts_with(&format!("gateway: {value}: ")), "{text}");
     }
 }
 

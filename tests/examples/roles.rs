@@ -117,6 +117,6 @@ fn probe_prints_the_values_of_an_application() {
 fn probe_prints_why_it_fails() {
     let output = example::run("probe", &["/nonexistent/app.sock"], &[], b"");
     assert!(String::from_utf8_lossy(&output.stderr).starts_with("probe: "), "{output:?}");
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(69));
     assert_eq!(example::run("probe", &[], &[], b"").status.code(), Some(64));
 }

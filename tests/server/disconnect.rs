@@ -329,3 +329,22 @@ fn handle_does_not_disturb_2000_requests() {
         assert_eq!(server.reported_errors(), []);
     }
 }
+
+/// The request and its handle look at the connection at the same time. Neither blocks. The request
+/// looks at the socket itself because its buffer of 128 KiB is full.
+#[test]
+fn request_and_handle_look_at_the_connection_at_the_same_time() {
+    for server in TestServer::tcp_and_unix(&Config::new(), |request| {
+        let (handle, is_over) = (request.abort_handle(), AtomicBool::new(false));
+        thread::scope(|scope| {
+            scope.spawn(|| poll(&Mutex::new(Some(handle)), &is_over));
+            let _end = SetOnDrop(&is_over);
+            assert!((0..200_000).all(|_| !request.is_aborted()));
+            respond(request, "done")
+        })
+    }) {
+        let body = record(STDIN, 1, &[b'x'; 65_528]).repeat(2);
+        let bytes = [begin(1, RESPONDER, 1), params(1, &[]), body].concat();
+        assert_eq!(server.round_trip(1, &bytes).body(), "done");
+    }
+}

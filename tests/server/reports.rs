@@ -91,6 +91,7 @@ fn error_is_reported_with_the_reason_of_the_close() {
         (Error::RequestTimedOut(limit), CloseReason::TimedOut),
         (Error::Io(io_error()), CloseReason::ConnectionFailed),
         (Error::UnexpectedEof("a record"), CloseReason::ConnectionFailed),
+        (Error::Aborted, CloseReason::ConnectionFailed),
         (Error::UnsupportedVersion(9), CloseReason::ProtocolError),
         (Error::InvalidParams(9), CloseReason::ProtocolError),
     ] {

@@ -274,6 +274,33 @@ fn body_without_content_length_fails_beyond_the_limit() {
     }
 }
 
+/// The body is dropped, but it still takes time. Rule A54.
+#[test]
+fn body_that_a_filter_skips_fails_beyond_the_limit() {
+    let body = vec![b'b'; 70_000];
+    let with = |length: &[_], body: &[u8]| {
+        let data = [record(DATA, 1, b"data"), record(DATA, 1, b"")].concat();
+        [request(1, FILTER, 1, length, body), data].concat()
+    };
+    for server in TestServer::tcp_and_unix(&small_body_config(), |request| {
+        let mut data = Vec::new();
+        request.stdin.data()?.read_to_end(&mut data)?;
+        respond(request, data)
+    }) {
+        let mut stream = server.connect();
+        for (length, len) in [(&[][..], 1000), (&[("CONTENT_LENGTH", "10")], 1001)] {
+            stream.write_all(&with(length, &body[..len])).unwrap();
+            assert_eq!(read_answer(&mut stream, 1).body(), "data", "{len} bytes");
+        }
+        for len in [1001, body.len()] {
+            let mut stream = server.connect();
+            stream.write_all(&with(&[], &body[..len])).unwrap();
+            assert_eq!(read_answer(&mut stream, 1).text(), TOO_LARGE);
+            assert_closed(&mut stream);
+        }
+    }
+}
+
 /// An authorizer has no body, and a filter's file is not one.
 #[test]
 fn max_body_applies_to_bodies_only() {

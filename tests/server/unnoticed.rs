@@ -125,6 +125,56 @@ fn aborted_request_needs_no_response() {
     }
 }
 
+/// Waits for an abort, and ends the request in one of several ways.
+fn end_after_abort(request: &mut Request) -> HandlerResult {
+    if request.params.get("FLUSH").is_some() {
+        write!(request.stdout, "{ECHO_HEAD}")?;
+        request.stdout.flush()?;
+    }
+    let handle = request.abort_handle();
+    let by = request.params.get("BY");
+    wait_until("the abort is noticed", || match by {
+        Some("handle") => handle.is_aborted(),
+        _ => request.is_aborted(),
+    });
+    match request.params.get("END") {
+        Some("error") => Err("aborted".into()),
+        Some("response") => respond(request, "too late"),
+        _ => Ok(()),
+    }
+}
+
+/// END_REQUEST cannot be sent. The cause is the abort, whether the request or its handle has
+/// noticed it, and not the broken pipe. A part of the response that is unread resets a TCP
+/// connection.
+#[test]
+fn abort_that_was_noticed_is_the_cause_of_a_response_that_cannot_be_sent() {
+    let [tcp, unix] = TestServer::tcp_and_unix(&Config::new(), end_after_abort);
+    for (server, flush) in [(&tcp, "FLUSH"), (&unix, "FLUSH"), (&unix, "NO_FLUSH")] {
+        for (by, end) in [
+            ("request", "nothing"),
+            ("request", "response"),
+            ("request", "error"),
+            ("handle", "nothing"),
+            ("handle", "response"),
+            ("handle", "error"),
+        ] {
+            let mut stream = server.connect();
+            let pairs = [("BY", by), ("END", end), (flush, "1")];
+            stream.write_all(&request(1, RESPONDER, 1, &pairs, b"body")).unwrap();
+            if flush == "FLUSH" {
+                stream.read_exact(&mut [0]).unwrap();
+            }
+            drop(stream);
+            let expected = (ErrorKind::ConnectionAborted, "request aborted by the web server");
+            let (kind, text) = server.next_error();
+            assert_eq!((kind, &*text), expected, "{pairs:?}");
+        }
+    }
+    assert_nothing_else_reported(&tcp);
+    assert_nothing_else_reported(&unix);
+}
+
 /// Responds, whether reading the body fails or not.
 fn ignore_input_errors(request: &mut Request) -> HandlerResult {
     if request.params.get("ECHO").is_some() {

@@ -39,6 +39,17 @@ pub fn run_command(mut command: Command, input: &[u8]) -> Output {
     })
 }
 
+/// Creates a script that can be run.
+///
+/// Another process writes the file. If this one did, a thread that starts a program at that moment
+/// would pass the open file on to it, and the system does not run a file that is open for writing.
+pub fn write_script(path: &Path, text: &str) {
+    let mut command = Command::new("sh");
+    command.args(["-c", "cat > \"$0\" && chmod 755 \"$0\""]).arg(path);
+    let output = run_command(command, text.as_bytes());
+    assert!(output.status.success(), "{output:?}");
+}
+
 /// A process that is killed when this value is dropped.
 pub struct KillOnDrop(pub Child);
 

@@ -1,5 +1,6 @@
 //! Encoded requests and responses.
 
+use std::borrow::Cow;
 use std::io::{self, Read};
 
 use crate::{Workload, FILLER};
@@ -77,52 +78,52 @@ pub fn params(workload: Workload) -> Vec<u8> {
     bytes
 }
 
-fn record(record_type: u8, content: &[u8]) -> Vec<u8> {
+fn record(record_type: u8, id: u8, content: &[u8]) -> Vec<u8> {
     let padding = content.len().wrapping_neg() & 7;
     let [len1, len0] = (content.len() as u16).to_be_bytes();
-    let mut bytes = vec![1, record_type, 0, 1, len1, len0, padding as u8, 0];
+    let mut bytes = vec![1, record_type, 0, id, len1, len0, padding as u8, 0];
     bytes.extend(content);
     bytes.resize(bytes.len() + padding, 0);
     bytes
 }
 
 /// Encodes a stream, including the empty record at its end.
-fn stream(record_type: u8, data: &[u8]) -> Vec<u8> {
+fn stream(record_type: u8, id: u8, data: &[u8]) -> Vec<u8> {
     let mut bytes: Vec<u8> =
-        data.chunks(MAX_CONTENT).flat_map(|content| record(record_type, content)).collect();
-    bytes.extend(record(record_type, b""));
+        data.chunks(MAX_CONTENT).flat_map(|content| record(record_type, id, content)).collect();
+    bytes.extend(record(record_type, id, b""));
     bytes
 }
 
 /// Encodes a request with the id 1.
 pub fn request(workload: Workload, keep_conn: bool) -> Vec<u8> {
-    let mut bytes = record(BEGIN, &[0, 1, keep_conn.into(), 0, 0, 0, 0, 0]);
-    bytes.extend(stream(PARAMS, &params(workload)));
-    bytes.extend(stream(STDIN, &vec![FILLER; workload.body_len()]));
+    let mut bytes = record(BEGIN, 1, &[0, 1, keep_conn.into(), 0, 0, 0, 0, 0]);
+    bytes.extend(stream(PARAMS, 1, &params(workload)));
+    bytes.extend(stream(STDIN, 1, &vec![FILLER; workload.body_len()]));
     bytes
 }
 
-/// The last record of every request.
-pub const REQUEST_END: [u8; 8] = [1, STDIN, 0, 1, 0, 0, 0, 0];
+/// Returns the id of a request if these are its last bytes: the empty record that ends STDIN.
+pub fn request_end(last: [u8; 8]) -> Option<u8> {
+    let id = last[3];
+    (last == [1, STDIN, 0, id, 0, 0, 0, 0]).then_some(id)
+}
 
-/// Encodes the response to a request with the id 1. A large one consists of several slices for a
-/// vectored write: a header, its content, the next header, and so on.
-pub fn response(workload: Workload) -> Vec<Vec<u8>> {
-    let stdout = workload.response();
+/// Encodes the response to a request. A large one consists of several slices for a vectored write:
+/// a header, its content, the next header, and so on. The content is not copied.
+pub fn response(stdout: &[u8], id: u8) -> Vec<Cow<'_, [u8]>> {
     if stdout.len() <= MAX_CONTENT {
-        return vec![[stream(STDOUT, &stdout), record(END, &[0; 8])].concat()];
+        return vec![[stream(STDOUT, id, stdout), record(END, id, &[0; 8])].concat().into()];
     }
     let mut parts = Vec::new();
     for content in stdout.chunks(MAX_CONTENT) {
-        let record = record(STDOUT, content);
-        parts.extend([
-            record[..8].to_vec(),
-            content.to_vec(),
-            record[8 + content.len()..].to_vec(),
-        ]);
+        let mut header = record(STDOUT, id, content);
+        let padding = header.split_off(8 + content.len());
+        header.truncate(8);
+        parts.extend([header.into(), content.into(), padding.into()]);
     }
-    parts.push([record(STDOUT, b""), record(END, &[0; 8])].concat());
-    parts.retain(|part| !part.is_empty());
+    parts.push([record(STDOUT, id, b""), record(END, id, &[0; 8])].concat().into());
+    parts.retain(|part: &Cow<'_, [u8]>| !part.is_empty());
     parts
 }
 
@@ -199,14 +200,15 @@ mod tests {
     #[test]
     fn scanner_finds_end_of_response_split_at_any_size() {
         for workload in Workload::ALL {
-            let bytes = response(workload).concat();
+            let response = workload.response();
+            let bytes = super::response(&response, 1).concat();
             for size in [1, 7, 4096, bytes.len()] {
                 let mut stdout = Vec::new();
                 let mut from = &bytes[..];
                 let on_stdout = |content: &[u8]| stdout.extend_from_slice(content);
                 Scanner::default().read(&mut from, &mut vec![0; size], on_stdout).unwrap();
                 assert!(from.is_empty());
-                assert!(stdout == workload.response());
+                assert!(stdout == response);
             }
         }
     }

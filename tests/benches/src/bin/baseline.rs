@@ -4,6 +4,7 @@
 //! Several threads block in `accept`. Each reuses its buffers for all connections. With `new`, a
 //! connection is closed after its first request.
 
+use std::borrow::Cow;
 use std::io::{self, IoSlice, Read, Write};
 
 use fcgi_benches::net::{Listener, Socket};
@@ -11,11 +12,14 @@ use fcgi_benches::{arguments, wire, Workload};
 
 /// The number of threads. At most eight connections are open at once.
 const THREADS: usize = 16;
+/// The ids that a client with one request at a time uses.
+const IDS: [u8; 2] = [1, 2];
 
 fn main() -> io::Result<()> {
     let (workload, address) = arguments();
     let is_kept = std::env::args().nth(3).is_none();
-    let (listener, parts) = (Listener::bind(&address)?, wire::response(workload));
+    let (listener, stdout) = (Listener::bind(&address)?, workload.response());
+    let responses = IDS.map(|id| wire::response(&stdout, id));
     let buffer_len = if workload == Workload::Body { 256 * 1024 } else { 8 * 1024 };
     std::thread::scope(|scope| {
         for _ in 0..THREADS {
@@ -23,7 +27,7 @@ fn main() -> io::Result<()> {
                 let mut buffer = vec![0; buffer_len];
                 while let Ok(socket) = listener.accept() {
                     // Errors are ignored: the client has closed the connection.
-                    let _ = serve(socket, &mut buffer, &parts, is_kept);
+                    let _ = serve(socket, &mut buffer, &responses, is_kept);
                 }
             });
         }
@@ -34,12 +38,12 @@ fn main() -> io::Result<()> {
 fn serve(
     mut socket: Socket,
     buffer: &mut [u8],
-    parts: &[Vec<u8>],
+    responses: &[Vec<Cow<'_, [u8]>>; IDS.len()],
     is_kept: bool,
 ) -> io::Result<()> {
-    let parts: Vec<&[u8]> = parts.iter().map(|part| &part[..]).collect();
-    while read_request(&mut socket, buffer)? {
-        match &parts[..] {
+    while let Some(id) = read_request(&mut socket, buffer)? {
+        let index = IDS.iter().position(|known| *known == id).ok_or(io::ErrorKind::InvalidData)?;
+        match &responses[index][..] {
             [whole] => socket.write_all(whole)?,
             parts => write_all_vectored(&mut socket, parts)?,
         }
@@ -50,13 +54,14 @@ fn serve(
     Ok(())
 }
 
-/// Reads until the last bytes are the end of a request. Returns `false` at the end of input.
-fn read_request(socket: &mut Socket, buffer: &mut [u8]) -> io::Result<bool> {
+/// Reads until the last bytes are the end of a request, and returns its id. Returns `None` at the
+/// end of input.
+fn read_request(socket: &mut Socket, buffer: &mut [u8]) -> io::Result<Option<u8>> {
     let mut last = [0; 8];
     loop {
         let n = socket.read(buffer)?;
         if n == 0 {
-            return Ok(false);
+            return Ok(None);
         }
         if n >= 8 {
             last.copy_from_slice(&buffer[n - 8..n]);
@@ -64,13 +69,13 @@ fn read_request(socket: &mut Socket, buffer: &mut [u8]) -> io::Result<bool> {
             last.copy_within(n.., 0);
             last[8 - n..].copy_from_slice(&buffer[..n]);
         }
-        if last == wire::REQUEST_END {
-            return Ok(true);
+        if let Some(id) = wire::request_end(last) {
+            return Ok(Some(id));
         }
     }
 }
 
-fn write_all_vectored(socket: &mut Socket, parts: &[&[u8]]) -> io::Result<()> {
+fn write_all_vectored(socket: &mut Socket, parts: &[Cow<'_, [u8]>]) -> io::Result<()> {
     let mut slices: Vec<_> = parts.iter().map(|part| IoSlice::new(part)).collect();
     let mut slices = &mut slices[..];
     while !slices.is_empty() {

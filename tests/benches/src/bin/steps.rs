@@ -31,7 +31,8 @@ fn main() -> fcgi::Result<()> {
         "records" => Step::Records,
         other => panic!("unknown step {other:?}"),
     };
-    let (listener, response) = (UnixListener::bind(address)?, wire::response(workload).concat());
+    let (listener, response) =
+        (UnixListener::bind(address)?, wire::response(&workload.response(), 1).concat());
     std::thread::scope(|scope| {
         // Several threads, because system calls are faster in a process with only one.
         for _ in 0..THREADS {

@@ -1,0 +1,82 @@
+//! Prints each FastCGI record of a capture, or of connections that it relays to an application.
+//!
+//! ```sh
+//! cargo run --example dump -- --listen 127.0.0.1:9001 127.0.0.1:9000
+//! cargo run --example fetch -- 127.0.0.1:9001    # in another shell
+//! ```
+//!
+//! A line such as `> STDIN id=1 length=5 padding=3` has the direction (`>` to the application, `<`
+//! to the web server), the type, the request id, and the lengths of content and padding.
+
+#[path = "support/mod.rs"]
+mod support;
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::process::ExitCode;
+use std::thread;
+
+use fcgi::net::{Address, Listener, Stream};
+use fcgi::stream::RecordReader;
+
+use self::support::relay::{describe, relay, Direction};
+use self::support::{cli::parse_address, cli::Program, exit::Exit, stdio::print, stdio::Stderr};
+
+const HELP: &str = "\
+usage: dump FILE
+       dump --listen ADDRESS APPLICATION
+
+Prints each record of FILE (`-` is stdin), which has the bytes of a connection in one direction or
+in both; or each record between the web servers that connect to ADDRESS and APPLICATION.
+
+Example:
+  dump --listen 127.0.0.1:9001 127.0.0.1:9000
+";
+
+fn main() -> ExitCode {
+    Program::new("dump", HELP).main(|mut args| {
+        let mut listen = None;
+        while let Some(option) = args.next_option()? {
+            match &*option {
+                "--listen" => listen = Some(args.address()?),
+                _ => return Err(args.unknown_option()),
+            }
+        }
+        let source = args.next_positional().ok_or_else(|| Exit::usage("FILE is missing"))?;
+        args.finish()?;
+        match listen {
+            Some(listen) => serve(&Listener::bind(&listen)?, &parse_address(&source)?),
+            None if source == "-" => dump(io::stdin()),
+            None => dump(File::open(&source).map_err(|error| Exit::file(source.as_ref(), &error))?),
+        }
+    })
+}
+
+/// Prints the records of a capture. The type of a record determines its direction.
+fn dump(input: impl Read) -> Result<u8, Exit> {
+    let mut reader = RecordReader::new(input);
+    while let Some(header) = reader.next_header()? {
+        print(&(describe(Direction::of(header.record_type), header) + "\n"))?;
+    }
+    Ok(0)
+}
+
+/// Relays each connection to the application, in a thread of its own.
+fn serve(listener: &Listener, application: &Address) -> Result<u8, Exit> {
+    while let Some(web_server) = listener.accept()? {
+        let application = application.clone();
+        thread::spawn(move || {
+            if let Err(error) = dump_connection(&web_server, &application) {
+                let _ = writeln!(Stderr, "dump: {application}: {error}");
+            }
+        });
+    }
+    Ok(0)
+}
+
+fn dump_connection(web_server: &Stream, application: &Address) -> fcgi::Result<()> {
+    relay(web_server, &Stream::connect(application, None)?, &|direction, header| {
+        // The connection is relayed even if nothing can be printed.
+        let _ = print(&(describe(Some(direction), header) + "\n"));
+    })
+}
