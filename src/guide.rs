@@ -8,6 +8,7 @@
 //! | [`forms`] | How do I read a query, a form, JSON and an upload? |
 //! | [`streaming`] | How do I send a response piece by piece, such as server-sent events? |
 //! | [`daemon`] | How do I stop on SIGTERM, and who may open the socket? |
+//! | [`deployment`](crate::deployment) | How is an application started and restarted? |
 //! | [`php_fpm`] | How do I call php-fpm, or serve PHP, from Rust? |
 //! | [`limits`] | Which timeouts and limits are there, and what happens under overload? |
 //! | [`security`] | What does the library check, and what is left to you? |

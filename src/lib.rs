@@ -49,7 +49,8 @@
 //! - [Your first application behind nginx](guide::first_application)
 //! - [Queries, forms, JSON and uploads](guide::forms)
 //! - [Long responses and server-sent events](guide::streaming)
-//! - [Graceful stop, socket permissions, and how to start an application](guide::daemon)
+//! - [Graceful stop, socket permissions and logs](guide::daemon)
+//! - [How to start an application](deployment): systemd, process managers, web servers, containers
 //! - [Requests to php-fpm](guide::php_fpm)
 //! - [Timeouts, limits and overload](guide::limits)
 //! - [Security](guide::security)
