@@ -15,19 +15,20 @@
 //! GATEWAY_INTERFACE=CGI/1.1 REMOTE_ADDR=192.0.2.1 target/debug/examples/hello
 //! ```
 //!
-//! Both print a response head with the length of the body, an empty line, and `Hello, 192.0.2.1.`
-//! If a CGI program finds its stdout closed, the web server has no use for the response, so that is
-//! not an error.
+//! Both print `Content-Type: text/plain`, an empty line, and `Hello, 192.0.2.1.` If a CGI program
+//! finds its stdout closed, the web server has no use for the response, so that is not an error.
+//!
+//! The program has no options. A web server may pass words of the query string as arguments (RFC
+//! 3875, section 4.4).
 
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
-
-use fcgi::ResponseHead;
 
 fn main() -> ExitCode {
     let outcome = fcgi::run(|request| {
         let name = request.params.get("REMOTE_ADDR").unwrap_or("stranger");
-        request.respond(ResponseHead::text(), format!("Hello, {name}.\n"))
+        write!(request.stdout, "Content-Type: text/plain\r\n\r\nHello, {name}.\n")?;
+        Ok(())
     });
     match outcome {
         Ok(exit_code) => exit_code,

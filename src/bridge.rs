@@ -5,6 +5,7 @@
 //! | [`forward`] | Sends a CGI call to a FastCGI application. |
 //! | [`cgi_params`], [`all_params`] | Convert the environment of a CGI call to params. |
 //! | [`run`] | Runs a program that can be started as a FastCGI application or as a CGI program. |
+//! | [`run_program`] | Runs a CGI program that answers a FastCGI request. Unix only. |
 //! | [`start`] | Starts the processes of a FastCGI application. Unix only. |
 //!
 //! A CGI program that forwards its call to a FastCGI application. Its environment, stdin and stdout
@@ -23,12 +24,16 @@
 
 mod forward;
 mod params;
+#[cfg(unix)]
+mod program;
 mod run;
 #[cfg(unix)]
 mod start;
 
 pub use self::forward::{forward, gateway_status};
 pub use self::params::{all_params, cgi_params};
+#[cfg(unix)]
+pub use self::program::{run_program, Program};
 pub use self::run::run;
 #[cfg(unix)]
 pub use self::start::start;

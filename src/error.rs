@@ -6,14 +6,19 @@
 //! [FastCGI specification]: https://fastcgi-archives.github.io/FastCGI_Specification.html
 //! [RFC 3875]: https://www.rfc-editor.org/rfc/rfc3875
 
+use std::process::ExitStatus;
 use std::time::Duration;
 use std::{fmt, io, result};
 
 use crate::protocol::{ProtocolStatus, RecordType, MAX_CONTENT_LEN};
 
 /// The end of the message of [`Error::NotListening`], with a hint for the user of the program.
-const NOT_LISTENING: &str = "not a listening socket: start the program from a web server, with \
-                             spawn-fcgi or another process manager";
+const NOT_LISTENING: &str = "start the program from a web server, with spawn-fcgi or another \
+                             process manager";
+/// The same for a program that systemd has started, with its socket on descriptor 3.
+const LISTEN_FDS: &str = "LISTEN_FDS is set, so the socket is on descriptor 3: set \
+                          StandardInput=socket in the systemd service, or start the program with \
+                          `<&3` in a shell";
 
 /// The result type of the crate's fallible functions.
 ///
@@ -154,6 +159,10 @@ pub enum Error {
     /// A stream of a request was read or written after the request had been ended by
     /// [`Request::finish_early`](crate::server::Request::finish_early).
     RequestEnded,
+    /// A CGI program ended with an error, and its response is missing or incomplete.
+    ///
+    /// The value is its exit status, which includes the signal that ended it.
+    ProgramFailed(ExitStatus),
     /// The previous request of a connection was dropped without a call of
     /// [`finish`](crate::server::Request::finish). The connection cannot be reused.
     RequestNotFinished,
@@ -222,7 +231,9 @@ pub enum Error {
     InvalidAddress(String),
     /// Descriptor 0 is not a listening socket (section 2.2 of the specification).
     ///
-    /// The value describes what it is, for example `a pipe`.
+    /// The value describes what it is, for example `a pipe`. The message names the remedy, also for
+    /// a program that systemd has started with its socket on descriptor 3 (`LISTEN_FDS`). See
+    /// [`deployment`](crate::deployment).
     NotListening(&'static str),
     /// An item of an [`AllowList`](crate::net::AllowList) is not an IP address (section 3.2 of the
     /// specification).
@@ -339,6 +350,7 @@ impl Error {
             Self::NoResponse => f.write_str("handler returned without a response"),
             Self::ResponseStarted => f.write_str("part of a response was already written"),
             Self::RequestEnded => f.write_str("request has already ended"),
+            Self::ProgramFailed(status) => write!(f, "program ended with {status}"),
             Self::RequestNotFinished => {
                 f.write_str("previous request was dropped without being finished")
             }
@@ -372,7 +384,11 @@ impl Error {
             Self::InvalidAddress(text) => {
                 write!(f, "invalid address {text:?}, expected HOST:PORT or unix:PATH")
             }
-            Self::NotListening(what) => write!(f, "descriptor 0 is {what}, {NOT_LISTENING}"),
+            Self::NotListening(what) => {
+                let is_systemd = std::env::var_os("LISTEN_FDS").is_some();
+                let hint = if is_systemd { LISTEN_FDS } else { NOT_LISTENING };
+                write!(f, "descriptor 0 is {what}, not a listening socket: {hint}")
+            }
             Self::InvalidAllowList(item) => {
                 write!(f, "invalid item {item:?} in the list of allowed IP addresses")
             }
@@ -415,6 +431,7 @@ impl Error {
                 Self::StreamTooLong { variable, announced }
             }
             Self::NoResponse => Self::NoResponse,
+            Self::ProgramFailed(status) => Self::ProgramFailed(*status),
             Self::RequestNotFinished => Self::RequestNotFinished,
             Self::Refused(status) => Self::Refused(*status),
             Self::ResponseTooLarge(limit) => Self::ResponseTooLarge(*limit),

@@ -63,7 +63,7 @@
 //! | [`server`], [`client`] | applications, and what sends requests to them |
 //! | [`cgi`] | converts between HTTP and CGI: variables, paths, response heads |
 //! | [`net`] | addresses and sockets |
-//! | [`bridge`] | forwards CGI calls, runs CGI programs, starts the processes of an application |
+//! | [`bridge`] | forwards CGI calls, runs CGI programs, starts applications |
 //! | [`params`], [`record`], [`stream`] | the protocol itself, over any `Read` and `Write` |
 //!
 //! # The protocol in brief
@@ -91,6 +91,7 @@
 pub mod bridge;
 pub mod cgi;
 pub mod client;
+pub mod deployment;
 pub mod error;
 pub mod guide;
 pub mod net;

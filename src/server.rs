@@ -107,7 +107,8 @@ use crate::net::{Address, AllowList, Listener};
 ///
 /// A handler has also failed if it returns without an error and has written no response, unless the
 /// request was aborted. In debug builds the same applies to a small response without a head (RFC
-/// 3875, section 6).
+/// 3875, section 6). This finds a mistake of the program, like an assertion. A release build leaves
+/// it to the web server, so that no response is searched for its head.
 ///
 /// # What a program can observe
 ///
@@ -333,7 +334,7 @@ impl fmt::Debug for Server {
     }
 }
 
-/// Stops a [`Server`] from another thread, such as one that waits for signals.
+/// A handle that stops a [`Server`] from another thread, such as one that waits for signals.
 ///
 /// ```
 /// let server = fcgi::Server::bind("127.0.0.1:0")?;
@@ -349,7 +350,7 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// Stops the server, and returns at once.
+    /// Stops the server, without waiting for its requests to end.
     ///
     /// The server accepts no more connections and removes its socket file. Idle connections are
     /// closed, and the others after their request. Then [`Server::serve`] returns. Requests that

@@ -198,6 +198,31 @@ fn kept_server_connection_allocates_nothing() {
     assert_allocates_nothing(serve);
 }
 
+/// The params are empty pairs, whose index takes six times as much memory as the pairs.
+#[cfg(unix)]
+#[test]
+fn idle_server_connection_does_not_keep_the_memory_of_many_params() {
+    use support::{begin, record, stream, PARAMS, RESPONDER, STDIN};
+
+    let (mut ours, theirs) = std::os::unix::net::UnixStream::pair().expect("a pair of sockets");
+    let end = [record(PARAMS, 1, b""), record(STDIN, 1, b"")].concat();
+    let bytes = [begin(1, RESPONDER, 1), stream(PARAMS, 1, &[0; 250_000]), end].concat();
+    let mut connection = fcgi::server::Connection::new(theirs).expect("a connection");
+    let info = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            ours.write_all(&bytes).expect("written");
+            ours.shutdown(std::net::Shutdown::Write).expect("an open connection");
+        });
+        measure(|| {
+            let request = connection.next_request().expect("a request").expect("not the end");
+            assert_eq!(request.params.len(), 125_000);
+            request.finish().expect("sent");
+            assert!(connection.next_request().expect("the end").is_none());
+        })
+    });
+    assert!(info.bytes_current < 200_000, "{} bytes", info.bytes_current);
+}
+
 /// Asserts that nothing is allocated and nothing is freed.
 #[track_caller]
 fn assert_allocates_nothing(mut run: impl FnMut()) {

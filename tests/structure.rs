@@ -25,7 +25,7 @@ const LAYERS: [&[&str]; 10] = [
     &["params"],
     &["record"],
     &["error"],
-    &["protocol", "vectored", "guide"],
+    &["protocol", "vectored", "deployment", "guide"],
 ];
 /// A module that imports less than its layer allows, and all that it imports.
 const TRANSPORT: (&str, &str) = ("net", "error");

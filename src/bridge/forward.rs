@@ -181,7 +181,8 @@ fn reply_failure(stdout: &mut impl Write, status: u16, error: Error) -> Error {
     error
 }
 
-fn write_failure(stdout: &mut impl Write, status: u16) -> Result<()> {
+/// Writes a CGI response with this status, and flushes it.
+pub(super) fn write_failure(stdout: &mut impl Write, status: u16) -> Result<()> {
     let reason = canonical_reason(status).unwrap_or_default();
     let text = "The application is unavailable or returned an invalid response.";
     write!(stdout, "Status: {status} {reason}\r\nContent-Type: text/plain\r\n\r\n{text}\n")?;

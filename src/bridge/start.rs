@@ -17,7 +17,7 @@ const CLOSE_AND_EXEC: &str = "exec \"$0\" \"$@\" >&- 2>&-";
 /// ([FastCGI specification], section 2.2).
 ///
 /// The processes inherit the environment of the caller. The variable `FCGI_WEB_SERVER_ADDRS`, a
-/// comma-separated list of IPv4 addresses, limits which web servers may connect (FastCGI
+/// comma-separated list of IP addresses, limits which web servers may connect (FastCGI
 /// specification, section 3.2).
 ///
 /// The listener should be [`shared`](Listener::shared), so that its socket file remains when the

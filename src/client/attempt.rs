@@ -46,7 +46,7 @@ use super::pool::{Acquired, Pool, Slot};
 use super::response::Response;
 use super::socket::SMALL_WRITE;
 use super::stdin;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::params::Params;
 use crate::record::{Role, HEADER_LEN};
 
@@ -229,7 +229,7 @@ impl Committed<'_> {
         let Prepared { slot, mut connection, records, retry, .. } = self.0.request;
         let outcome = receive(connection.resume(state));
         connection.keep_buffer(records);
-        if outcome.as_ref().is_err_and(|error| is_overload(error, &connection)) {
+        if connection.is_overloaded() {
             slot.lower_limit();
         } else if connection.is_reusable() {
             slot.release(connection, retry.is_kept());
@@ -247,13 +247,6 @@ impl Committed<'_> {
             Progress::Nothing | Progress::Part => stdin::State::Failed,
         }
     }
-}
-
-/// Returns whether a request has failed because the application serves too many others: it has
-/// refused the request, or not accepted the connection while it serves kept ones.
-fn is_overload(error: &Error, connection: &Connection) -> bool {
-    error.is_transient()
-        || matches!(error, Error::TimedOut(_)) && connection.is_kept_and_unanswered()
 }
 
 /// Returns whether a request may reach the application twice (RFC 9110, section 9.2.2).

@@ -2,7 +2,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::socket::{SharedSocket, WeakSocket};
 
-/// Cancels a request from another thread.
+/// A handle that cancels a request from another thread.
 ///
 /// [`Stdout::cancel_handle`](super::Stdout::cancel_handle) creates one. A gateway uses it when the
 /// browser disconnects while a thread waits for the application.

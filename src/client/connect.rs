@@ -7,8 +7,8 @@ use crate::net::{Address, Stream};
 
 /// Connects within `max`. [`Duration::MAX`] leaves the time to the operating system.
 ///
-/// With `directly`, the time for a Unix socket is not limited, and no thread is started. Use it only
-/// if the application has accepted connections a moment ago.
+/// With `directly`, the time for a Unix socket is not limited, and no thread is started. Use it
+/// only if the application has just accepted a connection.
 ///
 /// # Errors
 /// [`Error::TimedOut`], and the errors of the operating system.

@@ -116,10 +116,9 @@ impl Connection {
         self.reuse.is_idle && self.reader.at_record_boundary()
     }
 
-    /// Returns whether the application has been asked to keep the connection open, and has sent
-    /// nothing.
-    pub(super) fn is_kept_and_unanswered(&self) -> bool {
-        self.config.keep_alive && self.reader.get_ref().is_unanswered()
+    /// Returns whether the latest request has failed because the application serves too many others.
+    pub(super) fn is_overloaded(&self) -> bool {
+        self.reuse.is_overloaded
     }
 
     /// Begins a request in memory: returns a buffer that holds BEGIN_REQUEST and PARAMS, and that
@@ -151,8 +150,8 @@ impl Connection {
         *self = Self { request_id: self.request_id, ..new };
     }
 
-    /// Starts the timers of a request with this deadline. If the request has begun a moment ago,
-    /// the first write and the first read do not look at the clock.
+    /// Starts the timers of a request with this deadline. If `is_prompt`, the request has just
+    /// begun, and the first write and the first read do not look at the clock.
     #[inline]
     pub(super) fn start_timers(&mut self, deadline: Deadline, is_prompt: bool) {
         self.reader.get_mut().start(deadline, is_prompt);

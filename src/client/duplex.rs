@@ -63,7 +63,8 @@ fn receive_only<T>(
     receive: impl FnOnce(&mut Response<'_>) -> io::Result<T>,
 ) -> Result<(T, Completion)> {
     let Exchange { stdin, stdout, reuse } = exchange;
-    let received = Response { stdout }.receive(receive)?;
+    let response = Response { stdout, is_overloaded: &mut reuse.is_overloaded };
+    let received = response.receive(receive)?;
     reuse.end_request(stdin);
     Ok(received)
 }
@@ -83,7 +84,8 @@ fn receive_while_sending<T>(
             let _ = report_sent.send(());
             sent
         })?;
-        let received = receive_beside(Response { stdout }, receive, &is_sent, socket);
+        let response = Response { stdout, is_overloaded: &mut reuse.is_overloaded };
+        let received = receive_beside(response, receive, &is_sent, socket);
         Ok::<_, io::Error>((sender.join(), received))
     })?;
     match sent {
@@ -115,7 +117,7 @@ fn send_rest(
 /// Receives the response while another thread sends the body. If that fails or panics, or the
 /// application does not read the body to its end, the request is canceled.
 fn receive_beside<T>(
-    mut response: Response<'_>,
+    response: Response<'_>,
     receive: impl FnOnce(&mut Response<'_>) -> io::Result<T>,
     is_sent: &mpsc::Receiver<()>,
     socket: &SharedSocket,
@@ -128,8 +130,8 @@ fn receive_beside<T>(
     received
 }
 
-/// Shuts down both directions of the connection when it is dropped, which wakes the thread that
-/// waits on the other direction.
+/// A guard that shuts down both directions of the connection when it is dropped, which wakes the
+/// thread that waits on the other direction.
 struct CancelOnDrop<'a>(&'a SharedSocket);
 
 impl CancelOnDrop<'_> {

@@ -49,11 +49,13 @@ pub(super) struct Reuse {
     /// of its directions have ended with `keep_alive` set. A request that ends otherwise leaves it
     /// false.
     pub(super) is_idle: bool,
+    /// Whether the latest request has failed because the application serves too many others.
+    pub(super) is_overloaded: bool,
 }
 
 impl Reuse {
     pub(super) fn new(keep_alive: bool, writer: SocketWriter) -> Self {
-        Self { writer, buffer: Vec::new(), keep_alive, is_idle: true }
+        Self { writer, buffer: Vec::new(), keep_alive, is_idle: true, is_overloaded: false }
     }
 
     /// Keeps the larger of two buffers.
@@ -114,7 +116,7 @@ impl<'a> Exchange<'a> {
             match self.stdin.abort() {
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => return Err(error.into()),
                 // Other errors are ignored: the application may have ended the request and closed
-                // the connection. Reading the response tells.
+                // the connection. Reading the response shows that.
                 Ok(()) | Err(_) => {}
             }
         }

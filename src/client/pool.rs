@@ -14,8 +14,8 @@ use crate::net::Address;
 
 /// A request that begins less than this after the beginning of another one connects without a
 /// thread, if that one has opened a connection and was answered, and this one is the only one. The
-/// application has then accepted all connections of this client, and everything else that was in
-/// its backlog a moment ago, so connecting does not wait.
+/// application has then accepted all connections of this client, and all others that were in its
+/// backlog at that time, so connecting does not wait.
 const DIRECTLY_AFTER: Duration = Duration::from_millis(1);
 
 /// The connections of a client: the idle ones, and a limit on those in use.
@@ -260,7 +260,7 @@ impl Slot<'_> {
     }
 
     /// Opens another connection, in the place of one that the application has closed. `is_early`
-    /// tells whether that connection has carried a single request.
+    /// is true if that connection has carried a single request.
     pub(super) fn reconnect(&self, is_early: bool) -> Result<Connection> {
         if is_early {
             self.pool.lock().keeps_open = false;
@@ -268,7 +268,7 @@ impl Slot<'_> {
         self.connect(false)
     }
 
-    /// Makes a reusable connection idle. `is_reused` tells whether it has carried more than one
+    /// Makes a reusable connection idle. `is_reused` is true if it has carried more than one
     /// request.
     #[inline]
     pub(super) fn release(self, connection: Box<Connection>, is_reused: bool) {

@@ -10,6 +10,8 @@ use crate::error::{Error, Result};
 pub struct Response<'a> {
     /// The response as the application sends it: the head, then the body.
     pub stdout: Stdout<'a>,
+    /// [`Reuse::is_overloaded`](super::exchange::Reuse::is_overloaded).
+    pub(super) is_overloaded: &'a mut bool,
 }
 
 impl Response<'_> {
@@ -37,11 +39,15 @@ impl Response<'_> {
 
     /// Calls `receive`, reads and drops what it has left, and waits for the end of the request.
     pub(super) fn receive<T>(
-        &mut self,
+        mut self,
         receive: impl FnOnce(&mut Self) -> io::Result<T>,
     ) -> Result<(T, Completion)> {
-        let value = receive(self)?;
-        Ok((value, self.stdout.finish()?))
+        let received = receive(&mut self)
+            .map_err(Error::from)
+            .and_then(|value| Ok((value, self.stdout.finish()?)));
+        // `receive` may have returned an error of another application.
+        *self.is_overloaded = received.is_err() && self.stdout.has_met_overload();
+        received
     }
 
     /// Reads the response to its end, up to `max` bytes.

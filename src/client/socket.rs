@@ -36,14 +36,14 @@ struct Shared {
     first_answer: FirstAnswer,
 }
 
-/// Reads from the socket, within a timeout and a deadline.
+/// The read half of a socket, with a timeout and a deadline.
 #[derive(Debug)]
 pub(super) struct SocketReader {
     socket: SharedSocket,
     timer: Timer,
 }
 
-/// Writes to the socket, within a timeout and a deadline.
+/// The write half of a socket, with a timeout and a deadline.
 #[derive(Clone, Debug)]
 pub(super) struct SocketWriter {
     socket: SharedSocket,
@@ -104,7 +104,8 @@ impl SocketReader {
         &self.socket
     }
 
-    /// Starts a request. If it has begun a moment ago, the first read does not look at the clock.
+    /// Starts a request. If `is_prompt`, it has just begun, and the first read does not look at the
+    /// clock.
     #[inline]
     pub(super) fn start(&mut self, deadline: Deadline, is_prompt: bool) {
         let is_ready = is_prompt && self.socket.0.read_timeouts.is_usual_or_shorter();
@@ -184,7 +185,8 @@ impl SocketWriter {
         &self.socket
     }
 
-    /// Starts a request. If it has begun a moment ago, the first write does not look at the clock.
+    /// Starts a request. If `is_prompt`, it has just begun, and the first write does not look at
+    /// the clock.
     #[inline]
     pub(super) fn start(&mut self, deadline: Deadline, is_prompt: bool) {
         let is_ready = is_prompt && self.socket.0.write_timeouts.is_usual();

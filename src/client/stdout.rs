@@ -133,6 +133,18 @@ impl<'a> Stdout<'a> {
         }
     }
 
+    /// Returns whether reading has failed because the application serves too many other requests:
+    /// it has refused this one, or not accepted the connection while it serves kept ones.
+    pub(super) fn has_met_overload(&self) -> bool {
+        match self.stream.failure() {
+            Some(Error::TimedOut(_)) => {
+                let reader = self.stream.source().reader.get_ref();
+                self.config.keep_alive && reader.is_unanswered()
+            }
+            failure => failure.is_some_and(Error::is_transient),
+        }
+    }
+
     /// Returns whether END_REQUEST was received.
     pub(super) fn is_complete(&self) -> bool {
         self.stream.source().app_status.is_some()

@@ -16,7 +16,7 @@ pub(super) struct Timeouts {
     on_socket: AtomicU32,
 }
 
-/// Decides how long one direction of a connection may wait during a request.
+/// The limit on the waits of one direction of a connection during a request.
 ///
 /// A single wait is limited by a timeout, and all waits of a request by its deadline. The timeout
 /// of the socket enforces both. Setting it takes a system call, so it is set only if it is longer

@@ -203,17 +203,12 @@ impl Stream {
     /// meanwhile, so no other thread may read or write.
     pub(crate) fn peer_state(&self) -> io::Result<PeerState> {
         let outcome = match &*self.0 {
-            Socket::Tcp(socket) => {
-                socket.set_nonblocking(true)?;
-                let outcome = socket.peek(&mut [0]);
-                socket.set_nonblocking(false)?;
-                match outcome {
-                    // A reset after the end of the input is not an error of a read.
-                    Ok(0) if socket.take_error()?.is_none() => return Ok(PeerState::InputEnded),
-                    Ok(0) => return Ok(PeerState::Closed),
-                    outcome => outcome,
-                }
-            }
+            Socket::Tcp(socket) => match peek(socket)? {
+                // A reset after the end of the input is not an error of a read.
+                Ok(0) if socket.take_error()?.is_none() => return Ok(PeerState::InputEnded),
+                Ok(0) => return Ok(PeerState::Closed),
+                outcome => outcome,
+            },
             #[cfg(unix)]
             Socket::Unix(socket) => (&*socket).write(&[]),
         };
@@ -223,6 +218,18 @@ impl Stream {
             }
             _ => Ok(PeerState::Open),
         }
+    }
+
+    /// Returns whether there is input to read. Does not block. The socket is in non-blocking mode
+    /// meanwhile.
+    pub(crate) fn has_input(&self) -> io::Result<bool> {
+        let outcome = match &*self.0 {
+            Socket::Tcp(socket) => peek(socket)?,
+            // `std` offers this for the type of a TCP socket only.
+            #[cfg(unix)]
+            Socket::Unix(socket) => peek(&socket.as_fd().try_clone_to_owned()?.into())?,
+        };
+        Ok(outcome.is_ok_and(|n| n > 0))
     }
 
     /// Shuts down one direction of the connection or both, for every clone.
@@ -375,6 +382,14 @@ fn connect_tcp(host: &str, port: u16, timeout: Option<Duration>) -> Result<Strea
         }
     }
     Err(failure)
+}
+
+/// Looks at the next byte of the input without blocking. Three system calls.
+fn peek(socket: &TcpStream) -> io::Result<io::Result<usize>> {
+    socket.set_nonblocking(true)?;
+    let outcome = socket.peek(&mut [0]);
+    socket.set_nonblocking(false)?;
+    Ok(outcome)
 }
 
 /// Returns whether a call failed because the timeout of the socket has passed, or because the

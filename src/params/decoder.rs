@@ -6,8 +6,8 @@ use super::map::Params;
 use super::pair::Pair;
 use crate::error::{Error, Result};
 
-/// The number of bytes above which the memory of earlier params is freed instead of reused. The
-/// params of nearly all requests are smaller.
+/// The number of bytes above which the memory of earlier params is freed instead of kept for the
+/// next request. The params of nearly all requests are smaller.
 const MAX_REUSED_BYTES: usize = 32 * 1024;
 
 /// The same for the number of pairs. The index of a pair has 12 bytes, the pair may have only two.
@@ -16,7 +16,7 @@ const MAX_REUSED_PAIRS: usize = 1024;
 /// The number of pairs that are appended to the index at once.
 const BATCH: usize = 16;
 
-/// Decodes [`Params`] from chunks of bytes, which may end inside a pair.
+/// A decoder of [`Params`] from chunks of bytes, which may end inside a pair.
 ///
 /// This code is on the path of every request and avoids two costs:
 ///
@@ -42,9 +42,6 @@ impl ParamsDecoder {
     #[inline]
     pub(crate) fn new(reuse: Params) -> Self {
         let Params { mut bytes, mut pairs } = reuse;
-        if bytes.capacity() > MAX_REUSED_BYTES || pairs.capacity() > MAX_REUSED_PAIRS {
-            (bytes, pairs) = (Vec::new(), Vec::new());
-        }
         bytes.clear();
         pairs.clear();
         Self { bytes, pairs, indexed_len: 0 }
@@ -107,6 +104,14 @@ impl ParamsDecoder {
 }
 
 impl Params {
+    /// Drops all pairs if they have taken more memory than most requests need, and frees it.
+    #[inline]
+    pub(crate) fn free_excess(&mut self) {
+        if self.bytes.capacity() > MAX_REUSED_BYTES || self.pairs.capacity() > MAX_REUSED_PAIRS {
+            *self = Self::new();
+        }
+    }
+
     /// Parses encoded pairs, such as a whole PARAMS stream or the content of a GET_VALUES record.
     ///
     /// Memory is allocated for the bytes in `encoded`, never for a length that they declare.
@@ -246,7 +251,9 @@ mod tests {
             (10, MAX_REUSED_PAIRS + 1, false),
         ] {
             let (bytes, pairs) = (Vec::with_capacity(bytes_len), Vec::with_capacity(pairs_len));
-            let decoder = ParamsDecoder::new(Params { bytes, pairs });
+            let mut params = Params { bytes, pairs };
+            params.free_excess();
+            let decoder = ParamsDecoder::new(params);
             let capacities = (decoder.bytes.capacity(), decoder.pairs.capacity());
             assert_eq!(capacities, if is_kept { (bytes_len, pairs_len) } else { (0, 0) });
         }

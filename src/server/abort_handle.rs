@@ -3,11 +3,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use super::lifecycle::ConnectionState;
 use crate::net::PeerState;
 
-/// Tells any thread whether a request was aborted.
+/// A handle with which any thread can check whether a request was aborted.
 ///
 /// [`Request::abort_handle`](super::Request::abort_handle) creates one. A handler that is busy with
-/// its own work, or has started another thread for it, stops that work when nobody waits for the
-/// result.
+/// its own work, or has started another thread for it, can stop that work if the result is not
+/// needed any more.
 ///
 /// A clone belongs to the same request. After the request has ended,
 /// [`is_aborted`](Self::is_aborted) returns `false`, so the next request on a kept connection is

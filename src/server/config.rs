@@ -45,7 +45,8 @@ pub struct Config {
     /// The maximum length of the params of a request, in bytes. A longer request is answered with
     /// `Status: 431`, and the connection is closed.
     ///
-    /// Default 256 KiB. Web servers accept about a quarter of that in header fields.
+    /// Default 256 KiB. Web servers accept about a quarter of that in header fields. Until the
+    /// request ends, params of this length take up to 2 MiB of memory, if the pairs are empty.
     pub max_params: usize,
     /// The maximum length of the body of a request, in bytes. A filter's file does not count.
     /// `None` is any length.
@@ -66,9 +67,12 @@ pub struct Config {
     /// that, a filter's file included. `None` is any time.
     ///
     /// Each read has its own limit, [`read_timeout`](Self::read_timeout). Without this one, a peer
-    /// that sends a byte a minute could hold its slot indefinitely. The time begins with the
-    /// second read of the params or the body. It includes the time that the handler spends
-    /// between reads.
+    /// that sends a byte a minute could hold its slot indefinitely.
+    ///
+    /// The time of the params begins when a first part of the request has been read, and the rest
+    /// has to be waited for. The time of the body begins when a part of it has to be waited for:
+    /// what has arrived together with the params does not count. It includes the time that the
+    /// handler spends between reads.
     ///
     /// Default one hour, which is longer than an upload takes that a web server passes on as it
     /// arrives.
@@ -86,7 +90,7 @@ pub struct Config {
     /// [`Request::is_aborted`](super::Request::is_aborted).
     ///
     /// Default `false`: common web servers close the connection when the client has disconnected,
-    /// and TCP does not tell the two apart. A response is always sent, whatever the value. On a
+    /// and TCP does not distinguish the two. A response is always sent, whatever the value. On a
     /// Unix socket the value has no effect.
     pub peers_half_close: bool,
     /// The number of requests that are served on a kept connection before it is closed. Default

@@ -163,6 +163,8 @@ impl Connection {
         let Some(header) = header else {
             return self.lifecycle.input_ended(error, self.input.is_idle());
         };
+        // Whether the rest of the request arrives does not matter.
+        self.lifecycle.begun();
         self.input.end_request(header.request_id, ProtocolStatus::Overloaded)?;
         self.lifecycle.answered_last(CloseReason::Overloaded);
         Ok(())
@@ -227,6 +229,8 @@ impl Connection {
     /// connection is to be closed.
     fn receive_request(&mut self) -> Result<Option<AcceptedRequest>> {
         while self.lifecycle.is_waiting() {
+            // An idle connection does not hold the memory of a large request.
+            self.params.free_excess();
             let Some(header) = self.input.next_begin()? else {
                 return Ok(None);
             };

@@ -1,10 +1,12 @@
 use std::any::Any;
+use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::io;
 use std::mem::forget;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::time::{Instant, SystemTime};
 
+use super::error_response::ErrorResponse;
 use super::failure::{Failure, HandlerResult};
 use super::hooks::{EndedRequest, ErrorPage, Hooks, OnRequestEnd, Outcome};
 use super::request::Request;
@@ -14,16 +16,67 @@ use crate::error::{Error, Result};
 enum Failed {
     /// It has returned without an error, but also without a response, for this reason.
     NoResponse(Error),
-    Error(Box<dyn StdError + Send + Sync>),
+    // The box keeps the result of a handler that succeeds small.
+    Error(Box<ReturnedError>),
     Panic(Box<dyn Any + Send>),
+}
+
+/// The error of a handler, and what is needed of it to end the request.
+struct ReturnedError {
+    error: Box<dyn StdError + Send + Sync>,
+    response: ErrorResponse,
+    reason: String,
+}
+
+impl ReturnedError {
+    /// Displays an error. This is code of the application, which may panic.
+    #[cold]
+    #[allow(clippy::unnecessary_box_returns)]
+    fn boxed(error: Box<dyn StdError + Send + Sync>) -> Box<Self> {
+        let (response, reason) = (ErrorResponse::for_error(&*error), error.to_string());
+        Box::new(Self { error, response, reason })
+    }
 }
 
 impl Failed {
     fn failure(&self) -> Failure<'_> {
         match self {
             Self::NoResponse(error) => Failure::Error(error),
-            Self::Error(error) => Failure::Error(&**error),
+            Self::Error(returned) => Failure::Error(&*returned.error),
             Self::Panic(panic) => Failure::Panic(panic_message(&**panic)),
+        }
+    }
+
+    fn response(&self) -> ErrorResponse {
+        match self {
+            Self::Error(returned) => returned.response,
+            Self::NoResponse(_) | Self::Panic(_) => ErrorResponse::Failed,
+        }
+    }
+
+    /// Returns the text for the log.
+    fn reason(&self) -> Cow<'_, str> {
+        match self {
+            Self::Error(returned) => Cow::Borrowed(&returned.reason),
+            Self::NoResponse(_) | Self::Panic(_) => Cow::Owned(self.failure().to_string()),
+        }
+    }
+
+    /// Returns what is reported after the request has ended.
+    fn error(&self) -> Error {
+        match self {
+            Self::Error(returned) if returned.error.is::<Error>() => {
+                returned.error.downcast_ref().map_or(Error::RequestEnded, Error::duplicate)
+            }
+            _ => io::Error::other(self.reason()).into(),
+        }
+    }
+
+    /// Drops the error or the payload of a panic. This is code of the application. If it panics,
+    /// the payload of that panic is leaked.
+    fn drop_guarded(self) {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(self))) {
+            forget(panic);
         }
     }
 }
@@ -85,6 +138,9 @@ fn answer_observed(
             outcome,
         },
     );
+    if let Err(failed) = returned {
+        failed.drop_guarded();
+    }
     ended
 }
 
@@ -100,7 +156,7 @@ fn call(
     request: &mut Request<'_>,
     handler: &(impl Fn(&mut Request<'_>) -> HandlerResult + ?Sized),
 ) -> std::result::Result<(), Failed> {
-    match catch_unwind(AssertUnwindSafe(|| handler(request))) {
+    match catch_unwind(AssertUnwindSafe(|| handler(request).map_err(ReturnedError::boxed))) {
         Ok(Ok(())) => match request.response_error() {
             None => Ok(()),
             Some(error) => Err(Failed::NoResponse(error)),
@@ -130,7 +186,7 @@ fn end_and_drop_failed(
     hooks: &Hooks,
 ) -> Result<Option<Error>> {
     let ended = end_failed(request, &failed, hooks);
-    drop(failed);
+    failed.drop_guarded();
     ended
 }
 
@@ -139,15 +195,15 @@ fn end_and_drop_failed(
 fn end_failed(request: &mut Request<'_>, failed: &Failed, hooks: &Hooks) -> Result<Option<Error>> {
     let failure = failed.failure();
     if request.has_ended() {
-        return Ok(Some(unreturned(&failure)));
+        return Ok(Some(failed.error()));
     }
     let page = hooks.error_page.as_deref();
     if !page.is_some_and(|page| write_page(request, page, &failure)) {
-        request.replace_response(failure.response())?;
+        request.replace_response(failed.response())?;
     }
     // The error page may have called `finish_early`.
     if !request.has_ended() {
-        request.end_with_reason(&failure)?;
+        request.end_with_reason(&failed.reason())?;
     }
     match failed {
         Failed::NoResponse(error) => Ok(Some(error.duplicate())),
@@ -167,16 +223,6 @@ fn write_page(request: &mut Request<'_>, page: &ErrorPage, failure: &Failure<'_>
             forget(panic);
             false
         }
-    }
-}
-
-/// Returns a failure of a handler as an error, for a request that has ended before.
-fn unreturned(failure: &Failure<'_>) -> Error {
-    match failure {
-        Failure::Error(error) if error.is::<Error>() => {
-            error.downcast_ref::<Error>().map_or(Error::RequestEnded, Error::duplicate)
-        }
-        failure => io::Error::other(failure.to_string()).into(),
     }
 }
 

@@ -122,10 +122,14 @@ impl Input {
             self.update_idle()?;
             match self.reader.next_header()? {
                 Some(header) if header.request_id == NULL_REQUEST_ID => {
+                    self.state.received_query();
                     self.answer_management(header)?;
                 }
-                Some(header) if header.record_type != RecordType::BeginRequest => {}
-                header => return Ok(header),
+                Some(header) if header.record_type == RecordType::BeginRequest => {
+                    return Ok(Some(header));
+                }
+                Some(_) => self.state.received_query(),
+                None => return Ok(None),
             }
         }
     }

@@ -253,7 +253,9 @@ impl Lifecycle {
 /// then loads `yield_requests`. A newcomer increases `yield_requests`, then looks for `Idle`. All
 /// four operations are sequentially consistent, so they have one order. Either the increase comes
 /// before the load, and the connection observes the newcomer and closes. Or the load comes before
-/// the increase: then the store does as well, and the newcomer observes `Idle`.
+/// the increase: then the store does as well, and the newcomer observes `Idle`. A new connection
+/// that becomes idle by a query loads nothing: while a connection is new, newcomers look again and
+/// again.
 #[derive(Debug)]
 pub(super) struct ConnectionState {
     /// A [`State`].
@@ -271,11 +273,11 @@ pub(super) struct ConnectionState {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 enum State {
-    /// No request has begun.
+    /// No record was received.
     New,
     /// The same, and the server stops.
     NewStopping,
-    /// The last request has ended.
+    /// The last request has ended, or another record was received and no request has begun.
     Idle,
     /// The same, and a slot was needed since then.
     IdleMarked,
@@ -300,13 +302,15 @@ enum State {
 enum Event {
     /// Its thread has received BEGIN_REQUEST.
     Begin,
+    /// Its thread has received another record, such as a query.
+    Query,
     /// Its thread has ended the request.
     End,
     /// Its thread yields the slot of the connection, which has just become idle.
     Yield,
     /// A slot is needed.
     Mark,
-    /// A slot is needed, and the connection has begun no request for too long.
+    /// A slot is needed, and the connection has sent nothing for too long.
     CloseUnused,
     /// A slot is needed, and the connection is one of those that were idle for longest.
     CloseMarked,
@@ -339,6 +343,8 @@ impl State {
             (Event::Begin, Self::NewStopping) => Self::BusyStopping,
             (Event::Begin, Self::ShutDownYielding) => Self::LastYielding,
             (Event::Begin, Self::ShutDownStopping) => Self::LastStopping,
+            (Event::Query, Self::New) => Self::Idle,
+            (Event::Query, Self::NewStopping) => Self::ShutDownStopping,
             (Event::End, Self::Busy) => Self::Idle,
             (Event::Yield, Self::Idle | Self::IdleMarked) => Self::Yielding,
             (Event::Mark, Self::Idle) => Self::IdleMarked,
@@ -375,10 +381,10 @@ impl State {
     }
 }
 
-/// How long a new connection may take to begin its first request before its slot may be taken away.
+/// How long a new connection may take to send its first request before its slot may be taken away.
 ///
 /// Web servers treat a close of a new connection as an error. They tolerate it on a kept one.
-pub(super) const NEW_CONNECTION_GRACE: Duration = Duration::from_millis(250);
+pub(super) const NEW_CONNECTION_GRACE: Duration = Duration::from_millis(200);
 
 impl ConnectionState {
     pub(super) fn new(
@@ -409,12 +415,25 @@ impl ConnectionState {
         self.apply_and_wake(Event::Stop);
     }
 
-    /// Closes the connection if it has begun no request since it was accepted, for longer than
+    /// Closes the connection if the peer has sent nothing since it was accepted, for longer than
     /// [`NEW_CONNECTION_GRACE`]. Returns `false` otherwise.
     pub(super) fn close_if_unused(&self) -> bool {
         self.is_new()
             && self.accepted.elapsed() >= NEW_CONNECTION_GRACE
+            && !self.has_unread_input()
             && self.apply_and_wake(Event::CloseUnused)
+    }
+
+    /// Returns whether the first record of a new connection has arrived. On a busy machine it may
+    /// take long until the connection's thread reads it.
+    ///
+    /// The socket is in non-blocking mode meanwhile. The lock of the output keeps the thread from
+    /// writing, and [`begin_request`](Self::begin_request) from returning, so that no read inside a
+    /// request fails. A read before that fails as after a timeout. It is repeated, unless an idle
+    /// timeout is set, which then ends the connection.
+    fn has_unread_input(&self) -> bool {
+        let look = || self.is_new() && self.stream.has_input().unwrap_or(false);
+        self.output().while_not_writing(look).unwrap_or(false)
     }
 
     /// Closes the connection if it has been idle since [`mark_idle`](Self::mark_idle). Returns
@@ -428,9 +447,9 @@ impl ConnectionState {
         let _ = self.apply(Event::Mark);
     }
 
-    /// Returns whether the connection has begun no request since it was accepted.
+    /// Returns whether no record was received since the connection was accepted.
     pub(super) fn is_new(&self) -> bool {
-        matches!(self.load(), State::New | State::NewStopping)
+        self.state.load(SeqCst) <= State::NewStopping as u8
     }
 
     /// Returns whether another thread has shut down the read half. The end of the input then does
@@ -451,16 +470,33 @@ impl ConnectionState {
         let _ = self.stream.shutdown(Shutdown::Both);
     }
 
+    /// A record was received that begins no request. The connection is not new any longer.
+    #[inline]
+    pub(super) fn received_query(&self) {
+        if self.is_new() {
+            self.apply_and_wake(Event::Query);
+        }
+    }
+
     /// Returns `false` if the read half was shut down.
     #[inline]
     fn begin_request(&self) -> bool {
-        self.apply_from(State::Idle, Event::Begin).is_some_and(|state| !state.is_read_shut_down())
+        self.change(State::Idle, Event::Begin) || self.begin_first_request()
+    }
+
+    /// Does the same for a connection that is not known to be idle.
+    #[cold]
+    fn begin_first_request(&self) -> bool {
+        let state = self.apply(Event::Begin);
+        // A thread that has seen `New` may be looking at the input.
+        self.output.wait();
+        state.is_some_and(|state| !state.is_read_shut_down())
     }
 
     /// Marks the connection idle, or returns the reason to close it.
     #[inline]
     fn end_request(&self) -> Option<CloseReason> {
-        if self.apply_from(State::Busy, Event::End).is_none() {
+        if !self.change(State::Busy, Event::End) {
             return self.load().close_reason();
         }
         // After the store of `Idle`, as the ordering argument requires.
@@ -503,14 +539,11 @@ impl ConnectionState {
         true
     }
 
-    /// Applies an event, which is faster if the connection is in the `likely` state.
+    /// Applies an event to a connection in this state. Returns `false` if it is in another one.
     #[inline]
-    fn apply_from(&self, likely: State, event: Event) -> Option<State> {
-        let next = likely.next(event)?;
-        match self.state.compare_exchange(likely as u8, next as u8, SeqCst, SeqCst) {
-            Ok(_) => Some(next),
-            Err(_) => self.apply(event),
-        }
+    fn change(&self, from: State, event: Event) -> bool {
+        let Some(next) = from.next(event) else { return false };
+        self.state.compare_exchange(from as u8, next as u8, SeqCst, SeqCst).is_ok()
     }
 
     /// Applies an event. Returns the new state, or `None` if the event changes nothing.
@@ -529,7 +562,9 @@ impl ConnectionState {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{self, Write};
+    use std::io::{self, Read, Write};
+    use std::net::TcpStream;
+    use std::sync::atomic::AtomicBool;
 
     use super::*;
 
@@ -545,7 +580,7 @@ mod tests {
     #[test]
     fn no_event_interrupts_a_request_or_reopens_a_connection() {
         use Event::*;
-        let events = [Begin, End, Yield, Mark, CloseUnused, CloseMarked, Stop];
+        let events = [Begin, Query, End, Yield, Mark, CloseUnused, CloseMarked, Stop];
         for (state, event) in
             State::ALL.iter().flat_map(|state| events.map(|event| (*state, event)))
         {
@@ -587,6 +622,72 @@ mod tests {
         assert!(state.begin_request());
         assert!(!state.is_new());
         assert_eq!(state.end_request(), Some(CloseReason::Shutdown));
+    }
+
+    /// Its thread may have to wait for a processor for long.
+    #[test]
+    fn new_connection_whose_request_has_arrived_is_not_closed() {
+        for (mut state, mut peer) in silent_connections() {
+            assert!(!state.close_if_unused(), "it is new");
+            state.accepted -= NEW_CONNECTION_GRACE;
+            peer.write_all(b"x").expect("input is sent");
+            while !state.stream().has_input().expect("a look") {
+                std::thread::yield_now();
+            }
+            assert!(!state.close_if_unused() && !state.is_read_shut_down());
+            assert_eq!(state.stream().read(&mut [0]).expect("the input"), 1);
+            assert!(state.close_if_unused() && state.is_read_shut_down());
+        }
+    }
+
+    /// New connections over a Unix socket and TCP, and their peers.
+    fn silent_connections() -> [(ConnectionState, Stream); 2] {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a listening socket");
+        let peer = TcpStream::connect(listener.local_addr().expect("its address"));
+        let accepted = listener.accept().expect("a connection").0.into();
+        let pairs = [Stream::pair().expect("two sockets"), (accepted, peer.unwrap().into())];
+        pairs.map(|(stream, peer)| (ConnectionState::new(stream, None, Arc::default()), peer))
+    }
+
+    /// It is not read after that in non-blocking mode.
+    #[test]
+    fn first_request_begins_when_no_other_thread_looks_at_the_input() {
+        let (stream, _peer) = Stream::pair().expect("two sockets");
+        let state = &ConnectionState::new(stream, None, Arc::default());
+        let (has_looked, is_looking) = (&AtomicBool::new(false), &AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                state.output().while_not_writing(|| {
+                    is_looking.store(true, SeqCst);
+                    while state.is_new() {
+                        std::thread::yield_now();
+                    }
+                    std::thread::sleep(Duration::from_millis(10));
+                    has_looked.store(true, SeqCst);
+                })
+            });
+            while !is_looking.load(SeqCst) {
+                std::thread::yield_now();
+            }
+            assert!(state.begin_request() && has_looked.load(SeqCst));
+        });
+    }
+
+    /// A peer that sends queries all the time must not keep a slot that is needed.
+    #[test]
+    fn connection_that_has_sent_a_query_is_closed_like_an_idle_one() {
+        for is_stopping in [false, true] {
+            let (stream, _peer) = Stream::pair().expect("two sockets");
+            let state = ConnectionState::new(stream, None, Arc::default());
+            if is_stopping {
+                state.stop();
+            }
+            state.received_query();
+            assert!(!state.is_new());
+            assert_eq!(state.is_read_shut_down(), is_stopping);
+            state.mark_idle();
+            assert_eq!(state.close_if_marked(), !is_stopping);
+        }
     }
 
     /// The slot becomes free soon only if no request has arrived.

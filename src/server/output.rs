@@ -21,7 +21,7 @@ pub struct Output<'a> {
     lock: &'a OutputLock,
 }
 
-/// Keeps the records whole that several threads write to one connection.
+/// A lock that keeps the records of one connection whole if several threads write them.
 #[derive(Debug)]
 pub(super) struct OutputLock(Mutex<OutputState>);
 
@@ -36,6 +36,11 @@ impl OutputLock {
     pub(super) fn new(write_timeout: Option<Duration>) -> Self {
         let timeout = WriteTimeout::new(write_timeout);
         Self(Mutex::new(OutputState { timeout, sent: None }))
+    }
+
+    /// Waits until no thread writes or looks at the socket.
+    pub(super) fn wait(&self) {
+        drop(self.0.lock());
     }
 
     /// Returns whether a thread is writing.

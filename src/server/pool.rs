@@ -13,8 +13,8 @@ const SPARE_THREADS: usize = 4;
 /// The number of connections that may be rejected at the same time before the pool stops starting
 /// threads.
 const REJECTING_THREADS: usize = 16;
-/// How often a thread that waits for a slot looks for new connections that have begun no request
-/// for [`NEW_CONNECTION_GRACE`]. Nothing notifies the condition variable when that time ends.
+/// How often a thread that waits for a slot looks for new connections that have sent nothing for
+/// [`NEW_CONNECTION_GRACE`]. Nothing notifies the condition variable when that time ends.
 const POLL_INTERVAL: Duration = Duration::from_millis(2);
 /// How long threads may take to end after their connections were aborted.
 const ABORT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -71,7 +71,7 @@ struct State {
 enum Vacancy {
     /// A slot is free, or a connection is closing.
     Soon,
-    /// There are new connections, each of which is closed unless it begins a request soon.
+    /// There are new connections, each of which is closed unless it sends something soon.
     Likely,
     /// Every connection is busy.
     Unlikely,
@@ -132,7 +132,7 @@ impl Pool {
 
     /// Waits until the server is stopped and every thread has ended. Aborts the connections that
     /// are left after [`Config::shutdown_timeout`]. If no thread could be started, calls
-    /// `start_thread` every 250 ms.
+    /// `start_thread` every 200 ms.
     pub(super) fn wait_for_end(&self, config: &Config, start_thread: impl Fn()) -> Result<()> {
         self.wait_for_stop(config, start_thread);
         let mut state = self.lock();
@@ -278,7 +278,7 @@ impl Pool {
     }
 
     /// Waits until all threads have ended, but at most for `timeout`. Closes the new connections
-    /// that begin no request meanwhile.
+    /// that send nothing meanwhile.
     fn wait_for_threads<'a>(
         &'a self,
         mut state: MutexGuard<'a, State>,
@@ -397,10 +397,10 @@ impl State {
 
     /// Asks a connection to close.
     ///
-    /// One that has begun no request since it was accepted is closed first, so that such
-    /// connections cannot displace those that are used. While there are new connections that may
-    /// still begin a request, no other is closed. Then follows one that has been idle since the
-    /// last time a slot was needed, then any other idle one.
+    /// One that has sent nothing since it was accepted is closed first, so that such connections
+    /// cannot displace those that are used. While there are new connections that may still send a
+    /// request, no other is closed. Then follows one that has been idle since the last time a slot
+    /// was needed, then any other idle one.
     fn close_one(&self) -> Vacancy {
         if self.close_first(ConnectionState::close_if_unused) {
             return Vacancy::Soon;

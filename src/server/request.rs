@@ -186,6 +186,9 @@ impl<'a> Request<'a> {
     /// that would wait until the handler returns. The handler also keeps its thread, and its slot
     /// among [`Config::max_connections`](super::Config::max_connections).
     ///
+    /// If [`run`](crate::run) responds to a CGI call, the web server waits for the end of the
+    /// process all the same.
+    ///
     /// # Errors
     /// - [`Error::NoResponse`] if no response was written; the request has not ended then
     /// - [`Error::RequestEnded`] if the request has ended already
@@ -325,7 +328,8 @@ impl<'a> Request<'a> {
         self.missing_response()
     }
 
-    /// Returns whether a response is buffered. In debug builds its head must be complete.
+    /// Returns whether a response is buffered. In debug builds its head must be complete. The web
+    /// server searches the response anyway, so release builds do not do it as well.
     fn has_buffered_response(&self) -> bool {
         if cfg!(debug_assertions) {
             has_head(self.stdout.buffered())

@@ -142,7 +142,7 @@ impl<'a> Stdin<'a> {
         is_aborted
     }
 
-    /// Returns a handle that tells other threads whether the request was aborted.
+    /// Returns a handle with which other threads can check whether the request was aborted.
     pub(super) fn abort_handle(&mut self) -> AbortHandle {
         let is_aborted = self.is_known_aborted();
         let records = self.stream.source_mut();
@@ -278,7 +278,7 @@ impl RequestRecords<'_> {
             || self.input.existing_abort_handle().is_some_and(AbortHandle::is_known_aborted)
     }
 
-    /// Ends the abort handle, but remembers what it knows.
+    /// Ends the abort handle, but keeps its result.
     #[inline]
     fn end_abort_handle(&mut self) {
         if self.input.existing_abort_handle().is_some() {

@@ -4,7 +4,7 @@
 //! | --- | --- | --- | --- |
 //! | waiting for a request | [`idle_timeout`] | `SO_RCVTIMEO` | before the first read |
 //! | receiving a request | [`read_timeout`] | `SO_RCVTIMEO` | before the first read in a request |
-//! | receiving the params, the body | [`request_timeout`] | the clock | from the second read |
+//! | receiving the params, the body | [`request_timeout`] | the clock | from the first wait |
 //! | sending | [`write_timeout`] | `SO_SNDTIMEO` | before the second write, or one above 2 KiB |
 //! | answering queries, refusing requests | one second in all | `SO_SNDTIMEO` | before each write |
 //! | rejecting a connection | one second | the clock | at the beginning |
@@ -30,19 +30,10 @@ use crate::net::Stream;
 /// A first write of up to this many bytes fits the send buffer of a new socket and does not block.
 const FIRST_WRITE: usize = 2 * 1024;
 
-/// Which limit applies to a read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Limit {
-    /// The connection is between requests, and no byte of the next one was received.
-    Idle,
-    /// A request is being received.
-    Request,
-}
-
 /// The time that the params of a request, or its body, have taken.
 ///
-/// The clock starts at the second read of either. A request that arrives in one read does not need
-/// it.
+/// The clock starts at the first read of either inside the request. A request that arrives in one
+/// read does not need it: while that read waits, the connection is idle.
 #[derive(Debug)]
 struct RequestClock {
     limit: Option<Duration>,
@@ -61,42 +52,38 @@ impl RequestClock {
     }
 }
 
-/// A stream whose reads have another timeout while the connection is idle than inside a request.
-///
-/// Changing the timeout of a socket takes a system call. The socket therefore has the shorter of
-/// the two timeouts, and a read that may wait longer is repeated. Only the last reads before the
-/// end of the request timeout have a shorter one.
+/// A stream whose reads end at the timeouts of a server.
 #[derive(Debug)]
 pub(super) struct TimedStream {
     stream: Stream,
-    read_timeout: Option<Duration>,
-    idle_timeout: Option<Duration>,
-    /// Whether the timeout of the socket is set.
-    is_set: bool,
-    /// The timeout of the socket, if it is set.
-    socket_timeout: Option<Duration>,
-    limit: Limit,
-    clock: RequestClock,
-    /// When every read fails, even if input arrives.
-    deadline: Option<Instant>,
+    timeout: ReadTimeout,
     /// Held during a read, if another thread may look at the socket.
     read_lock: Option<Arc<Mutex<()>>>,
 }
 
+/// The read timeouts of a connection.
+///
+/// Changing the timeout of a socket takes a system call. The socket therefore has the shorter of
+/// the idle timeout and the read timeout, and a read that may wait longer is repeated. Only the
+/// last reads before the end of the request timeout have a shorter one.
+#[derive(Debug)]
+struct ReadTimeout {
+    idle_timeout: Option<Duration>,
+    read_timeout: Option<Duration>,
+    /// Whether the idle timeout applies: no byte was received since the last request.
+    is_idle: bool,
+    clock: RequestClock,
+    /// When every read fails, even if input arrives.
+    deadline: Option<Instant>,
+    /// Whether the timeout of the socket is set.
+    is_set: bool,
+    /// The timeout of the socket, if it is set.
+    on_socket: Option<Duration>,
+}
+
 impl TimedStream {
     pub(super) fn new(stream: Stream, config: &Config) -> Self {
-        let clock = RequestClock { limit: config.request_timeout, start: None };
-        Self {
-            stream,
-            read_timeout: config.read_timeout,
-            idle_timeout: config.idle_timeout,
-            is_set: false,
-            socket_timeout: None,
-            limit: Limit::Idle,
-            clock,
-            deadline: None,
-            read_lock: None,
-        }
+        Self { stream, timeout: ReadTimeout::new(config), read_lock: None }
     }
 
     /// Returns a lock that every read and every look holds from now on.
@@ -116,44 +103,24 @@ impl TimedStream {
     /// Applies the idle timeout until a byte is received.
     #[inline]
     pub(super) fn set_idle(&mut self) {
-        self.limit = Limit::Idle;
+        self.timeout.is_idle = true;
     }
 
     /// Returns whether no byte was received since the connection became idle.
     pub(super) fn is_idle(&self) -> bool {
-        self.limit == Limit::Idle
+        self.timeout.is_idle
     }
 
     /// Allows the request timeout from the next read on: the params of a request follow, or its
     /// body.
     #[inline]
     pub(super) fn restart_clock(&mut self) {
-        self.clock.start = None;
+        self.timeout.clock.start = None;
     }
 
     /// Makes every read fail after this time, even if input arrives.
     pub(super) fn set_deadline(&mut self, time: Duration) {
-        self.deadline = Instant::now().checked_add(time);
-    }
-
-    /// Returns the timeout of the socket for most reads.
-    fn usual_timeout(&self) -> Option<Duration> {
-        shorter(self.read_timeout, self.idle_timeout)
-    }
-
-    #[inline]
-    fn read_with_timeout(
-        &mut self,
-        mut read: impl FnMut(&Stream) -> io::Result<usize>,
-    ) -> io::Result<usize> {
-        self.prepare_read(Duration::ZERO)?;
-        match self.with_read_lock(&mut read) {
-            Ok(n) => {
-                self.limit = Limit::Request;
-                Ok(n)
-            }
-            Err(error) => self.repeat_read(error, read),
-        }
+        self.timeout.deadline = Instant::now().checked_add(time);
     }
 
     /// Calls a function that reads from the socket, or looks at it.
@@ -162,6 +129,21 @@ impl TimedStream {
         let lock = self.read_lock.as_ref();
         let _guard = lock.map(|lock| lock.lock().unwrap_or_else(PoisonError::into_inner));
         read(&self.stream)
+    }
+
+    #[inline]
+    fn read_with_timeout(
+        &mut self,
+        mut read: impl FnMut(&Stream) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        self.timeout.prepare(&self.stream, Duration::ZERO)?;
+        match self.with_read_lock(&mut read) {
+            Ok(n) => {
+                self.timeout.is_idle = false;
+                Ok(n)
+            }
+            Err(error) => self.repeat_read(error, read),
+        }
     }
 
     /// Repeats a read that has failed, until it has succeeded or exceeded its limit.
@@ -177,76 +159,89 @@ impl TimedStream {
             match error.kind() {
                 // HAProxy resets a kept connection that it no longer needs.
                 io::ErrorKind::ConnectionReset if self.is_idle() => return Ok(0),
-                io::ErrorKind::TimedOut => {
-                    waited += self.socket_timeout.unwrap_or_default();
-                    if self.is_exceeded(waited) {
-                        return Err(error);
-                    }
-                }
+                io::ErrorKind::TimedOut => waited += self.timeout.on_socket.unwrap_or_default(),
                 // A signal does not come from the web server: the connection is still idle.
                 io::ErrorKind::Interrupted => waited += start.elapsed(),
                 _ => {
-                    self.limit = Limit::Request;
+                    self.timeout.is_idle = false;
                     return Err(error);
                 }
             }
-            self.prepare_read(waited)?;
+            if self.timeout.is_exceeded(waited) {
+                return Err(Error::TimedOut("read").into());
+            }
+            self.timeout.prepare(&self.stream, waited)?;
             start = Instant::now();
             error = match self.with_read_lock(&mut read) {
                 Ok(n) => {
-                    self.limit = Limit::Request;
+                    self.timeout.is_idle = false;
                     return Ok(n);
                 }
                 Err(error) => error,
             };
         }
     }
+}
+
+impl ReadTimeout {
+    fn new(config: &Config) -> Self {
+        Self {
+            idle_timeout: config.idle_timeout,
+            read_timeout: config.read_timeout,
+            is_idle: true,
+            clock: RequestClock { limit: config.request_timeout, start: None },
+            deadline: None,
+            is_set: false,
+            on_socket: None,
+        }
+    }
 
     /// Sets the timeout of the socket, unless the next read may wait without one. Reads have
     /// already waited for `waited`.
     #[inline]
-    fn prepare_read(&mut self, waited: Duration) -> io::Result<()> {
+    fn prepare(&mut self, stream: &Stream, waited: Duration) -> io::Result<()> {
         if self.may_wait_indefinitely() {
             return Ok(());
         }
-        self.limit_read(waited)
+        self.limit_read(stream, waited)
     }
 
     /// Sets the timeout of the socket for a read that has a limit.
     ///
     /// # Errors
     /// If there is no time left.
-    fn limit_read(&mut self, waited: Duration) -> io::Result<()> {
+    fn limit_read(&mut self, stream: &Stream, waited: Duration) -> io::Result<()> {
         let limit_left = self.limit().map(|limit| limit.saturating_sub(waited));
-        let mut timeout = shorter(self.usual_timeout(), limit_left);
-        timeout = shorter(timeout, self.time_to_deadline()?);
-        if !self.is_idle() {
+        let usual = shorter(self.read_timeout, self.idle_timeout);
+        let mut timeout = shorter(shorter(usual, limit_left), self.time_to_deadline()?);
+        if !self.is_idle {
             timeout = shorter(timeout, self.clock.time_left()?);
         }
-        if !self.is_set || timeout != self.socket_timeout {
-            self.stream.set_read_timeout(timeout)?;
-            (self.is_set, self.socket_timeout) = (true, timeout);
+        if !self.is_set || timeout != self.on_socket {
+            stream.set_read_timeout(timeout)?;
+            (self.is_set, self.on_socket) = (true, timeout);
         }
         Ok(())
     }
 
-    /// Returns whether a read may wait without a timeout, or with the usual one if it is set.
+    /// Returns whether a read may wait without a timeout, or with the read timeout if it is set.
     ///
     /// Such a read is woken by shutting down the read half. That is certain on Unix alone.
     #[inline]
     fn may_wait_indefinitely(&self) -> bool {
         cfg!(unix)
-            && self.is_idle()
+            && self.is_idle
             && self.idle_timeout.is_none()
             && self.deadline.is_none()
-            && (!self.is_set || self.socket_timeout == self.read_timeout)
+            && (!self.is_set || self.on_socket == self.read_timeout)
     }
 
     /// Returns the limit of a read.
     fn limit(&self) -> Option<Duration> {
-        match self.limit {
-            Limit::Idle => self.idle_timeout,
-            Limit::Request => self.read_timeout,
+        if self.is_idle {
+            self.idle_timeout
+        } else {
+            self.read_timeout
         }
     }
 
@@ -361,6 +356,21 @@ mod tests {
         Ok(())
     }
 
+    /// The process may have been stopped for longer than the limit.
+    #[test]
+    fn a_signal_after_the_limit_is_a_timeout() -> crate::Result<()> {
+        const LIMIT: Duration = Duration::from_millis(1);
+        let (stream, _peer) = Stream::pair()?;
+        let mut stream = TimedStream::new(stream, &Config::new().idle_timeout(Some(LIMIT)));
+        let error = stream.read_with_timeout(|_| {
+            std::thread::sleep(2 * LIMIT);
+            Err(io::ErrorKind::Interrupted.into())
+        });
+        assert!(matches!(error.unwrap_err().into(), Error::TimedOut("read")));
+        assert!(stream.is_idle());
+        Ok(())
+    }
+
     /// Nothing else would end a read that begins shortly before the end of the request timeout.
     #[test]
     fn only_the_last_reads_of_a_request_have_a_shorter_timeout() -> crate::Result<()> {
@@ -369,25 +379,27 @@ mod tests {
         let config = Config::new().read_timeout(usual).request_timeout(request);
         let mut stream = TimedStream::new(stream, &config);
         stream.read_with_timeout(|_| Ok(1))?;
-        assert!(stream.clock.start.is_none() && !stream.is_set, "the first read needs neither");
+        let ReadTimeout { clock, is_set, .. } = &stream.timeout;
+        assert!(clock.start.is_none() && !is_set, "the first read needs neither");
         stream.read_with_timeout(|_| Ok(1))?;
-        assert_eq!(stream.socket_timeout, usual);
-        stream.clock.limit = Some(Duration::from_secs(50));
+        assert_eq!(stream.timeout.on_socket, usual);
+        stream.timeout.clock.limit = Some(Duration::from_secs(50));
         stream.read_with_timeout(|_| Ok(1))?;
-        assert!(stream.socket_timeout < usual, "{:?}", stream.socket_timeout);
-        stream.clock.limit = request;
+        assert!(stream.timeout.on_socket < usual, "{:?}", stream.timeout.on_socket);
+        stream.timeout.clock.limit = request;
         stream.restart_clock();
         stream.read_with_timeout(|_| Ok(1))?;
-        assert_eq!(stream.socket_timeout, usual);
+        assert_eq!(stream.timeout.on_socket, usual);
 
-        stream.clock.limit = Some(Duration::ZERO);
+        stream.timeout.clock.limit = Some(Duration::ZERO);
         assert!(stream.read_with_timeout(|_| panic!("no time is left")).is_err());
-        stream.socket_timeout = Some(Duration::from_secs(1));
+        stream.timeout.on_socket = Some(Duration::from_secs(1));
         stream.set_idle();
         stream.read_with_timeout(|_| Ok(1))?;
-        assert_eq!(stream.socket_timeout, usual, "an idle connection is not woken often");
+        assert_eq!(stream.timeout.on_socket, usual, "an idle connection is not woken often");
         Ok(())
     }
+
     /// Each write but a small first one may block.
     #[cfg(unix)]
     #[test]

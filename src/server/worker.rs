@@ -19,7 +19,7 @@ use crate::net::{AllowList, Stream};
 
 /// How long a thread waits after `accept` has failed: the first time, and at most.
 const ACCEPT_PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
-/// How long a connection that is rejected may take to send its request.
+/// How long a connection that is rejected may take to send its request, and then to close.
 const REJECTION_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The code that every thread of a server runs.
@@ -122,9 +122,8 @@ impl Worker {
                 self.reject(state);
             }
         }));
-        // The handler itself cannot panic here, but the `Display` of its error can, for example.
-        // The connection ends, and the thread continues. The payload is not dropped, because that
-        // might panic again.
+        // The application cannot panic here, but if it does all the same, the connection ends, and
+        // the thread continues. The payload is not dropped, because that might panic again.
         if let Err(panic) = outcome {
             std::mem::forget(panic);
         }
@@ -159,6 +158,7 @@ impl Worker {
     fn reject(&self, state: Arc<ConnectionState>) {
         let mut config = Config::clone(&self.config).idle_timeout(Some(REJECTION_TIMEOUT));
         config.read_timeout = Some(REJECTION_TIMEOUT);
+        config.drain_time = config.drain_time.min(REJECTION_TIMEOUT);
         let memory = ConnectionBuffers::default();
         if let Err(error) = Connection::with_buffers(state, Arc::new(config), memory).reject() {
             self.report(&error, Some(CloseReason::from(&error)));

@@ -9,7 +9,7 @@ const END_ROOM: usize = 64;
 /// The size of a buffer for a full record.
 const FULL_BUFFER: usize = HEADER_LEN + MAX_ALIGNED_LEN + END_ROOM;
 
-/// Builds records in memory.
+/// A buffer that builds records in memory.
 ///
 /// The buffer holds complete records, then at most one open record, to which data is appended. The
 /// header of the open record is reserved when it is opened and written when it is closed, so its

@@ -19,7 +19,7 @@ pub(crate) trait StreamSource {
     fn length(&self) -> StreamLength;
 }
 
-/// Reads one stream of a request, on either side of a connection.
+/// A reader of one stream of a request, on either side of a connection.
 ///
 /// The stream is open until its last record was read. If its length is not
 /// [allowed](StreamSource::length), the end is an error. Errors repeat: no read after an error

@@ -13,7 +13,7 @@ const LARGE_BUFFER: usize = 128 * 1024;
 /// next header: the content of the next record may be read directly as well.
 const LARGE_READ: usize = 32 * 1024;
 
-/// Reads records from a connection.
+/// A reader of the records of a connection.
 ///
 /// [`next_header`](Self::next_header) moves to the next record and skips what is left of the
 /// current one, including its padding. The content is then read with

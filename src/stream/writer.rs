@@ -11,7 +11,7 @@ use crate::vectored::write_parts;
 /// stream was sent before.
 const DIRECT_WRITE: usize = 16 * 1024;
 
-/// Writes data as the records of one stream.
+/// A writer of data as the records of one stream.
 ///
 /// Data is buffered, up to 64 KiB, and sent as one record when the buffer is full, on
 /// [`flush`](Write::flush), or by [`finish`](Self::finish). A write of 16 KiB or more is not copied

@@ -1,7 +1,7 @@
 //! Proves how many connections a client opens: the bound is configured, negotiated with GET_VALUES,
 //! or lowered by a refusal.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{mpsc, Arc, Barrier};
@@ -159,6 +159,30 @@ fn waiting_for_a_connection_times_out() {
         drop(resume);
         first.join().expect("the first thread").expect("its response");
     });
+}
+
+/// A gateway that asks another application while it receives a response returns that application's
+/// error. Rule C9.
+#[test]
+fn error_of_another_application_does_not_lower_the_bound() {
+    let (_listener, client) = listening();
+    for error in [Error::Refused(ProtocolStatus::Overloaded), Error::TimedOut("read")] {
+        let short = Some(Duration::from_millis(50));
+        let config = Config::new().keep_alive(true).connect_timeout(short).read_timeout(short);
+        let client = &Client::from(client.address().clone()).config(config);
+        let send = |receive: &mut dyn FnMut() -> io::Result<()>| {
+            client.send(&Params::new(), io::empty(), |_| receive()).map(drop).unwrap_err()
+        };
+        let mut other = Some(error);
+        let first = send(&mut || {
+            send(&mut || Err(other.take().expect("one call").into()));
+            // The first request is still in progress.
+            let third = send(&mut || Ok(()));
+            assert!(matches!(third, Error::TimedOut("read")), "{third:?}");
+            Ok(())
+        });
+        assert!(matches!(first, Error::TimedOut("read")), "{first:?}");
+    }
 }
 
 /// The client then has one request less at a time. Rule C9.

@@ -88,6 +88,11 @@ fn errors_of_requests_have_their_message_and_kind() {
             "stream is longer than the 10 bytes announced by FCGI_DATA_LENGTH",
             ErrorKind::InvalidData,
         ),
+        (
+            Error::ProgramFailed(std::process::ExitStatus::default()),
+            "program ended with exit status: 0",
+            ErrorKind::InvalidData,
+        ),
         (Error::NoResponse, "handler returned without a response", ErrorKind::InvalidData),
         (
             Error::RequestNotFinished,

@@ -49,7 +49,7 @@ fn hello_responds_to_a_cgi_call() {
     let output = example::run("hello", &[], &call, b"");
     assert_eq!(
         String::from_utf8_lossy(&output.stdout),
-        "Content-Type: text/plain; charset=utf-8\r\nContent-Length: 18\r\n\r\nHello, 192.0.2.1.\n"
+        "Content-Type: text/plain\r\n\r\nHello, 192.0.2.1.\n"
     );
     assert!(output.status.success() && output.stderr.is_empty());
 }
@@ -62,6 +62,17 @@ fn hello_prints_how_to_start_it() {
     let reason = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(reason.contains("descriptor 0 is") && reason.contains("spawn-fcgi"), "{reason}");
     assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0));
+}
+
+#[test]
+fn hello_names_the_remedy_if_systemd_has_passed_another_descriptor() {
+    let mut command = Command::new(example::path("hello"));
+    command.env_clear().env("LISTEN_FDS", "1").stdin(Stdio::null());
+    let output = command.output().expect("hello ends");
+    let reason = String::from_utf8_lossy(&output.stderr).into_owned();
+    for part in ["descriptor 0 is", "LISTEN_FDS", "StandardInput=socket", "<&3"] {
+        assert!(reason.contains(part), "{reason}");
+    }
 }
 
 /// Rule A4.

@@ -8,6 +8,7 @@ mod support;
 mod arguments;
 mod backlog;
 mod cgi_fcgi;
+mod cgi_wrap;
 mod closed_stdout;
 mod command_line;
 mod dump;

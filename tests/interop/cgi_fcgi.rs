@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::thread;
 
-use crate::app::{check_hello, example, App, HELLO};
+use crate::app::{check_hello, example, App};
 use crate::echo::{self, assert_bytes_eq, random_bytes, EchoResponse};
 use crate::endpoint::Endpoint;
 use crate::http::HttpRequest;
@@ -129,7 +129,7 @@ fn check_connect(cgi_fcgi: &Path) {
         processes.push(process);
     }
     // The processes share a log.
-    assert_eq!(processes[0].log(), HELLO.repeat(3));
+    assert_eq!(processes[0].log(), "Content-Type: text/plain\r\n\r\nHello, 192.0.2.1.\n".repeat(3));
     assert_eq!(count_running(&hello), 1);
 }
 

@@ -20,6 +20,8 @@ mod apache;
 mod app;
 mod caddy;
 mod cgi_fcgi;
+mod cgi_wrap;
+mod deployment;
 mod disconnects;
 mod echo;
 mod endpoint;

@@ -245,9 +245,9 @@ fn check_responses(start: Start) {
     let location = response.header("Location");
     assert!(location.ends_with("/app/list?a=%26"), "{location}");
 
-    let post = |body: &str| HttpRequest::post("/app/limit", "text/plain", body).send(port);
-    assert_response(&post("123"), 200, "small");
-    assert_response(&post("1234"), 413, "The request's body is too large.\n");
+    let upload = |body: &str| HttpRequest::post("/app/limit", "text/plain", body).send(port);
+    assert_response(&upload("123"), 200, "small");
+    assert_response(&upload("1234"), 413, "The request's body is too large.\n");
     assert_response(&get("/fail"), 500, "The application failed.\n");
 
     // The handler returns after the client has its response, and after another request.

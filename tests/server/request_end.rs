@@ -1,5 +1,6 @@
 //! Proves that the hook for the end of a request is called once for each request, however it ends.
 
+use std::fmt;
 use std::io::Write;
 use std::sync::mpsc::{self, Receiver};
 
@@ -24,10 +25,31 @@ fn start(config: Config) -> (TestServer, Receiver<Ended>) {
     (TestServer::start(server, act), ended)
 }
 
+#[derive(Debug)]
+struct PanicsWhenDisplayed;
+
+impl fmt::Display for PanicsWhenDisplayed {
+    fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+        panic!("no text")
+    }
+}
+
+impl std::error::Error for PanicsWhenDisplayed {}
+
+struct PanicsWhenDropped;
+
+impl Drop for PanicsWhenDropped {
+    fn drop(&mut self) {
+        panic!("not dropped")
+    }
+}
+
 fn act(request: &mut Request) -> HandlerResult {
     match request.query() {
         "error" => Err("an\nerror".into()),
         "panic" => panic!("a panic"),
+        "bad error" => Err(Box::new(PanicsWhenDisplayed)),
+        "bad payload" => std::panic::panic_any(PanicsWhenDropped),
         "nothing" => Ok(()),
         "limit" => request.stdin.read_limited(1).map(drop).map_err(Into::into),
         "parts" => {
@@ -80,6 +102,8 @@ fn hook_is_called_once_for_each_request_of_a_handler() {
         ("error", Some(500), text, 1, "failed: an\nerror"),
         ("panic", Some(500), text, 1, "failed: handler panicked: a panic"),
         ("nothing", Some(500), text, 1, "failed: handler returned without a response"),
+        ("bad error", Some(500), text, 1, "failed: handler panicked: no text"),
+        ("bad payload", Some(500), text, 1, "failed: handler panicked: no message"),
         ("limit", Some(413), too_large, 1, "failed: body exceeds the limit of 1 bytes"),
         ("sent", Some(302), 5, 1, "failed: an error"),
         ("early", Some(202), 5, 0, "failed: an error"),

@@ -299,6 +299,56 @@ fn panic_in_a_handler_ends_only_its_request() {
     }
 }
 
+/// A value that panics when it is displayed, or when it is dropped.
+#[derive(Debug)]
+enum Fragile {
+    WhenDisplayed,
+    WhenDropped,
+}
+
+impl std::fmt::Display for Fragile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        assert!(matches!(self, Self::WhenDropped), "displayed");
+        f.write_str("fragile")
+    }
+}
+
+impl std::error::Error for Fragile {}
+
+impl Drop for Fragile {
+    fn drop(&mut self) {
+        assert!(matches!(self, Self::WhenDisplayed), "dropped");
+    }
+}
+
+/// The panic is reported like one of the handler itself, if it happens before the end of the
+/// request. The connection is kept. Rule A45.
+#[test]
+fn panic_in_the_error_of_a_handler_ends_only_its_request() {
+    let server = TestServer::tcp(Config::new(), |request| {
+        write!(request.stdout, "{ECHO_HEAD}")?;
+        match request.params.get("PANIC") {
+            Some("display") => Err(Fragile::WhenDisplayed.into()),
+            Some("drop") => Err(Fragile::WhenDropped.into()),
+            Some("payload") => std::panic::panic_any(Fragile::WhenDropped),
+            _ => echo(request),
+        }
+    });
+    let mut stream = server.connect();
+    for (panic, expected) in [
+        ("display", "handler panicked: displayed\n"),
+        ("drop", "fragile\n"),
+        ("payload", "handler panicked: no message\n"),
+    ] {
+        stream.write_all(&request(1, RESPONDER, 1, &[("PANIC", panic)], b"")).unwrap();
+        let answer = read_answer(&mut stream, 1);
+        assert_eq!((&*answer.text(), answer.app_status), (FAILED, 1), "{panic}");
+        assert_eq!(String::from_utf8_lossy(&answer.stderr), expected, "{panic}");
+    }
+    stream.write_all(&request(1, RESPONDER, 1, &[], b"")).unwrap();
+    assert_eq!(read_answer(&mut stream, 1).app_status, 0);
+}
+
 /// Threads start and end with the connections, and no slot is lost.
 #[test]
 fn all_slots_are_used_again_and_again() {

@@ -540,7 +540,7 @@ pub mod connections {
     /// they were written.
     pub type MakePair = fn() -> (UnixStream, UnixStream);
 
-    /// This number of pieces fits into the buffer of a socket.
+    /// This number of pieces fits into the buffer of a socket. The fuzzer's inputs are short.
     const MAX_PIECES: usize = 100;
     /// A read that takes this long will never return.
     const READ_TIMEOUT: Option<Duration> = Some(Duration::from_secs(10));
@@ -565,22 +565,25 @@ pub mod connections {
     /// Serves the requests in these pieces. What the handler does depends on the params.
     pub fn serve((ours, theirs): (UnixStream, UnixStream), pieces: &[&[u8]]) -> Served {
         ours.set_read_timeout(READ_TIMEOUT).expect("a timeout");
+        write_pieces(&ours, pieces);
         thread::scope(|scope| {
             let log = scope.spawn(|| handle_requests(theirs));
-            write_pieces(&ours, pieces);
             let answers = read_to_end(&ours);
             Served { log: log.join().expect("no panic"), answers }
         })
     }
 
+    /// Writes all pieces and shuts down the write half, before the peer reads anything.
+    ///
+    /// If the peer waited meanwhile, it could miss pieces: a read of a `SEQPACKET` socket that has
+    /// found no message checks next whether the peer has shut down its write half, and Linux does
+    /// not exclude that messages arrive in between. The read then returns the end of the input.
     fn write_pieces(mut stream: &UnixStream, pieces: &[&[u8]]) {
+        stream.set_write_timeout(READ_TIMEOUT).expect("a timeout");
         for piece in pieces {
-            if stream.write_all(piece).is_err() {
-                return; // The peer may close early.
-            }
-            thread::yield_now();
+            stream.write_all(piece).expect("room for all pieces");
         }
-        let _ = stream.shutdown(Shutdown::Write);
+        stream.shutdown(Shutdown::Write).expect("an open connection");
     }
 
     /// Reads to the end. The end may be a reset, because the peer need not read everything.
@@ -588,9 +591,11 @@ pub mod connections {
         let mut all = Vec::new();
         // A message longer than the buffer would be truncated.
         let mut buffer = vec![0; 128 * 1024];
-        loop {
+        let mut ends = 0;
+        // The first end may precede data, as `write_pieces` describes. The second does not.
+        while ends < 2 {
             match stream.read(&mut buffer) {
-                Ok(0) => return all,
+                Ok(0) => ends += 1,
                 Ok(n) => all.extend_from_slice(&buffer[..n]),
                 Err(error)
                     if matches!(
@@ -600,6 +605,7 @@ pub mod connections {
                 Err(error) => panic!("{error} after {} bytes", all.len()),
             }
         }
+        all
     }
 
     fn handle_requests(stream: UnixStream) -> String {
@@ -725,35 +731,32 @@ pub mod connections {
         let mut connection =
             client::Connection::new(theirs, Arc::new(config)).expect("a connection");
         let params = Params::from_pairs([("REQUEST_METHOD", "GET")]).expect("short params");
-        thread::scope(|scope| {
-            scope.spawn(|| write_pieces(&ours, pieces));
-            let mut log = Vec::new();
-            let mut is_read = !matches!(way, ReadMode::Finish);
-            let mut exchange =
-                connection.begin(Role::Responder, &params).expect("a new connection");
-            exchange
-                .stdin
-                .write_all(b"body")
-                .and_then(|()| exchange.stdin.finish())
-                .expect("room for a small request");
-            if matches!(way, ReadMode::Head) {
-                let head = exchange.stdout.read_head();
-                // The number of bytes read from an invalid head depends on the pieces.
-                is_read = head.is_ok();
-                log.push(format!("{:?}", head.map_err(|error| std::mem::discriminant(&error))));
-            }
-            if is_read {
-                let mut body = Vec::new();
-                let outcome = exchange.stdout.read_to_end(&mut body);
-                log.push(format!("{outcome:?} {body:?}"));
-            }
-            let completion = exchange.finish();
-            log.push(format!("{completion:?}"));
-            assert!(
-                completion.is_ok() || !connection.is_reusable(),
-                "{log:?}: the connection would be reused"
-            );
-            log.join("\n")
-        })
+        write_pieces(&ours, pieces);
+        let mut log = Vec::new();
+        let mut is_read = !matches!(way, ReadMode::Finish);
+        let mut exchange = connection.begin(Role::Responder, &params).expect("a new connection");
+        exchange
+            .stdin
+            .write_all(b"body")
+            .and_then(|()| exchange.stdin.finish())
+            .expect("room for a small request");
+        if matches!(way, ReadMode::Head) {
+            let head = exchange.stdout.read_head();
+            // The number of bytes read from an invalid head depends on the pieces.
+            is_read = head.is_ok();
+            log.push(format!("{:?}", head.map_err(|error| std::mem::discriminant(&error))));
+        }
+        if is_read {
+            let mut body = Vec::new();
+            let outcome = exchange.stdout.read_to_end(&mut body);
+            log.push(format!("{outcome:?} {body:?}"));
+        }
+        let completion = exchange.finish();
+        log.push(format!("{completion:?}"));
+        assert!(
+            completion.is_ok() || !connection.is_reusable(),
+            "{log:?}: the connection would be reused"
+        );
+        log.join("\n")
     }
 }

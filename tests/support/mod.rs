@@ -111,7 +111,14 @@ pub struct Record {
 #[track_caller]
 pub fn read_record(reader: &mut impl Read) -> Option<Record> {
     let mut header = [0; 8];
-    if reader.read(&mut header[..1]).expect("the first byte of a record, or the end") == 0 {
+    // A read with a timeout may be interrupted, and `read` does not begin again.
+    let first = loop {
+        match reader.read(&mut header[..1]) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            read => break read,
+        }
+    };
+    if first.expect("the first byte of a record, or the end") == 0 {
         return None;
     }
     reader.read_exact(&mut header[1..]).expect("the rest of a header");

@@ -1,0 +1,93 @@
+//! A child process in a process group of its own.
+
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+
+/// A shell script that sends a signal to a process group. `std` sends signals only to a single
+/// process, and only SIGKILL.
+const SIGNAL_GROUP: &str = "kill -s \"$0\" -- \"-$1\"";
+
+/// A child process that leads a process group of its own, so that the processes that it starts can
+/// be ended with it. It is killed and waited for when this value is dropped.
+///
+/// While the child was not waited for, its id is not given to another process or group. Signals are
+/// sent only in that time.
+pub(super) struct Process {
+    child: Child,
+    /// Invariant: `Some` if the child was waited for.
+    status: Option<ExitStatus>,
+}
+
+/// The ends of the pipes to a child process.
+pub(super) struct Pipes {
+    pub(super) stdin: ChildStdin,
+    pub(super) stdout: ChildStdout,
+    pub(super) stderr: ChildStderr,
+}
+
+impl Process {
+    /// Starts a process, with a pipe for each of its three streams.
+    pub(super) fn spawn(command: &mut Command) -> io::Result<(Self, Pipes)> {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.process_group(0).spawn()?;
+        let pipes = match (child.stdin.take(), child.stdout.take(), child.stderr.take()) {
+            (Some(stdin), Some(stdout), Some(stderr)) => Some(Pipes { stdin, stdout, stderr }),
+            _ => None,
+        };
+        let process = Self { child, status: None };
+        // Not reached: all three were requested.
+        let pipes = pipes.ok_or(io::ErrorKind::BrokenPipe)?;
+        Ok((process, pipes))
+    }
+
+    /// Returns whether [`exit_status`](Self::exit_status) has found that the process has ended.
+    pub(super) fn has_exited(&self) -> bool {
+        self.status.is_some()
+    }
+
+    /// Returns the exit status if the process has ended. Does not wait.
+    pub(super) fn exit_status(&mut self) -> io::Result<Option<ExitStatus>> {
+        if self.status.is_none() {
+            self.status = self.child.try_wait()?;
+        }
+        Ok(self.status)
+    }
+
+    /// Asks the processes of the group to end, with SIGTERM.
+    pub(super) fn terminate(&mut self) {
+        self.signal_group("TERM");
+    }
+
+    /// Kills the processes of the group, and waits for the end of the child.
+    pub(super) fn kill(&mut self) -> io::Result<ExitStatus> {
+        self.signal_group("KILL");
+        if self.status.is_none() {
+            self.child.kill()?;
+            self.status = Some(self.child.wait()?);
+        }
+        Ok(self.status.unwrap_or_default())
+    }
+
+    /// Sends a signal to the group, unless the child was waited for.
+    ///
+    /// An error of the shell is ignored: `kill` kills at least the child.
+    fn signal_group(&self, signal: &str) {
+        if self.status.is_some() {
+            return;
+        }
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-c", SIGNAL_GROUP, signal, &self.child.id().to_string()]);
+        shell.env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let _ = shell.status();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if self.status.is_none() {
+            // An error means that the child has ended.
+            let _ = self.kill();
+        }
+    }
+}
