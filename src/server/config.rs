@@ -16,7 +16,8 @@ pub enum Overload {
     Reject,
 }
 
-/// The bounds of an application, each with its default and its reason.
+/// The bounds of an application, each with its default and its reason. A guide says
+/// [which to change](crate::guide::limits).
 ///
 /// ```
 /// use fcgi::server::Config;
