@@ -345,8 +345,8 @@ impl fmt::Debug for Server {
     }
 }
 
-/// A handle that stops a [`Server`] from another thread, such as one that waits for signals. A guide
-/// shows how to [stop on SIGTERM](crate::guide::daemon).
+/// A handle that stops a [`Server`] from another thread, such as one that waits for signals. A
+/// guide shows how to [stop on SIGTERM](crate::guide::daemon).
 ///
 /// ```
 /// let server = fcgi::Server::bind("127.0.0.1:0")?;
