@@ -109,7 +109,7 @@
 //! | a folded line | 502 | 502 | 500 | 200 changed | 200 |
 //! | a CR in a value | 502 | 502 | 200 changed | 502 | 200 changed |
 //! | a NUL in a value | 502 | 502 | 200 changed | 200 | 200 |
-//! | another control byte in a value | 502 | 200 | 500 | 200 | 200 |
+//! | another control byte in a value | 200 | 200 | 500 | 200 | 200 |
 //! | 300 fields | 200 | 200 | 200 | 502 | 200 |
 //! | 1,000 fields | 200 | 502 | 200 | 502 | 200 |
 //! | a field of 7 KiB | 200 | 502 | 200 | 200 | 200 |

@@ -116,7 +116,8 @@ impl Connection {
         self.reuse.is_idle && self.reader.at_record_boundary()
     }
 
-    /// Returns whether the latest request has failed because the application serves too many others.
+    /// Returns whether the latest request has failed because the application serves too many
+    /// others.
     pub(super) fn is_overloaded(&self) -> bool {
         self.reuse.is_overloaded
     }
