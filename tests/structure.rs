@@ -466,7 +466,7 @@ fn wrong_map_is_found() {
 
 #[test]
 fn missing_variant_is_found() {
-    let source = "pub enum E {\n    /// A.\n    A(u8),\n    B {\n        d: u8,\n    },\n    C,\n}\n";
+    let source = "pub enum E {\n    ///\n    A(u8),\n    B {\n        d: u8,\n    },\n    C,\n}\n";
     let missing = |text| missing_variants(source, "E", text).join("\n");
     assert_eq!(missing("[`A`](crate::E::A) [`B`](crate::E::B) [`C`](crate::E::C)"), "");
     assert_eq!(missing("(crate::E::A) (crate::E::BC)"), "E::B is missing\nE::C is missing");
