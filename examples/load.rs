@@ -12,11 +12,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     let args: Vec<_> = env::args().skip(1).collect();
     let address = args.first().ok_or("usage: load ADDRESS [THREADS [SECONDS]]")?;
     let threads: usize = args.get(1).map_or(Ok(8), |text| text.parse())?;
-    let seconds: f64 = args.get(2).map_or(Ok(5.0), |text| text.parse())?;
+    let seconds = args.get(2).map_or(Ok(5.0), |text| text.parse())?;
+    let time = Duration::try_from_secs_f64(seconds)?;
     let client = Client::new(address)?.config(Config::new().keep_alive(true).max_idle(threads));
     let params = Params::from_pairs([("REQUEST_METHOD", "GET"), ("QUERY_STRING", "bytes=100")])?;
 
-    let end = Instant::now() + Duration::try_from_secs_f64(seconds)?;
+    let end = Instant::now() + time;
     let (mut times, mut errors) = (Vec::new(), BTreeMap::<_, usize>::new());
     thread::scope(|scope| {
         let start = |_| scope.spawn(|| run(&client, &params, end));
@@ -31,12 +32,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     });
 
     times.sort_unstable();
-    println!("{} responses, {:.0} per second", times.len(), times.len() as f64 / seconds);
+    let rate = times.len() as u64 * 1000 / time.as_millis().max(1) as u64;
+    println!("{} responses, {rate} per second", times.len());
     for percent in [50, 90, 99, 100] {
         let index = (times.len() * percent).div_ceil(100).saturating_sub(1);
         println!("{percent} % within {:.1?}", times.get(index).unwrap_or(&Duration::ZERO));
     }
-    errors.iter().for_each(|(error, count)| println!("{count} times: {error}"));
+    for (error, count) in errors {
+        println!("{count} times: {error}");
+    }
     Ok(())
 }
 

@@ -2,11 +2,12 @@
 //!
 //! FastCGI uses both of them as they are defined for CGI programs in [RFC 3875].
 //!
-//! | Type | Side | Purpose |
+//! | Item | Side | Purpose |
 //! | --- | --- | --- |
 //! | [`Environment`] | web server | Converts an [`HttpRequest`] and a [`Script`] to [`Params`]. |
 //! | [`HeadParser`], [`Head`] | web server | Parse the head of a response. |
 //! | [`ResponseHead`] | application | Writes the head of a response. |
+//! | [`request_path`], [`path_below`] | application | Return the path that the client requested. |
 //!
 //! ```
 //! use fcgi::cgi::{Environment, Head, HttpRequest, ResponseHead, Script};
@@ -30,16 +31,13 @@
 //!
 //! // The application writes a response, which starts with its head.
 //! let mut stdout = Vec::new();
-//! ResponseHead::new()
-//!     .status(404, "")?
-//!     .field("Content-Type", "text/plain")?
-//!     .write_to(&mut stdout)?;
+//! ResponseHead::not_found().write_to(&mut stdout)?;
 //! stdout.extend_from_slice(b"no such user\n");
 //!
 //! // The web server parses the head. The rest is the body.
 //! let (head, body) = Head::parse(&stdout)?;
 //! assert_eq!((head.status(), head.reason()), (404, "Not Found"));
-//! assert_eq!(head.content_type(), Some("text/plain"));
+//! assert_eq!(head.content_type(), Some("text/plain; charset=utf-8"));
 //! assert_eq!(body, b"no such user\n");
 //! # Ok::<(), fcgi::Error>(())
 //! ```
@@ -111,7 +109,7 @@
 //! | a folded line | 502 | 502 | 500 | 200 changed | 200 |
 //! | a CR in a value | 502 | 502 | 200 changed | 502 | 200 changed |
 //! | a NUL in a value | 502 | 502 | 200 changed | 200 | 200 |
-//! | another control byte in a value | 502 | 200 | 500 | 200 | 200 |
+//! | another control byte in a value | 200 | 200 | 500 | 200 | 200 |
 //! | 300 fields | 200 | 200 | 200 | 502 | 200 |
 //! | 1,000 fields | 200 | 502 | 200 | 502 | 200 |
 //! | a field of 7 KiB | 200 | 502 | 200 | 200 | 200 |
@@ -144,6 +142,7 @@ mod headers;
 mod parser;
 mod path;
 mod request;
+mod request_path;
 mod response;
 mod status;
 mod syntax;
@@ -155,6 +154,7 @@ pub use self::head::Head;
 pub use self::parser::HeadParser;
 pub use self::path::{decode_path, Script};
 pub use self::request::HttpRequest;
+pub use self::request_path::{path_below, request_path};
 pub use self::response::ResponseHead;
 pub use self::status::canonical_reason;
 pub use self::variable::{params_for_authorizer, set_variable};

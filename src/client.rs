@@ -140,7 +140,7 @@ impl Client {
     /// `unix:/run/php/php-fpm.sock`. [`Address`] lists every form. No connection is opened yet.
     ///
     /// # Errors
-    /// [`Error::InvalidAddress`](crate::Error::InvalidAddress).
+    /// [`Error::InvalidAddress`].
     pub fn new(address: &str) -> Result<Self> {
         Ok(Self::from(address.parse::<Address>()?))
     }
@@ -181,10 +181,10 @@ impl Client {
     ///
     /// # Errors
     /// The errors of [`send`](Self::send), and
-    /// [`Error::ResponseTooLarge`](crate::Error::ResponseTooLarge). If `CONTENT_LENGTH` is not the
+    /// [`Error::ResponseTooLarge`]. If `CONTENT_LENGTH` is not the
     /// length of `body`, nothing is sent and the error is
-    /// [`Error::StreamTooShort`](crate::Error::StreamTooShort) or
-    /// [`Error::StreamTooLong`](crate::Error::StreamTooLong).
+    /// [`Error::StreamTooShort`] or
+    /// [`Error::StreamTooLong`].
     pub fn fetch(&self, params: &Params, body: &[u8]) -> Result<Reply> {
         let announced = params.content_length();
         if announced.is_none() && !body.is_empty() {
@@ -238,11 +238,11 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// * [`Error::Connect`](crate::Error::Connect) if nothing could be sent
-    /// * [`Error::Refused`](crate::Error::Refused) if the application refuses the request
-    /// * [`Error::UnexpectedEof`](crate::Error::UnexpectedEof) if the application closes the
+    /// * [`Error::Connect`] if nothing could be sent
+    /// * [`Error::Refused`] if the application refuses the request
+    /// * [`Error::UnexpectedEof`] if the application closes the
     ///   connection before the request has ended, even after a part of the response
-    /// * [`Error::TimedOut`](crate::Error::TimedOut)
+    /// * [`Error::TimedOut`]
     /// * the errors of other violations of the protocol and of reading `body`
     /// * the error that `receive` returns, which may be of any type that these errors convert to
     pub fn send<T, E: From<Error>>(
@@ -404,9 +404,9 @@ impl Client {
     ///
     /// # Errors
     /// Many applications do not answer. The error is then
-    /// [`Error::TimedOut`](crate::Error::TimedOut),
-    /// [`Error::UnexpectedEof`](crate::Error::UnexpectedEof) or
-    /// [`Error::UnexpectedRecord`](crate::Error::UnexpectedRecord). Assume that such an application
+    /// [`Error::TimedOut`],
+    /// [`Error::UnexpectedEof`] or
+    /// [`Error::UnexpectedRecord`]. Assume that such an application
     /// serves one request at a time on each connection.
     pub fn get_values(&self) -> Result<Values> {
         Values::ask(self.address(), self.pool.config())

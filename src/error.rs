@@ -70,7 +70,8 @@ impl fmt::Display for Timeout {
     }
 }
 
-/// The error type of the crate.
+/// The error type of the crate. A guide lists the cause of each variant, and
+/// [what to do](crate::guide::troubleshooting#errors).
 ///
 /// Every variant that is about a wrong value carries that value. An `Error` converts to an
 /// [`io::Error`] and back without loss, so `?` works in functions that return [`io::Result`].
@@ -209,6 +210,13 @@ pub enum Error {
     },
     /// A handler returned without an error and without having written a response.
     NoResponse,
+    /// A response was to be written with
+    /// [`Request::respond`](crate::server::Request::respond), but a part of another one had been
+    /// written before.
+    ResponseStarted,
+    /// A stream of a request was read or written after the request had been ended by
+    /// [`Request::finish_early`](crate::server::Request::finish_early).
+    RequestEnded,
     /// A CGI program ended with an error, and its response is missing or incomplete.
     ///
     /// The value is its exit status, which includes the signal that ended it.
@@ -351,6 +359,8 @@ impl Error {
             Self::ContentTooLong(_)
             | Self::InvalidRequestId { .. }
             | Self::ParamTooLong(_)
+            | Self::ResponseStarted
+            | Self::RequestEnded
             | Self::InvalidRequest { .. }
             | Self::InvalidAddress(_)
             | Self::NotListening(_)
@@ -426,6 +436,8 @@ impl_display! {
     Error::StreamTooLong { variable, announced } =>
         ("stream is longer than the {announced} bytes announced by {variable}"),
     Error::NoResponse => ("handler returned without a response"),
+    Error::ResponseStarted => ("part of a response was already written"),
+    Error::RequestEnded => ("request has already ended"),
     Error::ProgramFailed(status) => ("program ended with {status}"),
     Error::RequestNotFinished => ("previous request was dropped without being finished"),
     Error::Refused(status) => ("application refused the request: {status}"),
@@ -490,7 +502,7 @@ macro_rules! impl_by_fields {
 }
 
 impl_by_fields! {
-    Aborted NoResponse RequestNotFinished IncompleteHead MissingField,
+    Aborted NoResponse ResponseStarted RequestEnded RequestNotFinished IncompleteHead MissingField,
     TimedOut(_) RequestTimedOut(_) ProgramFailed(_) UnsupportedVersion(_) UnexpectedEof(_)
     ContentTooLong(_)
     InvalidParams(_) ParamTooLong(_) ParamsTooLarge(_) BodyTooLarge(_) Refused(_)

@@ -153,7 +153,7 @@ fn parse_variable(text: &str) -> Result<(OsString, OsString), Exit> {
 fn refuse(request: &mut Request, refusal: &Refusal) -> HandlerResult {
     writeln!(request.stderr, "{}", refusal.reason.replace(char::is_control, " "))?;
     ResponseHead::new()
-        .status(refusal.status, "")?
+        .status(refusal.status)?
         .field("Content-Type", "text/plain")?
         .write_to(&mut request.stdout)?;
     Ok(writeln!(request.stdout, "The program was not run.")?)

@@ -39,14 +39,10 @@ use crate::server::{self, HandlerResult, Request, Server};
 ///
 /// ```no_run
 /// // It would not return.
-/// use std::io::Write;
 /// use std::process::ExitCode;
 ///
 /// fn main() -> fcgi::Result<ExitCode> {
-///     fcgi::run(|request| {
-///         write!(request.stdout, "Content-Type: text/plain\r\n\r\nHello.\n")?;
-///         Ok(())
-///     })
+///     fcgi::run(|request| request.respond(fcgi::ResponseHead::text(), "Hello.\n"))
 /// }
 /// ```
 ///
@@ -110,7 +106,7 @@ where
         .max_params(usize::MAX);
     let mut connection = server::Connection::with_config(stream, Arc::new(config))?;
     while let Some(mut request) = connection.next_request()? {
-        if let Some(error) = server::answer(&mut request, handler)? {
+        if let Some(error) = server::answer(&mut request, handler, &server::Hooks::default())? {
             // An error of stderr is ignored: there is nowhere else to report it.
             let _ = writeln!(io::stderr(), "fcgi: {error}");
         }

@@ -15,7 +15,7 @@ use crate::net::PeerState;
 ///
 /// ```
 /// use fcgi::server::{HandlerResult, Request};
-/// use std::io::Write;
+/// use fcgi::ResponseHead;
 /// use std::thread;
 ///
 /// fn add(request: &mut Request) -> HandlerResult {
@@ -23,8 +23,7 @@ use crate::net::PeerState;
 ///     let adding =
 ///         thread::spawn(move || (1..=100).take_while(|_| !handle.is_aborted()).sum::<u32>());
 ///     let sum = adding.join().expect("the sum");
-///     write!(request.stdout, "Content-Type: text/plain\r\n\r\n{sum}\n")?;
-///     Ok(())
+///     request.respond(ResponseHead::text(), format!("{sum}\n"))
 /// }
 /// ```
 #[derive(Clone, Debug)]
@@ -51,6 +50,11 @@ impl AbortHandle {
     ) -> Self {
         let request = WatchedRequest { state, read_lock, peers_half_close, is_aborted: false };
         Self { request: Arc::new(Mutex::new(Some(request))) }
+    }
+
+    /// Creates the handle of a request that has ended.
+    pub(super) fn ended() -> Self {
+        Self { request: Arc::default() }
     }
 
     /// Returns whether the web server has closed the connection, or the request's own thread has

@@ -27,6 +27,8 @@ pub enum CloseReason {
     SlotNeeded,
     /// [`Handle::shutdown`](super::Handle::shutdown) was called.
     Shutdown,
+    /// The handler continued after [`finish_early`](super::Request::finish_early).
+    FinishedEarly,
     /// The connection was rejected, because all slots were taken.
     Overloaded,
     /// The last request was dropped without [`finish`](super::Request::finish).
@@ -53,6 +55,7 @@ impl CloseReason {
             | Self::IdleTimeout
             | Self::SlotNeeded
             | Self::Shutdown
+            | Self::FinishedEarly
             | Self::Overloaded => false,
             Self::RequestNotFinished
             | Self::ParamsTooLarge
@@ -86,6 +89,7 @@ impl fmt::Display for CloseReason {
             Self::IdleTimeout => "the connection was idle for too long",
             Self::SlotNeeded => "another connection needed its slot",
             Self::Shutdown => "the server was shut down",
+            Self::FinishedEarly => "the handler continued after the end of its request",
             Self::Overloaded => "the server was overloaded",
             Self::RequestNotFinished => "a request was dropped without being finished",
             Self::ParamsTooLarge => "the params of a request were too large",

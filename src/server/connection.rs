@@ -1,12 +1,15 @@
 use std::fmt;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use super::close_reason::CloseReason;
 use super::config::Config;
+use super::error_response::ErrorResponse;
+use super::hooks::{EndedRequest, Outcome};
 use super::input::{AcceptedRequest, Input};
 use super::lifecycle::{ConnectionState, Lifecycle};
 use super::linger::close_gracefully;
-use super::request::{ErrorResponse, FinishedRequest, Request};
+use super::request::{FinishedRequest, Request};
 use super::stdin::{last_stream, Stdin};
 use crate::error::{Error, Result};
 use crate::net::Stream;
@@ -47,6 +50,8 @@ pub struct Connection {
     params: Params,
     finished: FinishedRequest,
     config: Arc<Config>,
+    /// The role of the last request and the response to it, if it exceeded a bound.
+    rejected: Option<(Role, ErrorResponse)>,
 }
 
 /// The memory of a connection, which the next connection of the same thread reuses.
@@ -94,6 +99,7 @@ impl Connection {
             params,
             finished: FinishedRequest { stdout, stderr, ..FinishedRequest::default() },
             config,
+            rejected: None,
         }
     }
 
@@ -265,6 +271,7 @@ impl Connection {
                 }
                 RecordType::Params => {
                     if decoder.len() + usize::from(header.content_len) > self.config.max_params {
+                        self.params = decoder.finish_whole_pairs();
                         let error = Error::ParamsTooLarge(self.config.max_params);
                         return self.refuse(accepted, ErrorResponse::ParamsTooLarge, error);
                     }
@@ -311,7 +318,23 @@ impl Connection {
         request.app_status = 1;
         request.finish()?;
         self.lifecycle.answered_last(CloseReason::from(&error));
+        self.rejected = Some((accepted.begin.role, response));
         Err(error)
+    }
+
+    /// Describes the request that was rejected with this error, if there is one.
+    pub(super) fn rejected<'a>(&'a self, error: &'a Error) -> Option<EndedRequest<'a>> {
+        let (role, response) = self.rejected?;
+        Some(EndedRequest {
+            role,
+            params: &self.params,
+            status: Some(response.code()),
+            body_bytes: response.text().len() as u64,
+            app_status: 1,
+            started: SystemTime::now(),
+            duration: Duration::ZERO,
+            outcome: Outcome::Rejected(error),
+        })
     }
 }
 

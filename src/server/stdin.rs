@@ -27,6 +27,9 @@ use crate::stream::{RecordReader, StreamLength, StreamReader, StreamSource, Stre
 /// | the web server sends nothing for [`Config::read_timeout`] | [`Error::TimedOut`] |
 /// | the body takes longer than [`Config::request_timeout`] | [`Error::RequestTimedOut`] |
 ///
+/// [`read_limited`](Self::read_limited) reads a body into memory, up to a limit. A guide shows how
+/// to decode [forms, JSON and uploads](crate::guide::forms).
+///
 /// Data that the handler does not read is dropped. As a [`BufRead`] it returns its data without
 /// copying it.
 #[derive(Debug)]
@@ -94,6 +97,37 @@ impl<'a> Stdin<'a> {
         Ok(self)
     }
 
+    /// Reads the rest of the body, which may have at most `max` bytes.
+    ///
+    /// A body that announces a greater length in `CONTENT_LENGTH` is not read at all.
+    ///
+    /// # Errors
+    /// [`Error::BodyTooLarge`] if there are more than `max` bytes. If the handler returns it, the
+    /// response is `413 Content Too Large`. All errors of reading.
+    ///
+    /// ```
+    /// use fcgi::server::{HandlerResult, Request};
+    /// use fcgi::ResponseHead;
+    ///
+    /// fn count(request: &mut Request) -> HandlerResult {
+    ///     let body = request.stdin.read_limited(1024 * 1024)?;
+    ///     request.respond(ResponseHead::text(), format!("{} bytes\n", body.len()))
+    /// }
+    /// ```
+    pub fn read_limited(&mut self, max: u64) -> Result<Vec<u8>> {
+        let announced = self.stream.source().announced().unwrap_or(0);
+        if announced.saturating_sub(self.received()) > max {
+            return Err(Error::BodyTooLarge(max));
+        }
+        // Memory grows with what has arrived, not with what is announced.
+        let mut body = Vec::new();
+        self.take(max.saturating_add(1)).read_to_end(&mut body)?;
+        if body.len() as u64 > max {
+            return Err(Error::BodyTooLarge(max));
+        }
+        Ok(body)
+    }
+
     /// Returns the number of bytes that were read of the current stream.
     pub fn received(&self) -> u64 {
         self.stream.received()
@@ -118,6 +152,17 @@ impl<'a> Stdin<'a> {
             handle.set_aborted();
         }
         handle
+    }
+
+    /// Makes every later read fail with this error.
+    pub(super) fn close(&mut self, error: &Error) {
+        self.stream.close(error);
+    }
+
+    /// Returns whether the web server has aborted the request, as far as the handler or its abort
+    /// handle has noticed. A connection that has failed does not count.
+    pub(super) fn was_aborted(&self) -> bool {
+        self.stream.state() == StreamState::Aborted || self.stream.source().is_known_aborted()
     }
 
     /// Makes the abort handle return `false`.
@@ -213,6 +258,22 @@ impl<'a> Stdin<'a> {
 }
 
 impl RequestRecords<'_> {
+    /// Returns the name of the variable that announces the length of the current stream.
+    fn length_variable(&self) -> &'static str {
+        match self.stream {
+            RecordType::Data => "FCGI_DATA_LENGTH",
+            _ => "CONTENT_LENGTH",
+        }
+    }
+
+    /// Returns the announced length of the current stream.
+    fn announced(&self) -> Option<u64> {
+        match self.role {
+            Role::Authorizer => None,
+            _ => self.params.decimal(self.length_variable()),
+        }
+    }
+
     fn is_known_aborted(&self) -> bool {
         self.is_aborted
             || self.input.existing_abort_handle().is_some_and(AbortHandle::is_known_aborted)
@@ -271,13 +332,10 @@ impl StreamSource for RequestRecords<'_> {
         if self.role == Role::Authorizer {
             return StreamLength::Any;
         }
-        let (variable, limit) = match self.stream {
-            RecordType::Data => ("FCGI_DATA_LENGTH", None),
-            _ => ("CONTENT_LENGTH", self.config.max_body),
-        };
-        match (self.params.decimal(variable), limit) {
+        let limit = self.config.max_body.filter(|_| self.stream != RecordType::Data);
+        match (self.announced(), limit) {
             (None, Some(limit)) => StreamLength::AtMost(limit),
-            (announced, _) => StreamLength::announced(variable, announced),
+            (announced, _) => StreamLength::announced(self.length_variable(), announced),
         }
     }
 }

@@ -7,7 +7,9 @@ use std::time::Duration;
 use super::close_reason::CloseReason;
 use super::config::Config;
 use super::connection::{Connection, ConnectionBuffers};
-use super::handler::{answer, HandlerResult};
+use super::failure::HandlerResult;
+use super::handler::{answer, notify};
+use super::hooks::{Hooks, OnRequestEnd};
 use super::lifecycle::ConnectionState;
 use super::pool::{Admission, Pool};
 use super::report::Report;
@@ -31,6 +33,7 @@ pub(super) struct Worker {
     pub(super) config: Arc<Config>,
     pub(super) allowed: Option<AllowList>,
     pub(super) on_error: Box<OnError>,
+    pub(super) hooks: Hooks,
     pub(super) handler: Box<Handler>,
 }
 
@@ -131,6 +134,9 @@ impl Worker {
         let memory = std::mem::take(buffers);
         let mut connection = Connection::with_buffers(state, Arc::clone(&self.config), memory);
         if let Err(error) = self.serve_requests(&mut connection) {
+            if let Some(on_end) = &self.hooks.on_request_end {
+                notify_rejected(&connection, &error, on_end);
+            }
             let reason = connection.failed(&error);
             self.report(&error, Some(reason));
         }
@@ -139,7 +145,9 @@ impl Worker {
 
     fn serve_requests(&self, connection: &mut Connection) -> Result<()> {
         while let Some(accepted) = connection.wait_for_request()? {
-            if let Some(error) = answer(&mut connection.request(accepted), &self.handler)? {
+            if let Some(error) =
+                answer(&mut connection.request(accepted), &self.handler, &self.hooks)?
+            {
                 self.report(&error, None);
             }
         }
@@ -163,6 +171,13 @@ impl Worker {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| (self.on_error)(&report))) {
             std::mem::forget(panic);
         }
+    }
+}
+
+/// Calls the hook for a request that was rejected with this error, if there is one.
+fn notify_rejected(connection: &Connection, error: &Error, on_end: &OnRequestEnd) {
+    if let Some(ended) = connection.rejected(error) {
+        notify(on_end, &ended);
     }
 }
 

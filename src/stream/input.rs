@@ -71,6 +71,11 @@ impl<S> StreamReader<S> {
         self.state = StreamState::Aborted;
     }
 
+    /// Makes every later read fail with this error.
+    pub(crate) fn close(&mut self, error: &Error) {
+        self.set_failure(error);
+    }
+
     /// Continues with another stream, of which nothing was read.
     pub(crate) fn reopen(&mut self) {
         self.state = StreamState::Open;

@@ -3,7 +3,7 @@ use std::io::{self, Write};
 
 use super::buffer::RecordBuffer;
 use super::framing::{Framing, DIRECT_LEN};
-use crate::error::{duplicate_io, Result};
+use crate::error::{duplicate_io, Error, Result};
 use crate::record::{check_id, RecordType};
 use crate::vectored::write_parts;
 
@@ -109,6 +109,12 @@ impl<W: Write> StreamWriter<W> {
     /// Drops the data that is not part of a complete record.
     pub(crate) fn discard(&mut self) {
         self.buffer.discard_open_record();
+    }
+
+    /// Drops what is buffered. Every later write fails with this error.
+    pub(crate) fn close(&mut self, error: &Error) {
+        self.buffer.close();
+        self.failure = Some(error.duplicate().into());
     }
 
     /// Buffers the empty record that ends the stream. Sends nothing.
@@ -259,6 +265,7 @@ impl<W: Write> Write for StreamWriter<W> {
             return Ok(data.len());
         }
         if !fits {
+            self.check_usable()?;
             self.send()?;
         }
         self.buffer.push(data);

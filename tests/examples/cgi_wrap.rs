@@ -243,7 +243,7 @@ fn file_that_is_not_a_program_is_a_502_response() {
 fn program_that_hangs_is_ended_after_a_timeout() {
     for option in ["--timeout", "--idle-timeout"] {
         let wrap = Wrap::start(&[option, "0.3", "--children", "1"]);
-        wrap.script("root/hang.cgi", 0o755, "exec sleep 600");
+        wrap.script("root/hang.cgi", 0o755, "exec sleep 60");
         wrap.script("root/a.cgi", 0o755, HELLO);
         let reply = wrap.run("root/hang.cgi");
         assert!(text(&reply.stdout).starts_with("Status: 504 Gateway Timeout\r\n"));
@@ -256,7 +256,7 @@ fn program_that_hangs_is_ended_after_a_timeout() {
 fn sigterm_leaves_no_program_behind() {
     let mut wrap = Wrap::start(&[]);
     let report = wrap.path("report");
-    let lines = format!("trap '' TERM; sleep 600 & echo $! $$ >{}; wait; wait", report.display());
+    let lines = format!("trap '' TERM; sleep 60 & echo $! $$ >{}; wait; wait", report.display());
     wrap.script("root/hang.cgi", 0o755, &lines);
     let mut processes = Vec::new();
     std::thread::scope(|scope| {
@@ -302,7 +302,7 @@ fn waiting_for_a_program_takes_no_processor_time() {
 fn program_may_start_a_job_in_the_background() {
     let wrap = Wrap::start(&[]);
     let report = wrap.path("report");
-    let lines = format!("sleep 600 & echo $! >{}; {HELLO}", report.display());
+    let lines = format!("sleep 60 & echo $! >{}; {HELLO}", report.display());
     wrap.script("root/job.cgi", 0o755, &lines);
     assert_runs(&wrap.run("root/job.cgi"));
     let process = fs::read_to_string(report).expect("a process id");

@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 use crate::example::{self, ExampleServer};
 
 /// The examples that share the parser, and their exit status after invalid arguments.
-const EXAMPLES: [(&str, i32); 10] = [
+const EXAMPLES: [(&str, i32); 11] = [
     ("authorizer", 64),
     ("cgi-fcgi", 64),
     ("cgi-wrap", 64),
@@ -16,6 +16,7 @@ const EXAMPLES: [(&str, i32); 10] = [
     ("fetch", 64),
     ("filter", 64),
     ("fpm", 3),
+    ("gateway", 64),
     ("multiplex", 64),
     ("probe", 64),
 ];

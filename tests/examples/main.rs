@@ -20,4 +20,5 @@ mod hello;
 mod load;
 mod multiplex;
 mod proxy;
+mod recipes;
 mod roles;

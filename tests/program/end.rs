@@ -13,7 +13,7 @@ use crate::script::{
 use crate::support::*;
 
 /// Reports the process id of the shell and of a process that it has started, then waits for that.
-const WAIT: &str = "sleep 600 & echo $! >DIR/grandchild; echo $$ >DIR/child; wait";
+const WAIT: &str = "sleep 60 & echo $! >DIR/grandchild; echo $$ >DIR/child; wait";
 
 /// Waits until `WAIT` runs, calls a function, and asserts that both processes end after that.
 #[track_caller]
@@ -148,7 +148,7 @@ fn abort_during_the_body_ends_the_program_before_its_stdin() {
     for server in servers() {
         for last_record in [&[][..], &abort, &end] {
             let reports = Reports::new();
-            let script = "sleep 600 & echo $! >DIR/grandchild; echo $$ >DIR/child; \
+            let script = "sleep 60 & echo $! >DIR/grandchild; echo $$ >DIR/child; \
                           cat >/dev/null; echo >DIR/saw-end";
             let mut stream = start_with_half_a_body(&server, &reports.script(script));
             assert_ended(&reports, || {
@@ -165,7 +165,7 @@ fn abort_during_the_body_ends_the_program_before_its_stdin() {
 fn closed_connection_ends_a_program_that_leaves_the_body_unread() {
     let reports = Reports::new();
     let server = server();
-    let mut stream = server.connect();
+    let stream = server.connect();
     let script = reports.script(WAIT);
     let pairs = [("SCRIPT", &*script), ("CONTENT_LENGTH", "1000000")];
     let bytes = [begin(1, RESPONDER, 0), params(1, &pairs), stream_of_zeros(300_000)];
@@ -177,7 +177,6 @@ fn closed_connection_ends_a_program_that_leaves_the_body_unread() {
             stream.shutdown(std::net::Shutdown::Both).expect("an open connection");
         });
     });
-    assert!(std::io::Read::read(&mut stream, &mut [0]).is_ok_and(|len| len == 0));
 }
 
 fn stream_of_zeros(len: usize) -> Vec<u8> {
@@ -189,7 +188,7 @@ fn process_that_keeps_the_pipes_open_does_not_keep_the_request() {
     for redirection in ["", ">/dev/null", "2>/dev/null", "<&0"] {
         let reports = Reports::new();
         let script = format!(
-            "printf 'Status: 202\\n\\nstarted'; sleep 600 {redirection} & echo $! >DIR/grandchild"
+            "printf 'Status: 202\\n\\nstarted'; sleep 60 {redirection} & echo $! >DIR/grandchild"
         );
         let answer = run_with(&server(), &[], &reports.script(&script), &[0; 1_000_000]);
         assert_eq!((answer.text().as_str(), answer.app_status), ("Status: 202\n\nstarted", 0));

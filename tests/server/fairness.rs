@@ -66,12 +66,20 @@ fn silent_connections_do_not_displace_connections_that_are_used() {
     });
 }
 
+/// Waits until the server has recorded that the last request of a connection has ended. It answers
+/// queries after that.
+fn wait_until_idle(stream: &mut Stream) {
+    stream.write_all(&record(GET_VALUES, 0, b"")).expect("written");
+    assert_eq!(read_record(stream).expect("an answer").record_type, GET_VALUES_RESULT);
+}
+
 /// Connections that were closed in favor of a newcomer are those that were not used for longest.
 #[test]
 fn connection_that_was_used_last_stays_open() {
     let server = TestServer::tcp(Config::new().max_connections(3), echo);
     let mut streams: Vec<_> = (0..3).map(|_| server.connect()).collect();
     streams.iter_mut().for_each(serve);
+    streams.iter_mut().for_each(wait_until_idle);
     // The first newcomer closes one of three that are alike.
     serve(&mut server.connect());
     let mut kept: Vec<_> = streams.drain(1..).collect();

@@ -343,6 +343,15 @@ impl Drop for TestServer {
     }
 }
 
+/// Returns the two ends of a connection over TCP. Reads and writes of the first one time out.
+pub fn connected_pair() -> (Stream, Stream) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a listening socket");
+    let address = listener.local_addr().expect("its address").into();
+    let client = Stream::connect(&address, Some(TEST_TIMEOUT)).expect("a connection");
+    client.set_timeouts(Some(TEST_TIMEOUT), Some(TEST_TIMEOUT)).expect("timeouts");
+    (client, listener.accept().expect("its other end").0.into())
+}
+
 /// Asserts that the peer sends no byte before it closes the connection. The close may be a reset.
 #[track_caller]
 pub fn assert_no_response(reader: &mut impl Read) {

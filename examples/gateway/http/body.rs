@@ -1,0 +1,130 @@
+//! The body of an HTTP request.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::time::Instant;
+
+use httparse::Status;
+
+use super::head::BodyLength;
+use super::input::{Input, IO_TIMEOUT};
+
+/// The maximum length of a line of a chunked body, in bytes.
+const MAX_LINE: usize = 8 * 1024;
+
+/// The body of a request. Reading it blocks until bytes arrive.
+pub struct RequestBody<'a> {
+    input: &'a mut Input,
+    stream: &'a TcpStream,
+    length: BodyLength,
+    /// The number of bytes until the end of the body or of the current chunk.
+    left: u64,
+    /// Whether the end of a chunked body has been read.
+    is_chunked_end: bool,
+    /// Whether the client waits for `100 Continue`.
+    expects_continue: bool,
+}
+
+impl<'a> RequestBody<'a> {
+    pub(super) fn new(
+        input: &'a mut Input,
+        stream: &'a TcpStream,
+        length: BodyLength,
+        expects_continue: bool,
+    ) -> Self {
+        let left = if let BodyLength::Known(length) = length { length } else { 0 };
+        Self { input, stream, length, left, is_chunked_end: false, expects_continue }
+    }
+
+    /// Returns the length of the body, or `None` if it is chunked.
+    pub fn length(&self) -> Option<u64> {
+        match self.length {
+            BodyLength::Known(length) => Some(length),
+            BodyLength::Chunked => None,
+        }
+    }
+
+    /// Asks the client for the body if it waits for that. Call this before a response is started.
+    pub fn request(&mut self) -> io::Result<()> {
+        if std::mem::take(&mut self.expects_continue) && !self.is_ended() {
+            self.stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
+        }
+        Ok(())
+    }
+
+    /// Returns whether the whole body has been read, so that another request may follow.
+    pub(super) fn is_ended(&self) -> bool {
+        self.left == 0 && (self.length != BodyLength::Chunked || self.is_chunked_end)
+    }
+
+    fn fill(&mut self) -> io::Result<()> {
+        if self.input.fill(Instant::now() + IO_TIMEOUT)? {
+            return Ok(());
+        }
+        Err(io::Error::new(ErrorKind::UnexpectedEof, "the client disconnected"))
+    }
+
+    /// Reads the line that begins the next chunk, and the trailers after the last one.
+    fn begin_chunk(&mut self) -> io::Result<()> {
+        loop {
+            match httparse::parse_chunk_size(self.input.buffered()) {
+                Ok(Status::Complete((len, size))) => {
+                    self.input.consume(len);
+                    self.left = size;
+                    break;
+                }
+                Ok(Status::Partial) if self.input.buffered().len() < MAX_LINE => self.fill()?,
+                _ => return Err(invalid_chunk()),
+            }
+        }
+        if self.left == 0 {
+            while !self.read_line()?.is_empty() {}
+            self.is_chunked_end = true;
+        }
+        Ok(())
+    }
+
+    /// Reads a line without its CR LF.
+    fn read_line(&mut self) -> io::Result<Vec<u8>> {
+        loop {
+            let buffered = self.input.buffered();
+            if let Some(end) = buffered.iter().position(|byte| *byte == b'\n') {
+                let line = buffered[..end].strip_suffix(b"\r").ok_or_else(invalid_chunk)?.to_vec();
+                self.input.consume(end + 1);
+                return Ok(line);
+            }
+            if buffered.len() > MAX_LINE {
+                return Err(invalid_chunk());
+            }
+            self.fill()?;
+        }
+    }
+}
+
+impl Read for RequestBody<'_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        if self.left == 0 && !self.is_ended() {
+            self.begin_chunk()?;
+        }
+        if self.left == 0 || out.is_empty() {
+            return Ok(0);
+        }
+        while self.input.buffered().is_empty() {
+            self.fill()?;
+        }
+        let buffered = self.input.buffered();
+        let limit = usize::try_from(self.left).unwrap_or(usize::MAX);
+        let len = buffered.len().min(out.len()).min(limit);
+        out[..len].copy_from_slice(&buffered[..len]);
+        self.input.consume(len);
+        self.left -= len as u64;
+        if self.left == 0 && self.length == BodyLength::Chunked && !self.read_line()?.is_empty() {
+            return Err(invalid_chunk());
+        }
+        Ok(len)
+    }
+}
+
+fn invalid_chunk() -> io::Error {
+    io::Error::new(ErrorKind::InvalidData, "the body is not a sequence of chunks")
+}
