@@ -1,27 +1,24 @@
 //! The web server side of FastCGI: a [`Client`] that sends requests to an application, and the
 //! [`Connection`] that it is built on.
 //!
-//! | To | Use |
-//! | --- | --- |
-//! | send a request and get the response in memory | [`Client::fetch`] |
-//! | send or receive more than fits in memory | [`Client::send`] |
-//! | ask an authorizer, or send a file to a filter | [`Client::authorize`], [`Client::filter`] |
-//! | write the body and read the response yourself | [`Client::begin`], [`Exchange`] |
-//! | use one connection without a pool | [`Client::connect`], [`Connection`] |
-//! | cancel a request from another thread | [`Stdout::cancel_handle`] |
+//! A request consists of [`Params`], which are the variables of CGI, and a body. The response
+//! consists of a head, such as `Content-Type: text/html` or `Status: 404`, and a body. The
+//! application may also write messages for a log, and it ends the request with a status of its own:
+//! both are in [`Completion`]. If the response ends in any other way, the result is an error, even
+//! if most of the response has arrived.
+//!
+//! By default, each request has its own connection. Threads can share a client. With
+//! [`Client::keep_alive`], it keeps connections and reuses them. Read what that means for
+//! [php-fpm](crate::guide::php_fpm#kept-connections) first.
 //!
 //! ```
-//! use fcgi::{Client, Params, Server};
-//! use std::io::Write;
+//! use fcgi::{Client, Params, ResponseHead, Server};
 //!
 //! let server = Server::bind("127.0.0.1:0")?;
 //! let client = Client::from(server.local_address()?);
 //! let handle = server.handle();
 //! let serving = std::thread::spawn(|| {
-//!     server.serve(|request| {
-//!         write!(request.stdout, "Content-Type: text/plain\r\n\r\nHello.\n")?;
-//!         Ok(())
-//!     })
+//!     server.serve(|request| request.respond(ResponseHead::text(), "Hello.\n"))
 //! });
 //!
 //! let params = Params::from_pairs([("REQUEST_METHOD", "GET")])?;
@@ -33,6 +30,20 @@
 //! serving.join().expect("the server's thread")?;
 //! # Ok::<(), fcgi::Error>(())
 //! ```
+//!
+//! | To | Use |
+//! | --- | --- |
+//! | send a request and get the response in memory | [`Client::fetch`], [`Reply`] |
+//! | send or receive more than fits in memory | [`Client::send`] |
+//! | write the body and read the response yourself | [`Client::begin`], [`Exchange`] |
+//! | ask an authorizer, or send a file to a filter | [`Client::authorize`], [`Client::filter`] |
+//! | convert an HTTP request to params | [`cgi::Environment`] |
+//! | change a limit or a timeout | [`Config`] |
+//! | know whether a request may be sent again | [`Error`](Error#which-requests-can-be-sent-again) |
+//! | cancel a request from another thread | [`Stdout::cancel_handle`] |
+//! | use one connection without a pool | [`Client::connect`], [`Connection`] |
+//!
+//! The guide about [php-fpm](crate::guide::php_fpm) begins with one request.
 //!
 //! The documentation of this module cites the [FastCGI specification] and [RFC 3875] (CGI/1.1).
 //!

@@ -3,7 +3,7 @@ use std::time::Duration;
 use crate::cgi::HeadParser;
 
 /// The limits and timeouts of a [`Client`](crate::Client) or a
-/// [`Connection`](super::Connection).
+/// [`Connection`](super::Connection). A guide says [which to change](crate::guide::limits).
 ///
 /// ```
 /// use fcgi::client::Config;
