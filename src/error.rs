@@ -35,7 +35,8 @@ const LISTEN_FDS: &str = "LISTEN_FDS is set, so the socket is on descriptor 3: s
 /// ```
 pub type Result<T> = result::Result<T, Error>;
 
-/// The error type of the crate.
+/// The error type of the crate. A guide lists the cause of each variant, and
+/// [what to do](crate::guide::troubleshooting#errors).
 ///
 /// Every variant that is about a wrong value carries that value. An `Error` converts to an
 /// [`io::Error`] and back without loss, so `?` works in functions that return [`io::Result`].

@@ -6,6 +6,7 @@ use std::ops::Range;
 use super::fields::Fields;
 use super::{status, syntax};
 use crate::error::{Error, Result};
+use crate::record::Role;
 
 /// The memory that is allocated for the fields of most heads, in bytes.
 const INITIAL_CAPACITY: usize = 256;
@@ -204,7 +205,7 @@ impl ResponseHead {
     ///     .status(200)?
     ///     .variable("AUTH_METHOD", "database lookup")?
     ///     .write_to(&mut stdout)?;
-    /// assert_eq!(stdout, b"Variable-AUTH_METHOD: database lookup\r\nStatus: 200 OK\r\n\r\n");
+    /// assert_eq!(stdout, b"Status: 200 OK\r\nVariable-AUTH_METHOD: database lookup\r\n\r\n");
     /// # Ok::<(), fcgi::Error>(())
     /// ```
     ///
@@ -218,21 +219,34 @@ impl ResponseHead {
 
     /// Writes the head and its empty line, in one call of `write_all`.
     ///
-    /// `Status` is the last field. HAProxy otherwise replaces the status by 302 if there is a
-    /// `Location`.
+    /// `Status` is the first field. If there is a `Location`, it is the last one, because HAProxy
+    /// replaces the status by 302 otherwise.
     ///
     /// # Errors
     /// - [`Error::MissingField`] if there is no `Content-Type`, `Location` or `Status`
     /// - [`Error::Io`] if the writer fails
-    pub fn write_to(mut self, writer: &mut impl Write) -> Result<()> {
+    pub fn write_to(self, writer: &mut impl Write) -> Result<()> {
+        let status_is_first = !self.fields.has_location();
+        self.write_in_order(status_is_first, writer)
+    }
+
+    fn write_in_order(mut self, status_is_first: bool, writer: &mut impl Write) -> Result<()> {
         self.fields.check_complete()?;
-        self.fields.bytes[self.status_line.start..].rotate_left(self.status_line.len());
-        self.fields.bytes.extend(b"\r\n");
-        Ok(writer.write_all(&self.fields.bytes)?)
+        let (bytes, Range { start, end }) = (&mut self.fields.bytes, self.status_line);
+        if status_is_first {
+            bytes[..end].rotate_right(end - start);
+        } else {
+            bytes[start..].rotate_left(end - start);
+        }
+        bytes.extend(b"\r\n");
+        Ok(writer.write_all(bytes)?)
     }
 
     /// Writes a whole response to a request with this method: the head, to which a `Content-Length`
     /// is added, and the body. The method HEAD, and the statuses 1xx, 204 and 304, exclude a body.
+    ///
+    /// In the response of an authorizer, `Status` is always the first field: lighttpd drops what
+    /// precedes it.
     ///
     /// # Errors
     /// The errors of [`write_to`](Self::write_to), and [`Error::InvalidContentLength`] if the head
@@ -240,6 +254,7 @@ impl ResponseHead {
     /// while its body is empty.
     pub(crate) fn write_response(
         self,
+        role: Role,
         method: &str,
         body: &[u8],
         writer: &mut impl Write,
@@ -249,7 +264,8 @@ impl ResponseHead {
         let has_content = !matches!(self.code(), 100..=199 | 204 | 304);
         let adds_length = has_content && !(is_head && body.is_empty() && has_length);
         let head = if adds_length { self.content_length(body.len())? } else { self };
-        head.write_to(writer)?;
+        let status_is_first = role == Role::Authorizer || !head.fields.has_location();
+        head.write_in_order(status_is_first, writer)?;
         if has_content && !is_head {
             writer.write_all(body)?;
         }

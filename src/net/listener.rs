@@ -203,7 +203,7 @@ impl Listener {
     }
 
     /// Sets the permission bits of the socket file, such as `0o660`. They decide which users may
-    /// connect.
+    /// connect: see the guide about [daemons](crate::guide::daemon#who-may-open-the-socket).
     ///
     /// Between [`bind`](Self::bind) and this call the bits follow from the umask of the process. If
     /// they then permit too much, create the file in a directory that other users cannot enter.

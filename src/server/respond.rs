@@ -36,7 +36,7 @@ impl Request<'_> {
         if !self.stdout.is_unused() {
             return Err(Error::ResponseStarted.into());
         }
-        head.write_response(self.method(), body.as_ref(), &mut self.stdout)?;
+        head.write_response(self.role, self.method(), body.as_ref(), &mut self.stdout)?;
         Ok(())
     }
 

@@ -811,8 +811,8 @@ fn head_is_sent_in_one_write() {
     head.variable("A_B", "c").unwrap().write_to(&mut writes).unwrap();
     assert_eq!(
         writes.0,
-        [b"Content-Type: a/b\r\nSet-Cookie: \xff\r\nVariable-A_B: c\r\n\
-           Status: 404 Not Found\r\n\r\n"]
+        [b"Status: 404 Not Found\r\nContent-Type: a/b\r\n\
+           Set-Cookie: \xff\r\nVariable-A_B: c\r\n\r\n"]
     );
 }
 
@@ -847,13 +847,32 @@ fn writer_refuses_what_the_parser_refuses() {
     assert!(matches!(missing.write_to(&mut Vec::new()), Err(Error::MissingField)));
 }
 
+/// HAProxy takes the status of the last of the two fields, wherever the application adds them.
+#[test]
+fn status_is_first_but_follows_location() {
+    let write = |head: ResponseHead| {
+        let mut written = Vec::new();
+        head.write_to(&mut written).unwrap();
+        String::from_utf8(written).unwrap()
+    };
+    let text = "Content-Type: text/plain; charset=utf-8\r\n";
+    let status = "Status: 201 Created\r\n";
+    let head = ResponseHead::text().status(201).unwrap().field("X", "y").unwrap();
+    assert_eq!(write(head.clone()), format!("{status}{text}X: y\r\n\r\n"));
+    let head = head.field("Location", "/x").unwrap().field("Z", "z").unwrap();
+    assert_eq!(write(head), format!("{text}X: y\r\nLocation: /x\r\nZ: z\r\n{status}\r\n"));
+    assert_eq!(write(ResponseHead::text()), format!("{text}\r\n"));
+    let not_found = format!("Status: 404 Not Found\r\n{text}\r\n");
+    assert_eq!(write(ResponseHead::not_found()), not_found);
+}
+
 #[test]
 fn content_length_is_written_once() {
     let mut written = Vec::new();
     let head = ResponseHead::new().status(200).unwrap().field("Content-Length", "5").unwrap();
     let head = head.field("content-length", "05").unwrap().field("X", "y").unwrap();
     head.write_to(&mut written).unwrap();
-    assert_eq!(written, b"Content-Length: 5\r\nX: y\r\nStatus: 200 OK\r\n\r\n");
+    assert_eq!(written, b"Status: 200 OK\r\nContent-Length: 5\r\nX: y\r\n\r\n");
 }
 
 #[test]
@@ -931,7 +950,7 @@ proptest! {
         head.write_to(&mut out).unwrap();
         let (head, body) = Head::parse(&out).unwrap();
         prop_assert_eq!((head.status(), head.reason(), body.len()), (status, "Reason given", 0));
-        let parsed = head.fields().take(values.len()).map(|(_, value)| value);
+        let parsed = head.fields().skip(1).map(|(_, value)| value);
         prop_assert!(parsed.eq(values.iter().map(|value| value.as_bytes())));
     }
 }

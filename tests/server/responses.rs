@@ -44,9 +44,9 @@ fn response_in_one_call_has_its_length() {
         ("POST", "", format!("{text}Content-Length: 4\r\n\r\nbody")),
         ("HEAD", "", format!("{text}Content-Length: 4\r\n\r\n")),
         ("HEAD", "own length", format!("{text}Content-Length: 7\r\n\r\n")),
-        ("GET", "204", format!("{text}Status: 204 No Content\r\n\r\n")),
-        ("GET", "304", format!("{text}ETag: \"1\"\r\nStatus: 304 Not Modified\r\n\r\n")),
-        ("HEAD", "304", format!("{text}ETag: \"1\"\r\nStatus: 304 Not Modified\r\n\r\n")),
+        ("GET", "204", format!("Status: 204 No Content\r\n{text}\r\n")),
+        ("GET", "304", format!("Status: 304 Not Modified\r\n{text}ETag: \"1\"\r\n\r\n")),
+        ("HEAD", "304", format!("Status: 304 Not Modified\r\n{text}ETag: \"1\"\r\n\r\n")),
         (
             "GET",
             "redirect",
@@ -55,7 +55,7 @@ fn response_in_one_call_has_its_length() {
         (
             "GET",
             "not found",
-            format!("{text}Content-Length: 4\r\nStatus: 404 Not Found\r\n\r\ngone"),
+            format!("Status: 404 Not Found\r\n{text}Content-Length: 4\r\n\r\ngone"),
         ),
         (
             "GET",
@@ -100,6 +100,16 @@ fn value_that_would_split_the_response_is_refused() {
         let outcome = ResponseHead::redirect(status, "/x");
         assert!(matches!(outcome, Err(Error::InvalidStatus(_))), "{status}: {outcome:?}");
     }
+}
+
+/// lighttpd drops the fields before the status of an authorizer.
+#[test]
+fn status_of_an_authorizer_is_its_first_field() {
+    let config = Config::new().roles(&[fcgi::record::Role::Authorizer]);
+    let server = TestServer::tcp(config, respond_as_asked);
+    let pairs = [("QUERY_STRING", "redirect")];
+    let answer = server.round_trip(1, &[begin(1, AUTHORIZER, 0), params(1, &pairs)].concat());
+    assert!(answer.text().starts_with("Status: 303 See Other\r\nLocation: "), "{}", answer.text());
 }
 
 #[test]
@@ -232,8 +242,8 @@ fn error_page_replaces_the_response_of_a_handler_that_fails() {
         assert_eq!(
             answer.text(),
             format!(
-                "Content-Type: text/html; charset=utf-8\r\nContent-Length: {}\r\n\
-                 Status: {status}\r\n\r\n<p>{reason}",
+                "Status: {status}\r\nContent-Type: text/html; charset=utf-8\r\n\
+                 Content-Length: {}\r\n\r\n<p>{reason}",
                 reason.len() + 3
             )
         );
