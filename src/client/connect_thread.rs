@@ -131,10 +131,9 @@ fn lock() -> MutexGuard<'static, Vec<Socket>> {
     SOCKETS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+#[cfg(target_os = "linux")]
 #[cfg(test)]
 mod tests {
-    #![cfg(target_os = "linux")]
-
     use std::io::ErrorKind;
     use std::os::unix::net::UnixListener;
 
