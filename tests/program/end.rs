@@ -35,8 +35,8 @@ fn program_is_waited_for_before_the_request_ends() {
 #[test]
 fn timeout_ends_the_program_and_what_it_has_started() {
     for (name, reason) in [
-        ("TIMEOUT", "program timed out"),
-        ("IDLE_TIMEOUT", "program without input or output timed out"),
+        ("TIMEOUT", "program timed out after 500 ms"),
+        ("IDLE_TIMEOUT", "program without input or output timed out after 500 ms"),
     ] {
         let reports = Reports::new();
         let server = server();
@@ -55,7 +55,8 @@ fn timeout_after_a_part_of_the_response_is_a_failure() {
     let script = "printf 'Status: 200\\n\\npart'; while true; do echo x; sleep 0.05; done";
     let answer = run_with(&server(), &[("TIMEOUT", "400")], script, b"");
     assert!(answer.text().starts_with("Status: 200\n\npart"), "{}", answer.text());
-    assert_eq!((answer.stderr.as_slice(), answer.app_status), (&b"program timed out\n"[..], 1));
+    let stderr = String::from_utf8_lossy(&answer.stderr);
+    assert_eq!((&*stderr, answer.app_status), ("program timed out after 400 ms\n", 1));
 }
 
 #[test]
