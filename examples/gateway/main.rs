@@ -24,6 +24,7 @@
 //!   configuration, keys or logs are reported as not found, and so are all paths with a segment
 //!   that begins with a dot, except those below `/.well-known`.
 //! * A path cannot leave DIR, but symbolic links inside DIR are followed.
+//! * On Windows, a path that could name another file, such as `/index.php::$DATA`, is not found.
 //! * An authorizer can allow a request and add variables to it, such as `REMOTE_USER`. If it denies
 //!   the request, its response is sent to the client.
 //! * With `--connect` and without `--root`, the application answers all requests.
@@ -74,6 +75,7 @@ mod forward;
 mod http;
 mod log;
 mod options;
+mod portable;
 mod site;
 #[path = "../support/mod.rs"]
 mod support;

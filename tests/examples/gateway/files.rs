@@ -1,5 +1,8 @@
 //! Static files, and the mapping of paths to files and scripts.
 
+#[path = "../../../examples/gateway/portable.rs"]
+mod portable;
+
 use std::fs;
 use std::io::Write;
 #[cfg(unix)]
@@ -262,5 +265,46 @@ fn application_without_a_root_answers_for_every_path() {
         let params = params(gateway.get(path));
         assert_eq!((params.get("PATH_INFO"), params.get("SCRIPT_NAME")), (Some(path), Some("")));
         assert_eq!((params.get("DOCUMENT_ROOT"), params.get("SCRIPT_FILENAME")), (None, None));
+    }
+}
+
+/// On Windows, each of these paths names a private file or one outside the root.
+#[test]
+fn path_that_names_another_file_on_windows_is_not_portable() {
+    let paths = [
+        "/C:/Windows/win.ini",
+        "/index.php::$DATA",
+        "/index.php:stream",
+        "/index.php ",
+        "/index.php.",
+        "/index.php. .",
+        "/.git./config",
+        "/.git /config",
+        "/a\\.git/config",
+        "/\\\\host\\share",
+        "/a/GIT~1/config",
+        "/INDEX~12.PHP",
+        "/nul",
+        "/sub/CON/a",
+        "/aux.txt",
+        "/Com1",
+        "/lpt9.css",
+        "/CONIN$",
+    ];
+    for path in paths {
+        assert!(!portable::is_portable(path.as_bytes()), "{path}");
+    }
+    let portable = [
+        "/",
+        "/a.php/b c/d",
+        "//sub dir/style.css",
+        "/caf\u{e9}.txt",
+        "/a~b.txt",
+        "/con-tact",
+        "/console.js",
+        "/com/a",
+    ];
+    for path in portable {
+        assert!(portable::is_portable(path.as_bytes()), "{path}");
     }
 }
