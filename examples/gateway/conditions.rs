@@ -37,8 +37,12 @@ impl Validators {
         }
     }
 
-    /// Returns the part of a file of this length that a GET or HEAD request asks for.
+    /// Returns the part of a file of this length that a request asks for. The fields of a method
+    /// other than GET and HEAD, which a local redirect has replaced, do not concern the file.
     pub fn select(&self, request: &Request, length: u64) -> Part {
+        if !["GET", "HEAD"].contains(&&*request.method) {
+            return Part::Whole;
+        }
         if self.is_known(request) {
             return Part::NotModified;
         }

@@ -109,7 +109,9 @@ impl Gateway {
         };
         let script = match self.site.find(request)? {
             Target::Script(script) => script,
-            Target::File(file) => return file.send(original, reply).map(|()| None),
+            Target::File(file) => {
+                return file.send(request.method, original, reply).map(|()| None);
+            }
             Target::Redirect(url) => return redirect(&url, reply).map(|()| None),
         };
         let mut params = self.environment.params(request, &script)?;

@@ -308,3 +308,24 @@ fn path_that_names_another_file_on_windows_is_not_portable() {
         assert!(portable::is_portable(path.as_bytes()), "{path}");
     }
 }
+
+/// The redirected request is a GET request (RFC 3875, section 6.2.2). The fields of a POST request
+/// were not meant for the file.
+#[test]
+fn local_redirect_to_a_file_sends_the_file() {
+    let site = Site::scripted(&[], super::answer(b"Location: /style.css\n\n"));
+    let url = site.gateway.url("/a.php");
+    let fields = [("Range", "bytes=0-3"), ("If-None-Match", "*")];
+    for fields in [&[][..], &fields[..1], &fields] {
+        let post =
+            fields.iter().fold(agent().post(&url), |r, (name, value)| r.header(*name, *value));
+        let answer = post.send("body").expect("a response");
+        assert_eq!((answer.status().as_u16(), text(answer)), (200, "body {}".into()), "{fields:?}");
+    }
+    let get = agent().get(&url).header("Range", "bytes=0-3").call().expect("a response");
+    assert_eq!((get.status().as_u16(), text(get)), (206, "body".into()));
+    let head = agent().head(&url).call().expect("a response");
+    assert_eq!((head.status().as_u16(), &*header(&head, "content-length")), (200, "7"));
+    let delete = agent().delete(site.gateway.url("/style.css")).call().expect("a response");
+    assert_eq!(delete.status(), 405);
+}
