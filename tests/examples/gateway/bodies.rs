@@ -161,11 +161,49 @@ fn client_that_expects_100_continue_receives_it_unless_the_body_is_refused() {
 fn invalid_chunks_are_400() {
     let (site, reports) = reporting_site(&[]);
     let long = format!("4;{}", "x".repeat(20_000));
-    for body in ["zz\r\n", "4\r\nbody!\r\n0\r\n\r\n", "fffffffffffffffff\r\n", "-1\r\n", &long] {
+    let cases = [
+        "zz\r\n",
+        "4\r\nbody!\r\n0\r\n\r\n",
+        "fffffffffffffffff\r\n",
+        "00000000000000000\r\n\r\n",
+        "-1\r\n",
+        "+4\r\nbody\r\n0\r\n\r\n",
+        "0x4\r\nbody\r\n0\r\n\r\n",
+        " 4\r\nbody\r\n0\r\n\r\n",
+        "\r\n\r\n",
+        "5\r\nhello\r\n\r\n\r\nGET /x HTTP/1.1\r\n\r\n",
+        ";a\r\n\r\n",
+        "4\nbody\r\n0\r\n\r\n",
+        "4;a\nb\r\nbody\r\n0\r\n\r\n",
+        "4;a\rb\r\nbody\r\n0\r\n\r\n",
+        "4;a\0b\r\nbody\r\n0\r\n\r\n",
+        "4\r\nbody\n0\r\n\r\n",
+        "0\r\nA: b\rC: d\r\n\r\n",
+        "0\r\n\n",
+        &long,
+    ];
+    for body in cases {
         let client = post(&site.gateway, "", "Transfer-Encoding: chunked", body);
         let mut line = String::new();
         BufReader::new(client).read_line(&mut line).expect("a status line");
-        assert_eq!(line, "HTTP/1.1 400 Bad Request\r\n", "{body:.20}");
+        assert_eq!(line, "HTTP/1.1 400 Bad Request\r\n", "{body:.20?}");
     }
     assert_eq!(reports.try_iter().count(), 0);
+}
+
+/// RFC 9112, section 7.1.
+#[test]
+fn valid_chunks_are_accepted() {
+    let (site, _reports) = reporting_site(&[]);
+    for body in [
+        "4\r\nbody\r\n0\r\n\r\n",
+        "4 \t;a=\"b;\tc\"\r\nbody\r\n0\r\nA: b\r\n\r\n",
+        "0000000000000004\r\nbody\r\n0000\r\n\r\n",
+        "A\r\n0123456789\r\na\r\n0123456789\r\n0 ;x\r\n\r\n",
+    ] {
+        let client = post(&site.gateway, "", "Transfer-Encoding: chunked", body);
+        let mut line = String::new();
+        BufReader::new(client).read_line(&mut line).expect("a status line");
+        assert_eq!(line, "HTTP/1.1 200 OK\r\n", "{body:?}");
+    }
 }
