@@ -52,8 +52,9 @@
 //! | 504 | A timeout expired. |
 //!
 //! If the application fails after it has started its response, the gateway breaks off the response,
-//! so that the client cannot mistake it for a complete one. If the client disconnects, the gateway
-//! cancels its request. If no thread can be started for a connection, the connection is closed.
+//! so that the client cannot mistake it for a complete one. It resets the connection if the end of
+//! the response would be the end of the connection. If the client disconnects, the gateway cancels
+//! its request. If no thread can be started for a connection, the connection is closed.
 //!
 //! What the application writes to STDERR is written to stderr, up to 64 KiB and 1000 lines for each
 //! response. The gateway then says how much it has dropped.

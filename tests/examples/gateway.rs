@@ -2,6 +2,7 @@
 //! applications.
 
 mod bodies;
+mod connections;
 mod files;
 
 use std::io::{self, BufRead, BufReader, Read, Write};

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::body::RequestBody;
 use super::client::Client;
+use super::guard::ConnectionGuard;
 use super::head::Request;
 use super::input::{receive, Input, IO_TIMEOUT};
 use super::response::Reply;
@@ -31,6 +32,8 @@ struct State {
     /// Whether a request has begun and has not been answered.
     is_busy: bool,
     is_stopping: bool,
+    /// Whether the client could mistake an incomplete response for a complete one.
+    must_reset: bool,
 }
 
 impl Connection {
@@ -65,12 +68,16 @@ impl Connection {
             receiver.map_err(|error| {
                 io::Error::new(error.kind(), format!("cannot start a thread: {error}"))
             })?;
+            // It ends the thread that receives, even if this one panics.
+            let mut guard = ConnectionGuard::new(stream);
             self.answer_all(Input::new(pieces), &client, addresses, handler);
-            // Closing a socket with unread input resets the connection, which can destroy the
-            // response on its way to the client.
-            let _ = stream.shutdown(Shutdown::Write);
-            let _ = received_all.recv_timeout(LINGER_TIMEOUT);
-            let _ = stream.shutdown(Shutdown::Both);
+            if !self.lock().must_reset {
+                // Closing a socket with unread input resets the connection, which can destroy the
+                // response on its way to the client.
+                let _ = stream.shutdown(Shutdown::Write);
+                let _ = received_all.recv_timeout(LINGER_TIMEOUT);
+                guard.complete();
+            }
             Ok(())
         })
     }
@@ -145,6 +152,7 @@ impl Connection {
         handler(request, &mut body, &mut reply);
         let mut state = self.lock();
         state.is_busy = false;
+        state.must_reset = reply.must_reset();
         reply.is_reusable() && body.is_ended() && !state.is_stopping
     }
 

@@ -28,6 +28,8 @@ pub struct Reply {
     is_head: bool,
     is_http10: bool,
     keeps_alive: bool,
+    /// Whether the end of the response is the end of the connection.
+    ends_with_connection: bool,
     /// The status that was sent, or 0.
     status: u16,
     progress: Arc<Progress>,
@@ -89,6 +91,7 @@ impl Reply {
             is_head: request.method == "HEAD",
             is_http10: request.is_http10,
             keeps_alive: request.keeps_alive(),
+            ends_with_connection: false,
             status: 0,
             progress: Arc::default(),
             user: None,
@@ -98,9 +101,17 @@ impl Reply {
     /// Creates the reply to a request that could not be parsed.
     pub(super) fn to_invalid_request(stream: &Arc<TcpStream>, client: &Arc<Client>) -> Self {
         let (stream, client) = (Arc::clone(stream), Arc::clone(client));
-        let (progress, user) = (Arc::default(), None);
-        let (is_head, is_http10, keeps_alive) = (false, false, false);
-        Self { stream, client, is_head, is_http10, keeps_alive, status: 0, progress, user }
+        Self {
+            stream,
+            client,
+            is_head: false,
+            is_http10: false,
+            keeps_alive: false,
+            ends_with_connection: false,
+            status: 0,
+            progress: Arc::default(),
+            user: None,
+        }
     }
 
     /// Runs `action` when the client disconnects, even after the request has ended.
@@ -133,6 +144,12 @@ impl Reply {
         self.keeps_alive && self.progress.is_complete.load(Ordering::SeqCst)
     }
 
+    /// Returns whether only a reset of the connection shows the client that the response is
+    /// incomplete.
+    pub(super) fn must_reset(&self) -> bool {
+        self.ends_with_connection && !self.progress.is_complete.load(Ordering::SeqCst)
+    }
+
     /// Starts the response. `length` is that of the body, if it is known. A response that has no
     /// body must still be finished.
     pub fn start(
@@ -161,7 +178,8 @@ impl Reply {
                 Framing::Chunked
             }
         };
-        self.keeps_alive &= !matches!(framing, Framing::Close);
+        self.ends_with_connection = matches!(framing, Framing::Close);
+        self.keeps_alive &= !self.ends_with_connection;
         if !self.keeps_alive {
             head = head.field("Connection", "close");
         } else if self.is_http10 {
