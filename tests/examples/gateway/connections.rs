@@ -1,9 +1,15 @@
 //! Connections: how they end, and what happens to their requests.
 
+#[path = "../../../examples/gateway/http/guard.rs"]
+mod guard;
+
 use std::io::{self, Read};
+use std::net::{TcpListener, TcpStream};
+use std::panic;
+use std::thread;
 
 use super::{answer, Site};
-use crate::support::{end, record, STDOUT};
+use crate::support::{end, record, STDOUT, TEST_TIMEOUT};
 
 /// Such a response ends with the connection, so only a reset tells the client that a part is
 /// missing. A part that was sent may be lost.
@@ -29,4 +35,40 @@ fn complete_response_without_a_length_closes_the_connection() {
     let mut response = String::new();
     client.read_to_string(&mut response).expect("the response");
     assert!(response.ends_with("\r\n\r\nwhole"), "{response}");
+}
+
+/// The thread that receives blocks until the connection ends. The panic of the thread that answers
+/// would otherwise wait for it.
+#[test]
+fn panic_resets_the_connection_and_ends_the_thread_that_receives() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
+    let address = listener.local_addr().expect("its address");
+    let mut client = TcpStream::connect(address).expect("a connection");
+    client.set_read_timeout(Some(TEST_TIMEOUT)).expect("a timeout");
+    let (server, _) = listener.accept().expect("a connection");
+    let panicked = panic::catch_unwind(move || {
+        thread::scope(|scope| {
+            let _guard = guard::ConnectionGuard::new(&server);
+            scope.spawn(|| (&server).read(&mut [0]));
+            panic::resume_unwind(Box::new("a panic without a message"));
+        });
+    });
+    panicked.expect_err("the panic");
+    let error = client.read(&mut [0]).expect_err("a reset");
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+}
+
+#[test]
+fn complete_connection_ends_without_a_reset() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
+    let address = listener.local_addr().expect("its address");
+    let mut client = TcpStream::connect(address).expect("a connection");
+    client.set_read_timeout(Some(TEST_TIMEOUT)).expect("a timeout");
+    let (server, _) = listener.accept().expect("a connection");
+    thread::scope(|scope| {
+        let mut guard = guard::ConnectionGuard::new(&server);
+        scope.spawn(|| (&server).read(&mut [0]));
+        guard.complete();
+    });
+    assert_eq!(client.read(&mut [0]).expect("the end"), 0);
 }
