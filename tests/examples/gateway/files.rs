@@ -329,3 +329,23 @@ fn local_redirect_to_a_file_sends_the_file() {
     let delete = agent().delete(site.gateway.url("/style.css")).call().expect("a response");
     assert_eq!(delete.status(), 405);
 }
+
+/// An HTTP date has four digits for the year. Only some file systems can store a later one.
+#[cfg(target_os = "linux")]
+#[test]
+fn file_changed_after_the_year_9999_is_served() {
+    let memory = std::path::Path::new("/dev/shm");
+    let directory = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
+    let root = tempfile::tempdir_in(directory).expect("a directory");
+    let file = root.path().join("a.css");
+    fs::write(&file, "body {}").expect("a file");
+    let touch = Command::new("touch").args(["-m", "-d", "@253402300800"]).arg(&file).status();
+    assert!(touch.expect("touch").success());
+    let root = root.path().to_str().expect("a name that is text");
+    let options = ["--listen", "127.0.0.1:0", "--connect", "127.0.0.1:1", "--root", root];
+    let gateway = Gateway::start(&options);
+    let answer = gateway.get("/a.css");
+    assert_eq!(answer.status(), 200);
+    assert!(header(&answer, "last-modified").ends_with(" GMT"));
+    assert_eq!(text(answer), "body {}");
+}
