@@ -8,7 +8,7 @@ use std::sync::{mpsc, Mutex};
 use fcgi::server::Config;
 use ureq::SendBody;
 
-use super::{agent, answer, root, status_of, Gateway, Site, EMPTY};
+use super::{agent, answer, root, status_of, text, Gateway, Site, EMPTY};
 use crate::support::{TestServer, TEST_TIMEOUT};
 
 /// Starts an application that reports the query string of each request that it receives.
@@ -86,15 +86,27 @@ fn system_buffer() -> usize {
     iter::from_fn(|| server.write(&[0; 65536]).ok()).sum()
 }
 
+/// Returns the largest amount of memory that a process has used, in bytes.
+#[cfg(target_os = "linux")]
+fn peak_memory(pid: u32) -> usize {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a process");
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a peak");
+    let kibibytes = peak.trim().strip_suffix(" kB").expect("a unit");
+    kibibytes.parse::<usize>().expect("a number") * 1024
+}
+
 /// The response does not fit into the buffers of the system, but into that of the gateway. The
 /// application does not wait for a client that reads nothing.
 #[cfg(unix)]
 #[test]
 fn slow_client_does_not_hold_the_application() {
-    let length = system_buffer() + (3 << 20);
+    const BUFFERED: usize = (4 << 20) - (128 << 10);
+    let length = system_buffer() + BUFFERED;
     let (report, reports) = mpsc::channel();
     let report = Mutex::new(report);
     let application = TestServer::unix(Config::new(), move |request| {
+        let is_first = request.params.get("QUERY_STRING") == Some("first");
+        let length = if is_first { 1 << 20 } else { length };
         write!(request.stdout, "Content-Type: text/plain\r\n\r\n")?;
         request.stdout.write_all(&vec![b'x'; length])?;
         request.stdout.flush()?;
@@ -103,11 +115,20 @@ fn slow_client_does_not_hold_the_application() {
     });
     let root = root();
     let gateway = Gateway::connect(&application.address.to_string(), &root, &[]);
+    text(gateway.get("/a.php?first"));
+    reports.recv_timeout(TEST_TIMEOUT).expect("the application has written its response");
+    #[cfg(target_os = "linux")]
+    let before = peak_memory(gateway.child.id());
     let mut client = gateway.raw("GET /a.php HTTP/1.0\r\n\r\n");
     reports.recv_timeout(TEST_TIMEOUT).expect("the application has written its response");
     let mut response = Vec::new();
     client.read_to_end(&mut response).expect("the response");
     assert!(response.len() > length && response.ends_with(b"xx"), "{}", response.len());
+    #[cfg(target_os = "linux")]
+    {
+        let used = peak_memory(gateway.child.id()) - before;
+        assert!(used < BUFFERED + (2 << 20), "{used} bytes of memory for {BUFFERED}");
+    }
 }
 
 /// What follows a head whose body was not read is not a request.
