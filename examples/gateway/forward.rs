@@ -63,12 +63,12 @@ impl Gateway {
         body: &mut RequestBody<'_>,
         reply: &mut Reply,
     ) -> Result<(), Failure> {
-        let is_announced = request.header("Content-Length").is_some();
-        let mut upload = Upload::new(body, is_announced, &self.limits)?;
         let headers = request.headers.iter().map(|(name, value)| (&**name, &**value));
         let mut headers: Vec<_> = headers.collect();
         let mut method = &*request.method;
         let mut target = request.target.clone();
+        // The length of a chunked body is not known yet. Only a script receives the length.
+        let mut content_length = Some(body.length().unwrap_or(0));
         for _ in 0..=MAX_REDIRECTS {
             let cgi_request = HttpRequest {
                 method,
@@ -78,14 +78,15 @@ impl Gateway {
                 remote: request.remote,
                 local: request.local,
                 https: false,
-                content_length: upload.length(),
+                content_length,
             };
-            let location = self.answer_once(&cgi_request, request, &mut upload, reply)?;
+            let body = content_length.map(|_| &mut *body);
+            let location = self.answer_once(&cgi_request, request, body, reply)?;
             let Some(location) = location else { return Ok(()) };
             check_location(&HttpRequest { target: &location, ..cgi_request })?;
             target = location;
             // The redirected request is a GET or HEAD request without a body.
-            upload = Upload::Empty;
+            content_length = None;
             headers.retain(|(name, _)| !BODY_HEADERS.contains(&&*name.to_ascii_lowercase()));
             method = if method == "HEAD" { "HEAD" } else { "GET" };
         }
@@ -94,12 +95,12 @@ impl Gateway {
     }
 
     /// Answers a request. If the application responds with a local redirect, returns its path
-    /// instead. `original` is the request that the client has sent.
+    /// instead. `original` is the request that the client has sent. Only a script receives `body`.
     fn answer_once(
         &self,
         request: &HttpRequest<'_>,
         original: &Request,
-        upload: &mut Upload<'_, '_>,
+        body: Option<&mut RequestBody<'_>>,
         reply: &mut Reply,
     ) -> Result<Option<String>, Failure> {
         // The params of the authorizer. Creating them also checks requests for files.
@@ -114,12 +115,18 @@ impl Gateway {
             }
             Target::Redirect(url) => return redirect(&url, reply).map(|()| None),
         };
-        let mut params = self.environment.params(request, &script)?;
+        let is_announced = original.header("Content-Length").is_some();
+        let mut upload = match body {
+            Some(body) => Upload::new(body, is_announced, &self.limits)?,
+            None => Upload::Empty,
+        };
+        let request = HttpRequest { content_length: upload.length(), ..*request };
+        let mut params = self.environment.params(&request, &script)?;
         for (name, value) in &variables {
             set_variable(&mut params, &String::from_utf8_lossy(name), value)?;
         }
         reply.user = params.get("REMOTE_USER").map(str::to_owned);
-        self.forward(&params, upload, request.method, reply)
+        self.forward(&params, &mut upload, request.method, reply)
     }
 
     /// Asks the authorizer about a request. Returns the variables to add to the request. If the

@@ -5,6 +5,7 @@ use std::iter;
 use std::net::{TcpListener, TcpStream};
 use std::sync::{mpsc, Mutex};
 
+use fcgi::record::Role;
 use fcgi::server::Config;
 use ureq::SendBody;
 
@@ -227,4 +228,38 @@ fn valid_chunks_are_accepted() {
         BufReader::new(client).read_line(&mut line).expect("a status line");
         assert_eq!(line, "HTTP/1.1 200 OK\r\n", "{body:?}");
     }
+}
+
+/// The response arrives although the body has not been sent, and the client is not asked for it.
+#[test]
+fn body_is_not_read_before_the_script_is_found() {
+    let (site, reports) = reporting_site(&[]);
+    let cases = [("missing.php", 404), ("style.css", 405), ("sub", 301), (".git/a.php", 404)];
+    let framings = ["Content-Length: 9", "Transfer-Encoding: chunked"];
+    for ((path, status), framing) in cases.into_iter().flat_map(|case| framings.map(|f| (case, f)))
+    {
+        let expect = "Expect: 100-continue";
+        let head = format!("POST /{path} HTTP/1.1\r\nHost: a\r\n{framing}\r\n{expect}\r\n\r\n");
+        assert_eq!(status_of(&site.gateway, &head), status, "{path}, {framing}");
+    }
+    assert_eq!(reports.try_iter().count(), 0);
+}
+
+/// The authorizer does not receive the body.
+#[test]
+fn body_is_not_read_before_the_authorizer_allows_the_request() {
+    let authorizer = TestServer::tcp(Config::new().roles(&[Role::Authorizer]), |request| {
+        Ok(write!(request.stdout, "Status: 403 Forbidden\r\nContent-Type: text/plain\r\n\r\nno")?)
+    });
+    let address = authorizer.address.to_string();
+    let (site, reports) = reporting_site(&["--authorizer", &address]);
+    for framing in ["Content-Length: 9", "Transfer-Encoding: chunked"] {
+        let framing = format!("{framing}\r\nExpect: 100-continue");
+        let mut client = post(&site.gateway, "", &framing, "");
+        let mut response = String::new();
+        client.read_to_string(&mut response).expect("a response");
+        assert!(response.starts_with("HTTP/1.1 403 "), "{response}");
+        assert!(response.ends_with("\r\n\r\nno"), "{response}");
+    }
+    assert_eq!(reports.try_iter().count(), 0);
 }
