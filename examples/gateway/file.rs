@@ -9,8 +9,9 @@ use crate::conditions::{Part, Validators};
 use crate::failure::Failure;
 use crate::http::{Reply, Request, ResponseHead};
 
-/// Extensions of files that may be source code. They may be anywhere in a name, as in `a.php.txt`.
-const SOURCES: &[&str] = &["inc", "phar", "php", "php3", "php4", "php5", "php7", "php8", "phtml"];
+/// Extensions of files that may be source code, besides those that begin with `php`. They may be
+/// anywhere in a name, as in `a.php_old.txt`.
+const SOURCES: &[&str] = &["inc", "phar", "pht", "phtml"];
 /// Extensions of files that may contain configuration, keys, logs, or copies of source code.
 const PRIVATE: &[&str] = &[
     "bak", "cfg", "conf", "crt", "db", "env", "gpg", "ini", "key", "log", "old", "orig", "p12",
@@ -101,7 +102,7 @@ fn is_private(path: &Path) -> bool {
     let name = name.to_ascii_lowercase();
     let mut extensions = name.split('.').skip(1);
     let last = name.rsplit('.').next().unwrap_or_default();
-    extensions.any(|part| SOURCES.contains(&part))
+    extensions.any(|part| part.starts_with("php") || SOURCES.contains(&part))
         || (PRIVATE.contains(&last) && name.contains('.'))
         || name.ends_with('~')
         || name.starts_with('#')

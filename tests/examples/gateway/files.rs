@@ -349,3 +349,28 @@ fn file_changed_after_the_year_9999_is_served() {
     assert!(header(&answer, "last-modified").ends_with(" GMT"));
     assert_eq!(text(answer), "body {}");
 }
+
+#[test]
+fn copy_of_a_script_is_private() {
+    let site = Site::echo(&[]);
+    let sources = [
+        "a.php_bak",
+        "a.php-old",
+        "a.php1",
+        "a.php~1",
+        "a.phps",
+        "a.PHP_OLD.txt",
+        "a.pht",
+        "a.phtml.txt",
+        "a.phar",
+        "a.inc.txt",
+    ];
+    for name in sources {
+        fs::write(site.root.path().join(name), "secret").expect("a file");
+        assert_eq!(site.gateway.get(&format!("/{name}")).status(), 404, "{name}");
+    }
+    for name in ["php.txt", "aphp.txt", "a.xphp", "a.income"] {
+        fs::write(site.root.path().join(name), "public").expect("a file");
+        assert_eq!(text(site.gateway.get(&format!("/{name}"))), "public", "{name}");
+    }
+}
