@@ -483,6 +483,11 @@ fn transfer_coding_other_than_chunked_is_501() {
     let cases = [
         ("Transfer-Encoding: chunked", 200),
         ("Transfer-Encoding: ,Chunked", 200),
+        ("Transfer-Encoding: \t chunked\t ", 200),
+        ("Transfer-Encoding: \u{a0}chunked", 400),
+        ("Transfer-Encoding: chunked\u{2003}", 400),
+        ("Content-Length: \u{a0}14", 400),
+        ("Content-Length: \t14 ", 200),
         ("Transfer-Encoding: gzip, chunked", 501),
         ("Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked", 501),
         ("Transfer-Encoding: gzip;q=1, chunked", 501),
