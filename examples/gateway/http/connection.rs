@@ -2,7 +2,8 @@
 
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::sync::{mpsc, Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::mpsc::{self, SyncSender};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -32,6 +33,8 @@ struct State {
     /// Whether a request has begun and has not been answered.
     is_busy: bool,
     is_stopping: bool,
+    /// Whether [`Connection::stop`] has shut down the read half.
+    is_read_shut_down: bool,
     /// Whether the client could mistake an incomplete response for a complete one.
     must_reset: bool,
 }
@@ -46,7 +49,9 @@ impl Connection {
         let mut state = self.lock();
         state.is_stopping = true;
         if !state.is_busy {
-            // The lock prevents a request from beginning. If this fails, the client has left.
+            // The lock prevents a request from beginning. If this fails, the client has left. A
+            // request that has arrived can still be read, and is answered.
+            state.is_read_shut_down = true;
             let _ = self.stream.shutdown(Shutdown::Read);
         }
     }
@@ -63,7 +68,7 @@ impl Connection {
         thread::scope(|scope| {
             let receiver = thread::Builder::new().spawn_scoped(scope, || {
                 let (_receiving, sender) = (receiving, sender);
-                receive(stream, &sender, &client);
+                self.receive(&sender, &client);
             });
             receiver.map_err(|error| {
                 io::Error::new(error.kind(), format!("cannot start a thread: {error}"))
@@ -80,6 +85,18 @@ impl Connection {
             }
             Ok(())
         })
+    }
+
+    /// Receives from the client until it disconnects, or until the read half is shut down.
+    fn receive(&self, sender: &SyncSender<io::Result<Vec<u8>>>, client: &Client) {
+        let received = receive(&self.stream, sender);
+        if !self.lock().is_read_shut_down {
+            client.set_disconnected();
+        }
+        if let Err(error) = received {
+            // Sending fails if all requests have been answered.
+            let _ = sender.send(Err(error));
+        }
     }
 
     fn answer_all(

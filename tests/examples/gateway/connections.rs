@@ -6,6 +6,7 @@ mod guard;
 use std::io::{self, Read};
 use std::net::{TcpListener, TcpStream};
 use std::panic;
+use std::process::Command;
 use std::thread;
 
 use super::{answer, Site};
@@ -71,4 +72,32 @@ fn complete_connection_ends_without_a_reset() {
         guard.complete();
     });
     assert_eq!(client.read(&mut [0]).expect("the end"), 0);
+}
+
+/// The gateway is paused, so that the requests arrive before the signal. Some connections are being
+/// started when they are told to stop.
+#[cfg(unix)]
+#[test]
+fn requests_that_arrived_before_sigterm_are_answered() {
+    const REQUEST: &str = "GET /a.php HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    let mut site = Site::echo(&["--keep"]);
+    let signal = |name: &str| {
+        let pid = site.gateway.child.id().to_string();
+        let kill = Command::new("sh").args(["-c", "kill -$0 $1", name, &pid]).status();
+        assert!(kill.expect("a shell").success());
+    };
+    signal("STOP");
+    let clients: Vec<_> = (0..100).map(|_| site.gateway.raw(REQUEST)).collect();
+    signal("TERM");
+    signal("CONT");
+    for mut client in clients {
+        let mut response = Vec::new();
+        // A connection that was not accepted is reset, or ends without a response.
+        if client.read_to_end(&mut response).is_ok() && !response.is_empty() {
+            assert!(response.starts_with(b"HTTP/1.1 200 "), "{}", response.escape_ascii());
+        }
+    }
+    assert!(site.gateway.child.wait().expect("its status").success());
+    let log = site.gateway.log.0.lock().expect("the log");
+    assert!(!log.iter().any(|line| line.contains("the client disconnected")), "{log:#?}");
 }
