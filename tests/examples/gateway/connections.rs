@@ -3,14 +3,21 @@
 #[path = "../../../examples/gateway/http/guard.rs"]
 mod guard;
 
-use std::io::{self, Read};
-use std::net::{TcpListener, TcpStream};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::panic;
 use std::process::Command;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::Mutex;
 use std::thread;
+use std::time::Duration;
 
-use super::{answer, Site};
-use crate::support::{end, record, STDOUT, TEST_TIMEOUT};
+use fcgi::record::Role;
+use fcgi::server::Config;
+use socket2::{Domain, SockRef, Socket, Type};
+
+use super::{answer, root, Gateway, Site};
+use crate::support::{end, record, TestServer, STDOUT, TEST_TIMEOUT};
 
 /// Such a response ends with the connection, so only a reset tells the client that a part is
 /// missing. A part that was sent may be lost.
@@ -100,4 +107,72 @@ fn requests_that_arrived_before_sigterm_are_answered() {
     assert!(site.gateway.child.wait().expect("its status").success());
     let log = site.gateway.log.0.lock().expect("the log");
     assert!(!log.iter().any(|line| line.contains("the client disconnected")), "{log:#?}");
+}
+
+/// Connects from an address that another connection may have used before.
+#[cfg(unix)]
+fn connect_from(local: SocketAddr, gateway: &Gateway, request: &str) -> TcpStream {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    socket.set_reuse_address(true).expect("an option");
+    socket.bind(&local.into()).expect("the address is free");
+    let address: SocketAddr = gateway.address().parse().expect("an address");
+    socket.connect(&address.into()).expect("a connection");
+    let mut stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(TEST_TIMEOUT)).expect("a timeout");
+    stream.write_all(request.as_bytes()).expect("the request is sent");
+    stream
+}
+
+/// Starts a server that reports each query string and then waits for permission to respond.
+#[cfg(unix)]
+fn waiting_server(head: &'static str) -> (TestServer, Receiver<String>, Sender<()>) {
+    let (report, reports) = mpsc::channel();
+    let (permit, permits) = mpsc::channel();
+    let (report, permits) = (Mutex::new(report), Mutex::new(permits));
+    let config = Config::new().roles(&[Role::Authorizer, Role::Responder]);
+    let server = TestServer::tcp(config, move |request| {
+        let query = request.params.get("QUERY_STRING").unwrap_or_default().to_owned();
+        let is_waiting = query == head;
+        report.lock().expect("the lock").send(query).expect("the test waits");
+        if is_waiting {
+            permits.lock().expect("the lock").recv().expect("permission");
+        }
+        Ok(write!(request.stdout, "Status: 200 OK\r\nContent-Type: text/plain\r\n\r\n{head}")?)
+    });
+    (server, reports, permit)
+}
+
+/// The first connection has been reset, but its request still waits for the authorizer.
+#[cfg(unix)]
+#[test]
+fn connections_from_the_same_address_are_told_apart() {
+    let (authorizer, asked, allow) = waiting_server("first");
+    let (application, begun, respond) = waiting_server("second");
+    let (root, authorizer) = (root(), authorizer.address.to_string());
+    let options = ["--authorizer", &authorizer];
+    let mut gateway = Gateway::connect(&application.address.to_string(), &root, &options);
+    let request = |query| format!("GET /a.php?{query} HTTP/1.1\r\nHost: a\r\n\r\n");
+
+    let local = "127.0.0.1:0".parse().expect("an address");
+    let first = connect_from(local, &gateway, &request("first"));
+    assert_eq!(asked.recv_timeout(TEST_TIMEOUT).as_deref(), Ok("first"));
+    let local = first.local_addr().expect("its address");
+    SockRef::from(&first).set_linger(Some(Duration::ZERO)).expect("an option");
+    drop(first);
+    let mut second = connect_from(local, &gateway, &request("second"));
+    assert_eq!(begun.recv_timeout(TEST_TIMEOUT).as_deref(), Ok("second"));
+    let mut idle = BufReader::new(gateway.raw("GET /style.css HTTP/1.1\r\nHost: a\r\n\r\n"));
+    idle.read_until(b'}', &mut Vec::new()).expect("a response");
+    allow.send(()).expect("the authorizer waits");
+    gateway.wait_for_log("GET /a.php?first: the client disconnected");
+
+    let pid = gateway.child.id().to_string();
+    let kill = Command::new("sh").args(["-c", "kill -TERM $0", &pid]).status();
+    assert!(kill.expect("a shell").success());
+    assert_eq!(idle.read(&mut [0]).expect("the end of an idle connection"), 0);
+    respond.send(()).expect("the application waits");
+    let mut response = String::new();
+    second.read_to_string(&mut response).expect("a response");
+    assert!(response.contains("\r\nsecond\r\n"), "{response}");
+    assert!(gateway.child.wait().expect("its status").success());
 }
