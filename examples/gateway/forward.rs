@@ -51,6 +51,7 @@ impl Gateway {
             }
             Err(failure) => {
                 log::message(&format!("{line}: {failure}"));
+                reply.is_body_unread = !body.is_ended();
                 reply.fail(&failure);
             }
         }
@@ -80,6 +81,7 @@ impl Gateway {
                 https: false,
                 content_length,
             };
+            reply.is_body_unread = !body.is_ended();
             let body = content_length.map(|_| &mut *body);
             let location = self.answer_once(&cgi_request, request, body, reply)?;
             let Some(location) = location else { return Ok(()) };
@@ -120,6 +122,7 @@ impl Gateway {
             Some(body) => Upload::new(body, is_announced, &self.limits)?,
             None => Upload::Empty,
         };
+        reply.is_body_unread = false;
         let request = HttpRequest { content_length: upload.length(), ..*request };
         let mut params = self.environment.params(&request, &script)?;
         for (name, value) in &variables {

@@ -33,6 +33,8 @@ pub struct Reply {
     /// The status that was sent, or 0.
     status: u16,
     progress: Arc<Progress>,
+    /// Whether the response is sent instead of reading the body. The connection is closed after it.
+    pub is_body_unread: bool,
     /// The user that an authorizer has named, for the access log.
     pub user: Option<String>,
 }
@@ -94,6 +96,7 @@ impl Reply {
             ends_with_connection: false,
             status: 0,
             progress: Arc::default(),
+            is_body_unread: false,
             user: None,
         }
     }
@@ -110,6 +113,7 @@ impl Reply {
             ends_with_connection: false,
             status: 0,
             progress: Arc::default(),
+            is_body_unread: false,
             user: None,
         }
     }
@@ -179,7 +183,7 @@ impl Reply {
             }
         };
         self.ends_with_connection = matches!(framing, Framing::Close);
-        self.keeps_alive &= !self.ends_with_connection;
+        self.keeps_alive &= !self.ends_with_connection && !self.is_body_unread;
         if !self.keeps_alive {
             head = head.field("Connection", "close");
         } else if self.is_http10 {

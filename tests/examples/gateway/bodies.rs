@@ -263,3 +263,31 @@ fn body_is_not_read_before_the_authorizer_allows_the_request() {
     }
     assert_eq!(reports.try_iter().count(), 0);
 }
+
+/// A client may otherwise send its next request on a connection that is about to be closed.
+#[test]
+fn response_to_a_request_whose_body_was_not_read_closes_the_connection() {
+    let (site, _reports) = reporting_site(&["--max-body", "1000"]);
+    let cases = [
+        ("/a.php", "Content-Length: 1001", "", 413),
+        ("/a.php", "Transfer-Encoding: chunked", "zz\r\n", 400),
+        ("/style.css", "Content-Length: 4", "", 405),
+        ("/missing.php", "Transfer-Encoding: chunked", "", 404),
+        ("/sub", "Content-Length: 4", "", 301),
+    ];
+    for (path, framing, body, status) in cases {
+        let request = format!("POST {path} HTTP/1.1\r\nHost: a\r\n{framing}\r\n\r\n{body}");
+        let mut client = site.gateway.raw(&request);
+        let mut response = String::new();
+        client.read_to_string(&mut response).expect("a response");
+        assert!(response.starts_with(&format!("HTTP/1.1 {status} ")), "{response}");
+        assert!(response.contains("\r\nConnection: close\r\n"), "{response}");
+    }
+    let mut kept = site.gateway.raw("POST /style.css HTTP/1.1\r\nHost: a\r\n\r\n");
+    let mut head = String::new();
+    let mut lines = BufReader::new(&mut kept);
+    while !head.ends_with("\r\n\r\n") {
+        lines.read_line(&mut head).expect("a line");
+    }
+    assert!(head.starts_with("HTTP/1.1 405 ") && !head.contains("Connection: "), "{head}");
+}
