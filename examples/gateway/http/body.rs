@@ -9,6 +9,8 @@ use super::input::{Input, IO_TIMEOUT};
 
 /// The maximum length of a line of a chunked body, in bytes.
 const MAX_LINE: usize = 8 * 1024;
+/// The maximum length of the trailers of a chunked body, in bytes.
+const MAX_TRAILERS: usize = 64 * 1024;
 
 /// The body of a request. Reading it blocks until bytes arrive.
 pub struct RequestBody<'a> {
@@ -66,10 +68,22 @@ impl<'a> RequestBody<'a> {
     fn begin_chunk(&mut self) -> io::Result<()> {
         self.left = parse_chunk_size(&self.read_line()?).ok_or_else(invalid_chunk)?;
         if self.left == 0 {
-            while !self.read_line()?.is_empty() {}
+            self.read_trailers()?;
             self.is_chunked_end = true;
         }
         Ok(())
+    }
+
+    /// Reads the fields after the last chunk and their empty line. The fields are ignored.
+    fn read_trailers(&mut self) -> io::Result<()> {
+        let mut left = MAX_TRAILERS;
+        loop {
+            let len = self.read_line()?.len();
+            if len == 0 {
+                return Ok(());
+            }
+            left = left.checked_sub(len + 2).ok_or_else(invalid_chunk)?;
+        }
     }
 
     /// Reads a line without its CR LF. Another server on the way could use any other control

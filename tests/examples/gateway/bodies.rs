@@ -291,3 +291,17 @@ fn response_to_a_request_whose_body_was_not_read_closes_the_connection() {
     }
     assert!(head.starts_with("HTTP/1.1 405 ") && !head.contains("Connection: "), "{head}");
 }
+
+/// The limit is 64 KiB for all trailers together.
+#[test]
+fn trailers_beyond_the_limit_are_400() {
+    let (site, reports) = reporting_site(&[]);
+    let trailer = format!("A: {}\r\n", "x".repeat(1019));
+    for (count, status) in [(64, 200), (65, 400)] {
+        let trailers = trailer.repeat(count);
+        let chunks = format!("4\r\nbody\r\n0\r\n{trailers}\r\n");
+        let head = "POST /a.php HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+        assert_eq!(status_of(&site.gateway, &format!("{head}{chunks}")), status, "{count}");
+    }
+    assert_eq!(reports.try_iter().count(), 1);
+}
