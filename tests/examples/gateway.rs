@@ -81,6 +81,22 @@ fn demo_streams_line_by_line() {
     assert!(lines.next().is_none(), "the end of the stream");
 }
 
+/// A stream whose client has left would otherwise be remembered until the gateway ends.
+#[test]
+fn demo_forgets_a_stream_whose_client_has_left() {
+    let gateway = Gateway::demo();
+    let mut client = BufReader::new(gateway.raw("GET /stream?left HTTP/1.1\r\nHost: a\r\n\r\n"));
+    let mut line = String::new();
+    while !line.starts_with("line 1 ") {
+        line.clear();
+        client.read_line(&mut line).expect("a line");
+    }
+    drop(client);
+    gateway.wait_for_log("GET /stream?left: the client disconnected");
+    let next = || agent().post(gateway.url("/next?left")).send_empty().expect("a response");
+    wait_until("the stream ends", || next().status() == 404);
+}
+
 /// Rules E26 and H18.
 #[test]
 fn demo_responds_to_head_without_a_body() {
