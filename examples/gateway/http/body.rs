@@ -53,7 +53,7 @@ impl<'a> RequestBody<'a> {
     }
 
     /// Returns whether the whole body has been read, so that another request may follow.
-    pub fn is_ended(&self) -> bool {
+    pub(super) fn is_ended(&self) -> bool {
         self.left == 0 && (self.length != BodyLength::Chunked || self.is_chunked_end)
     }
 

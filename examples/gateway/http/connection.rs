@@ -35,8 +35,14 @@ struct State {
     is_stopping: bool,
     /// Whether [`Connection::stop`] has shut down the read half.
     is_read_shut_down: bool,
-    /// Whether the client could mistake an incomplete response for a complete one.
-    must_reset: bool,
+}
+
+/// What follows a response.
+enum Next {
+    Request,
+    Close,
+    /// The client could mistake the incomplete response for a complete one.
+    Reset,
 }
 
 impl Connection {
@@ -75,8 +81,8 @@ impl Connection {
             })?;
             // It ends the thread that receives, even if this one panics.
             let mut guard = ConnectionGuard::new(stream);
-            self.answer_all(Input::new(pieces), &client, addresses, handler);
-            if !self.lock().must_reset {
+            let next = self.answer_all(Input::new(pieces), &client, addresses, handler);
+            if !matches!(next, Next::Reset) {
                 // Closing a socket with unread input resets the connection, which can destroy the
                 // response on its way to the client.
                 let _ = stream.shutdown(Shutdown::Write);
@@ -99,20 +105,25 @@ impl Connection {
         }
     }
 
+    /// Answers requests until the connection has to be closed or reset.
     fn answer_all(
         &self,
         mut input: Input,
         client: &Arc<Client>,
         addresses: (SocketAddr, SocketAddr),
         handler: &Handler,
-    ) {
+    ) -> Next {
         loop {
             match self.read_head(&mut input, addresses) {
-                Ok(Some(request)) if self.answer(&request, &mut input, client, handler) => {}
-                Ok(_) => return,
+                Ok(Some(request)) => match self.answer(&request, &mut input, client, handler) {
+                    Next::Request => {}
+                    next => return next,
+                },
+                Ok(None) => return Next::Close,
                 Err(failure) => {
                     log::message(&format!("{}: {failure}", addresses.0));
-                    return Reply::to_invalid_request(&self.stream, client).fail(&failure);
+                    Reply::to_invalid_request(&self.stream, client).fail(&failure);
+                    return Next::Close;
                 }
             }
         }
@@ -144,14 +155,14 @@ impl Connection {
         }
     }
 
-    /// Answers a request. Returns whether another one may follow.
+    /// Answers a request.
     fn answer(
         &self,
         request: &Request,
         input: &mut Input,
         client: &Arc<Client>,
         handler: &Handler,
-    ) -> bool {
+    ) -> Next {
         let mut reply = Reply::new(&self.stream, client, request);
         if self.lock().is_stopping {
             reply.close_after();
@@ -162,15 +173,20 @@ impl Connection {
                 log::message(&format!("{} {}: {failure}", request.method, request.target));
                 reply.close_after();
                 reply.fail(&failure);
-                return false;
+                return Next::Close;
             }
         };
         let mut body = RequestBody::new(input, &self.stream, length, request.expects_continue());
         handler(request, &mut body, &mut reply);
         let mut state = self.lock();
         state.is_busy = false;
-        state.must_reset = reply.must_reset();
-        reply.is_reusable() && body.is_ended() && !state.is_stopping
+        if reply.must_reset() {
+            Next::Reset
+        } else if reply.is_reusable() && body.is_ended() && !state.is_stopping {
+            Next::Request
+        } else {
+            Next::Close
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -9,6 +9,7 @@ use std::time::SystemTime;
 
 use fcgi::cgi::canonical_reason;
 
+use super::body::RequestBody;
 use super::client::Client;
 use super::head::Request;
 use crate::failure::Failure;
@@ -28,13 +29,9 @@ pub struct Reply {
     is_head: bool,
     is_http10: bool,
     keeps_alive: bool,
-    /// Whether the end of the response is the end of the connection.
-    ends_with_connection: bool,
     /// The status that was sent, or 0.
     status: u16,
     progress: Arc<Progress>,
-    /// Whether the response is sent instead of reading the body. The connection is closed after it.
-    pub is_body_unread: bool,
     /// The user that an authorizer has named, for the access log.
     pub user: Option<String>,
 }
@@ -93,10 +90,8 @@ impl Reply {
             is_head: request.method == "HEAD",
             is_http10: request.is_http10,
             keeps_alive: request.keeps_alive(),
-            ends_with_connection: false,
             status: 0,
             progress: Arc::default(),
-            is_body_unread: false,
             user: None,
         }
     }
@@ -110,10 +105,8 @@ impl Reply {
             is_head: false,
             is_http10: false,
             keeps_alive: false,
-            ends_with_connection: false,
             status: 0,
             progress: Arc::default(),
-            is_body_unread: false,
             user: None,
         }
     }
@@ -143,15 +136,21 @@ impl Reply {
         self.keeps_alive = false;
     }
 
+    /// Closes the connection after this response if a part of the body has not been read.
+    pub fn close_if_unread(&mut self, body: Option<&mut RequestBody<'_>>) {
+        self.keeps_alive &= body.map_or(true, |body| body.is_ended());
+    }
+
     /// Returns whether the client can send another request on this connection.
     pub(super) fn is_reusable(&self) -> bool {
         self.keeps_alive && self.progress.is_complete.load(Ordering::SeqCst)
     }
 
-    /// Returns whether only a reset of the connection shows the client that the response is
-    /// incomplete.
+    /// Returns whether only a reset of the connection may show the client that the response is
+    /// incomplete: a response to an HTTP/1.0 client may end with the connection.
     pub(super) fn must_reset(&self) -> bool {
-        self.ends_with_connection && !self.progress.is_complete.load(Ordering::SeqCst)
+        let is_complete = self.progress.is_complete.load(Ordering::SeqCst);
+        self.is_http10 && self.status != 0 && !is_complete
     }
 
     /// Starts the response. `length` is that of the body, if it is known. A response that has no
@@ -182,8 +181,7 @@ impl Reply {
                 Framing::Chunked
             }
         };
-        self.ends_with_connection = matches!(framing, Framing::Close);
-        self.keeps_alive &= !self.ends_with_connection && !self.is_body_unread;
+        self.keeps_alive &= !matches!(framing, Framing::Close);
         if !self.keeps_alive {
             head = head.field("Connection", "close");
         } else if self.is_http10 {
