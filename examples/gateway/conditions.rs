@@ -4,9 +4,12 @@
 
 use std::fs::Metadata;
 use std::ops::Range;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::http::Request;
+
+/// The last second of the year 9999, the last one that an HTTP date can express.
+const MAX_DATE: Duration = Duration::from_secs(253_402_300_799);
 
 /// What identifies the content of a file.
 pub struct Validators {
@@ -32,13 +35,19 @@ impl Validators {
         let nanoseconds = modified.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
         Self {
             etag: format!("\"{nanoseconds:x}-{:x}\"", metadata.len()),
-            // `httpdate` cannot format a time before 1970.
-            last_modified: httpdate::fmt_http_date(modified.max(UNIX_EPOCH)),
+            // `httpdate` cannot format a time before 1970 or after 9999.
+            last_modified: httpdate::fmt_http_date(
+                modified.clamp(UNIX_EPOCH, UNIX_EPOCH + MAX_DATE),
+            ),
         }
     }
 
-    /// Returns the part of a file of this length that a GET or HEAD request asks for.
+    /// Returns the part of a file of this length that a request asks for. The fields of a method
+    /// other than GET and HEAD, which a local redirect has replaced, do not concern the file.
     pub fn select(&self, request: &Request, length: u64) -> Part {
+        if !["GET", "HEAD"].contains(&&*request.method) {
+            return Part::Whole;
+        }
         if self.is_known(request) {
             return Part::NotModified;
         }

@@ -112,7 +112,7 @@ impl Application {
     /// `/next` is requested with that name, otherwise after an interval.
     fn stream(&self, request: &mut Request) -> HandlerResult {
         let name = request.params.get("QUERY_STRING").unwrap_or("").to_owned();
-        self.lock_steps().insert(name.clone(), 0);
+        let _open = OpenStream::new(self, name.clone());
         write_head(request, 200, PLAIN_TEXT)?;
         for line in 1..=STREAM_LINES {
             writeln!(request.stdout, "line {line} of {STREAM_LINES}")?;
@@ -127,7 +127,6 @@ impl Application {
                 break;
             }
         }
-        self.lock_steps().remove(&name);
         Ok(())
     }
 
@@ -139,13 +138,12 @@ impl Application {
         !outcome.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 
+    /// Requests the next line of an open stream.
     fn next(&self, request: &mut Request) -> HandlerResult {
         let name = request.params.get("QUERY_STRING").unwrap_or("");
-        if let Some(steps) = self.lock_steps().get_mut(name) {
-            *steps += 1;
-        }
+        let is_open = self.lock_steps().get_mut(name).map(|steps| *steps += 1).is_some();
         self.stepped.notify_all();
-        write_head(request, 204, "text/plain")
+        write_head(request, if is_open { 204 } else { 404 }, "text/plain")
     }
 
     /// Sends the records of the requests that belong to the number in the query string.
@@ -157,6 +155,25 @@ impl Application {
 
     fn lock_steps(&self) -> MutexGuard<'_, HashMap<String, u32>> {
         self.steps.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An open stream. Its name is removed when this is dropped, even if the client has left.
+struct OpenStream<'a> {
+    application: &'a Application,
+    name: String,
+}
+
+impl<'a> OpenStream<'a> {
+    fn new(application: &'a Application, name: String) -> Self {
+        application.lock_steps().insert(name.clone(), 0);
+        Self { application, name }
+    }
+}
+
+impl Drop for OpenStream<'_> {
+    fn drop(&mut self) {
+        self.application.lock_steps().remove(&self.name);
     }
 }
 

@@ -2,14 +2,16 @@
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read, Seek, SeekFrom};
+use std::ops::Range;
 use std::path::Path;
 
 use crate::conditions::{Part, Validators};
 use crate::failure::Failure;
 use crate::http::{Reply, Request, ResponseHead};
 
-/// Extensions of files that may be source code. They may be anywhere in a name, as in `a.php.txt`.
-const SOURCES: &[&str] = &["inc", "phar", "php", "php3", "php4", "php5", "php7", "php8", "phtml"];
+/// Extensions of files that may be source code, besides those that begin with `php`. They may be
+/// anywhere in a name, as in `a.php_old.txt`.
+const SOURCES: &[&str] = &["inc", "phar", "pht", "phtml"];
 /// Extensions of files that may contain configuration, keys, logs, or copies of source code.
 const PRIVATE: &[&str] = &[
     "bak", "cfg", "conf", "crt", "db", "env", "gpg", "ini", "key", "log", "old", "orig", "p12",
@@ -39,11 +41,10 @@ impl StaticFile {
     }
 
     /// Sends the file as the response to a GET request, or its head as the response to a HEAD
-    /// request.
-    pub fn send(self, request: &Request, reply: &mut Reply) -> Result<(), Failure> {
-        if !["GET", "HEAD"].contains(&&*request.method) {
-            let reason = format!("{} is not allowed for a file", request.method);
-            return Err(Failure::new(405, reason));
+    /// request. `method` is GET after a local redirect, whatever the method of `request` is.
+    pub fn send(self, method: &str, request: &Request, reply: &mut Reply) -> Result<(), Failure> {
+        if !["GET", "HEAD"].contains(&method) {
+            return Err(Failure::new(405, format!("{method} is not allowed for a file")));
         }
         let length = self.metadata.len();
         let validators = Validators::new(&self.metadata);
@@ -59,13 +60,12 @@ impl StaticFile {
         };
         match validators.select(request, length) {
             Part::Whole => {
-                self.copy(content(ResponseHead::new(200, "OK")), 0, length, request, reply)
+                self.copy(content(ResponseHead::new(200, "OK")), 0..length, method, reply)
             }
             Part::Range(range) => {
                 let value = format!("bytes {}-{}/{length}", range.start, range.end - 1);
                 let head = content(ResponseHead::new(206, "Partial Content"));
-                let head = head.field("Content-Range", value);
-                self.copy(head, range.start, range.end - range.start, request, reply)
+                self.copy(head.field("Content-Range", value), range, method, reply)
             }
             Part::NotModified => reply.send(fields(ResponseHead::new(304, "Not Modified")), b""),
             Part::OutOfRange => {
@@ -78,16 +78,16 @@ impl StaticFile {
     fn copy(
         &self,
         head: ResponseHead,
-        start: u64,
-        length: u64,
-        request: &Request,
+        range: Range<u64>,
+        method: &str,
         reply: &mut Reply,
     ) -> Result<(), Failure> {
+        let length = range.end - range.start;
         let mut writer = reply.start(head, Some(length))?;
         let mut file = &self.file;
         let copied = (|| {
-            if request.method == "GET" {
-                file.seek(SeekFrom::Start(start))?;
+            if method == "GET" {
+                file.seek(SeekFrom::Start(range.start))?;
                 io::copy(&mut file.take(length), &mut writer)?;
             }
             writer.finish()
@@ -102,7 +102,7 @@ fn is_private(path: &Path) -> bool {
     let name = name.to_ascii_lowercase();
     let mut extensions = name.split('.').skip(1);
     let last = name.rsplit('.').next().unwrap_or_default();
-    extensions.any(|part| SOURCES.contains(&part))
+    extensions.any(|part| part.starts_with("php") || SOURCES.contains(&part))
         || (PRIVATE.contains(&last) && name.contains('.'))
         || name.ends_with('~')
         || name.starts_with('#')

@@ -3,7 +3,7 @@
 use std::io::{self, BufRead, Cursor, Read, Write};
 
 use fcgi::cgi::{set_variable, Environment, Head, HttpRequest, Script};
-use fcgi::client::{Authorization, Response};
+use fcgi::client::{self, Authorization, Response};
 use fcgi::{Client, Params};
 
 use crate::access_log::AccessLog;
@@ -51,6 +51,7 @@ impl Gateway {
             }
             Err(failure) => {
                 log::message(&format!("{line}: {failure}"));
+                reply.close_if_unread(Some(body));
                 reply.fail(&failure);
             }
         }
@@ -63,12 +64,12 @@ impl Gateway {
         body: &mut RequestBody<'_>,
         reply: &mut Reply,
     ) -> Result<(), Failure> {
-        let is_announced = request.header("Content-Length").is_some();
-        let mut upload = Upload::new(body, is_announced, &self.limits)?;
         let headers = request.headers.iter().map(|(name, value)| (&**name, &**value));
         let mut headers: Vec<_> = headers.collect();
         let mut method = &*request.method;
         let mut target = request.target.clone();
+        // The length of a chunked body is not known yet. Only a script receives the length.
+        let mut content_length = Some(body.length().unwrap_or(0));
         for _ in 0..=MAX_REDIRECTS {
             let cgi_request = HttpRequest {
                 method,
@@ -78,14 +79,16 @@ impl Gateway {
                 remote: request.remote,
                 local: request.local,
                 https: false,
-                content_length: upload.length(),
+                content_length,
             };
-            let location = self.answer_once(&cgi_request, request, &mut upload, reply)?;
+            let unread = content_length.map(|_| &mut *body);
+            let location = self.answer_once(&cgi_request, request, unread, reply)?;
             let Some(location) = location else { return Ok(()) };
+            reply.close_if_unread(Some(body));
             check_location(&HttpRequest { target: &location, ..cgi_request })?;
             target = location;
             // The redirected request is a GET or HEAD request without a body.
-            upload = Upload::Empty;
+            content_length = None;
             headers.retain(|(name, _)| !BODY_HEADERS.contains(&&*name.to_ascii_lowercase()));
             method = if method == "HEAD" { "HEAD" } else { "GET" };
         }
@@ -94,48 +97,65 @@ impl Gateway {
     }
 
     /// Answers a request. If the application responds with a local redirect, returns its path
-    /// instead. `original` is the request that the client has sent.
+    /// instead. `original` is the request that the client has sent. Only a script receives `body`.
     fn answer_once(
         &self,
         request: &HttpRequest<'_>,
         original: &Request,
-        upload: &mut Upload<'_, '_>,
+        body: Option<&mut RequestBody<'_>>,
         reply: &mut Reply,
     ) -> Result<Option<String>, Failure> {
         // The params of the authorizer. Creating them also checks requests for files.
         let params = self.environment.params(request, &Script::new(request.path()?, ""))?;
-        let Some(variables) = self.authorize(&params, request.method, reply)? else {
-            return Ok(None);
+        let variables = match self.authorize(&params)? {
+            Authorization::Allowed(variables) => variables,
+            Authorization::Denied(refusal) => {
+                reply.close_if_unread(body);
+                return refuse(&refusal, request.method, reply).map(|()| None);
+            }
         };
         let script = match self.site.find(request)? {
             Target::Script(script) => script,
-            Target::File(file) => return file.send(original, reply).map(|()| None),
-            Target::Redirect(url) => return redirect(&url, reply).map(|()| None),
+            Target::File(file) => {
+                reply.close_if_unread(body);
+                return file.send(request.method, original, reply).map(|()| None);
+            }
+            Target::Redirect(url) => {
+                reply.close_if_unread(body);
+                return redirect(&url, reply).map(|()| None);
+            }
         };
-        let mut params = self.environment.params(request, &script)?;
-        for (name, value) in &variables {
-            set_variable(&mut params, &String::from_utf8_lossy(name), value)?;
-        }
+        let is_announced = original.header("Content-Length").is_some();
+        let mut upload = match body {
+            Some(body) => Upload::new(body, is_announced, &self.limits)?,
+            None => Upload::Empty,
+        };
+        let request = HttpRequest { content_length: upload.length(), ..*request };
+        let params = self.script_params(&request, &script, &variables)?;
         reply.user = params.get("REMOTE_USER").map(str::to_owned);
-        self.forward(&params, upload, request.method, reply)
+        self.forward(&params, &mut upload, request.method, reply)
     }
 
-    /// Asks the authorizer about a request. Returns the variables to add to the request. If the
-    /// authorizer denies the request, sends its response to the client and returns `None`.
-    fn authorize(
+    /// Returns the params for a script, with the variables of the authorizer.
+    fn script_params(
         &self,
-        params: &Params,
-        method: &str,
-        reply: &mut Reply,
-    ) -> Result<Option<Params>, Failure> {
-        let Some(authorizer) = &self.authorizer else { return Ok(Some(Params::new())) };
-        let refusal = match authorizer.authorize(params)? {
-            Authorization::Allowed(variables) => return Ok(Some(variables)),
-            Authorization::Denied(refusal) => refusal,
-        };
-        let head = refusal.head()?;
-        let body = if head.has_body(method) { refusal.body()? } else { b"" };
-        reply.send(response_head(head)?, body).map(|()| None)
+        request: &HttpRequest<'_>,
+        script: &Script,
+        variables: &Params,
+    ) -> Result<Params, Failure> {
+        let mut params = self.environment.params(request, script)?;
+        for (name, value) in variables {
+            set_variable(&mut params, &String::from_utf8_lossy(name), value)?;
+        }
+        Ok(params)
+    }
+
+    /// Asks the authorizer, if there is one, whether a request is allowed.
+    fn authorize(&self, params: &Params) -> Result<Authorization, Failure> {
+        match &self.authorizer {
+            Some(authorizer) => Ok(authorizer.authorize(params)?),
+            None => Ok(Authorization::Allowed(Params::new())),
+        }
     }
 
     /// Sends a request to the application, and its response to the client. If the response is a
@@ -166,6 +186,13 @@ impl Gateway {
         finished.map_err(fcgi::Error::from)?;
         Ok(None)
     }
+}
+
+/// Sends the response of an authorizer that has denied a request.
+fn refuse(refusal: &client::Reply, method: &str, reply: &mut Reply) -> Result<(), Failure> {
+    let head = refusal.head()?;
+    let body = if head.has_body(method) { refusal.body()? } else { b"" };
+    reply.send(response_head(head)?, body)
 }
 
 fn redirect(url: &str, reply: &mut Reply) -> Result<(), Failure> {

@@ -7,6 +7,7 @@
 mod body;
 mod client;
 mod connection;
+mod guard;
 mod head;
 mod input;
 mod pipe;

@@ -24,6 +24,7 @@
 //!   configuration, keys or logs are reported as not found, and so are all paths with a segment
 //!   that begins with a dot, except those below `/.well-known`.
 //! * A path cannot leave DIR, but symbolic links inside DIR are followed.
+//! * On Windows, a path that could name another file, such as `/index.php::$DATA`, is not found.
 //! * An authorizer can allow a request and add variables to it, such as `REMOTE_USER`. If it denies
 //!   the request, its response is sent to the client.
 //! * With `--connect` and without `--root`, the application answers all requests.
@@ -51,8 +52,9 @@
 //! | 504 | A timeout expired. |
 //!
 //! If the application fails after it has started its response, the gateway breaks off the response,
-//! so that the client cannot mistake it for a complete one. If the client disconnects, the gateway
-//! cancels its request. If no thread can be started for a connection, the connection is closed.
+//! so that the client cannot mistake it for a complete one. It resets the connection if the end of
+//! the response would be the end of the connection. If the client disconnects, the gateway cancels
+//! its request. If no thread can be started for a connection, the connection is closed.
 //!
 //! What the application writes to STDERR is written to stderr, up to 64 KiB and 1000 lines for each
 //! response. The gateway then says how much it has dropped.
@@ -74,6 +76,7 @@ mod forward;
 mod http;
 mod log;
 mod options;
+mod portable;
 mod site;
 #[path = "../support/mod.rs"]
 mod support;

@@ -8,6 +8,7 @@ use fcgi::cgi::{HttpRequest, Script};
 
 use crate::failure::Failure;
 use crate::file::StaticFile;
+use crate::portable::is_portable;
 
 /// The extension of scripts.
 const SCRIPT_EXTENSION: &str = ".php";
@@ -109,8 +110,11 @@ impl Directory {
     }
 
     /// Returns the file for a path of a URL. Only UTF-8 paths have one, because other paths differ
-    /// between operating systems.
+    /// between operating systems. On Windows, neither has a path that could name another file.
     fn join(&self, path: &[u8]) -> Result<PathBuf, Failure> {
+        if !cfg!(unix) && !is_portable(path) {
+            return Err(not_found(path));
+        }
         let path = std::str::from_utf8(path).map_err(|_| not_found(path))?;
         Ok(self.root.join(path.trim_start_matches('/')))
     }

@@ -2,6 +2,7 @@
 //! applications.
 
 mod bodies;
+mod connections;
 mod files;
 
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -78,6 +79,28 @@ fn demo_streams_line_by_line() {
         }
     }
     assert!(lines.next().is_none(), "the end of the stream");
+}
+
+/// A stream whose client has left would otherwise be remembered until the gateway ends.
+#[test]
+fn demo_forgets_a_stream_whose_client_has_left() {
+    let gateway = Gateway::demo();
+    // Writing to a client that has left fails only if that is noticed in time.
+    for number in 0..10 {
+        let path = format!("/stream?left{number}");
+        let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
+        let mut client = BufReader::new(gateway.raw(&request));
+        let mut line = String::new();
+        while !line.starts_with("line 1 ") {
+            line.clear();
+            client.read_line(&mut line).expect("a line");
+        }
+        drop(client);
+        gateway.wait_for_log(&format!("GET {path}: the client disconnected"));
+        let next = gateway.url(&format!("/next?left{number}"));
+        let next = || agent().post(&next).send_empty().expect("a response");
+        wait_until("the stream ends", || next().status() == 404);
+    }
 }
 
 /// Rules E26 and H18.
@@ -482,6 +505,11 @@ fn transfer_coding_other_than_chunked_is_501() {
     let cases = [
         ("Transfer-Encoding: chunked", 200),
         ("Transfer-Encoding: ,Chunked", 200),
+        ("Transfer-Encoding: \t chunked\t ", 200),
+        ("Transfer-Encoding: \u{a0}chunked", 400),
+        ("Transfer-Encoding: chunked\u{2003}", 400),
+        ("Content-Length: \u{a0}14", 400),
+        ("Content-Length: \t14 ", 200),
         ("Transfer-Encoding: gzip, chunked", 501),
         ("Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked", 501),
         ("Transfer-Encoding: gzip;q=1, chunked", 501),

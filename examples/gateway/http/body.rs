@@ -4,13 +4,13 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::Instant;
 
-use httparse::Status;
-
 use super::head::BodyLength;
 use super::input::{Input, IO_TIMEOUT};
 
 /// The maximum length of a line of a chunked body, in bytes.
 const MAX_LINE: usize = 8 * 1024;
+/// The maximum length of the trailers of a chunked body, in bytes.
+const MAX_TRAILERS: usize = 64 * 1024;
 
 /// The body of a request. Reading it blocks until bytes arrive.
 pub struct RequestBody<'a> {
@@ -66,32 +66,36 @@ impl<'a> RequestBody<'a> {
 
     /// Reads the line that begins the next chunk, and the trailers after the last one.
     fn begin_chunk(&mut self) -> io::Result<()> {
-        loop {
-            match httparse::parse_chunk_size(self.input.buffered()) {
-                Ok(Status::Complete((len, size))) => {
-                    self.input.consume(len);
-                    self.left = size;
-                    break;
-                }
-                Ok(Status::Partial) if self.input.buffered().len() < MAX_LINE => self.fill()?,
-                _ => return Err(invalid_chunk()),
-            }
-        }
+        self.left = parse_chunk_size(&self.read_line()?).ok_or_else(invalid_chunk)?;
         if self.left == 0 {
-            while !self.read_line()?.is_empty() {}
+            self.read_trailers()?;
             self.is_chunked_end = true;
         }
         Ok(())
     }
 
-    /// Reads a line without its CR LF.
+    /// Reads the fields after the last chunk and their empty line. The fields are ignored.
+    fn read_trailers(&mut self) -> io::Result<()> {
+        let mut left = MAX_TRAILERS;
+        loop {
+            let len = self.read_line()?.len();
+            if len == 0 {
+                return Ok(());
+            }
+            left = left.checked_sub(len + 2).ok_or_else(invalid_chunk)?;
+        }
+    }
+
+    /// Reads a line without its CR LF. Another server on the way could use any other control
+    /// character as the end of the line.
     fn read_line(&mut self) -> io::Result<Vec<u8>> {
         loop {
             let buffered = self.input.buffered();
             if let Some(end) = buffered.iter().position(|byte| *byte == b'\n') {
                 let line = buffered[..end].strip_suffix(b"\r").ok_or_else(invalid_chunk)?.to_vec();
                 self.input.consume(end + 1);
-                return Ok(line);
+                let is_control = |byte: &u8| byte.is_ascii_control() && *byte != b'\t';
+                return if line.iter().any(is_control) { Err(invalid_chunk()) } else { Ok(line) };
             }
             if buffered.len() > MAX_LINE {
                 return Err(invalid_chunk());
@@ -123,6 +127,17 @@ impl Read for RequestBody<'_> {
         }
         Ok(len)
     }
+}
+
+/// Parses the line that begins a chunk: a hexadecimal number, and extensions, which are ignored
+/// ([RFC 9112], section 7.1).
+///
+/// [RFC 9112]: https://www.rfc-editor.org/rfc/rfc9112
+fn parse_chunk_size(line: &[u8]) -> Option<u64> {
+    let size = line.split(|&byte| byte == b';').next()?;
+    let size = std::str::from_utf8(size).ok()?.trim_end_matches([' ', '\t']);
+    let is_valid = size.len() <= 16 && size.bytes().all(|byte| byte.is_ascii_hexdigit());
+    u64::from_str_radix(size, 16).ok().filter(|_| is_valid)
 }
 
 fn invalid_chunk() -> io::Error {

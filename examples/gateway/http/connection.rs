@@ -2,12 +2,14 @@
 
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::sync::{mpsc, Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::mpsc::{self, SyncSender};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::body::RequestBody;
 use super::client::Client;
+use super::guard::ConnectionGuard;
 use super::head::Request;
 use super::input::{receive, Input, IO_TIMEOUT};
 use super::response::Reply;
@@ -31,6 +33,16 @@ struct State {
     /// Whether a request has begun and has not been answered.
     is_busy: bool,
     is_stopping: bool,
+    /// Whether [`Connection::stop`] has shut down the read half.
+    is_read_shut_down: bool,
+}
+
+/// What follows a response.
+enum Next {
+    Request,
+    Close,
+    /// The client could mistake the incomplete response for a complete one.
+    Reset,
 }
 
 impl Connection {
@@ -43,7 +55,9 @@ impl Connection {
         let mut state = self.lock();
         state.is_stopping = true;
         if !state.is_busy {
-            // The lock prevents a request from beginning. If this fails, the client has left.
+            // The lock prevents a request from beginning. If this fails, the client has left. A
+            // request that has arrived can still be read, and is answered.
+            state.is_read_shut_down = true;
             let _ = self.stream.shutdown(Shutdown::Read);
         }
     }
@@ -60,35 +74,56 @@ impl Connection {
         thread::scope(|scope| {
             let receiver = thread::Builder::new().spawn_scoped(scope, || {
                 let (_receiving, sender) = (receiving, sender);
-                receive(stream, &sender, &client);
+                self.receive(&sender, &client);
             });
             receiver.map_err(|error| {
                 io::Error::new(error.kind(), format!("cannot start a thread: {error}"))
             })?;
-            self.answer_all(Input::new(pieces), &client, addresses, handler);
-            // Closing a socket with unread input resets the connection, which can destroy the
-            // response on its way to the client.
-            let _ = stream.shutdown(Shutdown::Write);
-            let _ = received_all.recv_timeout(LINGER_TIMEOUT);
-            let _ = stream.shutdown(Shutdown::Both);
+            // It ends the thread that receives, even if this one panics.
+            let mut guard = ConnectionGuard::new(stream);
+            let next = self.answer_all(Input::new(pieces), &client, addresses, handler);
+            if !matches!(next, Next::Reset) {
+                // Closing a socket with unread input resets the connection, which can destroy the
+                // response on its way to the client.
+                let _ = stream.shutdown(Shutdown::Write);
+                let _ = received_all.recv_timeout(LINGER_TIMEOUT);
+                guard.complete();
+            }
             Ok(())
         })
     }
 
+    /// Receives from the client until it disconnects, or until the read half is shut down.
+    fn receive(&self, sender: &SyncSender<io::Result<Vec<u8>>>, client: &Client) {
+        let received = receive(&self.stream, sender);
+        if !self.lock().is_read_shut_down {
+            client.set_disconnected();
+        }
+        if let Err(error) = received {
+            // Sending fails if all requests have been answered.
+            let _ = sender.send(Err(error));
+        }
+    }
+
+    /// Answers requests until the connection has to be closed or reset.
     fn answer_all(
         &self,
         mut input: Input,
         client: &Arc<Client>,
         addresses: (SocketAddr, SocketAddr),
         handler: &Handler,
-    ) {
+    ) -> Next {
         loop {
             match self.read_head(&mut input, addresses) {
-                Ok(Some(request)) if self.answer(&request, &mut input, client, handler) => {}
-                Ok(_) => return,
+                Ok(Some(request)) => match self.answer(&request, &mut input, client, handler) {
+                    Next::Request => {}
+                    next => return next,
+                },
+                Ok(None) => return Next::Close,
                 Err(failure) => {
                     log::message(&format!("{}: {failure}", addresses.0));
-                    return Reply::to_invalid_request(&self.stream, client).fail(&failure);
+                    Reply::to_invalid_request(&self.stream, client).fail(&failure);
+                    return Next::Close;
                 }
             }
         }
@@ -120,14 +155,14 @@ impl Connection {
         }
     }
 
-    /// Answers a request. Returns whether another one may follow.
+    /// Answers a request.
     fn answer(
         &self,
         request: &Request,
         input: &mut Input,
         client: &Arc<Client>,
         handler: &Handler,
-    ) -> bool {
+    ) -> Next {
         let mut reply = Reply::new(&self.stream, client, request);
         if self.lock().is_stopping {
             reply.close_after();
@@ -138,14 +173,20 @@ impl Connection {
                 log::message(&format!("{} {}: {failure}", request.method, request.target));
                 reply.close_after();
                 reply.fail(&failure);
-                return false;
+                return Next::Close;
             }
         };
         let mut body = RequestBody::new(input, &self.stream, length, request.expects_continue());
         handler(request, &mut body, &mut reply);
         let mut state = self.lock();
         state.is_busy = false;
-        reply.is_reusable() && body.is_ended() && !state.is_stopping
+        if reply.must_reset() {
+            Next::Reset
+        } else if reply.is_reusable() && body.is_ended() && !state.is_stopping {
+            Next::Request
+        } else {
+            Next::Close
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

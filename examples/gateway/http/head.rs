@@ -66,7 +66,7 @@ impl Request {
     pub fn header<'a>(&'a self, name: &'a str) -> Option<&'a str> {
         let mut values = self.values(name);
         let value = values.next().filter(|_| values.next().is_none());
-        value.and_then(|value| std::str::from_utf8(value).ok()).map(str::trim)
+        value.and_then(|value| std::str::from_utf8(value).ok()).map(trim)
     }
 
     fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
@@ -78,7 +78,7 @@ impl Request {
     fn items(&self, name: &str) -> Vec<String> {
         let text = |value| String::from_utf8_lossy(value).to_ascii_lowercase();
         let values: Vec<_> = self.values(name).map(text).collect();
-        let items = values.iter().flat_map(|value| value.split(',')).map(str::trim);
+        let items = values.iter().flat_map(|value| value.split(',')).map(trim);
         items.filter(|item| !item.is_empty()).map(str::to_owned).collect()
     }
 
@@ -137,10 +137,16 @@ impl Request {
     }
 }
 
+/// Removes the blanks around a value or an item. No other characters are blanks (RFC 9110, section
+/// 5.6.3), so another server on the way does not remove them.
+fn trim(text: &str) -> &str {
+    text.trim_matches([' ', '\t'])
+}
+
 /// Parses the values of `Content-Length`. They must be equal.
 fn parse_length(values: &[&[u8]]) -> Result<u64, Failure> {
     let Some(value) = values.first() else { return Ok(0) };
-    let text = std::str::from_utf8(value).unwrap_or_default().trim();
+    let text = trim(std::str::from_utf8(value).unwrap_or_default());
     let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let length = text.parse().ok().filter(|_| is_number && values.iter().all(|v| v == value));
     length.ok_or_else(|| Failure::new(400, "invalid Content-Length"))

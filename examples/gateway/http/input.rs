@@ -5,8 +5,6 @@ use std::net::TcpStream;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
-use super::client::Client;
-
 /// The timeout for reading from a client and for writing to it.
 pub(super) const IO_TIMEOUT: Duration = Duration::from_secs(60);
 /// The maximum number of bytes per read.
@@ -48,23 +46,19 @@ impl Input {
     }
 }
 
-/// Receives bytes until the client disconnects. After the `Input` has been dropped, they are
+/// Receives bytes until the end of the stream. After the `Input` has been dropped, they are
 /// discarded.
 pub(super) fn receive(
     mut stream: &TcpStream,
     pieces: &SyncSender<io::Result<Vec<u8>>>,
-    client: &Client,
-) {
+) -> io::Result<()> {
     let mut buffer = vec![0; READ_LEN];
     loop {
         match stream.read(&mut buffer) {
-            Ok(0) => return client.set_disconnected(),
+            Ok(0) => return Ok(()),
             Ok(len) => drop(pieces.send(Ok(buffer[..len].to_vec()))),
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => {
-                client.set_disconnected();
-                return drop(pieces.send(Err(error)));
-            }
+            Err(error) => return Err(error),
         }
     }
 }

@@ -3,8 +3,8 @@
 //! The application can send up to [`MAX_BUFFERED`] bytes more than the client has received. After
 //! that it serves other requests, while a thread of this response waits for the client.
 
+use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Write};
-use std::mem::take;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
@@ -12,6 +12,8 @@ use super::response::ResponseWriter;
 
 /// The maximum number of bytes that wait for a client.
 const MAX_BUFFERED: usize = 4 * 1024 * 1024;
+/// The maximum number of bytes per write to a client.
+const PIECE_LEN: usize = 64 * 1024;
 
 /// Writes to the buffer. If it is dropped without [`finish`](Self::finish), so is the response.
 pub struct PipeWriter {
@@ -28,8 +30,11 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    bytes: Vec<u8>,
-    /// What follows the bytes.
+    /// All but the last one have [`PIECE_LEN`] bytes.
+    pieces: VecDeque<Vec<u8>>,
+    /// The number of bytes in `pieces`, and of the piece that is being sent.
+    unsent: usize,
+    /// What follows the pieces.
     end: Option<End>,
     /// Whether the client has disconnected.
     is_closed: bool,
@@ -55,9 +60,9 @@ pub fn pipe(writer: ResponseWriter) -> io::Result<PipeWriter> {
 }
 
 impl Shared {
-    /// Sends bytes until the end. A broken response is not finished.
+    /// Sends pieces until the end. A broken response is not finished.
     fn send_all(&self, mut writer: ResponseWriter) -> io::Result<()> {
-        let is_empty = |state: &mut State| state.bytes.is_empty() && state.end.is_none();
+        let is_empty = |state: &mut State| state.pieces.is_empty() && state.end.is_none();
         loop {
             let mut state = self.lock();
             if is_empty(&mut state) {
@@ -66,14 +71,17 @@ impl Shared {
                 writer.flush()?;
                 state = self.wait_while(is_empty);
             }
-            let (bytes, end) = (take(&mut state.bytes), state.end);
+            let (piece, end) = (state.pieces.pop_front(), state.end);
             drop(state);
-            self.changed.notify_all();
-            writer.write_all(&bytes)?;
-            match end {
-                None => {}
-                Some(End::Complete) => return writer.finish(),
-                Some(End::Broken) => return Ok(()),
+            match (piece, end) {
+                (Some(piece), _) => {
+                    writer.write_all(&piece)?;
+                    self.lock().unsent -= piece.len();
+                    self.changed.notify_all();
+                }
+                (None, Some(End::Complete)) => return writer.finish(),
+                (None, Some(End::Broken)) => return Ok(()),
+                (None, None) => {}
             }
         }
     }
@@ -84,6 +92,24 @@ impl Shared {
 
     fn wait_while(&self, condition: impl FnMut(&mut State) -> bool) -> MutexGuard<'_, State> {
         self.changed.wait_while(self.lock(), condition).unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Adds as many bytes as fit into the last piece, or into a new one. Returns their number.
+    fn push(&mut self, data: &[u8]) -> usize {
+        let mut piece = match self.pieces.pop_back() {
+            Some(last) if last.len() < PIECE_LEN => last,
+            last => {
+                self.pieces.extend(last);
+                Vec::with_capacity(PIECE_LEN)
+            }
+        };
+        let len = data.len().min(PIECE_LEN - piece.len()).min(MAX_BUFFERED - self.unsent);
+        piece.extend_from_slice(&data[..len]);
+        self.pieces.push_back(piece);
+        self.unsent += len;
+        len
     }
 }
 
@@ -103,15 +129,15 @@ impl PipeWriter {
 
 impl Write for PipeWriter {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        let is_full = |state: &mut State| state.bytes.len() >= MAX_BUFFERED && !state.is_closed;
+        let is_full = |state: &mut State| state.unsent >= MAX_BUFFERED && !state.is_closed;
         let mut state = self.shared.wait_while(is_full);
         if state.is_closed {
             return Err(io::Error::new(ErrorKind::BrokenPipe, "the client disconnected"));
         }
-        state.bytes.extend_from_slice(data);
+        let len = state.push(data);
         drop(state);
         self.shared.changed.notify_all();
-        Ok(data.len())
+        Ok(len)
     }
 
     fn flush(&mut self) -> io::Result<()> {

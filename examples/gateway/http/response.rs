@@ -9,6 +9,7 @@ use std::time::SystemTime;
 
 use fcgi::cgi::canonical_reason;
 
+use super::body::RequestBody;
 use super::client::Client;
 use super::head::Request;
 use crate::failure::Failure;
@@ -98,9 +99,16 @@ impl Reply {
     /// Creates the reply to a request that could not be parsed.
     pub(super) fn to_invalid_request(stream: &Arc<TcpStream>, client: &Arc<Client>) -> Self {
         let (stream, client) = (Arc::clone(stream), Arc::clone(client));
-        let (progress, user) = (Arc::default(), None);
-        let (is_head, is_http10, keeps_alive) = (false, false, false);
-        Self { stream, client, is_head, is_http10, keeps_alive, status: 0, progress, user }
+        Self {
+            stream,
+            client,
+            is_head: false,
+            is_http10: false,
+            keeps_alive: false,
+            status: 0,
+            progress: Arc::default(),
+            user: None,
+        }
     }
 
     /// Runs `action` when the client disconnects, even after the request has ended.
@@ -128,9 +136,21 @@ impl Reply {
         self.keeps_alive = false;
     }
 
+    /// Closes the connection after this response if a part of the body has not been read.
+    pub fn close_if_unread(&mut self, body: Option<&mut RequestBody<'_>>) {
+        self.keeps_alive &= body.map_or(true, |body| body.is_ended());
+    }
+
     /// Returns whether the client can send another request on this connection.
     pub(super) fn is_reusable(&self) -> bool {
         self.keeps_alive && self.progress.is_complete.load(Ordering::SeqCst)
+    }
+
+    /// Returns whether only a reset of the connection may show the client that the response is
+    /// incomplete: a response to an HTTP/1.0 client may end with the connection.
+    pub(super) fn must_reset(&self) -> bool {
+        let is_complete = self.progress.is_complete.load(Ordering::SeqCst);
+        self.is_http10 && self.status != 0 && !is_complete
     }
 
     /// Starts the response. `length` is that of the body, if it is known. A response that has no

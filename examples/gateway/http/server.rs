@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -21,8 +22,11 @@ pub struct Server(Arc<Shared>);
 
 struct Shared {
     listener: TcpListener,
-    /// The open connections, by the address of the client.
-    connections: Mutex<HashMap<SocketAddr, Arc<Connection>>>,
+    /// The open connections, by number. Addresses of clients are not unique: one that has reset its
+    /// connection can connect from the same port before the gateway has closed the first one.
+    connections: Mutex<HashMap<u64, Arc<Connection>>>,
+    /// The number of the next connection.
+    next: AtomicU64,
     /// Signalled when a connection has been closed.
     closed: Condvar,
 }
@@ -30,8 +34,8 @@ struct Shared {
 impl Server {
     pub fn bind(address: &str) -> io::Result<Self> {
         let listener = TcpListener::bind(address)?;
-        let (connections, closed) = (Mutex::default(), Condvar::new());
-        Ok(Self(Arc::new(Shared { listener, connections, closed })))
+        let (connections, next, closed) = (Mutex::default(), AtomicU64::new(0), Condvar::new());
+        Ok(Self(Arc::new(Shared { listener, connections, next, closed })))
     }
 
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -66,13 +70,14 @@ impl Server {
         handler: &Arc<Handler>,
     ) -> io::Result<()> {
         let connection = Arc::new(Connection::new(stream));
-        let open = Open { server: self.clone(), remote };
-        self.connections().insert(remote, Arc::clone(&connection));
+        let number = self.0.next.fetch_add(1, Ordering::Relaxed);
+        let open = Open { server: self.clone(), number };
+        self.connections().insert(number, Arc::clone(&connection));
         let handler = Arc::clone(handler);
         // If no thread can be started, the closure is dropped, and `open` with it.
         thread::Builder::new().spawn(move || {
-            let open = open;
-            if let Err(error) = connection.serve(open.remote, &*handler) {
+            let _open = open;
+            if let Err(error) = connection.serve(remote, &*handler) {
                 log::message(&format!("{remote}: {error}"));
             }
         })?;
@@ -92,7 +97,7 @@ impl Server {
         }
     }
 
-    fn connections(&self) -> MutexGuard<'_, HashMap<SocketAddr, Arc<Connection>>> {
+    fn connections(&self) -> MutexGuard<'_, HashMap<u64, Arc<Connection>>> {
         self.0.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -100,12 +105,12 @@ impl Server {
 /// An open connection. It is removed when this is dropped, even if its thread panics.
 struct Open {
     server: Server,
-    remote: SocketAddr,
+    number: u64,
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.server.connections().remove(&self.remote);
+        self.server.connections().remove(&self.number);
         self.server.0.closed.notify_all();
     }
 }

@@ -1,5 +1,8 @@
 //! Static files, and the mapping of paths to files and scripts.
 
+#[path = "../../../examples/gateway/portable.rs"]
+mod portable;
+
 use std::fs;
 use std::io::Write;
 #[cfg(unix)]
@@ -262,5 +265,112 @@ fn application_without_a_root_answers_for_every_path() {
         let params = params(gateway.get(path));
         assert_eq!((params.get("PATH_INFO"), params.get("SCRIPT_NAME")), (Some(path), Some("")));
         assert_eq!((params.get("DOCUMENT_ROOT"), params.get("SCRIPT_FILENAME")), (None, None));
+    }
+}
+
+/// On Windows, each of these paths names a private file or one outside the root.
+#[test]
+fn path_that_names_another_file_on_windows_is_not_portable() {
+    let paths = [
+        "/C:/Windows/win.ini",
+        "/index.php::$DATA",
+        "/index.php:stream",
+        "/index.php ",
+        "/index.php.",
+        "/index.php. .",
+        "/.git./config",
+        "/.git /config",
+        "/a\\.git/config",
+        "/\\\\host\\share",
+        "/a/GIT~1/config",
+        "/INDEX~12.PHP",
+        "/nul",
+        "/sub/CON/a",
+        "/aux.txt",
+        "/Com1",
+        "/lpt9.css",
+        "/CONIN$",
+    ];
+    for path in paths {
+        assert!(!portable::is_portable(path.as_bytes()), "{path}");
+    }
+    let portable = [
+        "/",
+        "/a.php/b c/d",
+        "//sub dir/style.css",
+        "/caf\u{e9}.txt",
+        "/a~b.txt",
+        "/con-tact",
+        "/console.js",
+        "/com/a",
+    ];
+    for path in portable {
+        assert!(portable::is_portable(path.as_bytes()), "{path}");
+    }
+}
+
+/// The redirected request is a GET request (RFC 3875, section 6.2.2). The fields of a POST request
+/// were not meant for the file.
+#[test]
+fn local_redirect_to_a_file_sends_the_file() {
+    let site = Site::scripted(&[], super::answer(b"Location: /style.css\n\n"));
+    let url = site.gateway.url("/a.php");
+    let fields = [("Range", "bytes=0-3"), ("If-None-Match", "*")];
+    for fields in [&[][..], &fields[..1], &fields] {
+        let post =
+            fields.iter().fold(agent().post(&url), |r, (name, value)| r.header(*name, *value));
+        let answer = post.send("body").expect("a response");
+        assert_eq!((answer.status().as_u16(), text(answer)), (200, "body {}".into()), "{fields:?}");
+    }
+    let get = agent().get(&url).header("Range", "bytes=0-3").call().expect("a response");
+    assert_eq!((get.status().as_u16(), text(get)), (206, "body".into()));
+    let head = agent().head(&url).call().expect("a response");
+    assert_eq!((head.status().as_u16(), &*header(&head, "content-length")), (200, "7"));
+    let delete = agent().delete(site.gateway.url("/style.css")).call().expect("a response");
+    assert_eq!(delete.status(), 405);
+}
+
+/// An HTTP date has four digits for the year. Only some file systems can store a later one.
+#[cfg(target_os = "linux")]
+#[test]
+fn file_changed_after_the_year_9999_is_served() {
+    let memory = std::path::Path::new("/dev/shm");
+    let directory = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
+    let root = tempfile::tempdir_in(directory).expect("a directory");
+    let file = root.path().join("a.css");
+    fs::write(&file, "body {}").expect("a file");
+    let touch = Command::new("touch").args(["-m", "-d", "@253402300800"]).arg(&file).status();
+    assert!(touch.expect("touch").success());
+    let root = root.path().to_str().expect("a name that is text");
+    let options = ["--listen", "127.0.0.1:0", "--connect", "127.0.0.1:1", "--root", root];
+    let gateway = Gateway::start(&options);
+    let answer = gateway.get("/a.css");
+    assert_eq!(answer.status(), 200);
+    assert!(header(&answer, "last-modified").ends_with(" GMT"));
+    assert_eq!(text(answer), "body {}");
+}
+
+#[test]
+fn copy_of_a_script_is_private() {
+    let site = Site::echo(&[]);
+    let sources = [
+        "a.php_bak",
+        "a.php-old",
+        "a.php1",
+        "a.php~1",
+        "a.phps",
+        "a.PHP_OLD.txt",
+        "a.pht",
+        "a.phtml.txt",
+        "a.phar",
+        "a.inc.txt",
+    ];
+    for name in sources {
+        fs::write(site.root.path().join(name), "secret").expect("a file");
+        assert_eq!(site.gateway.get(&format!("/{name}")).status(), 404, "{name}");
+    }
+    for name in ["php.txt", "aphp.txt", "a.xphp", "a.income"] {
+        fs::write(site.root.path().join(name), "public").expect("a file");
+        assert_eq!(text(site.gateway.get(&format!("/{name}"))), "public", "{name}");
     }
 }
