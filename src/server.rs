@@ -1,20 +1,15 @@
 //! The application side of FastCGI: a [`Server`] that answers requests, and the [`Connection`] that
 //! it is built on.
 //!
-//! | To | Use |
-//! | --- | --- |
-//! | answer requests in threads | [`Server`] |
-//! | look up what was requested, read the body, write the response | [`Request`] |
-//! | write a response in one call | [`Request::respond`] |
-//! | end the response before the handler returns | [`Request::finish_early`] |
-//! | know which error becomes which status | [`HandlerResult`] |
-//! | notice that nobody waits for the response | [`Request::is_aborted`], [`AbortHandle`] |
-//! | send error pages of your own | [`Server::error_page`] |
-//! | write an access log | [`Server::on_request_end`] |
-//! | log errors that no request shows | [`Server::on_error`] |
-//! | change a bound, such as a timeout | [`Config`] |
-//! | stop a server | [`Handle`] |
-//! | serve connections in a loop of your own | [`Connection`] |
+//! A web server connects to the application and sends a request. The server reads the params of the
+//! request and calls the handler with a [`Request`]. The handler looks at what was requested, reads
+//! the body if there is one, and writes a response. When it returns, the server sends what is
+//! buffered and ends the request. The web server may keep the connection open for the next one.
+//!
+//! Each connection has a thread, and the handler runs in that thread: it may block, and it is
+//! called several times at once. An error that it returns, or a panic, ends one request and nothing
+//! else. The web server can disconnect at any time. Reads and writes then fail, and the handler
+//! returns that error.
 //!
 //! ```
 //! use fcgi::server::{HandlerResult, Request};
@@ -31,6 +26,22 @@
 //! serving.join().expect("the server's thread")?;
 //! # Ok::<(), fcgi::Error>(())
 //! ```
+//!
+//! | To | Use |
+//! | --- | --- |
+//! | look up what was requested, read the body | [`Request`] |
+//! | write a response in one call | [`Request::respond`], [`ResponseHead`](crate::ResponseHead) |
+//! | end the response before the handler returns | [`Request::finish_early`] |
+//! | know which error becomes which status | [`HandlerResult`] |
+//! | notice that nobody waits for the response | [`Request::is_aborted`], [`AbortHandle`] |
+//! | send error pages of your own | [`Server::error_page`] |
+//! | write an access log | [`Server::on_request_end`] |
+//! | log errors that no request shows | [`Server::on_error`] |
+//! | change a bound, such as a timeout | [`Config`] |
+//! | stop a server | [`Handle`] |
+//! | serve connections in a loop of your own | [`Connection`] |
+//!
+//! The guides begin with [your first application](crate::guide::first_application).
 
 mod abort_handle;
 mod close_reason;
@@ -334,7 +345,8 @@ impl fmt::Debug for Server {
     }
 }
 
-/// A handle that stops a [`Server`] from another thread, such as one that waits for signals.
+/// A handle that stops a [`Server`] from another thread, such as one that waits for signals. A
+/// guide shows how to [stop on SIGTERM](crate::guide::daemon).
 ///
 /// ```
 /// let server = fcgi::Server::bind("127.0.0.1:0")?;

@@ -12,11 +12,13 @@ pub enum Overload {
     Wait,
     /// The connection's request is refused with
     /// [`ProtocolStatus::Overloaded`](crate::record::ProtocolStatus::Overloaded), so that the web
-    /// server can choose another application at once.
+    /// server can choose another application at once. Do not use it behind Apache, which responds
+    /// with an empty page and status 200.
     Reject,
 }
 
-/// The bounds of an application, each with its default and its reason.
+/// The bounds of an application, each with its default and its reason. A guide says
+/// [which to change](crate::guide::limits).
 ///
 /// ```
 /// use fcgi::server::Config;

@@ -18,6 +18,9 @@ use crate::stream::{RecordBuffer, StreamWriter};
 
 /// A request and its response. As in [`std::process::Child`], the streams are public fields.
 ///
+/// The guides show how to [read forms and uploads](crate::guide::forms) and how to
+/// [send long responses](crate::guide::streaming).
+///
 /// [`respond`](Self::respond) writes a whole response. [`method`](Self::method),
 /// [`path`](Self::path), [`header`](Self::header) and others look up what was requested:
 ///

@@ -27,7 +27,8 @@ use crate::stream::{RecordReader, StreamLength, StreamReader, StreamSource, Stre
 /// | the web server sends nothing for [`Config::read_timeout`] | [`Error::TimedOut`] |
 /// | the body takes longer than [`Config::request_timeout`] | [`Error::RequestTimedOut`] |
 ///
-/// [`read_limited`](Self::read_limited) reads a body into memory, up to a limit.
+/// [`read_limited`](Self::read_limited) reads a body into memory, up to a limit. A guide shows how
+/// to decode [forms, JSON and uploads](crate::guide::forms).
 ///
 /// Data that the handler does not read is dropped. As a [`BufRead`] it returns its data without
 /// copying it.
