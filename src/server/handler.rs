@@ -12,11 +12,10 @@ use super::hooks::{EndedRequest, ErrorPage, Hooks, OnRequestEnd, Outcome};
 use super::request::Request;
 use crate::error::{Error, Result};
 
-/// How a handler has failed.
+/// How a handler has failed. The boxes keep the result of a handler that succeeds small.
 enum Failed {
     /// It has returned without an error, but also without a response, for this reason.
-    NoResponse(Error),
-    // The box keeps the result of a handler that succeeds small.
+    NoResponse(Box<Error>),
     Error(Box<ReturnedError>),
     Panic(Box<dyn Any + Send>),
 }
@@ -41,7 +40,7 @@ impl ReturnedError {
 impl Failed {
     fn failure(&self) -> Failure<'_> {
         match self {
-            Self::NoResponse(error) => Failure::Error(error),
+            Self::NoResponse(error) => Failure::Error(&**error),
             Self::Error(returned) => Failure::Error(&*returned.error),
             Self::Panic(panic) => Failure::Panic(panic_message(&**panic)),
         }
@@ -159,7 +158,7 @@ fn call(
     match catch_unwind(AssertUnwindSafe(|| handler(request).map_err(ReturnedError::boxed))) {
         Ok(Ok(())) => match request.response_error() {
             None => Ok(()),
-            Some(error) => Err(Failed::NoResponse(error)),
+            Some(error) => Err(Failed::NoResponse(Box::new(error))),
         },
         Ok(Err(error)) => Err(Failed::Error(error)),
         Err(panic) => Err(Failed::Panic(panic)),
