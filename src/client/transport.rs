@@ -37,8 +37,8 @@ pub(super) struct Transport {
 }
 
 impl Transport {
-    /// Creates the transport of a new connection to this address. `room` makes room for it until the
-    /// application has sent something.
+    /// Creates the transport of a new connection to this address. `room` makes room for it until
+    /// the application has sent something.
     pub(super) fn open(
         stream: Stream,
         address: Option<Arc<Address>>,

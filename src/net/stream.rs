@@ -31,11 +31,11 @@ use crate::error::{Error, Result};
 ///
 /// let listener = Listener::bind(&"127.0.0.1:0".parse()?)?;
 /// let mut stream = Stream::connect(&listener.local_address()?, None)?;
-/// stream.set_timeouts(Some(Duration::from_millis(10)), None)?;
+/// stream.set_timeouts(Some(Duration::from_millis(20)), None)?;
 ///
 /// let error = stream.read(&mut [0; 16]).unwrap_err();
 /// assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-/// assert_eq!(error.to_string(), "read timed out after 10 ms");
+/// assert_eq!(error.to_string(), "read timed out after 20 ms");
 /// # Ok::<(), fcgi::Error>(())
 /// ```
 #[derive(Clone, Debug)]
