@@ -104,8 +104,8 @@ use crate::net::{Address, AllowList, Listener};
 ///
 /// Every open connection has a thread, and serves one request at a time. A kept connection keeps
 /// its thread between two requests. If all [`Config::max_connections`] slots are taken and another
-/// connection is accepted, an idle connection is closed. A request that has begun is never
-/// interrupted.
+/// connection is accepted, an idle connection is closed. A request in progress is never interrupted
+/// to free a slot. Only a shutdown aborts it, after [`Config::shutdown_timeout`].
 ///
 /// # Errors of a handler
 ///
@@ -131,7 +131,7 @@ use crate::net::{Address, AllowList, Listener};
 /// | a handler returns no response | the error | [`Outcome::Failed`] | the error |
 /// | the web server aborts the request | | [`Outcome::Aborted`] | |
 /// | the response cannot be sent | | [`Outcome::NotSent`] | the error |
-/// | the params or the body exceed a bound | | [`Outcome::Rejected`] | the error |
+/// | the params or `CONTENT_LENGTH` exceed a limit | | [`Outcome::Rejected`] | the error |
 /// | a connection or `accept` fails outside of a request | | | the error |
 ///
 /// [`on_request_end`]: Self::on_request_end
@@ -141,7 +141,7 @@ use crate::net::{Address, AllowList, Listener};
 ///
 /// If the environment variable `FCGI_WEB_SERVER_ADDRS` is set, only TCP connections from the
 /// addresses in it are served (FastCGI specification, section 3.2). A Unix socket is refused: its
-/// peers have no address.
+/// peers have no IP address.
 pub struct Server {
     pool: Arc<Pool>,
     config: Config,
@@ -212,10 +212,11 @@ impl Server {
     /// Sets a function that is called, once, for each error that would otherwise remain unnoticed:
     ///
     /// - a connection that fails, times out or receives invalid data
+    /// - a request that exceeds [`Config::max_params`] or [`Config::max_body`]
     /// - a handler that returns without an error, but has written no response, or has ignored an
     ///   error of reading the body
     /// - a handler that fails after [`Request::finish_early`]
-    /// - a failure to accept connections
+    /// - a failure to accept connections or to start a thread
     ///
     /// By default, each is written to the process's stderr, on a line of its own.
     ///
@@ -234,7 +235,9 @@ impl Server {
 
     /// Sets a function that is called once for each request that has ended, after its handler has
     /// returned, whether it has succeeded or not. This includes requests that are rejected because
-    /// their params or their body exceed a bound.
+    /// their params or their `CONTENT_LENGTH` exceed a limit. The function is not called for
+    /// requests that are refused with UNKNOWN_ROLE, OVERLOADED or CANT_MPX_CONN, or whose params do
+    /// not arrive completely, such as those that are aborted before the handler is called.
     ///
     /// The next request on the connection waits until the function returns. By default there is no
     /// such function, and nothing is measured for it.
@@ -300,9 +303,13 @@ impl Server {
     /// Passes requests to `handler` until [`Handle::shutdown`] is called.
     ///
     /// # Errors
-    /// `InvalidInput` for a bound of zero, or for a Unix socket if there is a list of allowed
-    /// addresses. An error of starting the first thread, and an error after which `accept` cannot
-    /// succeed again. All other errors are [reported](Self::on_error), and the server continues.
+    /// - `InvalidInput` if [`max_connections`](Config::max_connections) is 0, or if the read,
+    ///   request, write or idle timeout is zero
+    /// - `InvalidInput` for a Unix socket if there is a list of allowed addresses
+    /// - an error of starting the first thread
+    /// - an error after which `accept` cannot succeed again
+    ///
+    /// All other errors are [reported](Self::on_error), and the server continues.
     pub fn serve<H>(self, handler: H) -> Result<()>
     where
         H: Fn(&mut Request<'_>) -> HandlerResult + Send + Sync + 'static,
@@ -325,7 +332,8 @@ fn check_socket(listener: &Listener, allowed: Option<&AllowList>) -> io::Result<
     if allowed.is_none() || !listener.is_unix() {
         return Ok(());
     }
-    let message = "peers of a Unix socket have no address, so FCGI_WEB_SERVER_ADDRS allows none";
+    let message = "a Unix socket cannot be used with a list of allowed addresses, because its \
+                   peers have no IP address";
     Err(io::Error::new(io::ErrorKind::InvalidInput, message))
 }
 
@@ -366,10 +374,13 @@ impl Handle {
     ///
     /// The server accepts no more connections and removes its socket file. Idle connections are
     /// closed, and the others after their request. Then [`Server::serve`] returns. Requests that
-    /// take longer than [`Config::shutdown_timeout`] are aborted.
+    /// take longer than [`Config::shutdown_timeout`] are aborted. One second after that, `serve`
+    /// returns even if a handler that does not use its streams is still running.
     ///
     /// The socket of [`Server::from_stdin`] may be shared with other processes, so it stays open.
-    /// Threads that wait on it notice the shutdown within half a second.
+    /// Threads that wait on it notice the shutdown within a few milliseconds. If the process cannot
+    /// connect to the socket, for example because its file was removed, they notice it within half
+    /// a second on Linux, and with the next connection on other systems.
     pub fn shutdown(&self) {
         self.pool.stop();
     }

@@ -184,7 +184,7 @@ impl Listener {
     /// [`Error::NotListening`](crate::Error::NotListening), always.
     #[cfg(not(unix))]
     pub fn from_stdin() -> Result<Self> {
-        Err(crate::error::Error::NotListening("not supported on this system"))
+        Err(crate::error::Error::NotListening("a system handle"))
     }
 
     /// Declares that other processes accept from the same socket, such as the other children of a

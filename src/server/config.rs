@@ -31,7 +31,7 @@ pub enum Overload {
 #[non_exhaustive]
 pub struct Config {
     /// The number of connections that are served at a time, each in its own thread. GET_VALUES
-    /// returns it as FCGI_MAX_CONNS and FCGI_MAX_REQS.
+    /// returns it as FCGI_MAX_CONNS and FCGI_MAX_REQS. Zero is an error.
     ///
     /// Default 256, which is more than web servers keep open. A connection takes about 30 KiB of
     /// memory, and up to 200 KiB more after large bodies and responses.
@@ -61,12 +61,13 @@ pub struct Config {
     /// Default `None`: memory is used only for what the handler keeps, and web servers have limits
     /// of their own.
     pub max_body: Option<u64>,
-    /// How long a read inside a request may wait for input. `None` waits indefinitely.
+    /// How long a read inside a request may wait for input. `None` waits indefinitely. Zero is an
+    /// error.
     ///
     /// Default 60 seconds, as in common web servers.
     pub read_timeout: Option<Duration>,
     /// How long the params of a request may take to arrive, and how long its body may take after
-    /// that, a filter's file included. `None` is any time.
+    /// that, a filter's file included. `None` means no limit. Zero is an error.
     ///
     /// Each read has its own limit, [`read_timeout`](Self::read_timeout). Without this one, a peer
     /// that sends a byte a minute could hold its slot indefinitely.
@@ -80,10 +81,11 @@ pub struct Config {
     /// arrives.
     pub request_timeout: Option<Duration>,
     /// How long a write may wait for the web server to accept a byte. `None` waits indefinitely.
+    /// Zero is an error.
     ///
     /// Default 60 seconds, as in common web servers.
     pub write_timeout: Option<Duration>,
-    /// How long a kept connection may be idle. `None` waits indefinitely.
+    /// How long a kept connection may be idle. `None` waits indefinitely. Zero is an error.
     ///
     /// Default `None`: an idle connection is closed anyway when its slot is needed.
     pub idle_timeout: Option<Duration>,
@@ -105,8 +107,9 @@ pub struct Config {
     pub drain_bytes: u64,
     /// The maximum time that is spent on draining. Default 1 second.
     pub drain_time: Duration,
-    /// How long [`Handle::shutdown`](super::Handle::shutdown) waits for requests to end before it
-    /// aborts them.
+    /// How long requests may take to end after [`Handle::shutdown`](super::Handle::shutdown),
+    /// before they are aborted. One second after the abort, [`Server::serve`](super::Server::serve)
+    /// returns even if a handler that does not use its streams is still running.
     ///
     /// Default 8 seconds: process managers commonly wait 10 seconds before they kill a process.
     pub shutdown_timeout: Duration,

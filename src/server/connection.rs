@@ -78,7 +78,8 @@ impl Connection {
     /// them.
     ///
     /// # Errors
-    /// `InvalidInput` for a timeout of zero.
+    /// `InvalidInput` if [`max_connections`](Config::max_connections) is 0, or if the read,
+    /// request, write or idle timeout is zero.
     pub fn with_config(stream: impl Into<Stream>, config: Arc<Config>) -> Result<Self> {
         config.check()?;
         let state = ConnectionState::new(stream.into(), config.write_timeout, Arc::default());

@@ -4,10 +4,10 @@
 //!                          accepted
 //!                             │
 //!     ┌───────────────────────▼                  received
-//!     │ refused: kept      Waiting ──► Receiving ────────► Handling
-//!     │ ended: kept           │   begun   │                   │
+//!     │ refused / ended,   Waiting ──► Receiving ────────► Handling
+//!     │ keep_conn set         │   begun   │                   │
 //!     └───────────────────────┼───────────┴───────────────────┘
-//!                             │ input_ended, refused, ended
+//!                             │ refused, ended, answered_last, input_ended, failed
 //!                             ▼
 //!                          Closing { reason, mode }
 //! ```
@@ -20,15 +20,22 @@
 //! | a record is invalid | its thread | `ProtocolError` |
 //! | a request exceeds a bound | its thread | `ParamsTooLarge`, `BodyTooLarge` |
 //! | the request has ended, and is the last one | its thread | `KeepConnNotSet`, `RequestLimit` |
+//! | the handler continues after `finish_early` | its thread | `FinishedEarly` |
+//! | a request is dropped before it has ended | its thread | `RequestNotFinished` |
+//! | the connection is rejected | its thread | `Overloaded` |
 //! | a newcomer has no slot | a thread of the pool, in `Pool::request_slot` | `SlotNeeded` |
 //! | no thread is accepting | the main thread, in `Pool::wait_for_stop` | `SlotNeeded` |
 //! | `accept` has failed | the accepting thread, in `Pool::wait_to_retry` | `SlotNeeded` |
 //! | [`Handle::shutdown`](super::Handle::shutdown) | `Pool::stop` | `Shutdown` |
 //!
-//! The connection's own thread closes the socket in every case: `Connection::drop` waits until the
-//! response is safe, as [`CloseMode`] says, and `Pool::release` drops the last reference. Other
-//! threads only change [`ConnectionState`] and wake the thread. The exception is
-//! [`ConnectionState::abort`] after [`Config::shutdown_timeout`](super::Config::shutdown_timeout).
+//! The connection's own thread closes the socket in every case: `Connection::drop` first drains the
+//! input as [`CloseMode`] requires, because closing a socket with unread input resets the
+//! connection. `Pool::release` drops the last reference. Other threads only change
+//! [`ConnectionState`] and wake the thread. The exception is [`ConnectionState::abort`] after
+//! [`Config::shutdown_timeout`](super::Config::shutdown_timeout).
+//!
+//! A connection from an address that is not allowed has no [`Lifecycle`]: the thread that has
+//! accepted it closes it at once.
 
 use std::net::Shutdown;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering::SeqCst};
@@ -244,8 +251,9 @@ impl Lifecycle {
 /// The part of a connection that other threads see and change.
 ///
 /// [`State::next`] is the table of transitions. Every change is a compare-and-exchange, so exactly
-/// one thread makes it. A request that has begun is never interrupted. A connection whose read half
-/// was shut down begins a request only if the whole request has arrived.
+/// one thread makes it. A request in progress is never interrupted to free a slot. Only
+/// [`abort`](Self::abort) interrupts it, during a shutdown. A connection whose read half was shut
+/// down begins a request only if the whole request has arrived.
 ///
 /// # Ordering
 ///

@@ -110,7 +110,9 @@ impl<'a> Request<'a> {
     }
 
     /// Returns whether the web server has aborted the request (FastCGI specification, section 5.4)
-    /// or closed the connection, which web servers do when the client has disconnected.
+    /// or closed the connection, which web servers do when the client has disconnected. It also
+    /// returns `true` after a read of [`stdin`](Self::stdin) has failed, unless the length of the
+    /// body was the cause.
     ///
     /// Does not wait. A long response may check this from time to time, and stop: an aborted
     /// request is ended like any other. The check takes at least three system calls. It does not
@@ -193,7 +195,10 @@ impl<'a> Request<'a> {
     /// process all the same.
     ///
     /// # Errors
-    /// - [`Error::NoResponse`] if no response was written; the request has not ended then
+    /// - [`Error::NoResponse`] if no response was written, or the error of reading the body, if
+    ///   there was one; the request has not ended then
+    /// - [`Error::IncompleteHead`] in debug builds, if a small response has no complete head; the
+    ///   request has not ended then
     /// - [`Error::RequestEnded`] if the request has ended already
     /// - the errors of [`finish`](Self::finish)
     ///

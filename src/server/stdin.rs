@@ -196,7 +196,8 @@ impl<'a> Stdin<'a> {
         }
     }
 
-    /// Returns whether the request is known to be aborted. A connection that has failed counts.
+    /// Returns whether nothing receives the response, as far as is known: the request was aborted,
+    /// or a read has failed, except with [`Error::BodyTooLarge`].
     fn is_known_aborted(&self) -> bool {
         match self.stream.state() {
             StreamState::Aborted => true,

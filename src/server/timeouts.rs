@@ -4,10 +4,10 @@
 //! | --- | --- | --- | --- |
 //! | waiting for a request | [`idle_timeout`] | `SO_RCVTIMEO` | before the first read |
 //! | receiving a request | [`read_timeout`] | `SO_RCVTIMEO` | before the first read in a request |
-//! | receiving the params, the body | [`request_timeout`] | the clock | from the first wait |
+//! | receiving the params, the body | [`request_timeout`] | a clock | from the second read on |
 //! | sending | [`write_timeout`] | `SO_SNDTIMEO` | before the second write, or one above 2 KiB |
 //! | answering queries, refusing requests | one second in all | `SO_SNDTIMEO` | before each write |
-//! | rejecting a connection | one second | the clock | at the beginning |
+//! | rejecting a connection | one second | a deadline | before each read |
 //! | closing | [`drain_time`] | `SO_RCVTIMEO` | before each read (see `linger`) |
 //!
 //! [`idle_timeout`]: Config::idle_timeout
@@ -16,8 +16,10 @@
 //! [`write_timeout`]: Config::write_timeout
 //! [`drain_time`]: Config::drain_time
 //!
-//! A small request on a connection of its own is read by one read and answered by one write.
-//! Neither can block, so no timeout is set for it: that saves two of eight system calls.
+//! A small request on a connection of its own is read by one read and answered by one write. The
+//! read waits without a timeout, because the connection is idle and has no idle timeout by default.
+//! The write fits the send buffer. So no timeout is set for either, which saves two of eight system
+//! calls.
 
 use std::io::{self, IoSliceMut, Read};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,12 +1,14 @@
 use crate::record::{padding_len, Header, RecordType, HEADER_LEN, MAX_ALIGNED_LEN};
+use crate::vectored::MAX_SLICES;
 
 /// The most records that leave in one vectored write. Each takes two slices; records before and
 /// after them, and padding, take three more.
-const DIRECT_RECORDS: usize = 31;
+const DIRECT_RECORDS: usize = 30;
 /// The most data that [`Framing`] splits into records, in bytes.
 pub(crate) const DIRECT_LEN: usize = DIRECT_RECORDS * MAX_ALIGNED_LEN;
-/// The most slices of one vectored write.
+/// The most slices that [`Framing`] passes to one vectored write.
 const MAX_PARTS: usize = 2 * DIRECT_RECORDS + 3;
+const _: () = assert!(MAX_PARTS <= MAX_SLICES, "one vectored write is enough");
 
 /// The headers of the records that a slice of data is sent as, without a copy of the data.
 pub(super) struct Framing {
