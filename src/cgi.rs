@@ -85,6 +85,7 @@
 //! - `dropped`, `changed`: what happens to the field
 //! - `cut`: a part of the body is missing, or more follows, and the browser does not notice
 //! - `broken`: the same, but the browser notices
+//! - `no response`: the connection is closed. HAProxy 2.6 itself ends, with a failed assertion.
 //!
 //! | The application sends | `fcgi` | nginx | Apache | HAProxy | Caddy |
 //! | --- | --- | --- | --- | --- | --- |
@@ -130,7 +131,7 @@
 //! | `Status: 103`, then another head | 404 | 103 | 103 | 502 | 103 |
 //! | `HTTP/1.1 404 Not Found` | 502 | 200 | 500 | 502 | 502 |
 //! | no empty line | 502 | 502 | 200 | no response | 502 |
-//! | nothing | 502 | 502 | 200 | no response | 502 |
+//! | nothing | 502 | 502 | 200 | 502 | 502 |
 //!
 //! [`Params`]: crate::Params
 //! [RFC 3875]: https://www.rfc-editor.org/rfc/rfc3875

@@ -63,7 +63,7 @@ impl Verdict {
 impl From<Error> for Verdict {
     fn from(error: Error) -> Self {
         match error {
-            Error::TimedOut(_) => Self::timeout(),
+            error if error.kind() == ErrorKind::TimedOut => Self::timeout(),
             error => Self::new(state_after(&error), error.to_string()),
         }
     }
@@ -73,7 +73,7 @@ fn state_after(error: &Error) -> State {
     match error {
         Error::Refused(ProtocolStatus::Overloaded) => State::Busy,
         Error::UnexpectedEof(_) | Error::StreamTooShort { .. } => State::Down,
-        Error::Io(error) => match error.kind() {
+        Error::Io(_) | Error::Connect { .. } | Error::Socket { .. } => match error.kind() {
             ErrorKind::ConnectionRefused
             | ErrorKind::NotFound
             | ErrorKind::ConnectionReset

@@ -133,13 +133,9 @@ impl Gateway {
             Authorization::Allowed(variables) => return Ok(Some(variables)),
             Authorization::Denied(refusal) => refusal,
         };
-        let (head, mut body) = Head::parse(&refusal.stdout)?;
-        if head.has_body(method) {
-            head.check_body(body.len() as u64)?;
-        } else {
-            body = b"";
-        }
-        reply.send(response_head(&head)?, body).map(|()| None)
+        let head = refusal.head()?;
+        let body = if head.has_body(method) { refusal.body()? } else { b"" };
+        reply.send(response_head(head)?, body).map(|()| None)
     }
 
     /// Sends a request to the application, and its response to the client. If the response is a
@@ -185,7 +181,11 @@ fn check_location(redirected: &HttpRequest<'_>) -> Result<(), Failure> {
 
 /// Sends a response to the client while it arrives. The caller finishes the response, because
 /// only the end of the request tells whether it is complete.
-fn receive(response: &mut Response<'_>, method: &str, reply: &mut Reply) -> io::Result<Outcome> {
+fn receive(
+    response: &mut Response<'_>,
+    method: &str,
+    reply: &mut Reply,
+) -> Result<Outcome, Failure> {
     response.stdout.stderr_to(ApplicationLog::default());
     let cancel_handle = response.stdout.cancel_handle();
     reply.on_disconnect(move || cancel_handle.cancel());

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
 
-use super::forward::forward;
+use super::forward::forward_on;
 use super::params::cgi_params;
 use crate::client::{self, Completion};
 use crate::error::{Error, Result};
@@ -35,7 +35,7 @@ use crate::server::{self, HandlerResult, Request, Server};
 ///
 /// # Errors
 /// - [`Error::NotListening`], whose message explains how to start the program
-/// - any error of [`Server::serve`] or [`forward`]
+/// - any error of [`Server::serve`] or [`forward`](super::forward)
 ///
 /// ```no_run
 /// // It would not return.
@@ -80,11 +80,11 @@ where
 {
     let (client_end, server_end) = Stream::pair()?;
     let config = client::Config::new().read_timeout(None).write_timeout(None);
-    let connection = client::Connection::new(client_end.clone(), Arc::new(config));
+    let connection = client::Connection::new(client_end.clone(), Arc::new(config))?;
     thread::scope(|scope| {
         let thread = thread::Builder::new()
             .spawn_scoped(scope, move || serve_connection(server_end, handler))?;
-        let forwarded = forward(connection, params, stdin, stdout, stderr);
+        let forwarded = forward_on(connection, params, stdin, stdout, stderr);
         // The thread that reads stdin can keep the connection open, and the server would wait for
         // the rest of the body. An error is ignored: the connection is then closed already.
         let _ = client_end.shutdown(Shutdown::Both);

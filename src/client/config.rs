@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use crate::cgi::HeadParser;
+
 /// The limits and timeouts of a [`Client`](crate::Client) or a
 /// [`Connection`](super::Connection).
 ///
@@ -11,6 +13,7 @@ use std::time::Duration;
 /// assert_eq!(config.max_idle, 8);
 /// ```
 #[derive(Clone, Debug)]
+#[must_use]
 #[non_exhaustive]
 pub struct Config {
     /// Whether to ask the application to keep connections open, and to reuse them. Default
@@ -49,9 +52,10 @@ pub struct Config {
     /// How long a write waits for the application to read anything. Default 60 seconds, as in the
     /// common web servers.
     pub write_timeout: Option<Duration>,
-    /// The most connections that carry a request at a time. Further requests wait in the order of
-    /// their arrival, for at most [`connect_timeout`](Self::connect_timeout). The limit can be
-    /// lowered by [`Client::negotiate`](crate::Client::negotiate). A refusal of the application
+    /// The most connections that carry a request at a time. 0 is taken as 1. Further requests wait
+    /// in the order of their arrival, for at most [`connect_timeout`](Self::connect_timeout). The
+    /// limit can be lowered by [`Client::negotiate`](crate::Client::negotiate). A refusal of the
+    /// application
     /// lowers it for 10 seconds, and so does, with [`keep_alive`](Self::keep_alive), a read
     /// timeout on a new connection.
     ///
@@ -137,9 +141,9 @@ impl Config {
         self
     }
 
-    /// Sets [`max_connections`](Self::max_connections). 0 is taken as 1.
+    /// Sets [`max_connections`](Self::max_connections).
     pub fn max_connections(mut self, max: Option<usize>) -> Self {
-        self.max_connections = max.map(|max| max.max(1));
+        self.max_connections = max;
         self
     }
 
@@ -172,5 +176,10 @@ impl Config {
         self.max_head = bytes;
         self.max_head_fields = fields;
         self
+    }
+
+    /// Returns a parser of response heads with the configured limits.
+    pub(super) fn head_parser(&self) -> HeadParser {
+        HeadParser::new().max_bytes(self.max_head).max_fields(self.max_head_fields)
     }
 }

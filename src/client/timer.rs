@@ -9,6 +9,8 @@ use crate::error::{Error, Result};
 pub(super) struct Timeouts {
     /// The longest wait without progress.
     configured: u32,
+    /// How long a request may take as a whole.
+    max_request: u32,
     /// The timeout of the socket that is right for a request that has just begun.
     usual: u32,
     /// The timeout of the socket. Only one thread uses a direction at a time, and hands it over
@@ -40,14 +42,15 @@ impl Timeouts {
         // A socket cannot have a timeout of zero. The first wait notices that the deadline has
         // passed.
         let max_request = max_request.unwrap_or(Duration::MAX).max(Duration::from_millis(1));
-        let usual = configured.min(millis(max_request));
-        Self { configured, usual, on_socket: usual.min(millis(max_wait)).into() }
+        let max_request = millis(max_request);
+        let usual = configured.min(max_request);
+        Self { configured, max_request, usual, on_socket: usual.min(millis(max_wait)).into() }
     }
 
     /// Returns the timeout of the socket.
     pub(super) fn on_socket(&self) -> Option<Duration> {
         let millis = self.on_socket.load(Relaxed);
-        (millis < u32::MAX).then(|| Duration::from_millis(millis.into()))
+        (millis < u32::MAX).then(|| from_millis(millis))
     }
 
     /// Records that the timeout of the socket has been changed.
@@ -68,10 +71,20 @@ impl Timeouts {
     }
 
     /// Returns how long a wait has taken that has reached the timeout of the socket, and had taken
-    /// `waited` before. Returns `None` if it may not be continued.
-    pub(super) fn continue_wait(&self, waited: Duration) -> Option<Duration> {
+    /// `waited` before.
+    ///
+    /// # Errors
+    /// [`Error::TimedOut`] if the wait may not be continued.
+    pub(super) fn continue_wait(
+        &self,
+        operation: &'static str,
+        waited: Duration,
+    ) -> Result<Duration> {
         let waited = millis(waited).saturating_add(self.on_socket.load(Relaxed));
-        (waited < self.configured).then(|| Duration::from_millis(waited.into()))
+        if waited < self.configured {
+            return Ok(from_millis(waited));
+        }
+        Err(Error::timed_out(operation, from_millis(self.configured)))
     }
 
     /// Returns whether the timeout of the socket is right for a wait of at most `max`.
@@ -114,7 +127,7 @@ impl Timer {
     ) -> Result<bool> {
         let left = self.deadline.left();
         if left.is_zero() {
-            return Err(Error::TimedOut("request"));
+            return Err(Error::timed_out("request", from_millis(timeouts.max_request)));
         }
         let max = millis(max.min(left)).min(timeouts.configured.saturating_sub(millis(waited)));
         if timeouts.fits(max) {
@@ -128,6 +141,10 @@ impl Timer {
 /// Returns a duration in milliseconds, rounded up. `u32::MAX` stands for 49 days and more.
 fn millis(duration: Duration) -> u32 {
     u32::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u32::MAX)
+}
+
+fn from_millis(millis: u32) -> Duration {
+    Duration::from_millis(millis.into())
 }
 
 #[cfg(test)]
@@ -156,6 +173,10 @@ mod tests {
             self.0.start(deadline, self.1.is_usual());
         }
 
+        fn continue_wait(&self, waited: Duration) -> Option<Duration> {
+            self.1.continue_wait("read", waited).ok()
+        }
+
         fn begin_wait(&mut self, waited: Duration) -> Result<bool> {
             self.0.begin_wait(&self.1, waited, FOREVER)
         }
@@ -169,7 +190,7 @@ mod tests {
         assert!(pair.0.take_ready());
         assert!(!pair.0.take_ready(), "only one wait");
         assert!(!pair.begin_wait(Duration::ZERO).unwrap());
-        assert_eq!(pair.1.continue_wait(Duration::ZERO), None);
+        assert_eq!(pair.continue_wait(Duration::ZERO), None);
     }
 
     #[test]
@@ -179,12 +200,12 @@ mod tests {
         assert!(pair.begin_wait(Duration::ZERO).unwrap());
         let timeout = pair.1.on_socket().unwrap();
         assert!(timeout > SECOND * 9 && timeout <= SECOND * 10);
-        assert_eq!(pair.1.continue_wait(Duration::ZERO), Some(timeout));
+        assert_eq!(pair.continue_wait(Duration::ZERO), Some(timeout));
 
         pair.start(3600);
         assert!(!pair.0.take_ready());
         assert!(pair.1.is_usual_or_shorter());
-        assert_eq!(pair.1.continue_wait(Duration::ZERO), Some(timeout));
+        assert_eq!(pair.continue_wait(Duration::ZERO), Some(timeout));
         assert!(pair.begin_wait(timeout).unwrap());
         assert_eq!(pair.1.on_socket(), (SECOND * 60).checked_sub(timeout));
     }
@@ -203,17 +224,17 @@ mod tests {
         let mut pair = Pair::seconds(60, 3600);
         pair.start(0);
         let outcome = pair.begin_wait(Duration::ZERO);
-        assert!(matches!(outcome, Err(Error::TimedOut("request"))));
+        assert_eq!(outcome.unwrap_err().to_string(), "request timed out after 3600 s");
     }
 
     #[test]
     fn a_short_timeout_of_the_socket_does_not_end_the_wait() {
         let mut pair = Pair::new(Some(SECOND * 10), None);
         pair.1.set_on_socket(SECOND);
-        assert_eq!(pair.1.continue_wait(Duration::ZERO), Some(SECOND));
+        assert_eq!(pair.continue_wait(Duration::ZERO), Some(SECOND));
         assert!(pair.begin_wait(SECOND).unwrap());
         assert_eq!(pair.1.on_socket(), Some(SECOND * 9));
-        assert_eq!(pair.1.continue_wait(SECOND), None);
+        assert_eq!(pair.continue_wait(SECOND), None);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::listening_socket::ListeningSocket;
 #[cfg(unix)]
 use super::socket_file::SocketFile;
 use super::stream::Stream;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// A listening TCP or Unix socket.
 ///
@@ -62,8 +62,8 @@ impl Listener {
     /// # Errors
     /// `AddrInUse` if another process listens on the address, or if the path exists and is not a
     /// socket. Such a file is left unchanged, and so is a symbolic link. To replace the socket of a
-    /// running process, call [`take_over`](Self::take_over). Every other error of the system is
-    /// returned as [`Error::Io`](crate::Error::Io).
+    /// running process, call [`take_over`](Self::take_over). Every error is an
+    /// [`Error::Socket`](crate::Error::Socket) with the address.
     ///
     /// ```
     /// use fcgi::net::Listener;
@@ -74,17 +74,15 @@ impl Listener {
     /// # Ok::<(), fcgi::Error>(())
     /// ```
     pub fn bind(address: &Address) -> Result<Self> {
-        match address.target() {
+        let listener = match address.target() {
             Target::Tcp { host, port } => {
                 let host = if host.is_empty() { "0.0.0.0" } else { host };
-                Ok(TcpListener::bind((host, *port))?.into())
+                TcpListener::bind((host, *port)).map(Self::from)
             }
             #[cfg(unix)]
-            Target::Unix(path) => {
-                let (socket, file) = SocketFile::bind(path)?;
-                Ok(Self::new(ListeningSocket::Unix(socket, Some(file))))
-            }
-        }
+            Target::Unix(path) => SocketFile::bind(path).map(Self::with_file),
+        };
+        listener.map_err(|error| Error::socket("listen on", address, error))
     }
 
     /// Binds a Unix socket to a path from which another process may still accept, so that a new
@@ -137,18 +135,15 @@ impl Listener {
     /// # Ok::<(), fcgi::Error>(())
     /// ```
     pub fn take_over(address: &Address) -> Result<Self> {
-        match address.target() {
-            Target::Tcp { .. } => Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                format!("{address} is not the path of a Unix socket, so it cannot be taken over"),
-            )
-            .into()),
-            #[cfg(unix)]
-            Target::Unix(path) => {
-                let (socket, file) = SocketFile::take_over(path)?;
-                Ok(Self::new(ListeningSocket::Unix(socket, Some(file))))
+        let listener = match address.target() {
+            Target::Tcp { .. } => {
+                let message = "it is not the path of a Unix socket";
+                Err(io::Error::new(io::ErrorKind::InvalidInput, message))
             }
-        }
+            #[cfg(unix)]
+            Target::Unix(path) => SocketFile::take_over(path).map(Self::with_file),
+        };
+        listener.map_err(|error| Error::socket("take over", address, error))
     }
 
     /// Returns the listening socket that a web server or process manager has passed on descriptor 0
@@ -218,7 +213,8 @@ impl Listener {
     /// place.
     #[cfg(unix)]
     pub fn set_mode(&self, mode: u32) -> Result<()> {
-        Ok(self.file()?.set_mode(mode)?)
+        let set = self.file().and_then(|file| file.set_mode(mode));
+        set.map_err(|error| self.error("set the mode of", error))
     }
 
     /// Sets the owner and the group of the socket file. `None` leaves them unchanged.
@@ -242,7 +238,8 @@ impl Listener {
     /// ```
     #[cfg(unix)]
     pub fn set_owner(&self, uid: Option<u32>, gid: Option<u32>) -> Result<()> {
-        Ok(self.file()?.set_owner(uid, gid)?)
+        let set = self.file().and_then(|file| file.set_owner(uid, gid));
+        set.map_err(|error| self.error("set the owner of", error))
     }
 
     /// Waits for a connection. After [`close`](Self::close), returns the connections that had
@@ -253,10 +250,14 @@ impl Listener {
     /// a shared socket into non-blocking mode, the socket is moved back.
     ///
     /// # Errors
-    /// The error of the system. A lack of descriptors or memory may pass: wait before the next
-    /// call. This applies after [`close`](Self::close) too, if connections are left.
+    /// [`Error::Socket`](crate::Error::Socket). A lack of descriptors or memory may pass: wait
+    /// before the next call. This applies after [`close`](Self::close) too, if connections are
+    /// left.
     pub fn accept(&self) -> Result<Option<Stream>> {
-        self.acceptor.accept()
+        self.acceptor.accept().map_err(|error| match error {
+            Error::Io(error) => self.error("accept on", error),
+            error => error,
+        })
     }
 
     /// Ends every call of [`accept`](Self::accept) that is blocked, and stops new connections.
@@ -327,10 +328,27 @@ impl Listener {
     }
 
     #[cfg(unix)]
+    fn with_file((socket, file): (UnixListener, SocketFile)) -> Self {
+        Self::new(ListeningSocket::Unix(socket, Some(file)))
+    }
+
+    /// Creates the error of an operation on the socket.
+    #[cold]
+    fn error(&self, operation: &'static str, error: io::Error) -> Error {
+        match self.local_address() {
+            Ok(address) => Error::socket(operation, address, error),
+            Err(_) => Error::socket(operation, "a listening socket", error),
+        }
+    }
+
+    #[cfg(unix)]
     fn file(&self) -> io::Result<&SocketFile> {
         match self.acceptor.socket() {
             ListeningSocket::Unix(_, Some(file)) => Ok(file),
-            _ => Err(io::Error::new(io::ErrorKind::NotFound, "listener has no socket file")),
+            _ => Err(io::Error::new(
+                io::ErrorKind::NotFound,
+                "it has no socket file of this process",
+            )),
         }
     }
 }

@@ -35,7 +35,7 @@ use crate::error::{Error, Result};
 ///
 /// let error = stream.read(&mut [0; 16]).unwrap_err();
 /// assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-/// assert!(matches!(error.into(), fcgi::Error::TimedOut("read")));
+/// assert_eq!(error.to_string(), "read timed out after 10 ms");
 /// # Ok::<(), fcgi::Error>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -81,9 +81,9 @@ impl Stream {
     /// backlog of the application is full.
     ///
     /// # Errors
-    /// [`Error::TimedOut`] after the timeout. [`Error::Io`] for every error of the system:
-    /// `ConnectionRefused` if no process listens on the address, `NotFound` if the socket file does
-    /// not exist.
+    /// [`Error::Connect`], whose source is [`Error::TimedOut`] after the timeout, and otherwise the
+    /// error of the system: `ConnectionRefused` if no process listens on the address, `NotFound` if
+    /// the socket file does not exist.
     ///
     /// ```
     /// use fcgi::net::{Listener, Stream};
@@ -101,11 +101,12 @@ impl Stream {
     /// # Ok::<(), fcgi::Error>(())
     /// ```
     pub fn connect(address: &Address, timeout: Option<Duration>) -> Result<Self> {
-        match address.target() {
+        let connected = match address.target() {
             Target::Tcp { host, port } => connect_tcp(host, *port, timeout),
             #[cfg(unix)]
-            Target::Unix(path) => Ok(UnixStream::connect(path)?.into()),
-        }
+            Target::Unix(path) => UnixStream::connect(path).map(Self::from),
+        };
+        connected.map_err(|error| Error::connect(address, error))
     }
 
     /// Creates a stream from a TCP socket that has `TCP_NODELAY` already. This saves a system call.
@@ -277,7 +278,16 @@ impl Stream {
         }
         // This fails only if the connection has been closed already.
         let _ = self.shutdown(Shutdown::Write);
-        Error::TimedOut("write").into()
+        let timeout = with_socket!(self, socket => socket.write_timeout());
+        timed_out("write", timeout)
+    }
+
+    /// Converts the error of a read.
+    fn read_error(&self, error: io::Error) -> io::Error {
+        if !is_timeout(&error) {
+            return error;
+        }
+        timed_out("read", with_socket!(self, socket => socket.read_timeout()))
     }
 }
 
@@ -315,11 +325,12 @@ impl AsFd for Stream {
 
 impl Read for &Stream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.read_raw(buffer).map_err(read_error)
+        self.read_raw(buffer).map_err(|error| self.read_error(error))
     }
 
     fn read_vectored(&mut self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        with_socket!(self, socket => (&*socket).read_vectored(buffers)).map_err(read_error)
+        with_socket!(self, socket => (&*socket).read_vectored(buffers))
+            .map_err(|error| self.read_error(error))
     }
 }
 
@@ -364,10 +375,9 @@ impl Write for Stream {
 }
 
 /// Connects to the first IP address of a host that accepts the connection.
-fn connect_tcp(host: &str, port: u16, timeout: Option<Duration>) -> Result<Stream> {
+fn connect_tcp(host: &str, port: u16, timeout: Option<Duration>) -> io::Result<Stream> {
     let host = if host.is_empty() { "localhost" } else { host };
-    let mut failure =
-        Error::Io(io::Error::new(io::ErrorKind::NotFound, format!("no address for host {host:?}")));
+    let mut failure = io::Error::new(io::ErrorKind::NotFound, "no address for this host");
     for address in (host, port).to_socket_addrs()? {
         let connected = match timeout {
             Some(timeout) => TcpStream::connect_timeout(&address, timeout),
@@ -375,10 +385,10 @@ fn connect_tcp(host: &str, port: u16, timeout: Option<Duration>) -> Result<Strea
         };
         match connected {
             Ok(socket) => return Ok(socket.into()),
-            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                failure = Error::TimedOut("connect");
+            Err(error) if error.kind() == io::ErrorKind::TimedOut && timeout.is_some() => {
+                failure = timed_out("connect", Ok(timeout));
             }
-            Err(error) => failure = error.into(),
+            Err(error) => failure = error,
         }
     }
     Err(failure)
@@ -398,12 +408,10 @@ pub(super) fn is_timeout(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
 }
 
-fn read_error(error: io::Error) -> io::Error {
-    if is_timeout(&error) {
-        Error::TimedOut("read").into()
-    } else {
-        error
-    }
+/// Returns the error of an operation that has exceeded a timeout.
+#[cold]
+fn timed_out(operation: &'static str, timeout: io::Result<Option<Duration>>) -> io::Error {
+    Error::timed_out(operation, timeout.ok().flatten().unwrap_or_default()).into()
 }
 
 #[cfg(test)]

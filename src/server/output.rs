@@ -88,7 +88,7 @@ impl<'a> Output<'a> {
     pub(super) fn write_within(&self, records: &[u8], limit: &mut Duration) -> Result<()> {
         let mut state = self.lock();
         let start = Instant::now();
-        let written = self.write_until(records, start + *limit, &mut state.timeout);
+        let written = self.write_until(records, *limit, &mut state.timeout);
         *limit = limit.saturating_sub(start.elapsed());
         if matches!(written, Err(Error::TimedOut(_))) {
             // An error means that the connection has ended already.
@@ -100,14 +100,15 @@ impl<'a> Output<'a> {
     fn write_until(
         &self,
         mut records: &[u8],
-        deadline: Instant,
+        limit: Duration,
         timeout: &mut WriteTimeout,
     ) -> Result<()> {
+        let deadline = Instant::now() + limit;
         let mut stream = self.stream;
         while !records.is_empty() {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Err(Error::TimedOut("write"));
+                return Err(Error::timed_out("write", limit));
             }
             timeout.prepare_within(stream, records.len(), left)?;
             match stream.write(records) {

@@ -170,7 +170,7 @@ impl TimedStream {
                 }
             }
             if self.timeout.is_exceeded(waited) {
-                return Err(Error::TimedOut("read").into());
+                return Err(Error::timed_out("read", waited).into());
             }
             self.timeout.prepare(&self.stream, waited)?;
             start = Instant::now();
@@ -256,7 +256,9 @@ impl ReadTimeout {
     fn time_to_deadline(&self) -> io::Result<Option<Duration>> {
         let left = self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         match left {
-            Some(Duration::ZERO) => Err(Error::TimedOut("read").into()),
+            Some(Duration::ZERO) => {
+                Err(Error::timed_out("read", self.limit().unwrap_or_default()).into())
+            }
             left => Ok(left),
         }
     }
@@ -368,7 +370,7 @@ mod tests {
             std::thread::sleep(2 * LIMIT);
             Err(io::ErrorKind::Interrupted.into())
         });
-        assert!(matches!(error.unwrap_err().into(), Error::TimedOut("read")));
+        assert!(matches!(error.unwrap_err().into(), Error::TimedOut(_)));
         assert!(stream.is_idle());
         Ok(())
     }

@@ -142,6 +142,12 @@ impl<W: Write> StreamWriter<W> {
         self.buffer.take_memory()
     }
 
+    /// Returns everything that is buffered as complete records, for a caller that sends them.
+    pub(crate) fn take_records(&mut self) -> Vec<u8> {
+        self.buffer.close_record();
+        self.buffer.take_memory()
+    }
+
     /// Sends everything that is buffered.
     pub(crate) fn send(&mut self) -> io::Result<()> {
         self.send_after(&[])

@@ -17,6 +17,8 @@ mod fetch_options;
 mod fpm;
 mod gateway;
 mod hello;
+mod load;
 mod multiplex;
+mod proxy;
 mod recipes;
 mod roles;

@@ -165,16 +165,12 @@ impl Supervisor {
     }
 
     fn check_time(&self) -> Result<()> {
-        let is_over = |start: Instant, limit: Option<Duration>| {
-            limit.is_some_and(|limit| start.elapsed() >= limit)
+        let check = |operation, start: Instant, limit: Option<Duration>| match limit {
+            Some(limit) if start.elapsed() >= limit => Err(Error::timed_out(operation, limit)),
+            _ => Ok(()),
         };
-        if is_over(self.start, self.limits.timeout) {
-            return Err(Error::TimedOut("program"));
-        }
-        if is_over(self.last_activity, self.limits.idle_timeout) {
-            return Err(Error::TimedOut("program without input or output"));
-        }
-        Ok(())
+        check("program", self.start, self.limits.timeout)?;
+        check("program without input or output", self.last_activity, self.limits.idle_timeout)
     }
 
     fn handle(
