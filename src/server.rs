@@ -33,11 +33,11 @@
 //! | write a response in one call | [`Request::respond`], [`ResponseHead`](crate::ResponseHead) |
 //! | end the response before the handler returns | [`Request::finish_early`] |
 //! | know which error becomes which status | [`HandlerResult`] |
-//! | notice that nobody waits for the response | [`Request::is_aborted`], [`AbortHandle`] |
+//! | detect that a request was aborted | [`Request::is_aborted`], [`AbortHandle`] |
 //! | send error pages of your own | [`Server::error_page`] |
 //! | write an access log | [`Server::on_request_end`] |
-//! | log errors that no request shows | [`Server::on_error`] |
-//! | change a bound, such as a timeout | [`Config`] |
+//! | log errors outside of a request | [`Server::on_error`] |
+//! | set limits and timeouts | [`Config`] |
 //! | stop a server | [`Handle`] |
 //! | serve connections in a loop of your own | [`Connection`] |
 //!
@@ -87,7 +87,7 @@ use self::worker::{OnError, Worker};
 use crate::error::{Error, Result};
 use crate::net::{Address, AllowList, Listener};
 
-/// An application: threads that accept connections and pass each request to a handler.
+/// A FastCGI server that accepts connections and passes each request to a handler.
 ///
 /// ```no_run
 /// // It serves indefinitely.
@@ -113,13 +113,13 @@ use crate::net::{Address, AllowList, Listener};
 /// ([`Request::stderr`]), and the server continues. If no part of the response was sent, the client
 /// receives `Status: 500`, or another status that [`HandlerResult`] lists, with a short text or the
 /// page of [`error_page`](Self::error_page). If a part was sent, the response ends there:
-/// [`HandlerResult`](HandlerResult#what-was-sent-already) describes what the client receives. A
-/// program that is built with `panic = "abort"` ends when a handler panics.
+/// [`HandlerResult`](HandlerResult#responses-that-were-sent-in-part) describes what the client
+/// receives. A program that is built with `panic = "abort"` ends when a handler panics.
 ///
 /// A handler has also failed if it returns without an error and has written no response, unless the
 /// request was aborted. In debug builds the same applies to a small response without a head (RFC
-/// 3875, section 6). This finds a mistake of the program, like an assertion. A release build leaves
-/// it to the web server, so that no response is searched for its head.
+/// 3875, section 6). Like a debug assertion, this detects a programming error. Release builds skip
+/// the check to save the search for the end of the head.
 ///
 /// # What a program can observe
 ///
@@ -196,7 +196,7 @@ impl Server {
         })
     }
 
-    /// Sets the bounds.
+    /// Sets the configuration. Default [`Config::default`].
     pub fn config(mut self, config: Config) -> Self {
         self.config = config;
         self
@@ -373,9 +373,9 @@ impl Handle {
     /// Stops the server, without waiting for its requests to end.
     ///
     /// The server accepts no more connections and removes its socket file. Idle connections are
-    /// closed, and the others after their request. Then [`Server::serve`] returns. Requests that
-    /// take longer than [`Config::shutdown_timeout`] are aborted. One second after that, `serve`
-    /// returns even if a handler that does not use its streams is still running.
+    /// closed at once, the others after their current request. Then [`Server::serve`] returns.
+    /// Requests that take longer than [`Config::shutdown_timeout`] are aborted. One second after
+    /// that, `serve` returns even if a handler that does not use its streams is still running.
     ///
     /// The socket of [`Server::from_stdin`] may be shared with other processes, so it stays open.
     /// Threads that wait on it notice the shutdown within a few milliseconds. If the process cannot

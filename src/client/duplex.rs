@@ -117,7 +117,7 @@ fn send_rest(
     sent
 }
 
-/// Receives the response while another thread sends the body. If that fails or panics, or the
+/// Receives the response while another thread sends the body. If receiving fails or panics, or the
 /// application does not read the body to its end, the request is canceled.
 fn receive_beside<'a, T, E: From<Error>>(
     response: &mut Response<'a>,

@@ -17,7 +17,7 @@ pub enum Overload {
     Reject,
 }
 
-/// The bounds of an application, each with its default and its reason. A guide says
+/// The limits and timeouts of a [`Server`](super::Server). A guide says
 /// [which to change](crate::guide::limits).
 ///
 /// ```
@@ -51,7 +51,7 @@ pub struct Config {
     /// request ends, params of this length take up to 2 MiB of memory, if the pairs are empty.
     pub max_params: usize,
     /// The maximum length of the body of a request, in bytes. A filter's file does not count.
-    /// `None` is any length.
+    /// `None` means no limit.
     ///
     /// A request with a greater `CONTENT_LENGTH` is answered with `Status: 413`, and the
     /// connection is closed. Without `CONTENT_LENGTH`, reading or skipping more than this fails
@@ -77,7 +77,7 @@ pub struct Config {
     /// what has arrived together with the params does not count. It includes the time that the
     /// handler spends between reads.
     ///
-    /// Default one hour, which is longer than an upload takes that a web server passes on as it
+    /// Default one hour, which is longer than a typical upload that a web server forwards while it
     /// arrives.
     pub request_timeout: Option<Duration>,
     /// How long a write may wait for the web server to accept a byte. `None` waits indefinitely.
@@ -89,8 +89,8 @@ pub struct Config {
     ///
     /// Default `None`: an idle connection is closed anyway when its slot is needed.
     pub idle_timeout: Option<Duration>,
-    /// Whether web servers may shut down their writing half after the request, and still wait for
-    /// the response. The end of the input of a TCP connection then does not count as an abort in
+    /// Whether web servers may shut down their write half after the request, and still wait for the
+    /// response. The end of the input of a TCP connection then does not count as an abort in
     /// [`Request::is_aborted`](super::Request::is_aborted).
     ///
     /// Default `false`: common web servers close the connection when the client has disconnected,
@@ -98,7 +98,7 @@ pub struct Config {
     /// Unix socket the value has no effect.
     pub peers_half_close: bool,
     /// The number of requests that are served on a kept connection before it is closed. Default
-    /// `None`, which is any number.
+    /// `None`, which means no limit.
     pub max_requests: Option<u64>,
     /// The maximum number of bytes that are read and dropped before a connection is closed.
     /// Closing a connection that has unread input could destroy the response.
@@ -142,7 +142,7 @@ impl Config {
         Self::default()
     }
 
-    /// Sets [`max_connections`](Self::max_connections); at least 1.
+    /// Sets [`max_connections`](Self::max_connections). 0 is treated as 1.
     pub fn max_connections(mut self, max: usize) -> Self {
         self.max_connections = max.max(1);
         self

@@ -74,8 +74,8 @@ impl Connection {
 
     /// Creates a connection with these bounds, which may be shared by several connections.
     ///
-    /// The bounds on the number of connections are ignored, except that GET_VALUES is answered with
-    /// them.
+    /// [`max_connections`](Config::max_connections) and [`overload`](Config::overload) have no
+    /// effect, except that GET_VALUES reports `max_connections`.
     ///
     /// # Errors
     /// `InvalidInput` if [`max_connections`](Config::max_connections) is 0, or if the read,

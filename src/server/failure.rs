@@ -24,7 +24,7 @@ use super::error_response::ErrorResponse;
 /// }
 /// ```
 ///
-/// # What was sent already
+/// # Responses that were sent in part
 ///
 /// The status is part of the response head, so it cannot be changed once a part of the response has
 /// been sent: after a `flush` of [`stdout`], or after more than 64 KiB were written. If a handler

@@ -81,8 +81,8 @@ impl Failed {
     }
 }
 
-/// Passes a request to a handler, and ends the request. Returns an error that would otherwise
-/// remain unnoticed, and after which the connection can be used.
+/// Passes a request to a handler, and ends the request. Returns an error that has to be reported
+/// but leaves the connection usable.
 ///
 /// # Errors
 /// The errors of [`Request::finish`].
@@ -178,7 +178,7 @@ fn end_responded(request: &mut Request<'_>) -> Result<Option<Error>> {
     Ok(failure)
 }
 
-/// Does what [`end_failed`] does, outside of the code of a request that succeeds.
+/// Calls [`end_failed`]. Kept out of line, because most requests succeed.
 #[cold]
 fn end_and_drop_failed(
     request: &mut Request<'_>,

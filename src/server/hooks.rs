@@ -15,7 +15,7 @@ use crate::record::Role;
 pub struct EndedRequest<'a> {
     /// The role that the web server requested.
     pub role: Role,
-    /// The params. Of params that were too large, only those that arrived before the limit.
+    /// The params. If the params exceeded the limit, this contains only those received before it.
     pub params: &'a Params,
     /// The status of the response, as its head contains it or implies it. `None` if the response
     /// has no valid head, or one of more than 16 KiB.

@@ -23,7 +23,7 @@
 //! | the handler continues after `finish_early` | its thread | `FinishedEarly` |
 //! | a request is dropped before it has ended | its thread | `RequestNotFinished` |
 //! | the connection is rejected | its thread | `Overloaded` |
-//! | a newcomer has no slot | a thread of the pool, in `Pool::request_slot` | `SlotNeeded` |
+//! | a connection waits for a slot | a thread of the pool, in `Pool::request_slot` | `SlotNeeded` |
 //! | no thread is accepting | the main thread, in `Pool::wait_for_stop` | `SlotNeeded` |
 //! | `accept` has failed | the accepting thread, in `Pool::wait_to_retry` | `SlotNeeded` |
 //! | [`Handle::shutdown`](super::Handle::shutdown) | `Pool::stop` | `Shutdown` |
@@ -50,7 +50,7 @@ use crate::net::Stream;
 /// The phase of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// The next BEGIN_REQUEST was not received.
+    /// The next BEGIN_REQUEST has not been received yet.
     Waiting,
     /// BEGIN_REQUEST was received, and the params are being received.
     Receiving,
@@ -257,13 +257,13 @@ impl Lifecycle {
 ///
 /// # Ordering
 ///
-/// No newcomer may wait while a connection is idle. A connection that becomes idle stores `Idle`,
-/// then loads `yield_requests`. A newcomer increases `yield_requests`, then looks for `Idle`. All
-/// four operations are sequentially consistent, so they have one order. Either the increase comes
-/// before the load, and the connection observes the newcomer and closes. Or the load comes before
-/// the increase: then the store does as well, and the newcomer observes `Idle`. A new connection
-/// that becomes idle by a query loads nothing: while a connection is new, newcomers look again and
-/// again.
+/// No connection may wait for a slot while another one is idle. A connection that becomes idle
+/// stores `Idle`, then loads `yield_requests`. A thread that waits for a slot increases
+/// `yield_requests`, then searches for `Idle`. All four operations are sequentially consistent, so
+/// they have one order. Either the increase comes before the load, and the connection observes the
+/// waiting thread and closes. Or the load comes before the increase: then the store does as well,
+/// and the waiting thread observes `Idle`. A new connection that becomes idle by a query loads
+/// nothing: while a connection is new, the waiting thread polls every 2 ms.
 #[derive(Debug)]
 pub(super) struct ConnectionState {
     /// A [`State`].
@@ -277,11 +277,11 @@ pub(super) struct ConnectionState {
     output: OutputLock,
 }
 
-/// What other threads need to know of a connection.
+/// The state of a connection, as other threads observe it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 enum State {
-    /// No record was received.
+    /// No record has been received yet.
     New,
     /// The same, and the server stops.
     NewStopping,
@@ -293,15 +293,16 @@ enum State {
     Busy,
     /// The same, and the server stops.
     BusyStopping,
-    /// The connection closes, because a newcomer needs its slot.
+    /// The connection closes, because a waiting connection needs its slot.
     Yielding,
     /// The same, and the read half was shut down to wake the thread.
     ShutDownYielding,
     /// The read half was shut down because the server stops.
     ShutDownStopping,
-    /// A request had arrived when the read half was shut down, because a slot was needed.
+    /// The connection serves its last request, which had arrived before the read half was shut down
+    /// to free the slot.
     LastYielding,
-    /// A request had arrived when the read half was shut down, because the server stops.
+    /// The connection serves its last request, which had arrived before the server stopped.
     LastStopping,
 }
 
@@ -437,11 +438,11 @@ impl ConnectionState {
     ///
     /// The socket is in non-blocking mode meanwhile. The lock of the output keeps the thread from
     /// writing, and [`begin_request`](Self::begin_request) from returning, so that no read inside a
-    /// request fails. A read before that fails as after a timeout. It is repeated, unless an idle
-    /// timeout is set, which then ends the connection.
+    /// request fails. A read that starts earlier can fail with `WouldBlock`, which is treated like
+    /// a timeout: it is repeated, or ends the connection if an idle timeout is set.
     fn has_unread_input(&self) -> bool {
-        let look = || self.is_new() && self.stream.has_input().unwrap_or(false);
-        self.output().while_not_writing(look).unwrap_or(false)
+        let check = || self.is_new() && self.stream.has_input().unwrap_or(false);
+        self.output().while_not_writing(check).unwrap_or(false)
     }
 
     /// Closes the connection if it has been idle since [`mark_idle`](Self::mark_idle). Returns
@@ -455,7 +456,7 @@ impl ConnectionState {
         let _ = self.apply(Event::Mark);
     }
 
-    /// Returns whether no record was received since the connection was accepted.
+    /// Returns whether no record has been received since the connection was accepted.
     pub(super) fn is_new(&self) -> bool {
         self.state.load(SeqCst) <= State::NewStopping as u8
     }
@@ -478,7 +479,7 @@ impl ConnectionState {
         let _ = self.stream.shutdown(Shutdown::Both);
     }
 
-    /// A record was received that begins no request. The connection is not new any longer.
+    /// Records that a record was received that begins no request. The connection is no longer new.
     #[inline]
     pub(super) fn received_query(&self) {
         if self.is_new() {
@@ -496,7 +497,7 @@ impl ConnectionState {
     #[cold]
     fn begin_first_request(&self) -> bool {
         let state = self.apply(Event::Begin);
-        // A thread that has seen `New` may be looking at the input.
+        // A thread that has observed `New` may be checking the input.
         self.output.wait();
         state.is_some_and(|state| !state.is_read_shut_down())
     }
@@ -514,12 +515,13 @@ impl ConnectionState {
         self.yield_slot()
     }
 
-    /// Yields the slot of the connection, unless as many others as necessary have done so.
+    /// Yields the slot of the connection, unless enough other connections have yielded theirs.
     #[cold]
     fn yield_slot(&self) -> Option<CloseReason> {
         let take_one = |requests: usize| requests.checked_sub(1);
         if self.yield_requests.fetch_update(SeqCst, SeqCst, take_one).is_ok() {
-            // This changes nothing if the newcomer has observed `Idle` and closes the connection.
+            // This changes nothing if the waiting thread has observed `Idle` and closes the
+            // connection.
             let _ = self.apply(Event::Yield);
         }
         self.load().close_reason()
@@ -531,9 +533,9 @@ impl ConnectionState {
         state.close_reason().filter(|_| state.is_read_shut_down())
     }
 
-    /// Applies an event of another thread, and wakes the connection's thread if it waits for a
-    /// request: it reads the end of the input. If a slot is needed, and the thread is blocked by a
-    /// peer that does not read, the write half is shut down as well.
+    /// Applies an event of another thread. If the connection waits for a request, shuts down the
+    /// read half, so that its read returns 0. If a slot is needed, and the thread is blocked by a
+    /// peer that does not read, shuts down the write half as well.
     fn apply_and_wake(&self, event: Event) -> bool {
         let Some(state) = self.apply(event) else {
             return false;
@@ -639,7 +641,7 @@ mod tests {
             assert!(!state.close_if_unused(), "it is new");
             state.accepted -= NEW_CONNECTION_GRACE;
             peer.write_all(b"x").expect("input is sent");
-            while !state.stream().has_input().expect("a look") {
+            while !state.stream().has_input().expect("a check") {
                 std::thread::yield_now();
             }
             assert!(!state.close_if_unused() && !state.is_read_shut_down());
@@ -659,25 +661,25 @@ mod tests {
 
     /// It is not read after that in non-blocking mode.
     #[test]
-    fn first_request_begins_when_no_other_thread_looks_at_the_input() {
+    fn first_request_begins_when_no_other_thread_checks_the_input() {
         let (stream, _peer) = Stream::pair().expect("two sockets");
         let state = &ConnectionState::new(stream, None, Arc::default());
-        let (has_looked, is_looking) = (&AtomicBool::new(false), &AtomicBool::new(false));
+        let (has_checked, is_checking) = (&AtomicBool::new(false), &AtomicBool::new(false));
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 state.output().while_not_writing(|| {
-                    is_looking.store(true, SeqCst);
+                    is_checking.store(true, SeqCst);
                     while state.is_new() {
                         std::thread::yield_now();
                     }
                     std::thread::sleep(Duration::from_millis(10));
-                    has_looked.store(true, SeqCst);
+                    has_checked.store(true, SeqCst);
                 })
             });
-            while !is_looking.load(SeqCst) {
+            while !is_checking.load(SeqCst) {
                 std::thread::yield_now();
             }
-            assert!(state.begin_request() && has_looked.load(SeqCst));
+            assert!(state.begin_request() && has_checked.load(SeqCst));
         });
     }
 

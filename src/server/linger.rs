@@ -49,7 +49,7 @@ fn drain(state: &ConnectionState, since: Instant, config: &Config) -> Result<()>
         match state.stream().read(&mut scratch) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error.into()),
-            // The end of the input means nothing here, except that no input is buffered.
+            // After the read half was shut down, 0 only means that no input is buffered.
             Ok(0) if state.is_read_shut_down() && state.stream().peer_ip().is_some() => {
                 thread::sleep(POLL_INTERVAL);
             }

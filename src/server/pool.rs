@@ -167,8 +167,8 @@ impl Pool {
     }
 
     /// Waits until a slot is free and all earlier connections have one, and admits the connection.
-    /// Or decides that it is to be rejected. Returns `None` if the server was stopped and did
-    /// not end in time.
+    /// With [`Overload::Reject`], it is rejected if every other connection is busy. Returns `None`
+    /// if the server was stopped and did not end in time.
     pub(super) fn admit(&self, stream: &Stream, config: &Config) -> Option<Admission> {
         let (mut state, decision) = self.wait_for_slot(config);
         if decision == Decision::Aborted {
@@ -183,8 +183,8 @@ impl Pool {
         Some(state.admit(Arc::new(connection), decision == Decision::Granted, config))
     }
 
-    /// Removes a connection that has ended. Returns `false` if its thread is not needed any more.
-    /// The thread is removed then.
+    /// Removes a connection that has ended. Returns `false` if its thread is no longer needed. The
+    /// thread is removed then.
     pub(super) fn release(&self, connection: Arc<ConnectionState>, config: &Config) -> bool {
         let mut state = self.lock();
         let is_needed = state.release(&connection);
@@ -491,7 +491,7 @@ mod tests {
 
     /// The last thread serves a busy connection, and no other can be started.
     #[test]
-    fn a_connection_gives_way_if_no_thread_can_be_started() {
+    fn connection_is_closed_if_no_thread_can_be_started() {
         let (pool, config) = (pool(), Config::new());
         let (admission, mut lifecycle, _peer) = busy(&pool, &config);
         assert!(admission.starts_thread);
@@ -538,7 +538,7 @@ mod tests {
 
     /// A connection that serves its last request does not count as one that yields its slot soon.
     #[test]
-    fn a_newcomer_gets_the_slot_of_another_connection_while_one_serves_its_last_request() {
+    fn waiting_connection_gets_the_slot_of_another_one_while_a_third_serves_its_last_request() {
         let (pool, config) = (&pool(), &Config::new().max_connections(2));
         let (first, mut lifecycle, _peer) = busy(pool, config);
         let (second, mut other_lifecycle, _other_peer) = busy(pool, config);
@@ -548,7 +548,7 @@ mod tests {
         assert!(!lifecycle.begun(), "the read half was shut down");
         lifecycle.received(true);
         thread::scope(|scope| {
-            let newcomer = scope.spawn(|| busy(pool, config));
+            let waiting = scope.spawn(|| busy(pool, config));
             while pool.lock().waiting.is_empty() {
                 thread::yield_now();
             }
@@ -557,7 +557,7 @@ mod tests {
                 thread::yield_now();
             }
             pool.release(second.state, config);
-            assert!(newcomer.join().expect("a newcomer").0.has_slot);
+            assert!(waiting.join().expect("an admission").0.has_slot);
         });
         pool.release(first.state, config);
     }
@@ -574,13 +574,13 @@ mod tests {
         assert!(lifecycle.begun(), "the connection is kept");
     }
 
-    /// Two newcomers wait while every connection is busy.
+    /// Two connections wait while every other one is busy.
     #[test]
-    fn as_many_connections_yield_as_newcomers_wait() {
+    fn as_many_connections_yield_as_others_wait() {
         let (pool, config) = (&pool(), &Config::new().max_connections(2));
         let mut served = [busy(pool, config), busy(pool, config)];
         thread::scope(|scope| {
-            let newcomers = [(); 2].map(|()| scope.spawn(|| busy(pool, config)));
+            let waiting = [(); 2].map(|()| scope.spawn(|| busy(pool, config)));
             while pool.lock().waiting.len() < 2 {
                 thread::yield_now();
             }
@@ -595,13 +595,13 @@ mod tests {
             for (admission, ..) in served {
                 pool.release(admission.state, config);
             }
-            assert!(newcomers.into_iter().all(|newcomer| newcomer.join().unwrap().0.has_slot));
+            assert!(waiting.into_iter().all(|thread| thread.join().unwrap().0.has_slot));
         });
     }
 
     /// The connection that has waited for longer gets the slot.
     #[test]
-    fn a_newcomer_does_not_overtake_one_that_waits() {
+    fn new_connection_does_not_overtake_one_that_waits() {
         let config = &Config::new().max_connections(1).overload(Overload::Reject);
         let pool = &pool();
         let (first, mut lifecycle, _peer) = busy(pool, config);
@@ -619,7 +619,7 @@ mod tests {
             state.waiting.retain(|other| *other != ticket);
             pool.changed.notify_all();
             drop(state);
-            assert!(waiting.join().expect("a newcomer").0.has_slot);
+            assert!(waiting.join().expect("an admission").0.has_slot);
         });
     }
 }

@@ -77,7 +77,7 @@ impl<'a> Stdin<'a> {
     }
 
     /// Continues with the file that a filter processes: the DATA stream (FastCGI specification,
-    /// section 6.4). Drops what was not read of the body.
+    /// section 6.4). Drops what has not been read of the body.
     ///
     /// Later reads return the file, whose announced length is `FCGI_DATA_LENGTH`. In a role other
     /// than [`Role::Filter`] there is no file, and reads return 0 bytes.
@@ -102,8 +102,9 @@ impl<'a> Stdin<'a> {
     /// A body that announces a greater length in `CONTENT_LENGTH` is not read at all.
     ///
     /// # Errors
-    /// [`Error::BodyTooLarge`] if there are more than `max` bytes. If the handler returns it, the
-    /// response is `413 Content Too Large`. All errors of reading.
+    /// - [`Error::BodyTooLarge`] if there are more than `max` bytes; if the handler returns it, the
+    ///   response is `413 Content Too Large`
+    /// - any error of reading
     ///
     /// ```
     /// use fcgi::server::{HandlerResult, Request};
@@ -128,7 +129,7 @@ impl<'a> Stdin<'a> {
         Ok(body)
     }
 
-    /// Returns the number of bytes that were read of the current stream.
+    /// Returns the number of bytes that have been read of the current stream.
     pub fn received(&self) -> u64 {
         self.stream.received()
     }

@@ -59,7 +59,7 @@ impl RequestClock {
 pub(super) struct TimedStream {
     stream: Stream,
     timeout: ReadTimeout,
-    /// Held during a read, if another thread may look at the socket.
+    /// Held during a read, if another thread may check the socket.
     read_lock: Option<Arc<Mutex<()>>>,
 }
 
@@ -75,7 +75,7 @@ struct ReadTimeout {
     /// Whether the idle timeout applies: no byte was received since the last request.
     is_idle: bool,
     clock: RequestClock,
-    /// When every read fails, even if input arrives.
+    /// The time after which every read fails, even if input has arrived.
     deadline: Option<Instant>,
     /// Whether the timeout of the socket is set.
     is_set: bool,
@@ -88,7 +88,7 @@ impl TimedStream {
         Self { stream, timeout: ReadTimeout::new(config), read_lock: None }
     }
 
-    /// Returns a lock that every read and every look holds from now on.
+    /// Returns a lock that every read and every check holds from now on.
     pub(super) fn read_lock(&mut self) -> Arc<Mutex<()>> {
         Arc::clone(self.read_lock.get_or_insert_with(Arc::default))
     }
@@ -113,8 +113,7 @@ impl TimedStream {
         self.timeout.is_idle
     }
 
-    /// Allows the request timeout from the next read on: the params of a request follow, or its
-    /// body.
+    /// Restarts the request clock. It starts again with the next read of the params or the body.
     #[inline]
     pub(super) fn restart_clock(&mut self) {
         self.timeout.clock.start = None;
@@ -125,7 +124,7 @@ impl TimedStream {
         self.timeout.deadline = Instant::now().checked_add(time);
     }
 
-    /// Calls a function that reads from the socket, or looks at it.
+    /// Calls a function that reads from the socket or checks it.
     #[inline]
     pub(super) fn with_read_lock<T>(&self, read: impl FnOnce(&Stream) -> T) -> T {
         let lock = self.read_lock.as_ref();

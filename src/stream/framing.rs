@@ -1,7 +1,7 @@
 use crate::record::{padding_len, Header, RecordType, HEADER_LEN, MAX_ALIGNED_LEN};
 use crate::vectored::MAX_SLICES;
 
-/// The most records that leave in one vectored write. Each takes two slices; records before and
+/// The most records that are sent in one vectored write. Each takes two slices; records before and
 /// after them, and padding, take three more.
 const DIRECT_RECORDS: usize = 30;
 /// The most data that [`Framing`] splits into records, in bytes.
