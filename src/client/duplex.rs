@@ -52,7 +52,7 @@ fn send_now<'a, B: Read, D: Read>(
 ) -> io::Result<Option<Body<'a, B, D>>> {
     stdin.limit_wait(MAX_PAUSE)?;
     let sent = body.send_now(stdin);
-    stdin.unlimit_wait();
+    stdin.clear_wait_limit();
     // An error is ignored: the response is valid, or reading it reports why not.
     Ok((!sent.unwrap_or(true)).then_some(body))
 }

@@ -252,7 +252,7 @@ impl SocketWriter {
     }
 
     /// Removes the limit that [`limit_wait`](Self::limit_wait) has set.
-    pub(super) fn unlimit_wait(&mut self) {
+    pub(super) fn clear_wait_limit(&mut self) {
         self.is_wait_limited = false;
     }
 

@@ -13,7 +13,7 @@ use super::request::Request;
 use crate::error::{Error, Result};
 
 /// How a handler has failed.
-enum Failed {
+enum HandlerError {
     /// It has returned without an error, but also without a response, for this reason.
     NoResponse(Error),
     // The box keeps the result of a handler that succeeds small.
@@ -38,7 +38,7 @@ impl ReturnedError {
     }
 }
 
-impl Failed {
+impl HandlerError {
     fn failure(&self) -> Failure<'_> {
         match self {
             Self::NoResponse(error) => Failure::Error(error),
@@ -111,7 +111,7 @@ fn answer_observed(
     let (started, clock) = (SystemTime::now(), Instant::now());
     request.stdout.get_ref().record_sent();
     let returned = call(request, handler);
-    let was_aborted = !request.has_ended() && request.stdin.was_aborted();
+    let was_aborted = !request.has_ended() && request.stdin.was_aborted_by_peer();
     let ended = match &returned {
         Ok(()) => end_responded(request),
         Err(failed) => end_failed(request, failed, hooks),
@@ -155,14 +155,14 @@ pub(super) fn notify(on_end: &OnRequestEnd, ended: &EndedRequest<'_>) {
 fn call(
     request: &mut Request<'_>,
     handler: &(impl Fn(&mut Request<'_>) -> HandlerResult + ?Sized),
-) -> std::result::Result<(), Failed> {
+) -> std::result::Result<(), HandlerError> {
     match catch_unwind(AssertUnwindSafe(|| handler(request).map_err(ReturnedError::boxed))) {
         Ok(Ok(())) => match request.response_error() {
             None => Ok(()),
-            Some(error) => Err(Failed::NoResponse(error)),
+            Some(error) => Err(HandlerError::NoResponse(error)),
         },
-        Ok(Err(error)) => Err(Failed::Error(error)),
-        Err(panic) => Err(Failed::Panic(panic)),
+        Ok(Err(error)) => Err(HandlerError::Error(error)),
+        Err(panic) => Err(HandlerError::Panic(panic)),
     }
 }
 
@@ -182,7 +182,7 @@ fn end_responded(request: &mut Request<'_>) -> Result<Option<Error>> {
 #[cold]
 fn end_and_drop_failed(
     request: &mut Request<'_>,
-    failed: Failed,
+    failed: HandlerError,
     hooks: &Hooks,
 ) -> Result<Option<Error>> {
     let ended = end_failed(request, &failed, hooks);
@@ -192,7 +192,11 @@ fn end_and_drop_failed(
 
 /// Ends a request as failed, unless it has ended before.
 #[cold]
-fn end_failed(request: &mut Request<'_>, failed: &Failed, hooks: &Hooks) -> Result<Option<Error>> {
+fn end_failed(
+    request: &mut Request<'_>,
+    failed: &HandlerError,
+    hooks: &Hooks,
+) -> Result<Option<Error>> {
     let failure = failed.failure();
     if request.has_ended() {
         return Ok(Some(failed.error()));
@@ -206,7 +210,7 @@ fn end_failed(request: &mut Request<'_>, failed: &Failed, hooks: &Hooks) -> Resu
         request.end_with_reason(&failed.reason())?;
     }
     match failed {
-        Failed::NoResponse(error) => Ok(Some(error.duplicate())),
+        HandlerError::NoResponse(error) => Ok(Some(error.duplicate())),
         _ => Ok(None),
     }
 }

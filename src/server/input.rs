@@ -123,13 +123,13 @@ impl Input {
             self.update_idle()?;
             match self.reader.next_header()? {
                 Some(header) if header.request_id == NULL_REQUEST_ID => {
-                    self.state.received_query();
+                    self.state.on_other_record();
                     self.answer_management(header)?;
                 }
                 Some(header) if header.record_type == RecordType::BeginRequest => {
                     return Ok(Some(header));
                 }
-                Some(_) => self.state.received_query(),
+                Some(_) => self.state.on_other_record(),
                 None => return Ok(None),
             }
         }

@@ -1,15 +1,16 @@
 //! The life of a connection: when it is closed, why, and by whom.
 //!
 //! ```text
-//!                          accepted
-//!                             │
-//!     ┌───────────────────────▼                  received
-//!     │ refused / ended,   Waiting ──► Receiving ────────► Handling
-//!     │ keep_conn set         │   begun   │                   │
-//!     └───────────────────────┼───────────┴───────────────────┘
-//!                             │ refused, ended, answered_last, input_ended, failed
-//!                             ▼
-//!                          Closing { reason, mode }
+//!                              accepted
+//!                                 │
+//!     ┌───────────────────────────▼                     on_params
+//!     │ on_refusal / on_end,   Waiting ───► Receiving ───────────► Handling
+//!     │ keep_conn set             │ on_begin    │                     │
+//!     └───────────────────────────┼─────────────┴─────────────────────┘
+//!                                 │ on_refusal, on_end, on_last_response,
+//!                                 │ on_end_of_input, on_failure
+//!                                 ▼
+//!                              Closing { reason, mode }
 //! ```
 //!
 //! | Event | Noticed by | Reason |
@@ -69,7 +70,7 @@ pub(super) enum CloseMode {
     /// Close at once: no response is on its way, or the peer has closed the connection.
     AtOnce,
     /// Close at once, unless there is input to read. All input of the last request was received.
-    UnlessInputIsLeft,
+    DrainIfInputIsLeft,
     /// Read and drop input. The last response was sent at this time, before all of its input was
     /// received.
     AfterDraining(Instant),
@@ -126,32 +127,32 @@ impl Lifecycle {
         match self.phase {
             Phase::Closing { mode, .. } => mode,
             // The owner has dropped a connection that could carry another request.
-            Phase::Waiting | Phase::Receiving | Phase::Handling { .. } => self.mode_after_early(),
+            Phase::Waiting | Phase::Receiving | Phase::Handling { .. } => self.drain_mode(),
         }
     }
 
-    /// BEGIN_REQUEST was received. Returns `false` if the read half was shut down before that, so
-    /// that the rest of the request may not arrive.
-    pub(super) fn begun(&mut self) -> bool {
+    /// Records that BEGIN_REQUEST was received. Returns `false` if the read half was shut down
+    /// before that, so that the rest of the request may not arrive.
+    pub(super) fn on_begin(&mut self) -> bool {
         self.phase = Phase::Receiving;
         self.state.begin_request()
     }
 
-    /// The params of the request were received, and it is passed to a handler.
-    pub(super) fn received(&mut self, keep_conn: bool) {
+    /// Records that the params of the request were received, and that it is passed to a handler.
+    pub(super) fn on_params(&mut self, keep_conn: bool) {
         self.requests += 1;
         self.phase = Phase::Handling { keep_conn };
     }
 
-    /// The request was ended without being passed to a handler.
-    pub(super) fn refused(&mut self, keep_conn: bool) {
-        let reason = self.reason_to_close(keep_conn);
-        self.answered(false, reason);
+    /// Records that the request was ended without being passed to a handler.
+    pub(super) fn on_refusal(&mut self, keep_conn: bool) {
+        let reason = self.become_idle(keep_conn);
+        self.on_response(false, reason);
     }
 
-    /// The handler has returned.
+    /// Records that the handler has returned.
     #[inline]
-    pub(super) fn ended(
+    pub(super) fn on_end(
         &mut self,
         outcome: RequestOutcome,
         max_requests: Option<u64>,
@@ -166,9 +167,9 @@ impl Lifecycle {
                 } else if max_requests.is_some_and(|max| self.requests >= max) {
                     Some(CloseReason::RequestLimit)
                 } else {
-                    self.reason_to_close(keep_conn)
+                    self.become_idle(keep_conn)
                 };
-                self.answered(has_whole_input, reason);
+                self.on_response(has_whole_input, reason);
                 Ok(())
             }
             RequestOutcome::Failed { reason } => {
@@ -182,14 +183,12 @@ impl Lifecycle {
         }
     }
 
-    /// The input has ended, or could not be read, before a request was received. Returns the error,
-    /// unless the connection was closed on purpose.
-    pub(super) fn input_ended(&mut self, error: Option<Error>, is_idle: bool) -> Result<()> {
+    /// Records that the input has ended, or could not be read, before a request was received.
+    /// Returns the error, unless the connection was closed on purpose.
+    pub(super) fn on_end_of_input(&mut self, error: Option<Error>, is_idle: bool) -> Result<()> {
         if self.close_reason().is_none() {
             let (reason, mode) = match (&error, self.state.shut_down_reason()) {
-                (None | Some(Error::UnexpectedEof(_)), Some(reason)) => {
-                    (reason, self.mode_after_early())
-                }
+                (None | Some(Error::UnexpectedEof(_)), Some(reason)) => (reason, self.drain_mode()),
                 (None, None) => (CloseReason::EndOfInput, CloseMode::AtOnce),
                 (Some(Error::TimedOut(_)), _) if is_idle => {
                     (CloseReason::IdleTimeout, CloseMode::AtOnce)
@@ -204,8 +203,9 @@ impl Lifecycle {
         error.map_or(Ok(()), Err)
     }
 
-    /// The connection has failed. Does nothing if it is to be closed already.
-    pub(super) fn failed(&mut self, error: &Error) -> CloseReason {
+    /// Records that the connection has failed. Returns the reason of the close, which may have been
+    /// set before.
+    pub(super) fn on_failure(&mut self, error: &Error) -> CloseReason {
         let reason = self.close_reason().unwrap_or_else(|| error.into());
         if self.close_reason().is_none() {
             self.close(reason, CloseMode::AtOnce);
@@ -213,19 +213,19 @@ impl Lifecycle {
         reason
     }
 
-    /// A response was sent before its input was received, and no request follows.
-    pub(super) fn answered_last(&mut self, reason: CloseReason) {
-        self.answered(false, Some(reason));
+    /// Records that a response was sent before its input was received, and that no request follows.
+    pub(super) fn on_last_response(&mut self, reason: CloseReason) {
+        self.on_response(false, Some(reason));
     }
 
-    /// The response was sent.
+    /// Records that the response was sent.
     #[inline]
-    fn answered(&mut self, has_whole_input: bool, reason: Option<CloseReason>) {
+    fn on_response(&mut self, has_whole_input: bool, reason: Option<CloseReason>) {
         self.answered_early = (!has_whole_input).then(Instant::now);
         self.phase = match (reason, self.answered_early) {
             (None, _) => Phase::Waiting,
-            (Some(reason), None) => Phase::Closing { reason, mode: CloseMode::UnlessInputIsLeft },
-            (Some(reason), Some(_)) => Phase::Closing { reason, mode: self.mode_after_early() },
+            (Some(reason), None) => Phase::Closing { reason, mode: CloseMode::DrainIfInputIsLeft },
+            (Some(reason), Some(_)) => Phase::Closing { reason, mode: self.drain_mode() },
         };
     }
 
@@ -234,13 +234,13 @@ impl Lifecycle {
     }
 
     /// Returns how the connection is closed if no response follows the last one.
-    fn mode_after_early(&self) -> CloseMode {
+    fn drain_mode(&self) -> CloseMode {
         self.answered_early.map_or(CloseMode::AtOnce, CloseMode::AfterDraining)
     }
 
     /// Marks the connection idle, or returns the reason to close it.
     #[inline]
-    fn reason_to_close(&self, keep_conn: bool) -> Option<CloseReason> {
+    fn become_idle(&self, keep_conn: bool) -> Option<CloseReason> {
         if !keep_conn {
             return Some(CloseReason::KeepConnNotSet);
         }
@@ -458,6 +458,7 @@ impl ConnectionState {
 
     /// Returns whether no record has been received since the connection was accepted.
     pub(super) fn is_new(&self) -> bool {
+        // The states of a new connection have the lowest numbers.
         self.state.load(SeqCst) <= State::NewStopping as u8
     }
 
@@ -481,7 +482,7 @@ impl ConnectionState {
 
     /// Records that a record was received that begins no request. The connection is no longer new.
     #[inline]
-    pub(super) fn received_query(&self) {
+    pub(super) fn on_other_record(&self) {
         if self.is_new() {
             self.apply_and_wake(Event::Query);
         }
@@ -490,12 +491,12 @@ impl ConnectionState {
     /// Returns `false` if the read half was shut down.
     #[inline]
     fn begin_request(&self) -> bool {
-        self.change(State::Idle, Event::Begin) || self.begin_first_request()
+        self.change(State::Idle, Event::Begin) || self.begin_request_slow()
     }
 
-    /// Does the same for a connection that is not known to be idle.
+    /// Does the same for a connection in any state.
     #[cold]
-    fn begin_first_request(&self) -> bool {
+    fn begin_request_slow(&self) -> bool {
         let state = self.apply(Event::Begin);
         // A thread that has observed `New` may be checking the input.
         self.output.wait();
@@ -582,6 +583,8 @@ mod tests {
     fn numbers_represent_their_states() {
         for (number, state) in State::ALL.into_iter().enumerate() {
             assert_eq!(state as usize, number);
+            let is_new = matches!(state, State::New | State::NewStopping);
+            assert_eq!(state as u8 <= State::NewStopping as u8, is_new, "{state:?}");
         }
     }
 
@@ -692,7 +695,7 @@ mod tests {
             if is_stopping {
                 state.stop();
             }
-            state.received_query();
+            state.on_other_record();
             assert!(!state.is_new());
             assert_eq!(state.is_read_shut_down(), is_stopping);
             state.mark_idle();

@@ -137,7 +137,8 @@ impl<'a> Stdin<'a> {
     /// Returns whether the web server has aborted the request or closed the connection, as far as
     /// that can be known without waiting.
     pub(super) fn is_aborted(&mut self) -> bool {
-        let is_aborted = self.is_known_aborted() || self.has_buffered_abort() || self.finds_abort();
+        let is_aborted =
+            self.has_no_receiver() || self.has_buffered_abort() || self.poll_for_abort();
         if is_aborted {
             self.stream.source_mut().set_aborted();
         }
@@ -146,7 +147,7 @@ impl<'a> Stdin<'a> {
 
     /// Returns a handle with which other threads can check whether the request was aborted.
     pub(super) fn abort_handle(&mut self) -> AbortHandle {
-        let is_aborted = self.is_known_aborted();
+        let is_aborted = self.has_no_receiver();
         let records = self.stream.source_mut();
         let handle = records.input.abort_handle(records.config.peers_half_close);
         if is_aborted {
@@ -162,7 +163,7 @@ impl<'a> Stdin<'a> {
 
     /// Returns whether the web server has aborted the request, as far as the handler or its abort
     /// handle has noticed. A connection that has failed does not count.
-    pub(super) fn was_aborted(&self) -> bool {
+    pub(super) fn was_aborted_by_peer(&self) -> bool {
         self.stream.state() == StreamState::Aborted || self.stream.source().is_known_aborted()
     }
 
@@ -199,7 +200,7 @@ impl<'a> Stdin<'a> {
 
     /// Returns whether nothing receives the response, as far as is known: the request was aborted,
     /// or a read has failed, except with [`Error::BodyTooLarge`].
-    fn is_known_aborted(&self) -> bool {
+    fn has_no_receiver(&self) -> bool {
         match self.stream.state() {
             StreamState::Aborted => true,
             StreamState::Failed => !matches!(self.stream.failure(), Some(Error::BodyTooLarge(_))),
@@ -209,7 +210,7 @@ impl<'a> Stdin<'a> {
 
     /// Buffers the input that has arrived. Returns whether it ends with an abort, or the peer has
     /// closed the connection.
-    fn finds_abort(&mut self) -> bool {
+    fn poll_for_abort(&mut self) -> bool {
         while !self.stream.source().input.reader().is_full() {
             match self.stream.source_mut().input.try_fill() {
                 Ok(Some(0)) if !self.has_whole_input() => return true,
@@ -243,7 +244,7 @@ impl<'a> Stdin<'a> {
     /// request was aborted.
     pub(super) fn check_peer(&self) -> Result<()> {
         self.check_connection()?;
-        if self.is_known_aborted() {
+        if self.has_no_receiver() {
             return Err(Error::Aborted);
         }
         Ok(())

@@ -8,7 +8,7 @@
 //! | sending | [`write_timeout`] | `SO_SNDTIMEO` | before the second write, or one above 2 KiB |
 //! | answering queries, refusing requests | one second in all | `SO_SNDTIMEO` | before each write |
 //! | rejecting a connection | one second | a deadline | before each read |
-//! | closing | [`drain_time`] | `SO_RCVTIMEO` | before each read (see `linger`) |
+//! | closing | [`drain_time`] | `SO_RCVTIMEO` | before each read (see `drain`) |
 //!
 //! [`idle_timeout`]: Config::idle_timeout
 //! [`read_timeout`]: Config::read_timeout
@@ -197,11 +197,11 @@ impl ReadTimeout {
         }
     }
 
-    /// Sets the timeout of the socket, unless the next read may wait without one. Reads have
-    /// already waited for `waited`.
+    /// Sets the timeout of the socket, unless the next read can use it as it is. Reads have already
+    /// waited for `waited`.
     #[inline]
     fn prepare(&mut self, stream: &Stream, waited: Duration) -> io::Result<()> {
-        if self.may_wait_indefinitely() {
+        if self.needs_no_update() {
             return Ok(());
         }
         self.limit_read(stream, waited)
@@ -225,11 +225,11 @@ impl ReadTimeout {
         Ok(())
     }
 
-    /// Returns whether a read may wait without a timeout, or with the read timeout if it is set.
+    /// Returns whether an idle read can use the socket's timeout as it is.
     ///
-    /// Such a read is woken by shutting down the read half. That is certain on Unix alone.
+    /// Shutting down the read half wakes such a read, which is guaranteed on Unix only.
     #[inline]
-    fn may_wait_indefinitely(&self) -> bool {
+    fn needs_no_update(&self) -> bool {
         cfg!(unix)
             && self.is_idle
             && self.idle_timeout.is_none()
@@ -295,7 +295,7 @@ enum SocketTimeout {
     /// It is not set, and nothing was written.
     Untouched,
     /// It is not set, or has another value.
-    Unset,
+    Stale,
     Set,
 }
 
@@ -314,8 +314,8 @@ impl WriteTimeout {
     ) -> io::Result<()> {
         match self.socket {
             SocketTimeout::Set => {}
-            SocketTimeout::Untouched if len() <= FIRST_WRITE => self.socket = SocketTimeout::Unset,
-            SocketTimeout::Untouched | SocketTimeout::Unset => {
+            SocketTimeout::Untouched if len() <= FIRST_WRITE => self.socket = SocketTimeout::Stale,
+            SocketTimeout::Untouched | SocketTimeout::Stale => {
                 stream.set_write_timeout(self.timeout)?;
                 self.socket = SocketTimeout::Set;
             }
@@ -335,7 +335,7 @@ impl WriteTimeout {
             let timeout = self.timeout.map_or(limit, |timeout| timeout.min(limit));
             stream.set_write_timeout(Some(timeout))?;
         }
-        self.socket = SocketTimeout::Unset;
+        self.socket = SocketTimeout::Stale;
         Ok(())
     }
 }

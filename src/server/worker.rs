@@ -138,7 +138,7 @@ impl Worker {
             if let Some(on_end) = &self.hooks.on_request_end {
                 notify_rejected(&connection, &error, on_end);
             }
-            let reason = connection.failed(&error);
+            let reason = connection.on_failure(&error);
             self.report(&error, Some(reason));
         }
         *buffers = connection.into_buffers();

@@ -41,6 +41,8 @@ impl Framing {
         after: &[u8],
         write: impl FnOnce(&mut [&[u8]]) -> T,
     ) -> T {
+        // Slices: `before`, (header, content) × count, the padding of the last record, `after`. The
+        // last header replaces the one of a full record.
         let contents = data.chunks(MAX_ALIGNED_LEN);
         let count = contents.len();
         let mut parts = [&[][..]; MAX_PARTS];
