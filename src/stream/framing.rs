@@ -3,7 +3,7 @@ use crate::vectored::MAX_SLICES;
 
 /// The most records that are sent in one vectored write. Each takes two slices; records before and
 /// after them, and padding, take three more.
-const DIRECT_RECORDS: usize = 30;
+const DIRECT_RECORDS: usize = 31;
 /// The most data that [`Framing`] splits into records, in bytes.
 pub(crate) const DIRECT_LEN: usize = DIRECT_RECORDS * MAX_ALIGNED_LEN;
 /// The most slices that [`Framing`] passes to one vectored write.
