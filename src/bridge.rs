@@ -9,8 +9,8 @@
 //! | [`run_program`] | Runs a CGI program that answers a FastCGI request. Unix only. |
 //! | [`start`] | Starts the processes of a FastCGI application. Unix only. |
 //!
-//! A CGI program that forwards its call to a FastCGI application. Its environment, stdin and stdout
-//! are the request and the response.
+//! The following CGI program forwards its call to a FastCGI application. It receives the request in
+//! its environment and on stdin, and sends the response to stdout.
 //!
 //! ```no_run
 //! // It needs a running application.

@@ -45,8 +45,8 @@
 //! # Response heads
 //!
 //! [`HeadParser`] is strict where safety or the length of the response depends on it, and lenient
-//! elsewhere. It accepts the following heads, which RFC 3875 does not allow.
-//! [`HeadParser::strict`] is the switch for RFC 3875 to the letter.
+//! elsewhere. It accepts the following heads, which RFC 3875 does not allow. With
+//! [`HeadParser::strict`] the parser follows RFC 3875 exactly.
 //!
 //! - A `Location` may be any reference, and may contain bytes above 127. The client is
 //!   redirected. RFC 9110, section 10.2.2, allows relative references. Adminer and phpMyAdmin
@@ -54,9 +54,10 @@
 //! - `Content-Type`, `Location` and `Status` may all be missing. The status is then 200, and no
 //!   type is guessed. PHP sends such a head if its setting `default_mimetype` is empty.
 //! - A `Content-Type` replaces an earlier one. A framework may have sent a default before the
-//!   program sends its own. Of two fields, a browser uses the last one, too.
-//! - A field is dropped if its name is not a token, but has no blank or control byte. No other
-//!   field depends on it. HTTP does not allow such a name, so it is not passed on.
+//!   program sends its own. Browsers also use the last of two fields.
+//! - A field whose name is not a token is dropped if the name has no blank or control byte.
+//!   Dropping it does not affect other fields. HTTP does not allow such a name, so it is not passed
+//!   on.
 //! - An interim response, with status 100 or 102 to 199, is dropped. The next head is that of the
 //!   response. No client needs it (RFC 9110, section 15.2), and if it were the response, the next
 //!   head would become the body.
@@ -79,7 +80,7 @@
 //!
 //! This table shows the status with which web servers respond to a browser. The column `fcgi` is
 //! the example `gateway`. The others are nginx 1.22, Apache 2.4, HAProxy 2.6 and Caddy 2.6, as
-//! measured by a test. The words after the status tell what else is different:
+//! measured by a test. The words after the status describe other differences:
 //!
 //! - `first`, `last`, `both`: which of the two fields the browser receives
 //! - `dropped`, `changed`: what happens to the field

@@ -104,7 +104,7 @@ use crate::params::Params;
 use crate::record::Role;
 use crate::stream::StreamLength;
 
-/// Sends requests to an application.
+/// A client that sends requests to an application.
 ///
 /// A client can be shared by threads. Each request uses its own connection. With
 /// [`keep_alive`](Self::keep_alive), connections are reused.
@@ -112,15 +112,15 @@ use crate::stream::StreamLength;
 /// # Retries
 ///
 /// The application may close a kept connection at any time. A kept connection is checked before it
-/// is reused, and replaced if it has been closed. The check is left out if a request with an
-/// idempotent `REQUEST_METHOD` (RFC 9110, section 9.2.2) follows another one within a millisecond.
-/// Until the application has been seen to keep a connection open, the check before any other
-/// request waits until the connection has been idle for 100 ms, because the application may be
-/// about to close it.
+/// is reused, and replaced if it has been closed. The check is left out if the request follows
+/// another one within a millisecond, has an idempotent `REQUEST_METHOD` (RFC 9110, section 9.2.2),
+/// and fits the first write as a whole, which holds up to 32 KiB of body. Until the application has
+/// been seen to keep a connection open, the check before any other request waits until the
+/// connection has been idle for 100 ms, because the application may be about to close it.
 ///
 /// If the application closes the connection after the check, the request is sent again on a new
 /// connection, but only if that is safe: either nothing of the request could be sent, or no byte of
-/// a response has arrived, all of the request was sent at once and its method is idempotent.
+/// a response has arrived, the method is idempotent, and the whole request fits the first write.
 /// Otherwise the request fails.
 ///
 /// ```no_run
@@ -142,7 +142,7 @@ use crate::stream::StreamLength;
 #[must_use]
 pub struct Client {
     pool: Pool,
-    /// The value that `keep_alive` has set, which outweighs that of `config`.
+    /// The value that `keep_alive` has set, which overrides that of `config`.
     keep_alive: Option<bool>,
 }
 
@@ -249,13 +249,13 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// * [`Error::Connect`] if nothing could be sent
-    /// * [`Error::Refused`] if the application refuses the request
-    /// * [`Error::UnexpectedEof`] if the application closes the
+    /// - [`Error::Connect`] if nothing could be sent
+    /// - [`Error::Refused`] if the application refuses the request
+    /// - [`Error::UnexpectedEof`] if the application closes the
     ///   connection before the request has ended, even after a part of the response
-    /// * [`Error::TimedOut`]
-    /// * the errors of other violations of the protocol and of reading `body`
-    /// * the error that `receive` returns, which may be of any type that these errors convert to
+    /// - [`Error::TimedOut`]
+    /// - the errors of other violations of the protocol and of reading `body`
+    /// - the error that `receive` returns, which may be of any type that these errors convert to
     pub fn send<T, E: From<Error>>(
         &self,
         params: &Params,

@@ -65,7 +65,8 @@
 //! `systemctl restart app.service` loses none: systemd keeps the socket. Without
 //! `StandardInput=socket`, systemd passes the socket on descriptor 3 and announces it in the
 //! variable `LISTEN_FDS`. The crate does not use that variable: to take ownership of a descriptor
-//! by its number would be `unsafe`. [`Error::NotListening`](crate::Error::NotListening) names it.
+//! by its number would be `unsafe`. The message of
+//! [`Error::NotListening`](crate::Error::NotListening) mentions it.
 //!
 //! # systemd-socket-activate
 //!

@@ -214,10 +214,11 @@ pub enum Error {
     /// [`Request::respond`](crate::server::Request::respond), but a part of another one had been
     /// written before.
     ResponseStarted,
-    /// A stream of a request was read or written after the request had been ended by
-    /// [`Request::finish_early`](crate::server::Request::finish_early).
+    /// The request had been ended by
+    /// [`Request::finish_early`](crate::server::Request::finish_early) when one of its streams was
+    /// read or written, or when it was to be ended again.
     RequestEnded,
-    /// A CGI program ended with an error, and its response is missing or incomplete.
+    /// A signal ended a CGI program, or it failed without a response.
     ///
     /// The value is its exit status, which includes the signal that ended it.
     ProgramFailed(ExitStatus),
@@ -257,7 +258,8 @@ pub enum Error {
     /// The value is the name of the field.
     DuplicateField(String),
     /// The response head has no `Content-Type`, `Location` or `Status` field (RFC 3875, section
-    /// 6.2). Only a [strict](crate::cgi::HeadParser::strict) parser refuses such a head.
+    /// 6.2). Returned when a head is written, or parsed by a
+    /// [strict](crate::cgi::HeadParser::strict) parser.
     MissingField,
     /// A `Status` field does not consist of a status code from 100 to 999 and an optional reason
     /// phrase (RFC 3875, section 6.3.3).
@@ -275,7 +277,7 @@ pub enum Error {
     /// The value is the beginning of the field's value.
     InvalidContentLength(String),
 
-    /// A CGI environment cannot be built from an HTTP request, because a part of it is invalid.
+    /// A part of an HTTP request, or a CGI variable, is invalid.
     InvalidRequest {
         /// The invalid part: `method`, `target`, `path` or the name of a header field, for
         /// example.
@@ -289,9 +291,9 @@ pub enum Error {
     InvalidAddress(String),
     /// Descriptor 0 is not a listening socket (section 2.2 of the specification).
     ///
-    /// The value describes what it is, for example `a pipe`. The message names the remedy, also for
-    /// a program that systemd has started with its socket on descriptor 3 (`LISTEN_FDS`). See
-    /// [`deployment`](crate::deployment).
+    /// The value describes what it is, for example `a pipe`. The message explains how to start the
+    /// program, also for one that systemd has started with its socket on descriptor 3
+    /// (`LISTEN_FDS`). See [`deployment`](crate::deployment).
     NotListening(&'static str),
     /// An item of an [`AllowList`](crate::net::AllowList) is not an IP address (section 3.2 of the
     /// specification).

@@ -33,11 +33,11 @@
 //! | write a response in one call | [`Request::respond`], [`ResponseHead`](crate::ResponseHead) |
 //! | end the response before the handler returns | [`Request::finish_early`] |
 //! | know which error becomes which status | [`HandlerResult`] |
-//! | notice that nobody waits for the response | [`Request::is_aborted`], [`AbortHandle`] |
+//! | detect that a request was aborted | [`Request::is_aborted`], [`AbortHandle`] |
 //! | send error pages of your own | [`Server::error_page`] |
 //! | write an access log | [`Server::on_request_end`] |
-//! | log errors that no request shows | [`Server::on_error`] |
-//! | change a bound, such as a timeout | [`Config`] |
+//! | log errors outside of a request | [`Server::on_error`] |
+//! | set limits and timeouts | [`Config`] |
 //! | stop a server | [`Handle`] |
 //! | serve connections in a loop of your own | [`Connection`] |
 //!
@@ -47,13 +47,13 @@ mod abort_handle;
 mod close_reason;
 mod config;
 mod connection;
+mod drain;
 mod error_response;
 mod failure;
 mod handler;
 mod hooks;
 mod input;
 mod lifecycle;
-mod linger;
 mod output;
 mod pool;
 mod report;
@@ -87,7 +87,7 @@ use self::worker::{OnError, Worker};
 use crate::error::{Error, Result};
 use crate::net::{Address, AllowList, Listener};
 
-/// An application: threads that accept connections and pass each request to a handler.
+/// A FastCGI server that accepts connections and passes each request to a handler.
 ///
 /// ```no_run
 /// // It serves indefinitely.
@@ -104,8 +104,8 @@ use crate::net::{Address, AllowList, Listener};
 ///
 /// Every open connection has a thread, and serves one request at a time. A kept connection keeps
 /// its thread between two requests. If all [`Config::max_connections`] slots are taken and another
-/// connection is accepted, an idle connection is closed. A request that has begun is never
-/// interrupted.
+/// connection is accepted, an idle connection is closed. A request in progress is never interrupted
+/// to free a slot. Only a shutdown aborts it, after [`Config::shutdown_timeout`].
 ///
 /// # Errors of a handler
 ///
@@ -113,13 +113,13 @@ use crate::net::{Address, AllowList, Listener};
 /// ([`Request::stderr`]), and the server continues. If no part of the response was sent, the client
 /// receives `Status: 500`, or another status that [`HandlerResult`] lists, with a short text or the
 /// page of [`error_page`](Self::error_page). If a part was sent, the response ends there:
-/// [`HandlerResult`](HandlerResult#what-was-sent-already) describes what the client receives. A
-/// program that is built with `panic = "abort"` ends when a handler panics.
+/// [`HandlerResult`](HandlerResult#responses-that-were-sent-in-part) describes what the client
+/// receives. A program that is built with `panic = "abort"` ends when a handler panics.
 ///
 /// A handler has also failed if it returns without an error and has written no response, unless the
 /// request was aborted. In debug builds the same applies to a small response without a head (RFC
-/// 3875, section 6). This finds a mistake of the program, like an assertion. A release build leaves
-/// it to the web server, so that no response is searched for its head.
+/// 3875, section 6). Like a debug assertion, this detects a programming error. Release builds skip
+/// the check to save the search for the end of the head.
 ///
 /// # What a program can observe
 ///
@@ -131,7 +131,7 @@ use crate::net::{Address, AllowList, Listener};
 /// | a handler returns no response | the error | [`Outcome::Failed`] | the error |
 /// | the web server aborts the request | | [`Outcome::Aborted`] | |
 /// | the response cannot be sent | | [`Outcome::NotSent`] | the error |
-/// | the params or the body exceed a bound | | [`Outcome::Rejected`] | the error |
+/// | the params or `CONTENT_LENGTH` exceed a limit | | [`Outcome::Rejected`] | the error |
 /// | a connection or `accept` fails outside of a request | | | the error |
 ///
 /// [`on_request_end`]: Self::on_request_end
@@ -141,7 +141,7 @@ use crate::net::{Address, AllowList, Listener};
 ///
 /// If the environment variable `FCGI_WEB_SERVER_ADDRS` is set, only TCP connections from the
 /// addresses in it are served (FastCGI specification, section 3.2). A Unix socket is refused: its
-/// peers have no address.
+/// peers have no IP address.
 pub struct Server {
     pool: Arc<Pool>,
     config: Config,
@@ -196,7 +196,7 @@ impl Server {
         })
     }
 
-    /// Sets the bounds.
+    /// Sets the configuration. Default [`Config::default`].
     pub fn config(mut self, config: Config) -> Self {
         self.config = config;
         self
@@ -212,10 +212,11 @@ impl Server {
     /// Sets a function that is called, once, for each error that would otherwise remain unnoticed:
     ///
     /// - a connection that fails, times out or receives invalid data
+    /// - a request that exceeds [`Config::max_params`] or [`Config::max_body`]
     /// - a handler that returns without an error, but has written no response, or has ignored an
     ///   error of reading the body
     /// - a handler that fails after [`Request::finish_early`]
-    /// - a failure to accept connections
+    /// - a failure to accept connections or to start a thread
     ///
     /// By default, each is written to the process's stderr, on a line of its own.
     ///
@@ -234,7 +235,9 @@ impl Server {
 
     /// Sets a function that is called once for each request that has ended, after its handler has
     /// returned, whether it has succeeded or not. This includes requests that are rejected because
-    /// their params or their body exceed a bound.
+    /// their params or their `CONTENT_LENGTH` exceed a limit. The function is not called for
+    /// requests that are refused with UNKNOWN_ROLE, OVERLOADED or CANT_MPX_CONN, or whose params do
+    /// not arrive completely, such as those that are aborted before the handler is called.
     ///
     /// The next request on the connection waits until the function returns. By default there is no
     /// such function, and nothing is measured for it.
@@ -300,9 +303,13 @@ impl Server {
     /// Passes requests to `handler` until [`Handle::shutdown`] is called.
     ///
     /// # Errors
-    /// `InvalidInput` for a bound of zero, or for a Unix socket if there is a list of allowed
-    /// addresses. An error of starting the first thread, and an error after which `accept` cannot
-    /// succeed again. All other errors are [reported](Self::on_error), and the server continues.
+    /// - `InvalidInput` if [`max_connections`](Config::max_connections) is 0, or if the read,
+    ///   request, write or idle timeout is zero
+    /// - `InvalidInput` for a Unix socket if there is a list of allowed addresses
+    /// - an error of starting the first thread
+    /// - an error after which `accept` cannot succeed again
+    ///
+    /// All other errors are [reported](Self::on_error), and the server continues.
     pub fn serve<H>(self, handler: H) -> Result<()>
     where
         H: Fn(&mut Request<'_>) -> HandlerResult + Send + Sync + 'static,
@@ -325,7 +332,8 @@ fn check_socket(listener: &Listener, allowed: Option<&AllowList>) -> io::Result<
     if allowed.is_none() || !listener.is_unix() {
         return Ok(());
     }
-    let message = "peers of a Unix socket have no address, so FCGI_WEB_SERVER_ADDRS allows none";
+    let message = "a Unix socket cannot be used with a list of allowed addresses, because its \
+                   peers have no IP address";
     Err(io::Error::new(io::ErrorKind::InvalidInput, message))
 }
 
@@ -365,11 +373,14 @@ impl Handle {
     /// Stops the server, without waiting for its requests to end.
     ///
     /// The server accepts no more connections and removes its socket file. Idle connections are
-    /// closed, and the others after their request. Then [`Server::serve`] returns. Requests that
-    /// take longer than [`Config::shutdown_timeout`] are aborted.
+    /// closed at once, the others after their current request. Then [`Server::serve`] returns.
+    /// Requests that take longer than [`Config::shutdown_timeout`] are aborted. One second after
+    /// that, `serve` returns even if a handler that does not use its streams is still running.
     ///
     /// The socket of [`Server::from_stdin`] may be shared with other processes, so it stays open.
-    /// Threads that wait on it notice the shutdown within half a second.
+    /// Threads that wait on it notice the shutdown within a few milliseconds. If the process cannot
+    /// connect to the socket, for example because its file was removed, they notice it within half
+    /// a second on Linux, and with the next connection on other systems.
     pub fn shutdown(&self) {
         self.pool.stop();
     }

@@ -37,11 +37,11 @@ pub struct Program {
     /// The command that runs the program. Its standard streams, its process group and the
     /// environment that it inherits are replaced.
     pub command: Command,
-    /// How long the program may run. `None` is any time.
+    /// How long the program may run. `None` means no limit.
     ///
     /// Default one hour, so that large repositories can be cloned.
     pub timeout: Option<Duration>,
-    /// How long the program may run without reading or writing anything. `None` is any time.
+    /// How long the program may run without reading or writing anything. `None` means no limit.
     ///
     /// Default 5 minutes. Web servers commonly wait for one minute and then close the connection,
     /// which ends the program too.

@@ -22,7 +22,7 @@ const CLOSE_AND_EXEC: &str = "exec \"$0\" \"$@\" >&- 2>&-";
 ///
 /// The listener should be [`shared`](Listener::shared), so that its socket file remains when the
 /// listener is dropped. Drop it after this call. Otherwise the socket remains open after all
-/// processes have ended, and clients do not notice that.
+/// processes have ended: clients can still connect, but are never served.
 ///
 /// # Errors
 /// An I/O error if a process cannot be started. The processes that were started before it are then

@@ -61,7 +61,7 @@ impl ResponseHead {
         Self::default()
     }
 
-    /// Creates the head of a plain text in UTF-8.
+    /// Creates the head of a plain-text response in UTF-8.
     pub fn text() -> Self {
         Self::with_type("text/plain; charset=utf-8")
     }
@@ -76,7 +76,7 @@ impl ResponseHead {
         Self::with_type("application/json")
     }
 
-    /// Creates the head of a response with status 404, whose body is a plain text in UTF-8.
+    /// Creates the head of a plain-text response in UTF-8 with status 404.
     pub fn not_found() -> Self {
         let mut head = Self::text();
         let start = head.fields.bytes.len();
@@ -131,7 +131,8 @@ impl ResponseHead {
     }
 
     /// Adds a cookie: the field `Set-Cookie`, which may be added several times ([RFC 6265], section
-    /// 4.1). The attributes are not checked for more than a field is. They may be empty.
+    /// 4.1). `attributes` may be empty. They are checked only as part of the field value: no CR, LF
+    /// or NUL.
     ///
     /// # Errors
     /// [`Error::InvalidField`] if the name is not a token, or the value contains anything but

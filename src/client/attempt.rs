@@ -8,9 +8,9 @@
 //! | May be repeated | Idle for | Application | Check |
 //! | --- | --- | --- | --- |
 //! | yes | less than [`RECENT`] | any | none |
-//! | yes | longer | any | look without waiting |
-//! | no | any | known to keep connections open | look without waiting |
-//! | no | any | not known | wait for the end of input until idle for [`SETTLED`], then look |
+//! | yes | longer | any | check without waiting |
+//! | no | any | known to keep connections open | check without waiting |
+//! | no | any | not known | wait for the end of input until idle for [`SETTLED`] |
 //!
 //! The last row is necessary because an application that closes the connection after each response
 //! may do so a moment after the client has received the response. The first request that uses a
@@ -32,7 +32,8 @@
 //! A write that times out fails with `TimedOut` in every row.
 //!
 //! The steps are types, each of which consumes the one before: [`Prepared`] has the records in
-//! memory, [`Sent`] has written them, and [`Committed`] is past the retry and lends the exchange.
+//! memory, [`Sent`] has written them, and [`Committed`] can no longer be retried and gives access
+//! to the exchange.
 //!
 //! [`begin`] follows the same rules, but its caller writes the body and reads the response. The
 //! check is made at the beginning, as for a request that may be repeated if its method is
@@ -115,9 +116,8 @@ struct Prepared<'a> {
     records: Vec<u8>,
     /// Whether `records` holds the whole request.
     is_whole: bool,
-    /// Whether nothing has taken or will take time before the response: neither waiting for a slot,
-    /// nor connecting, nor the reader of a body, nor a write that does not fit into the socket's
-    /// buffer.
+    /// Whether the request is sent without any wait: it has not waited for a slot, does not
+    /// connect, reads no body, and fits the send buffer.
     is_prompt: bool,
     retry: Retry,
     /// How long the check of a kept connection may wait. `None` if there is no check.

@@ -111,7 +111,7 @@ impl Socket {
     }
 }
 
-/// Changes the entry of a socket, and removes it if it is not needed any longer.
+/// Changes the entry of a socket, and removes it if it is no longer needed.
 fn update(path: &Path, change: impl FnOnce(&mut Socket)) {
     let mut sockets = lock();
     change(find(&mut sockets, path));

@@ -52,7 +52,7 @@ fn send_now<'a, B: Read, D: Read>(
 ) -> io::Result<Option<Body<'a, B, D>>> {
     stdin.limit_wait(MAX_PAUSE)?;
     let sent = body.send_now(stdin);
-    stdin.unlimit_wait();
+    stdin.clear_wait_limit();
     // An error is ignored: the response is valid, or reading it reports why not.
     Ok((!sent.unwrap_or(true)).then_some(body))
 }
@@ -117,7 +117,7 @@ fn send_rest(
     sent
 }
 
-/// Receives the response while another thread sends the body. If that fails or panics, or the
+/// Receives the response while another thread sends the body. If receiving fails or panics, or the
 /// application does not read the body to its end, the request is canceled.
 fn receive_beside<'a, T, E: From<Error>>(
     response: &mut Response<'a>,

@@ -13,8 +13,8 @@ use super::transport::Transport;
 use crate::error::{Error, Result};
 use crate::net::Address;
 
-/// A request that begins less than this after the beginning of another one connects without a
-/// thread, if that one has opened a connection and was answered, and this one is the only one. The
+/// A request connects without a thread if it begins within this time of the beginning of an earlier
+/// request that opened a connection and was answered, and no other request is in progress. The
 /// application has then accepted all connections of this client, and all others that were in its
 /// backlog at that time, so connecting does not wait.
 const DIRECTLY_AFTER: Duration = Duration::from_millis(1);

@@ -50,7 +50,7 @@ impl Room {
         }
     }
 
-    /// Records that a connection needs no room any longer.
+    /// Records that a connection no longer needs room.
     pub(super) fn end_need(&mut self) {
         self.needed = self.needed.saturating_sub(1);
         self.made = self.made.saturating_sub(1);

@@ -129,7 +129,7 @@ impl Shared {
 }
 
 impl SocketReader {
-    /// Starts a request. If `is_prompt`, it has just begun, and the first read does not look at the
+    /// Starts a request. If `is_prompt`, it has just begun, and the first read does not read the
     /// clock.
     #[inline]
     pub(super) fn start(&mut self, deadline: Deadline, is_prompt: bool) {
@@ -199,7 +199,7 @@ impl SocketReader {
     /// Returns how long a read has waited that has reached the timeout of the socket.
     ///
     /// # Errors
-    /// [`Error::TimedOut`](crate::Error::TimedOut) if it may not wait any longer.
+    /// [`Error::TimedOut`](crate::Error::TimedOut) if it may no longer wait.
     fn continue_wait(&self, waited: Duration) -> Result<Duration> {
         if self.socket.0.has_written.swap(false, Relaxed) {
             return Ok(Duration::ZERO);
@@ -213,8 +213,8 @@ impl SocketWriter {
         &self.socket
     }
 
-    /// Starts a request. If `is_prompt`, it has just begun, and the first write does not look at
-    /// the clock.
+    /// Starts a request. If `is_prompt`, it has just begun, and the first write does not read the
+    /// clock.
     #[inline]
     pub(super) fn start(&mut self, deadline: Deadline, is_prompt: bool) {
         let is_ready = is_prompt && self.socket.0.write_timeouts.is_usual();
@@ -252,7 +252,7 @@ impl SocketWriter {
     }
 
     /// Removes the limit that [`limit_wait`](Self::limit_wait) has set.
-    pub(super) fn unlimit_wait(&mut self) {
+    pub(super) fn clear_wait_limit(&mut self) {
         self.is_wait_limited = false;
     }
 
@@ -266,7 +266,7 @@ impl SocketWriter {
     }
 
     /// Writes as much as the peer reads before the timeout. Part of a message may have been sent
-    /// before a write times out, so the writing half is then shut down.
+    /// before a write times out, so the write half is then shut down.
     fn write_in_time(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         let len = slices.iter().map(|slice| slice.len()).sum::<usize>();
         let mut waited = Duration::ZERO;

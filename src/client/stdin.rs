@@ -209,13 +209,13 @@ impl Stdin {
     }
 
     /// Sets how long [`try_send`](Self::try_send) may wait. Until
-    /// [`unlimit_wait`](Self::unlimit_wait) no other method may send anything.
+    /// [`clear_wait_limit`](Self::clear_wait_limit) no other method may send anything.
     pub(super) fn limit_wait(&mut self, max: Duration) -> io::Result<()> {
         self.writer.get_mut().limit_wait(max)
     }
 
-    pub(super) fn unlimit_wait(&mut self) {
-        self.writer.get_mut().unlimit_wait();
+    pub(super) fn clear_wait_limit(&mut self) {
+        self.writer.get_mut().clear_wait_limit();
     }
 
     /// Returns the memory of the buffer for reuse. What was not sent is lost.

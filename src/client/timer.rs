@@ -26,7 +26,7 @@ pub(super) struct Timeouts {
 #[derive(Clone, Debug)]
 pub(super) struct Timer {
     deadline: Deadline,
-    /// Whether the next wait may begin without a look at the clock.
+    /// Whether the next wait may begin without reading the clock.
     is_ready: bool,
 }
 
@@ -64,7 +64,8 @@ impl Timeouts {
         self.on_socket.load(Relaxed) == self.usual
     }
 
-    /// Returns the same for a wait that is continued when it reaches a timeout that is too short.
+    /// Like [`is_usual`](Self::is_usual), but also accepts a shorter timeout. A wait that reaches
+    /// it is continued.
     #[inline]
     pub(super) fn is_usual_or_shorter(&self) -> bool {
         self.on_socket.load(Relaxed) <= self.usual
@@ -99,7 +100,7 @@ impl Timer {
         Self { deadline: Deadline::NONE, is_ready: false }
     }
 
-    /// Starts a request. With `is_ready`, the first wait begins without a look at the clock.
+    /// Starts a request. With `is_ready`, the first wait begins without reading the clock.
     #[inline]
     pub(super) fn start(&mut self, deadline: Deadline, is_ready: bool) {
         self.is_ready = is_ready;

@@ -37,8 +37,8 @@ pub(super) struct Transport {
 }
 
 impl Transport {
-    /// Creates the transport of a new connection to this address. `room` makes room for it until
-    /// the application has sent something.
+    /// Creates the transport of a new connection to this address. `room` closes kept connections
+    /// while the application does not answer on this one.
     pub(super) fn open(
         stream: Stream,
         address: Option<Arc<Address>>,
@@ -122,7 +122,7 @@ impl Transport {
     }
 
     /// Starts the timers of a request with this deadline. If `is_prompt`, the request has just
-    /// begun, and the first write and the first read do not look at the clock.
+    /// begun, and the first write and the first read do not read the clock.
     #[inline]
     pub(super) fn start_timers(&mut self, deadline: Deadline, is_prompt: bool) {
         self.reader.get_mut().start(deadline, is_prompt);
@@ -184,12 +184,12 @@ impl Transport {
         let end = Deadline::new(Instant::now(), Some(wait));
         loop {
             let wait = end.left();
-            let look = self.reader.fill_with(|socket, free| match socket.read_within(wait, free) {
+            let read = self.reader.fill_with(|socket, free| match socket.read_within(wait, free) {
                 Ok(Some(n)) if n > 0 => Ok(n),
                 Ok(Some(_)) | Err(_) => Err(false),
                 Ok(None) => Err(true),
             });
-            match look {
+            match read {
                 // The padding of the last record may arrive late. Anything else is an error.
                 Ok(_) if self.reader.at_record_boundary() => {}
                 Ok(_) => return false,

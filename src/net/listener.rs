@@ -56,8 +56,8 @@ impl Listener {
     /// succeeds. On systems other than Linux, two may succeed if the system suspends one of them at
     /// the wrong moment. The socket of the other one then has no file.
     ///
-    /// On Linux the processes exclude each other by a socket with an abstract name. A process of
-    /// any user can hold this name, and delay the call by a second.
+    /// On Linux the processes exclude each other by a socket with an abstract name. Any local user
+    /// can bind this name and thereby delay the call by up to one second.
     ///
     /// # Errors
     /// `AddrInUse` if another process listens on the address, or if the path exists and is not a
@@ -97,10 +97,10 @@ impl Listener {
     /// 1. Start the new process. It calls `take_over` when it is ready to serve.
     /// 2. Stop the old process. It closes its listener, and serves the connections that were made
     ///    before the takeover. [`close`](Self::close) does not remove the file, because the file is
-    ///    not its own any more.
+    ///    no longer its own.
     ///
     /// On systems other than Linux, a call of [`accept`](Self::accept) that is blocked on the old
-    /// socket does not return after `close`, because nothing can connect to that socket any more.
+    /// socket does not return after `close`, because that socket can no longer be reached.
     ///
     /// The system continues to report the temporary name as the name of the socket, for example in
     /// the output of `ss`, and to a process that inherits the socket. Such a process does not find
@@ -179,7 +179,7 @@ impl Listener {
     /// [`Error::NotListening`](crate::Error::NotListening), always.
     #[cfg(not(unix))]
     pub fn from_stdin() -> Result<Self> {
-        Err(crate::error::Error::NotListening("not supported on this system"))
+        Err(crate::error::Error::NotListening("a system handle"))
     }
 
     /// Declares that other processes accept from the same socket, such as the other children of a
@@ -250,9 +250,9 @@ impl Listener {
     /// a shared socket into non-blocking mode, the socket is moved back.
     ///
     /// # Errors
-    /// [`Error::Socket`](crate::Error::Socket). A lack of descriptors or memory may pass: wait
-    /// before the next call. This applies after [`close`](Self::close) too, if connections are
-    /// left.
+    /// [`Error::Socket`](crate::Error::Socket). Running out of descriptors or memory may be
+    /// temporary: wait before calling again. This applies after [`close`](Self::close) too, if
+    /// connections are left.
     pub fn accept(&self) -> Result<Option<Stream>> {
         self.acceptor.accept().map_err(|error| match error {
             Error::Io(error) => self.error("accept on", error),
@@ -278,10 +278,10 @@ impl Listener {
     /// A [`shared`](Self::shared) socket stays open for the other processes, and `accept` leaves
     /// them what has not been accepted. A blocked call returns within a few milliseconds: `close`
     /// starts a thread that connects to the socket until no call is blocked. Other processes may
-    /// accept some of these connections. Each of them ends before its first byte. Over a Unix
-    /// socket `accept` may return one too. If the socket cannot be reached, for example because
-    /// its file has been removed, a blocked call returns within half a second on Linux, and
-    /// with the next connection on other systems.
+    /// accept some of these connections. Each is closed before any data is sent. Over a Unix socket
+    /// `accept` may return one too. If the socket cannot be reached, for example because its file
+    /// has been removed, a blocked call returns within half a second on Linux, and with the next
+    /// connection on other systems.
     ///
     /// ```
     /// use fcgi::net::Listener;

@@ -21,7 +21,7 @@ use crate::error::{Error, Result};
 /// them. A read or write that exceeds its limit fails with [`Error::TimedOut`], wrapped in an
 /// [`io::Error`].
 ///
-/// A write that times out also shuts down the writing half of the connection. Part of a message may
+/// A write that times out also shuts down the write half of the connection. Part of a message may
 /// have been sent before, so the peer could not interpret what follows.
 ///
 /// ```
@@ -51,11 +51,12 @@ enum Socket {
 /// What the peer of a connection has closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PeerState {
-    /// Nothing, or there is input to read before that can be known.
+    /// Nothing is known to be closed. Unread input may hide it.
     Open,
-    /// Its writing half, or the connection. TCP does not distinguish them.
+    /// The peer has shut down its write half or closed the connection. TCP does not distinguish
+    /// them.
     InputEnded,
-    /// The connection.
+    /// The peer has closed the connection.
     Closed,
 }
 
@@ -131,8 +132,7 @@ impl Stream {
 
     /// Sets how long a read and a write may block. `None`, the default, means indefinitely.
     ///
-    /// Each limit applies to one system call. A write blocks only while the buffers between it and
-    /// the peer are full.
+    /// Each limit applies to one system call. A write blocks only while the send buffer is full.
     ///
     /// # Errors
     /// `InvalidInput` if a duration is zero.
@@ -181,7 +181,7 @@ impl Stream {
     }
 
     /// Returns whether the connection can be closed without a reset: no unread input is left, or
-    /// the peer has shut down its writing half. Two system calls.
+    /// the peer has shut down its write half. Two system calls.
     ///
     /// If so, the socket stays in non-blocking mode: the caller closes it next, and moving it back
     /// would cost a third call. If not, the first byte of the input is discarded, the socket is
@@ -199,8 +199,8 @@ impl Stream {
     /// not block.
     ///
     /// On a Unix socket one system call writes no bytes: Linux returns an error if the peer has
-    /// closed the connection, and none if it has only shut down its writing half. On TCP at least
-    /// three system calls look at the next byte of the input. The socket is in non-blocking mode
+    /// closed the connection, and none if it has only shut down its write half. On TCP at least
+    /// three system calls peek at the next byte of the input. The socket is in non-blocking mode
     /// meanwhile, so no other thread may read or write.
     pub(crate) fn peer_state(&self) -> io::Result<PeerState> {
         let outcome = match &*self.0 {
@@ -271,7 +271,7 @@ impl Stream {
         with_socket!(self, socket => socket.set_nonblocking(nonblocking))
     }
 
-    /// Converts the error of a write. Shuts down the writing half after a timeout.
+    /// Converts the error of a write. Shuts down the write half after a timeout.
     fn write_error(&self, error: io::Error) -> io::Error {
         if !is_timeout(&error) {
             return error;

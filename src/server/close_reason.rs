@@ -13,7 +13,7 @@ use crate::error::Error;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CloseReason {
-    /// The web server closed the connection between two requests.
+    /// The web server closed the connection while no request was in progress.
     EndOfInput,
     /// The web server did not ask for the connection to be kept (FastCGI specification,
     /// section 3.5).
@@ -39,9 +39,9 @@ pub enum CloseReason {
     BodyTooLarge,
     /// The web server sent something that is not valid FastCGI.
     ProtocolError,
-    /// The web server sent or accepted nothing for too long.
+    /// A read, a write or a whole request exceeded its timeout.
     TimedOut,
-    /// The connection failed inside a request.
+    /// A read or write failed, or the input ended inside a request or a record.
     ConnectionFailed,
 }
 
@@ -95,8 +95,8 @@ impl fmt::Display for CloseReason {
             Self::ParamsTooLarge => "the params of a request were too large",
             Self::BodyTooLarge => "the body of a request was too large",
             Self::ProtocolError => "the web server violated the protocol",
-            Self::TimedOut => "the web server sent or accepted nothing for too long",
-            Self::ConnectionFailed => "the connection failed inside a request",
+            Self::TimedOut => "a timeout expired",
+            Self::ConnectionFailed => "the connection failed",
         })
     }
 }

@@ -24,7 +24,7 @@ use super::error_response::ErrorResponse;
 /// }
 /// ```
 ///
-/// # What was sent already
+/// # Responses that were sent in part
 ///
 /// The status is part of the response head, so it cannot be changed once a part of the response has
 /// been sent: after a `flush` of [`stdout`], or after more than 64 KiB were written. If a handler
@@ -54,10 +54,12 @@ pub type HandlerResult = std::result::Result<(), Box<dyn StdError + Send + Sync>
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Failure<'a> {
-    /// It has returned this error, or [`Error::NoResponse`](crate::Error::NoResponse) stands for a
-    /// missing response.
+    /// The handler returned this error. If it returned `Ok` without a response, this is
+    /// [`Error::NoResponse`](crate::Error::NoResponse),
+    /// [`Error::IncompleteHead`](crate::Error::IncompleteHead) (debug builds only) or the error of
+    /// reading the body that it ignored.
     Error(&'a (dyn StdError + Send + Sync + 'static)),
-    /// It has panicked with this message.
+    /// The handler panicked with this message.
     Panic(&'a str),
 }
 

@@ -13,7 +13,7 @@ use super::request::Request;
 use crate::error::{Error, Result};
 
 /// How a handler has failed. The boxes keep the result of a handler that succeeds small.
-enum Failed {
+enum HandlerError {
     /// It has returned without an error, but also without a response, for this reason.
     NoResponse(Box<Error>),
     Error(Box<ReturnedError>),
@@ -37,7 +37,7 @@ impl ReturnedError {
     }
 }
 
-impl Failed {
+impl HandlerError {
     fn failure(&self) -> Failure<'_> {
         match self {
             Self::NoResponse(error) => Failure::Error(&**error),
@@ -80,8 +80,8 @@ impl Failed {
     }
 }
 
-/// Passes a request to a handler, and ends the request. Returns an error that would otherwise
-/// remain unnoticed, and after which the connection can be used.
+/// Passes a request to a handler, and ends the request. Returns an error that has to be reported
+/// but leaves the connection usable.
 ///
 /// # Errors
 /// The errors of [`Request::finish`].
@@ -110,7 +110,7 @@ fn answer_observed(
     let (started, clock) = (SystemTime::now(), Instant::now());
     request.stdout.get_ref().record_sent();
     let returned = call(request, handler);
-    let was_aborted = !request.has_ended() && request.stdin.was_aborted();
+    let was_aborted = !request.has_ended() && request.stdin.was_aborted_by_peer();
     let ended = match &returned {
         Ok(()) => end_responded(request),
         Err(failed) => end_failed(request, failed, hooks),
@@ -154,14 +154,14 @@ pub(super) fn notify(on_end: &OnRequestEnd, ended: &EndedRequest<'_>) {
 fn call(
     request: &mut Request<'_>,
     handler: &(impl Fn(&mut Request<'_>) -> HandlerResult + ?Sized),
-) -> std::result::Result<(), Failed> {
+) -> std::result::Result<(), HandlerError> {
     match catch_unwind(AssertUnwindSafe(|| handler(request).map_err(ReturnedError::boxed))) {
         Ok(Ok(())) => match request.response_error() {
             None => Ok(()),
-            Some(error) => Err(Failed::NoResponse(Box::new(error))),
+            Some(error) => Err(HandlerError::NoResponse(Box::new(error))),
         },
-        Ok(Err(error)) => Err(Failed::Error(error)),
-        Err(panic) => Err(Failed::Panic(panic)),
+        Ok(Err(error)) => Err(HandlerError::Error(error)),
+        Err(panic) => Err(HandlerError::Panic(panic)),
     }
 }
 
@@ -177,11 +177,11 @@ fn end_responded(request: &mut Request<'_>) -> Result<Option<Error>> {
     Ok(failure)
 }
 
-/// Does what [`end_failed`] does, outside of the code of a request that succeeds.
+/// Calls [`end_failed`]. Kept out of line, because most requests succeed.
 #[cold]
 fn end_and_drop_failed(
     request: &mut Request<'_>,
-    failed: Failed,
+    failed: HandlerError,
     hooks: &Hooks,
 ) -> Result<Option<Error>> {
     let ended = end_failed(request, &failed, hooks);
@@ -191,7 +191,11 @@ fn end_and_drop_failed(
 
 /// Ends a request as failed, unless it has ended before.
 #[cold]
-fn end_failed(request: &mut Request<'_>, failed: &Failed, hooks: &Hooks) -> Result<Option<Error>> {
+fn end_failed(
+    request: &mut Request<'_>,
+    failed: &HandlerError,
+    hooks: &Hooks,
+) -> Result<Option<Error>> {
     let failure = failed.failure();
     if request.has_ended() {
         return Ok(Some(failed.error()));
@@ -205,7 +209,7 @@ fn end_failed(request: &mut Request<'_>, failed: &Failed, hooks: &Hooks) -> Resu
         request.end_with_reason(&failed.reason())?;
     }
     match failed {
-        Failed::NoResponse(error) => Ok(Some(error.duplicate())),
+        HandlerError::NoResponse(error) => Ok(Some(error.duplicate())),
         _ => Ok(None),
     }
 }

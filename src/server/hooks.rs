@@ -15,7 +15,7 @@ use crate::record::Role;
 pub struct EndedRequest<'a> {
     /// The role that the web server requested.
     pub role: Role,
-    /// The params. Of params that were too large, only those that arrived before the limit.
+    /// The params. If the params exceeded the limit, this contains only those received before it.
     pub params: &'a Params,
     /// The status of the response, as its head contains it or implies it. `None` if the response
     /// has no valid head, or one of more than 16 KiB.
@@ -25,7 +25,7 @@ pub struct EndedRequest<'a> {
     pub body_bytes: u64,
     /// The app status in END_REQUEST.
     pub app_status: u32,
-    /// When the handler was called.
+    /// When the handler was called, or when the request was rejected.
     pub started: SystemTime,
     /// How long the handler took, including the time to send the response. It is zero if the
     /// handler was not called.
@@ -43,11 +43,14 @@ pub enum Outcome<'a> {
     /// The handler has failed. If no part of its response had been sent, an error page was sent.
     Failed(Failure<'a>),
     /// The web server aborted the request or closed the connection, and the handler noticed it.
+    /// This includes a response that [`finish_early`](Request::finish_early) could not send, if the
+    /// handler did not return the error.
     Aborted,
-    /// The handler was not called, because the params or the body exceeded a bound:
-    /// [`Error::ParamsTooLarge`] or [`Error::BodyTooLarge`].
+    /// The handler was not called, because the params exceeded
+    /// [`Config::max_params`](super::Config::max_params), or `CONTENT_LENGTH` exceeded
+    /// [`Config::max_body`](super::Config::max_body).
     Rejected(&'a Error),
-    /// The response could not be sent, or not all of it.
+    /// The response could not be sent completely after the handler had returned.
     NotSent(&'a Error),
 }
 

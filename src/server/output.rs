@@ -38,7 +38,7 @@ impl OutputLock {
         Self(Mutex::new(OutputState { timeout, sent: None }))
     }
 
-    /// Waits until no thread writes or looks at the socket.
+    /// Waits until no thread writes to the socket or checks it.
     pub(super) fn wait(&self) {
         drop(self.0.lock());
     }
@@ -55,10 +55,10 @@ impl<'a> Output<'a> {
     }
 
     /// Calls a function while no thread writes. Returns `None` if a thread is writing.
-    pub(super) fn while_not_writing<T>(&self, look: impl FnOnce() -> T) -> Option<T> {
+    pub(super) fn while_not_writing<T>(&self, check: impl FnOnce() -> T) -> Option<T> {
         match self.lock.0.try_lock() {
             Err(TryLockError::WouldBlock) => None,
-            _not_writing => Some(look()),
+            _not_writing => Some(check()),
         }
     }
 

@@ -58,7 +58,7 @@ use crate::stream::{RecordBuffer, StreamWriter};
 /// connection is closed and the web server receives an incomplete response.
 ///
 /// A response that fails after a part of it was sent may look complete to the client:
-/// [`HandlerResult`](super::HandlerResult#what-was-sent-already) describes what to do.
+/// [`HandlerResult`](super::HandlerResult#responses-that-were-sent-in-part) describes what to do.
 #[derive(Debug)]
 pub struct Request<'a> {
     /// The role that the web server requests. It is one of
@@ -110,14 +110,16 @@ impl<'a> Request<'a> {
     }
 
     /// Returns whether the web server has aborted the request (FastCGI specification, section 5.4)
-    /// or closed the connection, which web servers do when the client has disconnected.
+    /// or closed the connection, which web servers do when the client has disconnected. It also
+    /// returns `true` after a read of [`stdin`](Self::stdin) has failed, unless the length of the
+    /// body was the cause.
     ///
-    /// Does not wait. A long response may check this from time to time, and stop: an aborted
-    /// request is ended like any other. The check takes at least three system calls. It does not
-    /// see beyond 128 KiB of unread body.
+    /// Does not wait. A handler that writes a long response can check this from time to time and
+    /// return early. An aborted request still has to be ended. The check takes at least three
+    /// system calls. It does not detect an abort that follows more than 128 KiB of unread body.
     ///
-    /// A web server that has only shut down its writing half still receives the response. On a Unix
-    /// socket under Linux that is no abort. Over TCP the two cannot be distinguished:
+    /// A web server that has only shut down its write half still receives the response. On a Unix
+    /// socket under Linux that is not an abort. Over TCP the two cannot be distinguished:
     /// [`Config::peers_half_close`](super::Config::peers_half_close) decides.
     pub fn is_aborted(&mut self) -> bool {
         !self.has_ended() && self.stdin.is_aborted()
@@ -148,8 +150,8 @@ impl<'a> Request<'a> {
     /// Does nothing after [`finish_early`](Self::finish_early).
     ///
     /// # Errors
-    /// Any error of the connection, which cannot be used any more. Reading [`stdin`](Self::stdin)
-    /// may have returned the same error before.
+    /// Any error of the connection, which can no longer be used. Reading [`stdin`](Self::stdin) may
+    /// have returned the same error before.
     pub fn finish(mut self) -> Result<()> {
         if self.has_ended() {
             return Ok(());
@@ -166,7 +168,8 @@ impl<'a> Request<'a> {
     ///
     /// If a part was sent, the response ends there. nginx and lighttpd pass it to the client as a
     /// complete response with status 200:
-    /// [`HandlerResult`](super::HandlerResult#what-was-sent-already) describes what to do.
+    /// [`HandlerResult`](super::HandlerResult#responses-that-were-sent-in-part) describes what to
+    /// do.
     ///
     /// # Errors
     /// The errors of [`finish`](Self::finish), and [`Error::RequestEnded`] after
@@ -193,7 +196,10 @@ impl<'a> Request<'a> {
     /// process all the same.
     ///
     /// # Errors
-    /// - [`Error::NoResponse`] if no response was written; the request has not ended then
+    /// - [`Error::NoResponse`] if no response was written, or the error of reading the body, if
+    ///   there was one; the request has not ended then
+    /// - [`Error::IncompleteHead`] in debug builds, if a small response has no complete head; the
+    ///   request has not ended then
     /// - [`Error::RequestEnded`] if the request has ended already
     /// - the errors of [`finish`](Self::finish)
     ///
@@ -321,8 +327,7 @@ impl<'a> Request<'a> {
         Ok(write!(self.stdout, "Status: {code} {reason}\r\n{head}\r\n\r\n{text}")?)
     }
 
-    /// Returns the error of a handler that has returned none: it has written no response, although
-    /// the request was not aborted.
+    /// Returns an error if the handler wrote no response and the request was not aborted.
     #[inline]
     pub(super) fn response_error(&mut self) -> Option<Error> {
         if self.stdout.has_sent() || self.has_buffered_response() {
@@ -332,7 +337,7 @@ impl<'a> Request<'a> {
     }
 
     /// Returns whether a response is buffered. In debug builds its head must be complete. The web
-    /// server searches the response anyway, so release builds do not do it as well.
+    /// server checks the head anyway, so release builds skip this check.
     fn has_buffered_response(&self) -> bool {
         if cfg!(debug_assertions) {
             has_head(self.stdout.buffered())

@@ -7,9 +7,9 @@ use crate::error::Error;
 impl Request<'_> {
     /// Writes a whole response: the head and the body, with a `Content-Length`.
     ///
-    /// A response to the method HEAD, and one with the status 204 or 304, is sent without its body.
-    /// A response to HEAD has the `Content-Length` of the body all the same, and the other two have
-    /// none.
+    /// A response to the method HEAD, and one with the status 1xx, 204 or 304, is sent without its
+    /// body. A response to HEAD has the `Content-Length` of the body all the same, and the others
+    /// have none.
     ///
     /// The response is buffered, unless it is large. It is sent when the handler returns. If the
     /// body is too large to be held in memory, write it piece by piece instead:

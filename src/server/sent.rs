@@ -3,7 +3,7 @@ use std::slice;
 use crate::cgi::Head;
 use crate::record::{Header, RecordType, HEADER_LEN};
 
-/// How many bytes of the start of a response are kept. Web servers accept shorter heads.
+/// How many bytes of the start of a response are kept. Heads are rarely longer.
 const MAX_START: usize = 16 * 1024;
 
 /// What was sent of a response, for the hook that is called at the end of a request.

@@ -77,7 +77,7 @@ impl<'a> Stdin<'a> {
     }
 
     /// Continues with the file that a filter processes: the DATA stream (FastCGI specification,
-    /// section 6.4). Drops what was not read of the body.
+    /// section 6.4). Drops what has not been read of the body.
     ///
     /// Later reads return the file, whose announced length is `FCGI_DATA_LENGTH`. In a role other
     /// than [`Role::Filter`] there is no file, and reads return 0 bytes.
@@ -102,8 +102,9 @@ impl<'a> Stdin<'a> {
     /// A body that announces a greater length in `CONTENT_LENGTH` is not read at all.
     ///
     /// # Errors
-    /// [`Error::BodyTooLarge`] if there are more than `max` bytes. If the handler returns it, the
-    /// response is `413 Content Too Large`. All errors of reading.
+    /// - [`Error::BodyTooLarge`] if there are more than `max` bytes; if the handler returns it, the
+    ///   response is `413 Content Too Large`
+    /// - any error of reading
     ///
     /// ```
     /// use fcgi::server::{HandlerResult, Request};
@@ -128,7 +129,7 @@ impl<'a> Stdin<'a> {
         Ok(body)
     }
 
-    /// Returns the number of bytes that were read of the current stream.
+    /// Returns the number of bytes that have been read of the current stream.
     pub fn received(&self) -> u64 {
         self.stream.received()
     }
@@ -136,7 +137,8 @@ impl<'a> Stdin<'a> {
     /// Returns whether the web server has aborted the request or closed the connection, as far as
     /// that can be known without waiting.
     pub(super) fn is_aborted(&mut self) -> bool {
-        let is_aborted = self.is_known_aborted() || self.has_buffered_abort() || self.finds_abort();
+        let is_aborted =
+            self.has_no_receiver() || self.has_buffered_abort() || self.poll_for_abort();
         if is_aborted {
             self.stream.source_mut().set_aborted();
         }
@@ -145,7 +147,7 @@ impl<'a> Stdin<'a> {
 
     /// Returns a handle with which other threads can check whether the request was aborted.
     pub(super) fn abort_handle(&mut self) -> AbortHandle {
-        let is_aborted = self.is_known_aborted();
+        let is_aborted = self.has_no_receiver();
         let records = self.stream.source_mut();
         let handle = records.input.abort_handle(records.config.peers_half_close);
         if is_aborted {
@@ -161,7 +163,7 @@ impl<'a> Stdin<'a> {
 
     /// Returns whether the web server has aborted the request, as far as the handler or its abort
     /// handle has noticed. A connection that has failed does not count.
-    pub(super) fn was_aborted(&self) -> bool {
+    pub(super) fn was_aborted_by_peer(&self) -> bool {
         self.stream.state() == StreamState::Aborted || self.stream.source().is_known_aborted()
     }
 
@@ -196,8 +198,9 @@ impl<'a> Stdin<'a> {
         }
     }
 
-    /// Returns whether the request is known to be aborted. A connection that has failed counts.
-    fn is_known_aborted(&self) -> bool {
+    /// Returns whether nothing receives the response, as far as is known: the request was aborted,
+    /// or a read has failed, except with [`Error::BodyTooLarge`].
+    fn has_no_receiver(&self) -> bool {
         match self.stream.state() {
             StreamState::Aborted => true,
             StreamState::Failed => !matches!(self.stream.failure(), Some(Error::BodyTooLarge(_))),
@@ -207,7 +210,7 @@ impl<'a> Stdin<'a> {
 
     /// Buffers the input that has arrived. Returns whether it ends with an abort, or the peer has
     /// closed the connection.
-    fn finds_abort(&mut self) -> bool {
+    fn poll_for_abort(&mut self) -> bool {
         while !self.stream.source().input.reader().is_full() {
             match self.stream.source_mut().input.try_fill() {
                 Ok(Some(0)) if !self.has_whole_input() => return true,
@@ -241,7 +244,7 @@ impl<'a> Stdin<'a> {
     /// request was aborted.
     pub(super) fn check_peer(&self) -> Result<()> {
         self.check_connection()?;
-        if self.is_known_aborted() {
+        if self.has_no_receiver() {
             return Err(Error::Aborted);
         }
         Ok(())

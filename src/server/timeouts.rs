@@ -4,11 +4,11 @@
 //! | --- | --- | --- | --- |
 //! | waiting for a request | [`idle_timeout`] | `SO_RCVTIMEO` | before the first read |
 //! | receiving a request | [`read_timeout`] | `SO_RCVTIMEO` | before the first read in a request |
-//! | receiving the params, the body | [`request_timeout`] | the clock | from the first wait |
+//! | receiving the params, the body | [`request_timeout`] | a clock | from the second read on |
 //! | sending | [`write_timeout`] | `SO_SNDTIMEO` | before the second write, or one above 2 KiB |
 //! | answering queries, refusing requests | one second in all | `SO_SNDTIMEO` | before each write |
-//! | rejecting a connection | one second | the clock | at the beginning |
-//! | closing | [`drain_time`] | `SO_RCVTIMEO` | before each read (see `linger`) |
+//! | rejecting a connection | one second | a deadline | before each read |
+//! | closing | [`drain_time`] | `SO_RCVTIMEO` | before each read (see `drain`) |
 //!
 //! [`idle_timeout`]: Config::idle_timeout
 //! [`read_timeout`]: Config::read_timeout
@@ -16,8 +16,10 @@
 //! [`write_timeout`]: Config::write_timeout
 //! [`drain_time`]: Config::drain_time
 //!
-//! A small request on a connection of its own is read by one read and answered by one write.
-//! Neither can block, so no timeout is set for it: that saves two of eight system calls.
+//! A small request on a connection of its own is read by one read and answered by one write. The
+//! read waits without a timeout, because the connection is idle and has no idle timeout by default.
+//! The write fits the send buffer. So no timeout is set for either, which saves two of eight system
+//! calls.
 
 use std::io::{self, IoSliceMut, Read};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -57,7 +59,7 @@ impl RequestClock {
 pub(super) struct TimedStream {
     stream: Stream,
     timeout: ReadTimeout,
-    /// Held during a read, if another thread may look at the socket.
+    /// Held during a read, if another thread may check the socket.
     read_lock: Option<Arc<Mutex<()>>>,
 }
 
@@ -73,7 +75,7 @@ struct ReadTimeout {
     /// Whether the idle timeout applies: no byte was received since the last request.
     is_idle: bool,
     clock: RequestClock,
-    /// When every read fails, even if input arrives.
+    /// The time after which every read fails, even if input has arrived.
     deadline: Option<Instant>,
     /// Whether the timeout of the socket is set.
     is_set: bool,
@@ -86,7 +88,7 @@ impl TimedStream {
         Self { stream, timeout: ReadTimeout::new(config), read_lock: None }
     }
 
-    /// Returns a lock that every read and every look holds from now on.
+    /// Returns a lock that every read and every check holds from now on.
     pub(super) fn read_lock(&mut self) -> Arc<Mutex<()>> {
         Arc::clone(self.read_lock.get_or_insert_with(Arc::default))
     }
@@ -111,8 +113,7 @@ impl TimedStream {
         self.timeout.is_idle
     }
 
-    /// Allows the request timeout from the next read on: the params of a request follow, or its
-    /// body.
+    /// Restarts the request clock. It starts again with the next read of the params or the body.
     #[inline]
     pub(super) fn restart_clock(&mut self) {
         self.timeout.clock.start = None;
@@ -123,7 +124,7 @@ impl TimedStream {
         self.timeout.deadline = Instant::now().checked_add(time);
     }
 
-    /// Calls a function that reads from the socket, or looks at it.
+    /// Calls a function that reads from the socket or checks it.
     #[inline]
     pub(super) fn with_read_lock<T>(&self, read: impl FnOnce(&Stream) -> T) -> T {
         let lock = self.read_lock.as_ref();
@@ -196,11 +197,11 @@ impl ReadTimeout {
         }
     }
 
-    /// Sets the timeout of the socket, unless the next read may wait without one. Reads have
-    /// already waited for `waited`.
+    /// Sets the timeout of the socket, unless the next read can use it as it is. Reads have already
+    /// waited for `waited`.
     #[inline]
     fn prepare(&mut self, stream: &Stream, waited: Duration) -> io::Result<()> {
-        if self.may_wait_indefinitely() {
+        if self.needs_no_update() {
             return Ok(());
         }
         self.limit_read(stream, waited)
@@ -224,11 +225,11 @@ impl ReadTimeout {
         Ok(())
     }
 
-    /// Returns whether a read may wait without a timeout, or with the read timeout if it is set.
+    /// Returns whether an idle read can use the socket's timeout as it is.
     ///
-    /// Such a read is woken by shutting down the read half. That is certain on Unix alone.
+    /// Shutting down the read half wakes such a read, which is guaranteed on Unix only.
     #[inline]
-    fn may_wait_indefinitely(&self) -> bool {
+    fn needs_no_update(&self) -> bool {
         cfg!(unix)
             && self.is_idle
             && self.idle_timeout.is_none()
@@ -294,7 +295,7 @@ enum SocketTimeout {
     /// It is not set, and nothing was written.
     Untouched,
     /// It is not set, or has another value.
-    Unset,
+    Stale,
     Set,
 }
 
@@ -313,8 +314,8 @@ impl WriteTimeout {
     ) -> io::Result<()> {
         match self.socket {
             SocketTimeout::Set => {}
-            SocketTimeout::Untouched if len() <= FIRST_WRITE => self.socket = SocketTimeout::Unset,
-            SocketTimeout::Untouched | SocketTimeout::Unset => {
+            SocketTimeout::Untouched if len() <= FIRST_WRITE => self.socket = SocketTimeout::Stale,
+            SocketTimeout::Untouched | SocketTimeout::Stale => {
                 stream.set_write_timeout(self.timeout)?;
                 self.socket = SocketTimeout::Set;
             }
@@ -334,7 +335,7 @@ impl WriteTimeout {
             let timeout = self.timeout.map_or(limit, |timeout| timeout.min(limit));
             stream.set_write_timeout(Some(timeout))?;
         }
-        self.socket = SocketTimeout::Unset;
+        self.socket = SocketTimeout::Stale;
         Ok(())
     }
 }

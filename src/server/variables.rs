@@ -9,7 +9,8 @@ use crate::error::Result;
 /// # What was requested
 ///
 /// These methods look up [`params`](Self::params) when they are called, and allocate nothing unless
-/// they say so. What they return can be used while the response is written.
+/// they say so. The results do not borrow the request, so they can be used while the response is
+/// written.
 impl<'a> Request<'a> {
     /// Returns the method, such as `GET` (`REQUEST_METHOD`). It is case-sensitive. It is empty if
     /// the web server has sent none.

@@ -122,8 +122,9 @@ impl Worker {
                 self.reject(state);
             }
         }));
-        // The application cannot panic here, but if it does all the same, the connection ends, and
-        // the thread continues. The payload is not dropped, because that might panic again.
+        // Panics of the application are caught elsewhere. Should one reach this point, the
+        // connection is closed and the thread continues. The payload is leaked, because dropping it
+        // could panic again.
         if let Err(panic) = outcome {
             std::mem::forget(panic);
         }
@@ -137,7 +138,7 @@ impl Worker {
             if let Some(on_end) = &self.hooks.on_request_end {
                 notify_rejected(&connection, &error, on_end);
             }
-            let reason = connection.failed(&error);
+            let reason = connection.on_failure(&error);
             self.report(&error, Some(reason));
         }
         *buffers = connection.into_buffers();

@@ -3,7 +3,7 @@ use std::io::{self, Read};
 use super::reader::{retry, SMALL_BUFFER};
 use crate::record::{Header, RecordType, HEADER_LEN, MAX_ALIGNED_LEN};
 
-/// Room for what may leave together with a record's content: padding, and the records that end a
+/// Room for what may be sent together with a record's content: padding, and the records that end a
 /// request.
 const END_ROOM: usize = 64;
 /// The size of a buffer for a full record.

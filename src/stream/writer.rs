@@ -16,7 +16,7 @@ const DIRECT_WRITE: usize = 16 * 1024;
 /// Data is buffered, up to 64 KiB, and sent as one record when the buffer is full, on
 /// [`flush`](Write::flush), or by [`finish`](Self::finish). A write of 16 KiB or more is not copied
 /// if it does not fit the buffer, or if a part of the stream was sent before: the buffered data and
-/// all its records are sent at once, in one vectored write.
+/// the records of the write are sent together, in one vectored write for each 2 MB.
 ///
 /// An empty record ends a stream, so neither an empty write nor `flush` writes one. Only `finish`
 /// ends the stream: dropping the writer drops the buffered data and leaves the stream without its

@@ -708,7 +708,7 @@ mod writer {
         );
     }
 
-    /// The buffered data before them leaves in the same write.
+    /// The buffered data before them is sent in the same write.
     #[test]
     fn up_to_31_records_are_sent_in_one_write() {
         let value = data(62 * 65528 + 1);

@@ -1,5 +1,5 @@
 //! Proves that a handler notices when the web server closes the connection during the response,
-//! that a web server that has only shut down its writing half still gets its response, and that a
+//! that a web server that has only shut down its write half still gets its response, and that a
 //! handle with which other threads look at the connection affects no request.
 
 use std::io::{self, Read, Write};

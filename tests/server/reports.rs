@@ -99,10 +99,7 @@ fn error_is_reported_with_the_reason_of_the_close() {
     ] {
         assert_eq!(CloseReason::from(&error), reason, "{error}");
     }
-    assert_eq!(
-        CloseReason::TimedOut.to_string(),
-        "the web server sent or accepted nothing for too long"
-    );
+    assert_eq!(CloseReason::TimedOut.to_string(), "a timeout expired");
 }
 
 /// The descriptor is a connected socket. Every `accept` call fails in the same way.

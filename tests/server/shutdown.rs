@@ -18,7 +18,7 @@ fn config() -> Config {
     Config::new().shutdown_timeout(Duration::from_secs(3600))
 }
 
-/// Asserts that no server answers at this address any more.
+/// Asserts that no server answers at this address.
 #[track_caller]
 fn assert_refused(server: &fcgi::net::Address) {
     let Ok(mut stream) = Stream::connect(server, Some(TEST_TIMEOUT)) else { return };

@@ -355,7 +355,7 @@ fn report_contains_the_reason_for_the_close() {
     assert_eq!(reason, Some(CloseReason::ConnectionFailed));
     assert_eq!(
         text,
-        "connection closed: the connection failed inside a request: \
+        "connection closed: the connection failed: \
          input ended before the end of a request"
     );
     handle.shutdown();

@@ -11,11 +11,11 @@ const SIGNAL_GROUP: &str = "kill -s \"$0\" -- \"-$1\"";
 /// A child process that leads a process group of its own, so that the processes that it starts can
 /// be ended with it. It is killed and waited for when this value is dropped.
 ///
-/// While the child was not waited for, its id is not given to another process or group. Signals are
-/// sent only in that time.
+/// Until the child has been waited for, the system does not reuse its id. Signals are sent only in
+/// that time.
 pub(super) struct Process {
     child: Child,
-    /// Invariant: `Some` if the child was waited for.
+    /// Invariant: `Some` once the child has been waited for.
     status: Option<ExitStatus>,
 }
 
@@ -69,7 +69,7 @@ impl Process {
         Ok(self.status.unwrap_or_default())
     }
 
-    /// Sends a signal to the group, unless the child was waited for.
+    /// Sends a signal to the group, unless the child has been waited for.
     ///
     /// An error of the shell is ignored: `kill` kills at least the child.
     fn signal_group(&self, signal: &str) {

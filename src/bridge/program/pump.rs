@@ -54,7 +54,7 @@ struct Piece {
     len: usize,
 }
 
-/// Starts a thread that reads a pipe until it ends, or until nobody receives the events.
+/// Starts a thread that reads a pipe until it ends, or until the receiver is dropped.
 ///
 /// The thread may outlive the program: a process that the program has started can keep the pipe
 /// open.

@@ -11,7 +11,7 @@ use super::pump::{start_reading, BodyPump, Event};
 use super::response::{ProgramResponse, WriteError};
 use crate::error::{Error, Result};
 
-/// The number of events that wait. Each has at most 64 KiB of data.
+/// The capacity of the event channel. Each event has at most 64 KiB of data.
 const EVENTS: usize = 4;
 /// The time between two checks whether the request was aborted or a timeout has expired.
 const CHECK_INTERVAL: Duration = Duration::from_millis(100);
@@ -170,7 +170,7 @@ impl Supervisor {
             _ => Ok(()),
         };
         check("program", self.start, self.limits.timeout)?;
-        check("program without input or output", self.last_activity, self.limits.idle_timeout)
+        check("idle program", self.last_activity, self.limits.idle_timeout)
     }
 
     fn handle(
