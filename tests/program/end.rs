@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io::Write;
+use std::time::Duration;
 
 use fcgi::net::Stream;
 use fcgi::server::Config;
@@ -64,6 +65,18 @@ fn output_postpones_the_idle_timeout() {
     let script = "printf 'Status: 200\\n\\n'; for n in 1 2 3 4 5 6; do echo $n; sleep 0.3; done";
     let answer = run_with(&server(), &[("IDLE_TIMEOUT", "1500")], script, b"");
     assert_eq!((answer.text().lines().last(), answer.app_status), (Some("6"), 0));
+}
+
+/// The response fits neither the pipe nor the buffers of the connection, so the program is blocked.
+#[test]
+fn client_that_does_not_read_does_not_make_the_program_idle() {
+    let server = server();
+    let script = "printf 'Status: 200\\n\\n'; head -c 4000000 /dev/zero";
+    let mut stream = start(&server, &[("IDLE_TIMEOUT", "500")], script);
+    std::thread::sleep(Duration::from_millis(1000));
+    let answer = read_answer(&mut stream, 1);
+    assert_eq!(String::from_utf8_lossy(&answer.stderr), "");
+    assert_eq!((answer.stdout.len(), answer.app_status), (4_000_000 + 13, 0));
 }
 
 #[test]
