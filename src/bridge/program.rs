@@ -135,9 +135,9 @@ impl Program {
 ///   than a few hundred KiB of the body unread.
 ///
 /// A program runs in a process group of its own. To end it, SIGTERM is sent to the group, which
-/// includes the processes that the program has started. SIGKILL follows when they have closed their
-/// stdout and stderr, or after [`Program::kill_timeout`]. A process that has moved to another group
-/// is not ended. The signals are sent by `kill` of `/bin/sh`, because `std` cannot send them. If
+/// includes the processes that the program has started. SIGKILL follows when the program has ended
+/// and all of them have closed stdout and stderr, or after [`Program::kill_timeout`]. A process that
+/// has moved to another group is not ended. The signals are sent by `kill` of `/bin/sh`, because `std` cannot send them. If
 /// this process is killed, its programs are not ended.
 ///
 /// The child is always waited for, so it never remains as a zombie. A server runs at most one
@@ -278,8 +278,7 @@ fn watch(request: &mut Request<'_>, mut supervisor: Supervisor) -> Outcome<ExitS
 
 /// Ends a program after a failure, and reports it. Returns the failure.
 fn end(mut supervisor: Supervisor, stdout: &mut Stdout<'_>, failure: Failure) -> Failure {
-    // An error is ignored: the failure is its cause.
-    let _ = supervisor.end_program();
+    supervisor.end_program();
     if let Failure::Program(error) = &failure {
         // The next part of the body may take long, and the request waits for it.
         reply_failure(stdout, error);

@@ -90,12 +90,28 @@ fn program_that_ignores_sigterm_is_killed() {
 
 #[test]
 fn program_can_clean_up_after_sigterm() {
+    for kill_timeout in ["20000", "max"] {
+        for redirection in ["", "exec >&- 2>&-"] {
+            let reports = Reports::new();
+            let trap = "trap 'sleep 0.3; echo bye >DIR/bye; exit' TERM";
+            let script = reports.script(&format!("{redirection}\n{trap}; {WAIT}"));
+            let server = server();
+            let stream = start(&server, &[("KILL_TIMEOUT", kill_timeout)], &script);
+            assert_ended(&reports, || drop(stream));
+            assert!(reports.exists("bye"), "{kill_timeout} {redirection}");
+        }
+    }
+}
+
+/// The program itself ends at SIGTERM.
+#[test]
+fn process_that_ignores_sigterm_is_killed_with_the_program_that_has_started_it() {
     let reports = Reports::new();
-    let script = reports.script(&format!("trap 'echo bye >DIR/bye; exit' TERM; {WAIT}"));
+    let wait = WAIT.replace("echo $$", "trap - TERM; echo $$");
+    let script = reports.script(&format!("exec >&- 2>&-; trap '' TERM; {wait}"));
     let server = server();
-    let stream = start(&server, &[("KILL_TIMEOUT", "20000")], &script);
+    let stream = start(&server, &[("KILL_TIMEOUT", "max")], &script);
     assert_ended(&reports, || drop(stream));
-    assert!(reports.exists("bye"));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! A child process in a process group of its own.
 
+use std::fs;
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
@@ -54,19 +55,27 @@ impl Process {
         Ok(self.status)
     }
 
+    /// Returns whether the process has ended. Where `/proc` shows that, the process is not waited
+    /// for, so that the processes of its group can still be killed.
+    pub(super) fn has_ended(&mut self) -> bool {
+        match fs::read(format!("/proc/{}/stat", self.child.id())) {
+            // The state follows the name of the program, which may contain parentheses.
+            Ok(stat) => stat.rsplit(|&byte| byte == b')').next().is_some_and(is_zombie),
+            Err(_) => !matches!(self.exit_status(), Ok(None)),
+        }
+    }
+
     /// Asks the processes of the group to end, with SIGTERM.
     pub(super) fn terminate(&mut self) {
         self.signal_group("TERM");
     }
 
     /// Kills the processes of the group, and waits for the end of the child.
-    pub(super) fn kill(&mut self) -> io::Result<ExitStatus> {
+    pub(super) fn kill(&mut self) {
         self.signal_group("KILL");
-        if self.status.is_none() {
-            self.child.kill()?;
-            self.status = Some(self.child.wait()?);
+        if self.status.is_none() && self.child.kill().is_ok() {
+            self.status = self.child.wait().ok();
         }
-        Ok(self.status.unwrap_or_default())
     }
 
     /// Sends a signal to the group, unless the child was waited for.
@@ -86,8 +95,11 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         if self.status.is_none() {
-            // An error means that the child has ended.
-            let _ = self.kill();
+            self.kill();
         }
     }
+}
+
+fn is_zombie(state: &[u8]) -> bool {
+    state.starts_with(b" Z")
 }

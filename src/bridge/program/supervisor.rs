@@ -144,20 +144,24 @@ impl Supervisor {
     }
 
     /// Ends the program and the processes that it has started, unless it has exited.
-    pub(super) fn end_program(&mut self) -> io::Result<()> {
+    pub(super) fn end_program(&mut self) {
         if self.process.has_exited() {
-            return Ok(());
+            return;
         }
         self.process.terminate();
-        let deadline = Instant::now() + self.limits.kill_timeout;
-        while self.has_open_output() {
-            let left = deadline.saturating_duration_since(Instant::now());
-            match self.events.recv_timeout(left) {
+        let start = Instant::now();
+        self.pause = FIRST_PAUSE;
+        while self.has_open_output() || !self.process.has_ended() {
+            let left = self.limits.kill_timeout.saturating_sub(start.elapsed());
+            if left.is_zero() {
+                break;
+            }
+            match self.events.recv_timeout(left.min(self.pause)) {
                 Ok(event) => self.note(&event),
-                Err(_timeout) => break,
+                Err(_timeout) => self.pause = CHECK_INTERVAL.min(self.pause * 2),
             }
         }
-        self.process.kill().map(drop)
+        self.process.kill();
     }
 
     fn has_open_output(&self) -> bool {
