@@ -205,7 +205,7 @@ fn start_and_watch(request: &mut Request<'_>, program: &mut Program) -> Outcome<
     let (supervisor, pump) = Supervisor::start(&mut program.command, limits, method)
         .map_err(|error| Failure::Program(error.into()))?;
     if has_no_body(request.params) {
-        // Closes the stdin of the program. A thread for the pump would cost 5 % of a small request.
+        // Closes the stdin of the program. A thread would cost more than the pump has to do.
         drop(pump);
         return watch(request, supervisor);
     }
