@@ -145,6 +145,10 @@ impl Program {
 /// [`Config::max_connections`](crate::server::Config::max_connections) limits the number of
 /// programs that run at the same time.
 ///
+/// A program that has changed its real user, as a setuid program can, may not be killed by this
+/// process. Such a program is not ended, and does not count after its request. A thread waits for
+/// its end.
+///
 /// # Security
 ///
 /// The caller decides which program is run. It must not derive that from the request without
