@@ -76,7 +76,7 @@ impl Wrap {
 fn write_script(directory: &Path, name: &str, mode: u32, lines: &str) -> PathBuf {
     let file = directory.join(name);
     fs::create_dir_all(file.parent().expect("a directory")).expect("a directory");
-    fs::write(&file, format!("#!/bin/sh\n{lines}\n")).expect("a script");
+    example::write_script(&file, &format!("#!/bin/sh\n{lines}\n"));
     fs::set_permissions(&file, Permissions::from_mode(mode)).expect("its mode");
     file
 }
