@@ -120,6 +120,9 @@ impl Input {
     pub(super) fn next_begin(&mut self) -> Result<Option<Header>> {
         loop {
             self.update_idle()?;
+            if self.state.is_new() && self.read_first()? == 0 {
+                return Ok(None);
+            }
             match self.reader.next_header()? {
                 Some(header) if header.request_id == NULL_REQUEST_ID => {
                     self.state.received_query();
@@ -132,6 +135,19 @@ impl Input {
                 None => return Ok(None),
             }
         }
+    }
+
+    /// Reads the first bytes of a new connection. Returns 0 at the end of the input.
+    #[cold]
+    fn read_first(&mut self) -> io::Result<usize> {
+        let state = &self.state;
+        self.reader.fill_with(|stream, free| {
+            let n = stream.read(free)?;
+            if n > 0 {
+                state.received_input();
+            }
+            Ok(n)
+        })
     }
 
     /// Ends a request that is not passed to a handler.

@@ -256,6 +256,13 @@ impl Lifecycle {
 /// the increase: then the store does as well, and the newcomer observes `Idle`. A new connection
 /// that becomes idle by a query loads nothing: while a connection is new, newcomers look again and
 /// again.
+///
+/// A connection is closed as unused only if nothing was received. Its thread applies `Receive`
+/// directly after its first successful read, before it looks at what it has read. Another thread
+/// loads `New`, then finds no input in the socket, then applies `CloseUnused`. So the connection is
+/// closed although bytes have arrived only if they arrive between the last two steps, or if the
+/// second one falls between the read and `Receive`. Both take an instant, whatever the peer sends.
+/// A request that arrives then is still served if it is complete.
 #[derive(Debug)]
 pub(super) struct ConnectionState {
     /// A [`State`].
@@ -273,10 +280,14 @@ pub(super) struct ConnectionState {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 enum State {
-    /// No record was received.
+    /// Nothing was received.
     New,
     /// The same, and the server stops.
     NewStopping,
+    /// The first bytes were received, but no record yet.
+    Receiving,
+    /// The same, and the server stops.
+    ReceivingStopping,
     /// The last request has ended, or another record was received and no request has begun.
     Idle,
     /// The same, and a slot was needed since then.
@@ -300,6 +311,8 @@ enum State {
 /// What changes the state of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Event {
+    /// Its thread has received the first bytes.
+    Receive,
     /// Its thread has received BEGIN_REQUEST.
     Begin,
     /// Its thread has received another record, such as a query.
@@ -320,9 +333,11 @@ enum Event {
 
 impl State {
     /// Every state, in the order of the numbers that represent them.
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 13] = [
         Self::New,
         Self::NewStopping,
+        Self::Receiving,
+        Self::ReceivingStopping,
         Self::Idle,
         Self::IdleMarked,
         Self::Busy,
@@ -339,12 +354,15 @@ impl State {
     #[inline]
     fn next(self, event: Event) -> Option<Self> {
         Some(match (event, self) {
-            (Event::Begin, Self::New | Self::Idle | Self::IdleMarked) => Self::Busy,
-            (Event::Begin, Self::NewStopping) => Self::BusyStopping,
+            (Event::Receive, Self::New) => Self::Receiving,
+            (Event::Receive, Self::NewStopping) => Self::ReceivingStopping,
+            (Event::Begin, Self::New | Self::Receiving) => Self::Busy,
+            (Event::Begin, Self::Idle | Self::IdleMarked) => Self::Busy,
+            (Event::Begin, Self::NewStopping | Self::ReceivingStopping) => Self::BusyStopping,
             (Event::Begin, Self::ShutDownYielding) => Self::LastYielding,
             (Event::Begin, Self::ShutDownStopping) => Self::LastStopping,
-            (Event::Query, Self::New) => Self::Idle,
-            (Event::Query, Self::NewStopping) => Self::ShutDownStopping,
+            (Event::Query, Self::New | Self::Receiving) => Self::Idle,
+            (Event::Query, Self::NewStopping | Self::ReceivingStopping) => Self::ShutDownStopping,
             (Event::End, Self::Busy) => Self::Idle,
             (Event::Yield, Self::Idle | Self::IdleMarked) => Self::Yielding,
             (Event::Mark, Self::Idle) => Self::IdleMarked,
@@ -352,6 +370,7 @@ impl State {
             (Event::CloseUnused, Self::NewStopping) => Self::ShutDownStopping,
             (Event::CloseMarked, Self::IdleMarked) => Self::ShutDownYielding,
             (Event::Stop, Self::New) => Self::NewStopping,
+            (Event::Stop, Self::Receiving) => Self::ReceivingStopping,
             (Event::Stop, Self::Idle | Self::IdleMarked) => Self::ShutDownStopping,
             (Event::Stop, Self::Busy) => Self::BusyStopping,
             _ => return None,
@@ -369,11 +388,12 @@ impl State {
     /// Returns why the connection is to close. Returns `None` while it may stay open.
     fn close_reason(self) -> Option<CloseReason> {
         match self {
-            Self::New | Self::Idle | Self::IdleMarked | Self::Busy => None,
+            Self::New | Self::Receiving | Self::Idle | Self::IdleMarked | Self::Busy => None,
             Self::Yielding | Self::ShutDownYielding | Self::LastYielding => {
                 Some(CloseReason::SlotNeeded)
             }
             Self::NewStopping
+            | Self::ReceivingStopping
             | Self::BusyStopping
             | Self::ShutDownStopping
             | Self::LastStopping => Some(CloseReason::Shutdown),
@@ -424,13 +444,13 @@ impl ConnectionState {
             && self.apply_and_wake(Event::CloseUnused)
     }
 
-    /// Returns whether the first record of a new connection has arrived. On a busy machine it may
-    /// take long until the connection's thread reads it.
+    /// Returns whether the first bytes of a new connection have arrived. On a busy machine it may
+    /// take long until the connection's thread reads them.
     ///
     /// The socket is in non-blocking mode meanwhile. The lock of the output keeps the thread from
-    /// writing, and [`begin_request`](Self::begin_request) from returning, so that no read inside a
-    /// request fails. A read before that fails as after a timeout. It is repeated, unless an idle
-    /// timeout is set, which then ends the connection.
+    /// writing, and [`received_input`](Self::received_input) from returning, so that only the first
+    /// read can fail. It fails as after a timeout. It is repeated, unless an idle timeout is set,
+    /// which then ends the connection.
     fn has_unread_input(&self) -> bool {
         let look = || self.is_new() && self.stream.has_input().unwrap_or(false);
         self.output().while_not_writing(look).unwrap_or(false)
@@ -447,7 +467,8 @@ impl ConnectionState {
         let _ = self.apply(Event::Mark);
     }
 
-    /// Returns whether no record was received since the connection was accepted.
+    /// Returns whether nothing was received since the connection was accepted.
+    #[inline]
     pub(super) fn is_new(&self) -> bool {
         self.state.load(SeqCst) <= State::NewStopping as u8
     }
@@ -470,10 +491,17 @@ impl ConnectionState {
         let _ = self.stream.shutdown(Shutdown::Both);
     }
 
-    /// A record was received that begins no request. The connection is not new any longer.
+    /// The first bytes were received. The connection is not new any longer.
+    pub(super) fn received_input(&self) {
+        let _ = self.apply(Event::Receive);
+        // A thread that has seen `New` may be looking at the input.
+        self.output.wait();
+    }
+
+    /// A record was received that begins no request.
     #[inline]
     pub(super) fn received_query(&self) {
-        if self.is_new() {
+        if self.state.load(SeqCst) <= State::ReceivingStopping as u8 {
             self.apply_and_wake(Event::Query);
         }
     }
@@ -487,10 +515,7 @@ impl ConnectionState {
     /// Does the same for a connection that is not known to be idle.
     #[cold]
     fn begin_first_request(&self) -> bool {
-        let state = self.apply(Event::Begin);
-        // A thread that has seen `New` may be looking at the input.
-        self.output.wait();
-        state.is_some_and(|state| !state.is_read_shut_down())
+        self.apply(Event::Begin).is_some_and(|state| !state.is_read_shut_down())
     }
 
     /// Marks the connection idle, or returns the reason to close it.
@@ -580,7 +605,7 @@ mod tests {
     #[test]
     fn no_event_interrupts_a_request_or_reopens_a_connection() {
         use Event::*;
-        let events = [Begin, Query, End, Yield, Mark, CloseUnused, CloseMarked, Stop];
+        let events = [Receive, Begin, Query, End, Yield, Mark, CloseUnused, CloseMarked, Stop];
         for (state, event) in
             State::ALL.iter().flat_map(|state| events.map(|event| (*state, event)))
         {
@@ -636,6 +661,16 @@ mod tests {
             }
             assert!(!state.close_if_unused() && !state.is_read_shut_down());
             assert_eq!(state.stream().read(&mut [0]).expect("the input"), 1);
+            state.received_input();
+            assert!(!state.close_if_unused() && !state.is_read_shut_down());
+        }
+    }
+
+    #[test]
+    fn new_connection_that_has_sent_nothing_is_closed_when_its_slot_is_needed() {
+        for (mut state, _peer) in silent_connections() {
+            assert!(!state.close_if_unused(), "it is new");
+            state.accepted -= NEW_CONNECTION_GRACE;
             assert!(state.close_if_unused() && state.is_read_shut_down());
         }
     }
@@ -651,7 +686,7 @@ mod tests {
 
     /// It is not read after that in non-blocking mode.
     #[test]
-    fn first_request_begins_when_no_other_thread_looks_at_the_input() {
+    fn first_bytes_are_used_when_no_other_thread_looks_at_the_input() {
         let (stream, _peer) = Stream::pair().expect("two sockets");
         let state = &ConnectionState::new(stream, None, Arc::default());
         let (has_looked, is_looking) = (&AtomicBool::new(false), &AtomicBool::new(false));
@@ -669,7 +704,8 @@ mod tests {
             while !is_looking.load(SeqCst) {
                 std::thread::yield_now();
             }
-            assert!(state.begin_request() && has_looked.load(SeqCst));
+            state.received_input();
+            assert!(has_looked.load(SeqCst));
         });
     }
 
