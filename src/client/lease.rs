@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::link::Link;
+use super::link::{Link, ReturnedConnection};
 use super::socket::Progress;
 use super::transport::Transport;
 use crate::error::Result;
@@ -138,22 +138,9 @@ impl Pooled {
 }
 
 impl Drop for Pooled {
-    /// Makes the connection idle if it is reusable. Otherwise closes it, which wakes a thread that
-    /// is sending the body.
     fn drop(&mut self) {
-        let slot = self.link.slot().lend();
         let Some(transport) = self.transport.take() else { return };
-        if transport.is_reusable() {
-            return slot.release(transport, self.is_kept);
-        }
-        transport.socket().cancel();
-        if transport.is_overloaded() {
-            slot.lower_limit();
-        }
-        // It is closed before another request gets the slot.
-        drop(transport);
-        if self.is_answered && !self.is_kept {
-            slot.end();
-        }
+        let Self { is_kept, is_answered, .. } = *self;
+        self.link.slot().give_back(ReturnedConnection { transport, is_kept, is_answered });
     }
 }

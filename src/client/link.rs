@@ -1,15 +1,44 @@
+use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::cancel::CancelHandle;
 use super::deadline::Deadline;
-use super::pool::OwnedSlot;
 use super::socket::{Progress, SocketWriter};
 use super::transport::Transport;
 use crate::error::{Error, Result};
 
 /// The longest wait for a change, after which the time is checked again.
 const MAX_WAIT: Duration = Duration::from_secs(60 * 60);
+
+/// The place of a connection among those of a client.
+///
+/// This is a trait so that a program which uses no [`Client`](crate::Client) contains no pool.
+pub(super) trait ConnectionSlot: fmt::Debug + Send + Sync {
+    /// Returns the deadline of the request.
+    fn deadline(&self) -> Deadline;
+
+    /// Opens another connection. `is_early` tells whether the one that the application has closed
+    /// has carried a single request.
+    ///
+    /// # Errors
+    /// The errors of connecting.
+    fn reconnect(&self, is_early: bool) -> Result<Transport>;
+
+    /// Gives back the slot with its connection, which becomes idle if it is reusable and is closed
+    /// otherwise. Called once.
+    fn give_back(&self, connection: ReturnedConnection);
+}
+
+/// A connection that is not needed any longer.
+#[derive(Debug)]
+pub(super) struct ReturnedConnection {
+    pub(super) transport: Box<Transport>,
+    /// Whether it has carried an earlier request.
+    pub(super) is_kept: bool,
+    /// Whether the response is complete.
+    pub(super) is_answered: bool,
+}
 
 /// What the body and the response of an exchange share, if the connection is one of a client's
 /// pool. Two threads can use them.
@@ -21,7 +50,7 @@ const MAX_WAIT: Duration = Duration::from_secs(60 * 60);
 /// here.
 #[derive(Debug)]
 pub(super) struct Link {
-    slot: OwnedSlot,
+    slot: Box<dyn ConnectionSlot>,
     cancel_handle: CancelHandle,
     retry: LinkRetry,
     state: Mutex<State>,
@@ -115,10 +144,14 @@ impl Drop for BodyLink {
 
 impl Link {
     /// Creates the link of a request.
-    pub(super) fn new(slot: OwnedSlot, transport: &Transport, retry: LinkRetry) -> Arc<Self> {
+    pub(super) fn new(
+        slot: impl ConnectionSlot + 'static,
+        transport: &Transport,
+        retry: LinkRetry,
+    ) -> Arc<Self> {
         let first = (!retry.is_kept).then(FirstPart::default);
         Arc::new(Self {
-            slot,
+            slot: Box::new(slot),
             cancel_handle: CancelHandle::new(transport.socket()),
             retry,
             state: Mutex::new(State { first, body: Body::Open }),
@@ -126,8 +159,8 @@ impl Link {
         })
     }
 
-    pub(super) fn slot(&self) -> &OwnedSlot {
-        &self.slot
+    pub(super) fn slot(&self) -> &dyn ConnectionSlot {
+        &*self.slot
     }
 
     pub(super) fn cancel_handle(&self) -> &CancelHandle {

@@ -6,6 +6,7 @@ use super::connect::connect;
 use super::deadline::Deadline;
 use super::idle::{Idle, IdleConnections};
 use super::limit::Limit;
+use super::link::{ConnectionSlot, ReturnedConnection};
 use super::queue::Queue;
 use super::room::{MakeRoom, Room};
 use super::transport::Transport;
@@ -290,8 +291,8 @@ impl Slot<'_> {
         self.pool.reconnect(self.deadline, is_early)
     }
 
-    /// Returns the slot without the lifetime of the pool. It stays in use until the slot that
-    /// [`OwnedSlot::lend`] returns is given back.
+    /// Returns the slot without the lifetime of the pool. It stays in use until it is
+    /// given back.
     pub(super) fn into_owned(self) -> OwnedSlot {
         let (pool, begun, deadline) = (self.pool.clone(), self.begun, self.deadline);
         std::mem::forget(self);
@@ -322,19 +323,32 @@ impl Slot<'_> {
     }
 }
 
-impl OwnedSlot {
-    pub(super) fn deadline(&self) -> Deadline {
+impl ConnectionSlot for OwnedSlot {
+    fn deadline(&self) -> Deadline {
         self.deadline
     }
 
-    /// Opens another connection, like [`Pool::reconnect`].
-    pub(super) fn reconnect(&self, is_early: bool) -> Result<Transport> {
+    /// Does what [`Pool::reconnect`] does.
+    fn reconnect(&self, is_early: bool) -> Result<Transport> {
         self.pool.reconnect(self.deadline, is_early)
     }
 
-    /// Returns the slot, which is given back when it is dropped. Call this once.
-    pub(super) fn lend(&self) -> Slot<'_> {
-        Slot { pool: &self.pool, begun: self.begun, deadline: self.deadline }
+    /// Closing a connection wakes a thread that is sending the body.
+    fn give_back(&self, connection: ReturnedConnection) {
+        let slot = Slot { pool: &self.pool, begun: self.begun, deadline: self.deadline };
+        let ReturnedConnection { transport, is_kept, is_answered } = connection;
+        if transport.is_reusable() {
+            return slot.release(transport, is_kept);
+        }
+        transport.socket().cancel();
+        if transport.is_overloaded() {
+            slot.lower_limit();
+        }
+        // It is closed before another request gets the slot.
+        drop(transport);
+        if is_answered && !is_kept {
+            slot.end();
+        }
     }
 }
 
