@@ -120,9 +120,6 @@ impl Input {
     pub(super) fn next_begin(&mut self) -> Result<Option<Header>> {
         loop {
             self.update_idle()?;
-            if self.state.is_new() && self.read_first()? == 0 {
-                return Ok(None);
-            }
             match self.reader.next_header()? {
                 Some(header) if header.request_id == NULL_REQUEST_ID => {
                     self.state.received_query();
@@ -138,8 +135,7 @@ impl Input {
     }
 
     /// Reads the first bytes of a new connection. Returns 0 at the end of the input.
-    #[cold]
-    fn read_first(&mut self) -> io::Result<usize> {
+    pub(super) fn read_first(&mut self) -> io::Result<usize> {
         let state = &self.state;
         self.reader.fill_with(|stream, free| {
             let n = stream.read(free)?;
