@@ -122,7 +122,8 @@ fn is_zombie(state: &[u8]) -> bool {
     state.starts_with(b" Z")
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests {
     use std::path::Path;
     use std::time::{Duration, Instant};
