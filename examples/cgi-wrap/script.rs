@@ -28,6 +28,8 @@ pub struct Policy {
 pub struct Script {
     /// The path of the program, without symbolic links.
     pub file: PathBuf,
+    /// The same as the request names it, perhaps with symbolic links.
+    pub name: PathBuf,
     /// The directory to run it in: that of `SCRIPT_FILENAME`, even if that is a symbolic link.
     pub directory: PathBuf,
     /// The params that were derived from others.
@@ -108,7 +110,7 @@ fn resolve(path: &Path, variables: Vec<(&'static str, PathBuf)>) -> Result<Scrip
         _ => Refusal { status: 404, reason: format!("{}: {error}", path.display()) },
     })?;
     let directory = path.parent().unwrap_or(path).to_owned();
-    Ok(Script { file, directory, variables })
+    Ok(Script { file, name: path.to_owned(), directory, variables })
 }
 
 /// Finds the script that `SCRIPT_NAME` begins with. The rest of it is the path info.

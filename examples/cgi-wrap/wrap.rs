@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::Write;
+use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
@@ -30,7 +31,8 @@ be inside DOCUMENT_ROOT. Symbolic links are followed first. It must be a regular
 may execute, and neither the file nor its directory may be writable by others. Otherwise the
 response is 403, or 404 if there is no such file.
 
-A program runs in the directory of SCRIPT_FILENAME. Its environment consists of the params, without
+A program runs in the directory of SCRIPT_FILENAME, which is its argument 0, too. A script gets its
+path without symbolic links from the system instead. Its environment consists of the params, without
 HTTP_PROXY. What it writes to stderr is sent to the log of the web server.
 
 Options:
@@ -120,7 +122,9 @@ impl Options {
     }
 
     fn run(&self, request: &mut Request, script: &Script) -> HandlerResult {
+        // The path that was checked is executed, but a program may depend on the name of a link.
         let mut command = Command::new(&script.file);
+        command.arg0(&script.name);
         command.current_dir(&script.directory);
         command.envs(script.variables.iter().map(|(name, value)| (name, value)));
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));

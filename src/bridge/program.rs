@@ -135,15 +135,19 @@ impl Program {
 ///   than a few hundred KiB of the body unread.
 ///
 /// A program runs in a process group of its own. To end it, SIGTERM is sent to the group, which
-/// includes the processes that the program has started. SIGKILL follows when they have closed their
-/// stdout and stderr, or after [`Program::kill_timeout`]. A process that has moved to another group
-/// is not ended. The signals are sent by `kill` of `/bin/sh`, because `std` cannot send them. If
-/// this process is killed, its programs are not ended.
+/// includes the processes that the program has started. SIGKILL follows when the program has ended
+/// and all of them have closed stdout and stderr, or after [`Program::kill_timeout`]. A process
+/// that has moved to another group is not ended. The signals are sent by `kill` of `/bin/sh`,
+/// because `std` cannot send them. If this process is killed, its programs are not ended.
 ///
 /// The child is always waited for, so it never remains as a zombie. A server runs at most one
 /// program for each connection:
 /// [`Config::max_connections`](crate::server::Config::max_connections) limits the number of
 /// programs that run at the same time.
+///
+/// A program that has changed its real user, as a setuid program can, may not be killed by this
+/// process. Such a program is not ended, and does not count after its request. A thread waits for
+/// its end.
 ///
 /// # Security
 ///
@@ -205,7 +209,7 @@ fn start_and_watch(request: &mut Request<'_>, program: &mut Program) -> Outcome<
     let (supervisor, pump) = Supervisor::start(&mut program.command, limits, method)
         .map_err(|error| Failure::Program(error.into()))?;
     if has_no_body(request.params) {
-        // Closes the stdin of the program. A thread for the pump would cost 5 % of a small request.
+        // Closes the stdin of the program. A thread would cost more than the pump has to do.
         drop(pump);
         return watch(request, supervisor);
     }
@@ -278,8 +282,7 @@ fn watch(request: &mut Request<'_>, mut supervisor: Supervisor) -> Outcome<ExitS
 
 /// Ends a program after a failure, and reports it. Returns the failure.
 fn end(mut supervisor: Supervisor, stdout: &mut Stdout<'_>, failure: Failure) -> Failure {
-    // An error is ignored: the failure is its cause.
-    let _ = supervisor.end_program();
+    supervisor.end_program();
     if let Failure::Program(error) = &failure {
         // The next part of the body may take long, and the request waits for it.
         reply_failure(stdout, error);

@@ -90,7 +90,8 @@ impl ResponseHead {
     ///
     /// # Errors
     /// - [`Error::InvalidStatus`] if the status is not from 300 to 399
-    /// - [`Error::InvalidLocation`] if the location is neither an absolute URI nor a path
+    /// - [`Error::InvalidLocation`] if the location is neither an absolute URI nor a path, such as
+    ///   `//host/` and `/\host/`, which browsers take for a URL of another host
     /// - [`Error::InvalidField`] if it contains a CR, LF or NUL
     ///
     /// ```

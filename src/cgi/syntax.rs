@@ -163,8 +163,9 @@ pub(super) fn check_location(value: &[u8], is_strict: bool) -> Result<()> {
 }
 
 /// Returns whether a location is a path. `//host/path` is not: it is a URI without its scheme.
+/// Browsers treat `/\host/path` in the same way.
 pub(super) fn is_path(location: &str) -> bool {
-    location.starts_with('/') && !location.starts_with("//")
+    location.strip_prefix('/').is_some_and(|rest| !rest.starts_with(['/', '\\']))
 }
 
 fn is_absolute(location: &str) -> bool {

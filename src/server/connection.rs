@@ -178,6 +178,16 @@ impl Connection {
         self.lifecycle.on_failure(error)
     }
 
+    /// Waits for the first bytes of a new connection, which then keeps its slot.
+    pub(super) fn wait_for_input(&mut self) -> Result<()> {
+        let error = match self.input.read_first() {
+            Ok(0) => None,
+            Ok(_) => return Ok(()),
+            Err(error) => Some(error.into()),
+        };
+        self.lifecycle.on_end_of_input(error, self.input.is_idle())
+    }
+
     /// Waits for the params of the next request.
     pub(super) fn wait_for_request(&mut self) -> Result<Option<AcceptedRequest>> {
         self.apply_outcome()?;

@@ -135,6 +135,18 @@ impl Input {
         }
     }
 
+    /// Reads the first bytes of a new connection. Returns 0 at the end of the input.
+    pub(super) fn read_first(&mut self) -> io::Result<usize> {
+        let state = &self.state;
+        self.reader.fill_with(|stream, free| {
+            let n = stream.read(free)?;
+            if n > 0 {
+                state.on_first_input();
+            }
+            Ok(n)
+        })
+    }
+
     /// Ends a request that is not passed to a handler.
     pub(super) fn end_request(&mut self, request_id: u16, status: ProtocolStatus) -> Result<()> {
         let end = EndRequest { app_status: 0, protocol_status: status };

@@ -264,6 +264,13 @@ impl Lifecycle {
 /// waiting thread and closes. Or the load comes before the increase: then the store does as well,
 /// and the waiting thread observes `Idle`. A new connection that becomes idle by a query loads
 /// nothing: while a connection is new, the waiting thread polls every 2 ms.
+///
+/// A connection is closed as unused only if nothing was received. Its thread applies `Receive`
+/// directly after its first successful read, before it inspects what it has read. Another thread
+/// loads `New`, then finds no input in the socket, then applies `CloseUnused`. So the connection is
+/// closed although bytes have arrived only if they arrive between the last two steps, or if the
+/// second one falls between the read and `Receive`. Both take an instant, whatever the peer sends.
+/// A request that arrives then is still served if it is complete.
 #[derive(Debug)]
 pub(super) struct ConnectionState {
     /// A [`State`].
@@ -281,10 +288,14 @@ pub(super) struct ConnectionState {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 enum State {
-    /// No record has been received yet.
+    /// Nothing has been received yet.
     New,
     /// The same, and the server stops.
     NewStopping,
+    /// The first bytes were received, but no record yet.
+    Receiving,
+    /// The same, and the server stops.
+    ReceivingStopping,
     /// The last request has ended, or another record was received and no request has begun.
     Idle,
     /// The same, and a slot was needed since then.
@@ -309,6 +320,8 @@ enum State {
 /// What changes the state of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Event {
+    /// Its thread has received the first bytes.
+    Receive,
     /// Its thread has received BEGIN_REQUEST.
     Begin,
     /// Its thread has received another record, such as a query.
@@ -329,9 +342,11 @@ enum Event {
 
 impl State {
     /// Every state, in the order of the numbers that represent them.
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 13] = [
         Self::New,
         Self::NewStopping,
+        Self::Receiving,
+        Self::ReceivingStopping,
         Self::Idle,
         Self::IdleMarked,
         Self::Busy,
@@ -348,12 +363,15 @@ impl State {
     #[inline]
     fn next(self, event: Event) -> Option<Self> {
         Some(match (event, self) {
-            (Event::Begin, Self::New | Self::Idle | Self::IdleMarked) => Self::Busy,
-            (Event::Begin, Self::NewStopping) => Self::BusyStopping,
+            (Event::Receive, Self::New) => Self::Receiving,
+            (Event::Receive, Self::NewStopping) => Self::ReceivingStopping,
+            (Event::Begin, Self::New | Self::Receiving) => Self::Busy,
+            (Event::Begin, Self::Idle | Self::IdleMarked) => Self::Busy,
+            (Event::Begin, Self::NewStopping | Self::ReceivingStopping) => Self::BusyStopping,
             (Event::Begin, Self::ShutDownYielding) => Self::LastYielding,
             (Event::Begin, Self::ShutDownStopping) => Self::LastStopping,
-            (Event::Query, Self::New) => Self::Idle,
-            (Event::Query, Self::NewStopping) => Self::ShutDownStopping,
+            (Event::Query, Self::New | Self::Receiving) => Self::Idle,
+            (Event::Query, Self::NewStopping | Self::ReceivingStopping) => Self::ShutDownStopping,
             (Event::End, Self::Busy) => Self::Idle,
             (Event::Yield, Self::Idle | Self::IdleMarked) => Self::Yielding,
             (Event::Mark, Self::Idle) => Self::IdleMarked,
@@ -361,6 +379,7 @@ impl State {
             (Event::CloseUnused, Self::NewStopping) => Self::ShutDownStopping,
             (Event::CloseMarked, Self::IdleMarked) => Self::ShutDownYielding,
             (Event::Stop, Self::New) => Self::NewStopping,
+            (Event::Stop, Self::Receiving) => Self::ReceivingStopping,
             (Event::Stop, Self::Idle | Self::IdleMarked) => Self::ShutDownStopping,
             (Event::Stop, Self::Busy) => Self::BusyStopping,
             _ => return None,
@@ -378,11 +397,12 @@ impl State {
     /// Returns why the connection is to close. Returns `None` while it may stay open.
     fn close_reason(self) -> Option<CloseReason> {
         match self {
-            Self::New | Self::Idle | Self::IdleMarked | Self::Busy => None,
+            Self::New | Self::Receiving | Self::Idle | Self::IdleMarked | Self::Busy => None,
             Self::Yielding | Self::ShutDownYielding | Self::LastYielding => {
                 Some(CloseReason::SlotNeeded)
             }
             Self::NewStopping
+            | Self::ReceivingStopping
             | Self::BusyStopping
             | Self::ShutDownStopping
             | Self::LastStopping => Some(CloseReason::Shutdown),
@@ -433,13 +453,13 @@ impl ConnectionState {
             && self.apply_and_wake(Event::CloseUnused)
     }
 
-    /// Returns whether the first record of a new connection has arrived. On a busy machine it may
-    /// take long until the connection's thread reads it.
+    /// Returns whether the first bytes of a new connection have arrived. On a busy machine it may
+    /// take long until the connection's thread reads them.
     ///
     /// The socket is in non-blocking mode meanwhile. The lock of the output keeps the thread from
-    /// writing, and [`begin_request`](Self::begin_request) from returning, so that no read inside a
-    /// request fails. A read that starts earlier can fail with `WouldBlock`, which is treated like
-    /// a timeout: it is repeated, or ends the connection if an idle timeout is set.
+    /// writing, and [`on_first_input`](Self::on_first_input) from returning, so that only the first
+    /// read can fail with `WouldBlock`. It is treated like a timeout: it is repeated, or ends the
+    /// connection if an idle timeout is set.
     fn has_unread_input(&self) -> bool {
         let check = || self.is_new() && self.stream.has_input().unwrap_or(false);
         self.output().while_not_writing(check).unwrap_or(false)
@@ -456,7 +476,8 @@ impl ConnectionState {
         let _ = self.apply(Event::Mark);
     }
 
-    /// Returns whether no record has been received since the connection was accepted.
+    /// Returns whether nothing has been received since the connection was accepted.
+    #[inline]
     pub(super) fn is_new(&self) -> bool {
         // The states of a new connection have the lowest numbers.
         self.state.load(SeqCst) <= State::NewStopping as u8
@@ -480,10 +501,17 @@ impl ConnectionState {
         let _ = self.stream.shutdown(Shutdown::Both);
     }
 
-    /// Records that a record was received that begins no request. The connection is no longer new.
+    /// Records that the first bytes were received. The connection is no longer new.
+    pub(super) fn on_first_input(&self) {
+        let _ = self.apply(Event::Receive);
+        // A thread that has observed `New` may be checking the input.
+        self.output.wait();
+    }
+
+    /// Records that a record was received that begins no request.
     #[inline]
     pub(super) fn on_other_record(&self) {
-        if self.is_new() {
+        if self.state.load(SeqCst) <= State::ReceivingStopping as u8 {
             self.apply_and_wake(Event::Query);
         }
     }
@@ -497,10 +525,7 @@ impl ConnectionState {
     /// Does the same for a connection in any state.
     #[cold]
     fn begin_request_slow(&self) -> bool {
-        let state = self.apply(Event::Begin);
-        // A thread that has observed `New` may be checking the input.
-        self.output.wait();
-        state.is_some_and(|state| !state.is_read_shut_down())
+        self.apply(Event::Begin).is_some_and(|state| !state.is_read_shut_down())
     }
 
     /// Marks the connection idle, or returns the reason to close it.
@@ -593,7 +618,7 @@ mod tests {
     #[test]
     fn no_event_interrupts_a_request_or_reopens_a_connection() {
         use Event::*;
-        let events = [Begin, Query, End, Yield, Mark, CloseUnused, CloseMarked, Stop];
+        let events = [Receive, Begin, Query, End, Yield, Mark, CloseUnused, CloseMarked, Stop];
         for (state, event) in
             State::ALL.iter().flat_map(|state| events.map(|event| (*state, event)))
         {
@@ -649,6 +674,16 @@ mod tests {
             }
             assert!(!state.close_if_unused() && !state.is_read_shut_down());
             assert_eq!(state.stream().read(&mut [0]).expect("the input"), 1);
+            state.on_first_input();
+            assert!(!state.close_if_unused() && !state.is_read_shut_down());
+        }
+    }
+
+    #[test]
+    fn new_connection_that_has_sent_nothing_is_closed_when_its_slot_is_needed() {
+        for (mut state, _peer) in silent_connections() {
+            assert!(!state.close_if_unused(), "it is new");
+            state.accepted -= NEW_CONNECTION_GRACE;
             assert!(state.close_if_unused() && state.is_read_shut_down());
         }
     }
@@ -664,7 +699,7 @@ mod tests {
 
     /// It is not read after that in non-blocking mode.
     #[test]
-    fn first_request_begins_when_no_other_thread_checks_the_input() {
+    fn first_bytes_are_used_when_no_other_thread_checks_the_input() {
         let (stream, _peer) = Stream::pair().expect("two sockets");
         let state = &ConnectionState::new(stream, None, Arc::default());
         let (has_checked, is_checking) = (&AtomicBool::new(false), &AtomicBool::new(false));
@@ -682,7 +717,8 @@ mod tests {
             while !is_checking.load(SeqCst) {
                 std::thread::yield_now();
             }
-            assert!(state.begin_request() && has_checked.load(SeqCst));
+            state.on_first_input();
+            assert!(has_checked.load(SeqCst));
         });
     }
 

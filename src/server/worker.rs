@@ -145,6 +145,8 @@ impl Worker {
     }
 
     fn serve_requests(&self, connection: &mut Connection) -> Result<()> {
+        // Outside the loop, because each request would take nine instructions more.
+        connection.wait_for_input()?;
         while let Some(accepted) = connection.wait_for_request()? {
             if let Some(error) =
                 answer(&mut connection.request(accepted), &self.handler, &self.hooks)?

@@ -367,6 +367,7 @@ fn location_may_be_any_reference_unless_strict() {
     for location in [
         "info.php?x=1",
         "//h/x",
+        "/\\h/x",
         "?m=done",
         "#a",
         "./x",
@@ -840,7 +841,11 @@ fn invalid_name_value_or_status_is_refused_when_added() {
 fn writer_refuses_what_the_parser_refuses() {
     let html = || ResponseHead::new().field("Content-Type", "text/html").unwrap();
     assert!(matches!(html().field("content-type", "a/b"), Err(Error::DuplicateField(_))));
-    assert!(matches!(html().field("Location", "x"), Err(Error::InvalidLocation(_))));
+    for location in ["x", "//h/", "/\\h/"] {
+        assert!(matches!(html().field("Location", location), Err(Error::InvalidLocation(_))));
+        let redirect = ResponseHead::redirect(303, location);
+        assert!(matches!(redirect, Err(Error::InvalidLocation(_))), "{location}");
+    }
     assert!(matches!(html().field("Content-Length", "x"), Err(Error::InvalidContentLength(_))));
     assert!(matches!(html().field("Status", "x"), Err(Error::InvalidStatus(_))));
     let missing = ResponseHead::new().field("X", "y").unwrap().field("Location", "").unwrap();

@@ -76,7 +76,7 @@ impl Wrap {
 fn write_script(directory: &Path, name: &str, mode: u32, lines: &str) -> PathBuf {
     let file = directory.join(name);
     fs::create_dir_all(file.parent().expect("a directory")).expect("a directory");
-    fs::write(&file, format!("#!/bin/sh\n{lines}\n")).expect("a script");
+    example::write_script(&file, &format!("#!/bin/sh\n{lines}\n"));
     fs::set_permissions(&file, Permissions::from_mode(mode)).expect("its mode");
     file
 }
@@ -224,11 +224,30 @@ fn option_program_alone_allows_only_that_program() {
     assert_refused(&wrap.run("root/d.cgi"), "403 Forbidden", "not inside");
 }
 
+/// A program such as `busybox` does what its name says.
+#[test]
+fn program_is_named_as_requested_although_its_link_is_resolved() {
+    let wrap = Wrap::start(&[]);
+    let copied = Command::new("cp").arg("/bin/sh").arg(wrap.path("root/shell")).status();
+    assert!(copied.expect("cp").success());
+    symlink("shell", wrap.path("root/link")).expect("a link");
+    let (root, name) = (wrap.path("root"), wrap.path("root/link"));
+    let (root, name) = (root.to_str().expect("in UTF-8"), name.to_str().expect("in UTF-8"));
+    // A shell without arguments runs its input.
+    let body = "printf 'Status: 200\\n\\n%s ' \"$0\"; readlink /proc/$$/exe";
+    let mut params =
+        Params::from_pairs([("DOCUMENT_ROOT", root), ("SCRIPT_FILENAME", name)]).expect("params");
+    params.push("CONTENT_LENGTH", body.len().to_string()).expect("a param");
+    params.push("PATH", "/usr/bin:/bin").expect("a param");
+    let client = Client::from(wrap.address.clone());
+    let reply = client.fetch(&params, body.as_bytes()).expect("a response");
+    assert_eq!(text(&reply.stdout), format!("Status: 200\n\n{name} {root}/shell\n"));
+}
+
 #[test]
 fn file_that_is_not_a_program_is_a_502_response() {
     let wrap = Wrap::start(&[]);
-    let script = wrap.script("root/a.cgi", 0o755, "");
-    fs::write(script, "#!/nonexistent/interpreter\n").expect("a script");
+    example::write_script(&wrap.path("root/a.cgi"), "#!/nonexistent/interpreter\n");
     let reply = wrap.run("root/a.cgi");
     assert!(text(&reply.stdout).starts_with("Status: 502 Bad Gateway\r\n"));
     assert!(

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io::Write;
+use std::time::Duration;
 
 use fcgi::net::Stream;
 use fcgi::server::Config;
@@ -64,6 +65,18 @@ fn output_postpones_the_idle_timeout() {
     assert_eq!((answer.text().lines().last(), answer.app_status), (Some("6"), 0));
 }
 
+/// The response fits neither the pipe nor the buffers of the connection, so the program is blocked.
+#[test]
+fn client_that_does_not_read_does_not_make_the_program_idle() {
+    let server = server();
+    let script = "printf 'Status: 200\\n\\n'; head -c 4000000 /dev/zero";
+    let mut stream = start(&server, &[("IDLE_TIMEOUT", "500")], script);
+    std::thread::sleep(Duration::from_millis(1000));
+    let answer = read_answer(&mut stream, 1);
+    assert_eq!(String::from_utf8_lossy(&answer.stderr), "");
+    assert_eq!((answer.stdout.len(), answer.app_status), (4_000_000 + 13, 0));
+}
+
 #[test]
 fn program_that_ignores_sigterm_is_killed() {
     let reports = Reports::new();
@@ -75,12 +88,28 @@ fn program_that_ignores_sigterm_is_killed() {
 
 #[test]
 fn program_can_clean_up_after_sigterm() {
+    for kill_timeout in ["20000", "max"] {
+        for redirection in ["", "exec >&- 2>&-"] {
+            let reports = Reports::new();
+            let trap = "trap 'sleep 0.3; echo bye >DIR/bye; exit' TERM";
+            let script = reports.script(&format!("{redirection}\n{trap}; {WAIT}"));
+            let server = server();
+            let stream = start(&server, &[("KILL_TIMEOUT", kill_timeout)], &script);
+            assert_ended(&reports, || drop(stream));
+            assert!(reports.exists("bye"), "{kill_timeout} {redirection}");
+        }
+    }
+}
+
+/// The program itself ends at SIGTERM.
+#[test]
+fn process_that_ignores_sigterm_is_killed_with_the_program_that_has_started_it() {
     let reports = Reports::new();
-    let script = reports.script(&format!("trap 'echo bye >DIR/bye; exit' TERM; {WAIT}"));
+    let wait = WAIT.replace("echo $$", "trap - TERM; echo $$");
+    let script = reports.script(&format!("exec >&- 2>&-; trap '' TERM; {wait}"));
     let server = server();
-    let stream = start(&server, &[("KILL_TIMEOUT", "20000")], &script);
+    let stream = start(&server, &[("KILL_TIMEOUT", "max")], &script);
     assert_ended(&reports, || drop(stream));
-    assert!(reports.exists("bye"));
 }
 
 #[test]

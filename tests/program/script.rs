@@ -14,13 +14,14 @@ use fcgi::server::{Config, HandlerResult, Request};
 use crate::support::*;
 
 /// Runs the shell script in the param `SCRIPT`, with early output if `EARLY_OUTPUT` is set.
-/// `TIMEOUT`, `IDLE_TIMEOUT` and `KILL_TIMEOUT` are in milliseconds.
+/// `TIMEOUT`, `IDLE_TIMEOUT` and `KILL_TIMEOUT` are in milliseconds, or `max`.
 pub fn run_script(request: &mut Request) -> HandlerResult {
     let mut command = Command::new("/bin/sh");
     command.args(["-c", request.params.get("SCRIPT").expect("a script")]);
     let millis = |name| {
         let value = request.params.get(name)?;
-        Some(Duration::from_millis(value.parse().expect("a number")))
+        let millis = |value: &str| Duration::from_millis(value.parse().expect("a number"));
+        Some(if value == "max" { Duration::MAX } else { millis(value) })
     };
     let mut program = Program::from(command);
     program = match millis("TIMEOUT") {

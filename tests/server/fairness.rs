@@ -88,6 +88,23 @@ fn connection_that_was_used_last_stays_open() {
     serve(&mut kept[0]);
 }
 
+/// The rest of its first request arrives when a silent connection would have been closed.
+#[test]
+fn connection_that_has_sent_the_first_bytes_of_a_request_keeps_its_slot() {
+    for server in TestServer::tcp_and_unix(&Config::new().max_connections(1), echo) {
+        let bytes = request(1, RESPONDER, 0, &[], b"body");
+        let (first, rest) = bytes.split_at(5);
+        let mut stream = server.connect();
+        stream.write_all(first).expect("written");
+        thread::scope(|scope| {
+            scope.spawn(|| serve(&mut server.connect()));
+            thread::sleep(Duration::from_millis(500));
+            stream.write_all(rest).expect("the connection is open");
+            assert_eq!(read_answer(&mut stream, 1).stdout, echoed(&[], b"body"));
+        });
+    }
+}
+
 /// A connection that holds its slot until the test ends it.
 fn blocking_server(config: Config) -> (TestServer, mpsc::Receiver<String>, mpsc::Sender<()>) {
     let (report, started) = mpsc::channel();

@@ -75,7 +75,7 @@ pub(super) struct Supervisor {
     _sender: SyncSender<Event>,
     limits: Limits,
     start: Instant,
-    /// When the program has last read or written.
+    /// When what the program has last read or written was passed on.
     last_activity: Instant,
     next_check: Instant,
     /// How long to wait for the next event.
@@ -127,7 +127,7 @@ impl Supervisor {
     ) -> std::result::Result<Step, Failure> {
         if Instant::now() >= self.next_check {
             self.next_check = Instant::now() + CHECK_INTERVAL;
-            self.check_time().map_err(Failure::Program)?;
+            check_limit("program", self.start, self.limits.timeout).map_err(Failure::Program)?;
             return Ok(Step::Check);
         }
         if let Ok(event) = self.events.try_recv() {
@@ -144,35 +144,32 @@ impl Supervisor {
     }
 
     /// Ends the program and the processes that it has started, unless it has exited.
-    pub(super) fn end_program(&mut self) -> io::Result<()> {
+    pub(super) fn end_program(&mut self) {
         if self.process.has_exited() {
-            return Ok(());
+            return;
         }
         self.process.terminate();
-        let deadline = Instant::now() + self.limits.kill_timeout;
-        while self.has_open_output() {
-            let left = deadline.saturating_duration_since(Instant::now());
-            match self.events.recv_timeout(left) {
+        let start = Instant::now();
+        self.pause = FIRST_PAUSE;
+        while self.has_open_output() || !self.process.has_ended() {
+            let left = self.limits.kill_timeout.saturating_sub(start.elapsed());
+            if left.is_zero() {
+                break;
+            }
+            match self.events.recv_timeout(left.min(self.pause)) {
                 Ok(event) => self.note(&event),
-                Err(_timeout) => break,
+                Err(_timeout) => self.pause = CHECK_INTERVAL.min(self.pause * 2),
             }
         }
-        self.process.kill().map(drop)
+        self.process.kill();
     }
 
     fn has_open_output(&self) -> bool {
         self.is_stdout_open || self.is_stderr_open
     }
 
-    fn check_time(&self) -> Result<()> {
-        let check = |operation, start: Instant, limit: Option<Duration>| match limit {
-            Some(limit) if start.elapsed() >= limit => Err(Error::timed_out(operation, limit)),
-            _ => Ok(()),
-        };
-        check("program", self.start, self.limits.timeout)?;
-        check("idle program", self.last_activity, self.limits.idle_timeout)
-    }
-
+    /// Passes on what an event contains. While that blocks, the program may be blocked too, so it
+    /// is not idle.
     fn handle(
         &mut self,
         event: Event,
@@ -180,6 +177,17 @@ impl Supervisor {
         stderr: &mut impl Write,
     ) -> std::result::Result<Step, Failure> {
         self.note(&event);
+        let step = self.pass_on(event, stdout, stderr);
+        self.last_activity = Instant::now();
+        step
+    }
+
+    fn pass_on(
+        &mut self,
+        event: Event,
+        stdout: &mut impl Write,
+        stderr: &mut impl Write,
+    ) -> std::result::Result<Step, Failure> {
         match event {
             Event::Stdout(Ok(data)) => self.response.write(&data, stdout)?,
             Event::Stderr(Ok(data)) => {
@@ -209,10 +217,9 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Notes the activity of the program, and the end of its output.
+    /// Notes that the output of the program continues or ends.
     fn note(&mut self, event: &Event) {
         self.quiet_pauses = 0;
-        self.last_activity = Instant::now();
         let is_open = match event {
             Event::Stdout(_) => &mut self.is_stdout_open,
             Event::Stderr(_) => &mut self.is_stderr_open,
@@ -224,10 +231,12 @@ impl Supervisor {
         }
     }
 
-    /// Returns whether the program has ended, and its response too.
+    /// Returns whether the program has ended, and its response too. No event is waiting.
     fn check_exit(&mut self) -> Result<Step> {
         self.pause = CHECK_INTERVAL.min(self.pause * 2);
         let Some(status) = self.process.exit_status()? else {
+            const IDLE: &str = "idle program";
+            check_limit(IDLE, self.last_activity, self.limits.idle_timeout)?;
             return Ok(Step::Continue);
         };
         if self.has_open_output() && !self.is_quiet() {
@@ -244,5 +253,12 @@ impl Supervisor {
         self.quiet_pauses += 1;
         let limit = if self.is_stdout_open { QUIET_PAUSES } else { QUIET_PAUSES_OF_STDERR };
         self.quiet_pauses > limit
+    }
+}
+
+fn check_limit(operation: &'static str, start: Instant, limit: Option<Duration>) -> Result<()> {
+    match limit {
+        Some(limit) if start.elapsed() >= limit => Err(Error::timed_out(operation, limit)),
+        _ => Ok(()),
     }
 }
