@@ -58,15 +58,15 @@ fn main() -> ExitCode {
 }
 
 fn authorize(request: &mut Request) -> HandlerResult {
-    let authorization = request.params.get("HTTP_AUTHORIZATION").unwrap_or("");
+    let authorization = request.header("Authorization").unwrap_or("");
     let head = match authenticated_user(authorization) {
         Some(user) => ResponseHead::new()
-            .status(200, "OK")?
+            .status(200)?
             .variable("REMOTE_USER", user)?
             .variable("AUTH_TYPE", "Basic")?,
-        None => ResponseHead::new()
-            .status(401, "Unauthorized")?
-            .field("WWW-Authenticate", "Basic realm=\"cave\"")?,
+        None => {
+            ResponseHead::new().status(401)?.field("WWW-Authenticate", "Basic realm=\"cave\"")?
+        }
     };
     head.write_to(&mut request.stdout)?;
     Ok(())

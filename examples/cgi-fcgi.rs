@@ -169,21 +169,28 @@ impl Options {
             bridge::cgi_params(env::vars_os())
         };
         let params = params?;
-        let connect_failure = connection.as_ref().err().cloned();
-        let connection = connection.map_err(|exit| {
-            Error::Io(io::Error::new(io::ErrorKind::NotConnected, exit.to_string()))
-        });
         let mut stdout = Stdout::default();
-        match bridge::forward(connection, &params, io::stdin(), &mut stdout, Stderr) {
+        let outcome = match connection {
+            Ok(connection) => {
+                bridge::forward_on(connection, &params, io::stdin(), &mut stdout, Stderr)
+                    .map_err(Exit::from)
+            }
+            Err(exit) => {
+                // An error of stdout is ignored: `exit` is reported.
+                let _ = bridge::write_failure(&mut stdout, 503);
+                Err(exit)
+            }
+        };
+        match outcome {
             Ok(completion) => Ok(completion.app_status),
             Err(_) if stdout.is_closed => Ok(0),
-            Err(error) => Err(connect_failure.unwrap_or_else(|| error.into())),
+            Err(exit) => Err(exit),
         }
     }
 }
 
 fn connect(client: &Client) -> Result<Connection, Exit> {
-    client.connect().map_err(|error| Exit::unavailable(client.address(), error))
+    Ok(client.connect()?)
 }
 
 /// Connects to an application. If nothing listens, starts it first, or waits until another process
@@ -194,7 +201,7 @@ fn connect_or_start(address: &Address, path: &Path, copies: usize) -> Result<Con
     loop {
         match client.connect() {
             Err(error) if is_absent(&error) && Instant::now() < deadline => {}
-            outcome => return outcome.map_err(|error| Exit::unavailable(address, error)),
+            outcome => return Ok(outcome?),
         }
         if start(address, path, copies)? {
             return connect(&client);
@@ -211,7 +218,7 @@ fn start(address: &Address, path: &Path, copies: usize) -> Result<bool, Exit> {
     let listener = match Listener::bind(address) {
         Ok(listener) => listener.shared(),
         Err(error) if is_taken(address, &error) => return Ok(false),
-        Err(error) => return Err(Exit::unavailable(address, error)),
+        Err(error) => return Err(error.into()),
     };
     let started = bridge::start(&listener, program, copies);
     started.map(|_| true).map_err(|error| Exit::unavailable(path.display(), error))

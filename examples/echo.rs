@@ -94,7 +94,7 @@ fn bind(mut args: Arguments) -> Result<Server, Exit> {
 }
 
 fn echo(request: &mut Request) -> HandlerResult {
-    let query = Query(request.params.get("QUERY_STRING").unwrap_or(""));
+    let query = Query(request.query());
     if let Some(milliseconds) = query.number("sleep") {
         std::thread::sleep(Duration::from_millis(milliseconds));
     }
@@ -122,7 +122,7 @@ fn authorize(request: &mut Request, query: &Query) -> HandlerResult {
 }
 
 fn respond(request: &mut Request, query: &Query) -> HandlerResult {
-    if request.params.get("REQUEST_METHOD") == Some("HEAD") {
+    if request.method() == "HEAD" {
         // RFC 3875, section 4.3.3. HAProxy treats a body as an error and answers with 502.
         write_head(request, query)?;
         Ok(())

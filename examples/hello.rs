@@ -17,6 +17,9 @@
 //!
 //! Both print `Content-Type: text/plain`, an empty line, and `Hello, 192.0.2.1.` If a CGI program
 //! finds its stdout closed, the web server has no use for the response, so that is not an error.
+//!
+//! The program has no options. A web server may pass words of the query string as arguments (RFC
+//! 3875, section 4.4).
 
 use std::io::{ErrorKind, Write};
 use std::process::ExitCode;

@@ -2,11 +2,12 @@
 //!
 //! FastCGI uses both of them as they are defined for CGI programs in [RFC 3875].
 //!
-//! | Type | Side | Purpose |
+//! | Item | Side | Purpose |
 //! | --- | --- | --- |
 //! | [`Environment`] | web server | Converts an [`HttpRequest`] and a [`Script`] to [`Params`]. |
 //! | [`HeadParser`], [`Head`] | web server | Parse the head of a response. |
 //! | [`ResponseHead`] | application | Writes the head of a response. |
+//! | [`request_path`], [`path_below`] | application | Return the path that the client requested. |
 //!
 //! ```
 //! use fcgi::cgi::{Environment, Head, HttpRequest, ResponseHead, Script};
@@ -30,16 +31,13 @@
 //!
 //! // The application writes a response, which starts with its head.
 //! let mut stdout = Vec::new();
-//! ResponseHead::new()
-//!     .status(404, "")?
-//!     .field("Content-Type", "text/plain")?
-//!     .write_to(&mut stdout)?;
+//! ResponseHead::not_found().write_to(&mut stdout)?;
 //! stdout.extend_from_slice(b"no such user\n");
 //!
 //! // The web server parses the head. The rest is the body.
 //! let (head, body) = Head::parse(&stdout)?;
 //! assert_eq!((head.status(), head.reason()), (404, "Not Found"));
-//! assert_eq!(head.content_type(), Some("text/plain"));
+//! assert_eq!(head.content_type(), Some("text/plain; charset=utf-8"));
 //! assert_eq!(body, b"no such user\n");
 //! # Ok::<(), fcgi::Error>(())
 //! ```
@@ -47,8 +45,8 @@
 //! # Response heads
 //!
 //! [`HeadParser`] is strict where safety or the length of the response depends on it, and lenient
-//! elsewhere. It accepts the following heads, which RFC 3875 does not allow.
-//! [`HeadParser::strict`] is the switch for RFC 3875 to the letter.
+//! elsewhere. It accepts the following heads, which RFC 3875 does not allow. With
+//! [`HeadParser::strict`] the parser follows RFC 3875 exactly.
 //!
 //! - A `Location` may be any reference, and may contain bytes above 127. The client is
 //!   redirected. RFC 9110, section 10.2.2, allows relative references. Adminer and phpMyAdmin
@@ -56,9 +54,10 @@
 //! - `Content-Type`, `Location` and `Status` may all be missing. The status is then 200, and no
 //!   type is guessed. PHP sends such a head if its setting `default_mimetype` is empty.
 //! - A `Content-Type` replaces an earlier one. A framework may have sent a default before the
-//!   program sends its own. Of two fields, a browser uses the last one, too.
-//! - A field is dropped if its name is not a token, but has no blank or control byte. No other
-//!   field depends on it. HTTP does not allow such a name, so it is not passed on.
+//!   program sends its own. Browsers also use the last of two fields.
+//! - A field whose name is not a token is dropped if the name has no blank or control byte.
+//!   Dropping it does not affect other fields. HTTP does not allow such a name, so it is not passed
+//!   on.
 //! - An interim response, with status 100 or 102 to 199, is dropped. The next head is that of the
 //!   response. No client needs it (RFC 9110, section 15.2), and if it were the response, the next
 //!   head would become the body.
@@ -81,12 +80,13 @@
 //!
 //! This table shows the status with which web servers respond to a browser. The column `fcgi` is
 //! the example `gateway`. The others are nginx 1.22, Apache 2.4, HAProxy 2.6 and Caddy 2.6, as
-//! measured by a test. The words after the status tell what else is different:
+//! measured by a test. The words after the status describe other differences:
 //!
 //! - `first`, `last`, `both`: which of the two fields the browser receives
 //! - `dropped`, `changed`: what happens to the field
 //! - `cut`: a part of the body is missing, or more follows, and the browser does not notice
 //! - `broken`: the same, but the browser notices
+//! - `no response`: the connection is closed. HAProxy 2.6 itself ends, with a failed assertion.
 //!
 //! | The application sends | `fcgi` | nginx | Apache | HAProxy | Caddy |
 //! | --- | --- | --- | --- | --- | --- |
@@ -111,7 +111,7 @@
 //! | a folded line | 502 | 502 | 500 | 200 changed | 200 |
 //! | a CR in a value | 502 | 502 | 200 changed | 502 | 200 changed |
 //! | a NUL in a value | 502 | 502 | 200 changed | 200 | 200 |
-//! | another control byte in a value | 502 | 200 | 500 | 200 | 200 |
+//! | another control byte in a value | 200 | 200 | 500 | 200 | 200 |
 //! | 300 fields | 200 | 200 | 200 | 502 | 200 |
 //! | 1,000 fields | 200 | 502 | 200 | 502 | 200 |
 //! | a field of 7 KiB | 200 | 502 | 200 | 200 | 200 |
@@ -132,7 +132,7 @@
 //! | `Status: 103`, then another head | 404 | 103 | 103 | 502 | 103 |
 //! | `HTTP/1.1 404 Not Found` | 502 | 200 | 500 | 502 | 502 |
 //! | no empty line | 502 | 502 | 200 | no response | 502 |
-//! | nothing | 502 | 502 | 200 | no response | 502 |
+//! | nothing | 502 | 502 | 200 | 502 | 502 |
 //!
 //! [`Params`]: crate::Params
 //! [RFC 3875]: https://www.rfc-editor.org/rfc/rfc3875
@@ -144,6 +144,7 @@ mod headers;
 mod parser;
 mod path;
 mod request;
+mod request_path;
 mod response;
 mod status;
 mod syntax;
@@ -155,6 +156,7 @@ pub use self::head::Head;
 pub use self::parser::HeadParser;
 pub use self::path::{decode_path, Script};
 pub use self::request::HttpRequest;
+pub use self::request_path::{path_below, request_path};
 pub use self::response::ResponseHead;
 pub use self::status::canonical_reason;
 pub use self::variable::{params_for_authorizer, set_variable};

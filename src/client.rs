@@ -1,37 +1,49 @@
 //! The web server side of FastCGI: a [`Client`] that sends requests to an application, and the
 //! [`Connection`] that it is built on.
 //!
-//! | To | Use |
-//! | --- | --- |
-//! | send a request and get the response in memory | [`Client::fetch`] |
-//! | send or receive more than fits in memory | [`Client::send`] |
-//! | ask an authorizer, or send a file to a filter | [`Client::authorize`], [`Client::filter`] |
-//! | write the body and read the response step by step | [`Client::connect`], [`Exchange`] |
-//! | cancel a request from another thread | [`Stdout::cancel_handle`] |
+//! A request consists of [`Params`], which are the variables of CGI, and a body. The response
+//! consists of a head, such as `Content-Type: text/html` or `Status: 404`, and a body. The
+//! application may also write messages for a log, and it ends the request with a status of its own:
+//! both are in [`Completion`]. If the response ends in any other way, the result is an error, even
+//! if most of the response has arrived.
+//!
+//! By default, each request has its own connection. Threads can share a client. With
+//! [`Client::keep_alive`], it keeps connections and reuses them. Read what that means for
+//! [php-fpm](crate::guide::php_fpm#kept-connections) first.
 //!
 //! ```
-//! use fcgi::{Client, Params, Server};
-//! use std::io::Write;
+//! use fcgi::{Client, Params, ResponseHead, Server};
 //!
 //! let server = Server::bind("127.0.0.1:0")?;
 //! let client = Client::from(server.local_address()?);
 //! let handle = server.handle();
 //! let serving = std::thread::spawn(|| {
-//!     server.serve(|request| {
-//!         write!(request.stdout, "Content-Type: text/plain\r\n\r\nHello.\n")?;
-//!         Ok(())
-//!     })
+//!     server.serve(|request| request.respond(ResponseHead::text(), "Hello.\n"))
 //! });
 //!
 //! let params = Params::from_pairs([("REQUEST_METHOD", "GET")])?;
 //! let reply = client.fetch(&params, b"")?;
-//! let (head, body) = reply.split_head()?;
-//! assert_eq!((head.status(), body), (200, &b"Hello.\n"[..]));
+//! assert_eq!(reply.status()?, 200);
+//! assert_eq!(reply.text()?, "Hello.\n");
 //!
 //! handle.shutdown();
 //! serving.join().expect("the server's thread")?;
 //! # Ok::<(), fcgi::Error>(())
 //! ```
+//!
+//! | To | Use |
+//! | --- | --- |
+//! | send a request and get the response in memory | [`Client::fetch`], [`Reply`] |
+//! | send or receive more than fits in memory | [`Client::send`] |
+//! | write the body and read the response yourself | [`Client::begin`], [`Exchange`] |
+//! | ask an authorizer, or send a file to a filter | [`Client::authorize`], [`Client::filter`] |
+//! | convert an HTTP request to params | [`cgi::Environment`] |
+//! | change a limit or a timeout | [`Config`] |
+//! | know whether a request may be sent again | [`Error`](Error#which-requests-can-be-sent-again) |
+//! | cancel a request from another thread | [`Stdout::cancel_handle`] |
+//! | use one connection without a pool | [`Client::connect`], [`Connection`] |
+//!
+//! The guide about [php-fpm](crate::guide::php_fpm) begins with one request.
 //!
 //! The documentation of this module cites the [FastCGI specification] and [RFC 3875] (CGI/1.1).
 //!
@@ -52,18 +64,24 @@ mod deadline;
 mod duplex;
 mod exchange;
 mod idle;
+mod lease;
 mod limit;
+mod link;
 mod pool;
 mod queue;
+mod reply;
 mod response;
 mod room;
 mod socket;
 mod stdin;
 mod stdout;
 mod timer;
+mod transport;
 mod values;
 
-use std::io::{self, Read};
+use std::io::Read;
+use std::result;
+use std::sync::Arc;
 
 pub use self::authorize::Authorization;
 pub use self::cancel::CancelHandle;
@@ -71,7 +89,8 @@ pub use self::completion::Completion;
 pub use self::config::Config;
 pub use self::connection::Connection;
 pub use self::exchange::Exchange;
-pub use self::response::{Reply, Response};
+pub use self::reply::Reply;
+pub use self::response::Response;
 pub use self::stdin::Stdin;
 pub use self::stdout::Stdout;
 pub use self::values::Values;
@@ -79,13 +98,13 @@ pub use self::values::Values;
 use self::body::{Body, Source};
 use self::pool::Pool;
 use crate::cgi;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::net::Address;
 use crate::params::Params;
 use crate::record::Role;
 use crate::stream::StreamLength;
 
-/// Sends requests to an application.
+/// A client that sends requests to an application.
 ///
 /// A client can be shared by threads. Each request uses its own connection. With
 /// [`keep_alive`](Self::keep_alive), connections are reused.
@@ -93,15 +112,15 @@ use crate::stream::StreamLength;
 /// # Retries
 ///
 /// The application may close a kept connection at any time. A kept connection is checked before it
-/// is reused, and replaced if it has been closed. The check is left out if a request with an
-/// idempotent `REQUEST_METHOD` (RFC 9110, section 9.2.2) follows another one within a millisecond.
-/// Until the application has been seen to keep a connection open, the check before any other
-/// request waits until the connection has been idle for 100 ms, because the application may be
-/// about to close it.
+/// is reused, and replaced if it has been closed. The check is left out if the request follows
+/// another one within a millisecond, has an idempotent `REQUEST_METHOD` (RFC 9110, section 9.2.2),
+/// and fits the first write as a whole, which holds up to 32 KiB of body. Until the application has
+/// been seen to keep a connection open, the check before any other request waits until the
+/// connection has been idle for 100 ms, because the application may be about to close it.
 ///
 /// If the application closes the connection after the check, the request is sent again on a new
 /// connection, but only if that is safe: either nothing of the request could be sent, or no byte of
-/// a response has arrived, all of the request was sent at once and its method is idempotent.
+/// a response has arrived, the method is idempotent, and the whole request fits the first write.
 /// Otherwise the request fails.
 ///
 /// ```no_run
@@ -116,14 +135,14 @@ use crate::stream::StreamLength;
 ///     ("CONTENT_LENGTH", "11"),
 /// ])?;
 /// let reply = client.fetch(&params, b"name=ferris")?;
-/// let (head, body) = reply.split_head()?;
-/// println!("{}: {} bytes", head.status(), body.len());
+/// println!("{}: {}", reply.status()?, reply.text()?);
 /// # Ok::<(), fcgi::Error>(())
 /// ```
 #[derive(Debug)]
+#[must_use]
 pub struct Client {
     pool: Pool,
-    /// The value that `keep_alive` has set, which outweighs that of `config`.
+    /// The value that `keep_alive` has set, which overrides that of `config`.
     keep_alive: Option<bool>,
 }
 
@@ -132,7 +151,7 @@ impl Client {
     /// `unix:/run/php/php-fpm.sock`. [`Address`] lists every form. No connection is opened yet.
     ///
     /// # Errors
-    /// [`Error::InvalidAddress`](crate::Error::InvalidAddress).
+    /// [`Error::InvalidAddress`].
     pub fn new(address: &str) -> Result<Self> {
         Ok(Self::from(address.parse::<Address>()?))
     }
@@ -173,10 +192,10 @@ impl Client {
     ///
     /// # Errors
     /// The errors of [`send`](Self::send), and
-    /// [`Error::ResponseTooLarge`](crate::Error::ResponseTooLarge). If `CONTENT_LENGTH` is not the
+    /// [`Error::ResponseTooLarge`]. If `CONTENT_LENGTH` is not the
     /// length of `body`, nothing is sent and the error is
-    /// [`Error::StreamTooShort`](crate::Error::StreamTooShort) or
-    /// [`Error::StreamTooLong`](crate::Error::StreamTooLong).
+    /// [`Error::StreamTooShort`] or
+    /// [`Error::StreamTooLong`].
     pub fn fetch(&self, params: &Params, body: &[u8]) -> Result<Reply> {
         let announced = params.content_length();
         if announced.is_none() && !body.is_empty() {
@@ -189,12 +208,13 @@ impl Client {
     }
 
     fn fetch_as(&self, role: Role, params: &Params, body: &[u8]) -> Result<Reply> {
-        let max = self.pool.config().max_response;
+        let config = self.pool.config();
+        let max = config.max_response;
         let (stdout, completion) =
             attempt::run(&self.pool, role, params, Body::in_memory(body), |response| {
-                Ok(response.read_to_end(max)?)
+                response.read_to_end(max)
             })?;
-        Ok(Reply { stdout, completion })
+        Ok(Reply::received(stdout, completion, config))
     }
 
     /// Sends a request with a body read from `body`, and calls `receive` with the response as soon
@@ -219,7 +239,7 @@ impl Client {
     /// let file = File::open("upload.bin")?;
     /// let len = file.metadata()?.len().to_string();
     /// let params = Params::from_pairs([("REQUEST_METHOD", "PUT"), ("CONTENT_LENGTH", &len)])?;
-    /// let (status, completion) = client.send(&params, file, |response| {
+    /// let (status, completion) = client.send(&params, file, |response| -> fcgi::Result<_> {
     ///     let head = response.read_head()?;
     ///     io::copy(&mut response.stdout, &mut io::stdout())?;
     ///     Ok(head.status())
@@ -229,18 +249,19 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// * [`Error::Refused`](crate::Error::Refused) if the application refuses the request
-    /// * [`Error::UnexpectedEof`](crate::Error::UnexpectedEof) if the application closes the
+    /// - [`Error::Connect`] if nothing could be sent
+    /// - [`Error::Refused`] if the application refuses the request
+    /// - [`Error::UnexpectedEof`] if the application closes the
     ///   connection before the request has ended, even after a part of the response
-    /// * [`Error::TimedOut`](crate::Error::TimedOut)
-    /// * the errors of connecting, of other violations of the protocol and of reading `body`
-    /// * the error that `receive` returns
-    pub fn send<T>(
+    /// - [`Error::TimedOut`]
+    /// - the errors of other violations of the protocol and of reading `body`
+    /// - the error that `receive` returns, which may be of any type that these errors convert to
+    pub fn send<T, E: From<Error>>(
         &self,
         params: &Params,
         body: impl Read + Send,
-        receive: impl FnOnce(&mut Response<'_>) -> io::Result<T>,
-    ) -> Result<(T, Completion)> {
+        receive: impl FnOnce(&mut Response<'_>) -> result::Result<T, E>,
+    ) -> result::Result<(T, Completion), E> {
         self.send_as(Role::Responder, params, body, receive)
     }
 
@@ -249,15 +270,80 @@ impl Client {
     ///
     /// # Errors
     /// The errors of [`send`](Self::send).
-    pub fn send_as<T>(
+    pub fn send_as<T, E: From<Error>>(
         &self,
         role: Role,
         params: &Params,
         body: impl Read + Send,
-        receive: impl FnOnce(&mut Response<'_>) -> io::Result<T>,
-    ) -> Result<(T, Completion)> {
+        receive: impl FnOnce(&mut Response<'_>) -> result::Result<T, E>,
+    ) -> result::Result<(T, Completion), E> {
         let body = Body::from_reader(body, params.content_length());
         attempt::run(&self.pool, role, params, body, receive)
+    }
+
+    /// Begins a request on a connection of the client, for a caller that writes the body and reads
+    /// the response itself. The exchange owns the connection, so it can be moved to another thread
+    /// or into the response of an HTTP server.
+    ///
+    /// When the body and the response have both been finished, the connection is idle again. If the
+    /// exchange or its response is dropped earlier, the request is canceled and the connection
+    /// closed. Until then it counts as one of [`Config::max_connections`]. [`Config::deadline`] is
+    /// counted from this call.
+    ///
+    /// Nothing is sent until the body is written, flushed or finished; see [`Stdin`]. A kept
+    /// connection that turns out to be closed is replaced as for [`send`](Self::send). Before the
+    /// first read, the response therefore waits until a part of the request has been sent.
+    ///
+    /// Write the body before you read the response if the body is small, or if the application
+    /// reads it before it answers:
+    ///
+    /// ```
+    /// use fcgi::{record::Role, Client, Params};
+    /// use std::io::{self, Read, Write};
+    ///
+    /// fn forward(
+    ///     client: &Client,
+    ///     params: &Params,
+    ///     body: &mut dyn Read,
+    ///     browser: &mut dyn Write,
+    /// ) -> fcgi::Result<u32> {
+    ///     let mut exchange = client.begin(Role::Responder, params)?;
+    ///     io::copy(body, &mut exchange.stdin)?;
+    ///     exchange.stdin.finish()?;
+    ///     let head = exchange.stdout.read_head()?;
+    ///     write!(browser, "HTTP/1.1 {} {}\r\n\r\n", head.status(), head.reason())?;
+    ///     io::copy(&mut exchange.stdout, browser)?;
+    ///     Ok(exchange.finish()?.app_status)
+    /// }
+    /// ```
+    ///
+    /// Otherwise let another thread write it. The thread ends when the response has been finished,
+    /// even if the application does not read the whole body:
+    ///
+    /// ```
+    /// use fcgi::{record::Role, Client, Params};
+    /// use std::io::{self, Read, Write};
+    /// use std::thread;
+    ///
+    /// fn forward(
+    ///     client: &Client,
+    ///     params: &Params,
+    ///     mut body: impl Read + Send,
+    ///     browser: &mut dyn Write,
+    /// ) -> fcgi::Result<u32> {
+    ///     let (mut stdin, mut stdout) = client.begin(Role::Responder, params)?.into_parts();
+    ///     thread::scope(|scope| {
+    ///         scope.spawn(move || io::copy(&mut body, &mut stdin).and_then(|_| stdin.finish()));
+    ///         io::copy(&mut stdout, browser)?;
+    ///         Ok(stdout.finish()?.app_status)
+    ///     })
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Connect`], and [`Error::ParamTooLong`].
+    pub fn begin(&self, role: Role, params: &Params) -> Result<Exchange<'static>> {
+        attempt::begin(&self.pool, role, params)
     }
 
     /// Sends a request to a filter (FastCGI specification, section 6.4) like [`send`](Self::send),
@@ -284,13 +370,13 @@ impl Client {
     ///
     /// # Errors
     /// The errors of [`send`](Self::send).
-    pub fn filter<T>(
+    pub fn filter<T, E: From<Error>>(
         &self,
         params: &Params,
         body: impl Read + Send,
         data: impl Read + Send,
-        receive: impl FnOnce(&mut Response<'_>) -> io::Result<T>,
-    ) -> Result<(T, Completion)> {
+        receive: impl FnOnce(&mut Response<'_>) -> result::Result<T, E>,
+    ) -> result::Result<(T, Completion), E> {
         let stdin = Source::new(body, params.content_length());
         let data = Source::new(data, params.decimal("FCGI_DATA_LENGTH"));
         let body = Body::Filter { stdin, data };
@@ -329,9 +415,9 @@ impl Client {
     ///
     /// # Errors
     /// Many applications do not answer. The error is then
-    /// [`Error::TimedOut`](crate::Error::TimedOut),
-    /// [`Error::UnexpectedEof`](crate::Error::UnexpectedEof) or
-    /// [`Error::UnexpectedRecord`](crate::Error::UnexpectedRecord). Assume that such an application
+    /// [`Error::TimedOut`],
+    /// [`Error::UnexpectedEof`] or
+    /// [`Error::UnexpectedRecord`]. Assume that such an application
     /// serves one request at a time on each connection.
     pub fn get_values(&self) -> Result<Values> {
         Values::ask(self.address(), self.pool.config())
@@ -368,7 +454,7 @@ impl Client {
     /// # Errors
     /// The errors of [`Connection::connect`].
     pub fn connect(&self) -> Result<Connection> {
-        self.pool.connect()
+        Connection::connect(self.address(), Arc::clone(self.pool.config()))
     }
 }
 

@@ -6,14 +6,22 @@
 //! [FastCGI specification]: https://fastcgi-archives.github.io/FastCGI_Specification.html
 //! [RFC 3875]: https://www.rfc-editor.org/rfc/rfc3875
 
+use std::process::ExitStatus;
 use std::time::Duration;
 use std::{fmt, io, result};
 
 use crate::protocol::{ProtocolStatus, RecordType, MAX_CONTENT_LEN};
 
 /// The end of the message of [`Error::NotListening`], with a hint for the user of the program.
-const NOT_LISTENING: &str = "not a listening socket: start the program from a web server, with \
-                             spawn-fcgi or another process manager";
+const NOT_LISTENING: &str = "start the program from a web server, with spawn-fcgi or another \
+                             process manager";
+/// The same for a program that systemd has started, with its socket on descriptor 3.
+const LISTEN_FDS: &str = "LISTEN_FDS is set, so the socket is on descriptor 3: set \
+                          StandardInput=socket in the systemd service, or start the program with \
+                          `<&3` in a shell";
+
+/// The first byte of a TLS connection.
+const TLS_HANDSHAKE: u8 = 22;
 
 /// The result type of the crate's fallible functions.
 ///
@@ -30,18 +38,53 @@ const NOT_LISTENING: &str = "not a listening socket: start the program from a we
 /// ```
 pub type Result<T> = result::Result<T, Error>;
 
-/// The error type of the crate.
+/// An operation that was given up, and after how long.
+///
+/// ```
+/// use fcgi::error::Timeout;
+/// use fcgi::Error;
+/// use std::time::Duration;
+///
+/// let error = Error::TimedOut(Timeout::new("read", Duration::from_secs(60)));
+/// assert_eq!(error.to_string(), "read timed out after 60 s");
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Timeout {
+    /// The operation, for example `read`, `write` or `connect`.
+    pub operation: &'static str,
+    /// The time after which it was given up.
+    pub after: Duration,
+}
+
+impl Timeout {
+    /// Creates the value for an operation that was given up after this time.
+    pub fn new(operation: &'static str, after: Duration) -> Self {
+        Self { operation, after }
+    }
+}
+
+impl fmt::Display for Timeout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} timed out after {}", self.operation, Time(self.after))
+    }
+}
+
+/// The error type of the crate. A guide lists the cause of each variant, and
+/// [what to do](crate::guide::troubleshooting#errors).
 ///
 /// Every variant that is about a wrong value carries that value. An `Error` converts to an
 /// [`io::Error`] and back without loss, so `?` works in functions that return [`io::Result`].
 ///
 /// # Which requests can be sent again
 ///
+/// - [`Connect`](Self::Connect) means that nothing was sent. The same request can be sent again
+///   when the application listens.
 /// - If [`is_transient`](Self::is_transient) returns true, the application has refused the request
 ///   before it did anything. The same request can be sent again, later or on another connection.
-/// - After [`TimedOut`](Self::TimedOut), [`UnexpectedEof`](Self::UnexpectedEof) and
-///   [`Io`](Self::Io) the application may already have acted. Only send a request again if it does
-///   no harm to serve it twice.
+/// - After [`TimedOut`](Self::TimedOut), [`UnexpectedEof`](Self::UnexpectedEof),
+///   [`Socket`](Self::Socket) and [`Io`](Self::Io) the application may already have acted. Only
+///   send a request again if it does no harm to serve it twice.
 /// - After any other error the same request would most likely fail in the same way.
 ///
 /// ```
@@ -59,10 +102,30 @@ pub type Result<T> = result::Result<T, Error>;
 pub enum Error {
     /// The underlying socket, file, reader or writer failed.
     Io(io::Error),
-    /// An operation did not complete within its configured timeout.
+    /// A client could not get a connection to the application. Nothing of the request was sent.
     ///
-    /// The value names the operation, for example `read`, `write` or `connect`.
-    TimedOut(&'static str),
+    /// There is one exception: if the application closes a kept connection while the client waits
+    /// for the response to an idempotent request, the client sends the request again. If it cannot
+    /// connect then, the application may have received the request.
+    Connect {
+        /// The address of the application.
+        address: Box<str>,
+        /// The cause. It is [`TimedOut`](Self::TimedOut), inside an [`io::Error`], if
+        /// [`client::Config::connect_timeout`](crate::client::Config::connect_timeout) or the
+        /// deadline of the request has passed.
+        source: io::Error,
+    },
+    /// An operation on a socket failed, other than connecting.
+    Socket {
+        /// The operation, such as `listen on`, `read from` or `set the mode of`.
+        operation: &'static str,
+        /// The address of the socket.
+        address: Box<str>,
+        /// The error of the system.
+        source: io::Error,
+    },
+    /// An operation did not complete within its configured timeout.
+    TimedOut(Timeout),
     /// The params of a request, or its body, did not arrive within
     /// [`server::Config::request_timeout`](crate::server::Config::request_timeout).
     ///
@@ -147,6 +210,18 @@ pub enum Error {
     },
     /// A handler returned without an error and without having written a response.
     NoResponse,
+    /// A response was to be written with
+    /// [`Request::respond`](crate::server::Request::respond), but a part of another one had been
+    /// written before.
+    ResponseStarted,
+    /// The request had been ended by
+    /// [`Request::finish_early`](crate::server::Request::finish_early) when one of its streams was
+    /// read or written, or when it was to be ended again.
+    RequestEnded,
+    /// A signal ended a CGI program, or it failed without a response.
+    ///
+    /// The value is its exit status, which includes the signal that ended it.
+    ProgramFailed(ExitStatus),
     /// The previous request of a connection was dropped without a call of
     /// [`finish`](crate::server::Request::finish). The connection cannot be reused.
     RequestNotFinished,
@@ -183,7 +258,8 @@ pub enum Error {
     /// The value is the name of the field.
     DuplicateField(String),
     /// The response head has no `Content-Type`, `Location` or `Status` field (RFC 3875, section
-    /// 6.2). Only a [strict](crate::cgi::HeadParser::strict) parser refuses such a head.
+    /// 6.2). Returned when a head is written, or parsed by a
+    /// [strict](crate::cgi::HeadParser::strict) parser.
     MissingField,
     /// A `Status` field does not consist of a status code from 100 to 999 and an optional reason
     /// phrase (RFC 3875, section 6.3.3).
@@ -201,7 +277,7 @@ pub enum Error {
     /// The value is the beginning of the field's value.
     InvalidContentLength(String),
 
-    /// A CGI environment cannot be built from an HTTP request, because a part of it is invalid.
+    /// A part of an HTTP request, or a CGI variable, is invalid.
     InvalidRequest {
         /// The invalid part: `method`, `target`, `path` or the name of a header field, for
         /// example.
@@ -215,7 +291,9 @@ pub enum Error {
     InvalidAddress(String),
     /// Descriptor 0 is not a listening socket (section 2.2 of the specification).
     ///
-    /// The value describes what it is, for example `a pipe`.
+    /// The value describes what it is, for example `a pipe`. The message explains how to start the
+    /// program, also for one that systemd has started with its socket on descriptor 3
+    /// (`LISTEN_FDS`). See [`deployment`](crate::deployment).
     NotListening(&'static str),
     /// An item of an [`AllowList`](crate::net::AllowList) is not an IP address (section 3.2 of the
     /// specification).
@@ -225,6 +303,28 @@ pub enum Error {
 }
 
 impl Error {
+    /// Creates the error of a connection that could not be made.
+    #[cold]
+    pub(crate) fn connect(address: impl fmt::Display, source: impl Into<io::Error>) -> Self {
+        Self::Connect { address: address.to_string().into(), source: source.into() }
+    }
+
+    /// Creates the error of another operation on a socket.
+    #[cold]
+    pub(crate) fn socket(
+        operation: &'static str,
+        address: impl fmt::Display,
+        source: io::Error,
+    ) -> Self {
+        Self::Socket { operation, address: address.to_string().into(), source }
+    }
+
+    /// Creates the error of an operation that was given up after some time.
+    #[cold]
+    pub(crate) fn timed_out(operation: &'static str, after: Duration) -> Self {
+        Self::TimedOut(Timeout::new(operation, after))
+    }
+
     /// Returns true if the same request can be sent again, later or on another connection.
     ///
     /// This is the case if the application has refused the request because it is overloaded, or
@@ -245,12 +345,13 @@ impl Error {
     /// ```
     /// use std::io::ErrorKind;
     ///
-    /// assert_eq!(fcgi::Error::TimedOut("read").kind(), ErrorKind::TimedOut);
+    /// assert_eq!(fcgi::Error::Aborted.kind(), ErrorKind::ConnectionAborted);
     /// assert_eq!(fcgi::Error::InvalidParams(0).kind(), ErrorKind::InvalidData);
     /// ```
     pub fn kind(&self) -> io::ErrorKind {
         match self {
             Self::Io(error) => error.kind(),
+            Self::Connect { source, .. } | Self::Socket { source, .. } => source.kind(),
             Self::TimedOut(_) | Self::RequestTimedOut(_) => io::ErrorKind::TimedOut,
             Self::UnexpectedEof(_) | Self::StreamTooShort { .. } | Self::IncompleteHead => {
                 io::ErrorKind::UnexpectedEof
@@ -260,11 +361,31 @@ impl Error {
             Self::ContentTooLong(_)
             | Self::InvalidRequestId { .. }
             | Self::ParamTooLong(_)
+            | Self::ResponseStarted
+            | Self::RequestEnded
             | Self::InvalidRequest { .. }
             | Self::InvalidAddress(_)
             | Self::NotListening(_)
             | Self::InvalidAllowList(_) => io::ErrorKind::InvalidInput,
-            _ => io::ErrorKind::InvalidData,
+            Self::UnsupportedVersion(_)
+            | Self::InvalidBodyLength { .. }
+            | Self::UnexpectedRecord { .. }
+            | Self::InvalidParams(_)
+            | Self::ParamsTooLarge(_)
+            | Self::BodyTooLarge(_)
+            | Self::StreamTooLong { .. }
+            | Self::NoResponse
+            | Self::ProgramFailed(_)
+            | Self::RequestNotFinished
+            | Self::ResponseTooLarge(_)
+            | Self::HeadTooLarge(_)
+            | Self::TooManyFields(_)
+            | Self::InvalidField(_)
+            | Self::DuplicateField(_)
+            | Self::MissingField
+            | Self::InvalidStatus(_)
+            | Self::InvalidLocation(_)
+            | Self::InvalidContentLength(_) => io::ErrorKind::InvalidData,
         }
     }
 }
@@ -277,160 +398,176 @@ impl fmt::Debug for Error {
     }
 }
 
-impl fmt::Display for Error {
+/// Implements `Display` from a table of variants and their messages.
+macro_rules! impl_display {
+    ($($variant:pat => ($($message:tt)+),)+) => {
+        impl fmt::Display for Error {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                match self {
+                    $($variant => write!(f, $($message)+),)+
+                }
+            }
+        }
+    };
+}
+
+impl_display! {
+    Error::Io(error) => ("{error}"),
+    Error::Connect { address, source } => ("cannot connect to {address}: {}", reason(source)),
+    Error::Socket { operation, address, source } =>
+        ("cannot {operation} {address}: {}", reason(source)),
+    Error::TimedOut(timeout) => ("{timeout}"),
+    Error::RequestTimedOut(limit) => ("request did not arrive within {}", Time(*limit)),
+    Error::UnsupportedVersion(version) => ("{}", Version(*version)),
+    Error::UnexpectedEof(what) => ("input ended before the end of {what}"),
+    Error::ContentTooLong(len) =>
+        ("content of {len} bytes exceeds the {MAX_CONTENT_LEN} bytes that a record can hold"),
+    Error::InvalidRequestId { record_type, request_id } =>
+        ("{record_type:?} record cannot have request id {request_id}"),
+    Error::InvalidBodyLength { record_type, len } =>
+        ("{record_type:?} record has a body of {len} bytes instead of 8"),
+    Error::UnexpectedRecord { record_type, request_id } =>
+        ("unexpected {record_type:?} record for request {request_id}"),
+    Error::InvalidParams(offset) => ("name-value pair at offset {offset} is incomplete"),
+    Error::ParamTooLong(len) => ("name-value data of {len} bytes is too long"),
+    Error::ParamsTooLarge(limit) => ("params exceed the limit of {limit} bytes"),
+    Error::BodyTooLarge(limit) => ("body exceeds the limit of {limit} bytes"),
+    Error::Aborted => ("request aborted by the web server"),
+    Error::StreamTooShort { variable, announced, received } =>
+        ("stream ended after {received} of the {announced} bytes announced by {variable}"),
+    Error::StreamTooLong { variable, announced } =>
+        ("stream is longer than the {announced} bytes announced by {variable}"),
+    Error::NoResponse => ("handler returned without a response"),
+    Error::ResponseStarted => ("part of a response was already written"),
+    Error::RequestEnded => ("request has already ended"),
+    Error::ProgramFailed(status) => ("program ended with {status}"),
+    Error::RequestNotFinished => ("previous request was dropped without being finished"),
+    Error::Refused(status) => ("application refused the request: {status}"),
+    Error::ResponseTooLarge(limit) => ("response exceeds the limit of {limit} bytes"),
+    Error::HeadTooLarge(limit) => ("response head exceeds the limit of {limit} bytes"),
+    Error::TooManyFields(limit) => ("response head exceeds the limit of {limit} fields"),
+    Error::IncompleteHead => ("response ended before the end of its head"),
+    Error::InvalidField(line) => ("invalid header field {line:?}"),
+    Error::DuplicateField(name) => ("header field {name:?} occurs more than once"),
+    Error::MissingField => ("response head has no Content-Type, Location or Status field"),
+    Error::InvalidStatus(value) => ("invalid Status {value:?}"),
+    Error::InvalidLocation(value) =>
+        ("invalid Location {value:?}, expected an absolute URI or an absolute path"),
+    Error::InvalidContentLength(value) => ("invalid Content-Length {value:?}"),
+    Error::InvalidRequest { part, value } => ("invalid {part} {value:?}"),
+    Error::InvalidAddress(text) =>
+        ("invalid address {text:?}, expected HOST:PORT or unix:PATH"),
+    Error::NotListening(what) =>
+        ("descriptor 0 is {what}, not a listening socket: {}", how_to_listen()),
+    Error::InvalidAllowList(item) =>
+        ("invalid item {item:?} in the list of allowed IP addresses"),
+}
+
+/// Implements the methods that depend only on the fields of a variant. The fields of the variants
+/// in the invocation can be cloned, and are not I/O errors.
+macro_rules! impl_by_fields {
+    ($($unit:ident)+, $($tuple:ident(_))+, $($name:ident { $($field:ident),+ })+) => {
+        impl Error {
+            /// Returns an error with the same message and kind, for a caller that fails again for
+            /// the same cause.
+            #[cold]
+            pub(crate) fn duplicate(&self) -> Self {
+                match self {
+                    Self::Io(error) => Self::Io(duplicate_io(error)),
+                    Self::Connect { address, source } => {
+                        Self::Connect { address: address.clone(), source: duplicate_io(source) }
+                    }
+                    Self::Socket { operation, address, source } => {
+                        Self::socket(operation, address, duplicate_io(source))
+                    }
+                    $(Self::$unit => Self::$unit,)+
+                    $(Self::$tuple(value) => Self::$tuple(value.to_owned()),)+
+                    $(Self::$name { $($field),+ } => {
+                        Self::$name { $($field: $field.to_owned()),+ }
+                    })+
+                }
+            }
+
+            /// Returns the I/O error that the error contains.
+            fn io_error(&self) -> Option<&io::Error> {
+                match self {
+                    Self::Io(source)
+                    | Self::Connect { source, .. }
+                    | Self::Socket { source, .. } => Some(source),
+                    $(Self::$unit => None,)+
+                    $(Self::$tuple(_) => None,)+
+                    $(Self::$name { .. } => None,)+
+                }
+            }
+        }
+    };
+}
+
+impl_by_fields! {
+    Aborted NoResponse ResponseStarted RequestEnded RequestNotFinished IncompleteHead MissingField,
+    TimedOut(_) RequestTimedOut(_) ProgramFailed(_) UnsupportedVersion(_) UnexpectedEof(_)
+    ContentTooLong(_)
+    InvalidParams(_) ParamTooLong(_) ParamsTooLarge(_) BodyTooLarge(_) Refused(_)
+    ResponseTooLarge(_) HeadTooLarge(_) TooManyFields(_) InvalidField(_) DuplicateField(_)
+    InvalidStatus(_) InvalidLocation(_) InvalidContentLength(_) InvalidAddress(_) NotListening(_)
+    InvalidAllowList(_),
+    InvalidRequestId { record_type, request_id }
+    InvalidBodyLength { record_type, len }
+    UnexpectedRecord { record_type, request_id }
+    StreamTooShort { variable, announced, received }
+    StreamTooLong { variable, announced }
+    InvalidRequest { part, value }
+}
+
+/// Returns the reason in the error of an operation on a socket, as a part of a sentence: in lower
+/// case and without the number of the system's error.
+fn reason(error: &io::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" (os error ").next().unwrap_or_default();
+    let mut chars = text.chars();
+    match chars.next() {
+        Some(first) if !chars.as_str().starts_with(char::is_uppercase) => {
+            first.to_lowercase().chain(chars).collect()
+        }
+        _ => text.to_owned(),
+    }
+}
+
+/// Returns a hint for the user of a program whose descriptor 0 is not a listening socket.
+fn how_to_listen() -> &'static str {
+    let is_systemd = std::env::var_os("LISTEN_FDS").is_some();
+    if is_systemd {
+        LISTEN_FDS
+    } else {
+        NOT_LISTENING
+    }
+}
+
+/// A version in a record header, which this crate does not support.
+struct Version(u8);
+
+impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Io(error) => error.fmt(f),
-            Self::TimedOut(operation) => write!(f, "{operation} timed out"),
-            Self::RequestTimedOut(limit) => {
-                write!(f, "request did not arrive within {} ms", limit.as_millis())
-            }
-            Self::UnsupportedVersion(version) => {
-                write!(f, "record has unsupported FastCGI version {version}")
-            }
-            Self::UnexpectedEof(what) => write!(f, "input ended before the end of {what}"),
-            Self::ContentTooLong(len) => write!(
-                f,
-                "content of {len} bytes exceeds the {MAX_CONTENT_LEN} bytes that a record can hold"
-            ),
-            Self::InvalidRequestId { record_type, request_id } => {
-                write!(f, "{record_type:?} record cannot have request id {request_id}")
-            }
-            Self::InvalidBodyLength { record_type, len } => {
-                write!(f, "{record_type:?} record has a body of {len} bytes instead of 8")
-            }
-            Self::UnexpectedRecord { record_type, request_id } => {
-                write!(f, "unexpected {record_type:?} record for request {request_id}")
-            }
-            _ => self.fmt_request_error(f),
-        }
+        let protocol = match self.0 {
+            // The first letters of "HTTP" and of the common request methods.
+            b'C' | b'D' | b'G' | b'H' | b'O' | b'P' | b'T' => "HTTP",
+            TLS_HANDSHAKE => "TLS",
+            version => return write!(f, "record has unsupported FastCGI version {version}"),
+        };
+        let Self(version) = self;
+        write!(f, "record has unsupported FastCGI version {version}: the peer speaks {protocol}")
     }
 }
 
-impl Error {
-    /// Writes the messages that `fmt` does not write.
-    fn fmt_request_error(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::InvalidParams(offset) => {
-                write!(f, "name-value pair at offset {offset} is incomplete")
-            }
-            Self::ParamTooLong(len) => write!(f, "name-value data of {len} bytes is too long"),
-            Self::ParamsTooLarge(limit) => write!(f, "params exceed the limit of {limit} bytes"),
-            Self::BodyTooLarge(limit) => write!(f, "body exceeds the limit of {limit} bytes"),
-            Self::Aborted => f.write_str("request aborted by the web server"),
-            Self::StreamTooShort { variable, announced, received } => {
-                write!(
-                    f,
-                    "stream ended after {received} of the {announced} bytes announced by {variable}"
-                )
-            }
-            Self::StreamTooLong { variable, announced } => {
-                write!(f, "stream is longer than the {announced} bytes announced by {variable}")
-            }
-            Self::NoResponse => f.write_str("handler returned without a response"),
-            Self::RequestNotFinished => {
-                f.write_str("previous request was dropped without being finished")
-            }
-            Self::Refused(status) => write!(f, "application refused the request: {status}"),
-            Self::ResponseTooLarge(limit) => {
-                write!(f, "response exceeds the limit of {limit} bytes")
-            }
-            _ => self.fmt_text_error(f),
-        }
-    }
+/// A time, in seconds if it is a whole number of them, and else in milliseconds.
+struct Time(Duration);
 
-    /// Writes the messages that `fmt_request_error` does not write.
-    fn fmt_text_error(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::HeadTooLarge(limit) => {
-                write!(f, "response head exceeds the limit of {limit} bytes")
-            }
-            Self::TooManyFields(limit) => {
-                write!(f, "response head exceeds the limit of {limit} fields")
-            }
-            Self::IncompleteHead => f.write_str("response ended before the end of its head"),
-            Self::InvalidField(line) => write!(f, "invalid header field {line:?}"),
-            Self::DuplicateField(name) => write!(f, "header field {name:?} occurs more than once"),
-            Self::MissingField => {
-                f.write_str("response head has no Content-Type, Location or Status field")
-            }
-            Self::InvalidStatus(value) => write!(f, "invalid Status {value:?}"),
-            Self::InvalidLocation(value) => write!(f, "invalid Location {value:?}"),
-            Self::InvalidContentLength(value) => write!(f, "invalid Content-Length {value:?}"),
-            Self::InvalidRequest { part, value } => write!(f, "invalid {part} {value:?}"),
-            Self::InvalidAddress(text) => {
-                write!(f, "invalid address {text:?}, expected HOST:PORT or unix:PATH")
-            }
-            Self::NotListening(what) => write!(f, "descriptor 0 is {what}, {NOT_LISTENING}"),
-            Self::InvalidAllowList(item) => {
-                write!(f, "invalid item {item:?} in the list of allowed IP addresses")
-            }
-            // Unreachable: every other variant has its message above.
-            _ => f.write_str("error"),
-        }
-    }
-}
-
-impl Error {
-    /// Returns an error with the same message and kind, for a caller that fails again for the same
-    /// cause.
-    #[cold]
-    pub(crate) fn duplicate(&self) -> Self {
-        match self {
-            Self::Io(error) => Self::Io(duplicate_io(error)),
-            Self::TimedOut(operation) => Self::TimedOut(operation),
-            Self::RequestTimedOut(limit) => Self::RequestTimedOut(*limit),
-            Self::UnsupportedVersion(version) => Self::UnsupportedVersion(*version),
-            Self::UnexpectedEof(what) => Self::UnexpectedEof(what),
-            Self::ContentTooLong(len) => Self::ContentTooLong(*len),
-            &Self::InvalidRequestId { record_type, request_id } => {
-                Self::InvalidRequestId { record_type, request_id }
-            }
-            &Self::InvalidBodyLength { record_type, len } => {
-                Self::InvalidBodyLength { record_type, len }
-            }
-            &Self::UnexpectedRecord { record_type, request_id } => {
-                Self::UnexpectedRecord { record_type, request_id }
-            }
-            Self::InvalidParams(offset) => Self::InvalidParams(*offset),
-            Self::ParamTooLong(len) => Self::ParamTooLong(*len),
-            Self::ParamsTooLarge(limit) => Self::ParamsTooLarge(*limit),
-            Self::BodyTooLarge(limit) => Self::BodyTooLarge(*limit),
-            Self::Aborted => Self::Aborted,
-            &Self::StreamTooShort { variable, announced, received } => {
-                Self::StreamTooShort { variable, announced, received }
-            }
-            &Self::StreamTooLong { variable, announced } => {
-                Self::StreamTooLong { variable, announced }
-            }
-            Self::NoResponse => Self::NoResponse,
-            Self::RequestNotFinished => Self::RequestNotFinished,
-            Self::Refused(status) => Self::Refused(*status),
-            Self::ResponseTooLarge(limit) => Self::ResponseTooLarge(*limit),
-            Self::HeadTooLarge(limit) => Self::HeadTooLarge(*limit),
-            Self::TooManyFields(limit) => Self::TooManyFields(*limit),
-            Self::IncompleteHead => Self::IncompleteHead,
-            Self::MissingField => Self::MissingField,
-            _ => self.duplicate_text(),
-        }
-    }
-
-    /// Duplicates the errors that `duplicate` does not duplicate.
-    fn duplicate_text(&self) -> Self {
-        match self {
-            Self::InvalidField(line) => Self::InvalidField(line.clone()),
-            Self::DuplicateField(name) => Self::DuplicateField(name.clone()),
-            Self::InvalidStatus(value) => Self::InvalidStatus(value.clone()),
-            Self::InvalidLocation(value) => Self::InvalidLocation(value.clone()),
-            Self::InvalidContentLength(value) => Self::InvalidContentLength(value.clone()),
-            Self::InvalidRequest { part, value } => {
-                Self::InvalidRequest { part: part.clone(), value: value.clone() }
-            }
-            Self::InvalidAddress(text) => Self::InvalidAddress(text.clone()),
-            Self::NotListening(what) => Self::NotListening(what),
-            Self::InvalidAllowList(item) => Self::InvalidAllowList(item.clone()),
-            // Unreachable: every other variant is duplicated above.
-            _ => Self::Io(io::Error::new(self.kind(), self.to_string())),
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.subsec_nanos() == 0 {
+            write!(f, "{} s", self.0.as_secs())
+        } else {
+            write!(f, "{} ms", self.0.as_millis())
         }
     }
 }
@@ -451,10 +588,7 @@ pub(crate) fn duplicate_io(error: &io::Error) -> io::Error {
 
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Io(error) => Some(error),
-            _ => None,
-        }
+        self.io_error().map(|error| error as _)
     }
 }
 

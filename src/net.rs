@@ -1,6 +1,6 @@
 //! Sockets for FastCGI: addresses, listening sockets and connections, over TCP and Unix sockets.
 //!
-//! This module knows nothing of the FastCGI protocol. A [`Stream`] carries any bytes.
+//! This module does not depend on the FastCGI protocol. A [`Stream`] carries any bytes.
 //!
 //! ```
 //! use fcgi::net::{Listener, Stream};

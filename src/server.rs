@@ -1,23 +1,22 @@
 //! The application side of FastCGI: a [`Server`] that answers requests, and the [`Connection`] that
 //! it is built on.
 //!
-//! | To | Use |
-//! | --- | --- |
-//! | answer requests in threads | [`Server`] |
-//! | read the params and the body, and write the response | [`Request`] |
-//! | notice that nobody waits for the response | [`Request::is_aborted`], [`AbortHandle`] |
-//! | change a bound, such as a timeout | [`Config`] |
-//! | stop a server | [`Handle`] |
-//! | serve connections in a loop of your own | [`Connection`] |
+//! A web server connects to the application and sends a request. The server reads the params of the
+//! request and calls the handler with a [`Request`]. The handler looks at what was requested, reads
+//! the body if there is one, and writes a response. When it returns, the server sends what is
+//! buffered and ends the request. The web server may keep the connection open for the next one.
+//!
+//! Each connection has a thread, and the handler runs in that thread: it may block, and it is
+//! called several times at once. An error that it returns, or a panic, ends one request and nothing
+//! else. The web server can disconnect at any time. Reads and writes then fail, and the handler
+//! returns that error.
 //!
 //! ```
 //! use fcgi::server::{HandlerResult, Request};
-//! use fcgi::Server;
-//! use std::io::Write;
+//! use fcgi::{ResponseHead, Server};
 //!
 //! fn hello(request: &mut Request) -> HandlerResult {
-//!     write!(request.stdout, "Content-Type: text/plain\r\n\r\nHello.\n")?;
-//!     Ok(())
+//!     request.respond(ResponseHead::text(), "Hello.\n")
 //! }
 //!
 //! let server = Server::bind("127.0.0.1:0")?;
@@ -27,21 +26,43 @@
 //! serving.join().expect("the server's thread")?;
 //! # Ok::<(), fcgi::Error>(())
 //! ```
+//!
+//! | To | Use |
+//! | --- | --- |
+//! | look up what was requested, read the body | [`Request`] |
+//! | write a response in one call | [`Request::respond`], [`ResponseHead`](crate::ResponseHead) |
+//! | end the response before the handler returns | [`Request::finish_early`] |
+//! | know which error becomes which status | [`HandlerResult`] |
+//! | detect that a request was aborted | [`Request::is_aborted`], [`AbortHandle`] |
+//! | send error pages of your own | [`Server::error_page`] |
+//! | write an access log | [`Server::on_request_end`] |
+//! | log errors outside of a request | [`Server::on_error`] |
+//! | set limits and timeouts | [`Config`] |
+//! | stop a server | [`Handle`] |
+//! | serve connections in a loop of your own | [`Connection`] |
+//!
+//! The guides begin with [your first application](crate::guide::first_application).
 
 mod abort_handle;
 mod close_reason;
 mod config;
 mod connection;
+mod drain;
+mod error_response;
+mod failure;
 mod handler;
+mod hooks;
 mod input;
 mod lifecycle;
-mod linger;
 mod output;
 mod pool;
 mod report;
 mod request;
+mod respond;
+mod sent;
 mod stdin;
 mod timeouts;
+mod variables;
 mod worker;
 
 use std::fmt;
@@ -52,8 +73,10 @@ pub use self::abort_handle::AbortHandle;
 pub use self::close_reason::CloseReason;
 pub use self::config::{Config, Overload};
 pub use self::connection::Connection;
+pub use self::failure::{Failure, HandlerResult};
 pub(crate) use self::handler::answer;
-pub use self::handler::HandlerResult;
+pub(crate) use self::hooks::Hooks;
+pub use self::hooks::{EndedRequest, Outcome};
 pub use self::output::Output;
 pub use self::report::Report;
 pub use self::request::Request;
@@ -64,16 +87,15 @@ use self::worker::{OnError, Worker};
 use crate::error::{Error, Result};
 use crate::net::{Address, AllowList, Listener};
 
-/// An application: threads that accept connections and pass each request to a handler.
+/// A FastCGI server that accepts connections and passes each request to a handler.
 ///
 /// ```no_run
 /// // It serves indefinitely.
-/// use std::io::Write;
+/// use fcgi::{ResponseHead, Server};
 ///
-/// fcgi::Server::bind("127.0.0.1:9000")?.serve(|request| {
-///     let query = request.params.get("QUERY_STRING").unwrap_or("");
-///     write!(request.stdout, "Content-Type: text/plain\r\n\r\nYou asked for {query}.\n")?;
-///     Ok(())
+/// Server::bind("127.0.0.1:9000")?.serve(|request| {
+///     let query = request.query();
+///     request.respond(ResponseHead::text(), format!("You asked for {query}.\n"))
 /// })?;
 /// # Ok::<(), fcgi::Error>(())
 /// ```
@@ -82,25 +104,44 @@ use crate::net::{Address, AllowList, Listener};
 ///
 /// Every open connection has a thread, and serves one request at a time. A kept connection keeps
 /// its thread between two requests. If all [`Config::max_connections`] slots are taken and another
-/// connection is accepted, an idle connection is closed. A request that has begun is never
-/// interrupted.
+/// connection is accepted, an idle connection is closed. A request in progress is never interrupted
+/// to free a slot. Only a shutdown aborts it, after [`Config::shutdown_timeout`].
 ///
 /// # Errors of a handler
 ///
 /// If a handler returns an error or panics, a message is written to the log of the web server
 /// ([`Request::stderr`]), and the server continues. If no part of the response was sent, the client
-/// receives `Status: 500`. A program that is built with `panic = "abort"` ends when a handler
-/// panics.
+/// receives `Status: 500`, or another status that [`HandlerResult`] lists, with a short text or the
+/// page of [`error_page`](Self::error_page). If a part was sent, the response ends there:
+/// [`HandlerResult`](HandlerResult#responses-that-were-sent-in-part) describes what the client
+/// receives. A program that is built with `panic = "abort"` ends when a handler panics.
 ///
 /// A handler has also failed if it returns without an error and has written no response, unless the
 /// request was aborted. In debug builds the same applies to a small response without a head (RFC
-/// 3875, section 6).
+/// 3875, section 6). Like a debug assertion, this detects a programming error. Release builds skip
+/// the check to save the search for the end of the head.
+///
+/// # What a program can observe
+///
+/// | What happens | Web server's log | [`on_request_end`] | [`on_error`] |
+/// | --- | --- | --- | --- |
+/// | a handler returns without an error | | [`Outcome::Finished`] | |
+/// | a handler returns an error or panics | the error | [`Outcome::Failed`] | |
+/// | the same after [`finish_early`](Request::finish_early) | | [`Outcome::Failed`] | the error |
+/// | a handler returns no response | the error | [`Outcome::Failed`] | the error |
+/// | the web server aborts the request | | [`Outcome::Aborted`] | |
+/// | the response cannot be sent | | [`Outcome::NotSent`] | the error |
+/// | the params or `CONTENT_LENGTH` exceed a limit | | [`Outcome::Rejected`] | the error |
+/// | a connection or `accept` fails outside of a request | | | the error |
+///
+/// [`on_request_end`]: Self::on_request_end
+/// [`on_error`]: Self::on_error
 ///
 /// # Allowed addresses
 ///
 /// If the environment variable `FCGI_WEB_SERVER_ADDRS` is set, only TCP connections from the
 /// addresses in it are served (FastCGI specification, section 3.2). A Unix socket is refused: its
-/// peers have no address.
+/// peers have no IP address.
 pub struct Server {
     listener: Arc<Listener>,
     pool: Arc<Pool>,
@@ -108,6 +149,7 @@ pub struct Server {
     /// The addresses that may connect. `None` allows every connection.
     allowed: Option<AllowList>,
     on_error: Box<OnError>,
+    hooks: Hooks,
 }
 
 impl Server {
@@ -153,10 +195,11 @@ impl Server {
             listener,
             config: Config::default(),
             on_error: Box::new(write_to_stderr),
+            hooks: Hooks::default(),
         })
     }
 
-    /// Sets the bounds.
+    /// Sets the configuration. Default [`Config::default`].
     pub fn config(mut self, config: Config) -> Self {
         self.config = config;
         self
@@ -172,9 +215,11 @@ impl Server {
     /// Sets a function that is called, once, for each error that would otherwise remain unnoticed:
     ///
     /// - a connection that fails, times out or receives invalid data
+    /// - a request that exceeds [`Config::max_params`] or [`Config::max_body`]
     /// - a handler that returns without an error, but has written no response, or has ignored an
     ///   error of reading the body
-    /// - a failure to accept connections
+    /// - a handler that fails after [`Request::finish_early`]
+    /// - a failure to accept connections or to start a thread
     ///
     /// By default, each is written to the process's stderr, on a line of its own.
     ///
@@ -188,6 +233,59 @@ impl Server {
     /// ```
     pub fn on_error(mut self, on_error: impl Fn(&Report<'_>) + Send + Sync + 'static) -> Self {
         self.on_error = Box::new(on_error);
+        self
+    }
+
+    /// Sets a function that is called once for each request that has ended, after its handler has
+    /// returned, whether it has succeeded or not. This includes requests that are rejected because
+    /// their params or their `CONTENT_LENGTH` exceed a limit. The function is not called for
+    /// requests that are refused with UNKNOWN_ROLE, OVERLOADED or CANT_MPX_CONN, or whose params do
+    /// not arrive completely, such as those that are aborted before the handler is called.
+    ///
+    /// The next request on the connection waits until the function returns. By default there is no
+    /// such function, and nothing is measured for it.
+    ///
+    /// ```
+    /// let server = fcgi::Server::bind("127.0.0.1:0")?.on_request_end(|ended| {
+    ///     let uri = ended.params.get("REQUEST_URI").unwrap_or("-");
+    ///     let (status, bytes) = (ended.status.unwrap_or(0), ended.body_bytes);
+    ///     println!("{uri:?} {status} {bytes} {:?} {}", ended.duration, ended.outcome);
+    /// });
+    /// # Ok::<(), fcgi::Error>(())
+    /// ```
+    pub fn on_request_end(
+        mut self,
+        on_end: impl Fn(&EndedRequest<'_>) + Send + Sync + 'static,
+    ) -> Self {
+        self.hooks.on_request_end = Some(Box::new(on_end));
+        self
+    }
+
+    /// Sets a function that writes the response if a handler has failed: it returned an error,
+    /// wrote no response, or panicked.
+    ///
+    /// It is not called if a part of the response was sent. Otherwise what the handler has written
+    /// is dropped, and the function writes another response. If it fails as well, the default
+    /// response is sent. The failure is written to the log of the web server in any case. The
+    /// default response is a short text that does not contain the reason.
+    ///
+    /// Requests that are rejected because of [`Config::max_params`] or [`Config::max_body`], before
+    /// a handler is called, are answered with the default response.
+    ///
+    /// ```
+    /// use fcgi::ResponseHead;
+    ///
+    /// let server = fcgi::Server::bind("127.0.0.1:0")?.error_page(|request, failure| {
+    ///     let head = ResponseHead::html().status(failure.status())?;
+    ///     request.respond(head, "<!DOCTYPE html><title>Error</title><p>Please try again later.")
+    /// });
+    /// # Ok::<(), fcgi::Error>(())
+    /// ```
+    pub fn error_page(
+        mut self,
+        page: impl Fn(&mut Request<'_>, &Failure<'_>) -> HandlerResult + Send + Sync + 'static,
+    ) -> Self {
+        self.hooks.error_page = Some(Box::new(page));
         self
     }
 
@@ -208,21 +306,25 @@ impl Server {
     /// Passes requests to `handler` until [`Handle::shutdown`] is called.
     ///
     /// # Errors
-    /// `InvalidInput` for a bound of zero, or for a Unix socket if there is a list of allowed
-    /// addresses. An error of starting the first thread, and an error after which `accept` cannot
-    /// succeed again. All other errors are [reported](Self::on_error), and the server continues.
+    /// - `InvalidInput` if [`max_connections`](Config::max_connections) is 0, or if the read,
+    ///   request, write or idle timeout is zero
+    /// - `InvalidInput` for a Unix socket if there is a list of allowed addresses
+    /// - an error of starting the first thread
+    /// - an error after which `accept` cannot succeed again
+    ///
+    /// All other errors are [reported](Self::on_error), and the server continues.
     pub fn serve<H>(self, handler: H) -> Result<()>
     where
         H: Fn(&mut Request<'_>) -> HandlerResult + Send + Sync + 'static,
     {
-        let Self { listener, pool, config, allowed, on_error } = self;
+        let Self { listener, pool, config, allowed, on_error, hooks } = self;
         let stopper = Arc::clone(&pool);
         let checked = config.check().and_then(|()| check_socket(&listener, allowed.as_ref()));
         // From now on the pool decides when the socket is closed.
         drop(listener);
         let served = checked.map_err(Error::from).and_then(|()| {
             let (config, handler) = (Arc::new(config), Box::new(handler));
-            Worker { pool, config, allowed, on_error, handler }.run()
+            Worker { pool, config, allowed, on_error, hooks, handler }.run()
         });
         // If the server has not started, the socket is still open.
         stopper.stop();
@@ -236,7 +338,8 @@ fn check_socket(listener: &Listener, allowed: Option<&AllowList>) -> io::Result<
     if allowed.is_none() || !listener.is_unix() {
         return Ok(());
     }
-    let message = "peers of a Unix socket have no address, so FCGI_WEB_SERVER_ADDRS allows none";
+    let message = "a Unix socket cannot be used with a list of allowed addresses, because its \
+                   peers have no IP address";
     Err(io::Error::new(io::ErrorKind::InvalidInput, message))
 }
 
@@ -256,7 +359,8 @@ impl fmt::Debug for Server {
     }
 }
 
-/// Stops a [`Server`] from another thread, such as one that waits for signals.
+/// A handle that stops a [`Server`] from another thread, such as one that waits for signals. A
+/// guide shows how to [stop on SIGTERM](crate::guide::daemon).
 ///
 /// ```
 /// let server = fcgi::Server::bind("127.0.0.1:0")?;
@@ -272,17 +376,20 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// Stops the server, and returns at once.
+    /// Stops the server, without waiting for its requests to end.
     ///
     /// The server accepts no more connections and removes its socket file. Idle connections are
-    /// closed, and the others after their request. Then [`Server::serve`] returns. Requests that
-    /// take longer than [`Config::shutdown_timeout`] are aborted.
+    /// closed at once, the others after their current request. Then [`Server::serve`] returns.
+    /// Requests that take longer than [`Config::shutdown_timeout`] are aborted. One second after
+    /// that, `serve` returns even if a handler that does not use its streams is still running.
     ///
     /// On systems other than Linux, connections that arrive during the call may still be served. On
     /// systems other than Unix, a write that is blocked is not aborted before its timeout.
     ///
     /// The socket of [`Server::from_stdin`] may be shared with other processes, so it stays open.
-    /// Threads that wait on it notice the shutdown within half a second.
+    /// Threads that wait on it notice the shutdown within a few milliseconds. If the process cannot
+    /// connect to the socket, for example because its file was removed, they notice it within half
+    /// a second on Linux, and with the next connection on other systems.
     pub fn shutdown(&self) {
         self.pool.stop();
     }

@@ -2,8 +2,10 @@
 
 use std::io::{self, IoSlice, Write};
 
-/// The maximum number of slices in one vectored write.
-pub(crate) const MAX_SLICES: usize = 64;
+/// The maximum number of slices in one vectored write. This is enough for 31 records without copies
+/// of their content: a header and the content of each, the padding of the last one, and the records
+/// before and after them.
+pub(crate) const MAX_SLICES: usize = 65;
 
 /// Writes all parts in order.
 ///

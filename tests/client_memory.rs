@@ -35,7 +35,7 @@ fn memory_does_not_grow_with_body_or_response() {
                 let mut expected = Pattern::new(64 * MIB);
                 io::copy(&mut response.stdout, &mut expected)?;
                 assert_eq!(expected.remaining(), 0, "the echo ended early");
-                Ok(())
+                fcgi::Result::Ok(())
             })
             .unwrap();
     }
@@ -52,7 +52,7 @@ fn memory_does_not_grow_with_body_or_response() {
         .send(&get_params(), io::empty(), |response| {
             let half = 1600 / 2 * 65535;
             assert_eq!(io::copy(&mut (&mut response.stdout).take(half), &mut io::sink())?, half);
-            Ok(())
+            fcgi::Result::Ok(())
         })
         .unwrap();
     assert_eq!(completion.stderr.len() as u64 + completion.stderr_dropped, 1600 * 65535);

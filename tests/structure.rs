@@ -25,7 +25,7 @@ const LAYERS: [&[&str]; 10] = [
     &["params"],
     &["record"],
     &["error"],
-    &["protocol", "vectored", "costs"],
+    &["protocol", "vectored", "deployment", "guide"],
 ];
 /// A module that imports less than its layer allows, and all that it imports.
 const TRANSPORT: (&str, &str) = ("net", "error");
@@ -226,6 +226,19 @@ fn errors_of_map(sources: &[Source], map: &str) -> Vec<String> {
     violations
 }
 
+/// Finds the variants of an enum to which a text has no link.
+fn missing_variants(source: &str, name: &str, text: &str) -> Vec<String> {
+    let body = source.split(&format!("pub enum {name} {{\n")).nth(1).unwrap_or_default();
+    let lines = body.lines().take_while(|line| *line != "}");
+    let variants = lines.filter_map(|line| {
+        let variant = line.strip_prefix("    ")?;
+        let end = variant.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(variant.len());
+        Some(&variant[..end]).filter(|name| name.starts_with(|c: char| c.is_ascii_uppercase()))
+    });
+    let missing = variants.filter(|variant| !text.contains(&format!("::{name}::{variant})")));
+    missing.map(|variant| format!("{name}::{variant} is missing")).collect()
+}
+
 #[track_caller]
 fn assert_none(violations: &[String]) {
     assert!(violations.is_empty(), "\n{}\n", violations.join("\n"));
@@ -283,6 +296,13 @@ fn map_lists_every_file_after_those_that_it_imports() {
         let map = fs::read_to_string(directory.join("CONTRIBUTING.md")).expect("CONTRIBUTING.md");
         assert_none(&errors_of_map(&read_rust(&["src"]), &map));
     }
+}
+
+#[test]
+fn troubleshooting_guide_explains_every_error() {
+    let read = |path| fs::read_to_string(root().join(path)).expect(path);
+    let (source, guide) = (read("src/error.rs"), read("src/guide/troubleshooting.md"));
+    assert_none(&missing_variants(&source, "Error", &guide));
 }
 
 // The checks themselves, with sources that violate them.
@@ -442,4 +462,12 @@ fn wrong_map_is_found() {
         let map: String = names.iter().map(row).collect();
         assert_eq!(errors_of_map(&files, &map).join("\n"), expected);
     }
+}
+
+#[test]
+fn missing_variant_is_found() {
+    let source = "pub enum E {\n    ///\n    A(u8),\n    B {\n        d: u8,\n    },\n    C,\n}\n";
+    let missing = |text| missing_variants(source, "E", text).join("\n");
+    assert_eq!(missing("[`A`](crate::E::A) [`B`](crate::E::B) [`C`](crate::E::C)"), "");
+    assert_eq!(missing("(crate::E::A) (crate::E::BC)"), "E::B is missing\nE::C is missing");
 }

@@ -19,8 +19,9 @@ Options:
   --ping[=PATH]             request PATH, the pool's `ping.path` (default: /ping); this is what the
                             program does without --ping and --status
   --status[=PATH]           request PATH, the pool's `pm.status_path` (default: /status)
-  --status-address ADDRESS  request the status from ADDRESS, the pool's `pm.status_listen`; it
-                            answers even if all processes are busy
+  --status-address ADDRESS  request the status from ADDRESS, the pool's `pm.status_listen`, which
+                            answers even if all processes are busy; without it, such a pool
+                            looks like one that was stopped, and is down
   --max-active N            the pool is busy if more than N processes are active
   --max-queue N             the pool is busy if more than N connections wait for a process
   --max-slow N              the pool is busy if it has had more than N slow requests since its start

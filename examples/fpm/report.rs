@@ -63,7 +63,7 @@ impl Verdict {
 impl From<Error> for Verdict {
     fn from(error: Error) -> Self {
         match error {
-            Error::TimedOut(_) => Self::timeout(),
+            error if error.kind() == ErrorKind::TimedOut => Self::timeout(),
             error => Self::new(state_after(&error), error.to_string()),
         }
     }
@@ -73,7 +73,7 @@ fn state_after(error: &Error) -> State {
     match error {
         Error::Refused(ProtocolStatus::Overloaded) => State::Busy,
         Error::UnexpectedEof(_) | Error::StreamTooShort { .. } => State::Down,
-        Error::Io(error) => match error.kind() {
+        Error::Io(_) | Error::Connect { .. } | Error::Socket { .. } => match error.kind() {
             ErrorKind::ConnectionRefused
             | ErrorKind::NotFound
             | ErrorKind::ConnectionReset
@@ -131,7 +131,8 @@ impl Report {
     /// Returns the most serious verdict.
     pub fn verdict(&self, options: &Options) -> Verdict {
         let mut verdicts = vec![Verdict::new(State::Up, self.describe_answer())];
-        verdicts.extend(self.failures());
+        verdicts.extend(self.ping_failure());
+        verdicts.extend(self.status_failure());
         verdicts.extend(self.exceeded(options).map(|reason| Verdict::new(State::Busy, reason)));
         if self.is_saturated() {
             verdicts.push(Verdict::new(State::Busy, "no process is free"));
@@ -141,19 +142,30 @@ impl Report {
         worst.expect("at least one verdict")
     }
 
-    /// Returns why requests have failed. A pool whose status can be read is not down.
-    fn failures(&self) -> impl Iterator<Item = Verdict> + '_ {
-        let ping = self.ping.as_ref().and_then(|ping| ping.as_ref().err());
-        let status = self.status.as_ref().and_then(|status| status.as_ref().err());
-        ping.into_iter().chain(status).cloned().map(|mut verdict| {
-            if verdict.is_timeout {
-                verdict.reason = format!("no answer within {}", milliseconds(self.elapsed));
-            }
-            if verdict.is_timeout && self.pool().is_some() {
-                verdict.state = State::Busy;
-            }
-            verdict
-        })
+    /// Returns why the ping has failed. A pool whose status can be read is not down.
+    fn ping_failure(&self) -> Option<Verdict> {
+        let verdict = self.with_time(self.ping.as_ref()?.as_ref().err()?);
+        let is_busy = verdict.is_timeout && self.pool().is_some();
+        Some(if is_busy { Verdict { state: State::Busy, ..verdict } } else { verdict })
+    }
+
+    /// Returns why the status cannot be read. A pool that has answered the ping is not down.
+    fn status_failure(&self) -> Option<Verdict> {
+        let verdict = self.with_time(self.status.as_ref()?.as_ref().err()?);
+        if !matches!(self.ping, Some(Ok(_))) {
+            return Some(verdict);
+        }
+        let reason = format!("the status cannot be read: {}", verdict.reason);
+        Some(Verdict::new(verdict.state.min(State::Unknown), reason))
+    }
+
+    /// Adds the time to the reason if there was no answer.
+    fn with_time(&self, verdict: &Verdict) -> Verdict {
+        let mut verdict = verdict.clone();
+        if verdict.is_timeout {
+            verdict.reason = format!("no answer within {}", milliseconds(self.elapsed));
+        }
+        verdict
     }
 
     /// Returns which threshold is exceeded.

@@ -1,14 +1,14 @@
 //! The demonstration: a FastCGI application in the gateway's process. The gateway connects to it
-//! through a socket, as to any other application.
+//! through sockets, as to any other application, and through a relay that notes the records.
 
-mod checksum;
 mod page;
+mod relay;
 mod response;
 
 use std::collections::HashMap;
 use std::io::{BufRead, Read, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use fcgi::server::{Handle, HandlerResult, Request};
 use fcgi::Server;
 use tempfile::TempDir;
 
-use self::checksum::Crc32;
+use self::relay::Records;
 use self::response::write_head;
 
 const PLAIN_TEXT: &str = "text/plain; charset=utf-8";
@@ -35,6 +35,8 @@ const MAX_FORM: u64 = 64 * 1024;
 /// The running application.
 pub struct Demo {
     pub address: Address,
+    /// The address of the relay between the gateway and the application.
+    pub relay: Address,
     handle: Handle,
     thread: JoinHandle<fcgi::Result<()>>,
     /// Contains the socket. The directory is removed when this is dropped.
@@ -45,12 +47,15 @@ impl Demo {
     /// Starts the application on a socket in a temporary directory.
     pub fn start() -> fcgi::Result<Self> {
         let directory = tempfile::tempdir()?;
-        let server = Server::bind(&socket_address(&directory))?;
+        let server = Server::bind(&socket_address(&directory, "demo"))?;
         let (address, handle) = (server.local_address()?, server.handle());
-        let application = Application::default();
+        let records = Arc::<Records>::default();
+        let relay = socket_address(&directory, "relay").parse()?;
+        let relay = relay::start(&relay, address.clone(), Arc::clone(&records))?;
+        let application = Application { records, ..Application::default() };
         let thread = thread::Builder::new()
             .spawn(move || server.serve(move |request| application.handle(request)))?;
-        Ok(Self { address, handle, thread, _directory: directory })
+        Ok(Self { address, relay, handle, thread, _directory: directory })
     }
 
     /// Stops the application and removes its socket.
@@ -61,12 +66,12 @@ impl Demo {
 }
 
 #[cfg(unix)]
-fn socket_address(directory: &TempDir) -> String {
-    format!("unix:{}", directory.path().join("demo.sock").display())
+fn socket_address(directory: &TempDir, name: &str) -> String {
+    format!("unix:{}/{name}.sock", directory.path().display())
 }
 
 #[cfg(not(unix))]
-fn socket_address(_: &TempDir) -> String {
+fn socket_address(_: &TempDir, _: &str) -> String {
     "127.0.0.1:0".into()
 }
 
@@ -78,6 +83,8 @@ struct Application {
     steps: Mutex<HashMap<String, u32>>,
     /// Signalled when `/next` is requested.
     stepped: Condvar,
+    /// The records of recent requests.
+    records: Arc<Records>,
 }
 
 impl Application {
@@ -89,6 +96,7 @@ impl Application {
             "/upload" => upload(request),
             "/stream" => self.stream(request),
             "/next" => self.next(request),
+            "/records" => self.show_records(request),
             "/status" => status(request),
             "/log" => log(request),
             "/moved" => redirect(request, 302, "/?moved"),
@@ -104,7 +112,7 @@ impl Application {
     /// `/next` is requested with that name, otherwise after an interval.
     fn stream(&self, request: &mut Request) -> HandlerResult {
         let name = request.params.get("QUERY_STRING").unwrap_or("").to_owned();
-        self.lock_steps().insert(name.clone(), 0);
+        let _open = OpenStream::new(self, name.clone());
         write_head(request, 200, PLAIN_TEXT)?;
         for line in 1..=STREAM_LINES {
             writeln!(request.stdout, "line {line} of {STREAM_LINES}")?;
@@ -119,7 +127,6 @@ impl Application {
                 break;
             }
         }
-        self.lock_steps().remove(&name);
         Ok(())
     }
 
@@ -131,17 +138,42 @@ impl Application {
         !outcome.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 
+    /// Requests the next line of an open stream.
     fn next(&self, request: &mut Request) -> HandlerResult {
         let name = request.params.get("QUERY_STRING").unwrap_or("");
-        if let Some(steps) = self.lock_steps().get_mut(name) {
-            *steps += 1;
-        }
+        let is_open = self.lock_steps().get_mut(name).map(|steps| *steps += 1).is_some();
         self.stepped.notify_all();
-        write_head(request, 204, "text/plain")
+        write_head(request, if is_open { 204 } else { 404 }, "text/plain")
+    }
+
+    /// Sends the records of the requests that belong to the number in the query string.
+    fn show_records(&self, request: &mut Request) -> HandlerResult {
+        let text = self.records.describe(request.params.get("QUERY_STRING").unwrap_or(""));
+        write_head(request, 200, PLAIN_TEXT)?;
+        Ok(request.stdout.write_all(text.as_bytes())?)
     }
 
     fn lock_steps(&self) -> MutexGuard<'_, HashMap<String, u32>> {
         self.steps.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An open stream. Its name is removed when this is dropped, even if the client has left.
+struct OpenStream<'a> {
+    application: &'a Application,
+    name: String,
+}
+
+impl<'a> OpenStream<'a> {
+    fn new(application: &'a Application, name: String) -> Self {
+        application.lock_steps().insert(name.clone(), 0);
+        Self { application, name }
+    }
+}
+
+impl Drop for OpenStream<'_> {
+    fn drop(&mut self) {
+        self.application.lock_steps().remove(&self.name);
     }
 }
 
@@ -154,7 +186,7 @@ fn form(request: &mut Request) -> HandlerResult {
 
 /// Reads a file while it arrives, and answers with its length and checksum.
 fn upload(request: &mut Request) -> HandlerResult {
-    let (mut length, mut checksum) = (0, Crc32::default());
+    let (mut length, mut checksum) = (0, crc32fast::Hasher::new());
     loop {
         let received = request.stdin.fill_buf()?;
         if received.is_empty() {
@@ -166,7 +198,7 @@ fn upload(request: &mut Request) -> HandlerResult {
         length += len;
     }
     write_head(request, 200, PLAIN_TEXT)?;
-    writeln!(request.stdout, "{length} bytes, CRC-32 {checksum}")?;
+    writeln!(request.stdout, "{length} bytes, CRC-32 {:08x}", checksum.finalize())?;
     Ok(())
 }
 
@@ -194,7 +226,7 @@ fn log(request: &mut Request) -> HandlerResult {
 
 /// Redirects the browser.
 fn redirect(request: &mut Request, status: u16, location: &str) -> HandlerResult {
-    let head = ResponseHead::new().status(status, "")?.field("Location", location)?;
+    let head = ResponseHead::new().status(status)?.field("Location", location)?;
     head.field("Content-Type", "text/plain")?.write_to(&mut request.stdout)?;
     Ok(())
 }
@@ -210,9 +242,11 @@ fn truncate(request: &mut Request) -> HandlerResult {
     let head =
         ResponseHead::new().field("Content-Type", "text/plain")?.field("Content-Length", "1000")?;
     head.write_to(&mut request.stdout)?;
-    writeln!(request.stdout, "This response announces 1000 bytes and ends here.")?;
-    request.stdout.flush()?;
-    thread::sleep(LINE_INTERVAL);
+    // The gateway waits for the second line before it starts its response.
+    for line in ["This response announces 1000 bytes,", "and ends here."] {
+        writeln!(request.stdout, "{line}")?;
+        request.stdout.flush()?;
+    }
     Ok(())
 }
 

@@ -20,7 +20,7 @@ impl Failure {
 
 impl From<Error> for Failure {
     /// Maps an error of the library to an HTTP status. An error that wraps a `Failure`, from
-    /// reading the request's body or writing the response, is unwrapped.
+    /// reading the request's body, is unwrapped.
     fn from(error: Error) -> Self {
         let error = match error {
             Error::Io(error) => match downcast(error) {
@@ -32,16 +32,23 @@ impl From<Error> for Failure {
         let (status, what) = match &error {
             Error::InvalidRequest { .. } => (400, "the request is invalid"),
             Error::TimedOut(_) => (504, "the application timed out"),
-            Error::Refused(ProtocolStatus::Overloaded) => (503, "the application is overloaded"),
-            Error::Io(cause) if is_unreachable(cause.kind()) => {
-                (503, "cannot connect to the application")
+            Error::Connect { source, .. } if source.kind() == io::ErrorKind::TimedOut => {
+                (504, "the application timed out")
             }
+            Error::Connect { .. } => (503, "cannot connect to the application"),
+            Error::Refused(ProtocolStatus::Overloaded) => (503, "the application is overloaded"),
             Error::Io(cause) if is_lack_of_resources(cause.kind()) => {
                 (503, "the gateway lacks a resource")
             }
             _ => (502, "the application's response is invalid"),
         };
         Self::new(status, format!("{what}: {error}"))
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Error::from(error).into()
     }
 }
 
@@ -66,16 +73,6 @@ fn downcast(error: io::Error) -> Result<Failure, io::Error> {
     }
     let inner = error.into_inner().map(|inner| inner.downcast::<Failure>());
     inner.and_then(Result::ok).map(|failure| *failure).ok_or_else(|| io::ErrorKind::Other.into())
-}
-
-fn is_unreachable(kind: io::ErrorKind) -> bool {
-    matches!(
-        kind,
-        io::ErrorKind::ConnectionRefused
-            | io::ErrorKind::NotFound
-            | io::ErrorKind::PermissionDenied
-            | io::ErrorKind::AddrNotAvailable
-    )
 }
 
 /// Returns whether the system could not start a thread or allocate memory. The library reports an

@@ -3,22 +3,20 @@
 use std::io::{self, BufRead, Cursor, Read, Write};
 
 use fcgi::cgi::{set_variable, Environment, Head, HttpRequest, Script};
-use fcgi::client::{Authorization, Response};
+use fcgi::client::{self, Authorization, Response};
 use fcgi::{Client, Params};
-use hyper::http::request::Parts;
 
+use crate::access_log::AccessLog;
 use crate::failure::Failure;
-use crate::http::{Request, Responder, ResponseWriter};
+use crate::http::{pipe, PipeWriter, Reply, Request, RequestBody, ResponseHead};
 use crate::log::{self, ApplicationLog};
-use crate::reply::Reply;
-use crate::request_head;
 use crate::site::{Site, Target};
-use crate::upload::Upload;
+use crate::upload::{Limits, Upload};
 
 /// The maximum number of local redirects for a request.
 const MAX_REDIRECTS: usize = 10;
 
-/// The header fields that describe a body.
+/// The header fields that describe a body, in lower case.
 const BODY_HEADERS: &[&str] = &["content-length", "content-type", "transfer-encoding"];
 
 pub struct Gateway {
@@ -27,14 +25,14 @@ pub struct Gateway {
     pub authorizer: Option<Client>,
     pub site: Site,
     pub environment: Environment,
-    /// The maximum length of a request's body, in bytes.
-    pub max_body: u64,
+    pub limits: Limits,
+    pub access_log: AccessLog,
 }
 
 /// The application's response to a request.
 enum Outcome {
-    /// The head and the whole body have been sent to the client.
-    Sent(ResponseWriter),
+    /// The head and the whole body are on their way to the client.
+    Sent(PipeWriter),
     /// The response has no body.
     HeadOnly(Head),
     /// A local redirect to another path ([RFC 3875](https://www.rfc-editor.org/rfc/rfc3875),
@@ -44,49 +42,54 @@ enum Outcome {
 
 impl Gateway {
     /// Answers a request. Failures are logged.
-    pub fn handle(&self, request: Request, responder: Responder) {
-        let line = format!("{} {}", request.head.method, request.head.uri);
-        let mut reply = Reply::new(responder);
-        match self.answer(request, &mut reply) {
+    pub fn handle(&self, request: &Request, body: &mut RequestBody<'_>, reply: &mut Reply) {
+        let line = format!("{} {}", request.method, request.target);
+        match self.answer(request, body, reply) {
             Ok(()) => {}
             Err(_) if reply.is_disconnected() => {
                 log::message(&format!("{line}: the client disconnected"));
             }
             Err(failure) => {
                 log::message(&format!("{line}: {failure}"));
+                reply.close_if_unread(Some(body));
                 reply.fail(&failure);
             }
         }
+        self.access_log.write(request, reply);
     }
 
-    fn answer(&self, request: Request, reply: &mut Reply) -> Result<(), Failure> {
-        let Request { head, body, remote, local } = request;
-        request_head::check(&head)?;
-        let is_announced = head.headers.contains_key("content-length");
-        let mut upload = Upload::new(body, is_announced, self.max_body)?;
-        let mut headers: Vec<_> =
-            head.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
-        let mut method = head.method.as_str();
-        let mut target = head.uri.to_string();
+    fn answer(
+        &self,
+        request: &Request,
+        body: &mut RequestBody<'_>,
+        reply: &mut Reply,
+    ) -> Result<(), Failure> {
+        let headers = request.headers.iter().map(|(name, value)| (&**name, &**value));
+        let mut headers: Vec<_> = headers.collect();
+        let mut method = &*request.method;
+        let mut target = request.target.clone();
+        // The length of a chunked body is not known yet. Only a script receives the length.
+        let mut content_length = Some(body.length().unwrap_or(0));
         for _ in 0..=MAX_REDIRECTS {
-            let request = HttpRequest {
+            let cgi_request = HttpRequest {
                 method,
                 target: &target,
-                version: version(&head),
+                version: request.version(),
                 headers: &headers,
-                remote,
-                local,
+                remote: request.remote,
+                local: request.local,
                 https: false,
-                content_length: upload.length(),
+                content_length,
             };
-            let Some(location) = self.answer_once(&request, &mut upload, reply)? else {
-                return Ok(());
-            };
-            check_location(&HttpRequest { target: &location, ..request })?;
+            let unread = content_length.map(|_| &mut *body);
+            let location = self.answer_once(&cgi_request, request, unread, reply)?;
+            let Some(location) = location else { return Ok(()) };
+            reply.close_if_unread(Some(body));
+            check_location(&HttpRequest { target: &location, ..cgi_request })?;
             target = location;
             // The redirected request is a GET or HEAD request without a body.
-            upload = Upload::none();
-            headers.retain(|(name, _)| !BODY_HEADERS.contains(name));
+            content_length = None;
+            headers.retain(|(name, _)| !BODY_HEADERS.contains(&&*name.to_ascii_lowercase()));
             method = if method == "HEAD" { "HEAD" } else { "GET" };
         }
         let reason = format!("more than {MAX_REDIRECTS} local redirects, the last to {target}");
@@ -94,50 +97,65 @@ impl Gateway {
     }
 
     /// Answers a request. If the application responds with a local redirect, returns its path
-    /// instead.
+    /// instead. `original` is the request that the client has sent. Only a script receives `body`.
     fn answer_once(
         &self,
         request: &HttpRequest<'_>,
-        upload: &mut Upload,
+        original: &Request,
+        body: Option<&mut RequestBody<'_>>,
         reply: &mut Reply,
     ) -> Result<Option<String>, Failure> {
-        let Some(variables) = self.authorize(request, reply)? else { return Ok(None) };
+        // The params of the authorizer. Creating them also checks requests for files.
+        let params = self.environment.params(request, &Script::new(request.path()?, ""))?;
+        let variables = match self.authorize(&params)? {
+            Authorization::Allowed(variables) => variables,
+            Authorization::Denied(refusal) => {
+                reply.close_if_unread(body);
+                return refuse(&refusal, request.method, reply).map(|()| None);
+            }
+        };
         let script = match self.site.find(request)? {
             Target::Script(script) => script,
-            Target::File(file) => return file.send(request.method, reply).map(|()| None),
-            Target::Redirect(url) => return reply.redirect(&url).map(|()| None),
+            Target::File(file) => {
+                reply.close_if_unread(body);
+                return file.send(request.method, original, reply).map(|()| None);
+            }
+            Target::Redirect(url) => {
+                reply.close_if_unread(body);
+                return redirect(&url, reply).map(|()| None);
+            }
         };
-        let mut params = self.environment.params(request, &script)?;
-        for (name, value) in &variables {
-            set_variable(&mut params, &String::from_utf8_lossy(name), value)?;
-        }
-        self.forward(&params, upload, request.method, reply)
+        let is_announced = original.header("Content-Length").is_some();
+        let mut upload = match body {
+            Some(body) => Upload::new(body, is_announced, &self.limits)?,
+            None => Upload::Empty,
+        };
+        let request = HttpRequest { content_length: upload.length(), ..*request };
+        let params = self.script_params(&request, &script, &variables)?;
+        reply.user = params.get("REMOTE_USER").map(str::to_owned);
+        self.forward(&params, &mut upload, request.method, reply)
     }
 
-    /// Asks the authorizer about a request. Returns the variables to add to the request. If the
-    /// authorizer denies the request, sends its response to the client and returns `None`.
-    fn authorize(
+    /// Returns the params for a script, with the variables of the authorizer.
+    fn script_params(
         &self,
         request: &HttpRequest<'_>,
-        reply: &mut Reply,
-    ) -> Result<Option<Params>, Failure> {
-        let Some(authorizer) = &self.authorizer else { return Ok(Some(Params::new())) };
-        let params = self.environment.params(request, &Script::new(request.path()?, ""))?;
-        let refusal = match authorizer.authorize(&params)? {
-            Authorization::Allowed(variables) => return Ok(Some(variables)),
-            Authorization::Denied(refusal) => refusal,
-        };
-        let (head, body) = Head::parse(&refusal.stdout)?;
-        let has_body = head.has_body(request.method);
-        if has_body {
-            head.check_body(body.len() as u64)?;
+        script: &Script,
+        variables: &Params,
+    ) -> Result<Params, Failure> {
+        let mut params = self.environment.params(request, script)?;
+        for (name, value) in variables {
+            set_variable(&mut params, &String::from_utf8_lossy(name), value)?;
         }
-        let mut writer = reply.start(&head)?;
-        if has_body {
-            writer.write_all(body).map_err(fcgi::Error::from)?;
+        Ok(params)
+    }
+
+    /// Asks the authorizer, if there is one, whether a request is allowed.
+    fn authorize(&self, params: &Params) -> Result<Authorization, Failure> {
+        match &self.authorizer {
+            Some(authorizer) => Ok(authorizer.authorize(params)?),
+            None => Ok(Authorization::Allowed(Params::new())),
         }
-        writer.finish();
-        Ok(None)
     }
 
     /// Sends a request to the application, and its response to the client. If the response is a
@@ -145,7 +163,7 @@ impl Gateway {
     fn forward(
         &self,
         params: &Params,
-        upload: &mut Upload,
+        upload: &mut Upload<'_, '_>,
         method: &str,
         reply: &mut Reply,
     ) -> Result<Option<String>, Failure> {
@@ -157,13 +175,28 @@ impl Gateway {
                 completion.app_status
             ));
         }
-        match outcome {
+        // The application is free for another request, even if the client is slow.
+        let finished = match outcome {
             Outcome::Sent(writer) => writer.finish(),
-            Outcome::HeadOnly(head) => reply.start(&head)?.finish(),
+            Outcome::HeadOnly(head) => {
+                reply.start(response_head(&head)?, head.content_length())?.finish()
+            }
             Outcome::LocalRedirect(location) => return Ok(Some(location)),
-        }
+        };
+        finished.map_err(fcgi::Error::from)?;
         Ok(None)
     }
+}
+
+/// Sends the response of an authorizer that has denied a request.
+fn refuse(refusal: &client::Reply, method: &str, reply: &mut Reply) -> Result<(), Failure> {
+    let head = refusal.head()?;
+    let body = if head.has_body(method) { refusal.body()? } else { b"" };
+    reply.send(response_head(head)?, body)
+}
+
+fn redirect(url: &str, reply: &mut Reply) -> Result<(), Failure> {
+    reply.send(ResponseHead::new(301, "Moved Permanently").field("Location", url), b"")
 }
 
 /// Checks the target of a local redirect. If it is invalid, so is the application's response.
@@ -175,7 +208,11 @@ fn check_location(redirected: &HttpRequest<'_>) -> Result<(), Failure> {
 
 /// Sends a response to the client while it arrives. The caller finishes the response, because
 /// only the end of the request tells whether it is complete.
-fn receive(response: &mut Response<'_>, method: &str, reply: &mut Reply) -> io::Result<Outcome> {
+fn receive(
+    response: &mut Response<'_>,
+    method: &str,
+    reply: &mut Reply,
+) -> Result<Outcome, Failure> {
     response.stdout.stderr_to(ApplicationLog::default());
     let cancel_handle = response.stdout.cancel_handle();
     reply.on_disconnect(move || cancel_handle.cancel());
@@ -185,14 +222,27 @@ fn receive(response: &mut Response<'_>, method: &str, reply: &mut Reply) -> io::
         return Ok(Outcome::LocalRedirect(location.to_owned()));
     }
     if !head.has_body(method) {
+        response_head(&head)?;
         return Ok(Outcome::HeadOnly(head));
     }
     let first = read_first(&head, &mut response.stdout)?;
-    let mut writer = reply.start(&head)?;
+    let mut writer = pipe(reply.start(response_head(&head)?, head.content_length())?)?;
     let mut body = first.chain(&mut response.stdout);
     let length = copy(&mut body, &mut writer, head.content_length())?;
     head.check_body(length)?;
     Ok(Outcome::Sent(writer))
+}
+
+/// Converts the head of an application's response.
+fn response_head(head: &Head) -> Result<ResponseHead, Failure> {
+    // An informational status would not end the exchange.
+    if head.status() < 200 {
+        return Err(Failure::new(502, format!("invalid status {}", head.status())));
+    }
+    let fields =
+        head.http_fields().filter(|(name, _)| !name.eq_ignore_ascii_case("Content-Length"));
+    let response = ResponseHead::new(head.status(), head.reason());
+    Ok(fields.fold(response, |response, (name, value)| response.field(name, value)))
 }
 
 /// Reads the first piece of a body of announced length, and waits for the second one. If it does
@@ -209,32 +259,25 @@ fn read_first(head: &Head, body: &mut impl BufRead) -> io::Result<Cursor<Vec<u8>
     Ok(Cursor::new(first))
 }
 
-/// Copies a body while it arrives, but not more than the announced length. Returns the length of
-/// the whole body.
+/// Copies a body while it arrives, but not more than the announced length. Returns the number of
+/// bytes that have arrived, up to the first ones that exceed that length.
 fn copy(
     body: &mut impl BufRead,
-    writer: &mut ResponseWriter,
+    writer: &mut impl Write,
     announced: Option<u64>,
 ) -> io::Result<u64> {
+    let limit = announced.unwrap_or(u64::MAX);
     let mut length = 0;
-    loop {
+    while length <= limit {
         let received = body.fill_buf()?;
         if received.is_empty() {
-            return Ok(length);
+            break;
         }
-        let left = announced.map_or(u64::MAX, |announced| announced.saturating_sub(length));
-        let wanted = received.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        let wanted = received.len().min(usize::try_from(limit - length).unwrap_or(usize::MAX));
         writer.write_all(&received[..wanted])?;
-        length += received.len() as u64;
         let len = received.len();
+        length += len as u64;
         body.consume(len);
     }
-}
-
-fn version(head: &Parts) -> &'static str {
-    if head.version == hyper::Version::HTTP_10 {
-        "HTTP/1.0"
-    } else {
-        "HTTP/1.1"
-    }
+    Ok(length)
 }

@@ -13,29 +13,28 @@
 //!
 //! serves a directory whose `.php` files are run by php-fpm.
 //!
-//! # Options
-//!
-//! * `--connect ADDRESS`: the FastCGI application.
-//! * `--root DIR`: the directory to serve.
-//! * `--listen ADDRESS`: the address for HTTP. Default: `127.0.0.1:8080`, or any port if that is
-//!   taken.
-//! * `--index FILE`: the file to serve for a directory, if it exists. Can be repeated. Default:
-//!   `index.php`, then `index.html`.
-//! * `--keep`: keeps up to 8 connections to the application open. php-fpm then needs more than 8
-//!   processes, because each of them serves one connection.
-//! * `--timeout SECONDS`: limits connecting to the application, and each read and write. Default:
-//!   60.
-//! * `--max-body BYTES`: the maximum length of a request's body. Default: 1 GiB.
-//! * `--authorizer ADDRESS`: the FastCGI authorizer that is asked about every request first.
+//! `gateway --help` lists the options.
 //!
 //! # What is served
 //!
 //! * The name of a script may be followed by a path, which the script receives as `PATH_INFO`.
-//! * Files of common types are sent unchanged. All other files are reported as not found, because
-//!   they may be source code, and so are all paths with a segment that begins with a dot.
+//! * With `--fallback /index.php`, that script also answers for every path that does not exist. It
+//!   is the front controller of WordPress and most frameworks.
+//! * Other files are sent unchanged, whole or in ranges. Those that may contain source code,
+//!   configuration, keys or logs are reported as not found, and so are all paths with a segment
+//!   that begins with a dot, except those below `/.well-known`.
 //! * A path cannot leave DIR, but symbolic links inside DIR are followed.
+//! * On Windows, a path that could name another file, such as `/index.php::$DATA`, is not found.
 //! * An authorizer can allow a request and add variables to it, such as `REMOTE_USER`. If it denies
 //!   the request, its response is sent to the client.
+//! * With `--connect` and without `--root`, the application answers all requests.
+//!
+//! # Slow clients
+//!
+//! An application such as php-fpm has few processes, and each of them serves one request at a time.
+//! The body of a request is collected before the application is asked, if it is not longer than
+//! `--collect`. A longer one is forwarded while it arrives, so a slow client then holds a process.
+//! Up to 4 MiB of a response are stored for a slow client, while the application serves others.
 //!
 //! # Errors
 //!
@@ -44,14 +43,18 @@
 //! | Status | Reason |
 //! | --- | --- |
 //! | 400 | The request is invalid. For example, it has no `Host` field. |
+//! | 408 | The client has not sent its request in time. |
+//! | 413 | The body is longer than `--max-body`. |
+//! | 431 | The request head has more than 64 KiB or 256 fields. |
 //! | 501 | The body has a transfer coding other than `chunked`. |
 //! | 502 | The application's response is invalid. |
 //! | 503 | The application cannot be reached or is overloaded, or no thread can be started. |
 //! | 504 | A timeout expired. |
 //!
 //! If the application fails after it has started its response, the gateway breaks off the response,
-//! so that the client cannot mistake it for a complete one. If the client disconnects, the gateway
-//! cancels its request. If no thread can be started for a connection, the connection is closed.
+//! so that the client cannot mistake it for a complete one. It resets the connection if the end of
+//! the response would be the end of the connection. If the client disconnects, the gateway cancels
+//! its request. If no thread can be started for a connection, the connection is closed.
 //!
 //! What the application writes to STDERR is written to stderr, up to 64 KiB and 1000 lines for each
 //! response. The gateway then says how much it has dropped.
@@ -64,6 +67,8 @@
 //! The gateway is an example. It has no TLS, no access control except the authorizer, and no
 //! defence against clients that are slow on purpose. On the internet, use a web server.
 
+mod access_log;
+mod conditions;
 mod demo;
 mod failure;
 mod file;
@@ -71,16 +76,14 @@ mod forward;
 mod http;
 mod log;
 mod options;
-mod reply;
-mod request_head;
+mod portable;
 mod site;
+#[path = "../support/mod.rs"]
+mod support;
 mod upload;
 
-use std::error::Error;
-use std::io::{self, Write};
-use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::mpsc;
+use std::sync::{mpsc, Arc};
 use std::thread;
 use std::time::Duration;
 
@@ -89,103 +92,98 @@ use fcgi::client::Config;
 use fcgi::net::Address;
 use fcgi::Client;
 
+use self::access_log::AccessLog;
 use self::demo::Demo;
 use self::forward::Gateway;
-use self::http::Server;
-use self::options::{Options, USAGE};
+use self::http::{Handler, Server};
+use self::options::{Options, EXIT_STATUSES, HELP};
 use self::site::{Directory, Site};
+use self::support::cli::{Arguments, Program};
+use self::support::exit::Exit;
+use self::support::stdio;
+use self::upload::Limits;
 
 const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
 /// The time that requests have to end after SIGTERM or SIGINT.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {
-    let options = match Options::parse(std::env::args_os().skip(1)) {
-        Ok(options) => options,
-        Err(reason) => {
-            eprintln!("gateway: {reason}\n{USAGE}");
-            return ExitCode::from(64);
-        }
-    };
-    match run(options) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            log::message(&error.to_string());
-            ExitCode::FAILURE
-        }
-    }
+    Program { exit_statuses: EXIT_STATUSES, ..Program::new("gateway", HELP) }.main(run)
 }
 
-fn run(options: Options) -> Result<(), Box<dyn Error>> {
+fn run(args: Arguments) -> Result<u8, Exit> {
+    let options = Options::parse(args)?;
     let (signal_sender, signals) = mpsc::channel();
     ctrlc::set_handler(move || {
         let _ = signal_sender.send(());
-    })?;
+    })
+    .map_err(|error| Exit::unavailable("signals", error))?;
     let server = listen(options.listen.as_deref())?;
     let url = format!("http://{}/", server.local_addr()?);
 
     let demo = if options.connect.is_none() { Some(Demo::start()?) } else { None };
-    let gateway = match &demo {
-        Some(demo) => demo_gateway(&options, &demo.address),
-        None => directory_gateway(&options),
-    }?;
+    let what = match (&demo, &options.root, &options.connect) {
+        (_, Some(root), _) => root.display().to_string(),
+        (_, None, Some(address)) => format!("the application at {address}"),
+        (Some(demo), ..) => format!("the demonstration application at {}", demo.address),
+        (None, None, None) => unreachable!("there is a demonstration without --connect"),
+    };
+    let gateway = gateway(&options, demo.as_ref().map(|demo| &demo.relay))?;
     let accepting = server.clone();
     thread::Builder::new().spawn(move || {
-        accepting.serve(move |request, responder| gateway.handle(request, responder));
+        let handler: Arc<Handler> =
+            Arc::new(move |request, body, reply| gateway.handle(request, body, reply));
+        accepting.serve(&handler);
     })?;
-    let what = match &demo {
-        Some(demo) => format!("the demonstration application at {}", demo.address),
-        None => options.root.unwrap_or_default().display().to_string(),
-    };
-    // The gateway continues if the reader of stdout has closed it.
-    let _ = writeln!(io::stdout(), "{url} serves {what}");
+    // The gateway continues if stdout is closed.
+    let _ = stdio::print(&format!("{url} serves {what}\n"));
 
-    signals.recv()?;
+    // The handler of signals, which owns the sender, is never dropped.
+    let _ = signals.recv();
     server.stop(SHUTDOWN_TIMEOUT);
     if let Some(demo) = demo {
         demo.stop();
     }
-    Ok(())
+    Ok(0)
 }
 
 /// Binds the HTTP server. Without an address, it takes any free port if the default one is taken.
-fn listen(address: Option<&str>) -> io::Result<Server> {
-    match address {
+fn listen(address: Option<&str>) -> Result<Server, Exit> {
+    let server = match address {
         Some(address) => Server::bind(address),
         None => Server::bind(DEFAULT_LISTEN).or_else(|_| Server::bind("127.0.0.1:0")),
-    }
+    };
+    server.map_err(|error| Exit::unavailable(address.unwrap_or("127.0.0.1"), error))
 }
 
-/// Creates a gateway that sends every request to the demonstration application.
-fn demo_gateway(options: &Options, address: &Address) -> fcgi::Result<Gateway> {
-    let config = config(options).keep_alive(true);
-    // Only an authorizer needs the client's password.
-    let environment = Environment::new().pass_authorization(options.authorizer.is_some());
-    gateway(options, Client::from(address.clone()).config(config), Site::Application, environment)
-}
-
-/// Creates a gateway that serves a directory, and sends requests for scripts to the application.
-fn directory_gateway(options: &Options) -> fcgi::Result<Gateway> {
-    let address = options.connect.as_deref().unwrap_or_default();
-    let root = options.root.as_deref().unwrap_or(".".as_ref());
-    let describe =
-        |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", root.display()));
-    let root: PathBuf = root.canonicalize().map_err(describe)?;
-    // The gateway itself does not authenticate clients, so the scripts may do it.
-    let environment = Environment::new().document_root(&root).pass_authorization(true);
-    let site = Site::Directory(Directory { root, index: options.index.clone() });
-    gateway(options, Client::new(address)?.config(config(options)), site, environment)
-}
-
-fn gateway(
-    options: &Options,
-    client: Client,
-    site: Site,
-    environment: Environment,
-) -> fcgi::Result<Gateway> {
-    let authorizer = options.authorizer.as_deref().map(Client::new).transpose()?;
-    let authorizer = authorizer.map(|authorizer| authorizer.config(config(options)));
-    Ok(Gateway { client, authorizer, site, environment, max_body: options.max_body })
+/// Creates the gateway. `demo` is the address of the demonstration, if that is served.
+fn gateway(options: &Options, demo: Option<&Address>) -> Result<Gateway, Exit> {
+    // There is a demonstration if no application was named.
+    let address = demo.or(options.connect.as_ref()).expect("the address of an application");
+    // The demonstration does not authenticate clients, so only an authorizer needs the password.
+    let pass_authorization = demo.is_none() || options.authorizer.is_some();
+    let mut environment = Environment::new().pass_authorization(pass_authorization);
+    let site = match &options.root {
+        Some(root) => {
+            let root = root.canonicalize().map_err(|error| Exit::file(root, &error))?;
+            environment = environment.document_root(&root);
+            let (index, fallback) = (options.index.clone(), options.fallback.clone());
+            Site::Directory(Directory { root, index, fallback })
+        }
+        None => Site::Application,
+    };
+    let client = Client::from(address.clone()).config(config(options));
+    Ok(Gateway {
+        client: client.keep_alive(options.keep || demo.is_some()),
+        authorizer: options
+            .authorizer
+            .clone()
+            .map(|address| Client::from(address).config(config(options))),
+        site,
+        environment,
+        limits: Limits { max: options.max_body, collect: options.collect },
+        access_log: AccessLog::open(options.access_log.as_deref())?,
+    })
 }
 
 fn config(options: &Options) -> Config {

@@ -84,9 +84,13 @@ impl From<io::Error> for Exit {
 fn exit_status(error: &Error) -> u8 {
     match error {
         Error::TimedOut(_) => TIMED_OUT,
+        Error::Connect { source, .. } if source.kind() == ErrorKind::TimedOut => TIMED_OUT,
+        Error::Socket { source, .. } => exit_status_of_io(source.kind()),
         Error::Refused(_) => EX_TEMPFAIL,
         Error::InvalidAddress(_) | Error::ContentTooLong(_) | Error::ParamTooLong(_) => EX_USAGE,
-        Error::NotListening(_) | Error::InvalidAllowList(_) => EX_UNAVAILABLE,
+        Error::Connect { .. } | Error::NotListening(_) | Error::InvalidAllowList(_) => {
+            EX_UNAVAILABLE
+        }
         Error::Io(error) => exit_status_of_io(error.kind()),
         _ => EX_PROTOCOL,
     }

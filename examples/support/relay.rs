@@ -6,6 +6,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use fcgi::error::Timeout;
 use fcgi::net::{Address, Stream};
 use fcgi::record::{Header, RecordType};
 use fcgi::stream::RecordReader;
@@ -85,9 +86,12 @@ pub fn start(
 pub fn connect(address: &Address, timeout: Option<Duration>) -> Result<Stream> {
     let Some(max) = timeout else { return Stream::connect(address, None) };
     let (sender, connected) = mpsc::channel();
-    let address = address.clone();
-    thread::spawn(move || sender.send(Stream::connect(&address, timeout)));
-    connected.recv_timeout(max).unwrap_or(Err(Error::TimedOut("connect")))
+    let target = address.clone();
+    thread::spawn(move || sender.send(Stream::connect(&target, timeout)));
+    connected.recv_timeout(max).unwrap_or_else(|_| {
+        let source = Error::TimedOut(Timeout::new("connect", max)).into();
+        Err(Error::Connect { address: address.to_string().into(), source })
+    })
 }
 
 /// Copies the bytes of a connection in both directions, unchanged, until both have ended. Reports a

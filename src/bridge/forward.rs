@@ -5,7 +5,7 @@ use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::thread;
 
 use crate::cgi::canonical_reason;
-use crate::client::{CancelHandle, Completion, Connection, Stdin, Stdout};
+use crate::client::{CancelHandle, Client, Completion, Connection, Exchange, Stdin, Stdout};
 use crate::error::{Error, Result};
 use crate::params::Params;
 use crate::record::{Role, MAX_ALIGNED_LEN};
@@ -28,29 +28,19 @@ const PIECE_LEN: usize = 2 * MAX_ALIGNED_LEN;
 /// ([FastCGI specification], section 6.2).
 ///
 /// # Errors
-/// The error in `connection`, and any error of the request. If nothing of the response has been
-/// written to `stdout` yet, a CGI response is written there instead:
-///
-/// | Cause | Response |
-/// | --- | --- |
-/// | `connection` is an error | `Status: 503` |
-/// | Any other error | The status that [`gateway_status`] returns for it. |
-///
-/// The response does not contain the error itself. The caller should write it to a log.
+/// Any error of the request. If nothing of the response has been written to `stdout` yet, a CGI
+/// response with the status that [`gateway_status`] returns for the error is written there instead.
+/// It does not contain the error itself. The caller should write that to a log.
 ///
 /// ```
 /// use fcgi::{bridge, Client, Params};
+/// use std::io;
 ///
 /// // Nothing listens at this address.
 /// let client = Client::new("127.0.0.1:1")?;
 /// let mut stdout = Vec::new();
-/// let outcome = bridge::forward(
-///     client.connect(),
-///     &Params::new(),
-///     std::io::empty(),
-///     &mut stdout,
-///     std::io::sink(),
-/// );
+/// let outcome =
+///     bridge::forward(&client, &Params::new(), io::empty(), &mut stdout, io::sink());
 /// assert!(outcome.is_err());
 /// assert!(stdout.starts_with(b"Status: 503 Service Unavailable\r\n"));
 /// # Ok::<(), fcgi::Error>(())
@@ -58,19 +48,55 @@ const PIECE_LEN: usize = 2 * MAX_ALIGNED_LEN;
 ///
 /// [FastCGI specification]: https://fastcgi-archives.github.io/FastCGI_Specification.html
 pub fn forward(
-    connection: Result<Connection>,
+    client: &Client,
     params: &Params,
     stdin: impl Read + Send + 'static,
     stdout: &mut impl Write,
     stderr: impl Write + Send,
 ) -> Result<Completion> {
-    let mut connection = connection.map_err(|error| reply_failure(stdout, 503, error))?;
-    let mut response = begin(&mut connection, params, stdin, stderr)
-        .map_err(|error| reply_failure(stdout, gateway_status(&error), error))?;
-    let outcome = copy_response(&mut response, stdout);
+    forward_exchange(client.begin(Role::Responder, params), params, stdin, stdout, stderr)
+}
+
+/// Does the same as [`forward`] over a connection that is already open.
+///
+/// # Errors
+/// The errors of [`forward`].
+///
+/// ```no_run
+/// // It needs a running application.
+/// use fcgi::{bridge, Client};
+/// use std::io;
+///
+/// let connection = Client::new("unix:/run/app.sock")?.connect()?;
+/// let params = bridge::cgi_params(std::env::vars_os())?;
+/// bridge::forward_on(connection, &params, io::stdin(), &mut io::stdout(), io::stderr())?;
+/// # Ok::<(), fcgi::Error>(())
+/// ```
+pub fn forward_on(
+    mut connection: Connection,
+    params: &Params,
+    stdin: impl Read + Send + 'static,
+    stdout: &mut impl Write,
+    stderr: impl Write + Send,
+) -> Result<Completion> {
+    forward_exchange(connection.begin(Role::Responder, params), params, stdin, stdout, stderr)
+}
+
+fn forward_exchange<'a>(
+    exchange: Result<Exchange<'a>>,
+    params: &Params,
+    stdin: impl Read + Send + 'static,
+    stdout: &mut impl Write,
+    stderr: impl Write + Send + 'a,
+) -> Result<Completion> {
+    let mut response = exchange
+        .and_then(|exchange| start(exchange, params, stdin, stderr))
+        .map_err(|error| reply_failure(stdout, error))?;
+    let cancel_handle = response.cancel_handle();
+    let outcome = copy_response(response, stdout);
     // After a failure, the thread that reads `stdin` would keep the connection open. If the request
     // has ended, this does nothing.
-    response.cancel_handle().cancel();
+    cancel_handle.cancel();
     outcome
 }
 
@@ -79,32 +105,38 @@ pub fn forward(
 ///
 /// | Error | Status |
 /// | --- | --- |
-/// | [`Error::TimedOut`] | 504 |
+/// | [`Error::TimedOut`], and [`Error::Connect`] with that cause | 504 |
+/// | Any other [`Error::Connect`] | 503 |
 /// | A refusal that [is transient](Error::is_transient) | 503 |
 /// | Any other error | 502 |
 ///
 /// ```
 /// use fcgi::{bridge::gateway_status, Error};
 ///
-/// assert_eq!(gateway_status(&Error::TimedOut("read")), 504);
+/// let client = fcgi::Client::new("127.0.0.1:1")?;
+/// let refused = client.fetch(&fcgi::Params::new(), b"").unwrap_err();
+/// assert_eq!(gateway_status(&refused), 503);
 /// assert_eq!(gateway_status(&Error::IncompleteHead), 502);
+/// # Ok::<(), Error>(())
 /// ```
 pub fn gateway_status(error: &Error) -> u16 {
     match error {
         Error::TimedOut(_) => 504,
+        Error::Connect { source, .. } if source.kind() == io::ErrorKind::TimedOut => 504,
+        Error::Connect { .. } => 503,
         error if error.is_transient() => 503,
         _ => 502,
     }
 }
 
-/// Begins the request, and starts sending its body.
-fn begin<'a>(
-    connection: &'a mut Connection,
+/// Starts sending the body of a request. Returns its response.
+fn start<'a>(
+    exchange: Exchange<'a>,
     params: &Params,
     stdin: impl Read + Send + 'static,
     stderr: impl Write + Send + 'a,
 ) -> Result<Stdout<'a>> {
-    let (request, mut response) = connection.begin(Role::Responder, params)?.into_parts();
+    let (request, mut response) = exchange.into_parts();
     response.stderr_to(stderr);
     let body = stdin.take(params.content_length().unwrap_or(0));
     start_sending(body, request, response.cancel_handle())?;
@@ -151,12 +183,10 @@ fn send_body(mut body: Take<impl Read>, mut request: Stdin) -> io::Result<()> {
 }
 
 /// Writes the response to `stdout`. Without a valid head, writes one that reports the failure.
-fn copy_response(response: &mut Stdout<'_>, stdout: &mut impl Write) -> Result<Completion> {
-    let head = response
-        .read_head()
-        .map_err(|error| reply_failure(stdout, gateway_status(&error), error))?;
+fn copy_response(mut response: Stdout<'_>, stdout: &mut impl Write) -> Result<Completion> {
+    let head = response.read_head().map_err(|error| reply_failure(stdout, error))?;
     stdout.write_all(head.as_bytes())?;
-    copy_body(response, stdout)?;
+    copy_body(&mut response, stdout)?;
     response.finish()
 }
 
@@ -175,13 +205,24 @@ fn copy_body(response: &mut Stdout<'_>, stdout: &mut impl Write) -> Result<()> {
 }
 
 /// Writes a CGI response that reports a failure, and returns the error that caused it.
-fn reply_failure(stdout: &mut impl Write, status: u16, error: Error) -> Error {
+fn reply_failure(stdout: &mut impl Write, error: Error) -> Error {
     // A write error is ignored: `error` is what the caller must report.
-    let _ = write_failure(stdout, status);
+    let _ = write_failure(stdout, gateway_status(&error));
     error
 }
 
-fn write_failure(stdout: &mut impl Write, status: u16) -> Result<()> {
+/// Writes the CGI response with which [`forward`] reports a failure, and flushes it.
+///
+/// # Errors
+/// The errors of `stdout`.
+///
+/// ```
+/// let mut stdout = Vec::new();
+/// fcgi::bridge::write_failure(&mut stdout, 503)?;
+/// assert!(stdout.starts_with(b"Status: 503 Service Unavailable\r\n"));
+/// # Ok::<(), fcgi::Error>(())
+/// ```
+pub fn write_failure(stdout: &mut impl Write, status: u16) -> Result<()> {
     let reason = canonical_reason(status).unwrap_or_default();
     let text = "The application is unavailable or returned an invalid response.";
     write!(stdout, "Status: {status} {reason}\r\nContent-Type: text/plain\r\n\r\n{text}\n")?;

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
 
-use super::forward::forward;
+use super::forward::forward_on;
 use super::params::cgi_params;
 use crate::client::{self, Completion};
 use crate::error::{Error, Result};
@@ -35,18 +35,14 @@ use crate::server::{self, HandlerResult, Request, Server};
 ///
 /// # Errors
 /// - [`Error::NotListening`], whose message explains how to start the program
-/// - any error of [`Server::serve`] or [`forward`]
+/// - any error of [`Server::serve`] or [`forward`](super::forward)
 ///
 /// ```no_run
 /// // It would not return.
-/// use std::io::Write;
 /// use std::process::ExitCode;
 ///
 /// fn main() -> fcgi::Result<ExitCode> {
-///     fcgi::run(|request| {
-///         write!(request.stdout, "Content-Type: text/plain\r\n\r\nHello.\n")?;
-///         Ok(())
-///     })
+///     fcgi::run(|request| request.respond(fcgi::ResponseHead::text(), "Hello.\n"))
 /// }
 /// ```
 ///
@@ -84,11 +80,11 @@ where
 {
     let (client_end, server_end) = Stream::pair()?;
     let config = client::Config::new().read_timeout(None).write_timeout(None);
-    let connection = client::Connection::new(client_end.clone(), Arc::new(config));
+    let connection = client::Connection::new(client_end.clone(), Arc::new(config))?;
     thread::scope(|scope| {
         let thread = thread::Builder::new()
             .spawn_scoped(scope, move || serve_connection(server_end, handler))?;
-        let forwarded = forward(connection, params, stdin, stdout, stderr);
+        let forwarded = forward_on(connection, params, stdin, stdout, stderr);
         // The thread that reads stdin can keep the connection open, and the server would wait for
         // the rest of the body. An error is ignored: the connection is then closed already.
         let _ = client_end.shutdown(Shutdown::Both);
@@ -110,7 +106,7 @@ where
         .max_params(usize::MAX);
     let mut connection = server::Connection::with_config(stream, Arc::new(config))?;
     while let Some(mut request) = connection.next_request()? {
-        if let Some(error) = server::answer(&mut request, handler)? {
+        if let Some(error) = server::answer(&mut request, handler, &server::Hooks::default())? {
             // An error of stderr is ignored: there is nowhere else to report it.
             let _ = writeln!(io::stderr(), "fcgi: {error}");
         }

@@ -11,12 +11,12 @@ use crate::net::Listener;
 /// ([FastCGI specification], section 2.2).
 ///
 /// The processes inherit the environment of the caller. The variable `FCGI_WEB_SERVER_ADDRS`, a
-/// comma-separated list of IPv4 addresses, limits which web servers may connect (FastCGI
+/// comma-separated list of IP addresses, limits which web servers may connect (FastCGI
 /// specification, section 3.2).
 ///
 /// The listener should be [`shared`](Listener::shared), so that its socket file remains when the
 /// listener is dropped. Drop it after this call. Otherwise the socket remains open after all
-/// processes have ended, and clients do not notice that.
+/// processes have ended: clients can still connect, but are never served.
 ///
 /// # Errors
 /// An I/O error if a process cannot be started. The processes that were started before it are then

@@ -101,7 +101,7 @@ impl HeadParser {
         self
     }
 
-    /// Sets whether RFC 3875 is applied to the letter. The default is `false`.
+    /// Sets whether the parser follows RFC 3875 exactly. The default is `false`.
     ///
     /// A strict parser rejects all heads that the [module documentation](super#response-heads)
     /// lists as accepted although they break a rule. It returns an interim head like any other.

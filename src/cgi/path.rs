@@ -157,12 +157,29 @@ fn decode_escape(digits: &mut impl Iterator<Item = u8>) -> Option<u8> {
     (byte != b'/').then_some(byte)
 }
 
+/// Decodes the escapes of a path, except escaped slashes, which remain as they are. Returns `None`
+/// for an invalid escape.
+pub(super) fn unescape_except_slashes(path: &str) -> Option<Vec<u8>> {
+    let mut decoded = Vec::with_capacity(path.len());
+    let mut pieces = path.split('%').map(str::as_bytes);
+    decoded.extend_from_slice(pieces.next().unwrap_or_default());
+    for piece in pieces {
+        match decode_escape(&mut piece.iter().copied()) {
+            Some(byte) => decoded.push(byte),
+            None if matches!(piece, [b'2', b'F' | b'f', ..]) => decoded.extend(b"%2F"),
+            None => return None,
+        }
+        decoded.extend_from_slice(&piece[2..]);
+    }
+    Some(decoded)
+}
+
 fn hex_value(digit: u8) -> Option<u8> {
     char::from(digit).to_digit(16).map(|value| value as u8)
 }
 
 /// Returns whether a decoded path has no `..` segment and contains no control byte.
-fn is_safe(path: &[u8]) -> bool {
+pub(super) fn is_safe(path: &[u8]) -> bool {
     let climbs = path.split(|byte| matches!(byte, b'/' | b'\\')).any(|segment| segment == b"..");
     !climbs && !path.iter().any(|byte| byte.is_ascii_control())
 }

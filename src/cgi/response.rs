@@ -1,15 +1,22 @@
 //! The head of a response, as an application writes it.
 
 use std::io::Write;
+use std::ops::Range;
 
 use super::fields::Fields;
 use super::{status, syntax};
 use crate::error::{Error, Result};
+use crate::record::Role;
 
+/// The memory that is allocated for the fields of most heads, in bytes.
+const INITIAL_CAPACITY: usize = 256;
 /// The maximum number of bytes of the fields of a head. Web servers accept far fewer.
 const MAX_BYTES: usize = 16 * 1024 * 1024;
 
 /// Builds the head of a response, on the application side ([RFC 3875], section 6).
+///
+/// [`Request::respond`](crate::server::Request::respond) sends it with a body. To write a body
+/// piece by piece, write the head first, with [`write_to`](Self::write_to).
 ///
 /// It applies the rules of [`HeadParser`](super::HeadParser), so every web server can parse
 /// what it writes. Names are tokens, values contain no line breaks, and `Content-Type`, `Location`
@@ -21,11 +28,11 @@ const MAX_BYTES: usize = 16 * 1024 * 1024;
 /// use fcgi::cgi::ResponseHead;
 ///
 /// let mut stdout = Vec::new();
-/// ResponseHead::new()
-///     .status(404, "Not Found")?
-///     .field("Content-Type", "text/plain")?
-///     .write_to(&mut stdout)?;
-/// assert_eq!(stdout, b"Status: 404 Not Found\r\nContent-Type: text/plain\r\n\r\n");
+/// ResponseHead::json().status(201)?.field("Location", "/users/7")?.write_to(&mut stdout)?;
+/// assert_eq!(
+///     String::from_utf8_lossy(&stdout),
+///     "Content-Type: application/json\r\nLocation: /users/7\r\nStatus: 201 Created\r\n\r\n"
+/// );
 /// # Ok::<(), fcgi::Error>(())
 /// ```
 ///
@@ -43,6 +50,8 @@ const MAX_BYTES: usize = 16 * 1024 * 1024;
 pub struct ResponseHead {
     /// Invariant: valid fields, each ending with CR LF.
     fields: Fields,
+    /// Where the `Status` field is in the bytes of `fields`.
+    status_line: Range<usize>,
 }
 
 impl ResponseHead {
@@ -52,18 +61,109 @@ impl ResponseHead {
         Self::default()
     }
 
-    /// Adds the `Status` field: a code from 100 to 999 and a reason phrase. An empty `reason` is
-    /// replaced by the [canonical](super::canonical_reason) one.
-    ///
-    /// Without a `Status`, a web server uses 302 if there is a `Location`, and 200 otherwise.
+    /// Creates the head of a plain-text response in UTF-8.
+    pub fn text() -> Self {
+        Self::with_type("text/plain; charset=utf-8")
+    }
+
+    /// Creates the head of an HTML page in UTF-8.
+    pub fn html() -> Self {
+        Self::with_type("text/html; charset=utf-8")
+    }
+
+    /// Creates the head of a JSON document.
+    pub fn json() -> Self {
+        Self::with_type("application/json")
+    }
+
+    /// Creates the head of a plain-text response in UTF-8 with status 404.
+    pub fn not_found() -> Self {
+        let mut head = Self::text();
+        let start = head.fields.bytes.len();
+        head.push("Status", b"404 Not Found");
+        head.status_line = start..head.fields.bytes.len();
+        head
+    }
+
+    /// Creates the head of a redirect to a path or an absolute URI. The response to a POST request
+    /// usually is a redirect with status 303, which browsers follow with a GET request.
     ///
     /// # Errors
-    /// [`Error::InvalidStatus`] if the code is not from 100 to 999, and the errors of
-    /// [`field`](Self::field).
-    pub fn status(self, code: u16, reason: &str) -> Result<Self> {
-        let canonical = status::canonical_reason(code).unwrap_or_default();
-        let reason = if reason.is_empty() { canonical } else { reason };
+    /// - [`Error::InvalidStatus`] if the status is not from 300 to 399
+    /// - [`Error::InvalidLocation`] if the location is neither an absolute URI nor a path, such as
+    ///   `//host/` and `/\host/`, which browsers take for a URL of another host
+    /// - [`Error::InvalidField`] if it contains a CR, LF or NUL
+    ///
+    /// ```
+    /// use fcgi::cgi::ResponseHead;
+    ///
+    /// let mut stdout = Vec::new();
+    /// ResponseHead::redirect(303, "/thanks")?.write_to(&mut stdout)?;
+    /// assert_eq!(stdout, b"Location: /thanks\r\nStatus: 303 See Other\r\n\r\n");
+    /// # Ok::<(), fcgi::Error>(())
+    /// ```
+    pub fn redirect(status: u16, location: &str) -> Result<Self> {
+        if !matches!(status, 300..=399) {
+            return Err(Error::InvalidStatus(status.to_string()));
+        }
+        Self::new().status(status)?.field("Location", location)
+    }
+
+    fn with_type(content_type: &'static str) -> Self {
+        let mut head = Self::new();
+        head.fields.bytes.reserve(INITIAL_CAPACITY);
+        head.push("Content-Type", content_type.as_bytes());
+        head
+    }
+
+    /// Adds the `Status` field: a code from 100 to 999 and its
+    /// [canonical](super::canonical_reason) reason phrase.
+    ///
+    /// Without a `Status`, a web server uses 302 if there is a `Location`, and 200 otherwise. A
+    /// reason phrase of your own is added with `field("Status", "404 No Such User")`. Clients
+    /// ignore it.
+    ///
+    /// # Errors
+    /// [`Error::InvalidStatus`] if the code is not from 100 to 999, and
+    /// [`Error::DuplicateField`] if there already is a `Status`.
+    pub fn status(self, code: u16) -> Result<Self> {
+        let reason = status::canonical_reason(code).unwrap_or_default();
         self.field("Status", format!("{code} {reason}"))
+    }
+
+    /// Adds a cookie: the field `Set-Cookie`, which may be added several times ([RFC 6265], section
+    /// 4.1). `attributes` may be empty. They are checked only as part of the field value: no CR, LF
+    /// or NUL.
+    ///
+    /// # Errors
+    /// [`Error::InvalidField`] if the name is not a token, or the value contains anything but
+    /// visible ASCII characters without `"`, `,`, `;` and `\`. A value of another kind must be
+    /// encoded, for example in Base64.
+    ///
+    /// ```
+    /// use fcgi::cgi::ResponseHead;
+    ///
+    /// let mut stdout = Vec::new();
+    /// ResponseHead::html()
+    ///     .cookie("id", "7f3a", "Path=/; Secure; HttpOnly; SameSite=Lax")?
+    ///     .cookie("theme", "dark", "")?
+    ///     .write_to(&mut stdout)?;
+    /// assert!(String::from_utf8_lossy(&stdout).ends_with(
+    ///     "Set-Cookie: id=7f3a; Path=/; Secure; HttpOnly; SameSite=Lax\r\n\
+    ///      Set-Cookie: theme=dark\r\n\r\n"
+    /// ));
+    /// assert!(ResponseHead::html().cookie("id", "7f3a; Domain=example.org", "").is_err());
+    /// # Ok::<(), fcgi::Error>(())
+    /// ```
+    ///
+    /// [RFC 6265]: https://www.rfc-editor.org/rfc/rfc6265
+    pub fn cookie(self, name: &str, value: &str, attributes: &str) -> Result<Self> {
+        if !syntax::is_token(name.as_bytes()) || !value.bytes().all(is_cookie_octet) {
+            let cookie = format!("Set-Cookie: {name}={value}");
+            return Err(Error::InvalidField(syntax::excerpt(cookie.as_bytes())));
+        }
+        let separator = if attributes.is_empty() { "" } else { "; " };
+        self.field("Set-Cookie", format!("{name}={value}{separator}{attributes}"))
     }
 
     /// Adds a field.
@@ -79,17 +179,16 @@ impl ResponseHead {
     pub fn field(mut self, name: &str, value: impl AsRef<[u8]>) -> Result<Self> {
         let value = syntax::trim(value.as_ref());
         check_field(name.as_bytes(), value)?;
-        let bytes = &mut self.fields.bytes;
-        let start = bytes.len();
-        for part in [name.as_bytes(), b": ", value, b"\r\n"] {
-            bytes.extend_from_slice(part);
-        }
-        let end = bytes.len();
+        let start = self.fields.bytes.len();
+        self.append(name, value);
+        let end = self.fields.bytes.len();
         if end > MAX_BYTES {
             return Err(Error::HeadTooLarge(MAX_BYTES));
         }
         if !self.fields.add(start, start + name.len(), end - 2)? {
             self.fields.bytes.truncate(start);
+        } else if name.eq_ignore_ascii_case("Status") {
+            self.status_line = start..end;
         }
         Ok(self)
     }
@@ -105,7 +204,7 @@ impl ResponseHead {
     ///
     /// let mut stdout = Vec::new();
     /// ResponseHead::new()
-    ///     .status(200, "")?
+    ///     .status(200)?
     ///     .variable("AUTH_METHOD", "database lookup")?
     ///     .write_to(&mut stdout)?;
     /// assert_eq!(stdout, b"Status: 200 OK\r\nVariable-AUTH_METHOD: database lookup\r\n\r\n");
@@ -122,13 +221,87 @@ impl ResponseHead {
 
     /// Writes the head and its empty line, in one call of `write_all`.
     ///
+    /// `Status` is the first field. If there is a `Location`, it is the last one, because HAProxy
+    /// replaces the status by 302 otherwise.
+    ///
     /// # Errors
     /// - [`Error::MissingField`] if there is no `Content-Type`, `Location` or `Status`
     /// - [`Error::Io`] if the writer fails
-    pub fn write_to(mut self, writer: &mut impl Write) -> Result<()> {
+    pub fn write_to(self, writer: &mut impl Write) -> Result<()> {
+        let status_is_first = !self.fields.has_location();
+        self.write_in_order(status_is_first, writer)
+    }
+
+    fn write_in_order(mut self, status_is_first: bool, writer: &mut impl Write) -> Result<()> {
         self.fields.check_complete()?;
-        self.fields.bytes.extend(b"\r\n");
-        Ok(writer.write_all(&self.fields.bytes)?)
+        let (bytes, Range { start, end }) = (&mut self.fields.bytes, self.status_line);
+        if status_is_first {
+            bytes[..end].rotate_right(end - start);
+        } else {
+            bytes[start..].rotate_left(end - start);
+        }
+        bytes.extend(b"\r\n");
+        Ok(writer.write_all(bytes)?)
+    }
+
+    /// Writes a whole response to a request with this method: the head, to which a `Content-Length`
+    /// is added, and the body. The method HEAD, and the statuses 1xx, 204 and 304, exclude a body.
+    ///
+    /// In the response of an authorizer, `Status` is always the first field: lighttpd drops what
+    /// precedes it.
+    ///
+    /// # Errors
+    /// The errors of [`write_to`](Self::write_to), and [`Error::InvalidContentLength`] if the head
+    /// has a `Content-Length` that is not the length of the body. A response to HEAD may have one
+    /// while its body is empty.
+    pub(crate) fn write_response(
+        self,
+        role: Role,
+        method: &str,
+        body: &[u8],
+        writer: &mut impl Write,
+    ) -> Result<()> {
+        let is_head = method == "HEAD";
+        let has_length = self.fields.content_length().is_some();
+        let has_content = !matches!(self.code(), 100..=199 | 204 | 304);
+        let adds_length = has_content && !(is_head && body.is_empty() && has_length);
+        let head = if adds_length { self.content_length(body.len())? } else { self };
+        let status_is_first = role == Role::Authorizer || !head.fields.has_location();
+        head.write_in_order(status_is_first, writer)?;
+        if has_content && !is_head {
+            writer.write_all(body)?;
+        }
+        Ok(())
+    }
+
+    /// Adds the `Content-Length`, without allocating memory for the text of the number.
+    fn content_length(self, len: usize) -> Result<Self> {
+        let mut text = [0; 20];
+        let mut rest = &mut text[..];
+        write!(rest, "{len}")?;
+        let text_len = 20 - rest.len();
+        self.field("Content-Length", &text[..text_len])
+    }
+
+    /// Returns the status that a web server will use.
+    fn code(&self) -> u16 {
+        let default = if self.fields.has_location() { 302 } else { 200 };
+        self.fields.status().unwrap_or(default)
+    }
+
+    /// Adds a field that is known to be valid.
+    fn push(&mut self, name: &'static str, value: &'static [u8]) {
+        let start = self.fields.bytes.len();
+        self.append(name, value);
+        let end = self.fields.bytes.len() - 2;
+        let added = self.fields.add(start, start + name.len(), end);
+        debug_assert!(matches!(added, Ok(true)), "{name} is invalid");
+    }
+
+    fn append(&mut self, name: &str, value: &[u8]) {
+        for part in [name.as_bytes(), b": ", value, b"\r\n"] {
+            self.fields.bytes.extend_from_slice(part);
+        }
     }
 }
 
@@ -138,4 +311,9 @@ fn check_field(name: &[u8], value: &[u8]) -> Result<()> {
         return Ok(());
     }
     Err(Error::InvalidField(syntax::excerpt(&[name, b": ", value].concat())))
+}
+
+/// Returns whether a byte may be part of a cookie's value (RFC 6265, section 4.1.1).
+fn is_cookie_octet(byte: u8) -> bool {
+    byte.is_ascii_graphic() && !matches!(byte, b'"' | b',' | b';' | b'\\')
 }

@@ -62,8 +62,8 @@ pub(super) fn is_token(text: &[u8]) -> bool {
     !text.is_empty() && token_len(text) == text.len()
 }
 
-/// Returns the length of the start of `text` that is a name, although no token: it contains no
-/// colon, blank or control byte.
+/// Returns the length of the start of `text` that would be a field name if tokens allowed all bytes
+/// except colons, blanks and control bytes.
 pub(super) fn unusual_name_len(text: &[u8]) -> usize {
     let allowed = |byte: &u8| *byte != b':' && *byte > b' ' && *byte != 0x7f;
     text.iter().position(|byte| !allowed(byte)).unwrap_or(text.len())
@@ -163,8 +163,9 @@ pub(super) fn check_location(value: &[u8], is_strict: bool) -> Result<()> {
 }
 
 /// Returns whether a location is a path. `//host/path` is not: it is a URI without its scheme.
+/// Browsers treat `/\host/path` in the same way.
 pub(super) fn is_path(location: &str) -> bool {
-    location.starts_with('/') && !location.starts_with("//")
+    location.strip_prefix('/').is_some_and(|rest| !rest.starts_with(['/', '\\']))
 }
 
 fn is_absolute(location: &str) -> bool {

@@ -31,8 +31,8 @@ impl<'a> Target<'a> {
     }
 }
 
-/// Splits an absolute URI into its authority and the rest. Any other target is all rest. Returns
-/// `None` if the authority is empty.
+/// Splits an absolute URI into its authority and the rest. For any other target, the authority is
+/// `None` and the rest is the whole target. Returns `None` if the authority is empty.
 fn split_authority(target: &str) -> Option<(Option<&str>, &str)> {
     let uri = ["http://", "https://"].iter().find_map(|scheme| strip_prefix(target, scheme));
     let Some(uri) = uri else { return Some((None, target)) };

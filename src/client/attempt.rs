@@ -8,9 +8,9 @@
 //! | May be repeated | Idle for | Application | Check |
 //! | --- | --- | --- | --- |
 //! | yes | less than [`RECENT`] | any | none |
-//! | yes | longer | any | look without waiting |
-//! | no | any | known to keep connections open | look without waiting |
-//! | no | any | not known | wait for the end of input until idle for [`SETTLED`], then look |
+//! | yes | longer | any | check without waiting |
+//! | no | any | known to keep connections open | check without waiting |
+//! | no | any | not known | wait for the end of input until idle for [`SETTLED`] |
 //!
 //! The last row is necessary because an application that closes the connection after each response
 //! may do so a moment after the client has received the response. The first request that uses a
@@ -32,21 +32,28 @@
 //! A write that times out fails with `TimedOut` in every row.
 //!
 //! The steps are types, each of which consumes the one before: [`Prepared`] has the records in
-//! memory, [`Sent`] has written them, and [`Committed`] is past the retry and lends the exchange.
+//! memory, [`Sent`] has written them, and [`Committed`] can no longer be retried and gives access
+//! to the exchange.
+//!
+//! [`begin`] follows the same rules, but its caller writes the body and reads the response. The
+//! check is made at the beginning, as for a request that may be repeated if its method is
+//! idempotent and no body is announced. The other steps are those of [`Link`] and of `Pooled`.
 
-use std::io::{self, Read};
+use std::io::Read;
 use std::time::Duration;
 
 use super::body::Body;
 use super::completion::Completion;
-use super::connection::{Connection, Progress};
 use super::duplex;
 use super::exchange::Exchange;
+use super::lease::Pooled;
+use super::link::{Link, LinkRetry};
 use super::pool::{Acquired, Pool, Slot};
 use super::response::Response;
-use super::socket::SMALL_WRITE;
+use super::socket::{Progress, SMALL_WRITE};
 use super::stdin;
-use crate::error::{Error, Result};
+use super::transport::Transport;
+use crate::error::Error;
 use crate::params::Params;
 use crate::record::{Role, HEADER_LEN};
 
@@ -59,31 +66,58 @@ const RECENT: Duration = Duration::from_millis(1);
 const SETTLED: Duration = Duration::from_millis(100);
 
 /// Sends a request and receives its response with `receive`.
-pub(super) fn run<T>(
+pub(super) fn run<T, E: From<Error>>(
     pool: &Pool,
     role: Role,
     params: &Params,
     mut body: Body<'_, impl Read + Send, impl Read + Send>,
-    receive: impl FnOnce(&mut Response<'_>) -> io::Result<T>,
-) -> Result<(T, Completion)> {
+    receive: impl FnOnce(&mut Response<'_>) -> Result<T, E>,
+) -> Result<(T, Completion), E> {
     let committed = Prepared::new(pool, role, params, &mut body)?.send()?.retry_if_lost()?;
     // A body that has been sent is dropped before the response is received.
     let rest = (!committed.is_whole()).then_some(body);
     committed.complete(|exchange| duplex::transfer(exchange, rest, receive))
 }
 
+/// Begins a request whose body the caller writes.
+pub(super) fn begin(pool: &Pool, role: Role, params: &Params) -> Result<Exchange<'static>, Error> {
+    let Acquired { slot, idle, keeps_open, connects_directly, .. } = pool.acquire()?;
+    let deadline = slot.deadline();
+    let is_idempotent = is_idempotent(params);
+    let may_be_whole = params.content_length().unwrap_or(0) == 0;
+    let mut is_kept = idle.is_some();
+    let is_early = !idle.as_ref().is_some_and(|(idle, _)| idle.is_reused);
+    let retry = Retry::new(is_kept, || is_idempotent && may_be_whole);
+    let mut transport = match idle {
+        Some((mut idle, idle_for)) => {
+            let wait = retry.check(idle_for, keeps_open);
+            if wait.map_or(true, |wait| idle.transport.is_open(wait.min(deadline.left()))) {
+                idle.transport
+            } else {
+                is_kept = false;
+                Box::new(slot.reconnect(is_early)?)
+            }
+        }
+        None => Box::new(slot.connect(connects_directly)?),
+    };
+    let start = transport.encode_start(role, params)?;
+    transport.start_timers(deadline, false);
+    let retry = LinkRetry { is_kept, is_early, is_idempotent };
+    let link = Link::new(slot.into_owned(), &transport, retry);
+    Ok(Exchange::pooled(Pooled::new(transport, link, is_kept), start))
+}
+
 /// A request whose first part is in memory.
 struct Prepared<'a> {
     /// Declared before `slot`: it must be closed before another connection may take its place.
-    connection: Box<Connection>,
+    transport: Box<Transport>,
     slot: Slot<'a>,
     /// BEGIN_REQUEST, PARAMS and the first part of the body, in whole records.
     records: Vec<u8>,
     /// Whether `records` holds the whole request.
     is_whole: bool,
-    /// Whether nothing has taken or will take time before the response: neither waiting for a slot,
-    /// nor connecting, nor the reader of a body, nor a write that does not fit into the socket's
-    /// buffer.
+    /// Whether the request is sent without any wait: it has not waited for a slot, does not
+    /// connect, reads no body, and fits the send buffer.
     is_prompt: bool,
     retry: Retry,
     /// How long the check of a kept connection may wait. `None` if there is no check.
@@ -104,10 +138,11 @@ enum Retry {
 }
 
 impl Retry {
-    fn new(is_kept: bool, is_whole: bool, params: &Params) -> Self {
+    #[inline]
+    fn new(is_kept: bool, may_be_repeated: impl FnOnce() -> bool) -> Self {
         if !is_kept {
             Self::Never
-        } else if is_whole && is_idempotent(params) {
+        } else if may_be_repeated() {
             Self::IfUnanswered
         } else {
             Self::IfUnsent
@@ -145,54 +180,54 @@ impl<'a> Prepared<'a> {
         role: Role,
         params: &Params,
         body: &mut Body<'_, impl Read, impl Read>,
-    ) -> Result<Self> {
+    ) -> Result<Self, Error> {
         let Acquired { slot, idle, keeps_open, connects_directly, has_waited } = pool.acquire()?;
         let is_kept = idle.is_some();
-        let (mut connection, idle_for, is_reused) = match idle {
-            Some((idle, idle_for)) => (idle.connection, idle_for, idle.is_reused),
+        let (mut transport, idle_for, is_reused) = match idle {
+            Some((idle, idle_for)) => (idle.transport, idle_for, idle.is_reused),
             None => (Box::new(slot.connect(connects_directly)?), Duration::ZERO, false),
         };
-        let mut first_part = connection.begin_in_memory(role, params)?;
+        let mut first_part = transport.begin_in_memory(role, params)?;
         let without_body = first_part.complete_records().len() + HEADER_LEN;
         let is_whole = body.move_first_part(&mut first_part)?;
         let records = first_part.into_records();
         let is_small = records.len() <= without_body && without_body <= SMALL_WRITE;
         let is_prompt = is_small && is_kept && !has_waited;
-        let retry = Retry::new(is_kept, is_whole, params);
+        let retry = Retry::new(is_kept, || is_whole && is_idempotent(params));
         let check = retry.check(idle_for, keeps_open);
-        Ok(Self { connection, slot, records, is_whole, is_prompt, retry, check, is_reused })
+        Ok(Self { transport, slot, records, is_whole, is_prompt, retry, check, is_reused })
     }
 
     #[inline]
-    fn send(mut self) -> Result<Sent<'a>> {
+    fn send(mut self) -> Result<Sent<'a>, Error> {
         if let Some(wait) = self.check.take() {
             self.check_connection(wait)?;
         }
-        self.connection.start_timers(self.slot.deadline(), self.is_prompt);
-        let progress = self.connection.send(&self.records)?;
+        self.transport.start_timers(self.slot.deadline(), self.is_prompt);
+        let progress = self.transport.send(&self.records)?;
         Ok(Sent { request: self, progress })
     }
 
     /// Replaces a kept connection that the application closes within `wait`.
-    fn check_connection(&mut self, wait: Duration) -> Result<()> {
+    fn check_connection(&mut self, wait: Duration) -> Result<(), Error> {
         let wait = if wait.is_zero() { wait } else { wait.min(self.slot.deadline().left()) };
-        if self.connection.is_open(wait) {
+        if self.transport.is_open(wait) {
             return Ok(());
         }
         self.reconnect()
     }
 
     /// Replaces a kept connection, which the application has closed, by a new one.
-    fn reconnect(&mut self) -> Result<()> {
+    fn reconnect(&mut self) -> Result<(), Error> {
         self.retry = Retry::Never;
         self.is_prompt = false;
-        self.connection.replace(self.slot.reconnect(!self.is_reused)?);
+        self.transport.replace(self.slot.reconnect(!self.is_reused)?);
         Ok(())
     }
 }
 
 impl<'a> Sent<'a> {
-    fn retry_if_lost(mut self) -> Result<Committed<'a>> {
+    fn retry_if_lost(mut self) -> Result<Committed<'a>, Error> {
         if !self.is_lost()? {
             return Ok(Committed(self));
         }
@@ -200,17 +235,17 @@ impl<'a> Sent<'a> {
     }
 
     #[cold]
-    fn send_again(self) -> Result<Committed<'a>> {
+    fn send_again(self) -> Result<Committed<'a>, Error> {
         let mut request = self.request;
         request.reconnect()?;
         Ok(Committed(request.send()?))
     }
 
-    fn is_lost(&mut self) -> Result<bool> {
+    fn is_lost(&mut self) -> Result<bool, Error> {
         match self.request.retry {
             Retry::Never => Ok(false),
             Retry::IfUnsent => Ok(self.progress == Progress::Nothing),
-            Retry::IfUnanswered => Ok(!self.request.connection.wait_for_response()?),
+            Retry::IfUnanswered => Ok(!self.request.transport.wait_for_response()?),
         }
     }
 }
@@ -223,18 +258,18 @@ impl Committed<'_> {
 
     /// Lends the exchange to `receive`. Then makes the connection idle if it is reusable, and
     /// closes it otherwise.
-    fn complete<T>(self, receive: impl FnOnce(Exchange<'_>) -> Result<T>) -> Result<T> {
+    fn complete<T, E>(self, receive: impl FnOnce(Exchange<'_>) -> Result<T, E>) -> Result<T, E> {
         let state = self.stdin_state();
         // `slot` comes first, so that it is dropped after the connection.
-        let Prepared { slot, mut connection, records, retry, .. } = self.0.request;
-        let outcome = receive(connection.resume(state));
-        connection.keep_buffer(records);
-        if outcome.as_ref().is_err_and(|error| is_overload(error, &connection)) {
+        let Prepared { slot, mut transport, records, retry, .. } = self.0.request;
+        let outcome = receive(Exchange::resume(&mut transport, state));
+        transport.keep_buffer(records);
+        if transport.is_reusable() {
+            slot.release(transport, retry.is_kept());
+        } else if transport.is_overloaded() {
             slot.lower_limit();
-        } else if connection.is_reusable() {
-            slot.release(connection, retry.is_kept());
         } else if outcome.is_ok() && !retry.is_kept() {
-            drop(connection);
+            drop(transport);
             slot.end();
         }
         outcome
@@ -249,14 +284,8 @@ impl Committed<'_> {
     }
 }
 
-/// Returns whether a request has failed because the application serves too many others: it has
-/// refused the request, or not accepted the connection while it serves kept ones.
-fn is_overload(error: &Error, connection: &Connection) -> bool {
-    error.is_transient()
-        || matches!(error, Error::TimedOut(_)) && connection.is_kept_and_unanswered()
-}
-
 /// Returns whether a request may reach the application twice (RFC 9110, section 9.2.2).
+#[inline]
 fn is_idempotent(params: &Params) -> bool {
     let method = params.get_bytes("REQUEST_METHOD").unwrap_or_default();
     [&b"GET"[..], b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"].contains(&method)

@@ -47,7 +47,7 @@ pub(super) struct Source<R> {
 pub(super) enum SendError {
     /// The reader has failed.
     Read(io::Error),
-    /// The application has stopped reading or closed the connection. Reading the response tells
+    /// The application has stopped reading or closed the connection. Reading the response shows
     /// whether that is an error.
     Write,
 }
@@ -167,7 +167,7 @@ impl<R: Read> Source<R> {
 
     /// Counts the `n` bytes of a read. Returns whether the source has ended.
     fn advance(&mut self, n: usize) -> bool {
-        self.left = self.left.map(|left| left - n as u64);
+        self.left = self.left.map(|left| left.saturating_sub(n as u64));
         n == 0 || self.left == Some(0)
     }
 }

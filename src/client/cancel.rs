@@ -1,8 +1,8 @@
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::socket::{SharedSocket, WeakSocket};
 
-/// Cancels a request from another thread.
+/// A handle that cancels a request from another thread.
 ///
 /// [`Stdout::cancel_handle`](super::Stdout::cancel_handle) creates one. A gateway uses it when the
 /// browser disconnects while a thread waits for the application.
@@ -29,13 +29,22 @@ use super::socket::{SharedSocket, WeakSocket};
 /// ```
 #[derive(Clone, Debug)]
 pub struct CancelHandle {
-    /// Invariant: `None` once the request has ended with END_REQUEST.
-    socket: Arc<Mutex<Option<WeakSocket>>>,
+    target: Arc<Mutex<Target>>,
+}
+
+#[derive(Debug)]
+enum Target {
+    /// The request uses this socket.
+    Request(WeakSocket),
+    /// The request has been canceled.
+    Canceled,
+    /// The request has ended with END_REQUEST.
+    Ended,
 }
 
 impl CancelHandle {
     pub(super) fn new(socket: &SharedSocket) -> Self {
-        Self { socket: Arc::new(Mutex::new(Some(socket.downgrade()))) }
+        Self { target: Arc::new(Mutex::new(Target::Request(socket.downgrade()))) }
     }
 
     /// Cancels the request: shuts down the connection to the application, so that a read of the
@@ -44,13 +53,35 @@ impl CancelHandle {
     pub fn cancel(&self) {
         // Holding the lock prevents the next request from starting between the check and the
         // shutdown.
-        if let Some(socket) = &*self.socket.lock().unwrap_or_else(PoisonError::into_inner) {
+        let mut target = self.lock();
+        if let Target::Request(socket) = &*target {
             socket.cancel();
+            *target = Target::Canceled;
         }
+    }
+
+    /// Returns whether the request has been canceled.
+    pub(super) fn is_canceled(&self) -> bool {
+        matches!(*self.lock(), Target::Canceled)
+    }
+
+    /// Makes every clone cancel the request on another connection, to which it is sent again.
+    /// Returns false if the request has been canceled.
+    pub(super) fn retarget(&self, socket: &SharedSocket) -> bool {
+        let mut target = self.lock();
+        let is_canceled = matches!(*target, Target::Canceled);
+        if !is_canceled {
+            *target = Target::Request(socket.downgrade());
+        }
+        !is_canceled
     }
 
     /// Makes every clone do nothing from now on, because the request has ended.
     pub(super) fn disarm(&self) {
-        self.socket.lock().unwrap_or_else(PoisonError::into_inner).take();
+        *self.lock() = Target::Ended;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Target> {
+        self.target.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -13,6 +13,7 @@ use std::io::{self, Write};
 /// assert_eq!(describe(&Completion::default()), "application status 0, stderr: ");
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Completion {
     /// The application's own status (FastCGI specification, section 5.5). 0 is success.
     pub app_status: u32,

@@ -1,7 +1,9 @@
 use std::time::Duration;
 
+use crate::cgi::HeadParser;
+
 /// The limits and timeouts of a [`Client`](crate::Client) or a
-/// [`Connection`](super::Connection).
+/// [`Connection`](super::Connection). A guide says [which to change](crate::guide::limits).
 ///
 /// ```
 /// use fcgi::client::Config;
@@ -11,6 +13,7 @@ use std::time::Duration;
 /// assert_eq!(config.max_idle, 8);
 /// ```
 #[derive(Clone, Debug)]
+#[must_use]
 #[non_exhaustive]
 pub struct Config {
     /// Whether to ask the application to keep connections open, and to reuse them. Default
@@ -24,57 +27,61 @@ pub struct Config {
     /// every 100 ms. No request is lost then, but some take 100 ms longer. The connections of
     /// other clients of the same application remain open.
     pub keep_alive: bool,
-    /// How long a request may take, from the call to its end: waiting for a connection,
-    /// connecting, sending the body and receiving the response. An application that makes slow
-    /// progress never exceeds the other timeouts, but exceeds this one. The limit includes the
-    /// time that the caller takes to process the response. A [`Connection`](super::Connection)
-    /// counts from [`begin`](super::Connection::begin). Resolving a host name is not limited. If a
-    /// host has several addresses, connecting to each of them may take the time that is left.
+    /// How long a request may take, from the call to its end: waiting for a connection, connecting,
+    /// sending the body and receiving the response. An application that makes slow progress never
+    /// exceeds the other timeouts, but exceeds this one. The limit includes the time that the
+    /// caller takes to process the response. A [`Connection`](super::Connection) counts from
+    /// [`begin`](super::Connection::begin). `None` means no limit, and with zero every request
+    /// fails. Resolving a host name is not limited. If a host has several addresses, connecting to
+    /// each of them may take the time that is left.
     ///
     /// Default one hour: longer than the transfer of some gigabytes over a slow line.
     pub deadline: Option<Duration>,
-    /// How long connecting may take, for each address of a host, and how long a request waits for
-    /// a connection when [`max_connections`](Self::max_connections) are in use. Default 10
-    /// seconds.
+    /// How long connecting may take, for each address of a host, and how long a request waits for a
+    /// connection when [`max_connections`](Self::max_connections) are in use. `None` leaves it to
+    /// the operating system. With zero, no connection can be opened. Default 10 seconds.
     ///
     /// `std` cannot limit connecting to a Unix socket, so another thread connects, which takes
-    /// about 20 µs. A request that begins within a millisecond of another one connects without a
-    /// thread, and without a limit. The application has accepted a connection in this millisecond,
+    /// about 20 µs. A request connects without a thread, and without a limit, if it begins within
+    /// one millisecond of an earlier request that opened a connection and was answered, and no
+    /// other request is in progress. The application has accepted a connection in this millisecond,
     /// so its backlog is full only if other clients have filled it since.
     pub connect_timeout: Option<Duration>,
     /// How long a read waits for data from the application. If some of the request body has been
-    /// sent in the meantime, the read waits again. Default 60 seconds, as in the common web
-    /// servers.
+    /// sent in the meantime, the read waits again. `None` waits indefinitely. Zero is an error.
+    /// Default 60 seconds, as in the common web servers.
     pub read_timeout: Option<Duration>,
-    /// How long a write waits for the application to read anything. Default 60 seconds, as in the
-    /// common web servers.
+    /// How long a write waits for the application to read anything. `None` waits indefinitely. Zero
+    /// is an error. Default 60 seconds, as in the common web servers.
     pub write_timeout: Option<Duration>,
-    /// The most connections that carry a request at a time. Further requests wait in the order of
-    /// their arrival, for at most [`connect_timeout`](Self::connect_timeout). The limit can be
-    /// lowered by [`Client::negotiate`](crate::Client::negotiate). A refusal of the application
-    /// lowers it for 10 seconds, and so does, with [`keep_alive`](Self::keep_alive), a read
-    /// timeout on a new connection.
+    /// The maximum number of connections that carry a request at a time. 0 is treated as 1. Further
+    /// requests wait in the order of their arrival, for at most
+    /// [`connect_timeout`](Self::connect_timeout). The limit can be lowered by
+    /// [`Client::negotiate`](crate::Client::negotiate). A refusal of the application lowers it for
+    /// 10 seconds, and so does, with [`keep_alive`](Self::keep_alive), a read timeout on a new
+    /// connection.
     ///
     /// Default `None`. This means 256 with `keep_alive`, the number of connections that a
     /// [`Server`](crate::Server) serves at a time by default. Without `keep_alive` it means one
     /// connection for each request, because most applications queue what they cannot serve at
     /// once.
     pub max_connections: Option<usize>,
-    /// How long a connection may be idle. After that it is not used again, and it is closed when
-    /// the next request begins. Default 10 seconds: an idle connection occupies a process of many
-    /// applications, and the cost of connecting again every 10 seconds is negligible.
+    /// How long a connection may be idle. `None` means no limit. After that time the connection is
+    /// not used again, and it is closed when the next request begins. Default 10 seconds: an idle
+    /// connection occupies a process of many applications, and the cost of connecting again every
+    /// 10 seconds is negligible.
     ///
     /// No thread watches idle connections. A client that sends no more requests should call
     /// [`Client::close_idle`](crate::Client::close_idle).
     pub idle_timeout: Option<Duration>,
-    /// The most idle connections that are kept. Beyond that, the one that has been idle longest is
-    /// closed. Default 8.
+    /// The maximum number of idle connections that are kept. Beyond that, the one that has been
+    /// idle longest is closed. Default 8.
     pub max_idle: usize,
-    /// The most bytes of a response that [`Client::fetch`](crate::Client::fetch) reads into
-    /// memory. Default 64 MiB.
+    /// The maximum number of bytes of a response that [`Client::fetch`](crate::Client::fetch) reads
+    /// into memory. Default 64 MiB.
     pub max_response: usize,
-    /// The most bytes of STDERR that are kept for each response. The rest is dropped and counted.
-    /// Default 64 KiB.
+    /// The maximum number of bytes of STDERR that are kept for each response. The rest is dropped
+    /// and counted. Default 64 KiB.
     pub max_stderr: usize,
     /// The maximum length of a response head, in bytes. Default 64 KiB.
     pub max_head: usize,
@@ -137,9 +144,9 @@ impl Config {
         self
     }
 
-    /// Sets [`max_connections`](Self::max_connections). 0 is taken as 1.
+    /// Sets [`max_connections`](Self::max_connections).
     pub fn max_connections(mut self, max: Option<usize>) -> Self {
-        self.max_connections = max.map(|max| max.max(1));
+        self.max_connections = max;
         self
     }
 
@@ -172,5 +179,10 @@ impl Config {
         self.max_head = bytes;
         self.max_head_fields = fields;
         self
+    }
+
+    /// Returns a parser of response heads with the configured limits.
+    pub(super) fn head_parser(&self) -> HeadParser {
+        HeadParser::new().max_bytes(self.max_head).max_fields(self.max_head_fields)
     }
 }

@@ -8,6 +8,7 @@
 //!
 //! A thread costs about 20 µs, three times as much as connecting.
 
+use std::io;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::{mpsc, Mutex, MutexGuard, PoisonError};
@@ -45,7 +46,7 @@ struct Socket {
 /// [`Error::TimedOut`], and the errors of the operating system.
 pub(super) fn connect(path: &Path, max: Duration) -> Result<Stream> {
     let limit = Deadline::new(Instant::now(), Some(max));
-    wait_for_turn(path, limit)?;
+    wait_for_turn(path, limit, max)?;
     // Nothing is buffered in the channel: a connection is received, or sending it fails.
     let (sender, receiver) = mpsc::sync_channel(0);
     let target = path.to_owned();
@@ -66,16 +67,17 @@ pub(super) fn connect(path: &Path, max: Duration) -> Result<Stream> {
     }
     // The thread fails to send only after the receiver has been dropped, below.
     update(path, |socket| socket.left_behind += 1);
-    Err(Error::TimedOut("connect"))
+    Err(Error::timed_out("connect", max))
 }
 
 /// Waits until a thread may connect, after the requests that already wait. The thread has been
-/// counted when this returns.
-fn wait_for_turn(path: &Path, limit: Deadline) -> Result<()> {
+/// counted when this returns. `limit` is the end of the whole time `max`.
+fn wait_for_turn(path: &Path, limit: Deadline, max: Duration) -> Result<()> {
     let mut sockets = lock();
     let socket = find(&mut sockets, path);
     if socket.left_behind >= MAX_THREADS {
-        return Err(Error::TimedOut("connect"));
+        let message = "the application does not accept earlier connections";
+        return Err(io::Error::new(io::ErrorKind::TimedOut, message).into());
     }
     if socket.connecting < MAX_THREADS {
         socket.connecting += 1;
@@ -86,7 +88,7 @@ fn wait_for_turn(path: &Path, limit: Deadline) -> Result<()> {
         let left = limit.left();
         if left.is_zero() {
             find(&mut sockets, path).queue.leave(&waiter);
-            return Err(Error::TimedOut("connect"));
+            return Err(Error::timed_out("connect", max));
         }
         sockets = waiter.wait(sockets, left);
     }
@@ -109,7 +111,7 @@ impl Socket {
     }
 }
 
-/// Changes the entry of a socket, and removes it if it is not needed any longer.
+/// Changes the entry of a socket, and removes it if it is no longer needed.
 fn update(path: &Path, change: impl FnOnce(&mut Socket)) {
     let mut sockets = lock();
     change(find(&mut sockets, path));
@@ -131,6 +133,7 @@ fn lock() -> MutexGuard<'static, Vec<Socket>> {
     SOCKETS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+#[cfg(target_os = "linux")]
 #[cfg(test)]
 mod tests {
     use std::io::ErrorKind;
@@ -149,6 +152,13 @@ mod tests {
         }
     }
 
+    /// Returns the number of threads that connect, to any socket.
+    fn count_threads() -> usize {
+        let threads = std::fs::read_dir("/proc/self/task").expect("the threads").flatten();
+        let names = threads.flat_map(|thread| std::fs::read_to_string(thread.path().join("comm")));
+        names.filter(|name| name.trim_end() == "connect").count()
+    }
+
     /// The application accepts nothing until it ends.
     #[test]
     fn at_most_16_threads_connect_at_a_time() {
@@ -161,7 +171,11 @@ mod tests {
             let connect = || connect(path, LONG).map(drop);
             let requests: Vec<_> = (0..40).map(|_| scope.spawn(connect)).collect();
             wait_until(path, |socket| !socket.queue.is_empty());
-            assert_eq!(find(&mut lock(), path).connecting, MAX_THREADS);
+            wait_until(path, |_| count_threads() >= MAX_THREADS);
+            for _ in 0..100 {
+                assert_eq!(count_threads(), MAX_THREADS);
+                thread::yield_now();
+            }
             drop(listener);
             requests.into_iter().map(|request| request.join().unwrap()).collect::<Vec<_>>()
         });

@@ -17,27 +17,26 @@ use std::time::Duration;
 use super::body::{Body, SendError};
 use super::completion::Completion;
 use super::exchange::Exchange;
+use super::lease::END_LAG;
 use super::response::Response;
 use super::socket::SharedSocket;
 use super::stdin::Stdin;
-use crate::error::Result;
+use crate::error::Error;
 
 /// How long the application may stop reading before another thread sends the rest of the body. It
 /// may have begun to answer.
 const MAX_PAUSE: Duration = Duration::from_millis(1);
 
-/// How long the end of the body may take to be sent after the response is complete. The
-/// application may have read it and answered before the thread that sent it continues.
-const BODY_LAG: Duration = Duration::from_millis(5);
-
 /// Sends the `rest` of the body, and receives the response with `receive`.
-pub(super) fn transfer<T>(
+pub(super) fn transfer<T, E: From<Error>>(
     mut exchange: Exchange<'_>,
     rest: Option<Body<'_, impl Read + Send, impl Read + Send>>,
-    receive: impl FnOnce(&mut Response<'_>) -> io::Result<T>,
-) -> Result<(T, Completion)> {
+    receive: impl FnOnce(&mut Response<'_>) -> Result<T, E>,
+) -> Result<(T, Completion), E> {
     let rest = match rest {
-        Some(body) if body.may_send_now() => send_now(&mut exchange.stdin, body)?,
+        Some(body) if body.may_send_now() => {
+            send_now(&mut exchange.stdin, body).map_err(Error::from)?
+        }
         rest => rest,
     };
     match rest {
@@ -53,27 +52,32 @@ fn send_now<'a, B: Read, D: Read>(
 ) -> io::Result<Option<Body<'a, B, D>>> {
     stdin.limit_wait(MAX_PAUSE)?;
     let sent = body.send_now(stdin);
-    stdin.unlimit_wait();
+    stdin.clear_wait_limit();
     // An error is ignored: the response is valid, or reading it reports why not.
     Ok((!sent.unwrap_or(true)).then_some(body))
 }
 
-fn receive_only<T>(
+fn receive_only<T, E: From<Error>>(
     exchange: Exchange<'_>,
-    receive: impl FnOnce(&mut Response<'_>) -> io::Result<T>,
-) -> Result<(T, Completion)> {
-    let Exchange { stdin, stdout, reuse } = exchange;
-    let received = Response { stdout }.receive(receive)?;
-    reuse.end_request(stdin);
-    Ok(received)
+    receive: impl FnOnce(&mut Response<'_>) -> Result<T, E>,
+) -> Result<(T, Completion), E> {
+    let Exchange { stdin, stdout } = exchange;
+    let mut response = Response { stdout };
+    let received = response.receive(receive);
+    match received {
+        Ok(_) => response.stdout.end_request(stdin),
+        Err(_) => response.stdout.record_failure(),
+    }
+    received
 }
 
-fn receive_while_sending<T>(
+fn receive_while_sending<T, E: From<Error>>(
     exchange: Exchange<'_>,
     body: Body<'_, impl Read + Send, impl Read + Send>,
-    receive: impl FnOnce(&mut Response<'_>) -> io::Result<T>,
-) -> Result<(T, Completion)> {
-    let Exchange { mut stdin, stdout, reuse } = exchange;
+    receive: impl FnOnce(&mut Response<'_>) -> Result<T, E>,
+) -> Result<(T, Completion), E> {
+    let Exchange { mut stdin, stdout } = exchange;
+    let mut response = Response { stdout };
     let socket = &stdin.socket().clone();
     let (report_sent, is_sent) = mpsc::channel();
     let (sent, received) = thread::scope(|scope| {
@@ -83,18 +87,19 @@ fn receive_while_sending<T>(
             let _ = report_sent.send(());
             sent
         })?;
-        let received = receive_beside(Response { stdout }, receive, &is_sent, socket);
-        Ok::<_, io::Error>((sender.join(), received))
+        let received = receive_beside(&mut response, receive, &is_sent, socket);
+        Ok::<_, Error>((sender.join(), received))
     })?;
+    match received {
+        Ok(_) => response.stdout.end_request(stdin),
+        Err(_) => response.stdout.record_failure(),
+    }
     match sent {
         Err(panic) => resume_unwind(panic),
-        Ok(Err(SendError::Read(error))) if received.is_err() => return Err(error.into()),
+        Ok(Err(SendError::Read(error))) if received.is_err() => Err(Error::from(error).into()),
         // Other errors are ignored: the response is complete, or its own error is returned.
-        Ok(_) => {}
+        Ok(_) => received,
     }
-    let received = received?;
-    reuse.end_request(stdin);
-    Ok(received)
 }
 
 /// Sends the rest of the body. If reading it fails or panics, the request is canceled. A failed
@@ -103,7 +108,7 @@ fn send_rest(
     body: Body<'_, impl Read, impl Read>,
     stdin: &mut Stdin,
     socket: &SharedSocket,
-) -> std::result::Result<(), SendError> {
+) -> Result<(), SendError> {
     let guard = CancelOnDrop(socket);
     let sent = body.send_all(stdin);
     if !matches!(sent, Err(SendError::Read(_))) {
@@ -112,24 +117,24 @@ fn send_rest(
     sent
 }
 
-/// Receives the response while another thread sends the body. If that fails or panics, or the
+/// Receives the response while another thread sends the body. If receiving fails or panics, or the
 /// application does not read the body to its end, the request is canceled.
-fn receive_beside<T>(
-    mut response: Response<'_>,
-    receive: impl FnOnce(&mut Response<'_>) -> io::Result<T>,
+fn receive_beside<'a, T, E: From<Error>>(
+    response: &mut Response<'a>,
+    receive: impl FnOnce(&mut Response<'a>) -> Result<T, E>,
     is_sent: &mpsc::Receiver<()>,
     socket: &SharedSocket,
-) -> Result<(T, Completion)> {
+) -> Result<(T, Completion), E> {
     let guard = CancelOnDrop(socket);
     let received = response.receive(receive);
-    if received.is_ok() && is_sent.recv_timeout(BODY_LAG).is_ok() {
+    if received.is_ok() && is_sent.recv_timeout(END_LAG).is_ok() {
         guard.disarm();
     }
     received
 }
 
-/// Shuts down both directions of the connection when it is dropped, which wakes the thread that
-/// waits on the other direction.
+/// A guard that shuts down both directions of the connection when it is dropped, which wakes the
+/// thread that waits on the other direction.
 struct CancelOnDrop<'a>(&'a SharedSocket);
 
 impl CancelOnDrop<'_> {

@@ -1,20 +1,24 @@
 use std::io;
+use std::sync::Arc;
 
 use super::completion::Completion;
-use super::socket::SocketWriter;
-use super::stdin::Stdin;
+use super::lease::{Lease, Pooled};
+use super::stdin::{self, Stdin};
 use super::stdout::Stdout;
+use super::transport::Transport;
 use crate::error::Result;
 
-/// A request in progress on a [`Connection`](super::Connection).
+/// A request in progress. [`Client::begin`](crate::Client::begin) returns one that owns its
+/// connection, and [`Connection::begin`](super::Connection::begin) one that borrows it.
 ///
 /// The body and the response are separate fields, so that two threads can use them at the same
 /// time. That is necessary if the application answers before it has read the whole body, and both
-/// directions exceed the buffers of the operating system.
-/// [`Client::send`](crate::Client::send) does it.
+/// directions exceed the buffers of the operating system, which hold about 200 KiB. A write of the
+/// body then waits until the write timeout. [`Client::send`](crate::Client::send) uses two threads
+/// if the body is large.
 ///
 /// An exchange that is dropped without being [finished](Self::finish) leaves its connection
-/// unusable.
+/// unusable. A connection of a client is then closed.
 ///
 /// ```
 /// use fcgi::{client::Connection, record::Role, Params};
@@ -28,52 +32,38 @@ use crate::error::Result;
 /// }
 /// ```
 #[derive(Debug)]
+#[must_use = "an exchange that is dropped before it is finished cancels the request"]
+#[non_exhaustive]
 pub struct Exchange<'a> {
     /// The body of the request.
     pub stdin: Stdin,
     /// The response.
     pub stdout: Stdout<'a>,
-    pub(super) reuse: &'a mut Reuse,
-}
-
-/// What a request returns to its connection, so that the next request can use it.
-#[derive(Debug)]
-pub(super) struct Reuse {
-    /// Each request writes with a clone.
-    pub(super) writer: SocketWriter,
-    /// Memory for the records of the next request.
-    pub(super) buffer: Vec<u8>,
-    /// Whether the application has been asked to keep the connection open.
-    pub(super) keep_alive: bool,
-    /// Whether another request may begin. Invariant: false from the start of a request until both
-    /// of its directions have ended with `keep_alive` set. A request that ends otherwise leaves it
-    /// false.
-    pub(super) is_idle: bool,
-}
-
-impl Reuse {
-    pub(super) fn new(keep_alive: bool, writer: SocketWriter) -> Self {
-        Self { writer, buffer: Vec::new(), keep_alive, is_idle: true }
-    }
-
-    /// Keeps the larger of two buffers.
-    #[inline]
-    pub(super) fn keep_buffer(&mut self, buffer: Vec<u8>) {
-        if buffer.capacity() > self.buffer.capacity() {
-            self.buffer = buffer;
-        }
-    }
-
-    /// Ends a request whose response is complete. Its connection can carry another one if the
-    /// body has been sent to its end, too.
-    #[inline]
-    pub(super) fn end_request(&mut self, mut stdin: Stdin) {
-        self.is_idle = self.keep_alive && stdin.is_finished();
-        self.keep_buffer(stdin.take_buffer());
-    }
 }
 
 impl<'a> Exchange<'a> {
+    /// Creates the exchange of a new request. The whole records in `start` precede the body.
+    pub(super) fn lent(transport: &'a mut Transport, start: Vec<u8>) -> Self {
+        let stdin = Stdin::new(transport.writer(), transport.request_id(), start);
+        Self { stdin, stdout: Stdout::new(Lease::Lent(transport), None) }
+    }
+
+    /// Continues a request whose first part has been sent, which has left the body in `state`.
+    #[inline]
+    pub(super) fn resume(transport: &'a mut Transport, state: stdin::State) -> Self {
+        let stdin = Stdin::resume(transport.writer(), transport.request_id(), state);
+        Self { stdin, stdout: Stdout::new(Lease::Lent(transport), None) }
+    }
+
+    /// Creates the exchange of a new request on a connection of a client's pool.
+    pub(super) fn pooled(mut pooled: Pooled, start: Vec<u8>) -> Self {
+        let link = Arc::clone(pooled.link());
+        let cancel_handle = link.cancel_handle().clone();
+        let transport = pooled.transport_mut();
+        let stdin = Stdin::linked(transport.writer(), transport.request_id(), start, link);
+        Self { stdin, stdout: Stdout::new(Lease::Pooled(Box::new(pooled)), Some(cancel_handle)) }
+    }
+
     /// Ends the body if it has not been finished, reads and drops the rest of the response, and
     /// waits for END_REQUEST.
     ///
@@ -114,7 +104,7 @@ impl<'a> Exchange<'a> {
             match self.stdin.abort() {
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => return Err(error.into()),
                 // Other errors are ignored: the application may have ended the request and closed
-                // the connection. Reading the response tells.
+                // the connection. Reading the response shows that.
                 Ok(()) | Err(_) => {}
             }
         }
@@ -122,14 +112,19 @@ impl<'a> Exchange<'a> {
     }
 
     fn complete(mut self) -> Result<Completion> {
-        let completion = self.stdout.finish()?;
-        self.reuse.end_request(self.stdin);
+        let completion = self.stdout.complete()?;
+        self.stdout.end_request(self.stdin);
         Ok(completion)
     }
 
     /// Returns the body and the response as separate values, for threads that end independently.
     /// When the response has been [finished](Stdout::finish), the body may be dropped or remain
-    /// with its thread. The connection cannot carry another request.
+    /// with its thread.
+    ///
+    /// A connection of a client's pool goes back to it if the body and the response have both been
+    /// finished. If the application ends the request before the body has been sent, finishing the
+    /// response closes the connection, which wakes a thread that is writing the body. A
+    /// [`Connection`](super::Connection) cannot carry another request.
     pub fn into_parts(self) -> (Stdin, Stdout<'a>) {
         (self.stdin, self.stdout)
     }

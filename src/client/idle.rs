@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant};
 
-use super::connection::Connection;
+use super::transport::Transport;
 
 /// The idle connections of a client.
 ///
@@ -12,7 +12,7 @@ pub(super) struct IdleConnections(Vec<Idle>);
 /// A connection that is not in use. The application may have closed it.
 #[derive(Debug)]
 pub(super) struct Idle {
-    pub(super) connection: Box<Connection>,
+    pub(super) transport: Box<Transport>,
     released_at: Instant,
     /// Whether the connection has carried more than one request.
     pub(super) is_reused: bool,
@@ -60,9 +60,9 @@ impl IdleConnections {
 }
 
 impl Idle {
-    pub(super) fn new(connection: Box<Connection>, is_reused: bool) -> Self {
-        debug_assert!(connection.is_reusable());
-        Self { connection, released_at: Instant::now(), is_reused }
+    pub(super) fn new(transport: Box<Transport>, is_reused: bool) -> Self {
+        debug_assert!(transport.is_reusable());
+        Self { transport, released_at: Instant::now(), is_reused }
     }
 
     #[inline]

@@ -28,7 +28,7 @@ impl Limit {
 
     pub(super) fn configure(&mut self, config: &Config) {
         let default = if config.keep_alive { MAX_KEPT } else { usize::MAX };
-        self.configured = config.max_connections.unwrap_or(default);
+        self.configured = config.max_connections.unwrap_or(default).max(1);
     }
 
     pub(super) fn set_advertised(&mut self, max: Option<usize>) {

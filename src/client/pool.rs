@@ -3,19 +3,20 @@ use std::time::{Duration, Instant};
 
 use super::config::Config;
 use super::connect::connect;
-use super::connection::Connection;
 use super::deadline::Deadline;
 use super::idle::{Idle, IdleConnections};
 use super::limit::Limit;
+use super::link::{ConnectionSlot, ReturnedConnection};
 use super::queue::Queue;
 use super::room::{MakeRoom, Room};
+use super::transport::Transport;
 use crate::error::{Error, Result};
 use crate::net::Address;
 
-/// A request that begins less than this after the beginning of another one connects without a
-/// thread, if that one has opened a connection and was answered, and this one is the only one. The
-/// application has then accepted all connections of this client, and everything else that was in
-/// its backlog a moment ago, so connecting does not wait.
+/// A request connects without a thread if it begins within this time of the beginning of an earlier
+/// request that opened a connection and was answered, and no other request is in progress. The
+/// application has then accepted all connections of this client, and all others that were in its
+/// backlog at that time, so connecting does not wait.
 const DIRECTLY_AFTER: Duration = Duration::from_millis(1);
 
 /// The connections of a client: the idle ones, and a limit on those in use.
@@ -27,9 +28,11 @@ const DIRECTLY_AFTER: Duration = Duration::from_millis(1);
 /// [`release`](Slot::release) makes the connection idle.
 ///
 /// Connections are closed without the lock.
-#[derive(Debug)]
+///
+/// A clone is the same pool. A configuration that is changed later does not apply to it.
+#[derive(Clone, Debug)]
 pub(super) struct Pool {
-    address: Address,
+    address: Arc<Address>,
     config: Arc<Config>,
     state: Arc<Mutex<State>>,
 }
@@ -60,6 +63,14 @@ pub(super) struct Slot<'a> {
     deadline: Deadline,
 }
 
+/// A slot of an exchange that may outlive the client. Dropping it does not give the slot back.
+#[derive(Debug)]
+pub(super) struct OwnedSlot {
+    pool: Pool,
+    begun: Instant,
+    deadline: Deadline,
+}
+
 /// What [`Pool::acquire`] returns.
 #[derive(Debug)]
 pub(super) struct Acquired<'a> {
@@ -76,14 +87,14 @@ pub(super) struct Acquired<'a> {
 
 impl Pool {
     pub(super) fn new(address: Address) -> Self {
-        Self { address, config: Arc::default(), state: Arc::default() }
+        Self { address: Arc::new(address), config: Arc::default(), state: Arc::default() }
     }
 
     pub(super) fn address(&self) -> &Address {
         &self.address
     }
 
-    pub(super) fn config(&self) -> &Config {
+    pub(super) fn config(&self) -> &Arc<Config> {
         &self.config
     }
 
@@ -92,16 +103,11 @@ impl Pool {
         self.lock().limit.configure(&self.config);
     }
 
-    /// Opens a connection that is not counted.
-    pub(super) fn connect(&self) -> Result<Connection> {
-        Connection::connect(&self.address, Arc::clone(&self.config))
-    }
-
     /// Begins a request: returns a slot, and the connection that became idle last if there is one.
     /// If all slots are in use, waits for one, for at most [`Config::connect_timeout`].
     ///
     /// # Errors
-    /// [`Error::TimedOut`].
+    /// [`Error::Connect`].
     #[inline]
     pub(super) fn acquire(&self) -> Result<Acquired<'_>> {
         let mut now = Instant::now();
@@ -153,11 +159,35 @@ impl Pool {
             let left = limit.left();
             if left.is_zero() {
                 state.queue.leave(&waiter);
-                return Err(Error::TimedOut("waiting for a connection"));
+                let timeout = Error::timed_out("waiting for a free connection", max);
+                return Err(Error::connect(&self.address, timeout));
             }
             // A lowered limit expires without a notification.
             state = waiter.wait(state, left.min(Limit::RECOVERY));
         }
+    }
+
+    /// Opens a connection for a request. `directly` does so without a thread.
+    fn connect(&self, deadline: Deadline, directly: bool) -> Result<Transport> {
+        let Self { address, config, .. } = self;
+        let left = deadline.left();
+        if left.is_zero() {
+            let timeout = Error::timed_out("request", config.deadline.unwrap_or_default());
+            return Err(Error::connect(address, timeout));
+        }
+        let max = left.min(config.connect_timeout.unwrap_or(Duration::MAX));
+        let stream = connect(address, max, directly)?;
+        let address = Some(Arc::clone(address));
+        Transport::open(stream, address, Arc::clone(config), self.room())
+    }
+
+    /// Opens another connection, in the place of one that the application has closed. `is_early`
+    /// is true if that connection has carried a single request.
+    pub(super) fn reconnect(&self, deadline: Deadline, is_early: bool) -> Result<Transport> {
+        if is_early {
+            self.lock().keeps_open = false;
+        }
+        self.connect(deadline, false)
     }
 
     /// Gives back a slot. `released` becomes idle, unless too many connections are idle or a new
@@ -252,27 +282,28 @@ impl Slot<'_> {
     }
 
     /// Opens a connection for this slot. `directly` does so without a thread.
-    pub(super) fn connect(&self, directly: bool) -> Result<Connection> {
-        let Pool { address, config, .. } = self.pool;
-        let max = self.deadline.left().min(config.connect_timeout.unwrap_or(Duration::MAX));
-        let stream = connect(address, max, directly)?;
-        Connection::open(stream, Arc::clone(config), self.pool.room())
+    pub(super) fn connect(&self, directly: bool) -> Result<Transport> {
+        self.pool.connect(self.deadline, directly)
     }
 
-    /// Opens another connection, in the place of one that the application has closed. `is_early`
-    /// tells whether that connection has carried a single request.
-    pub(super) fn reconnect(&self, is_early: bool) -> Result<Connection> {
-        if is_early {
-            self.pool.lock().keeps_open = false;
-        }
-        self.connect(false)
+    /// Opens another connection, like [`Pool::reconnect`].
+    pub(super) fn reconnect(&self, is_early: bool) -> Result<Transport> {
+        self.pool.reconnect(self.deadline, is_early)
     }
 
-    /// Makes a reusable connection idle. `is_reused` tells whether it has carried more than one
+    /// Returns the slot without the lifetime of the pool. It stays in use until it is
+    /// given back.
+    pub(super) fn into_owned(self) -> OwnedSlot {
+        let (pool, begun, deadline) = (self.pool.clone(), self.begun, self.deadline);
+        std::mem::forget(self);
+        OwnedSlot { pool, begun, deadline }
+    }
+
+    /// Makes a reusable connection idle. `is_reused` is true if it has carried more than one
     /// request.
     #[inline]
-    pub(super) fn release(self, connection: Box<Connection>, is_reused: bool) {
-        self.pool.give_back(Some(Idle::new(connection, is_reused)), None);
+    pub(super) fn release(self, transport: Box<Transport>, is_reused: bool) {
+        self.pool.give_back(Some(Idle::new(transport, is_reused)), None);
         std::mem::forget(self);
     }
 
@@ -289,6 +320,35 @@ impl Slot<'_> {
             state.limit.lower(state.in_use - 1);
             state.idle.take_all()
         });
+    }
+}
+
+impl ConnectionSlot for OwnedSlot {
+    fn deadline(&self) -> Deadline {
+        self.deadline
+    }
+
+    /// Does what [`Pool::reconnect`] does.
+    fn reconnect(&self, is_early: bool) -> Result<Transport> {
+        self.pool.reconnect(self.deadline, is_early)
+    }
+
+    /// Closing a connection wakes a thread that is sending the body.
+    fn give_back(&self, connection: ReturnedConnection) {
+        let slot = Slot { pool: &self.pool, begun: self.begun, deadline: self.deadline };
+        let ReturnedConnection { transport, is_kept, is_answered } = connection;
+        if transport.is_reusable() {
+            return slot.release(transport, is_kept);
+        }
+        transport.socket().cancel();
+        if transport.is_overloaded() {
+            slot.lower_limit();
+        }
+        // It is closed before another request gets the slot.
+        drop(transport);
+        if is_answered && !is_kept {
+            slot.end();
+        }
     }
 }
 
@@ -313,14 +373,14 @@ mod tests {
             *config = Config::new().keep_alive(true).max_connections(Some(1));
         });
         let (stream, _peer) = Stream::pair()?;
-        let connection = Connection::new(stream, Arc::clone(&pool.config))?;
+        let transport = Transport::open(stream, None, Arc::clone(&pool.config), None)?;
         let first = pool.acquire()?;
         let acquired = thread::scope(|scope| {
             let second = scope.spawn(|| pool.acquire());
             while pool.lock().queue.is_empty() {
                 thread::yield_now();
             }
-            first.slot.release(Box::new(connection), false);
+            first.slot.release(Box::new(transport), false);
             second.join().expect("the second request")
         })?;
         let (_connection, idle_for) = acquired.idle.expect("the connection of the first request");

@@ -33,7 +33,7 @@ impl Queue {
         waiter
     }
 
-    /// Removes a request that does not wait any longer.
+    /// Removes a request that no longer waits.
     pub(super) fn leave(&mut self, waiter: &Arc<Waiter>) {
         self.waiters.retain(|other| !Arc::ptr_eq(other, waiter));
     }

@@ -1,4 +1,4 @@
-use std::io::{self, BufRead};
+use std::io::BufRead;
 
 use super::completion::Completion;
 use super::stdout::Stdout;
@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 
 /// A response that is being received, for [`Client::send`](crate::Client::send).
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Response<'a> {
     /// The response as the application sends it: the head, then the body.
     pub stdout: Stdout<'a>,
@@ -23,7 +24,7 @@ impl Response<'_> {
     ///     let (status, _completion) = client.send(params, io::empty(), |response| {
     ///         let head = response.read_head()?;
     ///         io::copy(&mut response.stdout, &mut io::stdout())?;
-    ///         Ok(head.status())
+    ///         fcgi::Result::Ok(head.status())
     ///     })?;
     ///     Ok(status)
     /// }
@@ -36,12 +37,12 @@ impl Response<'_> {
     }
 
     /// Calls `receive`, reads and drops what it has left, and waits for the end of the request.
-    pub(super) fn receive<T>(
+    pub(super) fn receive<T, E: From<Error>>(
         &mut self,
-        receive: impl FnOnce(&mut Self) -> io::Result<T>,
-    ) -> Result<(T, Completion)> {
+        receive: impl FnOnce(&mut Self) -> std::result::Result<T, E>,
+    ) -> std::result::Result<(T, Completion), E> {
         let value = receive(self)?;
-        Ok((value, self.stdout.finish()?))
+        Ok((value, self.stdout.complete()?))
     }
 
     /// Reads the response to its end, up to `max` bytes.
@@ -59,45 +60,5 @@ impl Response<'_> {
             bytes.extend_from_slice(piece);
             self.stdout.consume(len);
         }
-    }
-}
-
-/// A whole response, returned by [`Client::fetch`](crate::Client::fetch).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Reply {
-    /// The response as the application sent it: the head, then the body.
-    pub stdout: Vec<u8>,
-    /// The application status, and what the application wrote to STDERR.
-    pub completion: Completion,
-}
-
-impl Reply {
-    /// Parses the response head and returns it with the body.
-    ///
-    /// Do not use this for the response to a `HEAD` request, which may announce a body that is not
-    /// there. Use [`Head::parse`] instead.
-    ///
-    /// ```
-    /// use fcgi::client::{Completion, Reply};
-    ///
-    /// let stdout = b"Content-Type: text/plain\r\n\r\nHello.\n".to_vec();
-    /// let reply = Reply { stdout, completion: Completion::default() };
-    /// let (head, body) = reply.split_head()?;
-    /// assert_eq!(head.status(), 200);
-    /// assert_eq!(body, b"Hello.\n");
-    /// # Ok::<(), fcgi::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    /// The errors of [`Head::parse`], and [`Error::StreamTooShort`] or [`Error::StreamTooLong`] if
-    /// the length of the body is not the `Content-Length` of the head.
-    pub fn split_head(&self) -> Result<(Head, &[u8])> {
-        let (head, body) = Head::parse(&self.stdout)?;
-        // The Content-Length of a 304 is the length that a 200 would have had
-        // (RFC 9110, section 8.6).
-        if head.has_body("GET") {
-            head.check_body(body.len() as u64)?;
-        }
-        Ok((head, body))
     }
 }

@@ -14,14 +14,14 @@ const NEEDS_ROOM: u8 = 1;
 /// The application has answered on the connection, or closed it.
 const ARRIVED: u8 = 2;
 
-/// Closes connections that are kept, so that the application can accept another one.
+/// A pool that closes kept connections, so that the application can accept another one.
 ///
 /// Many applications have a fixed number of processes, each of which serves one connection until it
 /// is closed. If all of them serve kept connections, a new one waits in the backlog until one of
-/// those is closed. A client cannot tell this from an application that takes long to answer.
+/// those is closed. A client cannot distinguish this from an application that takes long to answer.
 pub(super) trait MakeRoom: fmt::Debug + Send + Sync {
     /// Closes an idle connection, or the next one that would become idle, because the application
-    /// has not answered on a new one for some time. `is_repeated` tells whether this was called for
+    /// has not answered on a new one for some time. `is_repeated` is true if this was called for
     /// the new connection before.
     fn make_room(&self, is_repeated: bool);
 
@@ -50,7 +50,7 @@ impl Room {
         }
     }
 
-    /// Records that a connection needs no room any longer.
+    /// Records that a connection no longer needs room.
     pub(super) fn end_need(&mut self) {
         self.needed = self.needed.saturating_sub(1);
         self.made = self.made.saturating_sub(1);

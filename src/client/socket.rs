@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::deadline::Deadline;
 use super::room::{FirstAnswer, MakeRoom};
 use super::timer::{Timeouts, Timer};
-use crate::error::Error;
-use crate::net::Stream;
+use crate::error::{Error, Result};
+use crate::net::{Address, Stream};
 
 /// A write of at most this many bytes fits into the buffer of a socket, so it does not wait unless
 /// the application has left much of an earlier body unread.
@@ -29,6 +29,8 @@ pub(super) struct SharedSocket(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     stream: Stream,
+    /// The address of the application, for errors. `None` if it is not known.
+    address: Option<Arc<Address>>,
     read_timeouts: Timeouts,
     write_timeouts: Timeouts,
     /// Whether a write has succeeded since the current read began.
@@ -36,14 +38,14 @@ struct Shared {
     first_answer: FirstAnswer,
 }
 
-/// Reads from the socket, within a timeout and a deadline.
+/// The read half of a socket, with a timeout and a deadline.
 #[derive(Debug)]
 pub(super) struct SocketReader {
     socket: SharedSocket,
     timer: Timer,
 }
 
-/// Writes to the socket, within a timeout and a deadline.
+/// The write half of a socket, with a timeout and a deadline.
 #[derive(Clone, Debug)]
 pub(super) struct SocketWriter {
     socket: SharedSocket,
@@ -52,10 +54,19 @@ pub(super) struct SocketWriter {
     is_wait_limited: bool,
 }
 
+/// How much of the first part of a request has been written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    Nothing,
+    Part,
+    All,
+}
+
 /// Creates the reader and the writer of a new connection, whose requests may each take
 /// `max_request`. `room` makes room until the application has sent something.
 pub(super) fn open(
     stream: Stream,
+    address: Option<Arc<Address>>,
     read_timeout: Option<Duration>,
     write_timeout: Option<Duration>,
     max_request: Option<Duration>,
@@ -66,7 +77,8 @@ pub(super) fn open(
     let write_timeouts = Timeouts::new(write_timeout, max_request, Duration::MAX);
     stream.set_timeouts(read_timeouts.on_socket(), write_timeouts.on_socket())?;
     let has_written = AtomicBool::new(false);
-    let shared = Shared { stream, read_timeouts, write_timeouts, has_written, first_answer };
+    let shared =
+        Shared { stream, address, read_timeouts, write_timeouts, has_written, first_answer };
     let socket = SharedSocket(Arc::new(shared));
     let reader = SocketReader { socket: socket.clone(), timer: Timer::new() };
     let writer = SocketWriter { socket, timer: Timer::new(), is_wait_limited: false };
@@ -92,6 +104,11 @@ impl SharedSocket {
         WeakSocket(Arc::downgrade(&self.0))
     }
 
+    /// Returns whether both are the same socket.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// Shuts down both directions of the connection, which wakes every thread that waits on it.
     pub(super) fn cancel(&self) {
         // This fails only if the connection is closed already.
@@ -99,12 +116,21 @@ impl SharedSocket {
     }
 }
 
-impl SocketReader {
-    pub(super) fn socket(&self) -> &SharedSocket {
-        &self.socket
+impl Shared {
+    /// Adds the operation and the address to an error of the system.
+    #[cold]
+    fn name_error(&self, operation: &'static str, error: io::Error) -> io::Error {
+        let is_named = error.raw_os_error().is_some() && error.kind() != io::ErrorKind::Interrupted;
+        match self.address.as_ref().filter(|_| is_named) {
+            Some(address) => Error::socket(operation, address, error).into(),
+            None => error,
+        }
     }
+}
 
-    /// Starts a request. If it has begun a moment ago, the first read does not look at the clock.
+impl SocketReader {
+    /// Starts a request. If `is_prompt`, it has just begun, and the first read does not read the
+    /// clock.
     #[inline]
     pub(super) fn start(&mut self, deadline: Deadline, is_prompt: bool) {
         let is_ready = is_prompt && self.socket.0.read_timeouts.is_usual_or_shorter();
@@ -134,6 +160,7 @@ impl SocketReader {
         }
     }
 
+    /// Begins a wait, or continues one that has taken `waited` so far.
     fn begin_wait(&mut self, waited: Duration) -> io::Result<()> {
         let Shared { stream, read_timeouts, first_answer, .. } = &*self.socket.0;
         if self.timer.begin_wait(read_timeouts, waited, first_answer.max_wait())? {
@@ -154,7 +181,7 @@ impl SocketReader {
         loop {
             match read(&mut &self.socket.0.stream) {
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                    waited = self.continue_wait(waited).ok_or(error)?;
+                    waited = self.continue_wait(waited)?;
                     self.socket.0.first_answer.make_room();
                     self.begin_wait(waited)?;
                 }
@@ -164,18 +191,20 @@ impl SocketReader {
                     }
                     return Ok(n);
                 }
-                Err(error) => return Err(error),
+                Err(error) => return Err(self.socket.0.name_error("read from", error)),
             }
         }
     }
 
-    /// Returns how long a read has waited that has reached the timeout of the socket. Returns
-    /// `None` if it may not wait any longer.
-    fn continue_wait(&self, waited: Duration) -> Option<Duration> {
+    /// Returns how long a read has waited that has reached the timeout of the socket.
+    ///
+    /// # Errors
+    /// [`Error::TimedOut`](crate::Error::TimedOut) if it may no longer wait.
+    fn continue_wait(&self, waited: Duration) -> Result<Duration> {
         if self.socket.0.has_written.swap(false, Relaxed) {
-            return Some(Duration::ZERO);
+            return Ok(Duration::ZERO);
         }
-        self.socket.0.read_timeouts.continue_wait(waited)
+        self.socket.0.read_timeouts.continue_wait("read", waited)
     }
 }
 
@@ -184,11 +213,33 @@ impl SocketWriter {
         &self.socket
     }
 
-    /// Starts a request. If it has begun a moment ago, the first write does not look at the clock.
+    /// Starts a request. If `is_prompt`, it has just begun, and the first write does not read the
+    /// clock.
     #[inline]
     pub(super) fn start(&mut self, deadline: Deadline, is_prompt: bool) {
         let is_ready = is_prompt && self.socket.0.write_timeouts.is_usual();
         self.timer.start(deadline, is_ready);
+    }
+
+    /// Sends the first part of a request. A failure other than a timeout is reported as
+    /// [`Progress`], because the application may have answered before it closed the connection.
+    ///
+    /// # Errors
+    /// [`Error::TimedOut`](crate::Error::TimedOut).
+    pub(super) fn send(&mut self, mut records: &[u8]) -> Result<Progress> {
+        let mut progress = Progress::Nothing;
+        while !records.is_empty() {
+            match self.write(records) {
+                Ok(n) => {
+                    records = &records[n..];
+                    progress = Progress::Part;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => return Err(error.into()),
+                Err(_) => return Ok(progress),
+            }
+        }
+        Ok(Progress::All)
     }
 
     /// Makes a vectored write fail with `WouldBlock` if the peer reads nothing for `max`. The next
@@ -201,7 +252,7 @@ impl SocketWriter {
     }
 
     /// Removes the limit that [`limit_wait`](Self::limit_wait) has set.
-    pub(super) fn unlimit_wait(&mut self) {
+    pub(super) fn clear_wait_limit(&mut self) {
         self.is_wait_limited = false;
     }
 
@@ -215,7 +266,7 @@ impl SocketWriter {
     }
 
     /// Writes as much as the peer reads before the timeout. Part of a message may have been sent
-    /// before a write times out, so the writing half is then shut down.
+    /// before a write times out, so the write half is then shut down.
     fn write_in_time(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         let len = slices.iter().map(|slice| slice.len()).sum::<usize>();
         let mut waited = Duration::ZERO;
@@ -226,21 +277,24 @@ impl SocketWriter {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 outcome => return outcome,
             }
-            let Some(total) = self.socket.0.write_timeouts.continue_wait(waited) else {
-                // This fails only if the connection has been closed already.
-                let _ = self.socket.0.stream.shutdown(Shutdown::Write);
-                return Err(Error::TimedOut("write").into());
-            };
-            waited = total;
+            waited =
+                self.socket.0.write_timeouts.continue_wait("write", waited).map_err(|error| {
+                    // This fails only if the connection has been closed already.
+                    let _ = self.socket.0.stream.shutdown(Shutdown::Write);
+                    error
+                })?;
             self.socket.0.first_answer.make_room();
         }
     }
 
     fn record_write(&self, written: io::Result<usize>) -> io::Result<usize> {
-        if written.is_ok() {
-            self.socket.0.has_written.store(true, Relaxed);
+        match written {
+            Ok(n) => {
+                self.socket.0.has_written.store(true, Relaxed);
+                Ok(n)
+            }
+            Err(error) => Err(self.socket.0.name_error("write to", error)),
         }
-        written
     }
 }
 

@@ -1,8 +1,10 @@
 use std::io::{self, Write};
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::socket::{SharedSocket, SocketWriter};
-use crate::record::{Header, RecordType};
+use super::link::{BodyLink, Link};
+use super::socket::{Progress, SharedSocket, SocketWriter};
+use crate::record::{Header, RecordType, MAX_ALIGNED_LEN};
 use crate::stream::{RecordBuffer, StreamWriter};
 
 /// The body of a request, which is sent as the STDIN stream (FastCGI specification, section 5.3).
@@ -10,6 +12,9 @@ use crate::stream::{RecordBuffer, StreamWriter};
 /// Writes are buffered. The buffer is sent, together with the start of the request, when it is
 /// full, on `flush`, and by [`finish`](Self::finish). An application may end the request before it
 /// has read the whole body. Writing may then fail, but the response is still valid.
+///
+/// If the body of an exchange that [`Client::begin`](crate::Client::begin) has returned is dropped
+/// before it is finished, the request is canceled, unless writing it has failed.
 ///
 /// ```
 /// use fcgi::client::Exchange;
@@ -21,14 +26,19 @@ use crate::stream::{RecordBuffer, StreamWriter};
 /// }
 /// ```
 #[derive(Debug)]
+#[must_use = "the application waits for the end of the body"]
 pub struct Stdin {
     writer: StreamWriter<SocketWriter>,
     request_id: u16,
     state: State,
+    /// `None` if the connection is not one of a client's pool.
+    link: Option<BodyLink>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
+    /// Nothing has been sent, and `link` has to send the first part of the request.
+    Unsent,
     Open,
     /// The end of the input has been sent or is encoded in the buffer.
     Finished,
@@ -41,13 +51,30 @@ impl Stdin {
     pub(super) fn new(socket: SocketWriter, request_id: u16, start: Vec<u8>) -> Self {
         let buffer = RecordBuffer::new(RecordType::Stdin, request_id, start);
         let writer = StreamWriter::with_buffer(socket, buffer);
-        Self { writer, request_id, state: State::Open }
+        Self { writer, request_id, state: State::Open, link: None }
+    }
+
+    /// Creates the body of a new request on a connection of a client's pool.
+    pub(super) fn linked(
+        socket: SocketWriter,
+        request_id: u16,
+        start: Vec<u8>,
+        link: Arc<Link>,
+    ) -> Self {
+        let mut stdin = Self::new(socket, request_id, start);
+        if link.must_send_first() {
+            stdin.state = State::Unsent;
+        }
+        stdin.link = Some(BodyLink::new(link));
+        stdin
     }
 
     /// Creates the body of a request whose first part was written to the socket directly, which
     /// has left it in `state`.
     pub(super) fn resume(socket: SocketWriter, request_id: u16, state: State) -> Self {
-        Self { state, ..Self::new(socket, request_id, Vec::new()) }
+        let mut stdin = Self::new(socket, request_id, Vec::new());
+        stdin.state = state;
+        stdin
     }
 
     /// Ends the body. Sends the buffer and the end of the stream in one write. If the body has
@@ -56,13 +83,16 @@ impl Stdin {
     /// # Errors
     /// `BrokenPipe` if an earlier write has failed, and any error of the connection.
     pub fn finish(&mut self) -> io::Result<()> {
+        if self.state == State::Unsent {
+            return self.send_first(true);
+        }
         if !self.is_finished() {
             self.check_open()?;
             self.writer.end_stream();
             self.state = State::Finished;
         }
         let sent = self.writer.send();
-        self.record_failure(sent)
+        self.record_end(sent)
     }
 
     /// Ends the body and starts the DATA stream, the file that a filter processes (FastCGI
@@ -96,6 +126,7 @@ impl Stdin {
             self.check_open()?;
         }
         self.writer.discard();
+        self.start_sending()?;
         let abort = Header::new(RecordType::AbortRequest, self.request_id, 0);
         self.writer.push_records(&abort.encode());
         self.state = State::Finished;
@@ -103,9 +134,12 @@ impl Stdin {
         self.record_failure(sent)
     }
 
-    /// Shuts down both directions of the connection.
+    /// Cancels the request: shuts down both directions of the connection.
     pub(super) fn cancel(&self) {
-        self.socket().cancel();
+        match &self.link {
+            Some(link) => link.cancel(),
+            None => self.socket().cancel(),
+        }
     }
 
     pub(super) fn socket(&self) -> &SharedSocket {
@@ -120,11 +154,12 @@ impl Stdin {
             _ => {}
         }
         self.check_open()?;
+        self.start_sending()?;
         if is_last {
             self.state = State::Finished;
         }
         let sent = self.writer.send_direct(data, is_last);
-        self.record_failure(sent)
+        self.record_end(sent)
     }
 
     /// Like [`send`](Self::send), for 1 to [`DIRECT_LEN`](crate::stream::DIRECT_LEN) bytes and with
@@ -139,17 +174,52 @@ impl Stdin {
         self.record_failure(sent)
     }
 
+    /// Sends the first part of the request if that has not been done.
+    fn start_sending(&mut self) -> io::Result<()> {
+        if self.state == State::Unsent {
+            return self.send_first(false);
+        }
+        Ok(())
+    }
+
+    /// Sends what is buffered as the first part of the request. With `is_last` the body ends.
+    #[cold]
+    fn send_first(&mut self, is_last: bool) -> io::Result<()> {
+        let Some(link) = &mut self.link else { return Ok(()) };
+        if is_last {
+            self.writer.end_stream();
+        }
+        let mut records = self.writer.take_records();
+        let sent = link.send_first(self.writer.get_mut(), &records, is_last);
+        let is_sent_again = link.is_sent_again();
+        records.clear();
+        self.writer.swap_memory(&mut records);
+        self.state = if is_last { State::Finished } else { State::Open };
+        let sent = match sent {
+            Ok(Progress::All) => Ok(()),
+            Ok(Progress::Nothing | Progress::Part) => Err(io::ErrorKind::BrokenPipe.into()),
+            Err(error) => Err(error.into()),
+        };
+        let sent = self.record_end(sent);
+        if is_sent_again {
+            // An error is ignored: without a response, the request is sent again.
+            return Ok(());
+        }
+        sent
+    }
+
     /// Sets how long [`try_send`](Self::try_send) may wait. Until
-    /// [`unlimit_wait`](Self::unlimit_wait) no other method may send anything.
+    /// [`clear_wait_limit`](Self::clear_wait_limit) no other method may send anything.
     pub(super) fn limit_wait(&mut self, max: Duration) -> io::Result<()> {
         self.writer.get_mut().limit_wait(max)
     }
 
-    pub(super) fn unlimit_wait(&mut self) {
-        self.writer.get_mut().unlimit_wait();
+    pub(super) fn clear_wait_limit(&mut self) {
+        self.writer.get_mut().clear_wait_limit();
     }
 
     /// Returns the memory of the buffer for reuse. What was not sent is lost.
+    #[inline]
     pub(super) fn take_buffer(&mut self) -> Vec<u8> {
         self.writer.take_memory()
     }
@@ -160,16 +230,28 @@ impl Stdin {
 
     fn check_open(&self) -> io::Result<()> {
         let message = match self.state {
-            State::Open => return Ok(()),
+            State::Unsent | State::Open => return Ok(()),
             State::Finished => "the request body has already been finished",
             State::Failed => "an earlier write of the request body has failed",
         };
         Err(io::Error::new(io::ErrorKind::BrokenPipe, message))
     }
 
+    /// Records a failure, or the end of the body.
+    fn record_end(&mut self, outcome: io::Result<()>) -> io::Result<()> {
+        match &mut self.link {
+            Some(link) if self.state == State::Finished && outcome.is_ok() => link.end_body(true),
+            _ => {}
+        }
+        self.record_failure(outcome)
+    }
+
     fn record_failure<T>(&mut self, outcome: io::Result<T>) -> io::Result<T> {
         if outcome.is_err() {
             self.state = State::Failed;
+            if let Some(link) = &mut self.link {
+                link.end_body(false);
+            }
         }
         outcome
     }
@@ -178,11 +260,15 @@ impl Stdin {
 impl Write for Stdin {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
         self.check_open()?;
+        if self.writer.buffered().len() + data.len() > MAX_ALIGNED_LEN {
+            self.start_sending()?;
+        }
         let written = self.writer.write(data);
         self.record_failure(written)
     }
 
     fn flush(&mut self) -> io::Result<()> {
+        self.start_sending()?;
         let flushed = self.writer.flush();
         self.record_failure(flushed)
     }

@@ -9,6 +9,8 @@ use crate::error::{Error, Result};
 pub(super) struct Timeouts {
     /// The longest wait without progress.
     configured: u32,
+    /// How long a request may take as a whole.
+    max_request: u32,
     /// The timeout of the socket that is right for a request that has just begun.
     usual: u32,
     /// The timeout of the socket. Only one thread uses a direction at a time, and hands it over
@@ -16,7 +18,7 @@ pub(super) struct Timeouts {
     on_socket: AtomicU32,
 }
 
-/// Decides how long one direction of a connection may wait during a request.
+/// The limit on the waits of one direction of a connection during a request.
 ///
 /// A single wait is limited by a timeout, and all waits of a request by its deadline. The timeout
 /// of the socket enforces both. Setting it takes a system call, so it is set only if it is longer
@@ -24,7 +26,7 @@ pub(super) struct Timeouts {
 #[derive(Clone, Debug)]
 pub(super) struct Timer {
     deadline: Deadline,
-    /// Whether the next wait may begin without a look at the clock.
+    /// Whether the next wait may begin without reading the clock.
     is_ready: bool,
 }
 
@@ -40,14 +42,15 @@ impl Timeouts {
         // A socket cannot have a timeout of zero. The first wait notices that the deadline has
         // passed.
         let max_request = max_request.unwrap_or(Duration::MAX).max(Duration::from_millis(1));
-        let usual = configured.min(millis(max_request));
-        Self { configured, usual, on_socket: usual.min(millis(max_wait)).into() }
+        let max_request = millis(max_request);
+        let usual = configured.min(max_request);
+        Self { configured, max_request, usual, on_socket: usual.min(millis(max_wait)).into() }
     }
 
     /// Returns the timeout of the socket.
     pub(super) fn on_socket(&self) -> Option<Duration> {
         let millis = self.on_socket.load(Relaxed);
-        (millis < u32::MAX).then(|| Duration::from_millis(millis.into()))
+        (millis < u32::MAX).then(|| from_millis(millis))
     }
 
     /// Records that the timeout of the socket has been changed.
@@ -61,17 +64,28 @@ impl Timeouts {
         self.on_socket.load(Relaxed) == self.usual
     }
 
-    /// Returns the same for a wait that is continued when it reaches a timeout that is too short.
+    /// Like [`is_usual`](Self::is_usual), but also accepts a shorter timeout. A wait that reaches
+    /// it is continued.
     #[inline]
     pub(super) fn is_usual_or_shorter(&self) -> bool {
         self.on_socket.load(Relaxed) <= self.usual
     }
 
     /// Returns how long a wait has taken that has reached the timeout of the socket, and had taken
-    /// `waited` before. Returns `None` if it may not be continued.
-    pub(super) fn continue_wait(&self, waited: Duration) -> Option<Duration> {
+    /// `waited` before.
+    ///
+    /// # Errors
+    /// [`Error::TimedOut`] if the wait may not be continued.
+    pub(super) fn continue_wait(
+        &self,
+        operation: &'static str,
+        waited: Duration,
+    ) -> Result<Duration> {
         let waited = millis(waited).saturating_add(self.on_socket.load(Relaxed));
-        (waited < self.configured).then(|| Duration::from_millis(waited.into()))
+        if waited < self.configured {
+            return Ok(from_millis(waited));
+        }
+        Err(Error::timed_out(operation, from_millis(self.configured)))
     }
 
     /// Returns whether the timeout of the socket is right for a wait of at most `max`.
@@ -86,7 +100,7 @@ impl Timer {
         Self { deadline: Deadline::NONE, is_ready: false }
     }
 
-    /// Starts a request. With `is_ready`, the first wait begins without a look at the clock.
+    /// Starts a request. With `is_ready`, the first wait begins without reading the clock.
     #[inline]
     pub(super) fn start(&mut self, deadline: Deadline, is_ready: bool) {
         self.is_ready = is_ready;
@@ -114,7 +128,7 @@ impl Timer {
     ) -> Result<bool> {
         let left = self.deadline.left();
         if left.is_zero() {
-            return Err(Error::TimedOut("request"));
+            return Err(Error::timed_out("request", from_millis(timeouts.max_request)));
         }
         let max = millis(max.min(left)).min(timeouts.configured.saturating_sub(millis(waited)));
         if timeouts.fits(max) {
@@ -128,6 +142,10 @@ impl Timer {
 /// Returns a duration in milliseconds, rounded up. `u32::MAX` stands for 49 days and more.
 fn millis(duration: Duration) -> u32 {
     u32::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u32::MAX)
+}
+
+fn from_millis(millis: u32) -> Duration {
+    Duration::from_millis(millis.into())
 }
 
 #[cfg(test)]
@@ -156,6 +174,10 @@ mod tests {
             self.0.start(deadline, self.1.is_usual());
         }
 
+        fn continue_wait(&self, waited: Duration) -> Option<Duration> {
+            self.1.continue_wait("read", waited).ok()
+        }
+
         fn begin_wait(&mut self, waited: Duration) -> Result<bool> {
             self.0.begin_wait(&self.1, waited, FOREVER)
         }
@@ -169,7 +191,7 @@ mod tests {
         assert!(pair.0.take_ready());
         assert!(!pair.0.take_ready(), "only one wait");
         assert!(!pair.begin_wait(Duration::ZERO).unwrap());
-        assert_eq!(pair.1.continue_wait(Duration::ZERO), None);
+        assert_eq!(pair.continue_wait(Duration::ZERO), None);
     }
 
     #[test]
@@ -179,12 +201,12 @@ mod tests {
         assert!(pair.begin_wait(Duration::ZERO).unwrap());
         let timeout = pair.1.on_socket().unwrap();
         assert!(timeout > SECOND * 9 && timeout <= SECOND * 10);
-        assert_eq!(pair.1.continue_wait(Duration::ZERO), Some(timeout));
+        assert_eq!(pair.continue_wait(Duration::ZERO), Some(timeout));
 
         pair.start(3600);
         assert!(!pair.0.take_ready());
         assert!(pair.1.is_usual_or_shorter());
-        assert_eq!(pair.1.continue_wait(Duration::ZERO), Some(timeout));
+        assert_eq!(pair.continue_wait(Duration::ZERO), Some(timeout));
         assert!(pair.begin_wait(timeout).unwrap());
         assert_eq!(pair.1.on_socket(), (SECOND * 60).checked_sub(timeout));
     }
@@ -203,17 +225,17 @@ mod tests {
         let mut pair = Pair::seconds(60, 3600);
         pair.start(0);
         let outcome = pair.begin_wait(Duration::ZERO);
-        assert!(matches!(outcome, Err(Error::TimedOut("request"))));
+        assert_eq!(outcome.unwrap_err().to_string(), "request timed out after 3600 s");
     }
 
     #[test]
     fn a_short_timeout_of_the_socket_does_not_end_the_wait() {
         let mut pair = Pair::new(Some(SECOND * 10), None);
         pair.1.set_on_socket(SECOND);
-        assert_eq!(pair.1.continue_wait(Duration::ZERO), Some(SECOND));
+        assert_eq!(pair.continue_wait(Duration::ZERO), Some(SECOND));
         assert!(pair.begin_wait(SECOND).unwrap());
         assert_eq!(pair.1.on_socket(), Some(SECOND * 9));
-        assert_eq!(pair.1.continue_wait(SECOND), None);
+        assert_eq!(pair.continue_wait(SECOND), None);
     }
 
     #[test]

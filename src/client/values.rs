@@ -1,4 +1,5 @@
 use std::io::Write;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::config::Config;
@@ -19,6 +20,7 @@ const TIMEOUT: Duration = Duration::from_secs(1);
 /// section 4.1). A field is `None` if the application does not report the value, or if it is not a
 /// number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Values {
     /// The most connections that the application accepts at a time (`FCGI_MAX_CONNS`).
     pub max_conns: Option<usize>,
@@ -36,7 +38,8 @@ impl Values {
         let deadline = Deadline::new(Instant::now(), Some(max));
         let connect_timeout = config.connect_timeout.unwrap_or(Duration::MAX);
         let stream = connect(address, connect_timeout.min(deadline.left()), false)?;
-        let (mut reader, mut writer) = socket::open(stream, None, None, Some(max), None)?;
+        let address = Some(Arc::new(address.clone()));
+        let (mut reader, mut writer) = socket::open(stream, address, None, None, Some(max), None)?;
         reader.start(deadline, false);
         writer.start(deadline, false);
         let names = Params::from_pairs([MAX_CONNS, MAX_REQS, MPXS_CONNS].map(|name| (name, "")))?;

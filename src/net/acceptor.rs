@@ -56,10 +56,10 @@ const DRAIN_LIMIT: usize = 65_536;
 /// The column for Linux applies if `control` is `Some`. The other column applies otherwise. There,
 /// `std` can make a socket refuse connections only by closing it, which happens on drop.
 ///
-/// # Nothing is lost
+/// # No connection is lost
 /// [`accept`](Self::accept) returns every connection that the system call returns, except those
-/// that [`Waiters::wake`] has made. What is in the backlog of an own socket at the time of
-/// [`close`](Self::close) is accepted as follows:
+/// that [`Waiters::wake`] has made. What is in the backlog of a socket that is not shared at the
+/// time of [`close`](Self::close) is accepted as follows:
 /// - A Unix socket on Linux keeps its backlog when it is shut down. Later calls of `accept` return
 ///   these connections, and then fail.
 /// - A TCP socket on Linux resets its backlog when it is shut down. `close` therefore moves the
@@ -206,7 +206,8 @@ impl Acceptor {
         Ok(None)
     }
 
-    /// Returns the next connection that is left after `close` on an own socket. Does not block.
+    /// Returns the next connection that is left after `close` on a socket that is not shared. Does
+    /// not block.
     fn accept_after_close(&self) -> Result<Option<Stream>> {
         let mut remaining = self.lock_remaining();
         while !remaining.is_complete && remaining.accepted.is_empty() {

@@ -13,7 +13,7 @@ use super::listening_socket::ListeningSocket;
 #[cfg(unix)]
 use super::socket_file::SocketFile;
 use super::stream::Stream;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// A listening TCP or Unix socket.
 ///
@@ -56,14 +56,14 @@ impl Listener {
     /// succeeds. On systems other than Linux, two may succeed if the system suspends one of them at
     /// the wrong moment. The socket of the other one then has no file.
     ///
-    /// On Linux the processes exclude each other by a socket with an abstract name. A process of
-    /// any user can hold this name, and delay the call by a second.
+    /// On Linux the processes exclude each other by a socket with an abstract name. Any local user
+    /// can bind this name and thereby delay the call by up to one second.
     ///
     /// # Errors
     /// `AddrInUse` if another process listens on the address, or if the path exists and is not a
     /// socket. Such a file is left unchanged, and so is a symbolic link. To replace the socket of a
-    /// running process, call [`take_over`](Self::take_over). Every other error of the system is
-    /// returned as [`Error::Io`](crate::Error::Io).
+    /// running process, call [`take_over`](Self::take_over). Every error is an
+    /// [`Error::Socket`](crate::Error::Socket) with the address.
     ///
     /// ```
     /// use fcgi::net::Listener;
@@ -74,17 +74,15 @@ impl Listener {
     /// # Ok::<(), fcgi::Error>(())
     /// ```
     pub fn bind(address: &Address) -> Result<Self> {
-        match address.target() {
+        let listener = match address.target() {
             Target::Tcp { host, port } => {
                 let host = if host.is_empty() { "0.0.0.0" } else { host };
-                Ok(TcpListener::bind((host, *port))?.into())
+                TcpListener::bind((host, *port)).map(Self::from)
             }
             #[cfg(unix)]
-            Target::Unix(path) => {
-                let (socket, file) = SocketFile::bind(path)?;
-                Ok(Self::new(ListeningSocket::Unix(socket, Some(file))))
-            }
-        }
+            Target::Unix(path) => SocketFile::bind(path).map(Self::with_file),
+        };
+        listener.map_err(|error| Error::socket("listen on", address, error))
     }
 
     /// Binds a Unix socket to a path from which another process may still accept, so that a new
@@ -99,10 +97,10 @@ impl Listener {
     /// 1. Start the new process. It calls `take_over` when it is ready to serve.
     /// 2. Stop the old process. It closes its listener, and serves the connections that were made
     ///    before the takeover. [`close`](Self::close) does not remove the file, because the file is
-    ///    not its own any more.
+    ///    no longer its own.
     ///
     /// On systems other than Linux, a call of [`accept`](Self::accept) that is blocked on the old
-    /// socket does not return after `close`, because nothing can connect to that socket any more.
+    /// socket does not return after `close`, because that socket can no longer be reached.
     ///
     /// The system continues to report the temporary name as the name of the socket, for example in
     /// the output of `ss`, and to a process that inherits the socket. Such a process does not find
@@ -137,18 +135,15 @@ impl Listener {
     /// # Ok::<(), fcgi::Error>(())
     /// ```
     pub fn take_over(address: &Address) -> Result<Self> {
-        match address.target() {
-            Target::Tcp { .. } => Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                format!("{address} is not the path of a Unix socket, so it cannot be taken over"),
-            )
-            .into()),
-            #[cfg(unix)]
-            Target::Unix(path) => {
-                let (socket, file) = SocketFile::take_over(path)?;
-                Ok(Self::new(ListeningSocket::Unix(socket, Some(file))))
+        let listener = match address.target() {
+            Target::Tcp { .. } => {
+                let message = "it is not the path of a Unix socket";
+                Err(io::Error::new(io::ErrorKind::InvalidInput, message))
             }
-        }
+            #[cfg(unix)]
+            Target::Unix(path) => SocketFile::take_over(path).map(Self::with_file),
+        };
+        listener.map_err(|error| Error::socket("take over", address, error))
     }
 
     /// Returns the listening socket that a web server or process manager has passed on descriptor 0
@@ -184,7 +179,7 @@ impl Listener {
     /// [`Error::NotListening`](crate::Error::NotListening), always.
     #[cfg(not(unix))]
     pub fn from_stdin() -> Result<Self> {
-        Err(crate::error::Error::NotListening("not supported on this system"))
+        Err(crate::error::Error::NotListening("a system handle"))
     }
 
     /// Declares that other processes accept from the same socket, such as the other children of a
@@ -217,7 +212,7 @@ impl Listener {
     }
 
     /// Sets the permission bits of the socket file, such as `0o660`. They decide which users may
-    /// connect.
+    /// connect: see the guide about [daemons](crate::guide::daemon#who-may-open-the-socket).
     ///
     /// Between [`bind`](Self::bind) and this call the bits follow from the umask of the process. If
     /// they then permit too much, create the file in a directory that other users cannot enter.
@@ -244,7 +239,8 @@ impl Listener {
     /// ```
     #[cfg(unix)]
     pub fn set_mode(&self, mode: u32) -> Result<()> {
-        Ok(self.file()?.set_mode(mode)?)
+        let set = self.file().and_then(|file| file.set_mode(mode));
+        set.map_err(|error| self.error("set the mode of", error))
     }
 
     /// Sets the owner and the group of the socket file. `None` leaves them unchanged.
@@ -268,7 +264,8 @@ impl Listener {
     /// ```
     #[cfg(unix)]
     pub fn set_owner(&self, uid: Option<u32>, gid: Option<u32>) -> Result<()> {
-        Ok(self.file()?.set_owner(uid, gid)?)
+        let set = self.file().and_then(|file| file.set_owner(uid, gid));
+        set.map_err(|error| self.error("set the owner of", error))
     }
 
     /// Waits for a connection. After [`close`](Self::close), returns the connections that had
@@ -279,8 +276,9 @@ impl Listener {
     /// a shared socket into non-blocking mode, the socket is moved back.
     ///
     /// # Errors
-    /// The error of the system. A lack of descriptors or memory may pass: wait before the next
-    /// call. This applies after [`close`](Self::close) too, if connections are left.
+    /// [`Error::Socket`](crate::Error::Socket). Running out of descriptors or memory may be
+    /// temporary: wait before calling again. This applies after [`close`](Self::close) too, if
+    /// connections are left.
     ///
     /// ```
     /// use fcgi::net::{Listener, Stream};
@@ -292,7 +290,10 @@ impl Listener {
     /// # Ok::<(), fcgi::Error>(())
     /// ```
     pub fn accept(&self) -> Result<Option<Stream>> {
-        self.acceptor.accept()
+        self.acceptor.accept().map_err(|error| match error {
+            Error::Io(error) => self.error("accept on", error),
+            error => error,
+        })
     }
 
     /// Ends every call of [`accept`](Self::accept) that is blocked, and stops new connections.
@@ -315,10 +316,10 @@ impl Listener {
     /// A [`shared`](Self::shared) socket stays open for the other processes, and `accept` leaves
     /// them what has not been accepted. A blocked call returns within a few milliseconds: `close`
     /// starts a thread that connects to the socket until no call is blocked. Other processes may
-    /// accept some of these connections. Each of them ends before its first byte. Over a Unix
-    /// socket `accept` may return one too. If the socket cannot be reached, for example because
-    /// its file has been removed, a blocked call returns within half a second on Linux, and
-    /// with the next connection on other systems.
+    /// accept some of these connections. Each is closed before any data is sent. Over a Unix socket
+    /// `accept` may return one too. If the socket cannot be reached, for example because its file
+    /// has been removed, a blocked call returns within half a second on Linux, and with the next
+    /// connection on other systems.
     ///
     /// ```
     /// use fcgi::net::Listener;
@@ -375,10 +376,27 @@ impl Listener {
     }
 
     #[cfg(unix)]
+    fn with_file((socket, file): (UnixListener, SocketFile)) -> Self {
+        Self::new(ListeningSocket::Unix(socket, Some(file)))
+    }
+
+    /// Creates the error of an operation on the socket.
+    #[cold]
+    fn error(&self, operation: &'static str, error: io::Error) -> Error {
+        match self.local_address() {
+            Ok(address) => Error::socket(operation, address, error),
+            Err(_) => Error::socket(operation, "a listening socket", error),
+        }
+    }
+
+    #[cfg(unix)]
     fn file(&self) -> io::Result<&SocketFile> {
         match self.acceptor.socket() {
             ListeningSocket::Unix(_, Some(file)) => Ok(file),
-            _ => Err(io::Error::new(io::ErrorKind::NotFound, "listener has no socket file")),
+            _ => Err(io::Error::new(
+                io::ErrorKind::NotFound,
+                "it has no socket file of this process",
+            )),
         }
     }
 }

@@ -51,6 +51,15 @@ impl ReadWait {
         Some(timeout.unwrap_or(TICK).min(TICK))
     }
 
+    /// Returns the timeout of a read.
+    pub(super) fn timeout(&self, socket: &TcpStream) -> io::Result<Option<Duration>> {
+        if SHUTDOWN_ENDS_READS {
+            return socket.read_timeout();
+        }
+        let millis = self.timeout.load(Relaxed);
+        Ok((millis < u64::MAX).then(|| Duration::from_millis(millis)))
+    }
+
     /// Records that the read half is about to be shut down.
     #[inline]
     pub(super) fn record_shutdown(&self) {

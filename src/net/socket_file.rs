@@ -77,7 +77,7 @@ impl SocketFile {
         let _lock = PathLock::acquire(&absolute(address)?);
         Self::bind_over(address, |file| match fs::symlink_metadata(address) {
             Ok(replaced) if replaced.file_type().is_socket() => file.copy_access(&replaced),
-            Ok(_) => Err(in_use(address, "exists and is not a socket")),
+            Ok(_) => Err(in_use("the file exists and is not a socket")),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(error) => Err(error),
         })
@@ -137,7 +137,7 @@ impl SocketFile {
 
     /// Replaces the file of a socket on which no process listens, without an exclusive lock.
     fn replace_stale(address: &Path, stale: FileId) -> io::Result<(UnixListener, Self)> {
-        let in_use = || in_use(address, "has been bound by another process");
+        let in_use = || in_use("it has been bound by another process");
         let (socket, file) = Self::bind_over(address, |_| match FileId::at(address) {
             Ok(id) if id == stale => Ok(()),
             _ => Err(in_use()),
@@ -181,7 +181,7 @@ impl SocketFile {
         let path = absolute(address)?;
         let socket = UnixListener::bind(address)?;
         let id = FileId::at(&path).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => in_use(address, "has been removed by another process"),
+            io::ErrorKind::NotFound => in_use("it has been removed by another process"),
             _ => error,
         })?;
         Ok((socket, Self { address: address.to_owned(), path, id }))
@@ -205,7 +205,7 @@ fn stale_file(path: &Path) -> io::Result<FileId> {
     let id = refusing_socket(path)?;
     thread::sleep(STALE_PAUSE);
     if refusing_socket(path)? != id {
-        return Err(in_use(path, "has been bound by another process"));
+        return Err(in_use("it has been bound by another process"));
     }
     Ok(id)
 }
@@ -217,7 +217,7 @@ fn stale_file(path: &Path) -> io::Result<FileId> {
 fn refusing_socket(path: &Path) -> io::Result<FileId> {
     let metadata = fs::symlink_metadata(path)?;
     if !metadata.file_type().is_socket() {
-        return Err(in_use(path, "exists and is not a socket"));
+        return Err(in_use("the file exists and is not a socket"));
     }
     // Connecting a datagram socket adds no connection to the backlog of a process that listens. If
     // there is such a process, the call fails because the types differ. If there is none, the
@@ -234,7 +234,7 @@ fn refusing_socket(path: &Path) -> io::Result<FileId> {
         {
             Err(error)
         }
-        _ => Err(in_use(path, "is in use by another socket")),
+        _ => Err(in_use("it is in use by another socket")),
     }
 }
 
@@ -253,6 +253,6 @@ fn absolute(path: &Path) -> io::Result<PathBuf> {
     Ok(env::current_dir()?.join(path))
 }
 
-fn in_use(path: &Path, what: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::AddrInUse, format!("{} {what}", path.display()))
+fn in_use(what: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::AddrInUse, what)
 }

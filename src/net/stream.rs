@@ -22,7 +22,7 @@ use crate::error::{Error, Result};
 /// them. A read or write that exceeds its limit fails with [`Error::TimedOut`], wrapped in an
 /// [`io::Error`].
 ///
-/// A write that times out also shuts down the writing half of the connection. Part of a message may
+/// A write that times out also shuts down the write half of the connection. Part of a message may
 /// have been sent before, so the peer could not interpret what follows.
 ///
 /// ```
@@ -32,11 +32,11 @@ use crate::error::{Error, Result};
 ///
 /// let listener = Listener::bind(&"127.0.0.1:0".parse()?)?;
 /// let mut stream = Stream::connect(&listener.local_address()?, None)?;
-/// stream.set_timeouts(Some(Duration::from_millis(10)), None)?;
+/// stream.set_timeouts(Some(Duration::from_millis(100)), None)?;
 ///
 /// let error = stream.read(&mut [0; 16]).unwrap_err();
 /// assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-/// assert!(matches!(error.into(), fcgi::Error::TimedOut("read")));
+/// assert_eq!(error.to_string(), "read timed out after 100 ms");
 /// # Ok::<(), fcgi::Error>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -58,11 +58,12 @@ enum Socket {
 /// What the peer of a connection has closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PeerState {
-    /// Nothing, or there is input to read before that can be known.
+    /// Nothing is known to be closed. Unread input may hide it.
     Open,
-    /// Its writing half, or the connection. TCP does not distinguish them.
+    /// The peer has shut down its write half or closed the connection. TCP does not distinguish
+    /// them.
     InputEnded,
-    /// The connection.
+    /// The peer has closed the connection.
     Closed,
 }
 
@@ -88,9 +89,9 @@ impl Stream {
     /// backlog of the application is full.
     ///
     /// # Errors
-    /// [`Error::TimedOut`] after the timeout. [`Error::Io`] for every error of the system:
-    /// `ConnectionRefused` if no process listens on the address, `NotFound` if the socket file does
-    /// not exist.
+    /// [`Error::Connect`], whose source is [`Error::TimedOut`] after the timeout, and otherwise the
+    /// error of the system: `ConnectionRefused` if no process listens on the address, `NotFound` if
+    /// the socket file does not exist.
     ///
     /// ```
     /// use fcgi::net::{Listener, Stream};
@@ -108,11 +109,12 @@ impl Stream {
     /// # Ok::<(), fcgi::Error>(())
     /// ```
     pub fn connect(address: &Address, timeout: Option<Duration>) -> Result<Self> {
-        match address.target() {
+        let connected = match address.target() {
             Target::Tcp { host, port } => connect_tcp(host, *port, timeout),
             #[cfg(unix)]
-            Target::Unix(path) => Ok(UnixStream::connect(path)?.into()),
-        }
+            Target::Unix(path) => UnixStream::connect(path).map(Self::from),
+        };
+        connected.map_err(|error| Error::connect(address, error))
     }
 
     /// Creates a stream from a TCP socket that has `TCP_NODELAY` already. This saves a system call.
@@ -137,8 +139,7 @@ impl Stream {
 
     /// Sets how long a read and a write may block. `None`, the default, means indefinitely.
     ///
-    /// Each limit applies to one system call. A write blocks only while the buffers between it and
-    /// the peer are full.
+    /// Each limit applies to one system call. A write blocks only while the send buffer is full.
     ///
     /// # Errors
     /// `InvalidInput` if a duration is zero.
@@ -203,7 +204,7 @@ impl Stream {
     }
 
     /// Returns whether the connection can be closed without a reset: no unread input is left, or
-    /// the peer has shut down its writing half. Two system calls.
+    /// the peer has shut down its write half. Two system calls.
     ///
     /// If so, the socket stays in non-blocking mode: the caller closes it next, and moving it back
     /// would cost a third call. If not, the first byte of the input is discarded, the socket is
@@ -221,22 +222,17 @@ impl Stream {
     /// not block.
     ///
     /// On a Unix socket one system call writes no bytes: Linux returns an error if the peer has
-    /// closed the connection, and none if it has only shut down its writing half. On TCP at least
-    /// three system calls look at the next byte of the input. The socket is in non-blocking mode
+    /// closed the connection, and none if it has only shut down its write half. On TCP at least
+    /// three system calls peek at the next byte of the input. The socket is in non-blocking mode
     /// meanwhile, so no other thread may read or write.
     pub(crate) fn peer_state(&self) -> io::Result<PeerState> {
         let outcome = match &self.0.socket {
-            Socket::Tcp(socket) => {
-                socket.set_nonblocking(true)?;
-                let outcome = socket.peek(&mut [0]);
-                socket.set_nonblocking(false)?;
-                match outcome {
-                    // A reset after the end of the input is not an error of a read.
-                    Ok(0) if socket.take_error()?.is_none() => return Ok(PeerState::InputEnded),
-                    Ok(0) => return Ok(PeerState::Closed),
-                    outcome => outcome,
-                }
-            }
+            Socket::Tcp(socket) => match peek(socket)? {
+                // A reset after the end of the input is not an error of a read.
+                Ok(0) if socket.take_error()?.is_none() => return Ok(PeerState::InputEnded),
+                Ok(0) => return Ok(PeerState::Closed),
+                outcome => outcome,
+            },
             #[cfg(unix)]
             Socket::Unix(socket) => (&*socket).write(&[]),
         };
@@ -246,6 +242,18 @@ impl Stream {
             }
             _ => Ok(PeerState::Open),
         }
+    }
+
+    /// Returns whether there is input to read. Does not block. The socket is in non-blocking mode
+    /// meanwhile.
+    pub(crate) fn has_input(&self) -> io::Result<bool> {
+        let outcome = match &self.0.socket {
+            Socket::Tcp(socket) => peek(socket)?,
+            // `std` offers this for the type of a TCP socket only.
+            #[cfg(unix)]
+            Socket::Unix(socket) => peek(&socket.as_fd().try_clone_to_owned()?.into())?,
+        };
+        Ok(outcome.is_ok_and(|n| n > 0))
     }
 
     /// Shuts down one direction of the connection or both, for every clone.
@@ -312,14 +320,28 @@ impl Stream {
         with_socket!(self, socket => socket.set_nonblocking(nonblocking))
     }
 
-    /// Converts the error of a write. Shuts down the writing half after a timeout.
+    /// Converts the error of a write. Shuts down the write half after a timeout.
     fn write_error(&self, error: io::Error) -> io::Error {
         if !is_timeout(&error) {
             return error;
         }
         // This fails only if the connection has been closed already.
         let _ = self.shutdown(Shutdown::Write);
-        Error::TimedOut("write").into()
+        let timeout = with_socket!(self, socket => socket.write_timeout());
+        timed_out("write", timeout)
+    }
+
+    /// Converts the error of a read.
+    fn read_error(&self, error: io::Error) -> io::Error {
+        if !is_timeout(&error) {
+            return error;
+        }
+        let timeout = match &self.0.socket {
+            Socket::Tcp(socket) => self.0.read_wait.timeout(socket),
+            #[cfg(unix)]
+            Socket::Unix(socket) => socket.read_timeout(),
+        };
+        timed_out("read", timeout)
     }
 }
 
@@ -362,13 +384,15 @@ impl AsFd for Stream {
 
 impl Read for &Stream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.wait_for_input().and_then(|()| self.read_raw(buffer)).map_err(read_error)
+        let read = self.wait_for_input().and_then(|()| self.read_raw(buffer));
+        read.map_err(|error| self.read_error(error))
     }
 
     fn read_vectored(&mut self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        self.wait_for_input()
-            .and_then(|()| with_socket!(self, socket => (&*socket).read_vectored(buffers)))
-            .map_err(read_error)
+        let read = self
+            .wait_for_input()
+            .and_then(|()| with_socket!(self, socket => (&*socket).read_vectored(buffers)));
+        read.map_err(|error| self.read_error(error))
     }
 }
 
@@ -413,10 +437,9 @@ impl Write for Stream {
 }
 
 /// Connects to the first IP address of a host that accepts the connection.
-fn connect_tcp(host: &str, port: u16, timeout: Option<Duration>) -> Result<Stream> {
+fn connect_tcp(host: &str, port: u16, timeout: Option<Duration>) -> io::Result<Stream> {
     let host = if host.is_empty() { "localhost" } else { host };
-    let mut failure =
-        Error::Io(io::Error::new(io::ErrorKind::NotFound, format!("no address for host {host:?}")));
+    let mut failure = io::Error::new(io::ErrorKind::NotFound, "no address for this host");
     for address in (host, port).to_socket_addrs()? {
         let connected = match timeout {
             Some(timeout) => TcpStream::connect_timeout(&address, timeout),
@@ -424,21 +447,27 @@ fn connect_tcp(host: &str, port: u16, timeout: Option<Duration>) -> Result<Strea
         };
         match connected {
             Ok(socket) => return Ok(socket.into()),
-            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                failure = Error::TimedOut("connect");
+            Err(error) if error.kind() == io::ErrorKind::TimedOut && timeout.is_some() => {
+                failure = timed_out("connect", Ok(timeout));
             }
-            Err(error) => failure = error.into(),
+            Err(error) => failure = error,
         }
     }
     Err(failure)
 }
 
-fn read_error(error: io::Error) -> io::Error {
-    if is_timeout(&error) {
-        Error::TimedOut("read").into()
-    } else {
-        error
-    }
+/// Looks at the next byte of the input without blocking. Three system calls.
+fn peek(socket: &TcpStream) -> io::Result<io::Result<usize>> {
+    socket.set_nonblocking(true)?;
+    let outcome = socket.peek(&mut [0]);
+    socket.set_nonblocking(false)?;
+    Ok(outcome)
+}
+
+/// Returns the error of an operation that has exceeded a timeout.
+#[cold]
+fn timed_out(operation: &'static str, timeout: io::Result<Option<Duration>>) -> io::Error {
+    Error::timed_out(operation, timeout.ok().flatten().unwrap_or_default()).into()
 }
 
 #[cfg(test)]

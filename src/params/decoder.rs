@@ -10,13 +10,14 @@ use crate::error::{Error, Result};
 /// next request. The params of nearly all requests are smaller.
 const MAX_REUSED_BYTES: usize = 32 * 1024;
 
-/// The same for the number of pairs. The index of a pair has 12 bytes, the pair may have only two.
+/// The same for the number of pairs. An index entry takes 12 bytes, although a pair may take only
+/// two.
 const MAX_REUSED_PAIRS: usize = 1024;
 
 /// The number of pairs that are appended to the index at once.
 const BATCH: usize = 16;
 
-/// Decodes [`Params`] from chunks of bytes, which may end inside a pair.
+/// A decoder of [`Params`] from chunks of bytes, which may end inside a pair.
 ///
 /// This code is on the path of every request and avoids two costs:
 ///

@@ -3,11 +3,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use super::lifecycle::ConnectionState;
 use crate::net::PeerState;
 
-/// Tells any thread whether a request was aborted.
+/// A handle with which any thread can check whether a request was aborted.
 ///
 /// [`Request::abort_handle`](super::Request::abort_handle) creates one. A handler that is busy with
-/// its own work, or has started another thread for it, stops that work when nobody waits for the
-/// result.
+/// its own work, or has started another thread for it, can stop that work if the result is no
+/// longer needed.
 ///
 /// A clone belongs to the same request. After the request has ended,
 /// [`is_aborted`](Self::is_aborted) returns `false`, so the next request on a kept connection is
@@ -15,7 +15,7 @@ use crate::net::PeerState;
 ///
 /// ```
 /// use fcgi::server::{HandlerResult, Request};
-/// use std::io::Write;
+/// use fcgi::ResponseHead;
 /// use std::thread;
 ///
 /// fn add(request: &mut Request) -> HandlerResult {
@@ -23,8 +23,7 @@ use crate::net::PeerState;
 ///     let adding =
 ///         thread::spawn(move || (1..=100).take_while(|_| !handle.is_aborted()).sum::<u32>());
 ///     let sum = adding.join().expect("the sum");
-///     write!(request.stdout, "Content-Type: text/plain\r\n\r\n{sum}\n")?;
-///     Ok(())
+///     request.respond(ResponseHead::text(), format!("{sum}\n"))
 /// }
 /// ```
 #[derive(Clone, Debug)]
@@ -33,11 +32,11 @@ pub struct AbortHandle {
     request: Arc<Mutex<Option<WatchedRequest>>>,
 }
 
-/// What is needed to look at the connection of a request.
+/// What is needed to check the connection of a request.
 #[derive(Debug)]
 struct WatchedRequest {
     state: Arc<ConnectionState>,
-    /// Held by the request's own reads and looks.
+    /// Held by the request's own reads and checks.
     read_lock: Arc<Mutex<()>>,
     peers_half_close: bool,
     is_aborted: bool,
@@ -53,6 +52,11 @@ impl AbortHandle {
         Self { request: Arc::new(Mutex::new(Some(request))) }
     }
 
+    /// Creates the handle of a request that has ended.
+    pub(super) fn ended() -> Self {
+        Self { request: Arc::default() }
+    }
+
     /// Returns whether the web server has closed the connection, or the request's own thread has
     /// noticed an abort.
     ///
@@ -60,10 +64,10 @@ impl AbortHandle {
     /// another thread reads or writes on the connection, nothing is checked: that thread notices
     /// the abort itself, and its read or write fails.
     ///
-    /// On TCP the check does not see beyond input that was not read, such as the rest of a body.
-    /// [`Config::peers_half_close`](super::Config::peers_half_close) decides what the end of the
-    /// input means. On a Unix socket the close of the connection is seen in any case, but only on
-    /// Linux for certain. ABORT_REQUEST is noticed by
+    /// On TCP the check cannot detect a close while unread input, such as the rest of a body, is
+    /// pending. [`Config::peers_half_close`](super::Config::peers_half_close) decides what the end
+    /// of the input means. On a Unix socket under Linux the close is always detected. Other systems
+    /// may not report it. ABORT_REQUEST is detected by
     /// [`Request::is_aborted`](super::Request::is_aborted) and by reading.
     pub fn is_aborted(&self) -> bool {
         match &mut *self.lock() {
@@ -75,7 +79,7 @@ impl AbortHandle {
         }
     }
 
-    /// Returns what is known without looking at the connection.
+    /// Returns what is known without checking the connection.
     pub(super) fn is_known_aborted(&self) -> bool {
         self.lock().as_ref().is_some_and(|request| request.is_aborted)
     }
@@ -88,7 +92,7 @@ impl AbortHandle {
     }
 
     /// Makes every clone return `false` from now on, because the request has ended. Waits until no
-    /// other thread looks at the connection.
+    /// other thread checks the connection.
     pub(super) fn end(&self) {
         self.lock().take();
     }
@@ -99,7 +103,7 @@ impl AbortHandle {
 }
 
 impl WatchedRequest {
-    /// Looks at the connection, unless another thread reads or writes: the look may change the mode
+    /// Checks the connection, unless another thread reads or writes: the check may change the mode
     /// of the socket.
     fn is_closed(&self) -> bool {
         match self.read_lock.try_lock() {

@@ -13,7 +13,7 @@ use crate::error::Error;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CloseReason {
-    /// The web server closed the connection between two requests.
+    /// The web server closed the connection while no request was in progress.
     EndOfInput,
     /// The web server did not ask for the connection to be kept (FastCGI specification,
     /// section 3.5).
@@ -27,6 +27,8 @@ pub enum CloseReason {
     SlotNeeded,
     /// [`Handle::shutdown`](super::Handle::shutdown) was called.
     Shutdown,
+    /// The handler continued after [`finish_early`](super::Request::finish_early).
+    FinishedEarly,
     /// The connection was rejected, because all slots were taken.
     Overloaded,
     /// The last request was dropped without [`finish`](super::Request::finish).
@@ -37,9 +39,9 @@ pub enum CloseReason {
     BodyTooLarge,
     /// The web server sent something that is not valid FastCGI.
     ProtocolError,
-    /// The web server sent or accepted nothing for too long.
+    /// A read, a write or a whole request exceeded its timeout.
     TimedOut,
-    /// The connection failed inside a request.
+    /// A read or write failed, or the input ended inside a request or a record.
     ConnectionFailed,
 }
 
@@ -53,6 +55,7 @@ impl CloseReason {
             | Self::IdleTimeout
             | Self::SlotNeeded
             | Self::Shutdown
+            | Self::FinishedEarly
             | Self::Overloaded => false,
             Self::RequestNotFinished
             | Self::ParamsTooLarge
@@ -86,13 +89,14 @@ impl fmt::Display for CloseReason {
             Self::IdleTimeout => "the connection was idle for too long",
             Self::SlotNeeded => "another connection needed its slot",
             Self::Shutdown => "the server was shut down",
+            Self::FinishedEarly => "the handler continued after the end of its request",
             Self::Overloaded => "the server was overloaded",
             Self::RequestNotFinished => "a request was dropped without being finished",
             Self::ParamsTooLarge => "the params of a request were too large",
             Self::BodyTooLarge => "the body of a request was too large",
             Self::ProtocolError => "the web server violated the protocol",
-            Self::TimedOut => "the web server sent or accepted nothing for too long",
-            Self::ConnectionFailed => "the connection failed inside a request",
+            Self::TimedOut => "a timeout expired",
+            Self::ConnectionFailed => "the connection failed",
         })
     }
 }

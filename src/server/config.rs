@@ -12,11 +12,13 @@ pub enum Overload {
     Wait,
     /// The connection's request is refused with
     /// [`ProtocolStatus::Overloaded`](crate::record::ProtocolStatus::Overloaded), so that the web
-    /// server can choose another application at once.
+    /// server can choose another application at once. Do not use it behind Apache, which responds
+    /// with an empty page and status 200.
     Reject,
 }
 
-/// The bounds of an application, each with its default and its reason.
+/// The limits and timeouts of a [`Server`](super::Server). A guide says
+/// [which to change](crate::guide::limits).
 ///
 /// ```
 /// use fcgi::server::Config;
@@ -29,7 +31,7 @@ pub enum Overload {
 #[non_exhaustive]
 pub struct Config {
     /// The number of connections that are served at a time, each in its own thread. GET_VALUES
-    /// returns it as FCGI_MAX_CONNS and FCGI_MAX_REQS.
+    /// returns it as FCGI_MAX_CONNS and FCGI_MAX_REQS. Zero is an error.
     ///
     /// Default 256, which is more than web servers keep open. A connection takes about 30 KiB of
     /// memory, and up to 200 KiB more after large bodies and responses.
@@ -66,7 +68,7 @@ pub struct Config {
     /// request ends, params of this length take up to 2 MiB of memory, if the pairs are empty.
     pub max_params: usize,
     /// The maximum length of the body of a request, in bytes. A filter's file does not count.
-    /// `None` is any length.
+    /// `None` means no limit.
     ///
     /// A request with a greater `CONTENT_LENGTH` is answered with `Status: 413`, and the
     /// connection is closed. Without `CONTENT_LENGTH`, reading or skipping more than this fails
@@ -76,39 +78,44 @@ pub struct Config {
     /// Default `None`: memory is used only for what the handler keeps, and web servers have limits
     /// of their own.
     pub max_body: Option<u64>,
-    /// How long a read inside a request may wait for input. `None` waits indefinitely.
+    /// How long a read inside a request may wait for input. `None` waits indefinitely. Zero is an
+    /// error.
     ///
     /// Default 60 seconds, as in common web servers.
     pub read_timeout: Option<Duration>,
     /// How long the params of a request may take to arrive, and how long its body may take after
-    /// that, a filter's file included. `None` is any time.
+    /// that, a filter's file included. `None` means no limit. Zero is an error.
     ///
     /// Each read has its own limit, [`read_timeout`](Self::read_timeout). Without this one, a peer
-    /// that sends a byte a minute could hold its slot indefinitely. The time begins with the
-    /// second read of the params or the body. It includes the time that the handler spends
-    /// between reads.
+    /// that sends a byte a minute could hold its slot indefinitely.
     ///
-    /// Default one hour, which is longer than an upload takes that a web server passes on as it
+    /// The time of the params begins when a first part of the request has been read, and the rest
+    /// has to be waited for. The time of the body begins when a part of it has to be waited for:
+    /// what has arrived together with the params does not count. It includes the time that the
+    /// handler spends between reads.
+    ///
+    /// Default one hour, which is longer than a typical upload that a web server forwards while it
     /// arrives.
     pub request_timeout: Option<Duration>,
     /// How long a write may wait for the web server to accept a byte. `None` waits indefinitely.
+    /// Zero is an error.
     ///
     /// Default 60 seconds, as in common web servers.
     pub write_timeout: Option<Duration>,
-    /// How long a kept connection may be idle. `None` waits indefinitely.
+    /// How long a kept connection may be idle. `None` waits indefinitely. Zero is an error.
     ///
     /// Default `None`: an idle connection is closed anyway when its slot is needed.
     pub idle_timeout: Option<Duration>,
-    /// Whether web servers may shut down their writing half after the request, and still wait for
-    /// the response. The end of the input of a TCP connection then does not count as an abort in
+    /// Whether web servers may shut down their write half after the request, and still wait for the
+    /// response. The end of the input of a TCP connection then does not count as an abort in
     /// [`Request::is_aborted`](super::Request::is_aborted).
     ///
     /// Default `false`: common web servers close the connection when the client has disconnected,
-    /// and TCP does not tell the two apart. A response is always sent, whatever the value. On a
+    /// and TCP does not distinguish the two. A response is always sent, whatever the value. On a
     /// Unix socket the value has no effect.
     pub peers_half_close: bool,
     /// The number of requests that are served on a kept connection before it is closed. Default
-    /// `None`, which is any number.
+    /// `None`, which means no limit.
     pub max_requests: Option<u64>,
     /// The maximum number of bytes that are read and dropped before a connection is closed.
     /// Closing a connection that has unread input could destroy the response.
@@ -117,8 +124,9 @@ pub struct Config {
     pub drain_bytes: u64,
     /// The maximum time that is spent on draining. Default 1 second.
     pub drain_time: Duration,
-    /// How long [`Handle::shutdown`](super::Handle::shutdown) waits for requests to end before it
-    /// aborts them.
+    /// How long requests may take to end after [`Handle::shutdown`](super::Handle::shutdown),
+    /// before they are aborted. One second after the abort, [`Server::serve`](super::Server::serve)
+    /// returns even if a handler that does not use its streams is still running.
     ///
     /// Default 8 seconds: process managers commonly wait 10 seconds before they kill a process.
     pub shutdown_timeout: Duration,
@@ -152,7 +160,7 @@ impl Config {
         Self::default()
     }
 
-    /// Sets [`max_connections`](Self::max_connections); at least 1.
+    /// Sets [`max_connections`](Self::max_connections). 0 is treated as 1.
     pub fn max_connections(mut self, max: usize) -> Self {
         self.max_connections = max.max(1);
         self

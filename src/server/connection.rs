@@ -1,12 +1,15 @@
 use std::fmt;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use super::close_reason::CloseReason;
 use super::config::Config;
+use super::drain::drain_before_close;
+use super::error_response::ErrorResponse;
+use super::hooks::{EndedRequest, Outcome};
 use super::input::{AcceptedRequest, Input};
 use super::lifecycle::{ConnectionState, Lifecycle};
-use super::linger::close_gracefully;
-use super::request::{ErrorResponse, FinishedRequest, Request};
+use super::request::{FinishedRequest, Request};
 use super::stdin::{last_stream, Stdin};
 use crate::error::{Error, Result};
 use crate::net::Stream;
@@ -47,6 +50,8 @@ pub struct Connection {
     params: Params,
     finished: FinishedRequest,
     config: Arc<Config>,
+    /// The role of the last request and the response to it, if it exceeded a bound.
+    rejected: Option<(Role, ErrorResponse)>,
 }
 
 /// The memory of a connection, which the next connection of the same thread reuses.
@@ -69,11 +74,12 @@ impl Connection {
 
     /// Creates a connection with these bounds, which may be shared by several connections.
     ///
-    /// The bounds on the number of connections are ignored, except that GET_VALUES is answered with
-    /// them.
+    /// [`max_connections`](Config::max_connections) and [`overload`](Config::overload) have no
+    /// effect, except that GET_VALUES reports `max_connections`.
     ///
     /// # Errors
-    /// `InvalidInput` for a timeout of zero.
+    /// `InvalidInput` if [`max_connections`](Config::max_connections) is 0, or if the read,
+    /// request, write or idle timeout is zero.
     pub fn with_config(stream: impl Into<Stream>, config: Arc<Config>) -> Result<Self> {
         config.check()?;
         let state = ConnectionState::new(stream.into(), config.write_timeout, Arc::default());
@@ -94,6 +100,7 @@ impl Connection {
             params,
             finished: FinishedRequest { stdout, stderr, ..FinishedRequest::default() },
             config,
+            rejected: None,
         }
     }
 
@@ -155,18 +162,30 @@ impl Connection {
             Err(error) => (None, Some(error)),
         };
         let Some(header) = header else {
-            return self.lifecycle.input_ended(error, self.input.is_idle());
+            return self.lifecycle.on_end_of_input(error, self.input.is_idle());
         };
+        // Whether the rest of the request arrives does not matter.
+        self.lifecycle.on_begin();
         self.input.end_request(header.request_id, ProtocolStatus::Overloaded)?;
-        self.lifecycle.answered_last(CloseReason::Overloaded);
+        self.lifecycle.on_last_response(CloseReason::Overloaded);
         Ok(())
     }
 
-    /// Notes an error after which the connection closes. Returns the reason for the close.
-    pub(super) fn failed(&mut self, error: &Error) -> CloseReason {
+    /// Records an error after which the connection closes. Returns the reason for the close.
+    pub(super) fn on_failure(&mut self, error: &Error) -> CloseReason {
         // If the last request was answered, the close must not destroy the response.
         let _ = self.apply_outcome();
-        self.lifecycle.failed(error)
+        self.lifecycle.on_failure(error)
+    }
+
+    /// Waits for the first bytes of a new connection, which then keeps its slot.
+    pub(super) fn wait_for_input(&mut self) -> Result<()> {
+        let error = match self.input.read_first() {
+            Ok(0) => None,
+            Ok(_) => return Ok(()),
+            Err(error) => Some(error.into()),
+        };
+        self.lifecycle.on_end_of_input(error, self.input.is_idle())
     }
 
     /// Waits for the params of the next request.
@@ -180,8 +199,8 @@ impl Connection {
             Err(error) => (None, Some(error)),
         };
         match accepted {
-            Some(accepted) => self.lifecycle.received(accepted.begin.keep_conn()),
-            None => self.lifecycle.input_ended(error, self.input.is_idle())?,
+            Some(accepted) => self.lifecycle.on_params(accepted.begin.keep_conn()),
+            None => self.lifecycle.on_end_of_input(error, self.input.is_idle())?,
         }
         Ok(accepted)
     }
@@ -209,7 +228,7 @@ impl Connection {
     #[allow(clippy::inline_always)]
     #[inline(always)]
     fn apply_outcome(&mut self) -> Result<()> {
-        let applied = self.lifecycle.ended(self.finished.outcome, self.config.max_requests);
+        let applied = self.lifecycle.on_end(self.finished.outcome, self.config.max_requests);
         if applied.is_err() {
             // The request was dropped, so it has not ended its handle.
             self.input.end_abort_handle();
@@ -228,7 +247,7 @@ impl Connection {
             };
             let begin = self.input.reader_mut().read_begin_request()?;
             let accepted = AcceptedRequest { id: header.request_id, begin };
-            if !self.lifecycle.begun()
+            if !self.lifecycle.on_begin()
                 && !self.input.buffer_request(accepted.id, last_stream(begin.role))?
             {
                 return Ok(None);
@@ -243,7 +262,7 @@ impl Connection {
                 ProtocolStatus::RequestComplete
             };
             self.input.end_request(accepted.id, status)?;
-            self.lifecycle.refused(begin.keep_conn());
+            self.lifecycle.on_refusal(begin.keep_conn());
         }
         Ok(None)
     }
@@ -263,6 +282,7 @@ impl Connection {
                 }
                 RecordType::Params => {
                     if decoder.len() + usize::from(header.content_len) > self.config.max_params {
+                        self.params = decoder.finish_whole_pairs();
                         let error = Error::ParamsTooLarge(self.config.max_params);
                         return self.refuse(accepted, ErrorResponse::ParamsTooLarge, error);
                     }
@@ -308,8 +328,24 @@ impl Connection {
         request.replace_response(response)?;
         request.app_status = 1;
         request.finish()?;
-        self.lifecycle.answered_last(CloseReason::from(&error));
+        self.lifecycle.on_last_response(CloseReason::from(&error));
+        self.rejected = Some((accepted.begin.role, response));
         Err(error)
+    }
+
+    /// Describes the request that was rejected with this error, if there is one.
+    pub(super) fn rejected<'a>(&'a self, error: &'a Error) -> Option<EndedRequest<'a>> {
+        let (role, response) = self.rejected?;
+        Some(EndedRequest {
+            role,
+            params: &self.params,
+            status: Some(response.code()),
+            body_bytes: response.text().len() as u64,
+            app_status: 1,
+            started: SystemTime::now(),
+            duration: Duration::ZERO,
+            outcome: Outcome::Rejected(error),
+        })
     }
 }
 
@@ -326,7 +362,7 @@ impl Drop for Connection {
     fn drop(&mut self) {
         // Errors are ignored: the response was sent, or the connection has failed.
         let _ = self.apply_outcome();
-        let _ = close_gracefully(&self.state, self.lifecycle.close_mode(), &self.config);
+        let _ = drain_before_close(&self.state, self.lifecycle.close_mode(), &self.config);
     }
 }
 

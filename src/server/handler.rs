@@ -1,92 +1,232 @@
 use std::any::Any;
+use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::io;
+use std::mem::forget;
 use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::time::{Instant, SystemTime};
 
-use super::request::{ErrorResponse, Request};
+use super::error_response::ErrorResponse;
+use super::failure::{Failure, HandlerResult};
+use super::hooks::{EndedRequest, ErrorPage, Hooks, OnRequestEnd, Outcome};
+use super::request::Request;
 use crate::error::{Error, Result};
 
-/// The result of a handler. Any error ends the request with `Status: 500`, but
-/// [`Error::BodyTooLarge`](crate::Error::BodyTooLarge) ends it with `Status: 413`.
-///
-/// ```
-/// use fcgi::server::{HandlerResult, Request};
-/// use std::io::{Read, Write};
-///
-/// fn handle(request: &mut Request) -> HandlerResult {
-///     let mut body = String::new();
-///     request.stdin.read_to_string(&mut body)?;
-///     let number: u32 = body.trim().parse()?;
-///     write!(request.stdout, "Content-Type: text/plain\r\n\r\n{}\n", number * 2)?;
-///     Ok(())
-/// }
-/// ```
-pub type HandlerResult = std::result::Result<(), Box<dyn StdError + Send + Sync>>;
+/// How a handler has failed. The boxes keep the result of a handler that succeeds small.
+enum HandlerError {
+    /// It has returned without an error, but also without a response, for this reason.
+    NoResponse(Box<Error>),
+    Error(Box<ReturnedError>),
+    Panic(Box<dyn Any + Send>),
+}
 
-/// Passes a request to a handler, and ends the request. Returns an error that the handler has not
-/// returned, and after which the connection can be used.
+/// The error of a handler, and what is needed of it to end the request.
+struct ReturnedError {
+    error: Box<dyn StdError + Send + Sync>,
+    response: ErrorResponse,
+    reason: String,
+}
+
+impl ReturnedError {
+    /// Displays an error. This is code of the application, which may panic.
+    #[cold]
+    #[allow(clippy::unnecessary_box_returns)]
+    fn boxed(error: Box<dyn StdError + Send + Sync>) -> Box<Self> {
+        let (response, reason) = (ErrorResponse::for_error(&*error), error.to_string());
+        Box::new(Self { error, response, reason })
+    }
+}
+
+impl HandlerError {
+    fn failure(&self) -> Failure<'_> {
+        match self {
+            Self::NoResponse(error) => Failure::Error(&**error),
+            Self::Error(returned) => Failure::Error(&*returned.error),
+            Self::Panic(panic) => Failure::Panic(panic_message(&**panic)),
+        }
+    }
+
+    fn response(&self) -> ErrorResponse {
+        match self {
+            Self::Error(returned) => returned.response,
+            Self::NoResponse(_) | Self::Panic(_) => ErrorResponse::Failed,
+        }
+    }
+
+    /// Returns the text for the log.
+    fn reason(&self) -> Cow<'_, str> {
+        match self {
+            Self::Error(returned) => Cow::Borrowed(&returned.reason),
+            Self::NoResponse(_) | Self::Panic(_) => Cow::Owned(self.failure().to_string()),
+        }
+    }
+
+    /// Returns what is reported after the request has ended.
+    fn error(&self) -> Error {
+        match self {
+            Self::Error(returned) if returned.error.is::<Error>() => {
+                returned.error.downcast_ref().map_or(Error::RequestEnded, Error::duplicate)
+            }
+            _ => io::Error::other(self.reason()).into(),
+        }
+    }
+
+    /// Drops the error or the payload of a panic. This is code of the application. If it panics,
+    /// the payload of that panic is leaked.
+    fn drop_guarded(self) {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(self))) {
+            forget(panic);
+        }
+    }
+}
+
+/// Passes a request to a handler, and ends the request. Returns an error that has to be reported
+/// but leaves the connection usable.
 ///
 /// # Errors
 /// The errors of [`Request::finish`].
 pub(crate) fn answer(
     request: &mut Request<'_>,
     handler: &(impl Fn(&mut Request<'_>) -> HandlerResult + ?Sized),
+    hooks: &Hooks,
 ) -> Result<Option<Error>> {
-    match catch_unwind(AssertUnwindSafe(|| handler(request).map_err(Failure::boxed))) {
-        Ok(Ok(())) => match request.response_error() {
-            None => end(request),
-            Some(error) => {
-                request.end_failed(ErrorResponse::Failed, &error)?;
-                Ok(Some(error))
-            }
+    if let Some(on_end) = &hooks.on_request_end {
+        return answer_observed(request, handler, hooks, on_end);
+    }
+    match call(request, handler) {
+        Ok(()) => end_responded(request),
+        Err(failed) => end_and_drop_failed(request, failed, hooks),
+    }
+}
+
+/// Does the same, and calls the hook for the end of the request.
+#[cold]
+fn answer_observed(
+    request: &mut Request<'_>,
+    handler: &(impl Fn(&mut Request<'_>) -> HandlerResult + ?Sized),
+    hooks: &Hooks,
+    on_end: &OnRequestEnd,
+) -> Result<Option<Error>> {
+    let (started, clock) = (SystemTime::now(), Instant::now());
+    request.stdout.get_ref().record_sent();
+    let returned = call(request, handler);
+    let was_aborted = !request.has_ended() && request.stdin.was_aborted_by_peer();
+    let ended = match &returned {
+        Ok(()) => end_responded(request),
+        Err(failed) => end_failed(request, failed, hooks),
+    };
+    let (status, body_bytes) = request.stdout.get_ref().take_sent().status_and_body_len();
+    let outcome = match (&ended, &returned) {
+        _ if was_aborted => Outcome::Aborted,
+        (Err(error), _) if request.is_unsent() => Outcome::NotSent(error),
+        (_, Err(failed)) => Outcome::Failed(failed.failure()),
+        // The handler has ignored an error of `finish_early`.
+        _ if request.is_unsent() => Outcome::Aborted,
+        _ => Outcome::Finished,
+    };
+    notify(
+        on_end,
+        &EndedRequest {
+            role: request.role,
+            params: request.params,
+            status,
+            body_bytes,
+            app_status: request.app_status,
+            started,
+            duration: clock.elapsed(),
+            outcome,
         },
-        Ok(Err(failure)) => {
-            request.end_failed(failure.response, &failure.reason)?;
-            Ok(None)
-        }
-        Err(panic) => {
-            let reason = format!("handler panicked: {}", panic_message(&*panic));
-            drop_payload(panic);
-            request.end_failed(ErrorResponse::Failed, &reason)?;
-            Ok(None)
-        }
+    );
+    if let Err(failed) = returned {
+        failed.drop_guarded();
+    }
+    ended
+}
+
+/// Calls the hook for the end of a request. If it panics, the server continues.
+pub(super) fn notify(on_end: &OnRequestEnd, ended: &EndedRequest<'_>) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| on_end(ended))) {
+        forget(panic);
     }
 }
 
-/// What is needed of the error of a handler to end its request.
-struct Failure {
-    response: ErrorResponse,
-    reason: String,
-}
-
-impl Failure {
-    /// Displays and drops an error. Both are code of the application, which may panic.
-    // The box keeps the result of a handler that succeeds small. The error is dropped here.
-    #[cold]
-    #[allow(clippy::needless_pass_by_value, clippy::unnecessary_box_returns)]
-    fn boxed(error: Box<dyn StdError + Send + Sync>) -> Box<Self> {
-        Box::new(Self { response: response_to(&*error), reason: error.to_string() })
+#[inline]
+fn call(
+    request: &mut Request<'_>,
+    handler: &(impl Fn(&mut Request<'_>) -> HandlerResult + ?Sized),
+) -> std::result::Result<(), HandlerError> {
+    match catch_unwind(AssertUnwindSafe(|| handler(request).map_err(ReturnedError::boxed))) {
+        Ok(Ok(())) => match request.response_error() {
+            None => Ok(()),
+            Some(error) => Err(HandlerError::NoResponse(Box::new(error))),
+        },
+        Ok(Err(error)) => Err(HandlerError::Error(error)),
+        Err(panic) => Err(HandlerError::Panic(panic)),
     }
 }
 
-/// Ends a request that has a response. Returns the error of reading the body, if there was one.
-fn end(request: &mut Request<'_>) -> Result<Option<Error>> {
+/// Ends a request that has a response, unless it has ended before. Returns the error of reading the
+/// body, if there was one.
+#[inline]
+fn end_responded(request: &mut Request<'_>) -> Result<Option<Error>> {
+    if request.has_ended() {
+        return Ok(None);
+    }
     let failure = request.stdin.failure().map(Error::duplicate);
     request.end()?;
     Ok(failure)
 }
 
-/// Returns the response for an error of a handler.
-fn response_to(error: &(dyn StdError + 'static)) -> ErrorResponse {
-    if let Some(Error::BodyTooLarge(_)) = error.downcast_ref::<Error>() {
-        return ErrorResponse::BodyTooLarge;
+/// Calls [`end_failed`]. Kept out of line, because most requests succeed.
+#[cold]
+fn end_and_drop_failed(
+    request: &mut Request<'_>,
+    failed: HandlerError,
+    hooks: &Hooks,
+) -> Result<Option<Error>> {
+    let ended = end_failed(request, &failed, hooks);
+    failed.drop_guarded();
+    ended
+}
+
+/// Ends a request as failed, unless it has ended before.
+#[cold]
+fn end_failed(
+    request: &mut Request<'_>,
+    failed: &HandlerError,
+    hooks: &Hooks,
+) -> Result<Option<Error>> {
+    let failure = failed.failure();
+    if request.has_ended() {
+        return Ok(Some(failed.error()));
     }
-    // `source` of an I/O error does not return its inner error, but the source of that.
-    let inner = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
-        Some(inner) => Some(inner as &(dyn StdError + 'static)),
-        None => error.source(),
-    };
-    inner.map_or(ErrorResponse::Failed, response_to)
+    let page = hooks.error_page.as_deref();
+    if !page.is_some_and(|page| write_page(request, page, &failure)) {
+        request.replace_response(failed.response())?;
+    }
+    // The error page may have called `finish_early`.
+    if !request.has_ended() {
+        request.end_with_reason(&failed.reason())?;
+    }
+    match failed {
+        HandlerError::NoResponse(error) => Ok(Some(error.duplicate())),
+        _ => Ok(None),
+    }
+}
+
+/// Lets the application write its error page. Returns `false` if it has not, or a part of the
+/// response was sent before.
+fn write_page(request: &mut Request<'_>, page: &ErrorPage, failure: &Failure<'_>) -> bool {
+    if !request.discard_response() {
+        return false;
+    }
+    match catch_unwind(AssertUnwindSafe(|| page(request, failure))) {
+        Ok(written) => request.has_ended() || written.is_ok() && request.response_error().is_none(),
+        Err(panic) => {
+            forget(panic);
+            false
+        }
+    }
 }
 
 fn panic_message(panic: &(dyn Any + Send)) -> &str {
@@ -94,12 +234,5 @@ fn panic_message(panic: &(dyn Any + Send)) -> &str {
         (Some(message), _) => message,
         (_, Some(message)) => message,
         _ => "no message",
-    }
-}
-
-/// Drops the payload of a panic. If that panics as well, the payload of the second panic is leaked.
-fn drop_payload(panic: Box<dyn Any + Send>) {
-    if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
-        std::mem::forget(again);
     }
 }

@@ -31,10 +31,11 @@ pub(super) struct Input {
     abort_handle: Option<AbortHandle>,
 }
 
-/// A peer that sends queries and does not read the answers must not hold its slot for long.
+/// The total time that answers may block before the connection fails. It bounds how long a peer
+/// that does not read can hold its slot.
 const ANSWER_TIME: Duration = Duration::from_secs(1);
 
-/// A request that was begun. The rest of its records may be still to come.
+/// A request that was begun. The rest of its records may not have arrived yet.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct AcceptedRequest {
     pub(super) id: u16,
@@ -59,7 +60,7 @@ impl Input {
         &mut self.reader
     }
 
-    /// Returns the handle of the active request. From now on, its reads hold a lock.
+    /// Returns the handle of the active request. Later reads of the request hold the read lock.
     pub(super) fn abort_handle(&mut self, peers_half_close: bool) -> AbortHandle {
         let (reader, state) = (&mut self.reader, &self.state);
         let handle = self.abort_handle.get_or_insert_with(|| {
@@ -93,8 +94,8 @@ impl Input {
     /// Returns whether the peer has closed the connection, as far as that is known without reading.
     /// No other thread may write meanwhile.
     pub(super) fn is_closed_by_peer(&self, peers_half_close: bool) -> bool {
-        let look = |_: &_| is_closed_by_peer(&self.state, peers_half_close);
-        self.reader.get_ref().with_read_lock(look)
+        let check = |_: &_| is_closed_by_peer(&self.state, peers_half_close);
+        self.reader.get_ref().with_read_lock(check)
     }
 
     /// Reads the next record of the active request. Returns `None` if the input ends between two
@@ -122,12 +123,28 @@ impl Input {
             self.update_idle()?;
             match self.reader.next_header()? {
                 Some(header) if header.request_id == NULL_REQUEST_ID => {
+                    self.state.on_other_record();
                     self.answer_management(header)?;
                 }
-                Some(header) if header.record_type != RecordType::BeginRequest => {}
-                header => return Ok(header),
+                Some(header) if header.record_type == RecordType::BeginRequest => {
+                    return Ok(Some(header));
+                }
+                Some(_) => self.state.on_other_record(),
+                None => return Ok(None),
             }
         }
+    }
+
+    /// Reads the first bytes of a new connection. Returns 0 at the end of the input.
+    pub(super) fn read_first(&mut self) -> io::Result<usize> {
+        let state = &self.state;
+        self.reader.fill_with(|stream, free| {
+            let n = stream.read(free)?;
+            if n > 0 {
+                state.on_first_input();
+            }
+            Ok(n)
+        })
     }
 
     /// Ends a request that is not passed to a handler.

@@ -1,15 +1,16 @@
 //! The life of a connection: when it is closed, why, and by whom.
 //!
 //! ```text
-//!                          accepted
-//!                             │
-//!     ┌───────────────────────▼                  received
-//!     │ refused: kept      Waiting ──► Receiving ────────► Handling
-//!     │ ended: kept           │   begun   │                   │
-//!     └───────────────────────┼───────────┴───────────────────┘
-//!                             │ input_ended, refused, ended
-//!                             ▼
-//!                          Closing { reason, mode }
+//!                              accepted
+//!                                 │
+//!     ┌───────────────────────────▼                     on_params
+//!     │ on_refusal / on_end,   Waiting ───► Receiving ───────────► Handling
+//!     │ keep_conn set             │ on_begin    │                     │
+//!     └───────────────────────────┼─────────────┴─────────────────────┘
+//!                                 │ on_refusal, on_end, on_last_response,
+//!                                 │ on_end_of_input, on_failure
+//!                                 ▼
+//!                              Closing { reason, mode }
 //! ```
 //!
 //! | Event | Noticed by | Reason |
@@ -20,15 +21,22 @@
 //! | a record is invalid | its thread | `ProtocolError` |
 //! | a request exceeds a bound | its thread | `ParamsTooLarge`, `BodyTooLarge` |
 //! | the request has ended, and is the last one | its thread | `KeepConnNotSet`, `RequestLimit` |
-//! | a newcomer has no slot | a thread of the pool, in `Pool::request_slot` | `SlotNeeded` |
+//! | the handler continues after `finish_early` | its thread | `FinishedEarly` |
+//! | a request is dropped before it has ended | its thread | `RequestNotFinished` |
+//! | the connection is rejected | its thread | `Overloaded` |
+//! | a connection waits for a slot | a thread of the pool, in `Pool::request_slot` | `SlotNeeded` |
 //! | no thread is accepting | the main thread, in `Pool::wait_for_stop` | `SlotNeeded` |
 //! | `accept` has failed | the accepting thread, in `Pool::wait_to_retry` | `SlotNeeded` |
 //! | [`Handle::shutdown`](super::Handle::shutdown) | `Pool::stop` | `Shutdown` |
 //!
-//! The connection's own thread closes the socket in every case: `Connection::drop` waits until the
-//! response is safe, as [`CloseMode`] says, and `Pool::release` drops the last reference. Other
-//! threads only change [`ConnectionState`] and wake the thread. The exception is
-//! [`ConnectionState::abort`] after [`Config::shutdown_timeout`](super::Config::shutdown_timeout).
+//! The connection's own thread closes the socket in every case: `Connection::drop` first drains the
+//! input as [`CloseMode`] requires, because closing a socket with unread input resets the
+//! connection. `Pool::release` drops the last reference. Other threads only change
+//! [`ConnectionState`] and wake the thread. The exception is [`ConnectionState::abort`] after
+//! [`Config::shutdown_timeout`](super::Config::shutdown_timeout).
+//!
+//! A connection from an address that is not allowed has no [`Lifecycle`]: the thread that has
+//! accepted it closes it at once.
 
 use std::net::Shutdown;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering::SeqCst};
@@ -43,7 +51,7 @@ use crate::net::Stream;
 /// The phase of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// The next BEGIN_REQUEST was not received.
+    /// The next BEGIN_REQUEST has not been received yet.
     Waiting,
     /// BEGIN_REQUEST was received, and the params are being received.
     Receiving,
@@ -62,7 +70,7 @@ pub(super) enum CloseMode {
     /// Close at once: no response is on its way, or the peer has closed the connection.
     AtOnce,
     /// Close at once, unless there is input to read. All input of the last request was received.
-    UnlessInputIsLeft,
+    DrainIfInputIsLeft,
     /// Read and drop input. The last response was sent at this time, before all of its input was
     /// received.
     AfterDraining(Instant),
@@ -119,32 +127,32 @@ impl Lifecycle {
         match self.phase {
             Phase::Closing { mode, .. } => mode,
             // The owner has dropped a connection that could carry another request.
-            Phase::Waiting | Phase::Receiving | Phase::Handling { .. } => self.mode_after_early(),
+            Phase::Waiting | Phase::Receiving | Phase::Handling { .. } => self.drain_mode(),
         }
     }
 
-    /// BEGIN_REQUEST was received. Returns `false` if the read half was shut down before that, so
-    /// that the rest of the request may not arrive.
-    pub(super) fn begun(&mut self) -> bool {
+    /// Records that BEGIN_REQUEST was received. Returns `false` if the read half was shut down
+    /// before that, so that the rest of the request may not arrive.
+    pub(super) fn on_begin(&mut self) -> bool {
         self.phase = Phase::Receiving;
         self.state.begin_request()
     }
 
-    /// The params of the request were received, and it is passed to a handler.
-    pub(super) fn received(&mut self, keep_conn: bool) {
+    /// Records that the params of the request were received, and that it is passed to a handler.
+    pub(super) fn on_params(&mut self, keep_conn: bool) {
         self.requests += 1;
         self.phase = Phase::Handling { keep_conn };
     }
 
-    /// The request was ended without being passed to a handler.
-    pub(super) fn refused(&mut self, keep_conn: bool) {
-        let reason = self.reason_to_close(keep_conn);
-        self.answered(false, reason);
+    /// Records that the request was ended without being passed to a handler.
+    pub(super) fn on_refusal(&mut self, keep_conn: bool) {
+        let reason = self.become_idle(keep_conn);
+        self.on_response(false, reason);
     }
 
-    /// The handler has returned.
+    /// Records that the handler has returned.
     #[inline]
-    pub(super) fn ended(
+    pub(super) fn on_end(
         &mut self,
         outcome: RequestOutcome,
         max_requests: Option<u64>,
@@ -159,9 +167,9 @@ impl Lifecycle {
                 } else if max_requests.is_some_and(|max| self.requests >= max) {
                     Some(CloseReason::RequestLimit)
                 } else {
-                    self.reason_to_close(keep_conn)
+                    self.become_idle(keep_conn)
                 };
-                self.answered(has_whole_input, reason);
+                self.on_response(has_whole_input, reason);
                 Ok(())
             }
             RequestOutcome::Failed { reason } => {
@@ -175,14 +183,12 @@ impl Lifecycle {
         }
     }
 
-    /// The input has ended, or could not be read, before a request was received. Returns the error,
-    /// unless the connection was closed on purpose.
-    pub(super) fn input_ended(&mut self, error: Option<Error>, is_idle: bool) -> Result<()> {
+    /// Records that the input has ended, or could not be read, before a request was received.
+    /// Returns the error, unless the connection was closed on purpose.
+    pub(super) fn on_end_of_input(&mut self, error: Option<Error>, is_idle: bool) -> Result<()> {
         if self.close_reason().is_none() {
             let (reason, mode) = match (&error, self.state.shut_down_reason()) {
-                (None | Some(Error::UnexpectedEof(_)), Some(reason)) => {
-                    (reason, self.mode_after_early())
-                }
+                (None | Some(Error::UnexpectedEof(_)), Some(reason)) => (reason, self.drain_mode()),
                 (None, None) => (CloseReason::EndOfInput, CloseMode::AtOnce),
                 (Some(Error::TimedOut(_)), _) if is_idle => {
                     (CloseReason::IdleTimeout, CloseMode::AtOnce)
@@ -197,8 +203,9 @@ impl Lifecycle {
         error.map_or(Ok(()), Err)
     }
 
-    /// The connection has failed. Does nothing if it is to be closed already.
-    pub(super) fn failed(&mut self, error: &Error) -> CloseReason {
+    /// Records that the connection has failed. Returns the reason of the close, which may have been
+    /// set before.
+    pub(super) fn on_failure(&mut self, error: &Error) -> CloseReason {
         let reason = self.close_reason().unwrap_or_else(|| error.into());
         if self.close_reason().is_none() {
             self.close(reason, CloseMode::AtOnce);
@@ -206,19 +213,19 @@ impl Lifecycle {
         reason
     }
 
-    /// A response was sent before its input was received, and no request follows.
-    pub(super) fn answered_last(&mut self, reason: CloseReason) {
-        self.answered(false, Some(reason));
+    /// Records that a response was sent before its input was received, and that no request follows.
+    pub(super) fn on_last_response(&mut self, reason: CloseReason) {
+        self.on_response(false, Some(reason));
     }
 
-    /// The response was sent.
+    /// Records that the response was sent.
     #[inline]
-    fn answered(&mut self, has_whole_input: bool, reason: Option<CloseReason>) {
+    fn on_response(&mut self, has_whole_input: bool, reason: Option<CloseReason>) {
         self.answered_early = (!has_whole_input).then(Instant::now);
         self.phase = match (reason, self.answered_early) {
             (None, _) => Phase::Waiting,
-            (Some(reason), None) => Phase::Closing { reason, mode: CloseMode::UnlessInputIsLeft },
-            (Some(reason), Some(_)) => Phase::Closing { reason, mode: self.mode_after_early() },
+            (Some(reason), None) => Phase::Closing { reason, mode: CloseMode::DrainIfInputIsLeft },
+            (Some(reason), Some(_)) => Phase::Closing { reason, mode: self.drain_mode() },
         };
     }
 
@@ -227,13 +234,13 @@ impl Lifecycle {
     }
 
     /// Returns how the connection is closed if no response follows the last one.
-    fn mode_after_early(&self) -> CloseMode {
+    fn drain_mode(&self) -> CloseMode {
         self.answered_early.map_or(CloseMode::AtOnce, CloseMode::AfterDraining)
     }
 
     /// Marks the connection idle, or returns the reason to close it.
     #[inline]
-    fn reason_to_close(&self, keep_conn: bool) -> Option<CloseReason> {
+    fn become_idle(&self, keep_conn: bool) -> Option<CloseReason> {
         if !keep_conn {
             return Some(CloseReason::KeepConnNotSet);
         }
@@ -244,16 +251,26 @@ impl Lifecycle {
 /// The part of a connection that other threads see and change.
 ///
 /// [`State::next`] is the table of transitions. Every change is a compare-and-exchange, so exactly
-/// one thread makes it. A request that has begun is never interrupted. A connection whose read half
-/// was shut down begins a request only if the whole request has arrived.
+/// one thread makes it. A request in progress is never interrupted to free a slot. Only
+/// [`abort`](Self::abort) interrupts it, during a shutdown. A connection whose read half was shut
+/// down begins a request only if the whole request has arrived.
 ///
 /// # Ordering
 ///
-/// No newcomer may wait while a connection is idle. A connection that becomes idle stores `Idle`,
-/// then loads `yield_requests`. A newcomer increases `yield_requests`, then looks for `Idle`. All
-/// four operations are sequentially consistent, so they have one order. Either the increase comes
-/// before the load, and the connection observes the newcomer and closes. Or the load comes before
-/// the increase: then the store does as well, and the newcomer observes `Idle`.
+/// No connection may wait for a slot while another one is idle. A connection that becomes idle
+/// stores `Idle`, then loads `yield_requests`. A thread that waits for a slot increases
+/// `yield_requests`, then searches for `Idle`. All four operations are sequentially consistent, so
+/// they have one order. Either the increase comes before the load, and the connection observes the
+/// waiting thread and closes. Or the load comes before the increase: then the store does as well,
+/// and the waiting thread observes `Idle`. A new connection that becomes idle by a query loads
+/// nothing: while a connection is new, the waiting thread polls every 2 ms.
+///
+/// A connection is closed as unused only if nothing was received. Its thread applies `Receive`
+/// directly after its first successful read, before it inspects what it has read. Another thread
+/// loads `New`, then finds no input in the socket, then applies `CloseUnused`. So the connection is
+/// closed although bytes have arrived only if they arrive between the last two steps, or if the
+/// second one falls between the read and `Receive`. Both take an instant, whatever the peer sends.
+/// A request that arrives then is still served if it is complete.
 #[derive(Debug)]
 pub(super) struct ConnectionState {
     /// A [`State`].
@@ -267,15 +284,19 @@ pub(super) struct ConnectionState {
     output: OutputLock,
 }
 
-/// What other threads need to know of a connection.
+/// The state of a connection, as other threads observe it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 enum State {
-    /// No request has begun.
+    /// Nothing has been received yet.
     New,
     /// The same, and the server stops.
     NewStopping,
-    /// The last request has ended.
+    /// The first bytes were received, but no record yet.
+    Receiving,
+    /// The same, and the server stops.
+    ReceivingStopping,
+    /// The last request has ended, or another record was received and no request has begun.
     Idle,
     /// The same, and a slot was needed since then.
     IdleMarked,
@@ -283,30 +304,35 @@ enum State {
     Busy,
     /// The same, and the server stops.
     BusyStopping,
-    /// The connection closes, because a newcomer needs its slot.
+    /// The connection closes, because a waiting connection needs its slot.
     Yielding,
     /// The same, and the read half was shut down to wake the thread.
     ShutDownYielding,
     /// The read half was shut down because the server stops.
     ShutDownStopping,
-    /// A request had arrived when the read half was shut down, because a slot was needed.
+    /// The connection serves its last request, which had arrived before the read half was shut down
+    /// to free the slot.
     LastYielding,
-    /// A request had arrived when the read half was shut down, because the server stops.
+    /// The connection serves its last request, which had arrived before the server stopped.
     LastStopping,
 }
 
 /// What changes the state of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Event {
+    /// Its thread has received the first bytes.
+    Receive,
     /// Its thread has received BEGIN_REQUEST.
     Begin,
+    /// Its thread has received another record, such as a query.
+    Query,
     /// Its thread has ended the request.
     End,
     /// Its thread yields the slot of the connection, which has just become idle.
     Yield,
     /// A slot is needed.
     Mark,
-    /// A slot is needed, and the connection has begun no request for too long.
+    /// A slot is needed, and the connection has sent nothing for too long.
     CloseUnused,
     /// A slot is needed, and the connection is one of those that were idle for longest.
     CloseMarked,
@@ -316,9 +342,11 @@ enum Event {
 
 impl State {
     /// Every state, in the order of the numbers that represent them.
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 13] = [
         Self::New,
         Self::NewStopping,
+        Self::Receiving,
+        Self::ReceivingStopping,
         Self::Idle,
         Self::IdleMarked,
         Self::Busy,
@@ -335,10 +363,15 @@ impl State {
     #[inline]
     fn next(self, event: Event) -> Option<Self> {
         Some(match (event, self) {
-            (Event::Begin, Self::New | Self::Idle | Self::IdleMarked) => Self::Busy,
-            (Event::Begin, Self::NewStopping) => Self::BusyStopping,
+            (Event::Receive, Self::New) => Self::Receiving,
+            (Event::Receive, Self::NewStopping) => Self::ReceivingStopping,
+            (Event::Begin, Self::New | Self::Receiving) => Self::Busy,
+            (Event::Begin, Self::Idle | Self::IdleMarked) => Self::Busy,
+            (Event::Begin, Self::NewStopping | Self::ReceivingStopping) => Self::BusyStopping,
             (Event::Begin, Self::ShutDownYielding) => Self::LastYielding,
             (Event::Begin, Self::ShutDownStopping) => Self::LastStopping,
+            (Event::Query, Self::New | Self::Receiving) => Self::Idle,
+            (Event::Query, Self::NewStopping | Self::ReceivingStopping) => Self::ShutDownStopping,
             (Event::End, Self::Busy) => Self::Idle,
             (Event::Yield, Self::Idle | Self::IdleMarked) => Self::Yielding,
             (Event::Mark, Self::Idle) => Self::IdleMarked,
@@ -346,6 +379,7 @@ impl State {
             (Event::CloseUnused, Self::NewStopping) => Self::ShutDownStopping,
             (Event::CloseMarked, Self::IdleMarked) => Self::ShutDownYielding,
             (Event::Stop, Self::New) => Self::NewStopping,
+            (Event::Stop, Self::Receiving) => Self::ReceivingStopping,
             (Event::Stop, Self::Idle | Self::IdleMarked) => Self::ShutDownStopping,
             (Event::Stop, Self::Busy) => Self::BusyStopping,
             _ => return None,
@@ -363,11 +397,12 @@ impl State {
     /// Returns why the connection is to close. Returns `None` while it may stay open.
     fn close_reason(self) -> Option<CloseReason> {
         match self {
-            Self::New | Self::Idle | Self::IdleMarked | Self::Busy => None,
+            Self::New | Self::Receiving | Self::Idle | Self::IdleMarked | Self::Busy => None,
             Self::Yielding | Self::ShutDownYielding | Self::LastYielding => {
                 Some(CloseReason::SlotNeeded)
             }
             Self::NewStopping
+            | Self::ReceivingStopping
             | Self::BusyStopping
             | Self::ShutDownStopping
             | Self::LastStopping => Some(CloseReason::Shutdown),
@@ -375,10 +410,10 @@ impl State {
     }
 }
 
-/// How long a new connection may take to begin its first request before its slot may be taken away.
+/// How long a new connection may take to send its first request before its slot may be taken away.
 ///
 /// Web servers treat a close of a new connection as an error. They tolerate it on a kept one.
-pub(super) const NEW_CONNECTION_GRACE: Duration = Duration::from_millis(250);
+pub(super) const NEW_CONNECTION_GRACE: Duration = Duration::from_millis(200);
 
 impl ConnectionState {
     pub(super) fn new(
@@ -409,12 +444,25 @@ impl ConnectionState {
         self.apply_and_wake(Event::Stop);
     }
 
-    /// Closes the connection if it has begun no request since it was accepted, for longer than
+    /// Closes the connection if the peer has sent nothing since it was accepted, for longer than
     /// [`NEW_CONNECTION_GRACE`]. Returns `false` otherwise.
     pub(super) fn close_if_unused(&self) -> bool {
         self.is_new()
             && self.accepted.elapsed() >= NEW_CONNECTION_GRACE
+            && !self.has_unread_input()
             && self.apply_and_wake(Event::CloseUnused)
+    }
+
+    /// Returns whether the first bytes of a new connection have arrived. On a busy machine it may
+    /// take long until the connection's thread reads them.
+    ///
+    /// The socket is in non-blocking mode meanwhile. The lock of the output keeps the thread from
+    /// writing, and [`on_first_input`](Self::on_first_input) from returning, so that only the first
+    /// read can fail with `WouldBlock`. It is treated like a timeout: it is repeated, or ends the
+    /// connection if an idle timeout is set.
+    fn has_unread_input(&self) -> bool {
+        let check = || self.is_new() && self.stream.has_input().unwrap_or(false);
+        self.output().while_not_writing(check).unwrap_or(false)
     }
 
     /// Closes the connection if it has been idle since [`mark_idle`](Self::mark_idle). Returns
@@ -428,9 +476,11 @@ impl ConnectionState {
         let _ = self.apply(Event::Mark);
     }
 
-    /// Returns whether the connection has begun no request since it was accepted.
+    /// Returns whether nothing has been received since the connection was accepted.
+    #[inline]
     pub(super) fn is_new(&self) -> bool {
-        matches!(self.load(), State::New | State::NewStopping)
+        // The states of a new connection have the lowest numbers.
+        self.state.load(SeqCst) <= State::NewStopping as u8
     }
 
     /// Returns whether another thread has shut down the read half. The end of the input then does
@@ -451,16 +501,37 @@ impl ConnectionState {
         let _ = self.stream.shutdown(Shutdown::Both);
     }
 
+    /// Records that the first bytes were received. The connection is no longer new.
+    pub(super) fn on_first_input(&self) {
+        let _ = self.apply(Event::Receive);
+        // A thread that has observed `New` may be checking the input.
+        self.output.wait();
+    }
+
+    /// Records that a record was received that begins no request.
+    #[inline]
+    pub(super) fn on_other_record(&self) {
+        if self.state.load(SeqCst) <= State::ReceivingStopping as u8 {
+            self.apply_and_wake(Event::Query);
+        }
+    }
+
     /// Returns `false` if the read half was shut down.
     #[inline]
     fn begin_request(&self) -> bool {
-        self.apply_from(State::Idle, Event::Begin).is_some_and(|state| !state.is_read_shut_down())
+        self.change(State::Idle, Event::Begin) || self.begin_request_slow()
+    }
+
+    /// Does the same for a connection in any state.
+    #[cold]
+    fn begin_request_slow(&self) -> bool {
+        self.apply(Event::Begin).is_some_and(|state| !state.is_read_shut_down())
     }
 
     /// Marks the connection idle, or returns the reason to close it.
     #[inline]
     fn end_request(&self) -> Option<CloseReason> {
-        if self.apply_from(State::Busy, Event::End).is_none() {
+        if !self.change(State::Busy, Event::End) {
             return self.load().close_reason();
         }
         // After the store of `Idle`, as the ordering argument requires.
@@ -470,12 +541,13 @@ impl ConnectionState {
         self.yield_slot()
     }
 
-    /// Yields the slot of the connection, unless as many others as necessary have done so.
+    /// Yields the slot of the connection, unless enough other connections have yielded theirs.
     #[cold]
     fn yield_slot(&self) -> Option<CloseReason> {
         let take_one = |requests: usize| requests.checked_sub(1);
         if self.yield_requests.fetch_update(SeqCst, SeqCst, take_one).is_ok() {
-            // This changes nothing if the newcomer has observed `Idle` and closes the connection.
+            // This changes nothing if the waiting thread has observed `Idle` and closes the
+            // connection.
             let _ = self.apply(Event::Yield);
         }
         self.load().close_reason()
@@ -487,9 +559,9 @@ impl ConnectionState {
         state.close_reason().filter(|_| state.is_read_shut_down())
     }
 
-    /// Applies an event of another thread, and wakes the connection's thread if it waits for a
-    /// request: it reads the end of the input. If a slot is needed, and the thread is blocked by a
-    /// peer that does not read, the write half is shut down as well.
+    /// Applies an event of another thread. If the connection waits for a request, shuts down the
+    /// read half, so that its read returns 0. If a slot is needed, and the thread is blocked by a
+    /// peer that does not read, shuts down the write half as well.
     fn apply_and_wake(&self, event: Event) -> bool {
         let Some(state) = self.apply(event) else {
             return false;
@@ -503,14 +575,11 @@ impl ConnectionState {
         true
     }
 
-    /// Applies an event, which is faster if the connection is in the `likely` state.
+    /// Applies an event to a connection in this state. Returns `false` if it is in another one.
     #[inline]
-    fn apply_from(&self, likely: State, event: Event) -> Option<State> {
-        let next = likely.next(event)?;
-        match self.state.compare_exchange(likely as u8, next as u8, SeqCst, SeqCst) {
-            Ok(_) => Some(next),
-            Err(_) => self.apply(event),
-        }
+    fn change(&self, from: State, event: Event) -> bool {
+        let Some(next) = from.next(event) else { return false };
+        self.state.compare_exchange(from as u8, next as u8, SeqCst, SeqCst).is_ok()
     }
 
     /// Applies an event. Returns the new state, or `None` if the event changes nothing.
@@ -529,8 +598,9 @@ impl ConnectionState {
 
 #[cfg(test)]
 mod tests {
-    #[cfg(unix)]
-    use std::io::{self, Write};
+    use std::io::{self, Read, Write};
+    use std::net::TcpStream;
+    use std::sync::atomic::AtomicBool;
 
     use super::*;
 
@@ -538,6 +608,8 @@ mod tests {
     fn numbers_represent_their_states() {
         for (number, state) in State::ALL.into_iter().enumerate() {
             assert_eq!(state as usize, number);
+            let is_new = matches!(state, State::New | State::NewStopping);
+            assert_eq!(state as u8 <= State::NewStopping as u8, is_new, "{state:?}");
         }
     }
 
@@ -546,7 +618,7 @@ mod tests {
     #[test]
     fn no_event_interrupts_a_request_or_reopens_a_connection() {
         use Event::*;
-        let events = [Begin, End, Yield, Mark, CloseUnused, CloseMarked, Stop];
+        let events = [Receive, Begin, Query, End, Yield, Mark, CloseUnused, CloseMarked, Stop];
         for (state, event) in
             State::ALL.iter().flat_map(|state| events.map(|event| (*state, event)))
         {
@@ -588,6 +660,83 @@ mod tests {
         assert!(state.begin_request());
         assert!(!state.is_new());
         assert_eq!(state.end_request(), Some(CloseReason::Shutdown));
+    }
+
+    /// Its thread may have to wait for a processor for long.
+    #[test]
+    fn new_connection_whose_request_has_arrived_is_not_closed() {
+        for (mut state, mut peer) in silent_connections() {
+            assert!(!state.close_if_unused(), "it is new");
+            state.accepted -= NEW_CONNECTION_GRACE;
+            peer.write_all(b"x").expect("input is sent");
+            while !state.stream().has_input().expect("a check") {
+                std::thread::yield_now();
+            }
+            assert!(!state.close_if_unused() && !state.is_read_shut_down());
+            assert_eq!(state.stream().read(&mut [0]).expect("the input"), 1);
+            state.on_first_input();
+            assert!(!state.close_if_unused() && !state.is_read_shut_down());
+        }
+    }
+
+    #[test]
+    fn new_connection_that_has_sent_nothing_is_closed_when_its_slot_is_needed() {
+        for (mut state, _peer) in silent_connections() {
+            assert!(!state.close_if_unused(), "it is new");
+            state.accepted -= NEW_CONNECTION_GRACE;
+            assert!(state.close_if_unused() && state.is_read_shut_down());
+        }
+    }
+
+    /// New connections over a Unix socket and TCP, and their peers.
+    fn silent_connections() -> [(ConnectionState, Stream); 2] {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a listening socket");
+        let peer = TcpStream::connect(listener.local_addr().expect("its address"));
+        let accepted = listener.accept().expect("a connection").0.into();
+        let pairs = [Stream::pair().expect("two sockets"), (accepted, peer.unwrap().into())];
+        pairs.map(|(stream, peer)| (ConnectionState::new(stream, None, Arc::default()), peer))
+    }
+
+    /// It is not read after that in non-blocking mode.
+    #[test]
+    fn first_bytes_are_used_when_no_other_thread_checks_the_input() {
+        let (stream, _peer) = Stream::pair().expect("two sockets");
+        let state = &ConnectionState::new(stream, None, Arc::default());
+        let (has_checked, is_checking) = (&AtomicBool::new(false), &AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                state.output().while_not_writing(|| {
+                    is_checking.store(true, SeqCst);
+                    while state.is_new() {
+                        std::thread::yield_now();
+                    }
+                    std::thread::sleep(Duration::from_millis(10));
+                    has_checked.store(true, SeqCst);
+                })
+            });
+            while !is_checking.load(SeqCst) {
+                std::thread::yield_now();
+            }
+            state.on_first_input();
+            assert!(has_checked.load(SeqCst));
+        });
+    }
+
+    /// A peer that sends queries all the time must not keep a slot that is needed.
+    #[test]
+    fn connection_that_has_sent_a_query_is_closed_like_an_idle_one() {
+        for is_stopping in [false, true] {
+            let (stream, _peer) = Stream::pair().expect("two sockets");
+            let state = ConnectionState::new(stream, None, Arc::default());
+            if is_stopping {
+                state.stop();
+            }
+            state.on_other_record();
+            assert!(!state.is_new());
+            assert_eq!(state.is_read_shut_down(), is_stopping);
+            state.mark_idle();
+            assert_eq!(state.close_if_marked(), !is_stopping);
+        }
     }
 
     /// The slot becomes free soon only if no request has arrived.

@@ -1,8 +1,9 @@
 use std::io::{self, IoSlice, Write};
 use std::net::Shutdown;
-use std::sync::{Mutex, PoisonError, TryLockError};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
+use super::sent::SentResponse;
 use super::timeouts::WriteTimeout;
 use crate::error::{Error, Result};
 use crate::net::Stream;
@@ -20,13 +21,26 @@ pub struct Output<'a> {
     lock: &'a OutputLock,
 }
 
-/// Keeps the records whole that several threads write to one connection.
+/// A lock that keeps the records of one connection whole if several threads write them.
 #[derive(Debug)]
-pub(super) struct OutputLock(Mutex<WriteTimeout>);
+pub(super) struct OutputLock(Mutex<OutputState>);
+
+#[derive(Debug)]
+struct OutputState {
+    timeout: WriteTimeout,
+    /// What was sent of the current response, if that is recorded.
+    sent: Option<SentResponse>,
+}
 
 impl OutputLock {
     pub(super) fn new(write_timeout: Option<Duration>) -> Self {
-        Self(Mutex::new(WriteTimeout::new(write_timeout)))
+        let timeout = WriteTimeout::new(write_timeout);
+        Self(Mutex::new(OutputState { timeout, sent: None }))
+    }
+
+    /// Waits until no thread writes to the socket or checks it.
+    pub(super) fn wait(&self) {
+        drop(self.0.lock());
     }
 
     /// Returns whether a thread is writing.
@@ -41,11 +55,28 @@ impl<'a> Output<'a> {
     }
 
     /// Calls a function while no thread writes. Returns `None` if a thread is writing.
-    pub(super) fn while_not_writing<T>(&self, look: impl FnOnce() -> T) -> Option<T> {
+    pub(super) fn while_not_writing<T>(&self, check: impl FnOnce() -> T) -> Option<T> {
         match self.lock.0.try_lock() {
             Err(TryLockError::WouldBlock) => None,
-            _not_writing => Some(look()),
+            _not_writing => Some(check()),
         }
+    }
+
+    /// Records from now on what is sent of the response.
+    pub(super) fn record_sent(&self) {
+        self.lock().sent = Some(SentResponse::default());
+    }
+
+    /// Returns what was sent since [`record_sent`](Self::record_sent), and ends the recording. The
+    /// last write counts even if it has failed.
+    pub(super) fn take_sent(&self) -> SentResponse {
+        self.lock().sent.take().unwrap_or_default()
+    }
+
+    /// Shuts down the write half, after the last record.
+    pub(super) fn shut_down(&self) {
+        // An error means that the connection has ended already.
+        let _ = self.stream.shutdown(Shutdown::Write);
     }
 
     /// Writes whole records, but blocks at most for `limit`, which is reduced by the time taken.
@@ -55,9 +86,9 @@ impl<'a> Output<'a> {
     /// [`Error::TimedOut`]. The write half is shut down then: a part of the records may have been
     /// sent, and nothing may follow that.
     pub(super) fn write_within(&self, records: &[u8], limit: &mut Duration) -> Result<()> {
-        let mut timeout = self.lock.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.lock();
         let start = Instant::now();
-        let written = self.write_until(records, start + *limit, &mut timeout);
+        let written = self.write_until(records, *limit, &mut state.timeout);
         *limit = limit.saturating_sub(start.elapsed());
         if matches!(written, Err(Error::TimedOut(_))) {
             // An error means that the connection has ended already.
@@ -69,14 +100,15 @@ impl<'a> Output<'a> {
     fn write_until(
         &self,
         mut records: &[u8],
-        deadline: Instant,
+        limit: Duration,
         timeout: &mut WriteTimeout,
     ) -> Result<()> {
+        let deadline = Instant::now() + limit;
         let mut stream = self.stream;
         while !records.is_empty() {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Err(Error::TimedOut("write"));
+                return Err(Error::timed_out("write", limit));
             }
             timeout.prepare_within(stream, records.len(), left)?;
             match stream.write(records) {
@@ -88,10 +120,18 @@ impl<'a> Output<'a> {
         Ok(())
     }
 
+    #[inline]
+    fn lock(&self) -> MutexGuard<'_, OutputState> {
+        self.lock.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Writes all parts, which are whole records together.
     fn write_records(&self, parts: &mut [&[u8]]) -> io::Result<()> {
-        let mut timeout = self.lock.0.lock().unwrap_or_else(PoisonError::into_inner);
-        timeout.prepare(self.stream, || parts.iter().map(|part| part.len()).sum())?;
+        let mut state = self.lock();
+        state.timeout.prepare(self.stream, || parts.iter().map(|part| part.len()).sum())?;
+        if let Some(sent) = &mut state.sent {
+            sent.add_records(parts);
+        }
         let mut stream = self.stream;
         match parts {
             [part] => stream.write_all(part),

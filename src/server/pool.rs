@@ -13,8 +13,8 @@ const SPARE_THREADS: usize = 4;
 /// The number of connections that may be rejected at the same time before the pool stops starting
 /// threads.
 const REJECTING_THREADS: usize = 16;
-/// How often a thread that waits for a slot looks for new connections that have begun no request
-/// for [`NEW_CONNECTION_GRACE`]. Nothing notifies the condition variable when that time ends.
+/// How often a thread that waits for a slot looks for new connections that have sent nothing for
+/// [`NEW_CONNECTION_GRACE`]. Nothing notifies the condition variable when that time ends.
 const POLL_INTERVAL: Duration = Duration::from_millis(2);
 /// How long threads may take to end after their connections were aborted.
 const ABORT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -34,13 +34,13 @@ pub(super) struct Pool {
     is_stopping: AtomicBool,
 }
 
-/// Invariant: `threads = accepting + serving.len() + rejecting.len()`. Each thread serves one
-/// connection, rejects one, or is accepting.
+/// Invariant: `threads = unassigned + serving.len() + rejecting.len()`. Each thread serves one
+/// connection, rejects one, or is unassigned.
 ///
 /// Invariant: `serving.len() <= max_connections`.
 ///
 /// Invariant: `threads <= max_connections + REJECTING_THREADS + 1`. A thread is started only when
-/// no other is accepting and at most `REJECTING_THREADS` are rejecting.
+/// no other is unassigned and at most `REJECTING_THREADS` are rejecting.
 #[derive(Debug, Default)]
 struct State {
     /// Keeps the listening socket open. `None` when the server has stopped accepting.
@@ -51,17 +51,17 @@ struct State {
     rejecting: Vec<Arc<ConnectionState>>,
     /// The threads that wait in `accept`, are about to, or wait for a slot with the connection
     /// that they have accepted.
-    accepting: usize,
+    unassigned: usize,
     threads: usize,
     /// The tickets of the threads that wait for a slot, in the order of their arrival. The first
     /// one gets the next slot.
-    /// Invariant: `waiting.len() <= accepting`.
+    /// Invariant: `waiting.len() <= unassigned`.
     waiting: VecDeque<u64>,
     next_ticket: u64,
-    /// The accepting threads that wait because `accept` has failed.
-    /// Invariant: `retrying <= accepting`.
+    /// The unassigned threads that wait because `accept` has failed.
+    /// Invariant: `retrying <= unassigned`.
     retrying: usize,
-    /// Whether no thread is accepting, because none could be started.
+    /// Whether no thread is unassigned, because none could be started.
     lacks_acceptor: bool,
     /// Whether the connections were aborted after the server was stopped.
     is_aborted: bool,
@@ -74,7 +74,7 @@ struct State {
 enum Vacancy {
     /// A slot is free, or a connection is closing.
     Soon,
-    /// There are new connections, each of which is closed unless it begins a request soon.
+    /// There are new connections, each of which is closed unless it sends something soon.
     Likely,
     /// Every connection is busy.
     Unlikely,
@@ -96,7 +96,7 @@ pub(super) struct Admission {
     pub(super) state: Arc<ConnectionState>,
     /// Whether the connection has a slot. Otherwise it is to be rejected.
     pub(super) has_slot: bool,
-    /// Whether the caller has to start another thread, because none is accepting. The new thread
+    /// Whether the caller has to start another thread, because none is unassigned. The new thread
     /// is already counted.
     pub(super) starts_thread: bool,
 }
@@ -155,7 +155,7 @@ impl Pool {
 
     /// Waits until the server is stopped and every thread has ended. Aborts the connections that
     /// are left after [`Config::shutdown_timeout`]. If no thread could be started, calls
-    /// `start_thread` every 250 ms.
+    /// `start_thread` every 200 ms.
     pub(super) fn wait_for_end(&self, config: &Config, start_thread: impl Fn()) -> Result<()> {
         self.wait_for_stop(config, start_thread);
         let mut state = self.lock();
@@ -174,24 +174,24 @@ impl Pool {
         self.lock().add_thread();
     }
 
-    /// Removes an accepting thread that ends.
+    /// Removes an unassigned thread that ends.
     pub(super) fn remove_thread(&self) {
         self.lock().remove_thread();
         self.changed.notify_all();
     }
 
-    /// Removes a thread that could not be started. If no thread is accepting now,
+    /// Removes a thread that could not be started. If no thread is unassigned now,
     /// [`wait_for_end`](Self::wait_for_end) closes a connection, so that its thread can accept.
     pub(super) fn thread_not_started(&self) {
         let mut state = self.lock();
         state.remove_thread();
-        state.lacks_acceptor = state.accepting == 0;
+        state.lacks_acceptor = state.unassigned == 0;
         self.changed.notify_all();
     }
 
     /// Waits until a slot is free and all earlier connections have one, and admits the connection.
-    /// Or decides that it is to be rejected. Returns `None` if the server was stopped and did
-    /// not end in time.
+    /// With [`Overload::Reject`], it is rejected if every other connection is busy. Returns `None`
+    /// if the server was stopped and did not end in time.
     pub(super) fn admit(&self, stream: &Stream, config: &Config) -> Option<Admission> {
         let (mut state, decision) = self.wait_for_slot(config);
         if decision == Decision::Aborted {
@@ -206,8 +206,8 @@ impl Pool {
         Some(state.admit(Arc::new(connection), decision == Decision::Granted, config))
     }
 
-    /// Removes a connection that has ended. Returns `false` if its thread is not needed any more.
-    /// The thread is removed then.
+    /// Removes a connection that has ended. Returns `false` if its thread is no longer needed. The
+    /// thread is removed then.
     pub(super) fn release(&self, connection: Arc<ConnectionState>, config: &Config) -> bool {
         let mut state = self.lock();
         let is_needed = state.release(&connection);
@@ -234,7 +234,7 @@ impl Pool {
         !state.is_aborted
     }
 
-    /// Waits until the server is stopped. If no thread is accepting meanwhile, closes a connection
+    /// Waits until the server is stopped. If no thread is unassigned meanwhile, closes a connection
     /// and tries to start a thread.
     fn wait_for_stop(&self, config: &Config, start_thread: impl Fn()) {
         let mut state = self.lock();
@@ -301,7 +301,7 @@ impl Pool {
     }
 
     /// Waits until all threads have ended, but at most for `timeout`. Closes the new connections
-    /// that begin no request meanwhile.
+    /// that send nothing meanwhile.
     fn wait_for_threads<'a>(
         &'a self,
         mut state: MutexGuard<'a, State>,
@@ -346,13 +346,13 @@ impl Vacancy {
 impl State {
     fn add_thread(&mut self) {
         self.threads += 1;
-        self.accepting += 1;
+        self.unassigned += 1;
         self.lacks_acceptor = false;
     }
 
     fn remove_thread(&mut self) {
         self.threads -= 1;
-        self.accepting -= 1;
+        self.unassigned -= 1;
     }
 
     /// Returns the connections that are served, and those that are rejected.
@@ -368,8 +368,8 @@ impl State {
     ) -> Admission {
         let connections = if has_slot { &mut self.serving } else { &mut self.rejecting };
         connections.push(Arc::clone(&connection));
-        self.accepting -= 1;
-        let starts_thread = self.accepting == 0 && self.rejecting.len() <= REJECTING_THREADS;
+        self.unassigned -= 1;
+        let starts_thread = self.unassigned == 0 && self.rejecting.len() <= REJECTING_THREADS;
         if starts_thread {
             self.add_thread();
             let max = config.max_connections.saturating_add(REJECTING_THREADS + 1);
@@ -383,9 +383,9 @@ impl State {
         let is_other = |other: &Arc<_>| !Arc::ptr_eq(other, connection);
         self.serving.retain(is_other);
         self.rejecting.retain(is_other);
-        let is_needed = self.accepting < SPARE_THREADS;
+        let is_needed = self.unassigned < SPARE_THREADS;
         if is_needed {
-            self.accepting += 1;
+            self.unassigned += 1;
             self.lacks_acceptor = false;
         } else {
             self.threads -= 1;
@@ -420,10 +420,10 @@ impl State {
 
     /// Asks a connection to close.
     ///
-    /// One that has begun no request since it was accepted is closed first, so that such
-    /// connections cannot displace those that are used. While there are new connections that may
-    /// still begin a request, no other is closed. Then follows one that has been idle since the
-    /// last time a slot was needed, then any other idle one.
+    /// One that has sent nothing since it was accepted is closed first, so that such connections
+    /// cannot displace those that are used. While there are new connections that may still send a
+    /// request, no other is closed. Then follows one that has been idle since the last time a slot
+    /// was needed, then any other idle one.
     fn close_one(&self) -> Vacancy {
         if self.close_first(ConnectionState::close_if_unused) {
             return Vacancy::Soon;
@@ -455,8 +455,8 @@ impl State {
     fn check(&self) {
         debug_assert_eq!(
             self.threads,
-            self.accepting + self.serving.len() + self.rejecting.len(),
-            "threads = accepting + serving + rejecting"
+            self.unassigned + self.serving.len() + self.rejecting.len(),
+            "threads = unassigned + serving + rejecting"
         );
     }
 }
@@ -483,8 +483,8 @@ mod tests {
         let (stream, peer) = Stream::pair().expect("two sockets");
         let admission = pool.admit(&stream, config).expect("a server that runs");
         let mut lifecycle = Lifecycle::new(Arc::clone(&admission.state));
-        assert!(lifecycle.begun());
-        lifecycle.received(true);
+        assert!(lifecycle.on_begin());
+        lifecycle.on_params(true);
         (admission, lifecycle, peer)
     }
 
@@ -514,14 +514,14 @@ mod tests {
 
     /// The last thread serves a busy connection, and no other can be started.
     #[test]
-    fn a_connection_gives_way_if_no_thread_can_be_started() {
+    fn connection_is_closed_if_no_thread_can_be_started() {
         let (pool, config) = (pool(), Config::new());
         let (admission, mut lifecycle, _peer) = busy(&pool, &config);
         assert!(admission.starts_thread);
         thread::scope(|scope| {
             scope.spawn(|| pool.wait_for_end(&config, || pool.thread_not_started()));
             pool.thread_not_started();
-            lifecycle.ended(FINISHED, None).expect("an ended request");
+            lifecycle.on_end(FINISHED, None).expect("an ended request");
             while lifecycle.is_waiting() && !admission.state.is_read_shut_down() {
                 thread::yield_now();
             }
@@ -561,26 +561,26 @@ mod tests {
 
     /// A connection that serves its last request does not count as one that yields its slot soon.
     #[test]
-    fn a_newcomer_gets_the_slot_of_another_connection_while_one_serves_its_last_request() {
+    fn waiting_connection_gets_the_slot_of_another_one_while_a_third_serves_its_last_request() {
         let (pool, config) = (&pool(), &Config::new().max_connections(2));
         let (first, mut lifecycle, _peer) = busy(pool, config);
         let (second, mut other_lifecycle, _other_peer) = busy(pool, config);
-        lifecycle.ended(FINISHED, None).expect("an ended request");
+        lifecycle.on_end(FINISHED, None).expect("an ended request");
         // A slot is needed, and the request of the connection that is to yield it has arrived.
         assert_eq!(pool.lock().close_one(), Vacancy::Soon);
-        assert!(!lifecycle.begun(), "the read half was shut down");
-        lifecycle.received(true);
+        assert!(!lifecycle.on_begin(), "the read half was shut down");
+        lifecycle.on_params(true);
         thread::scope(|scope| {
-            let newcomer = scope.spawn(|| busy(pool, config));
+            let waiting = scope.spawn(|| busy(pool, config));
             while pool.lock().waiting.is_empty() {
                 thread::yield_now();
             }
-            other_lifecycle.ended(FINISHED, None).expect("an ended request");
+            other_lifecycle.on_end(FINISHED, None).expect("an ended request");
             while other_lifecycle.is_waiting() && !second.state.is_read_shut_down() {
                 thread::yield_now();
             }
             pool.release(second.state, config);
-            assert!(newcomer.join().expect("a newcomer").0.has_slot);
+            assert!(waiting.join().expect("an admission").0.has_slot);
         });
         pool.release(first.state, config);
     }
@@ -590,26 +590,26 @@ mod tests {
     fn a_connection_does_not_yield_while_a_slot_is_free() {
         let (pool, config) = (&pool(), &Config::new().max_connections(2));
         let (_first, mut lifecycle, _peer) = busy(pool, config);
-        lifecycle.ended(FINISHED, None).expect("an ended request");
+        lifecycle.on_end(FINISHED, None).expect("an ended request");
         let mut state = pool.lock();
         state.add_ticket();
         assert_eq!(pool.request_slot(&state, config), Vacancy::Soon);
-        assert!(lifecycle.begun(), "the connection is kept");
+        assert!(lifecycle.on_begin(), "the connection is kept");
     }
 
-    /// Two newcomers wait while every connection is busy.
+    /// Two connections wait while every other one is busy.
     #[test]
-    fn as_many_connections_yield_as_newcomers_wait() {
+    fn as_many_connections_yield_as_others_wait() {
         let (pool, config) = (&pool(), &Config::new().max_connections(2));
         let mut served = [busy(pool, config), busy(pool, config)];
         thread::scope(|scope| {
-            let newcomers = [(); 2].map(|()| scope.spawn(|| busy(pool, config)));
+            let waiting = [(); 2].map(|()| scope.spawn(|| busy(pool, config)));
             while pool.lock().waiting.len() < 2 {
                 thread::yield_now();
             }
             assert_eq!(pool.lock().unmet_demand(config), 2);
             for (unmet, (admission, lifecycle, _peer)) in [1, 0].into_iter().zip(&mut served) {
-                lifecycle.ended(FINISHED, None).expect("an ended request");
+                lifecycle.on_end(FINISHED, None).expect("an ended request");
                 while lifecycle.is_waiting() && !admission.state.is_read_shut_down() {
                     thread::yield_now();
                 }
@@ -618,17 +618,17 @@ mod tests {
             for (admission, ..) in served {
                 pool.release(admission.state, config);
             }
-            assert!(newcomers.into_iter().all(|newcomer| newcomer.join().unwrap().0.has_slot));
+            assert!(waiting.into_iter().all(|thread| thread.join().unwrap().0.has_slot));
         });
     }
 
     /// The connection that has waited for longer gets the slot.
     #[test]
-    fn a_newcomer_does_not_overtake_one_that_waits() {
+    fn new_connection_does_not_overtake_one_that_waits() {
         let config = &Config::new().max_connections(1).overload(Overload::Reject);
         let pool = &pool();
         let (first, mut lifecycle, _peer) = busy(pool, config);
-        lifecycle.ended(FINISHED, None).expect("an ended request");
+        lifecycle.on_end(FINISHED, None).expect("an ended request");
         thread::scope(|scope| {
             let waiting = scope.spawn(|| busy(pool, config));
             while !first.state.is_read_shut_down() {
@@ -642,7 +642,7 @@ mod tests {
             state.waiting.retain(|other| *other != ticket);
             pool.changed.notify_all();
             drop(state);
-            assert!(waiting.join().expect("a newcomer").0.has_slot);
+            assert!(waiting.join().expect("an admission").0.has_slot);
         });
     }
 }

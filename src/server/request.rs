@@ -4,16 +4,35 @@ use std::io::{self, Write};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::abort_handle::AbortHandle;
+use super::close_reason::CloseReason;
+use super::error_response::ErrorResponse;
 use super::input::AcceptedRequest;
 use super::lifecycle::{ConnectionState, RequestOutcome};
 use super::output::Output;
 use super::stdin::Stdin;
+use crate::cgi::canonical_reason;
 use crate::error::{Error, Result};
 use crate::params::Params;
 use crate::record::{EndRequest, Header, ProtocolStatus, RecordType, Role, HEADER_LEN};
 use crate::stream::{RecordBuffer, StreamWriter};
 
 /// A request and its response. As in [`std::process::Child`], the streams are public fields.
+///
+/// The guides show how to [read forms and uploads](crate::guide::forms) and how to
+/// [send long responses](crate::guide::streaming).
+///
+/// [`respond`](Self::respond) writes a whole response. [`method`](Self::method),
+/// [`path`](Self::path), [`header`](Self::header) and others look up what was requested:
+///
+/// ```
+/// use fcgi::server::{HandlerResult, Request};
+/// use fcgi::ResponseHead;
+///
+/// fn greet(request: &mut Request) -> HandlerResult {
+///     let browser = request.header("User-Agent").unwrap_or("unknown");
+///     request.respond(ResponseHead::text(), format!("Your browser is {browser}.\n"))
+/// }
+/// ```
 ///
 /// The streams are fields, so that they can be used side by side:
 ///
@@ -31,9 +50,15 @@ use crate::stream::{RecordBuffer, StreamWriter};
 /// }
 /// ```
 ///
-/// [`finish`](Self::finish) and [`fail`](Self::fail) end the request. [`Server`](super::Server)
-/// calls them after the handler. If a request is dropped instead, the connection is closed and the
-/// web server receives an incomplete response.
+/// # The end of a request
+///
+/// A [`Server`](super::Server) ends the request when its handler returns.
+/// [`finish_early`](Self::finish_early) ends it before that. Without a server,
+/// [`finish`](Self::finish) and [`fail`](Self::fail) end it. If a request is dropped instead, the
+/// connection is closed and the web server receives an incomplete response.
+///
+/// A response that fails after a part of it was sent may look complete to the client:
+/// [`HandlerResult`](super::HandlerResult#responses-that-were-sent-in-part) describes what to do.
 #[derive(Debug)]
 pub struct Request<'a> {
     /// The role that the web server requests. It is one of
@@ -64,28 +89,6 @@ pub(super) struct FinishedRequest {
     pub(super) stderr: Vec<u8>,
 }
 
-/// A response that does not come from the handler.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum ErrorResponse {
-    ParamsTooLarge,
-    BodyTooLarge,
-    /// The handler has failed.
-    Failed,
-}
-
-impl ErrorResponse {
-    /// Returns the value of the `Status` field and the line of text that is the body.
-    fn status_and_text(self) -> (&'static str, &'static str) {
-        match self {
-            Self::ParamsTooLarge => {
-                ("431 Request Header Fields Too Large", "The request's header is too large.")
-            }
-            Self::BodyTooLarge => ("413 Content Too Large", "The request's body is too large."),
-            Self::Failed => ("500 Internal Server Error", "The application failed."),
-        }
-    }
-}
-
 impl<'a> Request<'a> {
     pub(super) fn new(
         request: AcceptedRequest,
@@ -107,17 +110,19 @@ impl<'a> Request<'a> {
     }
 
     /// Returns whether the web server has aborted the request (FastCGI specification, section 5.4)
-    /// or closed the connection, which web servers do when the client has disconnected.
+    /// or closed the connection, which web servers do when the client has disconnected. It also
+    /// returns `true` after a read of [`stdin`](Self::stdin) has failed, unless the length of the
+    /// body was the cause.
     ///
-    /// Does not wait. A long response may check this from time to time, and stop: an aborted
-    /// request is ended like any other. The check takes at least three system calls. It does not
-    /// see beyond 128 KiB of unread body.
+    /// Does not wait. A handler that writes a long response can check this from time to time and
+    /// return early. An aborted request still has to be ended. The check takes at least three
+    /// system calls. It does not detect an abort that follows more than 128 KiB of unread body.
     ///
-    /// A web server that has only shut down its writing half still receives the response. On a Unix
-    /// socket under Linux that is no abort. Over TCP the two cannot be distinguished:
+    /// A web server that has only shut down its write half still receives the response. On a Unix
+    /// socket under Linux that is not an abort. Over TCP the two cannot be distinguished:
     /// [`Config::peers_half_close`](super::Config::peers_half_close) decides.
     pub fn is_aborted(&mut self) -> bool {
-        self.stdin.is_aborted()
+        !self.has_ended() && self.stdin.is_aborted()
     }
 
     /// Returns a handle with which any thread can check whether the request was aborted, while the
@@ -126,6 +131,9 @@ impl<'a> Request<'a> {
     /// It may be used at any time: it does not affect what the request reads and writes. Clones of
     /// the connection's [`Stream`](crate::net::Stream) must not be used meanwhile.
     pub fn abort_handle(&mut self) -> AbortHandle {
+        if self.has_ended() {
+            return AbortHandle::ended();
+        }
         self.stdin.abort_handle()
     }
 
@@ -139,10 +147,15 @@ impl<'a> Request<'a> {
     /// Ends the request: sends the rest of both streams, their ends and END_REQUEST with
     /// [`app_status`](Self::app_status), in one write.
     ///
+    /// Does nothing after [`finish_early`](Self::finish_early).
+    ///
     /// # Errors
-    /// Any error of the connection, which cannot be used any more. Reading [`stdin`](Self::stdin)
-    /// may have returned the same error before.
+    /// Any error of the connection, which can no longer be used. Reading [`stdin`](Self::stdin) may
+    /// have returned the same error before.
     pub fn finish(mut self) -> Result<()> {
+        if self.has_ended() {
+            return Ok(());
+        }
         self.end()
     }
 
@@ -150,12 +163,92 @@ impl<'a> Request<'a> {
     ///
     /// The reason is written to stderr, and [`app_status`](Self::app_status) becomes 1 if it is 0.
     /// If no part of the response was sent, `Status: 500` is sent in its place. The reason is not
-    /// sent to the client.
+    /// sent to the client. To send a page of your own, write it and call
+    /// [`finish`](Self::finish) instead.
+    ///
+    /// If a part was sent, the response ends there. nginx and lighttpd pass it to the client as a
+    /// complete response with status 200:
+    /// [`HandlerResult`](super::HandlerResult#responses-that-were-sent-in-part) describes what to
+    /// do.
     ///
     /// # Errors
-    /// The errors of [`finish`](Self::finish).
+    /// The errors of [`finish`](Self::finish), and [`Error::RequestEnded`] after
+    /// [`finish_early`](Self::finish_early).
     pub fn fail(mut self, reason: impl fmt::Display) -> Result<()> {
+        if self.has_ended() {
+            return Err(Error::RequestEnded);
+        }
         self.end_failed(ErrorResponse::Failed, &reason)
+    }
+
+    /// Ends the request as [`finish`](Self::finish) does, so that the client has its response while
+    /// the handler continues to work. The handler may write a log, for example, or remove files.
+    ///
+    /// The streams cannot be used after that: reads and writes fail with [`Error::RequestEnded`].
+    /// An error that the handler returns, and a panic, can no longer change the response. They are
+    /// passed to [`Server::on_error`](super::Server::on_error).
+    ///
+    /// The connection is not kept. The web server would otherwise send its next request on it, and
+    /// that would wait until the handler returns. The handler also keeps its thread, and its slot
+    /// among [`Config::max_connections`](super::Config::max_connections).
+    ///
+    /// If [`run`](crate::run) responds to a CGI call, the web server waits for the end of the
+    /// process all the same.
+    ///
+    /// # Errors
+    /// - [`Error::NoResponse`] if no response was written, or the error of reading the body, if
+    ///   there was one; the request has not ended then
+    /// - [`Error::IncompleteHead`] in debug builds, if a small response has no complete head; the
+    ///   request has not ended then
+    /// - [`Error::RequestEnded`] if the request has ended already
+    /// - the errors of [`finish`](Self::finish)
+    ///
+    /// ```
+    /// use fcgi::server::{HandlerResult, Request};
+    /// use fcgi::ResponseHead;
+    ///
+    /// fn order(request: &mut Request) -> HandlerResult {
+    ///     let order = request.stdin.read_limited(64 * 1024)?;
+    ///     request.respond(ResponseHead::text().status(202)?, "Your order has been accepted.\n")?;
+    ///     request.finish_early()?;
+    ///     send_mail(&order)
+    /// }
+    /// # fn send_mail(_order: &[u8]) -> HandlerResult { Ok(()) }
+    /// ```
+    pub fn finish_early(&mut self) -> Result<()> {
+        if self.has_ended() {
+            return Err(Error::RequestEnded);
+        }
+        if let Some(error) = self.response_error() {
+            return Err(error);
+        }
+        let ended = self.end();
+        self.close_early();
+        ended
+    }
+
+    /// Makes every further use of the streams fail. Shuts down the write half, so that the web
+    /// server does not wait for the handler.
+    #[cold]
+    fn close_early(&mut self) {
+        if let RequestOutcome::Finished { close_reason, .. } = &mut self.finished.outcome {
+            close_reason.get_or_insert(CloseReason::FinishedEarly);
+        }
+        self.stdout.get_ref().shut_down();
+        self.stdout.close(&Error::RequestEnded);
+        self.stderr.close(&Error::RequestEnded);
+        self.stdin.close(&Error::RequestEnded);
+    }
+
+    /// Returns whether END_REQUEST was sent, or could not be sent.
+    #[inline]
+    pub(super) fn has_ended(&self) -> bool {
+        !matches!(self.finished.outcome, RequestOutcome::Unfinished)
+    }
+
+    /// Returns whether the response could not be sent.
+    pub(super) fn is_unsent(&self) -> bool {
+        matches!(self.finished.outcome, RequestOutcome::Failed { .. })
     }
 
     /// Does what [`finish`](Self::finish) does. Nothing may be written after that.
@@ -208,6 +301,12 @@ impl<'a> Request<'a> {
         reason: &dyn fmt::Display,
     ) -> Result<()> {
         self.replace_response(response)?;
+        self.end_with_reason(reason)
+    }
+
+    /// Ends the request as failed, with the response that was written. Nothing may be written after
+    /// that.
+    pub(super) fn end_with_reason(&mut self, reason: &dyn fmt::Display) -> Result<()> {
         // The log of the web server consists of lines. The reason must not forge one.
         let reason = reason.to_string().replace(|c: char| c.is_control(), " ");
         // An error is ignored: `end` returns it.
@@ -222,13 +321,13 @@ impl<'a> Request<'a> {
             return Ok(());
         }
         self.stdout.discard();
-        let (status, text) = response.status_and_text();
+        let (code, text) = (response.code(), response.text());
+        let reason = canonical_reason(code).unwrap_or_default();
         let head = "Content-Type: text/plain";
-        Ok(write!(self.stdout, "Status: {status}\r\n{head}\r\n\r\n{text}\n")?)
+        Ok(write!(self.stdout, "Status: {code} {reason}\r\n{head}\r\n\r\n{text}")?)
     }
 
-    /// Returns the error of a handler that has returned none: it has written no response, although
-    /// the request was not aborted.
+    /// Returns an error if the handler wrote no response and the request was not aborted.
     #[inline]
     pub(super) fn response_error(&mut self) -> Option<Error> {
         if self.stdout.has_sent() || self.has_buffered_response() {
@@ -237,7 +336,8 @@ impl<'a> Request<'a> {
         self.missing_response()
     }
 
-    /// Returns whether a response is buffered. In debug builds its head must be complete.
+    /// Returns whether a response is buffered. In debug builds its head must be complete. The web
+    /// server checks the head anyway, so release builds skip this check.
     fn has_buffered_response(&self) -> bool {
         if cfg!(debug_assertions) {
             has_head(self.stdout.buffered())

@@ -27,6 +27,9 @@ use crate::stream::{RecordReader, StreamLength, StreamReader, StreamSource, Stre
 /// | the web server sends nothing for [`Config::read_timeout`] | [`Error::TimedOut`] |
 /// | the body takes longer than [`Config::request_timeout`] | [`Error::RequestTimedOut`] |
 ///
+/// [`read_limited`](Self::read_limited) reads a body into memory, up to a limit. A guide shows how
+/// to decode [forms, JSON and uploads](crate::guide::forms).
+///
 /// Data that the handler does not read is dropped. As a [`BufRead`] it returns its data without
 /// copying it.
 #[derive(Debug)]
@@ -74,7 +77,7 @@ impl<'a> Stdin<'a> {
     }
 
     /// Continues with the file that a filter processes: the DATA stream (FastCGI specification,
-    /// section 6.4). Drops what was not read of the body.
+    /// section 6.4). Drops what has not been read of the body.
     ///
     /// Later reads return the file, whose announced length is `FCGI_DATA_LENGTH`. In a role other
     /// than [`Role::Filter`] there is no file, and reads return 0 bytes.
@@ -94,7 +97,39 @@ impl<'a> Stdin<'a> {
         Ok(self)
     }
 
-    /// Returns the number of bytes that were read of the current stream.
+    /// Reads the rest of the body, which may have at most `max` bytes.
+    ///
+    /// A body that announces a greater length in `CONTENT_LENGTH` is not read at all.
+    ///
+    /// # Errors
+    /// - [`Error::BodyTooLarge`] if there are more than `max` bytes; if the handler returns it, the
+    ///   response is `413 Content Too Large`
+    /// - any error of reading
+    ///
+    /// ```
+    /// use fcgi::server::{HandlerResult, Request};
+    /// use fcgi::ResponseHead;
+    ///
+    /// fn count(request: &mut Request) -> HandlerResult {
+    ///     let body = request.stdin.read_limited(1024 * 1024)?;
+    ///     request.respond(ResponseHead::text(), format!("{} bytes\n", body.len()))
+    /// }
+    /// ```
+    pub fn read_limited(&mut self, max: u64) -> Result<Vec<u8>> {
+        let announced = self.stream.source().announced().unwrap_or(0);
+        if announced.saturating_sub(self.received()) > max {
+            return Err(Error::BodyTooLarge(max));
+        }
+        // Memory grows with what has arrived, not with what is announced.
+        let mut body = Vec::new();
+        self.take(max.saturating_add(1)).read_to_end(&mut body)?;
+        if body.len() as u64 > max {
+            return Err(Error::BodyTooLarge(max));
+        }
+        Ok(body)
+    }
+
+    /// Returns the number of bytes that have been read of the current stream.
     pub fn received(&self) -> u64 {
         self.stream.received()
     }
@@ -102,22 +137,34 @@ impl<'a> Stdin<'a> {
     /// Returns whether the web server has aborted the request or closed the connection, as far as
     /// that can be known without waiting.
     pub(super) fn is_aborted(&mut self) -> bool {
-        let is_aborted = self.is_known_aborted() || self.has_buffered_abort() || self.finds_abort();
+        let is_aborted =
+            self.has_no_receiver() || self.has_buffered_abort() || self.poll_for_abort();
         if is_aborted {
             self.stream.source_mut().set_aborted();
         }
         is_aborted
     }
 
-    /// Returns a handle that tells other threads whether the request was aborted.
+    /// Returns a handle with which other threads can check whether the request was aborted.
     pub(super) fn abort_handle(&mut self) -> AbortHandle {
-        let is_aborted = self.is_known_aborted();
+        let is_aborted = self.has_no_receiver();
         let records = self.stream.source_mut();
         let handle = records.input.abort_handle(records.config.peers_half_close);
         if is_aborted {
             handle.set_aborted();
         }
         handle
+    }
+
+    /// Makes every later read fail with this error.
+    pub(super) fn close(&mut self, error: &Error) {
+        self.stream.close(error);
+    }
+
+    /// Returns whether the web server has aborted the request, as far as the handler or its abort
+    /// handle has noticed. A connection that has failed does not count.
+    pub(super) fn was_aborted_by_peer(&self) -> bool {
+        self.stream.state() == StreamState::Aborted || self.stream.source().is_known_aborted()
     }
 
     /// Makes the abort handle return `false`.
@@ -151,8 +198,9 @@ impl<'a> Stdin<'a> {
         }
     }
 
-    /// Returns whether the request is known to be aborted. A connection that has failed counts.
-    fn is_known_aborted(&self) -> bool {
+    /// Returns whether nothing receives the response, as far as is known: the request was aborted,
+    /// or a read has failed, except with [`Error::BodyTooLarge`].
+    fn has_no_receiver(&self) -> bool {
         match self.stream.state() {
             StreamState::Aborted => true,
             StreamState::Failed => !matches!(self.stream.failure(), Some(Error::BodyTooLarge(_))),
@@ -162,7 +210,7 @@ impl<'a> Stdin<'a> {
 
     /// Buffers the input that has arrived. Returns whether it ends with an abort, or the peer has
     /// closed the connection.
-    fn finds_abort(&mut self) -> bool {
+    fn poll_for_abort(&mut self) -> bool {
         while !self.stream.source().input.reader().is_full() {
             match self.stream.source_mut().input.try_fill() {
                 Ok(Some(0)) if !self.has_whole_input() => return true,
@@ -196,7 +244,7 @@ impl<'a> Stdin<'a> {
     /// request was aborted.
     pub(super) fn check_peer(&self) -> Result<()> {
         self.check_connection()?;
-        if self.is_known_aborted() {
+        if self.has_no_receiver() {
             return Err(Error::Aborted);
         }
         Ok(())
@@ -213,12 +261,28 @@ impl<'a> Stdin<'a> {
 }
 
 impl RequestRecords<'_> {
+    /// Returns the name of the variable that announces the length of the current stream.
+    fn length_variable(&self) -> &'static str {
+        match self.stream {
+            RecordType::Data => "FCGI_DATA_LENGTH",
+            _ => "CONTENT_LENGTH",
+        }
+    }
+
+    /// Returns the announced length of the current stream.
+    fn announced(&self) -> Option<u64> {
+        match self.role {
+            Role::Authorizer => None,
+            _ => self.params.decimal(self.length_variable()),
+        }
+    }
+
     fn is_known_aborted(&self) -> bool {
         self.is_aborted
             || self.input.existing_abort_handle().is_some_and(AbortHandle::is_known_aborted)
     }
 
-    /// Ends the abort handle, but remembers what it knows.
+    /// Ends the abort handle, but keeps its result.
     #[inline]
     fn end_abort_handle(&mut self) {
         if self.input.existing_abort_handle().is_some() {
@@ -271,13 +335,10 @@ impl StreamSource for RequestRecords<'_> {
         if self.role == Role::Authorizer {
             return StreamLength::Any;
         }
-        let (variable, limit) = match self.stream {
-            RecordType::Data => ("FCGI_DATA_LENGTH", None),
-            _ => ("CONTENT_LENGTH", self.config.max_body),
-        };
-        match (self.params.decimal(variable), limit) {
+        let limit = self.config.max_body.filter(|_| self.stream != RecordType::Data);
+        match (self.announced(), limit) {
             (None, Some(limit)) => StreamLength::AtMost(limit),
-            (announced, _) => StreamLength::announced(variable, announced),
+            (announced, _) => StreamLength::announced(self.length_variable(), announced),
         }
     }
 }

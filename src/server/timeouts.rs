@@ -4,11 +4,11 @@
 //! | --- | --- | --- | --- |
 //! | waiting for a request | [`idle_timeout`] | `SO_RCVTIMEO` | before the first read |
 //! | receiving a request | [`read_timeout`] | `SO_RCVTIMEO` | before the first read in a request |
-//! | receiving the params, the body | [`request_timeout`] | the clock | from the second read |
+//! | receiving the params, the body | [`request_timeout`] | a clock | from the second read on |
 //! | sending | [`write_timeout`] | `SO_SNDTIMEO` | before the second write, or one above 2 KiB |
 //! | answering queries, refusing requests | one second in all | `SO_SNDTIMEO` | before each write |
-//! | rejecting a connection | one second | the clock | at the beginning |
-//! | closing | [`drain_time`] | `SO_RCVTIMEO` | before each read (see `linger`) |
+//! | rejecting a connection | one second | a deadline | before each read |
+//! | closing | [`drain_time`] | `SO_RCVTIMEO` | before each read (see `drain`) |
 //!
 //! [`idle_timeout`]: Config::idle_timeout
 //! [`read_timeout`]: Config::read_timeout
@@ -16,8 +16,10 @@
 //! [`write_timeout`]: Config::write_timeout
 //! [`drain_time`]: Config::drain_time
 //!
-//! A small request on a connection of its own is read by one read and answered by one write.
-//! Neither can block, so no timeout is set for it: that saves two of eight system calls.
+//! A small request on a connection of its own is read by one read and answered by one write. The
+//! read waits without a timeout, because the connection is idle and has no idle timeout by default.
+//! The write fits the send buffer. So no timeout is set for either, which saves two of eight system
+//! calls.
 
 use std::io::{self, IoSliceMut, Read};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -30,19 +32,10 @@ use crate::net::Stream;
 /// A first write of up to this many bytes fits the send buffer of a new socket and does not block.
 const FIRST_WRITE: usize = 2 * 1024;
 
-/// Which limit applies to a read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Limit {
-    /// The connection is between requests, and no byte of the next one was received.
-    Idle,
-    /// A request is being received.
-    Request,
-}
-
 /// The time that the params of a request, or its body, have taken.
 ///
-/// The clock starts at the second read of either. A request that arrives in one read does not need
-/// it.
+/// The clock starts at the first read of either inside the request. A request that arrives in one
+/// read does not need it: while that read waits, the connection is idle.
 #[derive(Debug)]
 struct RequestClock {
     limit: Option<Duration>,
@@ -61,45 +54,41 @@ impl RequestClock {
     }
 }
 
-/// A stream whose reads have another timeout while the connection is idle than inside a request.
-///
-/// Changing the timeout of a socket takes a system call. The socket therefore has the shorter of
-/// the two timeouts, and a read that may wait longer is repeated. Only the last reads before the
-/// end of the request timeout have a shorter one.
+/// A stream whose reads end at the timeouts of a server.
 #[derive(Debug)]
 pub(super) struct TimedStream {
     stream: Stream,
-    read_timeout: Option<Duration>,
+    timeout: ReadTimeout,
+    /// Held during a read, if another thread may check the socket.
+    read_lock: Option<Arc<Mutex<()>>>,
+}
+
+/// The read timeouts of a connection.
+///
+/// Changing the timeout of a socket takes a system call. The socket therefore has the shorter of
+/// the idle timeout and the read timeout, and a read that may wait longer is repeated. Only the
+/// last reads before the end of the request timeout have a shorter one.
+#[derive(Debug)]
+struct ReadTimeout {
     idle_timeout: Option<Duration>,
+    read_timeout: Option<Duration>,
+    /// Whether the idle timeout applies: no byte was received since the last request.
+    is_idle: bool,
+    clock: RequestClock,
+    /// The time after which every read fails, even if input has arrived.
+    deadline: Option<Instant>,
     /// Whether the timeout of the socket is set.
     is_set: bool,
     /// The timeout of the socket, if it is set.
-    socket_timeout: Option<Duration>,
-    limit: Limit,
-    clock: RequestClock,
-    /// When every read fails, even if input arrives.
-    deadline: Option<Instant>,
-    /// Held during a read, if another thread may look at the socket.
-    read_lock: Option<Arc<Mutex<()>>>,
+    on_socket: Option<Duration>,
 }
 
 impl TimedStream {
     pub(super) fn new(stream: Stream, config: &Config) -> Self {
-        let clock = RequestClock { limit: config.request_timeout, start: None };
-        Self {
-            stream,
-            read_timeout: config.read_timeout,
-            idle_timeout: config.idle_timeout,
-            is_set: false,
-            socket_timeout: None,
-            limit: Limit::Idle,
-            clock,
-            deadline: None,
-            read_lock: None,
-        }
+        Self { stream, timeout: ReadTimeout::new(config), read_lock: None }
     }
 
-    /// Returns a lock that every read and every look holds from now on.
+    /// Returns a lock that every read and every check holds from now on.
     pub(super) fn read_lock(&mut self) -> Arc<Mutex<()>> {
         Arc::clone(self.read_lock.get_or_insert_with(Arc::default))
     }
@@ -116,29 +105,31 @@ impl TimedStream {
     /// Applies the idle timeout until a byte is received.
     #[inline]
     pub(super) fn set_idle(&mut self) {
-        self.limit = Limit::Idle;
+        self.timeout.is_idle = true;
     }
 
     /// Returns whether no byte was received since the connection became idle.
     pub(super) fn is_idle(&self) -> bool {
-        self.limit == Limit::Idle
+        self.timeout.is_idle
     }
 
-    /// Allows the request timeout from the next read on: the params of a request follow, or its
-    /// body.
+    /// Restarts the request clock. It starts again with the next read of the params or the body.
     #[inline]
     pub(super) fn restart_clock(&mut self) {
-        self.clock.start = None;
+        self.timeout.clock.start = None;
     }
 
     /// Makes every read fail after this time, even if input arrives.
     pub(super) fn set_deadline(&mut self, time: Duration) {
-        self.deadline = Instant::now().checked_add(time);
+        self.timeout.deadline = Instant::now().checked_add(time);
     }
 
-    /// Returns the timeout of the socket for most reads.
-    fn usual_timeout(&self) -> Option<Duration> {
-        shorter(self.read_timeout, self.idle_timeout)
+    /// Calls a function that reads from the socket or checks it.
+    #[inline]
+    pub(super) fn with_read_lock<T>(&self, read: impl FnOnce(&Stream) -> T) -> T {
+        let lock = self.read_lock.as_ref();
+        let _guard = lock.map(|lock| lock.lock().unwrap_or_else(PoisonError::into_inner));
+        read(&self.stream)
     }
 
     #[inline]
@@ -146,22 +137,14 @@ impl TimedStream {
         &mut self,
         mut read: impl FnMut(&Stream) -> io::Result<usize>,
     ) -> io::Result<usize> {
-        self.prepare_read(Duration::ZERO)?;
+        self.timeout.prepare(&self.stream, Duration::ZERO)?;
         match self.with_read_lock(&mut read) {
             Ok(n) => {
-                self.limit = Limit::Request;
+                self.timeout.is_idle = false;
                 Ok(n)
             }
             Err(error) => self.repeat_read(error, read),
         }
-    }
-
-    /// Calls a function that reads from the socket, or looks at it.
-    #[inline]
-    pub(super) fn with_read_lock<T>(&self, read: impl FnOnce(&Stream) -> T) -> T {
-        let lock = self.read_lock.as_ref();
-        let _guard = lock.map(|lock| lock.lock().unwrap_or_else(PoisonError::into_inner));
-        read(&self.stream)
     }
 
     /// Repeats a read that has failed, until it has succeeded or exceeded its limit.
@@ -177,73 +160,88 @@ impl TimedStream {
             match error.kind() {
                 // HAProxy resets a kept connection that it no longer needs.
                 io::ErrorKind::ConnectionReset if self.is_idle() => return Ok(0),
-                io::ErrorKind::TimedOut => waited += self.socket_timeout.unwrap_or_default(),
+                io::ErrorKind::TimedOut => waited += self.timeout.on_socket.unwrap_or_default(),
                 // A signal does not come from the web server: the connection is still idle.
                 io::ErrorKind::Interrupted => waited += start.elapsed(),
                 _ => {
-                    self.limit = Limit::Request;
+                    self.timeout.is_idle = false;
                     return Err(error);
                 }
             }
-            if self.is_exceeded(waited) {
-                return Err(Error::TimedOut("read").into());
+            if self.timeout.is_exceeded(waited) {
+                return Err(Error::timed_out("read", waited).into());
             }
-            self.prepare_read(waited)?;
+            self.timeout.prepare(&self.stream, waited)?;
             start = Instant::now();
             error = match self.with_read_lock(&mut read) {
                 Ok(n) => {
-                    self.limit = Limit::Request;
+                    self.timeout.is_idle = false;
                     return Ok(n);
                 }
                 Err(error) => error,
             };
         }
     }
+}
 
-    /// Sets the timeout of the socket, unless the next read may wait without one. Reads have
-    /// already waited for `waited`.
+impl ReadTimeout {
+    fn new(config: &Config) -> Self {
+        Self {
+            idle_timeout: config.idle_timeout,
+            read_timeout: config.read_timeout,
+            is_idle: true,
+            clock: RequestClock { limit: config.request_timeout, start: None },
+            deadline: None,
+            is_set: false,
+            on_socket: None,
+        }
+    }
+
+    /// Sets the timeout of the socket, unless the next read can use it as it is. Reads have already
+    /// waited for `waited`.
     #[inline]
-    fn prepare_read(&mut self, waited: Duration) -> io::Result<()> {
-        if self.may_wait_indefinitely() {
+    fn prepare(&mut self, stream: &Stream, waited: Duration) -> io::Result<()> {
+        if self.needs_no_update() {
             return Ok(());
         }
-        self.limit_read(waited)
+        self.limit_read(stream, waited)
     }
 
     /// Sets the timeout of the socket for a read that has a limit.
     ///
     /// # Errors
     /// If there is no time left.
-    fn limit_read(&mut self, waited: Duration) -> io::Result<()> {
+    fn limit_read(&mut self, stream: &Stream, waited: Duration) -> io::Result<()> {
         let limit_left = self.limit().map(|limit| limit.saturating_sub(waited));
-        let mut timeout = shorter(self.usual_timeout(), limit_left);
-        timeout = shorter(timeout, self.time_to_deadline()?);
-        if !self.is_idle() {
+        let usual = shorter(self.read_timeout, self.idle_timeout);
+        let mut timeout = shorter(shorter(usual, limit_left), self.time_to_deadline()?);
+        if !self.is_idle {
             timeout = shorter(timeout, self.clock.time_left()?);
         }
-        if !self.is_set || timeout != self.socket_timeout {
-            self.stream.set_read_timeout(timeout)?;
-            (self.is_set, self.socket_timeout) = (true, timeout);
+        if !self.is_set || timeout != self.on_socket {
+            stream.set_read_timeout(timeout)?;
+            (self.is_set, self.on_socket) = (true, timeout);
         }
         Ok(())
     }
 
-    /// Returns whether a read may wait without a timeout, or with the usual one if it is set.
+    /// Returns whether an idle read can use the socket's timeout as it is.
     ///
-    /// Such a read is woken by shutting down the read half.
+    /// Shutting down the read half wakes such a read.
     #[inline]
-    fn may_wait_indefinitely(&self) -> bool {
-        self.is_idle()
+    fn needs_no_update(&self) -> bool {
+        self.is_idle
             && self.idle_timeout.is_none()
             && self.deadline.is_none()
-            && (!self.is_set || self.socket_timeout == self.read_timeout)
+            && (!self.is_set || self.on_socket == self.read_timeout)
     }
 
     /// Returns the limit of a read.
     fn limit(&self) -> Option<Duration> {
-        match self.limit {
-            Limit::Idle => self.idle_timeout,
-            Limit::Request => self.read_timeout,
+        if self.is_idle {
+            self.idle_timeout
+        } else {
+            self.read_timeout
         }
     }
 
@@ -256,7 +254,9 @@ impl TimedStream {
     fn time_to_deadline(&self) -> io::Result<Option<Duration>> {
         let left = self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         match left {
-            Some(Duration::ZERO) => Err(Error::TimedOut("read").into()),
+            Some(Duration::ZERO) => {
+                Err(Error::timed_out("read", self.limit().unwrap_or_default()).into())
+            }
             left => Ok(left),
         }
     }
@@ -294,7 +294,7 @@ enum SocketTimeout {
     /// It is not set, and nothing was written.
     Untouched,
     /// It is not set, or has another value.
-    Unset,
+    Stale,
     Set,
 }
 
@@ -313,8 +313,8 @@ impl WriteTimeout {
     ) -> io::Result<()> {
         match self.socket {
             SocketTimeout::Set => {}
-            SocketTimeout::Untouched if len() <= FIRST_WRITE => self.socket = SocketTimeout::Unset,
-            SocketTimeout::Untouched | SocketTimeout::Unset => {
+            SocketTimeout::Untouched if len() <= FIRST_WRITE => self.socket = SocketTimeout::Stale,
+            SocketTimeout::Untouched | SocketTimeout::Stale => {
                 stream.set_write_timeout(self.timeout)?;
                 self.socket = SocketTimeout::Set;
             }
@@ -334,7 +334,7 @@ impl WriteTimeout {
             let timeout = self.timeout.map_or(limit, |timeout| timeout.min(limit));
             stream.set_write_timeout(Some(timeout))?;
         }
-        self.socket = SocketTimeout::Unset;
+        self.socket = SocketTimeout::Stale;
         Ok(())
     }
 }
@@ -368,7 +368,7 @@ mod tests {
             std::thread::sleep(2 * LIMIT);
             Err(io::ErrorKind::Interrupted.into())
         });
-        assert!(matches!(error.unwrap_err().into(), Error::TimedOut("read")));
+        assert!(matches!(error.unwrap_err().into(), Error::TimedOut(_)));
         assert!(stream.is_idle());
         Ok(())
     }
@@ -381,25 +381,27 @@ mod tests {
         let config = Config::new().read_timeout(usual).request_timeout(request);
         let mut stream = TimedStream::new(stream, &config);
         stream.read_with_timeout(|_| Ok(1))?;
-        assert!(stream.clock.start.is_none() && !stream.is_set, "the first read needs neither");
+        let ReadTimeout { clock, is_set, .. } = &stream.timeout;
+        assert!(clock.start.is_none() && !is_set, "the first read needs neither");
         stream.read_with_timeout(|_| Ok(1))?;
-        assert_eq!(stream.socket_timeout, usual);
-        stream.clock.limit = Some(Duration::from_secs(50));
+        assert_eq!(stream.timeout.on_socket, usual);
+        stream.timeout.clock.limit = Some(Duration::from_secs(50));
         stream.read_with_timeout(|_| Ok(1))?;
-        assert!(stream.socket_timeout < usual, "{:?}", stream.socket_timeout);
-        stream.clock.limit = request;
+        assert!(stream.timeout.on_socket < usual, "{:?}", stream.timeout.on_socket);
+        stream.timeout.clock.limit = request;
         stream.restart_clock();
         stream.read_with_timeout(|_| Ok(1))?;
-        assert_eq!(stream.socket_timeout, usual);
+        assert_eq!(stream.timeout.on_socket, usual);
 
-        stream.clock.limit = Some(Duration::ZERO);
+        stream.timeout.clock.limit = Some(Duration::ZERO);
         assert!(stream.read_with_timeout(|_| panic!("no time is left")).is_err());
-        stream.socket_timeout = Some(Duration::from_secs(1));
+        stream.timeout.on_socket = Some(Duration::from_secs(1));
         stream.set_idle();
         stream.read_with_timeout(|_| Ok(1))?;
-        assert_eq!(stream.socket_timeout, usual, "an idle connection is not woken often");
+        assert_eq!(stream.timeout.on_socket, usual, "an idle connection is not woken often");
         Ok(())
     }
+
     /// Each write but a small first one may block.
     #[cfg(unix)]
     #[test]

@@ -7,7 +7,9 @@ use std::time::Duration;
 use super::close_reason::CloseReason;
 use super::config::Config;
 use super::connection::{Connection, ConnectionBuffers};
-use super::handler::{answer, HandlerResult};
+use super::failure::HandlerResult;
+use super::handler::{answer, notify};
+use super::hooks::{Hooks, OnRequestEnd};
 use super::lifecycle::ConnectionState;
 use super::pool::{Admission, Pool};
 use super::report::Report;
@@ -17,7 +19,7 @@ use crate::net::{AllowList, Stream};
 
 /// How long a thread waits after `accept` has failed: the first time, and at most.
 const ACCEPT_PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
-/// How long a connection that is rejected may take to send its request.
+/// How long a connection that is rejected may take to send its request, and then to close.
 const REJECTION_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The code that every thread of a server runs.
@@ -31,6 +33,7 @@ pub(super) struct Worker {
     pub(super) config: Arc<Config>,
     pub(super) allowed: Option<AllowList>,
     pub(super) on_error: Box<OnError>,
+    pub(super) hooks: Hooks,
     pub(super) handler: Box<Handler>,
 }
 
@@ -127,8 +130,9 @@ impl Worker {
                 self.reject(state);
             }
         }));
-        // The application cannot panic here, but if it does all the same, the connection ends, and
-        // the thread continues. The payload is not dropped, because that might panic again.
+        // Panics of the application are caught elsewhere. Should one reach this point, the
+        // connection is closed and the thread continues. The payload is leaked, because dropping it
+        // could panic again.
         if let Err(panic) = outcome {
             std::mem::forget(panic);
         }
@@ -139,15 +143,22 @@ impl Worker {
         let memory = std::mem::take(buffers);
         let mut connection = Connection::with_buffers(state, Arc::clone(&self.config), memory);
         if let Err(error) = self.serve_requests(&mut connection) {
-            let reason = connection.failed(&error);
+            if let Some(on_end) = &self.hooks.on_request_end {
+                notify_rejected(&connection, &error, on_end);
+            }
+            let reason = connection.on_failure(&error);
             self.report(&error, Some(reason));
         }
         *buffers = connection.into_buffers();
     }
 
     fn serve_requests(&self, connection: &mut Connection) -> Result<()> {
+        // Outside the loop, because each request would take nine instructions more.
+        connection.wait_for_input()?;
         while let Some(accepted) = connection.wait_for_request()? {
-            if let Some(error) = answer(&mut connection.request(accepted), &self.handler)? {
+            if let Some(error) =
+                answer(&mut connection.request(accepted), &self.handler, &self.hooks)?
+            {
                 self.report(&error, None);
             }
         }
@@ -158,6 +169,7 @@ impl Worker {
     fn reject(&self, state: Arc<ConnectionState>) {
         let mut config = Config::clone(&self.config).idle_timeout(Some(REJECTION_TIMEOUT));
         config.read_timeout = Some(REJECTION_TIMEOUT);
+        config.drain_time = config.drain_time.min(REJECTION_TIMEOUT);
         let memory = ConnectionBuffers::default();
         if let Err(error) = Connection::with_buffers(state, Arc::new(config), memory).reject() {
             self.report(&error, Some(CloseReason::from(&error)));
@@ -170,6 +182,13 @@ impl Worker {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| (self.on_error)(&report))) {
             std::mem::forget(panic);
         }
+    }
+}
+
+/// Calls the hook for a request that was rejected with this error, if there is one.
+fn notify_rejected(connection: &Connection, error: &Error, on_end: &OnRequestEnd) {
+    if let Some(ended) = connection.rejected(error) {
+        notify(on_end, &ended);
     }
 }
 

@@ -3,13 +3,13 @@ use std::io::{self, Read};
 use super::reader::{retry, SMALL_BUFFER};
 use crate::record::{Header, RecordType, HEADER_LEN, MAX_ALIGNED_LEN};
 
-/// Room for what may leave together with a record's content: padding, and the records that end a
+/// Room for what may be sent together with a record's content: padding, and the records that end a
 /// request.
 const END_ROOM: usize = 64;
 /// The size of a buffer for a full record.
 const FULL_BUFFER: usize = HEADER_LEN + MAX_ALIGNED_LEN + END_ROOM;
 
-/// Builds records in memory.
+/// A buffer that builds records in memory.
 ///
 /// The buffer holds complete records, then at most one open record, to which data is appended. The
 /// header of the open record is reserved when it is opened and written when it is closed, so its
@@ -22,12 +22,16 @@ pub(crate) struct RecordBuffer {
     bytes: Vec<u8>,
     /// Where the open record begins; `bytes.len()` if there is none.
     open: usize,
+    /// The maximum content of the open record: 0 once the stream is closed, otherwise
+    /// `MAX_ALIGNED_LEN`.
+    max_content: usize,
 }
 
 impl RecordBuffer {
     /// Creates a buffer that begins with the complete records in `records`, and uses their memory.
     pub(crate) fn new(record_type: RecordType, request_id: u16, records: Vec<u8>) -> Self {
-        Self { record_type, request_id, open: records.len(), bytes: records }
+        let open = records.len();
+        Self { record_type, request_id, bytes: records, open, max_content: MAX_ALIGNED_LEN }
     }
 
     /// Returns whether there is neither a complete record nor an open one.
@@ -52,7 +56,7 @@ impl RecordBuffer {
 
     /// Returns how many bytes can be appended to the open record, or to a new one.
     pub(super) fn room(&self) -> usize {
-        self.open + HEADER_LEN + MAX_ALIGNED_LEN - self.content_end()
+        self.open + HEADER_LEN + self.max_content - self.content_end()
     }
 
     /// Appends data to the open record. The data is not empty, and there is [room](Self::room).
@@ -123,6 +127,12 @@ impl RecordBuffer {
     pub(super) fn clear(&mut self) {
         self.bytes.clear();
         self.open = 0;
+    }
+
+    /// Drops everything that is buffered. From now on there is no [room](Self::room).
+    pub(super) fn close(&mut self) {
+        self.clear();
+        self.max_content = 0;
     }
 
     /// Returns everything as complete records.

@@ -1,12 +1,14 @@
 use crate::record::{padding_len, Header, RecordType, HEADER_LEN, MAX_ALIGNED_LEN};
+use crate::vectored::MAX_SLICES;
 
-/// The most records that leave in one vectored write. Each takes two slices; records before and
+/// The most records that are sent in one vectored write. Each takes two slices; records before and
 /// after them, and padding, take three more.
 const DIRECT_RECORDS: usize = 31;
 /// The most data that [`Framing`] splits into records, in bytes.
 pub(crate) const DIRECT_LEN: usize = DIRECT_RECORDS * MAX_ALIGNED_LEN;
-/// The most slices of one vectored write.
+/// The most slices that [`Framing`] passes to one vectored write.
 const MAX_PARTS: usize = 2 * DIRECT_RECORDS + 3;
+const _: () = assert!(MAX_PARTS <= MAX_SLICES, "one vectored write is enough");
 
 /// The headers of the records that a slice of data is sent as, without a copy of the data.
 pub(super) struct Framing {
@@ -39,6 +41,8 @@ impl Framing {
         after: &[u8],
         write: impl FnOnce(&mut [&[u8]]) -> T,
     ) -> T {
+        // Slices: `before`, (header, content) × count, the padding of the last record, `after`. The
+        // last header replaces the one of a full record.
         let contents = data.chunks(MAX_ALIGNED_LEN);
         let count = contents.len();
         let mut parts = [&[][..]; MAX_PARTS];

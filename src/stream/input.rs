@@ -19,7 +19,7 @@ pub(crate) trait StreamSource {
     fn length(&self) -> StreamLength;
 }
 
-/// Reads one stream of a request, on either side of a connection.
+/// A reader of one stream of a request, on either side of a connection.
 ///
 /// The stream is open until its last record was read. If its length is not
 /// [allowed](StreamSource::length), the end is an error. Errors repeat: no read after an error
@@ -31,7 +31,7 @@ pub(crate) struct StreamReader<S> {
     state: StreamState,
     /// The last error that was returned. Invariant: it is not `None` if the state is `Failed`.
     failure: Option<Box<Error>>,
-    /// `None` until the first read: a handler that reads nothing need not pay for the lookup.
+    /// `None` until the first read, because the lookup is skipped if nothing is read.
     length: Option<StreamLength>,
     /// The bytes of the stream that were read.
     received: u64,
@@ -69,6 +69,11 @@ impl<S> StreamReader<S> {
     /// Marks the request as aborted.
     pub(crate) fn set_aborted(&mut self) {
         self.state = StreamState::Aborted;
+    }
+
+    /// Makes every later read fail with this error.
+    pub(crate) fn close(&mut self, error: &Error) {
+        self.set_failure(error);
     }
 
     /// Continues with another stream, of which nothing was read.
@@ -115,8 +120,8 @@ impl<S> StreamReader<S> {
 }
 
 impl<S: StreamSource> StreamReader<S> {
-    /// Moves to the next record of the source. Also for a stream that has ended, if records follow
-    /// that do not belong to it.
+    /// Moves to the next record of the source. May be called after the end of the stream, to read
+    /// the records that follow it.
     pub(crate) fn next_record(&mut self) -> Result<bool> {
         let outcome = self.check_usable().and_then(|()| self.next_source_record());
         self.record_error(outcome)

@@ -43,7 +43,8 @@ impl StreamLength {
         let (Self::Announced { bytes: max, .. } | Self::AtMost(max)) = self else {
             return Ok(available);
         };
-        match max - received {
+        // The caller of `BufRead::consume` may have consumed more than belongs to the stream.
+        match max.saturating_sub(received) {
             0 if available > 0 => self.check(received + available as u64).map(|()| 0),
             left => Ok(usize::try_from(left).map_or(available, |left| available.min(left))),
         }
@@ -90,6 +91,7 @@ mod tests {
         }
         assert!(matches!(announced(5).limit(5, 1), Err(Error::StreamTooLong { announced: 5, .. })));
         assert!(matches!(StreamLength::AtMost(5).limit(5, 1), Err(Error::BodyTooLarge(5))));
+        assert!(matches!(StreamLength::AtMost(5).limit(6, 1), Err(Error::BodyTooLarge(5))));
         assert_eq!(StreamLength::Any.limit(5, 9).unwrap(), 9);
     }
 }

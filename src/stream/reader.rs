@@ -9,11 +9,11 @@ use crate::record::{BeginRequest, EndRequest, Header, HEADER_LEN, VERSION};
 pub(super) const SMALL_BUFFER: usize = 8 * 1024;
 /// The size in bytes that a read buffer grows to when a read fills it. Larger buffers gain little.
 const LARGE_BUFFER: usize = 128 * 1024;
-/// This many bytes of content are read directly into the caller's slice, and no further than the
-/// next header: the content of the next record may be read directly as well.
+/// Reads of at least this many bytes of content bypass the buffer. Such a read ends with the next
+/// header, so that the next record can bypass the buffer too.
 const LARGE_READ: usize = 32 * 1024;
 
-/// Reads records from a connection.
+/// A reader of the records of a connection.
 ///
 /// [`next_header`](Self::next_header) moves to the next record and skips what is left of the
 /// current one, including its padding. The content is then read with
@@ -48,7 +48,7 @@ const LARGE_READ: usize = 32 * 1024;
 pub struct RecordReader<R> {
     inner: R,
     buffer: Vec<u8>,
-    /// The bytes that were read and not consumed are `buffer[start..end]`.
+    /// The bytes that have been read, but not consumed yet, are `buffer[start..end]`.
     start: usize,
     end: usize,
     /// Where the rest of the current record's content ends, which begins at `start`. It is beyond
@@ -69,7 +69,7 @@ impl<R> RecordReader<R> {
         Self { inner, buffer, start: 0, end: 0, content_end: 0, record_end: 0 }
     }
 
-    /// Returns how many bytes of the current record's content were not read.
+    /// Returns how many bytes of the current record's content have not been read yet.
     ///
     /// ```
     /// use fcgi::stream::RecordReader;
@@ -84,7 +84,7 @@ impl<R> RecordReader<R> {
         self.content_end - self.start
     }
 
-    /// Returns the bytes that were read from the underlying reader and not consumed.
+    /// Returns the bytes that have been read from the underlying reader, but not consumed yet.
     ///
     /// ```
     /// use fcgi::stream::RecordReader;

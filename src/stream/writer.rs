@@ -3,7 +3,7 @@ use std::io::{self, Write};
 
 use super::buffer::RecordBuffer;
 use super::framing::{Framing, DIRECT_LEN};
-use crate::error::{duplicate_io, Result};
+use crate::error::{duplicate_io, Error, Result};
 use crate::record::{check_id, RecordType};
 use crate::vectored::write_parts;
 
@@ -11,12 +11,12 @@ use crate::vectored::write_parts;
 /// stream was sent before.
 const DIRECT_WRITE: usize = 16 * 1024;
 
-/// Writes data as the records of one stream.
+/// A writer of data as the records of one stream.
 ///
 /// Data is buffered, up to 64 KiB, and sent as one record when the buffer is full, on
 /// [`flush`](Write::flush), or by [`finish`](Self::finish). A write of 16 KiB or more is not copied
 /// if it does not fit the buffer, or if a part of the stream was sent before: the buffered data and
-/// all its records are sent at once, in one vectored write.
+/// the records of the write are sent together, in one vectored write for each 2 MB.
 ///
 /// An empty record ends a stream, so neither an empty write nor `flush` writes one. Only `finish`
 /// ends the stream: dropping the writer drops the buffered data and leaves the stream without its
@@ -124,6 +124,12 @@ impl<W: Write> StreamWriter<W> {
         self.buffer.discard_open_record();
     }
 
+    /// Drops what is buffered. Every later write fails with this error.
+    pub(crate) fn close(&mut self, error: &Error) {
+        self.buffer.close();
+        self.failure = Some(error.duplicate().into());
+    }
+
     /// Buffers the empty record that ends the stream. Sends nothing.
     pub(crate) fn end_stream(&mut self) {
         self.buffer.end_stream();
@@ -146,6 +152,12 @@ impl<W: Write> StreamWriter<W> {
 
     /// Returns the memory of the buffer, and drops what is buffered.
     pub(crate) fn take_memory(&mut self) -> Vec<u8> {
+        self.buffer.take_memory()
+    }
+
+    /// Returns everything that is buffered as complete records, for a caller that sends them.
+    pub(crate) fn take_records(&mut self) -> Vec<u8> {
+        self.buffer.close_record();
         self.buffer.take_memory()
     }
 
@@ -266,6 +278,7 @@ impl<W: Write> Write for StreamWriter<W> {
             return Ok(data.len());
         }
         if !fits {
+            self.check_usable()?;
             self.send()?;
         }
         self.buffer.push(data);

@@ -367,6 +367,7 @@ fn location_may_be_any_reference_unless_strict() {
     for location in [
         "info.php?x=1",
         "//h/x",
+        "/\\h/x",
         "?m=done",
         "#a",
         "./x",
@@ -806,7 +807,7 @@ impl Write for Writes {
 #[test]
 fn head_is_sent_in_one_write() {
     let mut writes = Writes::default();
-    let head = ResponseHead::new().status(404, "").unwrap().field("X-Empty", "").unwrap();
+    let head = ResponseHead::new().status(404).unwrap().field("X-Empty", "").unwrap();
     let head = head.field("Content-Type", " a/b\t").unwrap().field("Set-Cookie", b"\xff").unwrap();
     head.variable("A_B", "c").unwrap().write_to(&mut writes).unwrap();
     assert_eq!(
@@ -822,7 +823,8 @@ fn invalid_name_value_or_status_is_refused_when_added() {
     let new = ResponseHead::new;
     for bad in ["a\rb", "a\nb", "a\r\nSet-Cookie: x", "a\0b"] {
         assert!(matches!(new().field("X", bad), Err(Error::InvalidField(_))), "{bad:?}");
-        assert!(matches!(new().status(200, bad), Err(Error::InvalidField(_))), "{bad:?}");
+        let status = format!("200 {bad}");
+        assert!(matches!(new().field("Status", status), Err(Error::InvalidField(_))), "{bad:?}");
         assert!(matches!(new().variable("X", bad), Err(Error::InvalidField(_))), "{bad:?}");
     }
     for bad in ["", "a b", "a:", "a\r", "a\n", "a\0", "\u{e9}", " a"] {
@@ -830,7 +832,7 @@ fn invalid_name_value_or_status_is_refused_when_added() {
         assert!(matches!(new().variable(bad, "x"), Err(Error::InvalidField(_))), "{bad:?}");
     }
     for bad in [0, 99, 1000, 65535] {
-        assert!(matches!(new().status(bad, "x"), Err(Error::InvalidStatus(_))), "{bad}");
+        assert!(matches!(new().status(bad), Err(Error::InvalidStatus(_))), "{bad}");
     }
 }
 
@@ -839,17 +841,40 @@ fn invalid_name_value_or_status_is_refused_when_added() {
 fn writer_refuses_what_the_parser_refuses() {
     let html = || ResponseHead::new().field("Content-Type", "text/html").unwrap();
     assert!(matches!(html().field("content-type", "a/b"), Err(Error::DuplicateField(_))));
-    assert!(matches!(html().field("Location", "x"), Err(Error::InvalidLocation(_))));
+    for location in ["x", "//h/", "/\\h/"] {
+        assert!(matches!(html().field("Location", location), Err(Error::InvalidLocation(_))));
+        let redirect = ResponseHead::redirect(303, location);
+        assert!(matches!(redirect, Err(Error::InvalidLocation(_))), "{location}");
+    }
     assert!(matches!(html().field("Content-Length", "x"), Err(Error::InvalidContentLength(_))));
     assert!(matches!(html().field("Status", "x"), Err(Error::InvalidStatus(_))));
     let missing = ResponseHead::new().field("X", "y").unwrap().field("Location", "").unwrap();
     assert!(matches!(missing.write_to(&mut Vec::new()), Err(Error::MissingField)));
 }
 
+/// HAProxy takes the status of the last of the two fields, wherever the application adds them.
+#[test]
+fn status_is_first_but_follows_location() {
+    let write = |head: ResponseHead| {
+        let mut written = Vec::new();
+        head.write_to(&mut written).unwrap();
+        String::from_utf8(written).unwrap()
+    };
+    let text = "Content-Type: text/plain; charset=utf-8\r\n";
+    let status = "Status: 201 Created\r\n";
+    let head = ResponseHead::text().status(201).unwrap().field("X", "y").unwrap();
+    assert_eq!(write(head.clone()), format!("{status}{text}X: y\r\n\r\n"));
+    let head = head.field("Location", "/x").unwrap().field("Z", "z").unwrap();
+    assert_eq!(write(head), format!("{text}X: y\r\nLocation: /x\r\nZ: z\r\n{status}\r\n"));
+    assert_eq!(write(ResponseHead::text()), format!("{text}\r\n"));
+    let not_found = format!("Status: 404 Not Found\r\n{text}\r\n");
+    assert_eq!(write(ResponseHead::not_found()), not_found);
+}
+
 #[test]
 fn content_length_is_written_once() {
     let mut written = Vec::new();
-    let head = ResponseHead::new().status(200, "").unwrap().field("Content-Length", "5").unwrap();
+    let head = ResponseHead::new().status(200).unwrap().field("Content-Length", "5").unwrap();
     let head = head.field("content-length", "05").unwrap().field("X", "y").unwrap();
     head.write_to(&mut written).unwrap();
     assert_eq!(written, b"Status: 200 OK\r\nContent-Length: 5\r\nX: y\r\n\r\n");
@@ -921,7 +946,8 @@ proptest! {
         values in prop::collection::vec("[!-~]([ -~\t]{0,40}[!-~])?", 0..10),
         status in 200..=999_u16,
     ) {
-        let mut head = ResponseHead::new().status(status, "Reason given").unwrap();
+        let value = format!("{status} Reason given");
+        let mut head = ResponseHead::new().field("Status", value).unwrap();
         for value in &values {
             head = head.field("X-Value", value).unwrap();
         }

@@ -2,3 +2,4 @@
 
 mod environment;
 mod head;
+mod request_path;

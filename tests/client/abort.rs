@@ -55,7 +55,9 @@ fn abort_sends_abort_request_and_waits_for_end_request() {
     exchange.stdin.write_all(b"hello").unwrap();
     exchange.stdin.flush().unwrap();
     let completion = exchange.abort().unwrap();
-    assert_eq!(completion, Completion { app_status: 7, ..Completion::default() });
+    let mut expected = Completion::default();
+    expected.app_status = 7;
+    assert_eq!(completion, expected);
 
     assert!(connection.is_reusable());
     let mut exchange = connection.begin(Role::Responder, &get_params()).unwrap();
@@ -158,7 +160,7 @@ fn abort_that_is_not_answered_times_out() {
         assert_closed(&mut stream);
     });
     let outcome = connection.begin(Role::Responder, &get_params()).unwrap().abort();
-    assert!(matches!(outcome, Err(Error::TimedOut("read"))), "{outcome:?}");
+    assert!(matches!(outcome, Err(Error::TimedOut(_))), "{outcome:?}");
     assert!(!connection.is_reusable());
     drop(connection);
     application.join().unwrap();

@@ -17,9 +17,7 @@ use crate::support::*;
 /// Sends a request and reads the head of the response.
 fn read_head_of(application: &Application, config: Config) -> fcgi::Result<Head> {
     let client = application.client().config(config);
-    client
-        .send(&get_params(), io::empty(), |response| Ok(response.read_head()?))
-        .map(|(head, _)| head)
+    client.send(&get_params(), io::empty(), |response| response.read_head()).map(|(head, _)| head)
 }
 
 /// Returns a head of exactly this many bytes, including the empty line.

@@ -7,8 +7,9 @@ use std::os::unix::net::UnixStream;
 use std::sync::{mpsc, Arc};
 use std::thread;
 
-use fcgi::bridge::{forward, gateway_status};
+use fcgi::bridge::{forward_on, gateway_status};
 use fcgi::client::{Completion, Config, Connection};
+use fcgi::error::Timeout;
 use fcgi::record::{read_record, write_record, ProtocolStatus, RecordType, Role};
 use fcgi::{Error, Params, Result};
 
@@ -55,21 +56,22 @@ impl Application {
     }
 }
 
-fn pair() -> (Result<Connection>, Application) {
+fn pair() -> (Connection, Application) {
     let (client, application) = UnixStream::pair().expect("two sockets");
     application.set_read_timeout(Some(TEST_TIMEOUT)).expect("a timeout");
-    (Connection::new(client, Arc::new(Config::new())), Application(application))
+    let connection = Connection::new(client, Arc::new(Config::new())).expect("a connection");
+    (connection, Application(application))
 }
 
 /// Forwards a call with this body, and returns what was written to stdout.
 fn call(
-    connection: Result<Connection>,
+    connection: Connection,
     length: usize,
     body: impl Read + Send + 'static,
 ) -> (Result<Completion>, Vec<u8>) {
     let params = Params::from_pairs([("CONTENT_LENGTH", length.to_string())]).expect("params");
     let mut stdout = Vec::new();
-    let outcome = forward(connection, &params, body, &mut stdout, io::sink());
+    let outcome = forward_on(connection, &params, body, &mut stdout, io::sink());
     (outcome, stdout)
 }
 
@@ -167,7 +169,7 @@ fn gateway_status_distinguishes_overload_and_timeout_from_other_errors() {
         (Error::Refused(ProtocolStatus::Overloaded), 503),
         (Error::Refused(ProtocolStatus::CantMpxConn), 503),
         (Error::Refused(ProtocolStatus::UnknownRole), 502),
-        (Error::TimedOut("read"), 504),
+        (Error::TimedOut(Timeout::new("read", TEST_TIMEOUT)), 504),
         (Error::UnexpectedEof("a record"), 502),
     ] {
         assert_eq!(gateway_status(&error), status, "{error}");
@@ -224,7 +226,7 @@ fn failed_request_is_cancelled() {
             application.read_body()
         });
         let params = Params::from_pairs([("CONTENT_LENGTH", "5")]).expect("params");
-        let outcome = forward(connection, &params, Blocking(receiver), &mut stdout, io::sink());
+        let outcome = forward_on(connection, &params, Blocking(receiver), &mut stdout, io::sink());
         assert_eq!(outcome.expect_err("a failed request").kind(), kind);
         assert_eq!(serving.join().expect("the application"), (Vec::new(), false));
         drop(blocked);
@@ -303,10 +305,9 @@ fn slow_body_is_sent_piece_by_piece() {
 
 #[test]
 fn connection_that_cannot_carry_a_request_is_reported() {
-    let (connection, application) = pair();
-    let mut connection = connection.expect("a connection");
+    let (mut connection, application) = pair();
     drop(connection.begin(Role::Responder, &Params::new()).expect("a request"));
-    let (outcome, stdout) = call(Ok(connection), 0, io::empty());
+    let (outcome, stdout) = call(connection, 0, io::empty());
     outcome.expect_err("a connection that cannot be reused");
     assert!(stdout.starts_with(b"Status: 502 Bad Gateway\r\n"));
     drop(application);

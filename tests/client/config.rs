@@ -22,7 +22,7 @@ fn responding_with_flags() -> Application {
 }
 
 #[test]
-fn keep_alive_of_the_client_outweighs_the_config_in_any_order() {
+fn keep_alive_of_the_client_overrides_the_config_in_any_order() {
     let application = responding_with_flags();
     let client = || Client::from(application.address.clone());
     let config = |keep_alive| test_config().keep_alive(keep_alive);

@@ -44,7 +44,7 @@ fn assert_ends_at_deadline<T: std::fmt::Debug>(
     let outcome = request();
     let elapsed = start.elapsed();
     assert!(
-        matches!(outcome, Err(Error::TimedOut(found)) if found == operation),
+        matches!(outcome, Err(Error::TimedOut(timeout)) if timeout.operation == operation),
         "{outcome:?} after {elapsed:?}"
     );
     assert!(elapsed >= DEADLINE, "after {elapsed:?}");
@@ -67,7 +67,11 @@ fn application_that_sends_a_byte_now_and_then_does_not_hold_a_request() {
             let client = application.client().config(config().keep_alive(true));
             assert_ends_at_deadline("request", || client.fetch(&get_params(), b""));
             assert_ends_at_deadline("request", || {
-                client.send(&upload_params(1 << 20), Pattern::new(1 << 20), |_| Ok(()))
+                client.send(
+                    &upload_params(1 << 20),
+                    Pattern::new(1 << 20),
+                    |_| fcgi::Result::Ok(()),
+                )
             });
             let mut connection = client.connect().unwrap();
             assert_ends_at_deadline("request", || {
@@ -106,7 +110,7 @@ fn application_that_reads_a_byte_now_and_then_does_not_hold_a_request() {
     }) {
         let client = application.client().config(config());
         assert_ends_at_deadline("request", || {
-            client.send(&upload_params(64 << 20), Pattern::new(64 << 20), |_| Ok(()))
+            client.send(&upload_params(64 << 20), Pattern::new(64 << 20), |_| fcgi::Result::Ok(()))
         });
         assert_ends_at_deadline("request", || {
             client.fetch(&upload_params(16 << 20), &vec![b'x'; 16 << 20])
@@ -159,7 +163,8 @@ fn time_between_reads_counts() {
         thread::sleep(DEADLINE);
         io::copy(&mut response.stdout, &mut io::sink())
     });
-    assert!(matches!(outcome, Err(Error::TimedOut("request"))), "{outcome:?}");
+    let message = outcome.expect_err("a request that takes too long").to_string();
+    assert_eq!(message, format!("request timed out after {} ms", DEADLINE.as_millis()));
 }
 
 /// A request that ends just before its deadline leaves a short timeout on the socket.

@@ -123,7 +123,7 @@ fn response_that_the_caller_does_not_read_does_not_block() {
     });
     application
         .client()
-        .send(&upload_params(20 * MIB), Pattern::new(20 * MIB), |_| Ok(()))
+        .send(&upload_params(20 * MIB), Pattern::new(20 * MIB), |_| fcgi::Result::Ok(()))
         .unwrap();
 }
 
@@ -185,7 +185,7 @@ fn assert_early_end(application: &Application) {
         .send(&upload_params(64 * MIB), &mut body, |response| {
             let mut stdout = String::new();
             response.stdout.read_to_string(&mut stdout)?;
-            Ok(stdout)
+            fcgi::Result::Ok(stdout)
         })
         .unwrap();
     assert_eq!(
@@ -238,7 +238,8 @@ fn response_sent_before_the_request_is_returned() {
             .send(&upload_params(10), Late(reports), |response| {
                 response.stdout.read_to_end(&mut Vec::new())
             })
-            .map(|(len, _)| len);
+            .map(|(len, _)| len)
+            .map_err(Error::from);
         assert_eq!(format!("{received:?}"), expected);
     }
 }
@@ -291,7 +292,7 @@ fn body_may_depend_on_the_response() {
                 sender.send((number + 1).to_string().into_bytes()).unwrap();
             }
             sender.send(Vec::new()).unwrap();
-            Ok(())
+            fcgi::Result::Ok(())
         })
         .unwrap();
 }
@@ -372,7 +373,7 @@ fn complete_response_is_returned_although_the_body_failed() {
             let mut stdout = Vec::new();
             response.stdout.read_to_end(&mut stdout)?;
             drop(received);
-            Ok(stdout)
+            fcgi::Result::Ok(stdout)
         })
     });
     let (stdout, _completion) = outcome.expect("no panic").expect("a response");
@@ -385,7 +386,7 @@ fn error_of_the_filter_data_ends_the_request_at_once() {
     let (application, client) = waiting_for(DATA);
     let outcome = run_with_timeout(move || {
         let data = Failing(3, || Err(io::Error::other("the disk failed")));
-        client.filter(&upload_params(3), &b"abc"[..], data, |_| Ok(()))
+        client.filter(&upload_params(3), &b"abc"[..], data, |_| fcgi::Result::Ok(()))
     });
     assert_eq!(outcome.expect("no panic").unwrap_err().to_string(), "the disk failed");
     drop(application);

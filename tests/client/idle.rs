@@ -70,7 +70,7 @@ fn close_idle_closes_all_idle_connections() {
         .send(&get_params(), std::io::empty(), |_| {
             client.close_idle();
             assert_eq!(fetch(&client), "2");
-            Ok(())
+            fcgi::Result::Ok(())
         })
         .expect("a response");
     assert_eq!(fetch(&client), "1");

@@ -5,6 +5,7 @@ mod support;
 
 mod abort;
 mod backlog;
+mod begin;
 mod bounds;
 mod bridge_forward;
 mod config;
@@ -15,6 +16,7 @@ mod idle;
 mod kept;
 mod negotiation;
 mod push;
+mod reply;
 mod request;
 mod response;
 mod reuse;

@@ -77,9 +77,11 @@ fn small_request_is_encoded_as_specified() {
 fn every_stream_ends_with_exactly_one_empty_record() {
     let requests = received(|client| {
         client.fetch(&Params::new(), b"").unwrap();
-        client.send(&get_params(), io::empty(), |_| Ok(())).unwrap();
-        client.send(&upload_params(0), &b"none of it"[..], |_| Ok(())).unwrap();
-        client.send_as(Role::Authorizer, &get_params(), io::empty(), |_| Ok(())).unwrap();
+        client.send(&get_params(), io::empty(), |_| fcgi::Result::Ok(())).unwrap();
+        client.send(&upload_params(0), &b"none of it"[..], |_| fcgi::Result::Ok(())).unwrap();
+        client
+            .send_as(Role::Authorizer, &get_params(), io::empty(), |_| fcgi::Result::Ok(()))
+            .unwrap();
         let mut connection = client.connect().unwrap();
         connection.begin(Role::Responder, &Params::new()).unwrap().finish().unwrap();
     });
@@ -99,7 +101,11 @@ fn filter_receives_data_after_stdin() {
     params.set("FCGI_DATA_LENGTH", "100000").unwrap();
     params.set("FCGI_DATA_LAST_MOD", "843867000").unwrap();
     let requests = received(|client| {
-        client.filter(&params, &b"hello, and more"[..], Pattern::new(100_001), |_| Ok(())).unwrap();
+        client
+            .filter(&params, &b"hello, and more"[..], Pattern::new(100_001), |_| {
+                fcgi::Result::Ok(())
+            })
+            .unwrap();
     });
     let [request] = &requests[..] else { panic!("{} requests", requests.len()) };
     assert_eq!((request.role, &request.stdin[..]), (FILTER, &b"hello"[..]));
@@ -116,7 +122,7 @@ fn filter_receives_data_after_stdin() {
 #[test]
 fn filter_without_data_receives_both_ends() {
     let requests = received(|client| {
-        client.filter(&get_params(), io::empty(), io::empty(), |_| Ok(())).unwrap();
+        client.filter(&get_params(), io::empty(), io::empty(), |_| fcgi::Result::Ok(())).unwrap();
         let mut connection = client.connect().unwrap();
         let mut exchange = connection.begin(Role::Filter, &get_params()).unwrap();
         exchange.stdin.write_all(b"body").unwrap();
@@ -134,7 +140,7 @@ fn filter_without_data_receives_both_ends() {
 fn role_is_sent_as_given_and_only_a_filter_gets_data() {
     let requests = received(|client| {
         for role in [Role::Responder, Role::Authorizer, Role::Unknown(0x1234)] {
-            client.send_as(role, &get_params(), io::empty(), |_| Ok(())).unwrap();
+            client.send_as(role, &get_params(), io::empty(), |_| fcgi::Result::Ok(())).unwrap();
         }
     });
     assert_eq!(requests.iter().map(|request| request.role).collect::<Vec<_>>(), [1, 2, 0x1234]);
@@ -236,7 +242,7 @@ fn body_of_any_length_is_sent_completely() {
             client.fetch(&upload_params(len), &Pattern::bytes(len)).unwrap();
         }
         for len in by_send {
-            client.send(&upload_params(len), Pattern::new(len), |_| Ok(())).unwrap();
+            client.send(&upload_params(len), Pattern::new(len), |_| fcgi::Result::Ok(())).unwrap();
         }
     });
     assert_eq!(requests.len(), 2 * lengths.len());
@@ -257,11 +263,13 @@ fn no_more_than_content_length_is_read_and_sent() {
     let requests = received(|client| {
         for len in [0, 1, 5, 32768, 40_000, 100_000] {
             let mut body = Pattern::new(len + 70_000);
-            client.send(&upload_params(len), &mut body, |_| Ok(())).unwrap();
+            client.send(&upload_params(len), &mut body, |_| fcgi::Result::Ok(())).unwrap();
             lefts.push(body.remaining());
         }
         client
-            .send(&upload_params(4), ChunkedReader::new(&[b"a", b"bc", b"d", b"e"]), |_| Ok(()))
+            .send(&upload_params(4), ChunkedReader::new(&[b"a", b"bc", b"d", b"e"]), |_| {
+                fcgi::Result::Ok(())
+            })
             .unwrap();
     });
     for (request, len) in requests.iter().zip([0, 1, 5, 32768, 40_000, 100_000]) {
@@ -275,8 +283,10 @@ fn no_more_than_content_length_is_read_and_sent() {
 #[test]
 fn short_body_is_sent_and_ended() {
     let requests = received(|client| {
-        client.send(&upload_params(100), &b"short"[..], |_| Ok(())).unwrap();
-        client.send(&upload_params(100_000), Pattern::new(70_000), |_| Ok(())).unwrap();
+        client.send(&upload_params(100), &b"short"[..], |_| fcgi::Result::Ok(())).unwrap();
+        client
+            .send(&upload_params(100_000), Pattern::new(70_000), |_| fcgi::Result::Ok(()))
+            .unwrap();
     });
     assert_eq!(
         (&requests[0].stdin[..], requests[0].param("CONTENT_LENGTH")),

@@ -24,10 +24,8 @@ fn reply(answer: &[u8]) -> fcgi::Result<Reply> {
 fn assert_reply(answer: &[u8], stdout: &[u8], stderr: &[u8]) {
     let reply = reply(answer).unwrap();
     assert_eq!(String::from_utf8_lossy(&reply.stdout), String::from_utf8_lossy(stdout));
-    assert_eq!(
-        reply.completion,
-        Completion { app_status: 0, stderr: stderr.to_vec(), stderr_dropped: 0 }
-    );
+    let Completion { app_status, stderr: kept, stderr_dropped, .. } = &reply.completion;
+    assert_eq!((*app_status, &kept[..], *stderr_dropped), (0, stderr, 0));
 }
 
 /// Asserts that a response fails because of an unexpected record.
@@ -80,7 +78,7 @@ fn app_status_is_returned() {
             status
         );
         let ((), completion) =
-            application.client().send(&get_params(), &b""[..], |_| Ok(())).unwrap();
+            application.client().send(&get_params(), &b""[..], |_| fcgi::Result::Ok(())).unwrap();
         assert_eq!(completion.app_status, status);
         let mut connection = application.client().connect().unwrap();
         let exchange = connection.begin(Role::Responder, &get_params()).unwrap();
@@ -171,7 +169,7 @@ fn stderr_of_any_size_is_copied_to_the_writer() {
             response.stdout.stderr_to(log.clone());
             let mut stdout = String::new();
             response.stdout.read_to_string(&mut stdout)?;
-            Ok(stdout)
+            fcgi::Result::Ok(stdout)
         })
         .unwrap();
     assert_eq!(stdout, "aaabbbcccdddeee");
@@ -304,7 +302,7 @@ fn response_may_end_anywhere_near_the_size_of_a_buffer() {
                         let n = response.stdout.read(&mut piece)?;
                         if n == 0 {
                             assert_eq!(expected.remaining(), 0, "{len} bytes in records of {size}");
-                            return Ok(());
+                            return fcgi::Result::Ok(());
                         }
                         expected.write_all(&piece[..n])?;
                     }
@@ -366,7 +364,7 @@ fn every_way_to_read_returns_the_same() {
 
     let ((), completion) = Application::answering(answer())
         .client()
-        .send(&get_params(), &b""[..], |_| Ok(()))
+        .send(&get_params(), &b""[..], |_| fcgi::Result::Ok(()))
         .unwrap();
     assert_eq!(completion, Completion::default());
 }
@@ -538,7 +536,7 @@ fn ignored_read_error_is_not_a_success() {
         let application = Application::answering(answer.clone());
         let outcome = application.client().send(&get_params(), &b""[..], |response| {
             response.stdout.read_to_end(&mut Vec::new()).unwrap_err();
-            Ok(())
+            fcgi::Result::Ok(())
         });
         assert!(outcome.is_err(), "{record:?}: {outcome:?}");
 
@@ -568,7 +566,7 @@ fn head_may_be_split_across_records() {
                 let head = response.read_head()?;
                 let mut body = String::new();
                 response.stdout.read_to_string(&mut body)?;
-                Ok((head, body))
+                fcgi::Result::Ok((head, body))
             })
             .unwrap();
         assert_eq!(

@@ -28,8 +28,19 @@ fn short_timeouts() -> Config {
 
 #[track_caller]
 fn assert_timed_out<T: std::fmt::Debug>(outcome: fcgi::Result<T>, operation: &str) {
+    assert_timed_out_after(SHORT, outcome, operation);
+}
+
+#[track_caller]
+fn assert_timed_out_after<T: std::fmt::Debug>(
+    after: Duration,
+    outcome: fcgi::Result<T>,
+    operation: &str,
+) {
     match outcome {
-        Err(Error::TimedOut(found)) => assert_eq!(found, operation),
+        Err(Error::TimedOut(timeout)) => {
+            assert_eq!((timeout.operation, timeout.after), (operation, after));
+        }
         outcome => panic!("{outcome:?}"),
     }
 }
@@ -41,11 +52,15 @@ fn assert_connect_fails(address: &Address, kind: io::ErrorKind) {
     let client = Client::from(address.clone()).config(test_config());
     let outcomes = [
         client.fetch(&get_params(), b"").map(|_| ()),
-        client.send(&upload_params(1 << 20), Pattern::new(1 << 20), |_| Ok(())).map(|_| ()),
+        client
+            .send(&upload_params(1 << 20), Pattern::new(1 << 20), |_| fcgi::Result::Ok(()))
+            .map(|_| ()),
         client.connect().map(|_| ()),
     ];
     for outcome in outcomes {
-        assert!(matches!(&outcome, Err(Error::Io(error)) if error.kind() == kind), "{outcome:?}");
+        let is_expected =
+            matches!(&outcome, Err(Error::Connect { source, .. }) if source.kind() == kind);
+        assert!(is_expected, "{outcome:?}");
     }
     assert!(start.elapsed() < TEST_TIMEOUT / 2, "the client waited for a timeout");
 }
@@ -92,8 +107,9 @@ fn connecting_times_out() {
         Client::from(Address::from(address)).config(short_timeouts().connect_timeout(Some(SHORT)));
     let outcomes = run_with_timeout(move || (client.fetch(&get_params(), b""), client.connect()))
         .expect("no panic");
-    assert_timed_out(outcomes.0, "connect");
-    assert_timed_out(outcomes.1, "connect");
+    let expected = format!("cannot connect to {address}: connect timed out after 100 ms");
+    assert_eq!(outcomes.0.expect_err("a timeout").to_string(), expected);
+    assert_eq!(outcomes.1.expect_err("a timeout").to_string(), expected);
     drop(listener);
 }
 
@@ -111,9 +127,12 @@ fn application_that_never_responds_times_out() {
         let start = Instant::now();
         assert_timed_out(client.fetch(&get_params(), b""), "read");
         assert!(start.elapsed() >= SHORT);
-        assert_timed_out(client.send(&get_params(), io::empty(), |_| Ok(())), "read");
+        assert_timed_out(client.send(&get_params(), io::empty(), |_| fcgi::Result::Ok(())), "read");
         let body = Pattern::new(1 << 20);
-        assert_timed_out(client.send(&upload_params(1 << 20), body, |_| Ok(())), "read");
+        assert_timed_out(
+            client.send(&upload_params(1 << 20), body, |_| fcgi::Result::Ok(())),
+            "read",
+        );
         let numbers: Vec<_> = (0..3).map(|_| reports.recv_timeout(TEST_TIMEOUT).unwrap()).collect();
         assert_eq!(numbers, [0, 1, 2]);
         drop(client);
@@ -130,7 +149,10 @@ fn application_that_never_reads_times_out() {
     for application in &applications {
         let client = application.client().config(short_timeouts());
         let body = Pattern::new(64 << 20);
-        assert_timed_out(client.send(&upload_params(64 << 20), body, |_| Ok(())), "read");
+        assert_timed_out(
+            client.send(&upload_params(64 << 20), body, |_| fcgi::Result::Ok(())),
+            "read",
+        );
 
         let mut params = get_params();
         params.push("LONG", vec![b'v'; 16 << 20]).unwrap();
@@ -229,7 +251,7 @@ fn timeout_is_not_extended_by_the_write_before_it() {
     let application = Application::unix(|_, mut stream| wait_for_close(&mut stream));
     let client = application.client().config(test_config().read_timeout(Some(timeout)));
     let start = Instant::now();
-    assert_timed_out(client.fetch(&post_params(), b"body"), "read");
+    assert_timed_out_after(timeout, client.fetch(&post_params(), b"body"), "read");
     assert!((timeout..2 * timeout).contains(&start.elapsed()), "{:?}", start.elapsed());
 }
 
@@ -269,7 +291,7 @@ fn slow_upload_does_not_time_out() {
         .send(&post_params(), body, |response| {
             let mut stdout = String::new();
             response.stdout.read_to_string(&mut stdout)?;
-            Ok(stdout)
+            fcgi::Result::Ok(stdout)
         })
         .unwrap();
     assert_eq!(stdout, "50");

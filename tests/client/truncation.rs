@@ -70,7 +70,9 @@ fn truncated_response_is_an_error_for_fetch() {
 /// Rule C11.
 #[test]
 fn truncated_response_is_an_error_even_if_unread() {
-    assert_each_truncation_fails(|client| client.send(&get_params(), io::empty(), |_| Ok(())));
+    assert_each_truncation_fails(|client| {
+        client.send(&get_params(), io::empty(), |_| fcgi::Result::Ok(()))
+    });
 }
 
 /// Another thread sends the body. Rule C11.
@@ -78,7 +80,7 @@ fn truncated_response_is_an_error_even_if_unread() {
 fn truncated_response_to_a_large_body_is_an_error() {
     assert_each_truncation_fails(|client| {
         client.send(&upload_params(100_000), Pattern::new(100_000), |response| {
-            response.stdout.read_to_end(&mut Vec::new())
+            Ok(response.stdout.read_to_end(&mut Vec::new())?)
         })
     });
 }
@@ -184,7 +186,7 @@ fn stall_after_each_record_times_out() {
     let client = application.client().config(config);
     for number in 0..count {
         let outcome = client.fetch(&get_params(), b"");
-        assert!(matches!(outcome, Err(Error::TimedOut("read"))), "{number}: {outcome:?}");
+        assert!(matches!(outcome, Err(Error::TimedOut(_))), "{number}: {outcome:?}");
     }
 }
 
@@ -194,9 +196,8 @@ fn truncated_head_is_an_error() {
     let head = b"Status: 200 OK\r\nContent-Type: text/plain\r\n\r\n";
     for cut in 0..head.len() {
         let application = Application::answering(response(&head[..cut]));
-        let outcome = application
-            .client()
-            .send(&get_params(), io::empty(), |response| Ok(response.read_head()?));
+        let outcome =
+            application.client().send(&get_params(), io::empty(), |response| response.read_head());
         assert!(matches!(outcome, Err(Error::IncompleteHead)), "cut at {cut}: {outcome:?}");
         let reply = application.client().fetch(&get_params(), b"").unwrap();
         assert!(matches!(reply.split_head(), Err(Error::IncompleteHead)), "cut at {cut}");

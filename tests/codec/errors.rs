@@ -6,10 +6,13 @@ use std::io::{self, ErrorKind, Write};
 use std::time::Duration;
 
 use fcgi::cgi::{Head, HeadParser};
+use fcgi::error::Timeout;
 use fcgi::net::{Address, AllowList};
 use fcgi::record::{self, EndRequest, ProtocolStatus, RecordType};
 use fcgi::stream::StreamWriter;
 use fcgi::{Error, Params};
+
+const SECOND: Duration = Duration::from_secs(1);
 
 #[test]
 fn errors_of_records_have_their_message_and_kind() {
@@ -19,7 +22,41 @@ fn errors_of_records_have_their_message_and_kind() {
             "no reader",
             ErrorKind::BrokenPipe,
         ),
-        (Error::TimedOut("read"), "read timed out", ErrorKind::TimedOut),
+        (
+            Error::Connect {
+                address: "127.0.0.1:9".into(),
+                source: io::Error::from_raw_os_error(111),
+            },
+            "cannot connect to 127.0.0.1:9: connection refused",
+            ErrorKind::ConnectionRefused,
+        ),
+        (
+            Error::Connect {
+                address: "unix:/run/app.sock".into(),
+                source: Error::TimedOut(Timeout::new("connect", SECOND)).into(),
+            },
+            "cannot connect to unix:/run/app.sock: connect timed out after 1 s",
+            ErrorKind::TimedOut,
+        ),
+        (
+            Error::Socket {
+                operation: "listen on",
+                address: "unix:/run/app.sock".into(),
+                source: io::Error::from_raw_os_error(13),
+            },
+            "cannot listen on unix:/run/app.sock: permission denied",
+            ErrorKind::PermissionDenied,
+        ),
+        (
+            Error::TimedOut(Timeout::new("read", 60 * SECOND)),
+            "read timed out after 60 s",
+            ErrorKind::TimedOut,
+        ),
+        (
+            Error::TimedOut(Timeout::new("write", SECOND / 4)),
+            "write timed out after 250 ms",
+            ErrorKind::TimedOut,
+        ),
         (
             Error::RequestTimedOut(Duration::from_millis(1500)),
             "request did not arrive within 1500 ms",
@@ -28,6 +65,16 @@ fn errors_of_records_have_their_message_and_kind() {
         (
             Error::UnsupportedVersion(2),
             "record has unsupported FastCGI version 2",
+            ErrorKind::InvalidData,
+        ),
+        (
+            Error::UnsupportedVersion(b'G'),
+            "record has unsupported FastCGI version 71: the peer speaks HTTP",
+            ErrorKind::InvalidData,
+        ),
+        (
+            Error::UnsupportedVersion(22),
+            "record has unsupported FastCGI version 22: the peer speaks TLS",
             ErrorKind::InvalidData,
         ),
         (
@@ -88,6 +135,11 @@ fn errors_of_requests_have_their_message_and_kind() {
             "stream is longer than the 10 bytes announced by FCGI_DATA_LENGTH",
             ErrorKind::InvalidData,
         ),
+        (
+            Error::ProgramFailed(std::process::ExitStatus::default()),
+            "program ended with exit status: 0",
+            ErrorKind::InvalidData,
+        ),
         (Error::NoResponse, "handler returned without a response", ErrorKind::InvalidData),
         (
             Error::RequestNotFinished,
@@ -143,7 +195,11 @@ fn errors_of_responses_and_arguments_have_their_message_and_kind() {
             ErrorKind::InvalidData,
         ),
         (Error::InvalidStatus(text()), r#"invalid Status "a\n\"b\"""#, ErrorKind::InvalidData),
-        (Error::InvalidLocation(text()), r#"invalid Location "a\n\"b\"""#, ErrorKind::InvalidData),
+        (
+            Error::InvalidLocation(text()),
+            "invalid Location \"a\\n\\\"b\\\"\", expected an absolute URI or an absolute path",
+            ErrorKind::InvalidData,
+        ),
         (
             Error::InvalidContentLength(text()),
             r#"invalid Content-Length "a\n\"b\"""#,
@@ -180,7 +236,9 @@ fn assert_errors<const N: usize>(errors: [(Error, &str, ErrorKind); N]) {
         assert_eq!(error.to_string(), text);
         assert_eq!(error.kind(), kind, "{text}");
         assert!(!text.contains('\n'), "one line, whatever the peer sent");
-        assert_eq!(error.source().is_some(), matches!(error, Error::Io(_)), "{text}");
+        let contains_io_error =
+            matches!(error, Error::Io(_) | Error::Connect { .. } | Error::Socket { .. });
+        assert_eq!(error.source().is_some(), contains_io_error, "{text}");
 
         let debug = format!("{error:?}");
         let passed = io::Error::from(error);
@@ -269,7 +327,7 @@ fn only_refusals_for_lack_of_resources_are_transient() {
     }
     for error in [
         Error::Io(ErrorKind::ConnectionRefused.into()),
-        Error::TimedOut("read"),
+        Error::TimedOut(Timeout::new("read", SECOND)),
         Error::UnexpectedEof("a response"),
         Error::Aborted,
         Error::UnsupportedVersion(2),
@@ -331,7 +389,10 @@ fn codec_and_response_head_return_their_errors() {
         (head(b"Status: 200\nStatus: 200\n\n"), r#"header field "Status" occurs more than once"#),
         (strict(b"ETag: 1\n\n"), "response head has no Content-Type, Location or Status field"),
         (head(b"Status: 99\n\n"), r#"invalid Status "99""#),
-        (strict(b"Location: nowhere\n\n"), r#"invalid Location "nowhere""#),
+        (
+            strict(b"Location: nowhere\n\n"),
+            r#"invalid Location "nowhere", expected an absolute URI or an absolute path"#,
+        ),
         (head(b"Status: 200\nContent-Length: -1\n\n"), r#"invalid Content-Length "-1""#),
         (
             "nowhere".parse::<Address>().expect_err("no address"),
@@ -391,8 +452,8 @@ mod connections {
     #[test]
     fn application_side_returns_its_errors() {
         let (five, nine) = (with_length(b'4'), with_length(b'9'));
-        let table: [(&[&[u8]], &str); 9] = [
-            (&[BEGIN], "read timed out"),
+        let table: [(&[&[u8]], &str); 10] = [
+            (&[BEGIN], "read timed out after 1 ms"),
             (&[BEGIN, STDIN_END], "unexpected Stdin record for request 1"),
             (
                 &[BEGIN, b"\x01\x04\0\x01\0\x02\0\0\x05\x01", PARAMS_END],
@@ -416,6 +477,10 @@ mod connections {
                 "previous request was dropped without being finished",
             ),
             (&[b"\x02\x01\0\x01\0\x08\0\0"], "record has unsupported FastCGI version 2"),
+            (
+                &[b"GET / HTTP/1.1\r\n\r\n"],
+                "record has unsupported FastCGI version 71: the peer speaks HTTP",
+            ),
         ];
         for (records, expected) in table {
             assert_eq!(served(records), expected);
@@ -435,7 +500,11 @@ mod connections {
 
     #[test]
     fn web_server_side_returns_its_errors() {
-        let table: [(&[&[u8]], &str); 6] = [
+        let table: [(&[&[u8]], &str); 7] = [
+            (
+                &[b"HTTP/1.1 400 Bad Request\r\n\r\n"],
+                "record has unsupported FastCGI version 72: the peer speaks HTTP",
+            ),
             (
                 &[b"\x01\x03\0\x01\0\x08\0\0\0\0\0\0\x02\0\0\0"],
                 "application refused the request: OVERLOADED",

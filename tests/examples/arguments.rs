@@ -6,7 +6,9 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::process::{Command, Output, Stdio};
 
-use crate::example::{self, ExampleServer};
+use fcgi::net::Address;
+
+use crate::example::{self, ExampleServer, KillOnDrop};
 
 fn run(name: &str, args: &[&[u8]]) -> Output {
     let mut command = Command::new(example::path(name));
@@ -31,9 +33,15 @@ fn invalid_argument_is_named() {
         ("gateway", 64, &[b"--index", b"\xff"]),
         ("gateway", 64, &[b"--max-body", b"\xff"]),
         ("gateway", 64, &[b"--connect", b"\xff", b"--root", b"/"]),
+        ("dump", 64, &[b"--listen", b"\xff", b":1"]),
+        ("dump", 74, &[b"/nonexistent/\xff"]),
+        ("fpm", 3, &[b"\xff"]),
+        ("fpm", 3, &[b":1", b"--max-slow", b"\xff"]),
+        ("fpm", 3, &[b":1", b"--ping=\xff"]),
         ("multiplex", 64, &[b"\xff"]),
         ("multiplex", 64, &[b":1", b"\xff"]),
         ("probe", 64, &[b"\xff"]),
+        ("probe", 64, &[b":1", b"--timeout=\xff"]),
     ];
     for (name, status, args) in cases {
         let output = run(name, args);
@@ -41,6 +49,22 @@ fn invalid_argument_is_named() {
         assert_eq!(output.status.code(), Some(*status), "{name} {args:?}: {reason}");
         let is_named = reason.contains("\\xFF") || reason.contains('\u{fffd}');
         assert!(is_named, "{name} {args:?}: {reason}");
+    }
+}
+
+#[test]
+fn path_of_a_socket_need_not_be_utf8() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join(OsStr::from_bytes(b"\xff.sock"));
+    let mut echo = Command::new(example::path("echo"));
+    let _echo = KillOnDrop(echo.arg(&path).spawn().expect("echo starts"));
+    example::wait_until_listening(&Address::unix(&path).expect("an address"));
+    let path = path.as_os_str().as_bytes();
+    for address in [path, &[b"unix:", path].concat()] {
+        for name in ["fetch", "fpm", "multiplex", "probe"] {
+            let output = run(name, &[address]);
+            assert_eq!(output.status.code(), Some(0), "{name}: {output:?}");
+        }
     }
 }
 

@@ -19,9 +19,12 @@ fn fetch_and_probe_time_out_if_the_backlog_is_full() {
     let start = Instant::now();
     let fetch = example::run("fetch", &[address, "--timeout", "0.2"], &[], b"");
     assert_eq!(fetch.status.code(), Some(124), "{fetch:?}");
-    assert_eq!(String::from_utf8_lossy(&fetch.stderr), "fetch: connect timed out\n");
+    let reason = format!(": cannot connect to {address}: connect timed out after ");
+    let stderr = String::from_utf8_lossy(&fetch.stderr);
+    assert_eq!(stderr, format!("fetch{reason}200 ms\n"));
     let probe = example::run("probe", &[address], &[], b"");
     assert_eq!(probe.status.code(), Some(124), "{probe:?}");
-    assert_eq!(String::from_utf8_lossy(&probe.stderr), "probe: connect timed out\n");
+    let stderr = String::from_utf8_lossy(&probe.stderr);
+    assert!(stderr.starts_with(&format!("probe{reason}")), "{stderr}");
     assert!(start.elapsed() < TEST_TIMEOUT);
 }

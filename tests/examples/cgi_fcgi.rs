@@ -13,8 +13,11 @@ use std::process::{Command, Output};
 use std::thread;
 use std::time::Duration;
 
-use crate::example::{self, ExampleServer};
 use fcgi::net::Address;
+
+use crate::example::{self, ExampleServer};
+use crate::support::application::Application;
+use crate::support::end;
 
 const CALL: &[(&str, &str)] = &[
     ("GATEWAY_INTERFACE", "CGI/1.1"),
@@ -271,6 +274,46 @@ fn arguments_need_not_be_utf8() {
         (&[OsStr::from_bytes(b"-\xff")], "unknown option \"-\u{fffd}\""),
     ] {
         assert_output(&run(args), 64, "", reason);
+    }
+}
+
+/// The words of a query string follow the file.
+#[test]
+fn arguments_after_the_file_are_ignored() {
+    let echo = ExampleServer::start("echo");
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("arguments");
+    fs::write(&file, format!("-connect {}\n", echo.address)).expect("a file");
+    let file = file.to_str().expect("a path of text");
+    for extra in [&["--help"][..], &["-start", "-connect", ":1", "/bin/true"], &["-f", "/none"]] {
+        let output = example::run("cgi-fcgi", &[&["-f", file], extra].concat(), CALL, b"hello");
+        assert_output(&output, 0, ANSWER, "");
+    }
+}
+
+/// An option may have two dashes, and then an equals sign.
+#[test]
+fn two_dashes_are_accepted() {
+    let echo = ExampleServer::start("echo");
+    let connect = format!("--connect={}", echo.address);
+    for args in [&[&*connect][..], &["--bind", &connect], &[&connect, "--bind"]] {
+        assert_output(&example::run("cgi-fcgi", args, CALL, b"hello"), 0, ANSWER, "");
+    }
+}
+
+#[test]
+fn failure_after_connecting_has_the_common_exit_status() {
+    let answers: [(&[u8], i32, &str); 3] = [
+        (&end(1, 0, 2), 75, "Status: 503"),
+        (&end(1, 0, 3), 75, "Status: 502"),
+        (b"", 76, "Status: 502"),
+    ];
+    for (answer, status, line) in answers {
+        let application = Application::answering(answer);
+        let args = ["-connect", &application.address.to_string()];
+        let output = example::run("cgi-fcgi", &args, CALL, b"hello");
+        assert_eq!(output.status.code(), Some(status), "{output:?}");
+        assert!(text(&output.stdout).starts_with(line), "{output:?}");
     }
 }
 

@@ -7,14 +7,16 @@ use std::process::{Command, Output, Stdio};
 use crate::example::{self, ExampleServer};
 
 /// The examples that share the parser, and their exit status after invalid arguments.
-const EXAMPLES: [(&str, i32); 9] = [
+const EXAMPLES: [(&str, i32); 11] = [
     ("authorizer", 64),
     ("cgi-fcgi", 64),
+    ("cgi-wrap", 64),
     ("dump", 64),
     ("echo", 64),
     ("fetch", 64),
     ("filter", 64),
     ("fpm", 3),
+    ("gateway", 64),
     ("multiplex", 64),
     ("probe", 64),
 ];
@@ -65,7 +67,7 @@ fn invalid_arguments_print_the_usage() {
         assert_usage_error(name, status, &["--what"], "unknown option \"--what\"");
         assert_usage_error(name, status, &["-what"], "unknown option \"-what\"");
     }
-    for name in ["authorizer", "echo", "filter", "fetch", "probe"] {
+    for name in ["authorizer", "cgi-wrap", "echo", "filter", "fetch", "probe"] {
         assert_usage_error(name, 64, &[":1", ":2"], "unexpected argument \":2\"");
         assert_usage_error(name, 64, &["nowhere"], "invalid address \"nowhere\"");
     }
@@ -113,7 +115,7 @@ fn value_of_an_option_is_never_an_option() {
 /// `-` is the socket on descriptor 0, like no address. Here it is not a socket.
 #[test]
 fn dash_is_the_socket_on_descriptor_0() {
-    for name in ["authorizer", "echo", "filter"] {
+    for name in ["authorizer", "cgi-wrap", "echo", "filter"] {
         let (status, _, stderr) = run(name, &["-"]);
         assert_eq!((status, run(name, &[])), (69, (69, String::new(), stderr.clone())));
         assert!(stderr.contains("descriptor 0") && stderr.lines().count() == 1, "{stderr}");
@@ -126,7 +128,7 @@ fn address_that_cannot_be_used_exits_with_69() {
     let directory = tempfile::tempdir().expect("a directory");
     let missing = directory.path().join("none/app.sock");
     let address = missing.to_str().expect("a path of text");
-    for name in ["authorizer", "echo", "fetch", "filter", "multiplex", "probe"] {
+    for name in ["authorizer", "cgi-wrap", "echo", "fetch", "filter", "multiplex", "probe"] {
         let (status, stdout, stderr) = run(name, &[address]);
         assert_eq!((status, &*stdout), (69, ""), "{name}: {stderr}");
         assert!(stderr.lines().all(|line| line.starts_with(&format!("{name}: "))), "{stderr}");

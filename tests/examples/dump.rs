@@ -61,6 +61,14 @@ fn invalid_capture_exits_with_76() {
     }
 }
 
+/// Connects to a running `dump`, as soon as it listens.
+fn connect(address: &Address) -> Stream {
+    example::wait_until_listening(address);
+    let stream = Stream::connect(address, None).expect("a connection");
+    stream.set_timeouts(Some(TEST_TIMEOUT), Some(TEST_TIMEOUT)).expect("timeouts");
+    stream
+}
+
 /// Returns a running `dump` in front of an application, and the address that it listens on.
 fn start(directory: &tempfile::TempDir, application: &Address) -> (KillOnDrop, Address) {
     let address = Address::unix(directory.path().join("dump.sock")).expect("an address");
@@ -77,8 +85,7 @@ fn relayed_connection_is_printed() {
     let echo = ExampleServer::start("echo");
     let (mut dump, address) = start(&directory, &echo.address);
     let lines = BufReader::new(dump.0.stdout.take().expect("its stdout")).lines();
-    wait_until("listening", || directory.path().join("dump.sock").exists());
-    let mut stream = Stream::connect(&address, None).expect("a connection");
+    let mut stream = connect(&address);
     stream.write_all(&request(5, 1, 0, &[("A", "1")], b"hello")).expect("a request is sent");
     assert_eq!(read_answer(&mut stream, 5).text(), "Content-Type: text/plain\r\n\r\nA=1\n\nhello");
     assert_closed(&mut stream);
@@ -102,8 +109,7 @@ fn other_protocol_is_relayed_and_reported() {
     let directory = tempfile::tempdir().expect("a directory");
     let echo = ExampleServer::start("echo");
     let (mut dump, address) = start(&directory, &echo.address);
-    wait_until("listening", || directory.path().join("dump.sock").exists());
-    let mut stream = Stream::connect(&address, None).expect("a connection");
+    let mut stream = connect(&address);
     stream.write_all(b"GET / HTTP/1.1\r\n\r\n").expect("a request is sent");
     // The application closes the connection.
     assert_closed(&mut stream);
@@ -119,7 +125,6 @@ fn missing_application_closes_the_connection() {
     let directory = tempfile::tempdir().expect("a directory");
     let missing = Address::unix(directory.path().join("none.sock")).expect("an address");
     let (_dump, address) = start(&directory, &missing);
-    wait_until("listening", || directory.path().join("dump.sock").exists());
-    let mut stream = Stream::connect(&address, None).expect("a connection");
+    let mut stream = connect(&address);
     assert_eq!(stream.read(&mut [0]).ok(), Some(0));
 }

@@ -138,7 +138,8 @@ fn verbose_times_out_if_the_backlog_is_full() {
     fill_backlog(&path);
     let address = path.to_str().expect("a path of text");
     let (status, _, stderr) = run(&[address, "--verbose", "--timeout=0.2"], b"");
-    assert_eq!((status, &*stderr), (Some(124), "fetch: connect timed out\n"));
+    let reason = format!("fetch: cannot connect to {address}: connect timed out after 200 ms\n");
+    assert_eq!((status, stderr), (Some(124), reason));
 }
 
 #[test]

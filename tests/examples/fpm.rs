@@ -99,6 +99,20 @@ fn pool_whose_status_can_be_read_is_not_down() {
     assert_verdict(&silent.address.to_string(), &args, 1, &["BUSY: ", "no answer within"]);
 }
 
+/// Its own socket answers, but the other one does not.
+#[test]
+fn pool_that_answers_the_ping_is_not_down() {
+    let pool = pool(json!({}));
+    let silent = Application::tcp(|_, mut stream| wait_for_close(&mut stream));
+    let broken = Application::answering(b"");
+    for (other, reason) in [(silent, "no answer within"), (broken, "ended")] {
+        let option = format!("--status-address={}", other.address);
+        let args = ["--timeout=0.4", &option];
+        let words = ["UNKNOWN: ", "the status cannot be read", reason];
+        assert_verdict(&pool.address.to_string(), &args, 3, &words);
+    }
+}
+
 #[test]
 fn pool_without_an_answer_is_down_when_the_timeout_expires() {
     let silent = Application::tcp(|_, mut stream| wait_for_close(&mut stream));

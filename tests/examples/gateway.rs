@@ -1,6 +1,10 @@
 //! Tests of the example `gateway` over HTTP: its demonstration, and its behaviour with scripted
 //! applications.
 
+mod bodies;
+mod connections;
+mod files;
+
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
@@ -77,6 +81,28 @@ fn demo_streams_line_by_line() {
     assert!(lines.next().is_none(), "the end of the stream");
 }
 
+/// A stream whose client has left would otherwise be remembered until the gateway ends.
+#[test]
+fn demo_forgets_a_stream_whose_client_has_left() {
+    let gateway = Gateway::demo();
+    // Writing to a client that has left fails only if that is noticed in time.
+    for number in 0..10 {
+        let path = format!("/stream?left{number}");
+        let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
+        let mut client = BufReader::new(gateway.raw(&request));
+        let mut line = String::new();
+        while !line.starts_with("line 1 ") {
+            line.clear();
+            client.read_line(&mut line).expect("a line");
+        }
+        drop(client);
+        gateway.wait_for_log(&format!("GET {path}: the client disconnected"));
+        let next = gateway.url(&format!("/next?left{number}"));
+        let next = || agent().post(&next).send_empty().expect("a response");
+        wait_until("the stream ends", || next().status() == 404);
+    }
+}
+
 /// Rules E26 and H18.
 #[test]
 fn demo_responds_to_head_without_a_body() {
@@ -109,6 +135,32 @@ fn demo_passes_status_and_redirects() {
         text(shortcut).contains("This is <code>/shortcut</code>"),
         "the page that the local redirect names"
     );
+}
+
+/// The records of the request of the browser, and of the one that its local redirect causes.
+#[test]
+fn demo_shows_the_records_of_a_request() {
+    let gateway = Gateway::demo();
+    let request = agent().get(gateway.url("/shortcut")).header("X-Try", "7");
+    text(request.call().expect("a response"));
+    let mut records = String::new();
+    // The application may have responded before the relay has received the end of the request.
+    wait_until("the ends of two requests", || {
+        records = text(gateway.get("/records?7"));
+        records.matches("\tStdin\t").count() == 2
+    });
+    let lines: Vec<Vec<_>> = records.lines().map(|line| line.split('\t').collect()).collect();
+    let requests: Vec<_> =
+        lines.iter().filter(|line| line.len() == 1).map(|line| line[0]).collect();
+    assert_eq!(requests, ["GET /shortcut", "GET /?shortcut"]);
+    let passed = |direction: &str| {
+        let lines = lines.iter().filter(|line| line.get(1) == Some(&direction));
+        lines.map(|line| line[2]).collect::<Vec<_>>()
+    };
+    assert_eq!(passed("sent"), ["BeginRequest", "Params", "Params", "Stdin"].repeat(2));
+    assert_eq!(passed("received"), ["Stdout", "Stdout", "EndRequest"].repeat(2));
+    assert_eq!(lines[1][1..], ["sent", "BeginRequest", "1", "8", "0"]);
+    assert_eq!(text(gateway.get("/records?8")), "");
 }
 
 #[test]
@@ -334,14 +386,19 @@ fn two_pieces() -> Vec<u8> {
 
 #[test]
 fn body_longer_than_content_length_is_cut_off() {
-    let site = Site::scripted(
-        &[],
-        answer(b"Content-Type: text/plain\nContent-Length: 4\n\npart and more"),
-    );
-    let answer = site.gateway.get("/a.php");
-    assert_eq!(answer.headers()["content-length"], "4");
-    assert_eq!(text(answer), "part");
-    site.gateway.wait_for_log("longer than the 4 bytes");
+    const HEAD: &[u8] = b"Content-Type: text/plain\nContent-Length: 4\n\n";
+    let pieces: [&[&[u8]]; 2] = [&[b"part and more"], &[b"part", b" and more"]];
+    for pieces in pieces {
+        let records = pieces.iter().map(|piece| record(STDOUT, 1, piece));
+        let records = [record(STDOUT, 1, HEAD)].into_iter().chain(records).collect::<Vec<_>>();
+        let site = Site::scripted(&[], [records.concat(), end(1, 0, 0)].concat());
+        // The connection stays open, so that the request is not cancelled.
+        let agent = agent();
+        let answer = agent.get(site.gateway.url("/a.php")).call().expect("a response");
+        assert_eq!(answer.headers()["content-length"], "4");
+        assert_eq!(text(answer), "part");
+        site.gateway.wait_for_log("longer than the 4 bytes");
+    }
 }
 
 // Lack of threads
@@ -352,7 +409,7 @@ fn body_longer_than_content_length_is_cut_off() {
 #[test]
 fn connection_without_a_thread_is_not_counted() {
     let root = root();
-    // A connection has two threads, and a request one.
+    // A connection has two threads. The second one of the next connection cannot be started.
     let gateway = Gateway::with_threads(5, "127.0.0.1:1", &root);
     let mut idle = gateway.raw("GET /style.css HTTP/1.1\r\nHost: a\r\n\r\n");
     let mut answer = [0; 12];
@@ -371,14 +428,21 @@ fn connection_without_a_thread_is_not_counted() {
     );
 }
 
-/// The request does not reach the application.
+/// The response has a thread of its own.
 #[cfg(target_os = "linux")]
 #[test]
-fn request_without_a_thread_is_503() {
+fn response_without_a_thread_is_broken_off() {
+    let application = TestServer::tcp(Config::new(), |request| {
+        Ok(write!(request.stdout, "Content-Type: text/plain\r\n\r\ntext")?)
+    });
     let root = root();
-    let gateway = Gateway::with_threads(4, "127.0.0.1:1", &root);
-    assert_eq!(gateway.get("/style.css").status(), 503);
-    gateway.wait_for_log("gateway: GET /style.css: 503: cannot start a thread");
+    let gateway = Gateway::with_threads(4, &application.address.to_string(), &root);
+    assert!(agent().get(gateway.url("/a.php")).call().is_err());
+    gateway.wait_for_log("gateway: GET /a.php: 503: the gateway lacks a resource");
+    let url = gateway.url("/style.css");
+    wait_until("a request is answered, after the threads of the connection have ended", || {
+        agent().get(&url).call().is_ok_and(|answer| answer.status() == 200)
+    });
 }
 
 /// The client sends the body in a thread of its own if the application does not read it.
@@ -388,7 +452,7 @@ fn upload_without_a_thread_is_503() {
     let application = TcpListener::bind("127.0.0.1:0").expect("a listener");
     let address = application.local_addr().expect("its address").to_string();
     let root = root();
-    let gateway = Gateway::with_threads(5, &address, &root);
+    let gateway = Gateway::with_threads(4, &address, &root);
     let body = vec![b'x'; 20 << 20];
     let answer = agent().post(gateway.url("/a.php")).send(&body[..]).expect("a response");
     assert_eq!(answer.status(), 503);
@@ -441,6 +505,11 @@ fn transfer_coding_other_than_chunked_is_501() {
     let cases = [
         ("Transfer-Encoding: chunked", 200),
         ("Transfer-Encoding: ,Chunked", 200),
+        ("Transfer-Encoding: \t chunked\t ", 200),
+        ("Transfer-Encoding: \u{a0}chunked", 400),
+        ("Transfer-Encoding: chunked\u{2003}", 400),
+        ("Content-Length: \u{a0}14", 400),
+        ("Content-Length: \t14 ", 200),
         ("Transfer-Encoding: gzip, chunked", 501),
         ("Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked", 501),
         ("Transfer-Encoding: gzip;q=1, chunked", 501),
@@ -448,12 +517,54 @@ fn transfer_coding_other_than_chunked_is_501() {
         ("Transfer-Encoding: chunked, chunked", 400),
         ("Transfer-Encoding: chunked, gzip", 400),
         ("Transfer-Encoding: gzip", 400),
+        ("Transfer-Encoding: chunked\r\nContent-Length: 14", 400),
+        ("Content-Length: 14\r\nContent-Length: 14", 200),
+        ("Content-Length: 14\r\nContent-Length: 15", 400),
+        ("Content-Length: 14, 14", 400),
+        ("Content-Length: +14", 400),
+        ("Content-Length:", 400),
+        ("Transfer-Encoding : chunked", 400),
+        ("X: a\r\n b", 400),
     ];
     for (field, status) in cases {
         let request = format!("POST /a.php HTTP/1.1\r\nHost: a\r\n{field}\r\n\r\n{CHUNKS}");
         assert_eq!(status_of(&site.gateway, &request), status, "{field}");
     }
     site.gateway.wait_for_log("POST /a.php: 501: ");
+}
+
+#[test]
+fn request_that_is_not_http_is_400() {
+    let site = Site::echo(&[]);
+    let many = format!("GET / HTTP/1.1\r\n{}", "X: y\r\n".repeat(300));
+    let long = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}", "y".repeat(70_000));
+    let cases = [
+        ("\u{16}\u{3}\u{1}\r\n\r\n", 400),
+        ("GET / HTTP/3.0\r\n\r\n", 400),
+        ("GET /a b HTTP/1.1\r\n\r\n", 400),
+        (&many, 431),
+        (&long, 431),
+    ];
+    for (request, status) in cases {
+        assert_eq!(status_of(&site.gateway, request), status, "{request:.40}");
+    }
+}
+
+#[test]
+fn pipelined_requests_are_answered_in_order() {
+    let site = Site::echo(&[]);
+    let mut stream = site.gateway.raw(
+        "GET /style.css HTTP/1.1\r\nHost: a\r\n\r\n\
+         POST /a.php HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody\
+         HEAD /style.css HTTP/1.1\r\nHost: a\r\n\r\n\
+         GET /missing HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+    );
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).expect("the responses");
+    let text = String::from_utf8_lossy(&bytes);
+    let found = text.match_indices("HTTP/1.1 ");
+    let statuses: Vec<_> = found.map(|(at, _)| &text[at + 9..at + 12]).collect();
+    assert_eq!(statuses, ["200", "200", "200", "404"], "{text}");
 }
 
 // Requests and responses
@@ -544,7 +655,7 @@ fn body_and_response_are_streamed_at_once() {
         }
     });
     let root = root();
-    let gateway = Gateway::connect(&application.address.to_string(), &root, &[]);
+    let gateway = Gateway::connect(&application.address.to_string(), &root, &["--collect", "8"]);
     let mut stream = gateway.raw(
         "POST /a.php HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 9\r\n\r\nfirst",
     );
@@ -558,20 +669,6 @@ fn body_and_response_are_streamed_at_once() {
     let mut rest = String::new();
     stream.read_to_string(&mut rest).expect("the second part");
     assert!(rest.contains("last\r\n0\r\n\r\n"), "{rest}");
-}
-
-#[test]
-fn body_over_the_limit_is_413() {
-    let site = Site::echo(&["--max-body", "1000"]);
-    let post = |body: SendBody| {
-        agent().post(site.gateway.url("/a.php")).send(body).expect("a response").status()
-    };
-    assert_eq!(post(SendBody::from_reader(&mut &[b'x'; 1000][..])), 200, "in chunks");
-    assert_eq!(post(SendBody::from_reader(&mut &[b'x'; 1001][..])), 413, "in chunks");
-    let announced = "POST /a.php HTTP/1.1\r\nHost: a\r\nContent-Length: 1001\r\n\r\n";
-    let mut line = String::new();
-    BufReader::new(site.gateway.raw(announced)).read_line(&mut line).expect("a status line");
-    assert_eq!(line, "HTTP/1.1 413 Payload Too Large\r\n");
 }
 
 /// Rule H8.
@@ -630,65 +727,65 @@ fn request_is_cancelled_when_its_client_disconnects() {
     }
 }
 
-// Files
-
-/// Rule E7.
-#[test]
-fn files_are_served_but_no_sources() {
-    let site = Site::echo(&["--index", "start.html", "--index", "index.php"]);
-    let cases = [
-        ("/style.css", 200, "text/css; charset=utf-8"),
-        ("/style.css?v=1", 200, "text/css; charset=utf-8"),
-        ("/sub/start.html", 200, "text/html; charset=utf-8"),
-        ("/sub/", 200, "text/html; charset=utf-8"),
-        ("/scripts/", 200, "text/plain"),
-        ("/empty/", 404, "text/plain"),
-        ("/a.php.bak", 404, "text/plain"),
-        ("/a.inc", 404, "text/plain"),
-        ("/B.PHP", 404, "text/plain"),
-        ("/.hidden/a.txt", 404, "text/plain"),
-        ("/style.css/a.php", 404, "text/plain"),
-        ("/missing.php", 404, "text/plain"),
-        ("/missing.css", 404, "text/plain"),
-        ("/style.css/", 404, "text/plain"),
-        ("/../secret.txt", 400, "text/plain"),
-        ("/sub/../../secret.txt", 400, "text/plain"),
-        ("/%2e%2e/secret.txt", 400, "text/plain"),
-        ("/..%2fsecret.txt", 400, "text/plain"),
-        ("/..%5csecret.txt", 400, "text/plain"),
-        ("/style.css%00.php", 400, "text/plain"),
-        ("/a.php%0a", 400, "text/plain"),
-    ];
-    for (path, status, content_type) in cases {
-        let mut answer = site.gateway.get(path);
-        assert_eq!((answer.status().as_u16(), path), (status, path));
-        assert_eq!(answer.headers()["content-type"], content_type, "{path}");
-        let body = answer.body_mut().read_to_string().expect("a body");
-        assert!(!body.contains("secret"), "{path}: {body}");
-    }
-    assert_eq!(text(site.gateway.get("/style.css")), "body {}");
-    for (path, location) in [("/sub?a=b", "/sub/?a=b"), ("//sub%20dir", "/sub%20dir/")] {
-        let directory = site.gateway.get(path);
-        assert_eq!(
-            (directory.status().as_u16(), directory.headers()["location"].to_str().ok()),
-            (301, Some(location))
-        );
-    }
-    let head = agent().head(site.gateway.url("/style.css")).call().expect("a response");
-    assert_eq!(head.headers()["content-length"], "7");
-    assert_eq!(
-        agent().delete(site.gateway.url("/style.css")).call().expect("a response").status(),
-        405
-    );
-}
+// The command line
 
 #[test]
 fn invalid_command_line_exits_with_64() {
-    for args in [&["--connect", "127.0.0.1:1"][..], &["--root", "."], &["--what"], &["--listen"]] {
+    let cases: [&[&str]; 9] = [
+        &["--root", "."],
+        &["--what"],
+        &["--listen"],
+        &["extra"],
+        &["--fallback", "/index.php"],
+        &["--connect", "a:1", "--index", "index.php"],
+        &["--connect", "a:1", "--root", ".", "--fallback", "index.php"],
+        &["--max-body", "-1"],
+        &["--timeout", "0"],
+    ];
+    for args in cases {
         let output = Command::new(example::path("gateway")).args(args).output().expect("a gateway");
         assert_eq!(output.status.code(), Some(64), "{args:?}");
         assert!(String::from_utf8_lossy(&output.stderr).contains("usage: gateway"), "{args:?}");
     }
+}
+
+#[test]
+fn missing_directory_or_log_exits_with_74() {
+    for (option, value) in [("--root", "/missing"), ("--access-log", "/missing/log")] {
+        let mut gateway = Command::new(example::path("gateway"));
+        gateway.args(["--listen", "127.0.0.1:0", "--connect", "127.0.0.1:1", option, value]);
+        let output = gateway.output().expect("a gateway");
+        assert_eq!(output.status.code(), Some(74), "{option}");
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(text.starts_with(&format!("gateway: {value}: ")), "{text}");
+    }
+}
+
+// The access log
+
+#[test]
+fn access_log_has_the_combined_format() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("access.log");
+    let log = file.to_str().expect("a name that is text");
+    let site = Site::echo(&["--access-log", log]);
+    let request = agent().get(site.gateway.url("/style.css?a=%22b"));
+    let request = request.header("Referer", "http://a/\"\\").header("User-Agent", "caf\u{e9}");
+    assert_eq!(text(request.call().expect("a response")), "body {}");
+    assert_eq!(site.gateway.get("/missing").status(), 404);
+    let mut lines = Vec::new();
+    wait_until("two lines", || {
+        let text = std::fs::read_to_string(&file).expect("the access log");
+        lines = text.lines().map(str::to_owned).collect();
+        lines.len() == 2
+    });
+    let (start, rest) = lines[0].split_once('[').expect("a time");
+    let (time, rest) = rest.split_once("] ").expect("the end of a time");
+    assert_eq!(start, "127.0.0.1 - - ");
+    assert_eq!((time.len(), &time[2..3], &time[20..]), (26, "/", " +0000"), "{time}");
+    let expected = r#""GET /style.css?a=%22b HTTP/1.1" 200 7 "http://a/\"\\" "caf\xc3\xa9""#;
+    assert_eq!(rest, expected);
+    assert!(lines[1].contains(r#""GET /missing HTTP/1.1" 404 14 "-" ""#), "{}", lines[1]);
 }
 
 // Helpers
@@ -888,6 +985,10 @@ fn root() -> Root {
         ("www/a.inc", "<?php secret();"),
         ("www/B.PHP", "<?php secret();"),
         ("www/style.css", "body {}"),
+        ("www/index.php", "<?php secret();"),
+        ("www/LICENSE", "public"),
+        ("www/.well-known/token", "public"),
+        ("www/.well-known/.git/a.txt", "secret"),
         ("www/.hidden/a.txt", "secret"),
         ("www/sub/start.html", "<p>start"),
         ("www/scripts/index.php", "<?php secret();"),

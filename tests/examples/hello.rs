@@ -64,6 +64,17 @@ fn hello_prints_how_to_start_it() {
     assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0));
 }
 
+#[test]
+fn hello_names_the_remedy_if_systemd_has_passed_another_descriptor() {
+    let mut command = Command::new(example::path("hello"));
+    command.env_clear().env("LISTEN_FDS", "1").stdin(Stdio::null());
+    let output = command.output().expect("hello ends");
+    let reason = String::from_utf8_lossy(&output.stderr).into_owned();
+    for part in ["descriptor 0 is", "LISTEN_FDS", "StandardInput=socket", "<&3"] {
+        assert!(reason.contains(part), "{reason}");
+    }
+}
+
 /// Rule A4.
 #[test]
 fn environment_is_not_among_the_params() {

@@ -38,7 +38,7 @@ pub fn start(modules: &[&str], settings: &str, dir: &TestDir) -> (u16, Process) 
 }
 
 /// Returns the settings for the sockets of mod_fcgid.
-fn fcgid_settings(dir: &TestDir) -> String {
+pub fn fcgid_settings(dir: &TestDir) -> String {
     let ipc = dir.create_dir("fcgid");
     format!("FcgidIPCDir {ipc}\nFcgidProcessTableFile {ipc}/table\n", ipc = ipc.display())
 }

@@ -92,7 +92,9 @@ pub fn start_fpm(endpoint: &Endpoint, dir: &TestDir) -> Process {
         .collect();
     let config = format!(
         "[global]\ndaemonize = no\nerror_log = {log}\n[www]\n{user}listen = {listen}\n\
-         pm = static\npm.max_children = 4\nclear_env = no\n{settings}",
+         pm = static\npm.max_children = 4\nclear_env = no\n{settings}\
+         php_admin_value[session.save_path] = {sessions}\n",
+        sessions = dir.path().display(),
         log = dir.join("php-fpm-errors.log").display(),
         listen = endpoint.without_scheme(),
     );

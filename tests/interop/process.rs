@@ -167,11 +167,13 @@ impl Process {
         self.child.id()
     }
 
-    /// Returns the ids of its child processes.
+    /// Returns the ids of the child processes of all its threads.
     pub fn children(&self) -> Vec<u32> {
-        let list = fs::read_to_string(format!("/proc/{0}/task/{0}/children", self.id()))
-            .unwrap_or_default();
-        list.split_whitespace().map(|id| id.parse().expect("a process id")).collect()
+        let threads = fs::read_dir(format!("/proc/{}/task", self.id())).into_iter().flatten();
+        let lists =
+            threads.flatten().map(|thread| fs::read_to_string(thread.path().join("children")));
+        let lists: String = lists.map(Result::unwrap_or_default).collect();
+        lists.split_whitespace().map(|id| id.parse().expect("a process id")).collect()
     }
 
     /// Returns everything that it has logged so far.

@@ -80,7 +80,9 @@ fn exchange_after_close_of_another(listener: &Listener, address: &Address) {
 #[track_caller]
 fn io_kind<T: std::fmt::Debug>(outcome: Result<T>) -> io::ErrorKind {
     match outcome.unwrap_err() {
-        Error::Io(error) => error.kind(),
+        Error::Io(error)
+        | Error::Connect { source: error, .. }
+        | Error::Socket { source: error, .. } => error.kind(),
         error => panic!("{error:?} is not an I/O error"),
     }
 }

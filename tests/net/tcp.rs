@@ -15,7 +15,7 @@ fn tcp_listener_accepts_connections() {
         let listener = match Listener::bind(&address(text)) {
             // Write to stderr directly, because the test harness hides the output of a test that
             // passes.
-            Err(Error::Io(error))
+            Err(Error::Socket { source: error, .. })
                 if text == "[::1]:0" && error.kind() == io::ErrorKind::AddrNotAvailable =>
             {
                 writeln!(
@@ -52,7 +52,10 @@ fn port_in_use_is_an_error() {
 
 #[test]
 fn unknown_host_is_an_error() {
-    assert!(matches!(Listener::bind(&address("no-such-host.invalid:9000")), Err(Error::Io(_))));
+    assert!(matches!(
+        Listener::bind(&address("no-such-host.invalid:9000")),
+        Err(Error::Socket { .. })
+    ));
 }
 
 /// Rule C31.

@@ -1,5 +1,5 @@
 //! Proves that connections which send nothing, or do not read, cannot keep a slot from others, and
-//! that newcomers are served in the order of their arrival.
+//! that connections that wait are served in the order of their arrival.
 
 use std::io::{self, Read, Write};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
@@ -66,18 +66,43 @@ fn silent_connections_do_not_displace_connections_that_are_used() {
     });
 }
 
-/// Connections that were closed in favor of a newcomer are those that were not used for longest.
+/// Waits until the server has recorded that the last request of a connection has ended. It answers
+/// queries after that.
+fn wait_until_idle(stream: &mut Stream) {
+    stream.write_all(&record(GET_VALUES, 0, b"")).expect("written");
+    assert_eq!(read_record(stream).expect("an answer").record_type, GET_VALUES_RESULT);
+}
+
+/// Connections that were closed to free a slot are those that were not used for longest.
 #[test]
 fn connection_that_was_used_last_stays_open() {
     let server = TestServer::tcp(Config::new().max_connections(3), echo);
     let mut streams: Vec<_> = (0..3).map(|_| server.connect()).collect();
     streams.iter_mut().for_each(serve);
-    // The first newcomer closes one of three that are alike.
+    streams.iter_mut().for_each(wait_until_idle);
+    // The first connection that waits closes one of three that are alike.
     serve(&mut server.connect());
     let mut kept: Vec<_> = streams.drain(1..).collect();
     serve(&mut kept[0]);
     serve(&mut server.connect());
     serve(&mut kept[0]);
+}
+
+/// The rest of its first request arrives when a silent connection would have been closed.
+#[test]
+fn connection_that_has_sent_the_first_bytes_of_a_request_keeps_its_slot() {
+    for server in TestServer::tcp_and_unix(&Config::new().max_connections(1), echo) {
+        let bytes = request(1, RESPONDER, 0, &[], b"body");
+        let (first, rest) = bytes.split_at(5);
+        let mut stream = server.connect();
+        stream.write_all(first).expect("written");
+        thread::scope(|scope| {
+            scope.spawn(|| serve(&mut server.connect()));
+            thread::sleep(Duration::from_millis(500));
+            stream.write_all(rest).expect("the connection is open");
+            assert_eq!(read_answer(&mut stream, 1).stdout, echoed(&[], b"body"));
+        });
+    }
 }
 
 /// A connection that holds its slot until the test ends it.
@@ -94,7 +119,7 @@ fn blocking_server(config: Config) -> (TestServer, mpsc::Receiver<String>, mpsc:
 }
 
 #[test]
-fn newcomers_get_slots_in_the_order_of_their_arrival() {
+fn waiting_connections_get_slots_in_the_order_of_their_arrival() {
     const COUNT: usize = 20;
     let (server, started, resume) = blocking_server(Config::new().max_connections(1));
     let mut streams = Vec::new();
@@ -135,7 +160,7 @@ fn queries() -> [Vec<u8>; 2] {
 
 /// The write timeout is a minute, and the answers to queries may block for a second.
 #[test]
-fn connection_that_does_not_read_answers_gives_way_to_a_newcomer() {
+fn connection_that_does_not_read_answers_is_closed_if_its_slot_is_needed() {
     for queries in queries() {
         let server = TestServer::unix(Config::new().max_connections(2), echo);
         let _flooding = [flood(&server, &queries), flood(&server, &queries)];

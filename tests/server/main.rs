@@ -16,14 +16,17 @@ mod connection;
 mod disconnect;
 #[cfg(unix)]
 mod fairness;
+mod finish_early;
 mod management;
 #[cfg(unix)]
 mod rejection;
 mod reports;
 #[cfg(unix)]
 mod request_bounds;
+mod request_end;
 mod requests;
 mod reset;
+mod responses;
 mod shutdown;
 mod streams;
 mod threads;

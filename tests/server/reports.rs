@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use crate::example;
 use crate::support::*;
+use fcgi::error::Timeout;
 use fcgi::net::{Address, Listener, Stream};
 use fcgi::server::{CloseReason, Config};
 use fcgi::{Error, Server};
@@ -44,10 +45,11 @@ fn provoke_errors_and_send_request(address: &Address) -> Answer {
 /// Rule A15.
 #[test]
 fn each_error_is_reported() {
+    const MESSAGE: &str = "record has unsupported FastCGI version 71: the peer speaks HTTP";
     let server = TestServer::tcp(Config::new(), echo);
     provoke_errors_and_send_request(&server.address);
     for _ in 0..ERRORS {
-        assert_eq!(server.next_error().1, "record has unsupported FastCGI version 71");
+        assert_eq!(server.next_error().1, MESSAGE);
     }
 }
 
@@ -87,7 +89,7 @@ fn error_is_reported_with_the_reason_of_the_close() {
         (Error::RequestNotFinished, CloseReason::RequestNotFinished),
         (Error::ParamsTooLarge(9), CloseReason::ParamsTooLarge),
         (Error::BodyTooLarge(9), CloseReason::BodyTooLarge),
-        (Error::TimedOut("read"), CloseReason::TimedOut),
+        (Error::TimedOut(Timeout::new("read", limit)), CloseReason::TimedOut),
         (Error::RequestTimedOut(limit), CloseReason::TimedOut),
         (Error::Io(io_error()), CloseReason::ConnectionFailed),
         (Error::UnexpectedEof("a record"), CloseReason::ConnectionFailed),
@@ -97,10 +99,7 @@ fn error_is_reported_with_the_reason_of_the_close() {
     ] {
         assert_eq!(CloseReason::from(&error), reason, "{error}");
     }
-    assert_eq!(
-        CloseReason::TimedOut.to_string(),
-        "the web server sent or accepted nothing for too long"
-    );
+    assert_eq!(CloseReason::TimedOut.to_string(), "a timeout expired");
 }
 
 /// The descriptor is a connected socket. Every `accept` call fails in the same way.

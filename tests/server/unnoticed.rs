@@ -243,7 +243,7 @@ fn input_error_that_ends_the_connection_is_reported_once() {
                 ErrorKind::UnexpectedEof,
                 "input ended before the end of a record header",
             ),
-            (vec![], false, ErrorKind::TimedOut, "read timed out"),
+            (vec![], false, ErrorKind::TimedOut, "read timed out after 150 ms"),
             (vec![9; 8], false, ErrorKind::InvalidData, "record has unsupported FastCGI version 9"),
             (
                 record(PARAMS, 1, b""),
@@ -312,7 +312,10 @@ fn output_error_is_reported_once_by_its_cause() {
             let mut stream = server.connect();
             stream.write_all(&request(1, RESPONDER, 1, pairs, b"")).unwrap();
             // The client neither reads nor leaves.
-            assert_eq!(server.next_error(), (ErrorKind::TimedOut, "write timed out".into()));
+            let (kind, text) = server.next_error();
+            assert_eq!(kind, ErrorKind::TimedOut);
+            // The system rounds the timeout up.
+            assert!(text.starts_with("write timed out after 15"), "{text}");
             drop(stream);
 
             let mut stream = server.connect();
@@ -352,7 +355,7 @@ fn report_contains_the_reason_for_the_close() {
     assert_eq!(reason, Some(CloseReason::ConnectionFailed));
     assert_eq!(
         text,
-        "connection closed: the connection failed inside a request: \
+        "connection closed: the connection failed: \
          input ended before the end of a request"
     );
     handle.shutdown();
@@ -377,7 +380,7 @@ fn finish_returns_the_error_that_ends_the_connection() {
     let mut second = connection.next_request().unwrap().expect("a request");
     io::copy(&mut second.stdin, &mut io::sink()).unwrap_err();
     respond(&mut second, "done").unwrap();
-    assert!(matches!(second.finish(), Err(Error::TimedOut("read"))));
+    assert!(matches!(second.finish(), Err(Error::TimedOut(_))));
     assert_eq!(read_answer(&mut client, 2).body(), "done");
     assert!(connection.next_request().unwrap().is_none());
     assert_eq!(connection.close_reason(), Some(CloseReason::TimedOut));

@@ -4,8 +4,10 @@
 #![allow(dead_code, unreachable_pub)] // Each program uses a part.
 
 use std::io::{self, BufRead, IoSlice, IoSliceMut, Read, Write};
+use std::time::Duration;
 
 use fcgi::cgi::HeadParser;
+use fcgi::error::Timeout;
 use fcgi::record::{self, Header};
 use fcgi::stream::RecordReader;
 use fcgi::{Error, Params};
@@ -69,7 +71,7 @@ impl<'a> UnreliableReader<'a> {
     fn next_len(&mut self, max: usize) -> io::Result<usize> {
         match self.rng.below(8) {
             0 => return Err(io::ErrorKind::Interrupted.into()),
-            1 => return Err(Error::TimedOut("read").into()),
+            1 => return Err(Error::TimedOut(Timeout::new("read", Duration::ZERO)).into()),
             _ => {}
         }
         match self.bytes.len().min(max) {

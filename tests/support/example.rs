@@ -72,10 +72,19 @@ pub struct ExampleServer {
 impl ExampleServer {
     /// Starts an example with the address as its only argument, and waits until it listens.
     pub fn start(name: &str) -> Self {
+        Self::start_with(name, &[])
+    }
+
+    /// Starts an example with the address and these arguments.
+    pub fn start_with(name: &str, args: &[&str]) -> Self {
         let directory = tempfile::tempdir().expect("a directory for the socket");
         let address = unused_address(&directory);
         let process = KillOnDrop(
-            Command::new(path(name)).arg(address.to_string()).spawn().expect("the example starts"),
+            Command::new(path(name))
+                .arg(address.to_string())
+                .args(args)
+                .spawn()
+                .expect("the example starts"),
         );
         wait_until_listening(&address);
         Self { address, _process: process, _directory: directory }

@@ -111,7 +111,14 @@ pub struct Record {
 #[track_caller]
 pub fn read_record(reader: &mut impl Read) -> Option<Record> {
     let mut header = [0; 8];
-    if reader.read(&mut header[..1]).expect("the first byte of a record, or the end") == 0 {
+    // A read with a timeout may be interrupted, and `read` does not begin again.
+    let first = loop {
+        match reader.read(&mut header[..1]) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            read => break read,
+        }
+    };
+    if first.expect("the first byte of a record, or the end") == 0 {
         return None;
     }
     reader.read_exact(&mut header[1..]).expect("the rest of a header");
@@ -337,6 +344,15 @@ impl Drop for TestServer {
             let _ = thread.join();
         }
     }
+}
+
+/// Returns the two ends of a connection over TCP. Reads and writes of the first one time out.
+pub fn connected_pair() -> (Stream, Stream) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a listening socket");
+    let address = listener.local_addr().expect("its address").into();
+    let client = Stream::connect(&address, Some(TEST_TIMEOUT)).expect("a connection");
+    client.set_timeouts(Some(TEST_TIMEOUT), Some(TEST_TIMEOUT)).expect("timeouts");
+    (client, listener.accept().expect("its other end").0.into())
 }
 
 /// Asserts that the peer sends no byte before it closes the connection. The close may be a reset.

@@ -32,7 +32,7 @@ fn main() -> fcgi::Result<()> {
         let outcome = client.send(&params, &body[..], |response| loop {
             let received = response.stdout.fill_buf()?.len();
             if received == 0 {
-                return Ok(());
+                return fcgi::Result::Ok(());
             }
             len += received;
             response.stdout.consume(received);

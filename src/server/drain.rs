@@ -17,17 +17,17 @@ const POLL_INTERVAL: Duration = Duration::from_millis(5);
 /// connection, and the peer drops what it has not read. So the write half is shut down first, and
 /// input is read and dropped until the peer closes, for at most [`Config::drain_time`] and
 /// [`Config::drain_bytes`].
-pub(super) fn close_gracefully(
+pub(super) fn drain_before_close(
     state: &ConnectionState,
     mode: CloseMode,
     config: &Config,
 ) -> Result<()> {
     let since = match mode {
         CloseMode::AtOnce => return Ok(()),
-        CloseMode::UnlessInputIsLeft if state.stream().is_ready_to_close().unwrap_or(false) => {
+        CloseMode::DrainIfInputIsLeft if state.stream().is_ready_to_close().unwrap_or(false) => {
             return Ok(());
         }
-        CloseMode::UnlessInputIsLeft => Instant::now(),
+        CloseMode::DrainIfInputIsLeft => Instant::now(),
         CloseMode::AfterDraining(since) => since,
     };
     drain(state, since, config)
@@ -49,7 +49,7 @@ fn drain(state: &ConnectionState, since: Instant, config: &Config) -> Result<()>
         match state.stream().read(&mut scratch) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error.into()),
-            // The end of the input means nothing here, except that no input is buffered.
+            // After the read half was shut down, 0 only means that no input is buffered.
             Ok(0) if state.is_read_shut_down() && state.stream().peer_ip().is_some() => {
                 thread::sleep(POLL_INTERVAL);
             }
@@ -77,10 +77,10 @@ mod tests {
         let (stream, peer) = Stream::pair().expect("two sockets");
         let state = Arc::new(ConnectionState::new(stream, None, Arc::default()));
         let mut lifecycle = Lifecycle::new(Arc::clone(&state));
-        assert!(lifecycle.begun());
-        lifecycle.received(true);
+        assert!(lifecycle.on_begin());
+        lifecycle.on_params(true);
         let outcome = RequestOutcome::Finished { close_reason: None, has_whole_input: false };
-        lifecycle.ended(outcome, None).expect("an ended request");
+        lifecycle.on_end(outcome, None).expect("an ended request");
         (state, lifecycle, peer)
     }
 
@@ -88,7 +88,7 @@ mod tests {
     fn assert_closes_at_once(state: &ConnectionState, mode: CloseMode, drain_bytes: u64) {
         let start = Instant::now();
         let config = Config::new().drain(drain_bytes, DRAIN_TIME);
-        close_gracefully(state, mode, &config).expect("a graceful close");
+        drain_before_close(state, mode, &config).expect("a graceful close");
         assert!(start.elapsed() < DRAIN_TIME / 2, "{:?}", start.elapsed());
     }
 
@@ -108,7 +108,7 @@ mod tests {
         let (state, lifecycle, peer) = answered_early();
         state.output().write_all(b"response").expect("the response is sent");
         drop(peer);
-        let error = close_gracefully(&state, lifecycle.close_mode(), &Config::new());
+        let error = drain_before_close(&state, lifecycle.close_mode(), &Config::new());
         assert_eq!(error.expect_err("a reset").kind(), io::ErrorKind::ConnectionReset);
     }
 

@@ -1,0 +1,51 @@
+//! A daemon: it listens on a Unix socket for its group, and stops on SIGTERM or SIGINT.
+//!
+//! ```sh
+//! cargo run --example daemon -- unix:/run/app.sock
+//! ```
+//!
+//! The socket has the mode 0660, so that only the owner and the group can connect. Run the daemon
+//! in a group of which the web server is a member. On SIGTERM, it answers the requests that have
+//! begun, removes the socket file, and exits with status 0. A second signal ends it at once.
+//!
+//! It says `READY` on stdout when it listens. A service manager also restarts it if it fails:
+//!
+//! ```ini
+//! [Service]
+//! ExecStart=/usr/local/bin/daemon unix:/run/app/app.sock
+//! User=app
+//! Group=www-data
+//! RuntimeDirectory=app
+//! Restart=on-failure
+//! ```
+
+use std::sync::atomic::AtomicBool;
+use std::sync::Arc;
+use std::thread;
+
+use fcgi::net::Listener;
+use fcgi::{ResponseHead, Server};
+use signal_hook::consts::TERM_SIGNALS;
+use signal_hook::flag;
+use signal_hook::iterator::Signals;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let address = std::env::args_os().nth(1).unwrap_or("unix:/run/app.sock".into());
+    let listener = Listener::bind(&address.to_string_lossy().parse()?)?;
+    listener.set_mode(0o660)?;
+    let server = Server::new(listener)?;
+
+    let handle = server.handle();
+    let is_stopping = Arc::new(AtomicBool::new(false));
+    for signal in TERM_SIGNALS {
+        // The order matters: the first signal sets the flag, which the second one finds set.
+        flag::register_conditional_shutdown(*signal, 1, Arc::clone(&is_stopping))?;
+        flag::register(*signal, Arc::clone(&is_stopping))?;
+    }
+    let mut signals = Signals::new(TERM_SIGNALS)?;
+    thread::spawn(move || signals.forever().for_each(|_signal| handle.shutdown()));
+
+    println!("READY");
+    server.serve(|request| request.respond(ResponseHead::text(), "The daemon is running.\n"))?;
+    Ok(())
+}

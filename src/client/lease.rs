@@ -1,0 +1,146 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::link::{Link, ReturnedConnection};
+use super::socket::Progress;
+use super::transport::Transport;
+use crate::error::Result;
+
+/// How long the end of a body may take to be sent after the response is complete. The application
+/// may have read it and answered before the thread that sent it continues. The end of a request
+/// may take as long after the end of its response.
+pub(super) const END_LAG: Duration = Duration::from_millis(5);
+
+/// The connection of an exchange.
+#[derive(Debug)]
+pub(super) enum Lease<'a> {
+    /// A connection that belongs to the caller.
+    Lent(&'a mut Transport),
+    /// A connection of a client's pool.
+    Pooled(Box<Pooled>),
+}
+
+/// A connection of a client's pool, which gets it back when this is dropped.
+#[derive(Debug)]
+pub(super) struct Pooled {
+    /// Invariant: it is `Some` until this is dropped.
+    transport: Option<Box<Transport>>,
+    link: Arc<Link>,
+    /// Whether the connection has carried an earlier request.
+    is_kept: bool,
+    /// Whether the first part of the request is known to have been sent.
+    has_started: bool,
+    /// Whether the response is complete.
+    is_answered: bool,
+}
+
+impl Lease<'_> {
+    #[inline]
+    pub(super) fn transport(&self) -> &Transport {
+        match self {
+            Self::Lent(transport) => transport,
+            Self::Pooled(pooled) => pooled.transport(),
+        }
+    }
+
+    #[inline]
+    pub(super) fn transport_mut(&mut self) -> &mut Transport {
+        match self {
+            Self::Lent(transport) => transport,
+            Self::Pooled(pooled) => pooled.transport_mut(),
+        }
+    }
+
+    #[inline]
+    pub(super) fn is_pooled(&self) -> bool {
+        matches!(self, Self::Pooled(_))
+    }
+
+    /// Returns whether [`start`](Self::start) must be called before the response is read.
+    #[inline]
+    pub(super) fn must_start(&self) -> bool {
+        matches!(self, Self::Pooled(pooled) if !pooled.has_started)
+    }
+
+    /// Waits until the response may be read from the connection.
+    ///
+    /// # Errors
+    /// The errors of sending the request again.
+    #[cold]
+    pub(super) fn start(&mut self) -> Result<()> {
+        match self {
+            Self::Lent(_) => Ok(()),
+            Self::Pooled(pooled) => pooled.start(),
+        }
+    }
+
+    /// Ends a request whose response is complete, on a connection of a client's pool.
+    pub(super) fn end_request(&mut self) {
+        if let Self::Pooled(pooled) = self {
+            pooled.end_request();
+        }
+    }
+}
+
+impl Pooled {
+    pub(super) fn new(transport: Box<Transport>, link: Arc<Link>, is_kept: bool) -> Self {
+        let has_started = !link.must_send_first();
+        Self { transport: Some(transport), link, is_kept, has_started, is_answered: false }
+    }
+
+    pub(super) fn link(&self) -> &Arc<Link> {
+        &self.link
+    }
+
+    fn transport(&self) -> &Transport {
+        self.transport.as_deref().expect("a connection until the lease is dropped")
+    }
+
+    pub(super) fn transport_mut(&mut self) -> &mut Transport {
+        self.transport.as_deref_mut().expect("a connection until the lease is dropped")
+    }
+
+    fn start(&mut self) -> Result<()> {
+        let read_timeout = self.transport().config().read_timeout.unwrap_or(Duration::MAX);
+        let first =
+            self.link.wait_until_sent(read_timeout.min(self.link.slot().deadline().left()))?;
+        self.has_started = true;
+        if let Some(replacement) = first.replacement {
+            self.replace(replacement);
+        }
+        if first.records.is_empty() || self.transport_mut().wait_for_response()? {
+            return Ok(());
+        }
+        self.send_again(&first.records)
+    }
+
+    fn send_again(&mut self, records: &[u8]) -> Result<()> {
+        let replacement = self.link.reconnect()?;
+        self.replace(replacement);
+        if self.transport_mut().send(records)? != Progress::All {
+            self.link.end_body(false);
+        }
+        Ok(())
+    }
+
+    fn replace(&mut self, replacement: Transport) {
+        self.transport_mut().replace(replacement);
+        self.is_kept = false;
+    }
+
+    /// Ends a request whose response is complete. If another thread is about to send the end of
+    /// the body, waits for it.
+    fn end_request(&mut self) {
+        self.is_answered = true;
+        let is_body_sent = self.link.wait_for_body(END_LAG);
+        self.transport_mut().end_request(is_body_sent);
+    }
+}
+
+impl Drop for Pooled {
+    fn drop(&mut self) {
+        let Some(transport) = self.transport.take() else { return };
+        let Self { is_kept, is_answered, .. } = *self;
+        self.link.slot().give_back(ReturnedConnection { transport, is_kept, is_answered });
+    }
+}

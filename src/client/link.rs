@@ -1,0 +1,263 @@
+use std::fmt;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::cancel::CancelHandle;
+use super::deadline::Deadline;
+use super::socket::{Progress, SocketWriter};
+use super::transport::Transport;
+use crate::error::{Error, Result};
+
+/// The longest wait for a change, after which the time is checked again.
+const MAX_WAIT: Duration = Duration::from_secs(60 * 60);
+
+/// The place of a connection among those of a client.
+///
+/// This is a trait so that a program which uses no [`Client`](crate::Client) contains no pool.
+pub(super) trait ConnectionSlot: fmt::Debug + Send + Sync {
+    /// Returns the deadline of the request.
+    fn deadline(&self) -> Deadline;
+
+    /// Opens another connection. `is_early` tells whether the one that the application has closed
+    /// has carried a single request.
+    ///
+    /// # Errors
+    /// The errors of connecting.
+    fn reconnect(&self, is_early: bool) -> Result<Transport>;
+
+    /// Gives back the slot with its connection, which becomes idle if it is reusable and is closed
+    /// otherwise. Called once.
+    fn give_back(&self, connection: ReturnedConnection);
+}
+
+/// A connection that is not needed any longer.
+#[derive(Debug)]
+pub(super) struct ReturnedConnection {
+    pub(super) transport: Box<Transport>,
+    /// Whether it has carried an earlier request.
+    pub(super) is_kept: bool,
+    /// Whether the response is complete.
+    pub(super) is_answered: bool,
+}
+
+/// What the body and the response of an exchange share, if the connection is one of a client's
+/// pool. Two threads can use them.
+///
+/// The body sends the first part of the request. On a kept connection it may have to open another
+/// one for that, which the response then uses. The response waits for it before its first read.
+///
+/// The connection is reusable only if the body has been sent to its end. The response learns that
+/// here.
+#[derive(Debug)]
+pub(super) struct Link {
+    slot: Box<dyn ConnectionSlot>,
+    cancel_handle: CancelHandle,
+    retry: LinkRetry,
+    state: Mutex<State>,
+    /// Notified when `state` changes.
+    changed: Condvar,
+}
+
+/// Whether another connection may be opened.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LinkRetry {
+    /// Whether the connection is kept.
+    pub(super) is_kept: bool,
+    /// Whether it has carried a single request.
+    pub(super) is_early: bool,
+    /// Whether the method is idempotent.
+    pub(super) is_idempotent: bool,
+}
+
+#[derive(Debug)]
+struct State {
+    /// `None` until the first part has been sent.
+    first: Option<FirstPart>,
+    body: Body,
+}
+
+/// The result of sending the first part of a request.
+#[derive(Debug, Default)]
+pub(super) struct FirstPart {
+    /// The connection on which it was sent, if that is not the first one.
+    pub(super) replacement: Option<Transport>,
+    /// The whole request, if it may be sent again.
+    pub(super) records: Vec<u8>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Body {
+    Open,
+    /// All of it has been sent.
+    Sent,
+    /// It was dropped before its end, or could not be sent.
+    Failed,
+}
+
+/// The link of a body. If it is dropped before the end of the body, the request is canceled.
+#[derive(Debug)]
+pub(super) struct BodyLink {
+    link: Arc<Link>,
+    /// Whether the body has ended or failed.
+    has_ended: bool,
+}
+
+impl BodyLink {
+    pub(super) fn new(link: Arc<Link>) -> Self {
+        Self { link, has_ended: false }
+    }
+
+    /// Does the same as [`Link::send_first`].
+    pub(super) fn send_first(
+        &self,
+        writer: &mut SocketWriter,
+        records: &[u8],
+        is_whole: bool,
+    ) -> Result<Progress> {
+        self.link.send_first(writer, records, is_whole)
+    }
+
+    /// Returns whether the request is sent again if it is not answered.
+    pub(super) fn is_sent_again(&self) -> bool {
+        self.link.lock().first.as_ref().is_some_and(|first| !first.records.is_empty())
+    }
+
+    /// Records the end of the body.
+    pub(super) fn end_body(&mut self, is_sent: bool) {
+        self.has_ended = true;
+        self.link.end_body(is_sent);
+    }
+
+    pub(super) fn cancel(&self) {
+        self.link.cancel_handle.cancel();
+    }
+}
+
+impl Drop for BodyLink {
+    fn drop(&mut self) {
+        if !self.has_ended {
+            self.link.end_body(false);
+            self.cancel();
+        }
+    }
+}
+
+impl Link {
+    /// Creates the link of a request.
+    pub(super) fn new(
+        slot: impl ConnectionSlot + 'static,
+        transport: &Transport,
+        retry: LinkRetry,
+    ) -> Arc<Self> {
+        let first = (!retry.is_kept).then(FirstPart::default);
+        Arc::new(Self {
+            slot: Box::new(slot),
+            cancel_handle: CancelHandle::new(transport.socket()),
+            retry,
+            state: Mutex::new(State { first, body: Body::Open }),
+            changed: Condvar::new(),
+        })
+    }
+
+    pub(super) fn slot(&self) -> &dyn ConnectionSlot {
+        &*self.slot
+    }
+
+    pub(super) fn cancel_handle(&self) -> &CancelHandle {
+        &self.cancel_handle
+    }
+
+    /// Returns whether [`BodyLink::send_first`] must send the first part.
+    pub(super) fn must_send_first(&self) -> bool {
+        self.retry.is_kept
+    }
+
+    /// Sends the first part of the request, and once more on a new connection if nothing of it
+    /// could be sent. `writer` then writes to that connection.
+    ///
+    /// # Errors
+    /// [`Error::TimedOut`], and the errors of opening a connection.
+    fn send_first(
+        &self,
+        writer: &mut SocketWriter,
+        records: &[u8],
+        is_whole: bool,
+    ) -> Result<Progress> {
+        let mut progress = writer.send(records)?;
+        let mut first = FirstPart::default();
+        if progress == Progress::Nothing {
+            let transport = self.reconnect()?;
+            *writer = transport.writer();
+            progress = writer.send(records)?;
+            first.replacement = Some(transport);
+        } else if is_whole && self.retry.is_idempotent {
+            first.records = records.to_vec();
+        }
+        self.update(|state| state.first = Some(first));
+        Ok(progress)
+    }
+
+    /// Waits until the first part has been sent.
+    ///
+    /// # Errors
+    /// [`Error::TimedOut`] after `max`, and [`Error::UnexpectedEof`] if it will never be sent.
+    pub(super) fn wait_until_sent(&self, max: Duration) -> Result<FirstPart> {
+        let is_waiting = |state: &State| state.first.is_none() && state.body == Body::Open;
+        let mut state = self.wait_while(max, is_waiting);
+        match (state.first.take(), state.body) {
+            (Some(first), _) => Ok(first),
+            (None, Body::Open) => Err(Error::timed_out("read", max)),
+            (None, Body::Sent | Body::Failed) => Err(Error::UnexpectedEof("a response")),
+        }
+    }
+
+    /// Opens another connection, in the place of a kept one that the application has closed.
+    ///
+    /// # Errors
+    /// [`Error::UnexpectedEof`] if the request has been canceled, and the errors of connecting.
+    pub(super) fn reconnect(&self) -> Result<Transport> {
+        let canceled = Error::UnexpectedEof("a response");
+        if self.cancel_handle.is_canceled() {
+            return Err(canceled);
+        }
+        let mut transport = self.slot.reconnect(self.retry.is_early)?;
+        if !self.cancel_handle.retarget(transport.socket()) {
+            return Err(canceled);
+        }
+        transport.start_timers(self.slot.deadline(), false);
+        Ok(transport)
+    }
+
+    /// Records the end of the body.
+    pub(super) fn end_body(&self, is_sent: bool) {
+        self.update(|state| state.body = if is_sent { Body::Sent } else { Body::Failed });
+    }
+
+    /// Waits for the end of the body. Returns whether all of it has been sent.
+    pub(super) fn wait_for_body(&self, max: Duration) -> bool {
+        self.wait_while(max, |state| state.body == Body::Open).body == Body::Sent
+    }
+
+    fn wait_while(
+        &self,
+        max: Duration,
+        is_waiting: impl Fn(&State) -> bool,
+    ) -> MutexGuard<'_, State> {
+        let end = Deadline::new(Instant::now(), Some(max));
+        let mut state = self.lock();
+        while is_waiting(&state) && !end.left().is_zero() {
+            let wait = self.changed.wait_timeout(state, end.left().min(MAX_WAIT));
+            state = wait.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        state
+    }
+
+    fn update(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.lock());
+        self.changed.notify_all();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

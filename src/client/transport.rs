@@ -1,0 +1,200 @@
+use std::io;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use super::config::Config;
+use super::deadline::Deadline;
+use super::room::MakeRoom;
+use super::socket::{self, Progress, SharedSocket, SocketReader, SocketWriter};
+use crate::error::{Error, Result};
+use crate::net::{Address, Stream};
+use crate::params::Params;
+use crate::record::{fixed_record, BeginRequest, RecordType, Role};
+use crate::stream::{RecordBuffer, RecordReader};
+
+/// Both directions of a connection, and the memory that one request leaves for the next.
+#[derive(Debug)]
+pub(super) struct Transport {
+    pub(super) reader: RecordReader<SocketReader>,
+    /// Each request writes with a clone.
+    writer: SocketWriter,
+    config: Arc<Config>,
+    /// Memory for the records of the next request.
+    buffer: Vec<u8>,
+    /// The id of the latest request, 0 before the first one.
+    ///
+    /// A connection carries one request at a time, with the ids 1 and 2 in turn. A record that the
+    /// application sends after the end of a request is therefore not part of the next response.
+    request_id: u16,
+    /// Whether the application has been asked to keep the connection open.
+    keep_alive: bool,
+    /// Whether another request may begin. Invariant: false from the start of a request until both
+    /// of its directions have ended with `keep_alive` set. A request that ends otherwise leaves it
+    /// false.
+    is_idle: bool,
+    /// Whether the application has failed a request because it serves too many others.
+    is_overloaded: bool,
+}
+
+impl Transport {
+    /// Creates the transport of a new connection to this address. `room` closes kept connections
+    /// while the application does not answer on this one.
+    pub(super) fn open(
+        stream: Stream,
+        address: Option<Arc<Address>>,
+        config: Arc<Config>,
+        room: Option<Weak<dyn MakeRoom>>,
+    ) -> Result<Self> {
+        let Config { read_timeout, write_timeout, deadline, .. } = *config;
+        let (reader, writer) =
+            socket::open(stream, address, read_timeout, write_timeout, deadline, room)?;
+        Ok(Self {
+            reader: RecordReader::new(reader),
+            writer,
+            keep_alive: config.keep_alive,
+            config,
+            buffer: Vec::new(),
+            request_id: 0,
+            is_idle: true,
+            is_overloaded: false,
+        })
+    }
+
+    pub(super) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    pub(super) fn socket(&self) -> &SharedSocket {
+        self.writer.socket()
+    }
+
+    /// Returns a writer for the body of a request.
+    pub(super) fn writer(&self) -> SocketWriter {
+        self.writer.clone()
+    }
+
+    pub(super) fn request_id(&self) -> u16 {
+        self.request_id
+    }
+
+    /// Returns whether the connection can carry another request: the previous requests have ended
+    /// in both directions, the application has been asked to keep the connection open, and it has
+    /// sent nothing after the last response.
+    pub(super) fn is_reusable(&self) -> bool {
+        self.is_idle && self.reader.at_record_boundary()
+    }
+
+    /// Returns whether the last request failed because the application serves too many others.
+    pub(super) fn is_overloaded(&self) -> bool {
+        self.is_overloaded
+    }
+
+    /// Begins a request in memory: returns a buffer that holds BEGIN_REQUEST and PARAMS, and that
+    /// the first part of the body can be added to. [`send`](Self::send) sends its records.
+    pub(super) fn begin_in_memory(&mut self, role: Role, params: &Params) -> Result<RecordBuffer> {
+        let start = self.encode_start(role, params)?;
+        Ok(RecordBuffer::new(RecordType::Stdin, self.request_id, start))
+    }
+
+    /// Begins a request: returns the records that precede the body.
+    ///
+    /// # Errors
+    /// `NotConnected` if the connection is not [reusable](Self::is_reusable).
+    pub(super) fn encode_start(&mut self, role: Role, params: &Params) -> Result<Vec<u8>> {
+        if !self.is_reusable() {
+            let message = "an earlier request on the connection has not ended";
+            return Err(io::Error::new(io::ErrorKind::NotConnected, message).into());
+        }
+        self.is_idle = false;
+        self.request_id = if self.request_id == 1 { 2 } else { 1 };
+        let mut start = std::mem::take(&mut self.buffer);
+        start.clear();
+        let begin = BeginRequest::new(role, self.keep_alive).encode();
+        start.extend_from_slice(&fixed_record(RecordType::BeginRequest, self.request_id, begin));
+        params.encode_stream(self.request_id, &mut start)?;
+        Ok(start)
+    }
+
+    /// Replaces the connection by a new one, for a request that has begun in memory. Its id stays
+    /// the same.
+    pub(super) fn replace(&mut self, new: Self) {
+        *self = Self { request_id: self.request_id, is_idle: false, ..new };
+    }
+
+    /// Starts the timers of a request with this deadline. If `is_prompt`, the request has just
+    /// begun, and the first write and the first read do not read the clock.
+    #[inline]
+    pub(super) fn start_timers(&mut self, deadline: Deadline, is_prompt: bool) {
+        self.reader.get_mut().start(deadline, is_prompt);
+        self.writer.start(deadline, is_prompt);
+    }
+
+    /// Sends the first part of a request, like [`SocketWriter::send`].
+    ///
+    /// # Errors
+    /// [`Error::TimedOut`].
+    #[inline]
+    pub(super) fn send(&mut self, records: &[u8]) -> Result<Progress> {
+        self.writer.send(records)
+    }
+
+    /// Waits for the first byte of a response. Returns false if the connection ends or fails
+    /// instead.
+    ///
+    /// # Errors
+    /// [`Error::TimedOut`].
+    #[inline]
+    pub(super) fn wait_for_response(&mut self) -> Result<bool> {
+        match self.reader.wait_for_record() {
+            Ok(has_record) => Ok(has_record),
+            Err(error @ Error::TimedOut(_)) => Err(error),
+            Err(_) => Ok(false),
+        }
+    }
+
+    /// Ends a request whose response is complete. The connection can carry another one if the body
+    /// has been sent to its end, too.
+    #[inline]
+    pub(super) fn end_request(&mut self, is_body_sent: bool) {
+        self.is_idle = self.keep_alive && is_body_sent;
+    }
+
+    /// Returns whether the application has been asked to keep the connection open, and has sent
+    /// nothing. It may not have accepted it, because it serves kept ones.
+    pub(super) fn is_kept_and_unanswered(&self) -> bool {
+        self.keep_alive && self.reader.get_ref().is_unanswered()
+    }
+
+    /// Records that the application serves too many other requests.
+    pub(super) fn set_overloaded(&mut self) {
+        self.is_overloaded = true;
+    }
+
+    /// Keeps the larger of two buffers for the next request.
+    #[inline]
+    pub(super) fn keep_buffer(&mut self, buffer: Vec<u8>) {
+        if buffer.capacity() > self.buffer.capacity() {
+            self.buffer = buffer;
+        }
+    }
+
+    /// Returns whether the application holds the connection open, as far as that can be seen within
+    /// `wait`. Makes three system calls.
+    pub(super) fn is_open(&mut self, wait: Duration) -> bool {
+        let end = Deadline::new(Instant::now(), Some(wait));
+        loop {
+            let wait = end.left();
+            let read = self.reader.fill_with(|socket, free| match socket.read_within(wait, free) {
+                Ok(Some(n)) if n > 0 => Ok(n),
+                Ok(Some(_)) | Err(_) => Err(false),
+                Ok(None) => Err(true),
+            });
+            match read {
+                // The padding of the last record may arrive late. Anything else is an error.
+                Ok(_) if self.reader.at_record_boundary() => {}
+                Ok(_) => return false,
+                Err(is_open) => return is_open,
+            }
+        }
+    }
+}

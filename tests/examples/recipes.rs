@@ -1,0 +1,232 @@
+//! Tests of the examples that show an application: `form`, `upload`, `api`, `daemon`, `events` and
+//! `access_log`.
+#![cfg(unix)]
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Stdio};
+
+use crate::example::{self, ExampleServer, KillOnDrop};
+use crate::support::{read_answer, request, FAILED, RESPONDER, TEST_TIMEOUT};
+use fcgi::cgi::Head;
+use fcgi::net::{Address, Stream};
+use fcgi::{Client, Params};
+
+/// A response, as a web server receives it.
+struct Response {
+    head: Head,
+    body: String,
+}
+
+impl Response {
+    #[track_caller]
+    fn field(&self, name: &str) -> &str {
+        self.head.get(name).unwrap_or_else(|| panic!("no {name} in {:?}", self.head))
+    }
+}
+
+/// Sends a request as a web server does that is configured with the simplest settings.
+#[track_caller]
+fn send(
+    address: &Address,
+    method: &str,
+    target: &str,
+    content_type: &str,
+    body: &[u8],
+) -> Response {
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let params = Params::from_pairs([
+        ("REQUEST_METHOD", method),
+        ("REQUEST_URI", target),
+        ("SCRIPT_NAME", path),
+        ("QUERY_STRING", query),
+        ("CONTENT_TYPE", content_type),
+        ("CONTENT_LENGTH", &body.len().to_string()),
+        ("REMOTE_ADDR", "192.0.2.7"),
+        ("SERVER_PROTOCOL", "HTTP/1.1"),
+        ("HTTP_USER_AGENT", "a \"browser\""),
+    ])
+    .expect("params");
+    let reply = Client::from(address.clone()).fetch(&params, body).expect("a response");
+    let (head, body) = Head::parse(&reply.stdout).expect("a response head");
+    if head.has_body(method) {
+        head.check_body(body.len() as u64).expect("a body of the announced length");
+    }
+    Response { body: String::from_utf8_lossy(body).into_owned(), head }
+}
+
+#[track_caller]
+fn get(address: &Address, target: &str) -> Response {
+    send(address, "GET", target, "", b"")
+}
+
+const FORM: &str = "application/x-www-form-urlencoded";
+
+#[test]
+fn form_is_shown_read_and_redirected() {
+    let form = ExampleServer::start("form");
+    let page = get(&form.address, "/form");
+    assert_eq!(page.field("Content-Type"), "text/html; charset=utf-8");
+    assert!(page.body.contains("<form method=post>"), "{}", page.body);
+    assert_eq!(send(&form.address, "HEAD", "/form", "", b"").body, "");
+
+    let posted = send(&form.address, "POST", "/form", FORM, b"name=Ferris+%26+caf%C3%A9&x=1");
+    assert_eq!((posted.head.status(), &*posted.body), (303, ""));
+    let location = posted.field("Location");
+    assert_eq!(location, "/form/greeting?name=Ferris+%26+caf%C3%A9");
+    assert_eq!(get(&form.address, location).body, "Hello, Ferris & café!\n");
+}
+
+#[test]
+fn form_refuses_large_and_invalid_requests() {
+    let form = ExampleServer::start("form");
+    let post = |content_type, body: &[u8]| {
+        send(&form.address, "POST", "/form", content_type, body).head.status()
+    };
+    let body_of = |len: usize| [&b"name=x&pad="[..], &vec![b'x'; len - 11]].concat();
+    assert_eq!(post(FORM, &body_of(64 * 1024)), 303);
+    assert_eq!(post(FORM, &body_of(64 * 1024 + 1)), 413);
+    assert_eq!(post(FORM, b"name="), 422);
+    assert_eq!(post("text/plain", b"name=x"), 415);
+    assert_eq!(get(&form.address, "/form/other").head.status(), 404);
+    assert_eq!(get(&form.address, "/form/%zz").head.status(), 400);
+    let deleted = send(&form.address, "DELETE", "/form/greeting", "", b"");
+    assert_eq!((deleted.head.status(), deleted.field("Allow")), (405, "GET, HEAD, POST"));
+}
+
+#[test]
+fn upload_stores_whole_files_below_its_directory() {
+    let directory = tempfile::tempdir().expect("a directory for the files");
+    let path = directory.path().to_str().expect("a path in UTF-8");
+    let upload = ExampleServer::start_with("upload", &[path]);
+    let put = |target: &str, body: &[u8]| send(&upload.address, "PUT", target, "", body);
+
+    let content = vec![b'x'; 300_000];
+    let stored = put("/upload/caf%C3%A9.bin", &content);
+    assert_eq!((stored.head.status(), &*stored.body), (201, "300000 bytes\n"));
+    assert_eq!(fs::read(directory.path().join("café.bin")).expect("the file"), content);
+
+    for target in ["/upload/", "/upload/.hidden", "/upload/a%5Cb", "/upload/a/b", "/other/a"] {
+        assert_eq!(put(target, b"x").head.status(), 404, "{target}");
+    }
+    assert_eq!(put("/upload/../a", b"x").head.status(), 400);
+    assert_eq!(get(&upload.address, "/upload/a").head.status(), 405);
+
+    // The body ends before its announced length.
+    let mut stream = Stream::connect(&upload.address, Some(TEST_TIMEOUT)).expect("a connection");
+    let pairs =
+        [("REQUEST_METHOD", "PUT"), ("REQUEST_URI", "/upload/cut"), ("CONTENT_LENGTH", "10")];
+    stream.write_all(&request(1, RESPONDER, 0, &pairs, b"short")).expect("the request is sent");
+    assert_eq!(read_answer(&mut stream, 1).text(), FAILED);
+    assert_eq!(fs::read_dir(directory.path()).expect("the directory").count(), 1);
+}
+
+#[test]
+fn api_answers_every_request_with_json() {
+    let api = ExampleServer::start("api");
+    let address = &api.address;
+    assert_eq!(get(address, "/api/notes").body, "[]");
+    let created = send(address, "POST", "/api/notes/", "application/json", br#"{"text":"milk"}"#);
+    assert_eq!((created.head.status(), created.field("Location")), (201, "/api/notes/0"));
+    assert_eq!(get(address, "/api/notes/0").body, r#"{"text":"milk"}"#);
+    assert_eq!(get(address, "/api/notes").body, r#"[{"text":"milk"}]"#);
+    assert_eq!(send(address, "HEAD", "/api/notes", "", b"").field("Content-Length"), "17");
+
+    let large = vec![b' '; 64 * 1024 + 1];
+    for (method, target, body, status, text) in [
+        ("POST", "/api/notes", &b"{"[..], 400, "the body is not JSON"),
+        ("POST", "/api/notes", &large, 413, "Content Too Large"),
+        ("GET", "/api/notes/1", b"", 404, "not found"),
+        ("GET", "/api/notes/x", b"", 404, "not found"),
+        ("GET", "/other", b"", 404, "not found"),
+        ("GET", "/api/%2e%2e", b"", 400, "Bad Request"),
+        ("DELETE", "/api/notes/0", b"", 405, "not allowed"),
+    ] {
+        let response = send(address, method, target, "application/json", body);
+        assert_eq!(response.head.status(), status, "{method} {target}");
+        assert_eq!(response.field("Content-Type"), "application/json");
+        assert_eq!(response.body, format!(r#"{{"error":"{text}"}}"#));
+    }
+}
+
+#[test]
+fn daemon_listens_for_its_group_and_stops_on_sigterm() {
+    for signal in ["TERM", "INT"] {
+        let directory = tempfile::tempdir().expect("a directory for the socket");
+        let socket = directory.path().join("app.sock");
+        let address = Address::unix(&socket).expect("an address");
+        let mut command = Command::new(example::path("daemon"));
+        let command = command.arg(address.to_string()).stdout(Stdio::piped());
+        let mut daemon = KillOnDrop(command.spawn().expect("daemon starts"));
+        let mut line = String::new();
+        let stdout = daemon.0.stdout.take().expect("its stdout");
+        BufReader::new(stdout).read_line(&mut line).expect("its output");
+        assert_eq!(line, "READY\n");
+        let mode = fs::metadata(&socket).expect("the socket").permissions().mode();
+        assert_eq!(mode & 0o777, 0o660);
+        assert_eq!(get(&address, "/").body, "The daemon is running.\n");
+
+        let id = daemon.0.id().to_string();
+        let sent = Command::new("sh").args(["-c", "kill -s $0 $1", signal, &id]).status();
+        assert!(sent.expect("a shell").success());
+        assert!(daemon.0.wait().expect("its exit status").success());
+        assert!(!socket.exists(), "the socket file remains after SIG{signal}");
+    }
+}
+
+#[test]
+fn events_arrive_one_by_one() {
+    let events = ExampleServer::start("events");
+    let params = [("QUERY_STRING", "interval=1&count=3"), ("HTTP_LAST_EVENT_ID", "4")];
+    let params = Params::from_pairs(params).expect("params");
+    let client = Client::from(events.address.clone());
+    let (text, _) = client
+        .send(&params, &b""[..], |response| {
+            let head = response.read_head()?;
+            assert_eq!(head.content_type(), Some("text/event-stream"));
+            assert_eq!(head.content_length(), None);
+            std::io::read_to_string(&mut response.stdout)
+        })
+        .expect("a response");
+    let expected = [5, 6, 7].map(|id| format!("id: {id}\ndata: {{\"count\": {id}}}\n\n"));
+    assert_eq!(text, expected.concat());
+}
+
+/// The stream has no end. The client reads an event and leaves.
+#[test]
+fn events_are_sent_before_the_response_ends() {
+    let events = ExampleServer::start("events");
+    let params = Params::from_pairs([("QUERY_STRING", "interval=1")]).expect("params");
+    let client = Client::from(events.address.clone());
+    let event = client.send(&params, &b""[..], |response| {
+        response.read_head()?;
+        let mut event = [0; 23];
+        response.stdout.read_exact(&mut event)?;
+        Err::<(), _>(std::io::Error::other(String::from_utf8_lossy(&event).into_owned()))
+    });
+    assert!(event.expect_err("the event").to_string().contains("id: 1\ndata: {\"count\": 1"));
+}
+
+#[test]
+fn access_log_has_a_line_for_every_request() {
+    let directory = tempfile::tempdir().expect("a directory for the socket");
+    let address = Address::unix(directory.path().join("app.sock")).expect("an address");
+    let mut command = Command::new(example::path("access_log"));
+    let command = command.arg(address.to_string()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut server = KillOnDrop(command.spawn().expect("access_log starts"));
+    example::wait_until_listening(&address);
+    get(&address, "/a?b=\"1\"");
+    get(&address, "/panic");
+    get(&address, "/../x");
+
+    let mut lines = BufReader::new(server.0.stdout.take().expect("its stdout")).lines();
+    for (uri, end) in [(r#"/a?b=\"1\""#, "200 6"), ("/panic", "500 24"), ("/../x", "400 24")] {
+        let line = lines.next().expect("a line").expect("text");
+        let (start, rest) = line.split_once('[').expect("a time");
+        let (time, rest) = rest.split_once("] ").expect("the end of the time");
+        assert_eq!(start, "192.0.2.7 - - ");
+        assert!(time.len() == 26 && time.ends_with(" +0000"), "{time}");
+        assert_eq!(rest, format!(r#""GET {uri} HTTP/1.1" {end} "-" "a \"browser\"""#));
+    }
+}
