@@ -522,15 +522,15 @@ impl_by_fields! {
 /// Returns the reason in the error of an operation on a socket, as a part of a sentence: in lower
 /// case and without the number of the system's error.
 fn reason(error: &io::Error) -> String {
-    let text = error.to_string();
-    let text = text.split(" (os error ").next().unwrap_or_default();
-    let mut chars = text.chars();
-    match chars.next() {
-        Some(first) if !chars.as_str().starts_with(char::is_uppercase) => {
-            first.to_lowercase().chain(chars).collect()
-        }
-        _ => text.to_owned(),
+    let mut text = error.to_string();
+    if let Some(end) = text.find(" (os error ") {
+        text.truncate(end);
     }
+    let is_acronym = matches!(text.as_bytes(), [_, b'A'..=b'Z', ..]);
+    if let Some(first) = text.get_mut(..1).filter(|_| !is_acronym) {
+        first.make_ascii_lowercase();
+    }
+    text
 }
 
 /// Returns a hint for the user of a program whose descriptor 0 is not a listening socket.

@@ -127,8 +127,8 @@ impl TimedStream {
     /// Calls a function that reads from the socket or checks it.
     #[inline]
     pub(super) fn with_read_lock<T>(&self, read: impl FnOnce(&Stream) -> T) -> T {
-        let lock = self.read_lock.as_ref();
-        let _guard = lock.map(|lock| lock.lock().unwrap_or_else(PoisonError::into_inner));
+        let Some(lock) = &self.read_lock else { return read(&self.stream) };
+        let _guard = lock.lock().unwrap_or_else(PoisonError::into_inner);
         read(&self.stream)
     }
 
