@@ -113,9 +113,9 @@ impl TimedStream {
         self.timeout.is_idle
     }
 
-    /// Restarts the request clock. It starts again with the next read of the params or the body.
+    /// Resets the request clock. The next read of the params or the body starts it again.
     #[inline]
-    pub(super) fn restart_clock(&mut self) {
+    pub(super) fn reset_clock(&mut self) {
         self.timeout.clock.start = None;
     }
 
@@ -390,7 +390,7 @@ mod tests {
         stream.read_with_timeout(|_| Ok(1))?;
         assert!(stream.timeout.on_socket < usual, "{:?}", stream.timeout.on_socket);
         stream.timeout.clock.limit = request;
-        stream.restart_clock();
+        stream.reset_clock();
         stream.read_with_timeout(|_| Ok(1))?;
         assert_eq!(stream.timeout.on_socket, usual);
 
