@@ -82,11 +82,12 @@
 //! the example `gateway`. The others are nginx 1.22, Apache 2.4, HAProxy 2.6 and Caddy 2.6, as
 //! measured by a test. The words after the status describe other differences:
 //!
-//! - `first`, `last`, `both`: which of the two fields the browser receives
+//! - `last`, `both`: which of the two fields the browser receives
 //! - `dropped`, `changed`: what happens to the field
 //! - `cut`: a part of the body is missing, or more follows, and the browser does not notice
 //! - `broken`: the same, but the browser notices
-//! - `no response`: the connection is closed. HAProxy 2.6 itself ends, with a failed assertion.
+//! - `no response`: the connection is closed without a response. HAProxy 2.6 also aborts with a
+//!   failed assertion.
 //!
 //! | The application sends | `fcgi` | nginx | Apache | HAProxy | Caddy |
 //! | --- | --- | --- | --- | --- | --- |

@@ -114,12 +114,13 @@ use crate::stream::StreamLength;
 /// The application may close a kept connection at any time. A kept connection is checked before it
 /// is reused, and replaced if it has been closed. The check is left out if the request follows
 /// another one within a millisecond, has an idempotent `REQUEST_METHOD` (RFC 9110, section 9.2.2),
-/// and fits the first write as a whole, which holds up to 32 KiB of body. Until the application has
-/// been seen to keep a connection open, the check before any other request waits until the
-/// connection has been idle for 100 ms, because the application may be about to close it.
+/// and fits the first write as a whole, which holds up to 32 KiB of body. A request that is not
+/// idempotent, or does not fit the first write, waits until the connection has been idle for
+/// 100 ms, unless the application is known to keep connections open: it may be about to close this
+/// one. The check before other requests does not wait.
 ///
 /// If the application closes the connection after the check, the request is sent again on a new
-/// connection, but only if that is safe: either nothing of the request could be sent, or no byte of
+/// connection, but only if that is safe: either no part of the request could be sent, or no byte of
 /// a response has arrived, the method is idempotent, and the whole request fits the first write.
 /// Otherwise the request fails.
 ///
@@ -285,10 +286,10 @@ impl Client {
     /// the response itself. The exchange owns the connection, so it can be moved to another thread
     /// or into the response of an HTTP server.
     ///
-    /// When the body and the response have both been finished, the connection is idle again. If the
-    /// exchange or its response is dropped earlier, the request is canceled and the connection
-    /// closed. Until then it counts as one of [`Config::max_connections`]. [`Config::deadline`] is
-    /// counted from this call.
+    /// The connection is reused only if the body was finished and the response was read to its end.
+    /// If the exchange or its response is dropped earlier, the request is canceled and the
+    /// connection closed. Until then it counts as one of [`Config::max_connections`].
+    /// [`Config::deadline`] is counted from this call.
     ///
     /// Nothing is sent until the body is written, flushed or finished; see [`Stdin`]. A kept
     /// connection that turns out to be closed is replaced as for [`send`](Self::send). Before the

@@ -185,8 +185,8 @@
 //! the web server, so use a network that only the web server shares, or name its address in
 //! [`FCGI_WEB_SERVER_ADDRS`](crate::net::AllowList). The program is process 1 of the container, for
 //! which the kernel ignores SIGTERM unless the program handles it: call
-//! [`Handle::shutdown`](crate::server::Handle::shutdown) in a signal handler, for example of the
-//! crate `ctrlc`. Otherwise the container is killed after 10 seconds.
+//! [`Handle::shutdown`](crate::server::Handle::shutdown) in a signal handler, for example with the
+//! crate `ctrlc` and its feature `termination`. Otherwise the container is killed after 10 seconds.
 //!
 //! # Restarts without a lost request
 //!

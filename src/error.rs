@@ -38,7 +38,7 @@ const TLS_HANDSHAKE: u8 = 22;
 /// ```
 pub type Result<T> = result::Result<T, Error>;
 
-/// An operation that was given up, and after how long.
+/// The operation that timed out, and its timeout.
 ///
 /// ```
 /// use fcgi::error::Timeout;
@@ -53,7 +53,7 @@ pub type Result<T> = result::Result<T, Error>;
 pub struct Timeout {
     /// The operation, for example `read`, `write` or `connect`.
     pub operation: &'static str,
-    /// The time after which it was given up.
+    /// The timeout that expired.
     pub after: Duration,
 }
 
@@ -102,7 +102,7 @@ impl fmt::Display for Timeout {
 pub enum Error {
     /// The underlying socket, file, reader or writer failed.
     Io(io::Error),
-    /// A client could not get a connection to the application. Nothing of the request was sent.
+    /// A client could not get a connection to the application. No part of the request was sent.
     ///
     /// There is one exception: if the application closes a kept connection while the client waits
     /// for the response to an idempotent request, the client sends the request again. If it cannot
@@ -145,8 +145,8 @@ pub enum Error {
     /// The value is its length in bytes. The maximum is
     /// [`MAX_CONTENT_LEN`].
     ContentTooLong(usize),
-    /// A record to be written belongs to a request and has the null id, or is a management record
-    /// and has another id (section 3.3 of the specification).
+    /// A record of a request has the null id, or a management record has another id (section 3.3 of
+    /// the specification). Returned for records to be written, and for a received BEGIN_REQUEST.
     InvalidRequestId {
         /// The type of the record.
         record_type: RecordType,
@@ -266,9 +266,9 @@ pub enum Error {
     ///
     /// The value is the beginning of the field's value.
     InvalidStatus(String),
-    /// A `Location` field contains a control byte. Or it is neither an absolute URI nor a path
-    /// (RFC 3875, section 6.3.2), and it is written, or parsed by a
-    /// [strict](crate::cgi::HeadParser::strict) parser.
+    /// A `Location` field contains a control byte. When a head is written, or [parsed
+    /// strictly](crate::cgi::HeadParser::strict), also returned for a value that is neither an
+    /// absolute URI nor a path (RFC 3875, section 6.3.2).
     ///
     /// The value is the beginning of the field's value.
     InvalidLocation(String),
@@ -285,9 +285,9 @@ pub enum Error {
         /// The beginning of its value.
         value: String,
     },
-    /// A text is not an [`Address`](crate::net::Address).
+    /// A string is not an [`Address`](crate::net::Address).
     ///
-    /// The value is that text.
+    /// The value is that string.
     InvalidAddress(String),
     /// Descriptor 0 is not a listening socket (section 2.2 of the specification).
     ///
@@ -522,15 +522,15 @@ impl_by_fields! {
 /// Returns the reason in the error of an operation on a socket, as a part of a sentence: in lower
 /// case and without the number of the system's error.
 fn reason(error: &io::Error) -> String {
-    let text = error.to_string();
-    let text = text.split(" (os error ").next().unwrap_or_default();
-    let mut chars = text.chars();
-    match chars.next() {
-        Some(first) if !chars.as_str().starts_with(char::is_uppercase) => {
-            first.to_lowercase().chain(chars).collect()
-        }
-        _ => text.to_owned(),
+    let mut text = error.to_string();
+    if let Some(end) = text.find(" (os error ") {
+        text.truncate(end);
     }
+    let is_acronym = matches!(text.as_bytes(), [_, b'A'..=b'Z', ..]);
+    if let Some(first) = text.get_mut(..1).filter(|_| !is_acronym) {
+        first.make_ascii_lowercase();
+    }
+    text
 }
 
 /// Returns a hint for the user of a program whose descriptor 0 is not a listening socket.

@@ -3,7 +3,7 @@
 //! A web server such as nginx passes the requests of its clients to an application over FastCGI.
 //! This crate is for both ends of that connection: programs that answer such requests, and programs
 //! that send them, for example to php-fpm. It depends on `std` and `memchr` only, contains no
-//! `unsafe` code, and needs no async runtime. Each open connection has a thread.
+//! `unsafe` code, and needs no async runtime. A server uses one thread for each open connection.
 //!
 //! # An application
 //!
@@ -20,8 +20,8 @@
 //! # Ok::<(), fcgi::Error>(())
 //! ```
 //!
-//! If a handler returns an error or panics, its request ends with `Status: 500` and the server
-//! continues. [`run`] serves a program that a web server or a process manager starts.
+//! If a handler returns an error or panics, its request ends with an error status, usually 500, and
+//! the server continues. [`run`] serves a program that a web server or a process manager starts.
 //!
 //! # A client
 //!

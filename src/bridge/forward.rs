@@ -28,7 +28,7 @@ const PIECE_LEN: usize = 2 * MAX_ALIGNED_LEN;
 /// ([FastCGI specification], section 6.2).
 ///
 /// # Errors
-/// Any error of the request. If nothing of the response has been written to `stdout` yet, a CGI
+/// Any error of the request. If no part of the response has been written to `stdout` yet, a CGI
 /// response with the status that [`gateway_status`] returns for the error is written there instead.
 /// It does not contain the error itself. The caller should write that to a log.
 ///

@@ -145,9 +145,9 @@ impl Program {
 /// [`Config::max_connections`](crate::server::Config::max_connections) limits the number of
 /// programs that run at the same time.
 ///
-/// A program that has changed its real user, as a setuid program can, may not be killed by this
-/// process. Such a program is not ended, and does not count after its request. A thread waits for
-/// its end.
+/// If a program has changed its real user, as a setuid program can, this process may lack the
+/// permission to kill it. Such a program continues to run, and no longer counts toward
+/// `max_connections` once its request has ended. A thread waits for its end.
 ///
 /// # Security
 ///
@@ -156,7 +156,7 @@ impl Program {
 /// section 4.4).
 ///
 /// # Errors
-/// If nothing of the response was sent, the response is `Status: 504` after a timeout, and
+/// If no part of the response was sent, the response is `Status: 504` after a timeout, and
 /// `Status: 502` after the other errors of a program. The caller should return the error from its
 /// handler, so that the log of the web server contains it.
 ///
@@ -209,7 +209,7 @@ fn start_and_watch(request: &mut Request<'_>, program: &mut Program) -> Outcome<
     let (supervisor, pump) = Supervisor::start(&mut program.command, limits, method)
         .map_err(|error| Failure::Program(error.into()))?;
     if has_no_body(request.params) {
-        // Closes the stdin of the program. A thread would cost more than the pump has to do.
+        // Closes the stdin of the program. Starting a thread would cost more than closing the pipe.
         drop(pump);
         return watch(request, supervisor);
     }

@@ -19,7 +19,7 @@ const STEP_LEN: usize = 1024;
 ///
 /// The parser rejects:
 ///
-/// - a line without a name and a colon
+/// - a line without a name, or without a colon
 /// - a blank in the name or before the colon, such as `HTTP/1.1 200: OK`
 /// - a line that continues the line before it (`obs-fold`)
 /// - a CR without an LF after it

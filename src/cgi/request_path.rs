@@ -14,7 +14,7 @@ use crate::params::Params;
 /// The variables `SCRIPT_NAME` and `PATH_INFO` depend on the web server and on its configuration:
 /// some put the whole path in the first one, some in the second one, and some split it. The path is
 /// therefore that of `REQUEST_URI`, which nginx, Apache, Caddy, lighttpd, HAProxy and h2o send
-/// alike. Only if the web server sends no `REQUEST_URI`, it is `SCRIPT_NAME` followed by
+/// alike. If the web server sends no `REQUEST_URI`, the path is `SCRIPT_NAME` followed by
 /// `PATH_INFO`.
 ///
 /// - Percent-escapes are decoded, with one exception: an escaped slash remains `%2F`, so that it
@@ -23,7 +23,7 @@ use crate::params::Params;
 /// - It does not show what the web server has rewritten. A redirect inside the web server, such as
 ///   `try_files` of nginx, does not change it.
 ///
-/// The raw path is in `REQUEST_URI`, in front of the query.
+/// The raw path is in `REQUEST_URI`, before the query.
 ///
 /// # Errors
 /// [`Error::InvalidRequest`](crate::Error::InvalidRequest) if the path
@@ -82,7 +82,7 @@ pub fn path_below<'a>(params: &'a Params, mount: &str) -> Result<Option<Cow<'a, 
     })
 }
 
-/// Returns a text without its first bytes.
+/// Returns a string without its first bytes.
 fn skip(text: Cow<'_, str>, len: usize) -> Cow<'_, str> {
     match text {
         Cow::Borrowed(text) => Cow::Borrowed(&text[len..]),

@@ -90,9 +90,9 @@ impl ResponseHead {
     ///
     /// # Errors
     /// - [`Error::InvalidStatus`] if the status is not from 300 to 399
-    /// - [`Error::InvalidLocation`] if the location is neither an absolute URI nor a path, such as
-    ///   `//host/` and `/\host/`, which browsers take for a URL of another host
-    /// - [`Error::InvalidField`] if it contains a CR, LF or NUL
+    /// - [`Error::InvalidLocation`] if the location is neither an absolute URI nor a path.
+    ///   `//host/` and `/\host/` are not paths: browsers treat them as URLs of another host.
+    /// - [`Error::InvalidField`] if the location contains a CR, LF or NUL
     ///
     /// ```
     /// use fcgi::cgi::ResponseHead;
@@ -221,8 +221,8 @@ impl ResponseHead {
 
     /// Writes the head and its empty line, in one call of `write_all`.
     ///
-    /// `Status` is the first field. If there is a `Location`, it is the last one, because HAProxy
-    /// replaces the status by 302 otherwise.
+    /// Writes `Status` first, or last if there is a `Location`: HAProxy would otherwise replace the
+    /// status with 302.
     ///
     /// # Errors
     /// - [`Error::MissingField`] if there is no `Content-Type`, `Location` or `Status`

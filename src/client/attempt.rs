@@ -17,7 +17,7 @@
 //! connection again shows that the application keeps connections open.
 //!
 //! A request is sent again, once and on a new connection, if it was sent on a kept connection that
-//! the application had closed or was closing, and if the application has seen nothing of it or may
+//! the application had closed or was closing, and if the application has seen no part of it or may
 //! see it twice:
 //!
 //! | Connection | May be repeated | Written | Received | Action |
@@ -86,7 +86,7 @@ pub(super) fn begin(pool: &Pool, role: Role, params: &Params) -> Result<Exchange
     let is_idempotent = is_idempotent(params);
     let may_be_whole = params.content_length().unwrap_or(0) == 0;
     let mut is_kept = idle.is_some();
-    let is_early = !idle.as_ref().is_some_and(|(idle, _)| idle.is_reused);
+    let closed_after_first_request = !idle.as_ref().is_some_and(|(idle, _)| idle.is_reused);
     let retry = Retry::new(is_kept, || is_idempotent && may_be_whole);
     let mut transport = match idle {
         Some((mut idle, idle_for)) => {
@@ -95,14 +95,14 @@ pub(super) fn begin(pool: &Pool, role: Role, params: &Params) -> Result<Exchange
                 idle.transport
             } else {
                 is_kept = false;
-                Box::new(slot.reconnect(is_early)?)
+                Box::new(slot.reconnect(closed_after_first_request)?)
             }
         }
         None => Box::new(slot.connect(connects_directly)?),
     };
     let start = transport.encode_start(role, params)?;
     transport.start_timers(deadline, false);
-    let retry = LinkRetry { is_kept, is_early, is_idempotent };
+    let retry = LinkRetry { is_kept, closed_after_first_request, is_idempotent };
     let link = Link::new(slot.into_owned(), &transport, retry);
     Ok(Exchange::pooled(Pooled::new(transport, link, is_kept), start))
 }

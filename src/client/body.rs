@@ -12,7 +12,7 @@
 //! `SHORT_FIRST_PART` applies to a body in memory longer than `FIRST_PART`, because the rest is
 //! sent without a copy, and to a reader of unknown length, which is usually empty.
 //! `CALLER_THREAD_MAX` applies to what is left of a body in memory after its first part. Starting a
-//! thread takes as long as sending some hundred KiB.
+//! thread takes as long as sending a few hundred KiB.
 
 use std::io::{self, Read};
 

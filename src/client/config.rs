@@ -35,11 +35,12 @@ pub struct Config {
     /// fails. Resolving a host name is not limited. If a host has several addresses, connecting to
     /// each of them may take the time that is left.
     ///
-    /// Default one hour: longer than the transfer of some gigabytes over a slow line.
+    /// Default one hour: longer than the transfer of several gigabytes over a slow line.
     pub deadline: Option<Duration>,
     /// How long connecting may take, for each address of a host, and how long a request waits for a
-    /// connection when [`max_connections`](Self::max_connections) are in use. `None` leaves it to
-    /// the operating system. With zero, no connection can be opened. Default 10 seconds.
+    /// connection when [`max_connections`](Self::max_connections) are in use. With `None`, the
+    /// operating system limits connecting, and only [`deadline`](Self::deadline) limits the wait.
+    /// With zero, no connection can be opened. Default 10 seconds.
     ///
     /// `std` cannot limit connecting to a Unix socket, so another thread connects, which takes
     /// about 20 µs. A request connects without a thread, and without a limit, if it begins within
@@ -126,7 +127,8 @@ impl Config {
         self
     }
 
-    /// Sets [`connect_timeout`](Self::connect_timeout). `None` leaves it to the operating system.
+    /// Sets [`connect_timeout`](Self::connect_timeout). With `None`, the operating system limits
+    /// connecting, and only [`deadline`](Self::deadline) limits the wait.
     pub fn connect_timeout(mut self, timeout: Option<Duration>) -> Self {
         self.connect_timeout = timeout;
         self

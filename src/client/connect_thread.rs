@@ -20,7 +20,8 @@ use super::queue::Queue;
 use crate::error::{Error, Result};
 use crate::net::Stream;
 
-/// If so many threads are left behind, the application accepts nothing and is not asked again.
+/// If so many threads are left behind, the application accepts nothing, and no more connections are
+/// attempted.
 const MAX_THREADS: usize = 16;
 
 /// A thread that connects needs little memory.

@@ -41,7 +41,7 @@ impl Connection {
     /// ```no_run
     /// // An application must be listening.
     /// use fcgi::client::{Config, Connection};
-    /// use std::sync::{Arc, Weak};
+    /// use std::sync::Arc;
     ///
     /// let config = Arc::new(Config::new().keep_alive(true));
     /// let connection = Connection::connect(&"127.0.0.1:9000".parse()?, config)?;

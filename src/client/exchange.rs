@@ -17,8 +17,9 @@ use crate::error::Result;
 /// body then waits until the write timeout. [`Client::send`](crate::Client::send) uses two threads
 /// if the body is large.
 ///
-/// An exchange that is dropped without being [finished](Self::finish) leaves its connection
-/// unusable. A connection of a client is then closed.
+/// If an exchange is dropped before it is [finished](Self::finish), a
+/// [`Connection`](super::Connection) cannot be reused. A pooled connection is reused only if the
+/// body was finished and the response was read to its end. Otherwise it is closed.
 ///
 /// ```
 /// use fcgi::{client::Connection, record::Role, Params};
@@ -32,7 +33,7 @@ use crate::error::Result;
 /// }
 /// ```
 #[derive(Debug)]
-#[must_use = "an exchange that is dropped before it is finished cancels the request"]
+#[must_use = "an exchange that is dropped before it is finished may close its connection"]
 #[non_exhaustive]
 pub struct Exchange<'a> {
     /// The body of the request.

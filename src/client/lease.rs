@@ -6,9 +6,9 @@ use super::socket::Progress;
 use super::transport::Transport;
 use crate::error::Result;
 
-/// How long the end of a body may take to be sent after the response is complete. The application
-/// may have read it and answered before the thread that sent it continues. The end of a request
-/// may take as long after the end of its response.
+/// How long to wait, after the response is complete, for the sending thread to record that the body
+/// was sent. The application may have read it and answered before that thread continues. Also how
+/// long to wait for END_REQUEST after the end of STDOUT.
 pub(super) const END_LAG: Duration = Duration::from_millis(5);
 
 /// The connection of an exchange.

@@ -18,12 +18,12 @@ pub(super) trait ConnectionSlot: fmt::Debug + Send + Sync {
     /// Returns the deadline of the request.
     fn deadline(&self) -> Deadline;
 
-    /// Opens another connection. `is_early` tells whether the one that the application has closed
-    /// has carried a single request.
+    /// Opens another connection. `closed_after_first_request` tells whether the one that the
+    /// application has closed has carried a single request.
     ///
     /// # Errors
     /// The errors of connecting.
-    fn reconnect(&self, is_early: bool) -> Result<Transport>;
+    fn reconnect(&self, closed_after_first_request: bool) -> Result<Transport>;
 
     /// Gives back the slot with its connection, which becomes idle if it is reusable and is closed
     /// otherwise. Called once.
@@ -63,8 +63,9 @@ pub(super) struct Link {
 pub(super) struct LinkRetry {
     /// Whether the connection is kept.
     pub(super) is_kept: bool,
-    /// Whether it has carried a single request.
-    pub(super) is_early: bool,
+    /// Whether it has carried a single request. If the application has closed it, that was after
+    /// its first request.
+    pub(super) closed_after_first_request: bool,
     /// Whether the method is idempotent.
     pub(super) is_idempotent: bool,
 }
@@ -172,7 +173,7 @@ impl Link {
         self.retry.is_kept
     }
 
-    /// Sends the first part of the request, and once more on a new connection if nothing of it
+    /// Sends the first part of the request, and once more on a new connection if no part of it
     /// could be sent. `writer` then writes to that connection.
     ///
     /// # Errors
@@ -220,7 +221,7 @@ impl Link {
         if self.cancel_handle.is_canceled() {
             return Err(canceled);
         }
-        let mut transport = self.slot.reconnect(self.retry.is_early)?;
+        let mut transport = self.slot.reconnect(self.retry.closed_after_first_request)?;
         if !self.cancel_handle.retarget(transport.socket()) {
             return Err(canceled);
         }

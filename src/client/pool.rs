@@ -49,9 +49,9 @@ struct State {
     /// Whether the application is known to keep connections open: a connection has carried a
     /// second request since one was closed after its first.
     keeps_open: bool,
-    /// When the last request began that has opened a connection, was answered and does not keep it.
+    /// The start of the last request that opened a connection, was answered, and did not keep it.
     /// The application has accepted that connection since then.
-    answered: Option<Instant>,
+    last_connect_began: Option<Instant>,
 }
 
 /// The right to use one connection, given back when it is dropped.
@@ -181,10 +181,14 @@ impl Pool {
         Transport::open(stream, address, Arc::clone(config), self.room())
     }
 
-    /// Opens another connection, in the place of one that the application has closed. `is_early`
-    /// is true if that connection has carried a single request.
-    pub(super) fn reconnect(&self, deadline: Deadline, is_early: bool) -> Result<Transport> {
-        if is_early {
+    /// Opens another connection, in the place of one that the application has closed.
+    /// `closed_after_first_request` is true if that connection has carried a single request.
+    pub(super) fn reconnect(
+        &self,
+        deadline: Deadline,
+        closed_after_first_request: bool,
+    ) -> Result<Transport> {
+        if closed_after_first_request {
             self.lock().keeps_open = false;
         }
         self.connect(deadline, false)
@@ -193,7 +197,7 @@ impl Pool {
     /// Gives back a slot. `released` becomes idle, unless too many connections are idle or a new
     /// one needs room.
     #[inline]
-    fn give_back(&self, mut released: Option<Idle>, answered: Option<Instant>) {
+    fn give_back(&self, mut released: Option<Idle>, connect_began: Option<Instant>) {
         let mut state = self.lock();
         if released.is_some() && state.room.make() {
             drop(state);
@@ -203,7 +207,7 @@ impl Pool {
         }
         debug_assert!(state.in_use > 0);
         state.in_use -= 1;
-        state.answered = answered.or(state.answered);
+        state.last_connect_began = connect_began.or(state.last_connect_began);
         let surplus = released.and_then(|released| state.keep(released, self.config.max_idle));
         state.grant();
         drop(state);
@@ -242,8 +246,9 @@ impl State {
         }
     }
 
-    /// Makes a connection idle. Returns the one that has been idle longest if it must be closed:
-    /// more than `max_idle` are idle, or more than the limit leaves beside those in use.
+    /// Makes a connection idle. Returns the one that has been idle longest if there are more than
+    /// `max_idle` idle connections, or if idle connections and those in use exceed the limit
+    /// together.
     #[inline]
     fn keep(&mut self, released: Idle, max_idle: usize) -> Option<Idle> {
         self.keeps_open |= released.is_reused;
@@ -258,7 +263,7 @@ impl State {
     /// Returns whether the request that has just got a slot may connect without a thread.
     fn connects_directly(&self, now: Instant) -> bool {
         let is_recent = |begun| now.saturating_duration_since(begun) < DIRECTLY_AFTER;
-        self.in_use == 1 && self.answered.is_some_and(is_recent)
+        self.in_use == 1 && self.last_connect_began.is_some_and(is_recent)
     }
 }
 
@@ -287,8 +292,8 @@ impl Slot<'_> {
     }
 
     /// Opens another connection, like [`Pool::reconnect`].
-    pub(super) fn reconnect(&self, is_early: bool) -> Result<Transport> {
-        self.pool.reconnect(self.deadline, is_early)
+    pub(super) fn reconnect(&self, closed_after_first_request: bool) -> Result<Transport> {
+        self.pool.reconnect(self.deadline, closed_after_first_request)
     }
 
     /// Returns the slot without the lifetime of the pool. It stays in use until it is
@@ -329,8 +334,8 @@ impl ConnectionSlot for OwnedSlot {
     }
 
     /// Does what [`Pool::reconnect`] does.
-    fn reconnect(&self, is_early: bool) -> Result<Transport> {
-        self.pool.reconnect(self.deadline, is_early)
+    fn reconnect(&self, closed_after_first_request: bool) -> Result<Transport> {
+        self.pool.reconnect(self.deadline, closed_after_first_request)
     }
 
     /// Closing a connection wakes a thread that is sending the body.

@@ -3,8 +3,9 @@ use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-/// How long a request on a new connection waits for the application before it needs room. It is
-/// longer than most applications take to answer, and short enough for a user who waits.
+/// How long a request on a new connection waits for the application before a kept connection is
+/// closed for it. It is longer than most applications take to answer, and short enough for a user
+/// who waits.
 const MAX_RESPONSE_DELAY: Duration = Duration::from_millis(100);
 
 /// Nothing has been read from the connection.
@@ -40,8 +41,8 @@ pub(super) struct Room {
 }
 
 impl Room {
-    /// Records that a connection needs room. If it has needed room before, what was made has not
-    /// helped.
+    /// Records that a connection needs room. If this was recorded before, closing one kept
+    /// connection was not enough, so another must be closed.
     pub(super) fn need(&mut self, is_repeated: bool) {
         if is_repeated {
             self.made = self.made.saturating_sub(1);
@@ -70,7 +71,7 @@ pub(super) struct FirstAnswer {
     /// [`MISSING`], [`NEEDS_ROOM`] or [`ARRIVED`]. It guards no other data, so `Relaxed` is enough.
     state: AtomicU8,
     room: Option<Weak<dyn MakeRoom>>,
-    /// How long a wait may take before room is made.
+    /// How long a wait may take before a kept connection is closed.
     max_delay: Duration,
 }
 

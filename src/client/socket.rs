@@ -196,7 +196,8 @@ impl SocketReader {
         }
     }
 
-    /// Returns how long a read has waited that has reached the timeout of the socket.
+    /// Returns the total time of a read's wait that has just reached the socket's timeout. `waited`
+    /// is the time before that. The result is zero if something was written since the last call.
     ///
     /// # Errors
     /// [`Error::TimedOut`](crate::Error::TimedOut) if it may no longer wait.

@@ -71,8 +71,8 @@ impl Timeouts {
         self.on_socket.load(Relaxed) <= self.usual
     }
 
-    /// Returns how long a wait has taken that has reached the timeout of the socket, and had taken
-    /// `waited` before.
+    /// Returns the total time of a wait that has just reached the socket's timeout. `waited` is the
+    /// time before that.
     ///
     /// # Errors
     /// [`Error::TimedOut`] if the wait may not be continued.

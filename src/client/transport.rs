@@ -160,7 +160,8 @@ impl Transport {
     }
 
     /// Returns whether the application has been asked to keep the connection open, and has sent
-    /// nothing. It may not have accepted it, because it serves kept ones.
+    /// nothing. The application may not have accepted the connection yet, because it is still
+    /// serving kept connections.
     pub(super) fn is_kept_and_unanswered(&self) -> bool {
         self.keep_alive && self.reader.get_ref().is_unanswered()
     }

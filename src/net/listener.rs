@@ -395,7 +395,7 @@ impl Listener {
             ListeningSocket::Unix(_, Some(file)) => Ok(file),
             _ => Err(io::Error::new(
                 io::ErrorKind::NotFound,
-                "it has no socket file of this process",
+                "it has no socket file that this process created",
             )),
         }
     }

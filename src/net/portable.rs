@@ -7,8 +7,8 @@ use std::path::Path;
 
 use super::file_id::FileId;
 
-/// A lock for changes of the socket file at a path. `std` has none that does not outlive its
-/// process, so this one provides no exclusion.
+/// A lock for changes of the socket file at a path. `std` has no such lock that is released when
+/// the process ends, so this type locks nothing.
 #[derive(Debug)]
 pub(super) struct PathLock;
 

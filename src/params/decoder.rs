@@ -109,8 +109,13 @@ impl Params {
     #[inline]
     pub(crate) fn free_excess(&mut self) {
         if self.bytes.capacity() > MAX_REUSED_BYTES || self.pairs.capacity() > MAX_REUSED_PAIRS {
-            *self = Self::new();
+            self.free();
         }
+    }
+
+    #[cold]
+    fn free(&mut self) {
+        *self = Self::new();
     }
 
     /// Parses encoded pairs, such as a whole PARAMS stream or the content of a GET_VALUES record.

@@ -31,7 +31,7 @@ pub enum Overload {
 #[non_exhaustive]
 pub struct Config {
     /// The number of connections that are served at a time, each in its own thread. GET_VALUES
-    /// returns it as FCGI_MAX_CONNS and FCGI_MAX_REQS. Zero is an error.
+    /// returns it as FCGI_MAX_CONNS and FCGI_MAX_REQS. A directly assigned 0 is an error.
     ///
     /// Default 256, which is more than web servers keep open. A connection takes about 30 KiB of
     /// memory, and up to 200 KiB more after large bodies and responses.
@@ -89,10 +89,10 @@ pub struct Config {
     /// Each read has its own limit, [`read_timeout`](Self::read_timeout). Without this one, a peer
     /// that sends a byte a minute could hold its slot indefinitely.
     ///
-    /// The time of the params begins when a first part of the request has been read, and the rest
-    /// has to be waited for. The time of the body begins when a part of it has to be waited for:
-    /// what has arrived together with the params does not count. It includes the time that the
-    /// handler spends between reads.
+    /// The limit for the params starts when part of a request has been read and the rest has not
+    /// arrived. The limit for the body starts when a part of it has to be waited for: what has
+    /// arrived together with the params does not count. It includes the time that the handler
+    /// spends between reads.
     ///
     /// Default one hour, which is longer than a typical upload that a web server forwards while it
     /// arrives.
@@ -160,7 +160,7 @@ impl Config {
         Self::default()
     }
 
-    /// Sets [`max_connections`](Self::max_connections). 0 is treated as 1.
+    /// Sets [`max_connections`](Self::max_connections). This function treats 0 as 1.
     pub fn max_connections(mut self, max: usize) -> Self {
         self.max_connections = max.max(1);
         self

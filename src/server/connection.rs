@@ -64,15 +64,15 @@ pub(super) struct ConnectionBuffers {
 }
 
 impl Connection {
-    /// Creates a connection with the default bounds.
+    /// Creates a connection with the default configuration.
     ///
     /// # Errors
-    /// None at present.
+    /// This function currently never returns an error.
     pub fn new(stream: impl Into<Stream>) -> Result<Self> {
         Self::with_config(stream, Arc::default())
     }
 
-    /// Creates a connection with these bounds, which may be shared by several connections.
+    /// Creates a connection with this configuration, which may be shared by several connections.
     ///
     /// [`max_connections`](Config::max_connections) and [`overload`](Config::overload) have no
     /// effect, except that GET_VALUES reports `max_connections`.
@@ -114,7 +114,8 @@ impl Connection {
     ///   params of a request
     /// - [`Error::ParamsTooLarge`]; the request is answered with `Status: 431`
     /// - [`Error::BodyTooLarge`]; the request is answered with `Status: 413`
-    /// - [`Error::InvalidParams`], [`Error::UnexpectedRecord`], [`Error::UnsupportedVersion`]
+    /// - [`Error::InvalidParams`], [`Error::InvalidBodyLength`], [`Error::InvalidRequestId`],
+    ///   [`Error::UnexpectedRecord`], [`Error::UnsupportedVersion`]
     /// - [`Error::RequestNotFinished`] if the last request was dropped
     /// - any error of the stream
     pub fn next_request(&mut self) -> Result<Option<Request<'_>>> {
@@ -256,7 +257,7 @@ impl Connection {
                 ProtocolStatus::UnknownRole
             } else if self.read_params(accepted)? {
                 self.check_body_len(accepted)?;
-                self.input.reader_mut().get_mut().restart_clock();
+                self.input.reader_mut().get_mut().reset_clock();
                 return Ok(Some(accepted));
             } else {
                 ProtocolStatus::RequestComplete

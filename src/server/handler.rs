@@ -169,12 +169,11 @@ fn call(
 /// body, if there was one.
 #[inline]
 fn end_responded(request: &mut Request<'_>) -> Result<Option<Error>> {
-    if request.has_ended() {
+    if request.stdout.has_sent() && request.has_ended() {
         return Ok(None);
     }
-    let failure = request.stdin.failure().map(Error::duplicate);
     request.end()?;
-    Ok(failure)
+    Ok(request.stdin.failure().map(Error::duplicate))
 }
 
 /// Calls [`end_failed`]. Kept out of line, because most requests succeed.

@@ -214,7 +214,7 @@ impl Input {
     /// timeout of the next request.
     fn update_idle(&mut self) -> Result<()> {
         self.reader.skip_record()?;
-        self.reader.get_mut().restart_clock();
+        self.reader.get_mut().reset_clock();
         if self.reader.buffer().is_empty() {
             self.reader.get_mut().set_idle();
             self.answer_time_left = ANSWER_TIME;

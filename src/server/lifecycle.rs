@@ -262,15 +262,16 @@ impl Lifecycle {
 /// `yield_requests`, then searches for `Idle`. All four operations are sequentially consistent, so
 /// they have one order. Either the increase comes before the load, and the connection observes the
 /// waiting thread and closes. Or the load comes before the increase: then the store does as well,
-/// and the waiting thread observes `Idle`. A new connection that becomes idle by a query loads
-/// nothing: while a connection is new, the waiting thread polls every 2 ms.
+/// and the waiting thread observes `Idle`. A new connection that becomes idle after a query does
+/// not load `yield_requests`: while a connection is new, the waiting thread polls every 2 ms.
 ///
 /// A connection is closed as unused only if nothing was received. Its thread applies `Receive`
 /// directly after its first successful read, before it inspects what it has read. Another thread
-/// loads `New`, then finds no input in the socket, then applies `CloseUnused`. So the connection is
-/// closed although bytes have arrived only if they arrive between the last two steps, or if the
-/// second one falls between the read and `Receive`. Both take an instant, whatever the peer sends.
-/// A request that arrives then is still served if it is complete.
+/// loads `New`, then finds no input in the socket, then applies `CloseUnused`. A connection that
+/// has received bytes can be closed in two cases only: the bytes arrive between the check of the
+/// socket and `CloseUnused`, or the check happens between the read and `Receive`. Both windows are
+/// short, and the peer cannot extend them. A request that arrives then is still served if it is
+/// complete.
 #[derive(Debug)]
 pub(super) struct ConnectionState {
     /// A [`State`].
@@ -662,7 +663,7 @@ mod tests {
         assert_eq!(state.end_request(), Some(CloseReason::Shutdown));
     }
 
-    /// Its thread may have to wait for a processor for long.
+    /// Its thread may have to wait for a processor for a long time.
     #[test]
     fn new_connection_whose_request_has_arrived_is_not_closed() {
         for (mut state, mut peer) in silent_connections() {

@@ -3,7 +3,7 @@ use std::fmt;
 use super::close_reason::CloseReason;
 use crate::error::Error;
 
-/// An error that is not passed to a handler, for [`Server::on_error`](super::Server::on_error).
+/// An error that is reported to [`Server::on_error`](super::Server::on_error).
 ///
 /// Its [`Display`](fmt::Display) is one line of text.
 #[derive(Clone, Copy, Debug)]

@@ -113,9 +113,9 @@ impl TimedStream {
         self.timeout.is_idle
     }
 
-    /// Restarts the request clock. It starts again with the next read of the params or the body.
+    /// Resets the request clock. The next read of the params or the body starts it again.
     #[inline]
-    pub(super) fn restart_clock(&mut self) {
+    pub(super) fn reset_clock(&mut self) {
         self.timeout.clock.start = None;
     }
 
@@ -127,8 +127,8 @@ impl TimedStream {
     /// Calls a function that reads from the socket or checks it.
     #[inline]
     pub(super) fn with_read_lock<T>(&self, read: impl FnOnce(&Stream) -> T) -> T {
-        let lock = self.read_lock.as_ref();
-        let _guard = lock.map(|lock| lock.lock().unwrap_or_else(PoisonError::into_inner));
+        let Some(lock) = &self.read_lock else { return read(&self.stream) };
+        let _guard = lock.lock().unwrap_or_else(PoisonError::into_inner);
         read(&self.stream)
     }
 
@@ -389,7 +389,7 @@ mod tests {
         stream.read_with_timeout(|_| Ok(1))?;
         assert!(stream.timeout.on_socket < usual, "{:?}", stream.timeout.on_socket);
         stream.timeout.clock.limit = request;
-        stream.restart_clock();
+        stream.reset_clock();
         stream.read_with_timeout(|_| Ok(1))?;
         assert_eq!(stream.timeout.on_socket, usual);
 

@@ -1,5 +1,5 @@
 //! Tests of the examples that show an application: `form`, `upload`, `api`, `daemon`, `events` and
-//! `access_log`.
+//! `access_log`, and of `health_check`.
 #![cfg(unix)]
 
 use std::fs;
@@ -229,4 +229,20 @@ fn access_log_has_a_line_for_every_request() {
         assert!(time.len() == 26 && time.ends_with(" +0000"), "{time}");
         assert_eq!(rest, format!(r#""GET {uri} HTTP/1.1" {end} "-" "a \"browser\"""#));
     }
+}
+
+#[test]
+fn health_check_tells_a_pool_that_answers_from_one_that_does_not() {
+    let check = |address: &str| {
+        let output = Command::new(example::path("health_check")).arg(address).output();
+        let output = output.expect("health_check starts");
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let pool = ExampleServer::start("echo");
+    let address = pool.address.to_string();
+    assert_eq!(check(&address), (Some(0), "OK\n".to_owned()));
+    drop(pool);
+    let (status, line) = check(&address);
+    assert_eq!(status, Some(2));
+    assert!(line.starts_with("CRITICAL: cannot connect to "), "{line}");
 }

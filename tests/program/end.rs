@@ -71,7 +71,7 @@ fn client_that_does_not_read_does_not_make_the_program_idle() {
     let server = server();
     let script = "printf 'Status: 200\\n\\n'; head -c 4000000 /dev/zero";
     let mut stream = start(&server, &[("IDLE_TIMEOUT", "500")], script);
-    std::thread::sleep(Duration::from_millis(1000));
+    std::thread::sleep(Duration::from_secs(1));
     let answer = read_answer(&mut stream, 1);
     assert_eq!(String::from_utf8_lossy(&answer.stderr), "");
     assert_eq!((answer.stdout.len(), answer.app_status), (4_000_000 + 13, 0));

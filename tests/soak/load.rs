@@ -38,8 +38,8 @@ pub struct Load {
     /// The requests that failed because the server was closing the kept connection. The second
     /// program forces it to do so.
     lost_on_kept: AtomicU64,
-    /// The large or aborted requests that failed because the server took a new connection for a
-    /// silent one. It does so if its thread does not run for 250 ms.
+    /// The requests that failed because the server took a new connection for a silent one. It does
+    /// so if a thread of either side does not run for 200 ms.
     lost_on_new: AtomicU64,
     /// The requests to the application that closes each connection.
     to_closing: Outcomes,
@@ -122,7 +122,8 @@ impl Load {
     }
 
     /// Sends a request and checks its response: the body echoed, or a response of a random size.
-    /// Counts a large request in `lost` that failed because the server was closing the connection.
+    /// Counts a request in `lost` that failed because the server was closing the connection, and
+    /// that was large or sent on a new connection.
     fn request_and_check(
         &self,
         client: &Client,
@@ -139,7 +140,10 @@ impl Load {
         params.push("REQUEST_METHOD", method).expect("a param");
         let reply = match client.fetch(&params, &body) {
             Ok(reply) => reply,
-            Err(error) if body.len() > MAX_SMALL && is_closed(&error) => {
+            Err(error)
+                if is_closed(&error)
+                    && (body.len() > MAX_SMALL || std::ptr::eq(client, &self.single)) =>
+            {
                 lost.fetch_add(1, Ordering::SeqCst);
                 return;
             }

@@ -7,7 +7,7 @@ use std::process::Command;
 use crate::params::Params;
 
 /// Sets the environment of a CGI program: the params, and the variables that were set on the
-/// command before. The latter take precedence. Nothing of the environment of this process is
+/// command before. The latter take precedence. No part of the environment of this process is
 /// inherited.
 pub(super) fn set_environment(command: &mut Command, params: &Params) {
     let own: Vec<(OsString, Option<OsString>)> = command

@@ -84,7 +84,7 @@ impl Process {
         self.signal_group("KILL");
         if let Some(mut child) = self.child.take() {
             let killed = child.kill();
-            self.status = wait_after(killed, child);
+            self.status = wait_after(&killed, child);
         }
     }
 
@@ -108,7 +108,7 @@ impl Drop for Process {
 
 /// Waits for a child that was killed. If it could not be killed, because it has changed its real
 /// user, another thread waits for it: it may run for any time.
-fn wait_after(killed: io::Result<()>, mut child: Child) -> Option<ExitStatus> {
+fn wait_after(killed: &io::Result<()>, mut child: Child) -> Option<ExitStatus> {
     if killed.is_ok() {
         return child.wait().ok();
     }
@@ -122,8 +122,8 @@ fn is_zombie(state: &[u8]) -> bool {
     state.starts_with(b" Z")
 }
 
-#[cfg(test)]
 #[cfg(target_os = "linux")]
+#[cfg(test)]
 mod tests {
     use std::path::Path;
     use std::time::{Duration, Instant};
@@ -136,7 +136,7 @@ mod tests {
         let child = process.child.take().expect("a child that was not waited for");
         let directory = format!("/proc/{}", child.id());
         let killed = Err(io::ErrorKind::PermissionDenied.into());
-        assert_eq!(wait_after(killed, child), None);
+        assert_eq!(wait_after(&killed, child), None);
         assert!(Path::new(&directory).exists(), "it runs");
         // `cat` ends at the end of its input.
         drop(pipes);

@@ -22,9 +22,9 @@ const YIELDS: u32 = 50;
 const FIRST_PAUSE: Duration = Duration::from_micros(50);
 /// A pause in which the output of a program that has ended may continue.
 const QUIET_PAUSE: Duration = Duration::from_millis(50);
-/// The number of pauses without output after which an output ends that another process keeps open.
-/// They are counted rather than timed: if the system is too busy to run the threads that read the
-/// output, it also delays these pauses.
+/// The number of pauses without output after which output that another process keeps open is
+/// treated as ended. They are counted rather than timed: if the system is too busy to run the
+/// threads that read the output, it also delays these pauses.
 const QUIET_PAUSES: u32 = 10;
 /// The same if only stderr is open.
 const QUIET_PAUSES_OF_STDERR: u32 = 2;
@@ -75,7 +75,7 @@ pub(super) struct Supervisor {
     _sender: SyncSender<Event>,
     limits: Limits,
     start: Instant,
-    /// When what the program has last read or written was passed on.
+    /// When data that the program has read or written was last passed on.
     last_activity: Instant,
     next_check: Instant,
     /// How long to wait for the next event.

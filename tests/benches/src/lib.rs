@@ -18,6 +18,8 @@ pub const LARGE: usize = 1024 * 1024;
 pub enum Workload {
     /// 25 params, no body, and one line as the response.
     Small,
+    /// The same with the method POST: the request may not be repeated.
+    Post,
     /// 25 params, no body, and a response of 1 MiB.
     Response,
     /// 25 params, a body of 1 MiB, and its length as the response.
@@ -25,11 +27,12 @@ pub enum Workload {
 }
 
 impl Workload {
-    pub const ALL: [Self; 3] = [Self::Small, Self::Response, Self::Body];
+    pub const ALL: [Self; 4] = [Self::Small, Self::Post, Self::Response, Self::Body];
 
     pub fn name(self) -> &'static str {
         match self {
             Self::Small => "small",
+            Self::Post => "post",
             Self::Response => "response",
             Self::Body => "body",
         }
@@ -48,7 +51,7 @@ impl Workload {
     pub fn response(self) -> Vec<u8> {
         let mut response = HEAD.to_vec();
         match self {
-            Self::Small => response.extend(b"Hello, 192.0.2.7.\n"),
+            Self::Small | Self::Post => response.extend(b"Hello, 192.0.2.7.\n"),
             Self::Response => response.resize(HEAD.len() + LARGE, FILLER),
             Self::Body => response.extend(format!("{LARGE}\n").bytes()),
         }

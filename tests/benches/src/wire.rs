@@ -55,7 +55,7 @@ pub const PAIRS: [(&str, &str); 25] = [
 /// Returns the params of a request.
 pub fn pairs(workload: Workload) -> Vec<(&'static str, String)> {
     let value = |name, value: &str| match (workload, name) {
-        (Workload::Body, "REQUEST_METHOD") => "POST".into(),
+        (Workload::Body | Workload::Post, "REQUEST_METHOD") => "POST".into(),
         (Workload::Body, "CONTENT_TYPE") => "application/octet-stream".into(),
         (Workload::Body, "CONTENT_LENGTH") => workload.body_len().to_string(),
         _ => value.into(),

@@ -14,7 +14,7 @@ fn main() -> fcgi::Result<()> {
         return serve_count(server, requests.parse().expect("the number of requests"));
     }
     match workload {
-        Workload::Small => server.serve(small),
+        Workload::Small | Workload::Post => server.serve(small),
         Workload::Body => server.serve(body),
         Workload::Response => {
             let page = vec![FILLER; LARGE];

@@ -21,7 +21,7 @@ fn main() {
 
 fn serve(workload: Workload, listener: i32) {
     match workload {
-        Workload::Small => fastcgi::run_raw(small, listener),
+        Workload::Small | Workload::Post => fastcgi::run_raw(small, listener),
         Workload::Body => fastcgi::run_raw(body, listener),
         Workload::Response => {
             let page = vec![FILLER; LARGE];

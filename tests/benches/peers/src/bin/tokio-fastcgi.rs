@@ -54,7 +54,7 @@ async fn answer<W: AsyncWrite + Unpin>(
 ) -> RequestResult {
     let mut stdout = request.get_stdout();
     let outcome = match workload {
-        Workload::Small => {
+        Workload::Small | Workload::Post => {
             let name = request.get_str_param("remote_addr").unwrap_or("stranger");
             stdout
                 .write(format!("Content-Type: text/plain\r\n\r\nHello, {name}.\n").as_bytes())

@@ -68,7 +68,7 @@ pub struct Entry {
 }
 
 pub fn all() -> Vec<Comparison> {
-    use Workload::{Body, Response, Small};
+    use Workload::{Body, Post, Response, Small};
     let server =
         |title, workload, connections| Comparison::new(title, Group::Server, workload, connections);
     let client = |title, workload| Comparison::new(title, Group::Client, workload, 1);
@@ -93,6 +93,7 @@ pub fn all() -> Vec<Comparison> {
         server("1 MiB body", Body, 1),
         server("1 MiB body, 8 connections", Body, 8),
         client("small request, kept connection", Small),
+        client("small POST request, kept connection", Post),
         client("1 MiB response", Response),
         client("1 MiB body", Body),
         Comparison {
@@ -133,7 +134,8 @@ impl Comparison {
                 entry("fcgi, both ends", "echo", "fcgi"),
             ],
         };
-        let bytes = (workload != Workload::Small).then_some(LARGE);
+        let is_large = matches!(workload, Workload::Response | Workload::Body);
+        let bytes = is_large.then_some(LARGE);
         Self {
             title,
             group,

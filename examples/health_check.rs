@@ -1,0 +1,42 @@
+//! Asks a php-fpm pool whether it is alive, for a monitoring system. The example `fpm` also checks
+//! the load of the pool.
+//!
+//! ```sh
+//! cargo run --example health_check -- unix:/run/php/php8.2-fpm.sock
+//! ```
+//!
+//! It prints one line. The exit status is 0 if the pool answers to `ping.path = /ping` within two
+//! seconds, and 2 otherwise.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use fcgi::client::Config;
+use fcgi::{Client, Params};
+
+fn main() -> ExitCode {
+    let address = std::env::args().nth(1).unwrap_or_default();
+    match ping(&address) {
+        Ok(200) => {
+            println!("OK");
+            ExitCode::SUCCESS
+        }
+        Ok(status) => fail(&format!("status {status}")),
+        Err(error) => fail(&error.to_string()),
+    }
+}
+
+fn fail(reason: &str) -> ExitCode {
+    println!("CRITICAL: {reason}");
+    ExitCode::from(2)
+}
+
+fn ping(address: &str) -> fcgi::Result<u16> {
+    let config = Config::new().deadline(Some(Duration::from_secs(2)));
+    let params = Params::from_pairs([
+        ("REQUEST_METHOD", "GET"),
+        ("SCRIPT_NAME", "/ping"),
+        ("SCRIPT_FILENAME", "/ping"),
+    ])?;
+    Client::new(address)?.config(config).fetch(&params, b"")?.status()
+}
