@@ -14,7 +14,7 @@ use std::thread;
 
 use crate::example;
 use crate::support::{
-    end, read_record, record, stream, TestServer, BEGIN, PARAMS, STDERR, STDIN, STDOUT,
+    end, read_record, record, stream, wait_until, TestServer, BEGIN, PARAMS, STDERR, STDIN, STDOUT,
     TEST_TIMEOUT,
 };
 use fcgi::server::Config;
@@ -422,7 +422,7 @@ fn connection_without_a_thread_is_not_counted() {
     gateway.wait_for_log("cannot start a thread");
     drop(idle);
     let url = gateway.url("/style.css");
-    crate::support::wait_until(
+    wait_until(
         "a request is answered, after the threads of the idle connection have ended",
         || agent().get(&url).call().is_ok_and(|answer| answer.status() == 200),
     );

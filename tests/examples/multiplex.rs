@@ -160,7 +160,7 @@ fn too_long_response_is_aborted_alone() {
 #[test]
 fn application_without_multiplexing_gets_one_request_at_a_time() {
     let echo = example::ExampleServer::start("echo");
-    let output = run(&echo.address.to_string(), &["3"]);
+    let output = example::run("multiplex", &[&echo.address.to_string(), "3"], &[], b"");
     assert_eq!(lines(&output).len(), 3);
     assert!(
         lines(&output).iter().all(|line| line.contains(" bytes, app status 0: xxxx")),
