@@ -15,8 +15,8 @@ use fcgi::client::Config;
 use fcgi::{Client, Params};
 
 fn main() -> ExitCode {
-    let address = std::env::args().nth(1).unwrap_or_default();
-    match ping(&address) {
+    let address = std::env::args_os().nth(1).unwrap_or_default();
+    match ping(&address.to_string_lossy()) {
         Ok(200) => {
             println!("OK");
             ExitCode::SUCCESS

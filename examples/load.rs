@@ -9,7 +9,8 @@ use fcgi::client::{Client, Config};
 use fcgi::Params;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let args: Vec<_> = env::args().skip(1).collect();
+    let args = env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned());
+    let args: Vec<_> = args.collect();
     let address = args.first().ok_or("usage: load ADDRESS [THREADS [SECONDS]]")?;
     let threads: usize = args.get(1).map_or(Ok(8), |text| text.parse())?;
     let seconds = args.get(2).map_or(Ok(5.0), |text| text.parse())?;

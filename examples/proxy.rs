@@ -8,7 +8,8 @@ use fcgi::{bridge::gateway_status, client::Stdout, record::Role, Client};
 use tiny_http::{Header, Request, Response, Server};
 
 fn main() -> Result<(), Box<dyn error::Error + Send + Sync>> {
-    let args: Vec<_> = env::args().skip(1).collect();
+    let args = env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned());
+    let args: Vec<_> = args.collect();
     let [listen, application] = &args[..] else { return Err("usage: proxy LISTEN APP".into()) };
     let (server, client) = (Server::http(listen)?, Client::new(application)?.keep_alive(true));
     println!("http://{}/", server.server_addr());

@@ -7,8 +7,8 @@
 //!
 //! The body is copied to a temporary file as it arrives, so memory does not grow with its length.
 //! The file gets its name when all of the body has arrived. A body of more than 1 GiB is answered
-//! with `413 Content Too Large`. The body is the file itself. Browsers send forms with files as
-//! `multipart/form-data`, for which there is no well-kept blocking parser.
+//! with `413 Content Too Large`. The body is the file itself. For forms with files, which browsers
+//! send as `multipart/form-data`, see the guide to forms in the documentation of the crate.
 
 use std::fs::{self, File};
 use std::io;

@@ -287,6 +287,8 @@ impl Client {
     /// or into the response of an HTTP server.
     ///
     /// The connection is reused only if the body was finished and the response was read to its end.
+    /// Call [`Exchange::finish`] if the body of the response is not read, such as after a request
+    /// with the method `HEAD`.
     /// If the exchange or its response is dropped earlier, the request is canceled and the
     /// connection closed. Until then it counts as one of [`Config::max_connections`].
     /// [`Config::deadline`] is counted from this call.

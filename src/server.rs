@@ -130,6 +130,7 @@ use crate::net::{Address, AllowList, Listener};
 /// | the same after [`finish_early`](Request::finish_early) | | [`Outcome::Failed`] | the error |
 /// | a handler returns no response | the error | [`Outcome::Failed`] | the error |
 /// | the web server aborts the request | | [`Outcome::Aborted`] | |
+/// | the same, by closing the connection | | [`Outcome::Aborted`] | [`Error::Aborted`] |
 /// | the response cannot be sent | | [`Outcome::NotSent`] | the error |
 /// | the params or `CONTENT_LENGTH` exceed a limit | | [`Outcome::Rejected`] | the error |
 /// | a connection or `accept` fails outside of a request | | | the error |

@@ -11,7 +11,8 @@ use super::error_response::ErrorResponse;
 /// | [`Error::InvalidRequest`](crate::Error::InvalidRequest) | [`Request::path`] | 400 |
 /// | any other error | | 500 |
 ///
-/// The same applies if one of these errors is the source of another error.
+/// The same applies if one of these errors is the source of another error, or inside an
+/// [`io::Error`](std::io::Error), as [`io::copy`](std::io::copy) returns it.
 ///
 /// ```
 /// use fcgi::server::{HandlerResult, Request};
