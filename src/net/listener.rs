@@ -309,9 +309,9 @@ impl Listener {
     ///   takes a descriptor, and then shuts the socket down. A connection that is established in
     ///   the microseconds between the two is reset.
     /// - On other systems `accept` returns them until it finds none. Those that arrive after that
-    ///   are reset when the listener is dropped. `close` connects to a Unix socket to end the blocked
-    ///   calls, and cannot tell these connections from those that a client has closed. Neither is
-    ///   returned.
+    ///   are reset when the listener is dropped. `close` connects to a Unix socket to end the
+    ///   blocked calls, and cannot tell these connections from those that a client has closed.
+    ///   Neither is returned.
     ///
     /// A [`shared`](Self::shared) socket stays open for the other processes, and `accept` leaves
     /// them what has not been accepted. A blocked call returns within a few milliseconds: `close`

@@ -50,7 +50,8 @@ fn main() -> io::Result<ExitCode> {
     println!("{}", rows.join("\n"));
 
     let guide = std::fs::read_to_string(GUIDE)?;
-    let wrong: Vec<_> = rows.iter().filter(|row| !guide.lines().any(|line| is_near(line, row))).collect();
+    let wrong: Vec<_> =
+        rows.iter().filter(|row| !guide.lines().any(|line| is_near(line, row))).collect();
     for row in &wrong {
         eprintln!("{GUIDE} says otherwise: {row}");
     }
