@@ -422,6 +422,14 @@ impl Client {
     /// [`Error::UnexpectedEof`] or
     /// [`Error::UnexpectedRecord`]. Assume that such an application
     /// serves one request at a time on each connection.
+    ///
+    /// ```
+    /// let server = fcgi::Server::bind("127.0.0.1:0")?;
+    /// let client = fcgi::Client::new(&server.local_address()?.to_string())?;
+    /// std::thread::spawn(|| server.serve(|_request| Ok(())));
+    /// assert_eq!(client.get_values()?.mpxs_conns, Some(false));
+    /// # Ok::<(), fcgi::Error>(())
+    /// ```
     pub fn get_values(&self) -> Result<Values> {
         Values::ask(self.address(), self.pool.config())
     }
