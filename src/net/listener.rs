@@ -63,7 +63,7 @@ impl Listener {
     /// `AddrInUse` if another process listens on the address, or if the path exists and is not a
     /// socket. Such a file is left unchanged, and so is a symbolic link. To replace the socket of a
     /// running process, call [`take_over`](Self::take_over). Every error is an
-    /// [`Error::Socket`](crate::Error::Socket) with the address.
+    /// [`Error::Socket`] with the address.
     ///
     /// ```
     /// use fcgi::net::Listener;
@@ -152,7 +152,7 @@ impl Listener {
     /// The socket is treated as [`shared`](Self::shared) and moved into blocking mode.
     ///
     /// # Errors
-    /// [`Error::NotListening`](crate::Error::NotListening) if descriptor 0 is anything else, such
+    /// [`Error::NotListening`] if descriptor 0 is anything else, such
     /// as a terminal, `/dev/null` or a connection. The process was then not started as a FastCGI
     /// application. On systems other than Unix this is always the result.
     ///
@@ -176,7 +176,7 @@ impl Listener {
     /// Returns an error, because no socket can be passed on descriptor 0 on this system.
     ///
     /// # Errors
-    /// [`Error::NotListening`](crate::Error::NotListening), always.
+    /// [`Error::NotListening`], always.
     #[cfg(not(unix))]
     pub fn from_stdin() -> Result<Self> {
         Err(crate::error::Error::NotListening("a system handle"))
@@ -276,7 +276,7 @@ impl Listener {
     /// a shared socket into non-blocking mode, the socket is moved back.
     ///
     /// # Errors
-    /// [`Error::Socket`](crate::Error::Socket). Running out of descriptors or memory may be
+    /// [`Error::Socket`]. Running out of descriptors or memory may be
     /// temporary: wait before calling again. This applies after [`close`](Self::close) too, if
     /// connections are left.
     ///
