@@ -63,18 +63,15 @@ fn row(label: &str, figures: &[u64]) -> String {
     figures.iter().fold(format!("| {label} |"), |row, figure| format!("{row} {figure} |"))
 }
 
-/// Returns whether two rows have the same texts, and figures that differ by at most a tenth.
-fn is_near(one: &str, other: &str) -> bool {
-    let (one, other): (Vec<_>, Vec<_>) = (one.split(" | ").collect(), other.split(" | ").collect());
-    one.len() == other.len()
-        && one.iter().zip(&other).all(|(one, other)| match (figure(one), figure(other)) {
-            (Some(one), Some(other)) => one.abs_diff(other) * 10 <= one.max(10),
-            _ => one == other,
+/// Returns whether a line of the guide begins with the cells of a row. Figures may differ by a tenth.
+fn is_near(line: &str, row: &str) -> bool {
+    let mut cells = line.split('|').map(str::trim);
+    row.trim_end_matches('|').split('|').map(str::trim).all(|measured| {
+        cells.next().is_some_and(|cell| match (cell.parse::<u64>(), measured.parse::<u64>()) {
+            (Ok(cell), Ok(measured)) => cell.abs_diff(measured) * 10 <= measured.max(10),
+            _ => cell == measured,
         })
-}
-
-fn figure(cell: &str) -> Option<u64> {
-    cell.trim_end_matches(" |").parse().ok()
+    })
 }
 
 /// Returns rows with the size of the code of each part of a program, in KiB.
@@ -106,10 +103,12 @@ fn part(symbol: &str) -> usize {
     }
 }
 
-/// Removes the symbols of a program, and returns its size in KiB.
+/// Returns the size of a program without its symbols, in KiB.
 fn stripped_size(program: &Path) -> io::Result<u64> {
-    assert!(Command::new("strip").arg(program).status()?.success(), "strip fails");
-    Ok(kib(program.metadata()?.len()))
+    let stripped = program.with_extension("stripped");
+    let status = Command::new("strip").arg("-o").args([&stripped, program]).status()?;
+    assert!(status.success(), "strip fails");
+    Ok(kib(stripped.metadata()?.len()))
 }
 
 fn kib(bytes: u64) -> u64 {
