@@ -63,7 +63,8 @@ fn row(label: &str, figures: &[u64]) -> String {
     figures.iter().fold(format!("| {label} |"), |row, figure| format!("{row} {figure} |"))
 }
 
-/// Returns whether a line of the guide begins with the cells of a row. Figures may differ by a tenth.
+/// Returns whether a line of the guide begins with the cells of a row. A figure may differ by a
+/// tenth.
 fn is_near(line: &str, row: &str) -> bool {
     let mut cells = line.split('|').map(str::trim);
     row.trim_end_matches('|').split('|').map(str::trim).all(|measured| {
