@@ -204,12 +204,12 @@ impl Client {
             (Some(len @ 1..), None) => {
                 let mut params = params.clone();
                 params.set("CONTENT_LENGTH", len.to_string())?;
-                return self.fetch_as(Role::Responder, &params, Input::new(body, Some(len)));
+                return self.fetch_as(Role::Responder, &params, Input::new(body, || Some(len)));
             }
             (Some(len), _) => StreamLength::announced("CONTENT_LENGTH", announced).check(len)?,
             (None, _) => {}
         }
-        self.fetch_as(Role::Responder, params, Input::new(body, announced))
+        self.fetch_as(Role::Responder, params, Input::new(body, || announced))
     }
 
     fn fetch_as(&self, role: Role, params: &Params, input: Input<'_>) -> Result<Reply> {
@@ -284,7 +284,7 @@ impl Client {
         body: impl Into<Body<'b>>,
         receive: impl FnOnce(&mut Response<'_>) -> result::Result<T, E>,
     ) -> result::Result<(T, Completion), E> {
-        let input = Input::new(body.into(), params.content_length());
+        let input = Input::new(body.into(), || params.content_length());
         attempt::run(&self.pool, role, params, input, receive)
     }
 
@@ -386,8 +386,8 @@ impl Client {
         data: impl Into<Body<'b>>,
         receive: impl FnOnce(&mut Response<'_>) -> result::Result<T, E>,
     ) -> result::Result<(T, Completion), E> {
-        let input = Input::new(body.into(), params.content_length())
-            .with_data(data.into(), params.decimal("FCGI_DATA_LENGTH"));
+        let input = Input::new(body.into(), || params.content_length())
+            .with_data(data.into(), || params.decimal("FCGI_DATA_LENGTH"));
         attempt::run(&self.pool, Role::Filter, params, input, receive)
     }
 
@@ -414,7 +414,7 @@ impl Client {
     /// error the request is not allowed.
     pub fn authorize(&self, params: &Params) -> Result<Authorization> {
         let params = cgi::params_for_authorizer(params.clone());
-        let input = Input::new(io::empty().into(), None);
+        let input = Input::new(io::empty().into(), || None);
         Authorization::from_reply(self.fetch_as(Role::Authorizer, &params, input)?)
     }
 

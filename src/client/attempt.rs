@@ -72,10 +72,20 @@ pub(super) fn run<T, E: From<Error>>(
     mut input: Input<'_>,
     receive: impl FnOnce(&mut Response<'_>) -> Result<T, E>,
 ) -> Result<(T, Completion), E> {
-    let committed = Prepared::new(pool, role, params, &mut input)?.send()?.retry_if_lost()?;
+    let committed = commit(pool, role, params, &mut input)?;
     // An input that has been sent is dropped before the response is received.
     let rest = (!committed.is_whole()).then_some(input);
     committed.complete(|exchange| duplex::transfer(exchange, rest, receive))
+}
+
+/// Sends the first part of a request.
+fn commit<'a>(
+    pool: &'a Pool,
+    role: Role,
+    params: &Params,
+    input: &mut Input<'_>,
+) -> Result<Committed<'a>, Error> {
+    Prepared::new(pool, role, params, input)?.send()?.retry_if_lost()
 }
 
 /// Begins a request whose body the caller writes.

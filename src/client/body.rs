@@ -55,10 +55,13 @@ impl<'a> Body<'a> {
         Self(Kind::Memory(Cursor::new(bytes.into())))
     }
 
-    /// Returns whether the body is in memory.
+    /// Returns the number of bytes that are left of a body in memory. Returns `None` for others.
     #[inline]
-    pub(super) fn is_in_memory(&self) -> bool {
-        matches!(self.0, Kind::Memory(_))
+    pub(super) fn len_in_memory(&self) -> Option<u64> {
+        match &self.0 {
+            Kind::Memory(bytes) => Some(bytes.get_ref().len() as u64 - bytes.position()),
+            Kind::File(_) | Kind::Borrowed(_) | Kind::Owned(_) => None,
+        }
     }
 
     /// Returns the number of bytes that are left of a body in memory or of a regular file. Returns
@@ -66,9 +69,8 @@ impl<'a> Body<'a> {
     #[inline]
     pub(super) fn known_len(&self) -> Option<u64> {
         match &self.0 {
-            Kind::Memory(bytes) => Some(bytes.get_ref().len() as u64 - bytes.position()),
             Kind::File(file) => file_len(file),
-            Kind::Borrowed(_) | Kind::Owned(_) => None,
+            Kind::Memory(_) | Kind::Borrowed(_) | Kind::Owned(_) => self.len_in_memory(),
         }
     }
 

@@ -59,7 +59,7 @@ fn fetch_adds_the_length_of_a_body_in_memory_or_of_a_file() {
     let requests = received(|client| {
         client.fetch(&post_params(), "body").unwrap();
         client.fetch(&post_params(), file(b"the body", 4)).unwrap();
-        client.fetch(&post_params(), &b"read"[..]).unwrap();
+        client.fetch(&post_params(), &mut io::Cursor::new("read")).unwrap();
         client.fetch(&post_params(), io::empty()).unwrap();
     });
     let sent: Vec<_> = requests.iter().map(|request| &request.stdin[..]).collect();
