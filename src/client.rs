@@ -199,17 +199,24 @@ impl Client {
     /// a regular file, nothing is sent and the error is [`Error::StreamTooShort`] or
     /// [`Error::StreamTooLong`].
     pub fn fetch<'b>(&self, params: &Params, body: impl Into<Body<'b>>) -> Result<Reply> {
-        let (body, announced) = (body.into(), params.content_length());
-        match (body.known_len(), announced) {
-            (Some(len @ 1..), None) => {
-                let mut params = params.clone();
-                params.set("CONTENT_LENGTH", len.to_string())?;
-                return self.fetch_as(Role::Responder, &params, Input::new(body, || Some(len)));
+        let announced = params.content_length();
+        let body = body.into();
+        match body.known_len() {
+            Some(len) if announced.is_none() && len > 0 => {
+                return self.fetch_with_length(params, body, len);
             }
-            (Some(len), _) => StreamLength::announced("CONTENT_LENGTH", announced).check(len)?,
-            (None, _) => {}
+            Some(len) => StreamLength::announced("CONTENT_LENGTH", announced).check(len)?,
+            None => {}
         }
         self.fetch_as(Role::Responder, params, Input::new(body, || announced))
+    }
+
+    /// Adds the length of the body to the params, and sends the request.
+    #[inline(never)]
+    fn fetch_with_length(&self, params: &Params, body: Body<'_>, len: u64) -> Result<Reply> {
+        let mut params = params.clone();
+        params.set("CONTENT_LENGTH", len.to_string())?;
+        self.fetch_as(Role::Responder, &params, Input::new(body, || Some(len)))
     }
 
     fn fetch_as(&self, role: Role, params: &Params, input: Input<'_>) -> Result<Reply> {
