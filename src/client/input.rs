@@ -80,7 +80,7 @@ impl<'a> Input<'a> {
     pub(super) fn may_send_now(&self) -> bool {
         let is_short =
             |source: &Source<'_>| source.known_left().is_some_and(|left| left <= CALLER_THREAD_MAX);
-        is_short(&self.stream) && self.data.as_deref().map_or(true, is_short)
+        is_short(&self.stream) && self.data.as_deref().is_none_or(is_short)
     }
 
     /// Sends the input and its end, as long as the application keeps reading it. Returns whether
