@@ -1,9 +1,9 @@
 //! Sends encoded requests to a server, and reads until END_REQUEST: `load WORKLOAD ADDRESS
 //! [CONNECTIONS [new | hold]]`. It is also the baseline for clients.
 //!
-//! With `new`, each request has a connection of its own. With `hold`, each response is copied into a
-//! new vector. The first response on each connection is
-//! compared with the expected one. It may have additional header fields.
+//! With `new`, each request has a connection of its own. With `hold`, each response is copied into
+//! a new vector. The first response on each connection is compared with the expected one. It may
+//! have additional header fields.
 
 use std::io::Write;
 

@@ -19,11 +19,11 @@ const RATIOS: f64 = WIDTH - 16.0;
 
 const STYLE: &str = "<style>\
     text { font: 12px system-ui, sans-serif; fill: #57606a } \
-    .title { font-weight: 600; fill: #24292f }\
-    .background { fill: #ffffff } .ours { fill: #b7410e } .peer { fill: #8c959f } .spread { stroke: #24292f } \
-    .baseline { stroke: #1a7f37; stroke-dasharray: 3 3 }\
+    .title { font-weight: 600; fill: #24292f } .background { fill: #ffffff } \
+    .ours { fill: #b7410e } .peer { fill: #8c959f } .spread { stroke: #24292f } \
+    .baseline { stroke: #1a7f37; stroke-dasharray: 3 3 } \
     @media (prefers-color-scheme: dark) { text { fill: #9198a1 } .title { fill: #f0f6fc } \
-    .background { fill: #0d1117 } .spread { stroke: #f0f6fc }\
+    .background { fill: #0d1117 } .spread { stroke: #f0f6fc } \
     .ours { fill: #e8703a } .peer { fill: #656c76 } .baseline { stroke: #3fb950 } }</style>";
 
 pub fn svg(comparisons: &[Comparison]) -> String {
