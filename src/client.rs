@@ -232,7 +232,7 @@ impl Client {
     /// unread is read and dropped. To end the request early, return an error from `receive`.
     ///
     /// [`Body`] lists the types that `body` may have, such as `&[u8]`, `File` and
-    /// [`io::Empty`](std::io::Empty). Pass another reader as `&mut reader` or with
+    /// [`io::Empty`]. Pass another reader as `&mut reader` or with
     /// [`Body::from_reader`].
     ///
     /// At most `CONTENT_LENGTH` bytes of `body` are sent. Without `CONTENT_LENGTH`, all of it is
