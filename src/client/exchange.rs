@@ -15,7 +15,7 @@ use crate::error::Result;
 /// time. That is necessary if the application answers before it has read the whole body, and both
 /// directions exceed the buffers of the operating system, which hold about 200 KiB. A write of the
 /// body then waits until the write timeout. [`Client::send`](crate::Client::send) uses two threads
-/// if the body is large.
+/// if that is necessary.
 ///
 /// If an exchange is dropped before it is [finished](Self::finish), a
 /// [`Connection`](super::Connection) cannot be reused. A pooled connection is reused only if the
