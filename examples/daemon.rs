@@ -21,9 +21,7 @@
 
 use std::sync::atomic::AtomicBool;
 use std::sync::Arc;
-use std::thread;
 
-use fcgi::net::Listener;
 use fcgi::{ResponseHead, Server};
 use signal_hook::consts::TERM_SIGNALS;
 use signal_hook::flag;
@@ -31,9 +29,7 @@ use signal_hook::iterator::Signals;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let address = std::env::args_os().nth(1).unwrap_or("unix:/run/app.sock".into());
-    let listener = Listener::bind(&address.to_string_lossy().parse()?)?;
-    listener.set_mode(0o660)?;
-    let server = Server::new(listener)?;
+    let server = Server::bind(address)?.socket_mode(0o660)?;
 
     let handle = server.handle();
     let is_stopping = Arc::new(AtomicBool::new(false));
@@ -43,7 +39,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         flag::register(*signal, Arc::clone(&is_stopping))?;
     }
     let mut signals = Signals::new(TERM_SIGNALS)?;
-    thread::spawn(move || signals.forever().for_each(|_signal| handle.shutdown()));
+    std::thread::spawn(move || signals.forever().for_each(|_signal| handle.shutdown()));
 
     println!("READY");
     server.serve(|request| request.respond(ResponseHead::text(), "The daemon is running.\n"))?;

@@ -153,8 +153,11 @@ impl Client {
     ///
     /// # Errors
     /// [`Error::InvalidAddress`].
-    pub fn new(address: &str) -> Result<Self> {
-        Ok(Self::from(address.parse::<Address>()?))
+    pub fn new<A: TryInto<Address>>(address: A) -> Result<Self>
+    where
+        Error: From<A::Error>,
+    {
+        Ok(Self::from(address.try_into()?))
     }
 
     /// Replaces the whole configuration, except for a value that was set with
@@ -215,7 +218,8 @@ impl Client {
             attempt::run(&self.pool, role, params, Body::in_memory(body), |response| {
                 response.read_to_end(max)
             })?;
-        Ok(Reply::received(stdout, completion, config))
+        let is_head = params.get_bytes("REQUEST_METHOD") == Some(b"HEAD");
+        Ok(Reply::received(stdout, completion, config, is_head))
     }
 
     /// Sends a request with a body read from `body`, and calls `receive` with the response as soon

@@ -48,7 +48,6 @@ mod close_reason;
 mod config;
 mod connection;
 mod drain;
-mod error_response;
 mod failure;
 mod handler;
 mod hooks;
@@ -60,6 +59,7 @@ mod report;
 mod request;
 mod respond;
 mod sent;
+mod status_error;
 mod stdin;
 mod timeouts;
 mod variables;
@@ -80,6 +80,7 @@ pub use self::hooks::{EndedRequest, Outcome};
 pub use self::output::Output;
 pub use self::report::Report;
 pub use self::request::Request;
+pub use self::status_error::StatusError;
 pub use self::stdin::Stdin;
 
 use self::pool::Pool;
@@ -161,8 +162,11 @@ impl Server {
     /// [`Error::InvalidAddress`],
     /// [`Error::InvalidAllowList`] for an invalid
     /// `FCGI_WEB_SERVER_ADDRS`, and any error of the system.
-    pub fn bind(address: &str) -> Result<Self> {
-        Self::new(Listener::bind(&address.parse::<Address>()?)?)
+    pub fn bind<A: TryInto<Address>>(address: A) -> Result<Self>
+    where
+        Error: From<A::Error>,
+    {
+        Self::new(Listener::bind(address)?)
     }
 
     /// Listens on the socket that a web server or process manager passes as descriptor 0 (FastCGI
@@ -195,6 +199,24 @@ impl Server {
             on_error: Box::new(write_to_stderr),
             hooks: Hooks::default(),
         })
+    }
+
+    /// Sets the permission bits of the socket file, such as `0o660`, which decide who may connect.
+    /// [`Listener::set_mode`] describes it, and a guide says
+    /// [who may open the socket](crate::guide::daemon#who-may-open-the-socket).
+    ///
+    /// # Errors
+    /// The errors of [`Listener::set_mode`], such as `NotFound` for a TCP address.
+    ///
+    /// ```no_run
+    /// // It needs the directory /run/app.
+    /// let server = fcgi::Server::bind("unix:/run/app/app.sock")?.socket_mode(0o660)?;
+    /// # Ok::<(), fcgi::Error>(())
+    /// ```
+    #[cfg(unix)]
+    pub fn socket_mode(self, mode: u32) -> Result<Self> {
+        self.pool.listener.set_mode(mode)?;
+        Ok(self)
     }
 
     /// Sets the configuration. Default [`Config::default`].
@@ -384,5 +406,20 @@ impl Handle {
     /// a second on Linux, and with the next connection on other systems.
     pub fn shutdown(&self) {
         self.pool.stop();
+    }
+
+    /// Returns whether the server was stopped. A handler that sends a stream without an end checks
+    /// this to return early, as the guide about [events](crate::guide::streaming) shows.
+    ///
+    /// ```
+    /// let server = fcgi::Server::bind("127.0.0.1:0")?;
+    /// let handle = server.handle();
+    /// assert!(!handle.is_shut_down());
+    /// handle.shutdown();
+    /// assert!(handle.is_shut_down());
+    /// # Ok::<(), fcgi::Error>(())
+    /// ```
+    pub fn is_shut_down(&self) -> bool {
+        self.pool.is_stopping()
     }
 }

@@ -41,28 +41,7 @@ pub fn describe(direction: Option<Direction>, header: Header) -> String {
         Some(Direction::ToWebServer) => '<',
         None => '?',
     };
-    let Header { record_type, request_id, content_len, padding_len } = header;
-    let name = name(record_type);
-    format!("{arrow} {name} id={request_id} length={content_len} padding={padding_len}")
-}
-
-/// Returns the name of a record type in the specification, without the prefix `FCGI_`.
-fn name(record_type: RecordType) -> String {
-    let name = match record_type {
-        RecordType::BeginRequest => "BEGIN_REQUEST",
-        RecordType::AbortRequest => "ABORT_REQUEST",
-        RecordType::EndRequest => "END_REQUEST",
-        RecordType::Params => "PARAMS",
-        RecordType::Stdin => "STDIN",
-        RecordType::Stdout => "STDOUT",
-        RecordType::Stderr => "STDERR",
-        RecordType::Data => "DATA",
-        RecordType::GetValues => "GET_VALUES",
-        RecordType::GetValuesResult => "GET_VALUES_RESULT",
-        RecordType::UnknownType => "UNKNOWN_TYPE",
-        RecordType::Unknown(number) => return format!("type-{number}"),
-    };
-    name.to_owned()
+    format!("{arrow} {header}")
 }
 
 /// Starts a relay to an application for one connection, and returns its address. The connection to

@@ -29,7 +29,7 @@ use crate::error::{Error, Result};
 /// use std::io::{self, Read};
 /// use std::time::Duration;
 ///
-/// let listener = Listener::bind(&"127.0.0.1:0".parse()?)?;
+/// let listener = Listener::bind("127.0.0.1:0")?;
 /// let mut stream = Stream::connect(&listener.local_address()?, None)?;
 /// stream.set_timeouts(Some(Duration::from_millis(100)), None)?;
 ///
@@ -91,7 +91,7 @@ impl Stream {
     /// use std::io;
     /// use std::time::Duration;
     ///
-    /// let listener = Listener::bind(&"127.0.0.1:0".parse()?)?;
+    /// let listener = Listener::bind("127.0.0.1:0")?;
     /// let address = listener.local_address()?;
     /// let timeout = Some(Duration::from_secs(10));
     /// let stream = Stream::connect(&address, timeout)?;
@@ -240,7 +240,7 @@ impl Stream {
     /// use std::io::Read;
     /// use std::net::Shutdown;
     ///
-    /// let listener = Listener::bind(&"127.0.0.1:0".parse()?)?;
+    /// let listener = Listener::bind("127.0.0.1:0")?;
     /// let client = Stream::connect(&listener.local_address()?, None)?;
     /// client.shutdown(Shutdown::Write)?;
     ///

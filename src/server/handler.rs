@@ -6,10 +6,10 @@ use std::mem::forget;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::time::{Instant, SystemTime};
 
-use super::error_response::ErrorResponse;
 use super::failure::{Failure, HandlerResult};
 use super::hooks::{EndedRequest, ErrorPage, Hooks, OnRequestEnd, Outcome};
 use super::request::Request;
+use super::status_error::StatusError;
 use crate::error::{Error, Result};
 
 /// How a handler has failed. The boxes keep the result of a handler that succeeds small.
@@ -23,7 +23,8 @@ enum HandlerError {
 /// The error of a handler, and what is needed of it to end the request.
 struct ReturnedError {
     error: Box<dyn StdError + Send + Sync>,
-    response: ErrorResponse,
+    /// Whether it is a [`StatusError`] below 500, which is no failure of the application.
+    is_rejection: bool,
     reason: String,
 }
 
@@ -32,8 +33,8 @@ impl ReturnedError {
     #[cold]
     #[allow(clippy::unnecessary_box_returns)]
     fn boxed(error: Box<dyn StdError + Send + Sync>) -> Box<Self> {
-        let (response, reason) = (ErrorResponse::for_error(&*error), error.to_string());
-        Box::new(Self { error, response, reason })
+        let (is_rejection, reason) = (StatusError::is_rejection(&*error), error.to_string());
+        Box::new(Self { error, is_rejection, reason })
     }
 }
 
@@ -46,11 +47,11 @@ impl HandlerError {
         }
     }
 
-    fn response(&self) -> ErrorResponse {
-        match self {
-            Self::Error(returned) => returned.response,
-            Self::NoResponse(_) | Self::Panic(_) => ErrorResponse::Failed,
-        }
+    /// Returns whether the handler has rejected the request, and can do so: no part of another
+    /// response was sent.
+    fn is_rejection(&self, request: &Request<'_>) -> bool {
+        let is_rejection = matches!(self, Self::Error(returned) if returned.is_rejection);
+        is_rejection && !request.stdout.has_sent()
     }
 
     /// Returns the text for the log.
@@ -111,6 +112,7 @@ fn answer_observed(
     request.stdout.get_ref().record_sent();
     let returned = call(request, handler);
     let was_aborted = !request.has_ended() && request.stdin.was_aborted_by_peer();
+    let is_rejection = returned.as_ref().is_err_and(|failed| failed.is_rejection(request));
     let ended = match &returned {
         Ok(()) => end_responded(request),
         Err(failed) => end_failed(request, failed, hooks),
@@ -119,6 +121,7 @@ fn answer_observed(
     let outcome = match (&ended, &returned) {
         _ if was_aborted => Outcome::Aborted,
         (Err(error), _) if request.is_unsent() => Outcome::NotSent(error),
+        _ if is_rejection => Outcome::Finished,
         (_, Err(failed)) => Outcome::Failed(failed.failure()),
         // The handler has ignored an error of `finish_early`.
         _ if request.is_unsent() => Outcome::Aborted,
@@ -199,13 +202,16 @@ fn end_failed(
     if request.has_ended() {
         return Ok(Some(failed.error()));
     }
+    let is_rejection = failed.is_rejection(request);
     let page = hooks.error_page.as_deref();
     if !page.is_some_and(|page| write_page(request, page, &failure)) {
-        request.replace_response(failed.response())?;
+        request.replace_response(&failure.response())?;
     }
-    // The error page may have called `finish_early`.
-    if !request.has_ended() {
-        request.end_with_reason(&failed.reason())?;
+    match is_rejection {
+        // The error page may have called `finish_early`.
+        _ if request.has_ended() => {}
+        true => request.end()?,
+        false => request.end_with_reason(&failed.reason())?,
     }
     match failed {
         HandlerError::NoResponse(error) => Ok(Some(error.duplicate())),

@@ -64,6 +64,20 @@ fn body_of_another_length_than_announced_is_an_error() {
     assert!(matches!(reply.split_head(), Err(Error::StreamTooShort { .. })));
 }
 
+/// Whether the application sends a body or not.
+#[test]
+fn response_to_head_has_no_body() {
+    for body in ["", "short", "whole body"] {
+        let text = format!("Status: 200\nContent-Length: 10\n\n{body}");
+        let application = Application::answering(response(text.as_bytes()));
+        let params = Params::from_pairs([("REQUEST_METHOD", "HEAD")]).unwrap();
+        let reply = application.client().fetch(&params, b"").unwrap();
+        let (head, received) = reply.split_head().unwrap();
+        assert_eq!((head.content_length(), received), (Some(10), &b""[..]));
+        assert_eq!((&*reply.text().unwrap(), reply.stdout.len()), ("", text.len()));
+    }
+}
+
 /// The last head exceeds the default limits.
 #[test]
 fn limits_on_the_head_are_those_of_the_client() {

@@ -12,7 +12,7 @@ use fcgi::{Error, Server};
 /// Starts a server with this allow list, or returns `None` if the address cannot be bound.
 #[track_caller]
 fn server_with_list(address: &str, list: &str) -> Option<TestServer> {
-    let listener = Listener::bind(&address.parse().unwrap()).ok()?;
+    let listener = Listener::bind(address).ok()?;
     Some(TestServer::start(Server::new(listener).unwrap().allow(list.parse().unwrap()), echo))
 }
 
