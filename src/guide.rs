@@ -16,7 +16,22 @@
 //! | [`troubleshooting`] | What does this error mean, and what do I do? |
 //! | [`migration`] | How do I replace libfcgi, Go's net/http/fcgi, or another crate? |
 //!
-//! Complete programs are in the directory `examples` of the repository.
+//! Complete programs are in the directory `examples` of the repository:
+//!
+//! | To write | Read | Example |
+//! | --- | --- | --- |
+//! | a form | [`forms`](forms#queries-and-forms) | `form` |
+//! | an upload to a file, or a form with files | [`forms`](forms#uploads-of-any-length) | `upload`, `multipart` |
+//! | a JSON API | [`forms`](forms#json) | `api` |
+//! | a daemon with a socket of its own | [`daemon`] | `daemon` |
+//! | server-sent events | [`streaming`](streaming#server-sent-events) | `events` |
+//! | a download that nginx sends | [`streaming`](streaming#files) | |
+//! | a filter, an authorizer | [`Stdin::data`](crate::server::Stdin::data) | `filter`, `authorizer` |
+//! | an access log | [`Server::on_request_end`](crate::Server::on_request_end) | `access_log` |
+//! | a health check of php-fpm | [`php_fpm`](php_fpm#health-checks) | `health_check`, `fpm` |
+//! | a reverse proxy | [`php_fpm`](php_fpm#a-reverse-proxy) | `proxy`, `gateway` |
+//! | a load generator | [`php_fpm`](php_fpm#several-threads) | `load` |
+//! | a dump of records | [`RecordReader`](crate::stream::RecordReader) | `dump` |
 
 #[doc = include_str!("guide/first_application.md")]
 pub mod first_application {}

@@ -20,8 +20,8 @@
 //! # Ok::<(), fcgi::Error>(())
 //! ```
 //!
-//! If a handler returns an error or panics, its request ends with an error status, usually 500, and
-//! the server continues. [`run`] serves a program that a web server or a process manager starts.
+//! If a handler returns an error or panics, its request ends with an error status, usually 500 or
+//! the one of a [`StatusError`](server::StatusError), and the server continues. [`run`] serves a program that a web server or a process manager starts.
 //!
 //! # A client
 //!

@@ -32,13 +32,14 @@
 //! | look up what was requested, read the body | [`Request`] |
 //! | write a response in one call | [`Request::respond`], [`ResponseHead`](crate::ResponseHead) |
 //! | end the response before the handler returns | [`Request::finish_early`] |
+//! | answer with an error status, using `?` | [`StatusError`] |
 //! | know which error becomes which status | [`HandlerResult`] |
 //! | detect that a request was aborted | [`Request::is_aborted`], [`AbortHandle`] |
 //! | send error pages of your own | [`Server::error_page`] |
 //! | write an access log | [`Server::on_request_end`] |
 //! | log errors outside of a request | [`Server::on_error`] |
 //! | set limits and timeouts | [`Config`] |
-//! | stop a server | [`Handle`] |
+//! | stop a server, set the mode of its socket | [`Handle`], [`Server::socket_mode`] |
 //! | serve connections in a loop of your own | [`Connection`] |
 //!
 //! The guides begin with [your first application](crate::guide::first_application).
@@ -127,6 +128,7 @@ use crate::net::{Address, AllowList, Listener};
 /// | What happens | Web server's log | [`on_request_end`] | [`on_error`] |
 /// | --- | --- | --- | --- |
 /// | a handler returns without an error | | [`Outcome::Finished`] | |
+/// | a handler returns a [`StatusError`] below 500 | | [`Outcome::Finished`] | |
 /// | a handler returns an error or panics | the error | [`Outcome::Failed`] | |
 /// | the same after [`finish_early`](Request::finish_early) | | [`Outcome::Failed`] | the error |
 /// | a handler returns no response | the error | [`Outcome::Failed`] | the error |
@@ -282,12 +284,12 @@ impl Server {
     }
 
     /// Sets a function that writes the response if a handler has failed: it returned an error,
-    /// wrote no response, or panicked.
+    /// such as a [`StatusError`], wrote no response, or panicked.
     ///
     /// It is not called if a part of the response was sent. Otherwise what the handler has written
     /// is dropped, and the function writes another response. If it fails as well, the default
-    /// response is sent. The failure is written to the log of the web server in any case. The
-    /// default response is a short text that does not contain the reason.
+    /// response is sent. The failure is written to the log of the web server in any case, unless
+    /// it is a [`StatusError`] below 500. The default response is [`Failure::text`].
     ///
     /// Requests that are rejected because of [`Config::max_params`] or [`Config::max_body`], before
     /// a handler is called, are answered with the default response.
@@ -296,8 +298,8 @@ impl Server {
     /// use fcgi::ResponseHead;
     ///
     /// let server = fcgi::Server::bind("127.0.0.1:0")?.error_page(|request, failure| {
-    ///     let head = ResponseHead::html().status(failure.status())?;
-    ///     request.respond(head, "<!DOCTYPE html><title>Error</title><p>Please try again later.")
+    ///     let page = format!("<!DOCTYPE html><title>Error</title><h1>{}</h1>", failure.status());
+    ///     request.respond(failure.head(ResponseHead::html())?, page)
     /// });
     /// # Ok::<(), fcgi::Error>(())
     /// ```

@@ -5,7 +5,7 @@
 use std::io::Write;
 
 use fcgi::client::{Authorization, Completion, Config, Reply};
-use fcgi::{Client, Error};
+use fcgi::{Client, Error, Params};
 
 use crate::support::application::*;
 use crate::support::*;
