@@ -4,8 +4,8 @@
 //! cargo run --example form -- 127.0.0.1:9000
 //! ```
 //!
-//! Mount it at `/form`. A body of more than 64 KiB is answered with `413 Content Too Large`, and one
-//! that is not a form with `415 Unsupported Media Type`. `multipart` reads forms with files.
+//! Mount it at `/form`. A body of more than 64 KiB is answered with `413 Content Too Large`, and
+//! one that is not a form with `415 Unsupported Media Type`. `multipart` reads forms with files.
 
 use std::collections::HashMap;
 

@@ -35,9 +35,9 @@ fn answer(client: &Client, mut request: Request) {
 }
 
 fn forward(client: &Client, request: &mut Request) -> fcgi::Result<(Head, Stdout<'static>)> {
-    let field = |field: &Header| (field.field.to_string(), field.value.to_string());
-    let fields: Vec<_> = request.headers().iter().map(field).collect();
-    let fields: Vec<_> = fields.iter().map(|(name, value)| (&**name, value.as_bytes())).collect();
+    let fields = request.headers().iter();
+    let fields = fields.map(|field| (field.field.as_str().as_str(), field.value.as_bytes()));
+    let fields: Vec<_> = fields.collect();
     let no_address = ([0, 0, 0, 0], 0).into();
     let http = HttpRequest {
         method: request.method().as_str(),

@@ -21,12 +21,13 @@
 //! | To write | Read | Example |
 //! | --- | --- | --- |
 //! | a form | [`forms`](forms#queries-and-forms) | `form` |
-//! | an upload to a file, or a form with files | [`forms`](forms#uploads-of-any-length) | `upload`, `multipart` |
+//! | an upload to a file | [`forms`](forms#uploads-of-any-length) | `upload` |
+//! | a form with files | [`forms`](forms#files-in-forms) | `multipart` |
 //! | a JSON API | [`forms`](forms#json) | `api` |
 //! | a daemon with a socket of its own | [`daemon`] | `daemon` |
 //! | server-sent events | [`streaming`](streaming#server-sent-events) | `events` |
 //! | a download that nginx sends | [`streaming`](streaming#files) | |
-//! | a filter, an authorizer | [`Stdin::data`](crate::server::Stdin::data) | `filter`, `authorizer` |
+//! | a filter | [`Stdin::data`](crate::server::Stdin::data) | `filter` |
 //! | an access log | [`Server::on_request_end`](crate::Server::on_request_end) | `access_log` |
 //! | a health check of php-fpm | [`php_fpm`](php_fpm#health-checks) | `health_check`, `fpm` |
 //! | a reverse proxy | [`php_fpm`](php_fpm#a-reverse-proxy) | `proxy`, `gateway` |

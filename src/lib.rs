@@ -21,7 +21,8 @@
 //! ```
 //!
 //! If a handler returns an error or panics, its request ends with an error status, usually 500 or
-//! the one of a [`StatusError`](server::StatusError), and the server continues. [`run`] serves a program that a web server or a process manager starts.
+//! that of a [`StatusError`](server::StatusError), and the server continues. [`run`] serves a
+//! program that a web server or a process manager starts.
 //!
 //! # A client
 //!

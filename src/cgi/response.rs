@@ -76,9 +76,9 @@ impl ResponseHead {
         Self::with_type("application/json")
     }
 
-    /// Creates the head of a stream of server-sent events: `text/event-stream`, which is not cached,
-    /// and which nginx passes on without buffering it. A guide shows
-    /// [how to send events](crate::guide::streaming).
+    /// Creates the head of a stream of server-sent events: `text/event-stream`, which is not
+    /// cached, and which nginx does not buffer. A guide shows
+    /// [how to send events](crate::guide::streaming#server-sent-events).
     ///
     /// ```
     /// use fcgi::cgi::ResponseHead;

@@ -118,14 +118,10 @@ fn answer_observed(
         Err(failed) => end_failed(request, failed, hooks),
     };
     let (status, body_bytes) = request.stdout.get_ref().take_sent().status_and_body_len();
-    let outcome = match (&ended, &returned) {
+    let failure = returned.as_ref().err().filter(|_| !is_rejection).map(HandlerError::failure);
+    let outcome = match &ended {
         _ if was_aborted => Outcome::Aborted,
-        (Err(error), _) if request.is_unsent() => Outcome::NotSent(error),
-        _ if is_rejection => Outcome::Finished,
-        (_, Err(failed)) => Outcome::Failed(failed.failure()),
-        // The handler has ignored an error of `finish_early`.
-        _ if request.is_unsent() => Outcome::Aborted,
-        _ => Outcome::Finished,
+        ended => outcome(request, failure, ended),
     };
     notify(
         on_end,
@@ -144,6 +140,21 @@ fn answer_observed(
         failed.drop_guarded();
     }
     ended
+}
+
+/// Returns how a request ended that was not aborted.
+fn outcome<'a>(
+    request: &Request<'_>,
+    failure: Option<Failure<'a>>,
+    ended: &'a Result<Option<Error>>,
+) -> Outcome<'a> {
+    match (ended, failure) {
+        (Err(error), _) if request.is_unsent() => Outcome::NotSent(error),
+        (_, Some(failure)) => Outcome::Failed(failure),
+        // The handler has ignored an error of `finish_early`.
+        _ if request.is_unsent() => Outcome::Aborted,
+        _ => Outcome::Finished,
+    }
 }
 
 /// Calls the hook for the end of a request. If it panics, the server continues.

@@ -82,3 +82,18 @@ fn invalid_allow_list_is_an_error() {
         assert!(matches!(list.parse::<AllowList>(), Err(Error::InvalidAllowList(_))), "{list:?}");
     }
 }
+
+#[cfg(unix)]
+#[test]
+fn socket_mode_is_that_of_the_file_and_an_error_for_tcp() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let dir = tempfile::tempdir().expect("a directory for the socket");
+    let path = dir.path().join("app.sock");
+    let server = Server::bind(path.to_str().expect("a path in UTF-8")).expect("a server");
+    let _server = server.socket_mode(0o640).expect("the owner of the file");
+    let mode = std::fs::metadata(&path).expect("the socket file").permissions().mode();
+    assert_eq!(mode & 0o777, 0o640);
+    let tcp = Server::bind("127.0.0.1:0").expect("a server");
+    assert_eq!(tcp.socket_mode(0o640).unwrap_err().kind(), std::io::ErrorKind::NotFound);
+}
