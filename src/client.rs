@@ -433,6 +433,16 @@ impl Client {
     /// Asks the application for its limits, and from then on opens no more connections than it
     /// accepts.
     ///
+    /// ```no_run
+    /// // An application must be listening.
+    /// let client = fcgi::Client::new("127.0.0.1:9000")?.keep_alive(true);
+    /// match client.negotiate() {
+    ///     Ok(values) => println!("at most {:?} connections", values.max_conns),
+    ///     Err(error) => println!("the application does not answer the query: {error}"),
+    /// }
+    /// # Ok::<(), fcgi::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// The errors of [`get_values`](Self::get_values). The number of connections is then limited
     /// as before.

@@ -32,7 +32,7 @@
 //! | a health check of php-fpm | [`php_fpm`](php_fpm#health-checks) | `health_check`, `fpm` |
 //! | a reverse proxy | [`php_fpm`](php_fpm#a-reverse-proxy) | `proxy`, `gateway` |
 //! | a load generator | [`php_fpm`](php_fpm#several-threads) | `load` |
-//! | a dump of records | [`RecordReader`](crate::stream::RecordReader) | `dump` |
+//! | a dump of records | [`record`](crate::record) | `dump` |
 
 #[doc = include_str!("guide/first_application.md")]
 pub mod first_application {}

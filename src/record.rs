@@ -25,7 +25,17 @@
 //! ```
 //!
 //! [`RecordReader`](crate::stream::RecordReader) and [`StreamWriter`](crate::stream::StreamWriter)
-//! need fewer system calls, because they buffer.
+//! need fewer system calls, because they buffer. This prints the records of a capture, such as
+//! `STDOUT id=1 length=5 padding=3`:
+//!
+//! ```no_run
+//! // It reads stdin.
+//! let mut reader = fcgi::stream::RecordReader::new(std::io::stdin());
+//! while let Some(header) = reader.next_header()? {
+//!     println!("{header}");
+//! }
+//! # Ok::<(), fcgi::Error>(())
+//! ```
 //!
 //! [FastCGI specification]: https://fastcgi-archives.github.io/FastCGI_Specification.html
 

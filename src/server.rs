@@ -222,6 +222,14 @@ impl Server {
     }
 
     /// Sets the configuration. Default [`Config::default`].
+    ///
+    /// ```
+    /// use fcgi::{server::Config, Server};
+    ///
+    /// let config = Config::new().max_connections(16).max_body(Some(8 * 1024 * 1024));
+    /// let server = Server::bind("127.0.0.1:0")?.config(config);
+    /// # Ok::<(), fcgi::Error>(())
+    /// ```
     pub fn config(mut self, config: Config) -> Self {
         self.config = config;
         self

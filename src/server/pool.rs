@@ -449,8 +449,7 @@ mod tests {
         RequestOutcome::Finished { close_reason: None, has_whole_input: true };
 
     fn pool() -> Pool {
-        let address = "127.0.0.1:0".parse().expect("an address");
-        let pool = Pool::new(Listener::bind(&address).expect("a listening socket"));
+        let pool = Pool::new(Listener::bind("127.0.0.1:0").expect("a listening socket"));
         pool.add_thread();
         pool
     }

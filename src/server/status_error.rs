@@ -27,6 +27,7 @@ use crate::error::{Error, Result};
 /// before, the request has failed instead: see
 /// [`HandlerResult`](super::HandlerResult#responses-that-were-sent-in-part).
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use = "it has an effect only if the handler returns it"]
 pub struct StatusError {
     /// Invariant: from 400 to 599.
     status: u16,
