@@ -194,6 +194,8 @@ fn wordpress_can_be_used() {
 
     site.open("/wp-admin/install.php");
     browser.click("#language-continue, #submit");
+    // A script of the page proposes a password once it has loaded another, and moves the focus.
+    browser.wait_for("typeof zxcvbn === 'function' && document.querySelector('#pass1').value");
     browser.fill("#weblog_title", "A site");
     browser.fill("#user_login", USER);
     browser.fill("#pass1", PASSWORD);
@@ -201,6 +203,8 @@ fn wordpress_can_be_used() {
     browser.click("#submit");
     browser.click("a[href*='wp-login.php']");
 
+    // A script of the page moves the focus 200 ms after it has loaded.
+    browser.wait_for("document.activeElement?.id === 'user_login'");
     browser.fill("#user_login", USER);
     browser.fill("#user_pass", PASSWORD);
     browser.click("#wp-submit");

@@ -7,6 +7,8 @@
 
 use std::fs;
 use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use base64::prelude::{Engine, BASE64_STANDARD};
 use serde_json::{json, Value};
@@ -14,7 +16,7 @@ use ureq::Agent;
 
 use crate::endpoint::free_port;
 use crate::http::is_listening;
-use crate::process::{command, find_program, wait_until, Process, TestDir, TEST_TIMEOUT};
+use crate::process::{command, find_program, Process, TestDir, TEST_TIMEOUT};
 
 /// The key of an element's id (WebDriver, section 12).
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
@@ -93,18 +95,21 @@ impl Browser {
     }
 
     /// Waits until a JavaScript expression is true.
+    ///
+    /// # Panics
+    /// If it is still false when the time is over. The message contains the beginning of the page.
     #[track_caller]
     pub fn wait_for(&self, expression: &str) {
         let script = format!("return !!({expression})");
-        let mut url = String::new();
-        wait_until(expression, || {
-            url = self.text("return location.href + ' ' + document.body?.innerText.slice(0, 600)");
-            let is_met = self.run(&script) == Value::Bool(true);
-            if !is_met && std::env::var_os("SCREENSHOTS").is_some() {
-                self.screenshot("waiting");
+        let deadline = Instant::now() + TEST_TIMEOUT;
+        while self.run(&script) != Value::Bool(true) {
+            if Instant::now() > deadline {
+                self.screenshot("timeout");
+                let page = "return location.href + '\\n' + document.body?.innerText.slice(0, 600)";
+                panic!("timed out waiting for: {expression}\nin the page {}", self.text(page));
             }
-            is_met
-        });
+            thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// Waits for an element that matches a CSS selector.
@@ -123,11 +128,16 @@ impl Browser {
     }
 
     /// Replaces the text of a field.
+    ///
+    /// # Panics
+    /// If a script of the page has changed the text, or moved the focus before its end.
     #[track_caller]
     pub fn fill(&self, selector: &str, text: &str) {
         let Element(id) = self.find(selector);
         self.post(&format!("/element/{id}/clear"), &json!({}));
         self.post(&format!("/element/{id}/value"), &json!({ "text": text }));
+        let value = self.text(&format!("return document.querySelector({}).value", json!(selector)));
+        assert_eq!(value, text, "the text of {selector}");
     }
 
     /// Selects a file in a field for files.
