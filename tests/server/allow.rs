@@ -55,7 +55,7 @@ fn unix_socket_is_refused_with_an_allow_list() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("app.sock");
     let unnamed = std::os::unix::net::UnixListener::bind(directory.path().join("other")).unwrap();
-    for listener in [Listener::bind(&Address::unix(&path).unwrap()).unwrap(), unnamed.into()] {
+    for listener in [Listener::bind(Address::unix(&path).unwrap()).unwrap(), unnamed.into()] {
         let server = Server::new(listener).unwrap().allow("127.0.0.1, ::1".parse().unwrap());
         let (sender, outcome) = mpsc::channel();
         std::thread::spawn(move || sender.send(server.serve(echo)));
