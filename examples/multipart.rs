@@ -7,16 +7,15 @@
 //!
 //! The crate `multer` parses the body while it arrives, so memory does not grow with its length.
 
-use std::{fmt::Write, io::Read, iter};
+use std::{fmt::Write, io::Read};
 
 use fcgi::server::{Config, HandlerResult, Request, StatusError};
 use fcgi::{ResponseHead, Server};
 use futures::{executor::block_on, stream};
 
 const FORM: &str = "<!DOCTYPE html><title>Upload</title>
-<form method=post enctype=multipart/form-data>
-<input name=title> <input name=photo type=file multiple> <button>Send</button></form>
-";
+<form method=post enctype=multipart/form-data><input name=title>
+<input name=photo type=file multiple> <button>Send</button></form>";
 
 fn main() -> fcgi::Result<()> {
     let address = std::env::args_os().nth(1).unwrap_or("127.0.0.1:9000".into());
@@ -32,7 +31,7 @@ fn read_form(request: &mut Request) -> HandlerResult {
     request.expect_content_type("multipart/form-data")?;
     let boundary = multer::parse_boundary(request.content_type().unwrap_or_default());
     let stdin = &mut request.stdin;
-    let pieces = iter::from_fn(move || {
+    let pieces = std::iter::from_fn(move || {
         let mut piece = vec![0; 64 * 1024];
         let len = stdin.read(&mut piece);
         len.map(|len| (len > 0).then(|| piece[..len].to_vec())).transpose()

@@ -6,10 +6,10 @@
 //! | --- | --- |
 //! | [`first_application`] | How do I write an application, and put nginx in front of it? |
 //! | [`forms`] | How do I read a query, a form, JSON and an upload? |
-//! | [`streaming`] | How do I send a response piece by piece, such as server-sent events? |
+//! | [`streaming`] | How do I send server-sent events, or a file, piece by piece? |
 //! | [`daemon`] | How do I stop on SIGTERM, and who may open the socket? |
 //! | [`deployment`](crate::deployment) | How is an application started and restarted? |
-//! | [`php_fpm`] | How do I call php-fpm, or serve PHP, from Rust? |
+//! | [`php_fpm`] | How do I call php-fpm, forward requests, or check a pool? |
 //! | [`limits`] | Which timeouts and limits are there, and what happens under overload? |
 //! | [`security`] | What does the library check, and what is left to you? |
 //! | [`small_systems`] | How large is a program, and how do I make it smaller? |

@@ -45,14 +45,14 @@
 //!
 //! # Where to go next
 //!
-//! Guides, each with code to copy:
+//! Guides, each with code to copy. [`guide`] lists them by task, with the examples:
 //!
 //! - [Your first application behind nginx](guide::first_application)
 //! - [Queries, forms, JSON and uploads](guide::forms)
-//! - [Long responses and server-sent events](guide::streaming)
+//! - [Long responses, server-sent events and files](guide::streaming)
 //! - [Graceful stop, socket permissions and logs](guide::daemon)
 //! - [How to start an application](deployment): systemd, process managers, web servers, containers
-//! - [Requests to php-fpm](guide::php_fpm)
+//! - [Requests to php-fpm, reverse proxies, health checks](guide::php_fpm)
 //! - [Timeouts, limits and overload](guide::limits)
 //! - [Security](guide::security)
 //! - [Small systems](guide::small_systems)

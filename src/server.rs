@@ -42,7 +42,9 @@
 //! | stop a server, set the mode of its socket | [`Handle`], [`Server::socket_mode`] |
 //! | serve connections in a loop of your own | [`Connection`] |
 //!
-//! The guides begin with [your first application](crate::guide::first_application).
+//! The guides begin with [your first application](crate::guide::first_application). Others describe
+//! the [migration](crate::guide::migration) from other libraries, and
+//! [what a request costs](crate::guide::costs).
 
 mod abort_handle;
 mod close_reason;

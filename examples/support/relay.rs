@@ -7,10 +7,12 @@ use std::thread;
 use std::time::Duration;
 
 use fcgi::error::Timeout;
-use fcgi::net::{Address, Stream};
+use fcgi::net::{Address, Listener, Stream};
 use fcgi::record::{Header, RecordType};
 use fcgi::stream::RecordReader;
 use fcgi::{Error, Result};
+
+use super::stdio::{print, Stderr};
 
 /// The direction of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +44,25 @@ pub fn describe(direction: Option<Direction>, header: Header) -> String {
         None => '?',
     };
     format!("{arrow} {header}")
+}
+
+/// Relays each connection to the application, in a thread of its own, and prints the records.
+pub fn serve(listener: &Listener, application: &Address) -> Result<()> {
+    while let Some(web_server) = listener.accept()? {
+        let application = application.clone();
+        thread::spawn(move || {
+            let relayed = Stream::connect(&application, None).and_then(|application| {
+                relay(&web_server, &application, &|direction, header| {
+                    // The connection is relayed even if nothing can be printed.
+                    let _ = print(&(describe(Some(direction), header) + "\n"));
+                })
+            });
+            if let Err(error) = relayed {
+                let _ = writeln!(Stderr, "dump: {application}: {error}");
+            }
+        });
+    }
+    Ok(())
 }
 
 /// Starts a relay to an application for one connection, and returns its address. The connection to

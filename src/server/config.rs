@@ -52,6 +52,8 @@ pub struct Config {
     /// whose backtrace is printed needs 32 KiB. Add what the handler needs. The system may provide
     /// more than is asked for.
     ///
+    /// The guide to [small systems](crate::guide::small_systems) has measurements.
+    ///
     /// ```
     /// let config = fcgi::server::Config::new().stack_size(Some(64 * 1024));
     /// assert_eq!(config.stack_size, Some(65_536));

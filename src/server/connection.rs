@@ -342,7 +342,7 @@ impl Connection {
             role: *role,
             params: &self.params,
             status: Some(response.status()),
-            body_bytes: if is_head { 0 } else { response.body().len() as u64 },
+            body_bytes: if is_head { 0 } else { response.body_len() as u64 },
             app_status: 1,
             started: SystemTime::now(),
             duration: Duration::ZERO,

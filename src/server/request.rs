@@ -10,7 +10,6 @@ use super::lifecycle::{ConnectionState, RequestOutcome};
 use super::output::Output;
 use super::status_error::StatusError;
 use super::stdin::Stdin;
-use crate::cgi::ResponseHead;
 use crate::error::{Error, Result};
 use crate::params::Params;
 use crate::record::{EndRequest, Header, ProtocolStatus, RecordType, Role, HEADER_LEN};
@@ -22,7 +21,8 @@ use crate::stream::{RecordBuffer, StreamWriter};
 /// [send long responses](crate::guide::streaming).
 ///
 /// [`respond`](Self::respond) writes a whole response. [`method`](Self::method),
-/// [`path`](Self::path), [`header`](Self::header) and others look up what was requested:
+/// [`path`](Self::path), [`header`](Self::header) and others look up what was requested.
+/// [`expect_method`](Self::expect_method) and others check it:
 ///
 /// ```
 /// use fcgi::server::{HandlerResult, Request};
@@ -318,8 +318,8 @@ impl<'a> Request<'a> {
             return Ok(());
         }
         self.stdout.discard();
-        let (head, body) = (response.add_to(ResponseHead::text())?, response.body());
-        head.write_response(self.role, self.method(), body.as_bytes(), &mut self.stdout)
+        let is_head = self.method() == "HEAD";
+        Ok(response.write_to(is_head, &mut self.stdout)?)
     }
 
     /// Returns an error if the handler wrote no response and the request was not aborted.

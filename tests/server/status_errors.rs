@@ -13,7 +13,10 @@ fn fail(request: &mut Request) -> HandlerResult {
     match request.query() {
         "own" => Err(error.into()),
         "inside" => Err(io::Error::other(error).into()),
-        "method" => Err(StatusError::method_not_allowed(&["GET", "HEAD"]).into()),
+        "method" => {
+            let allowed = ["GET", "HEAD", "PUT\r\nX-Injected: 1", "BAD METHOD"];
+            Err(StatusError::method_not_allowed(&allowed).into())
+        }
         "unavailable" => Err(StatusError::new(503, "Come back later.").into()),
         "no error" => Err(StatusError::new(200, "OK").into()),
         "buffered" => {
