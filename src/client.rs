@@ -43,8 +43,8 @@
 //! | cancel a request from another thread | [`Stdout::cancel_handle`] |
 //! | use one connection without a pool | [`Client::connect`], [`Connection`] |
 //!
-//! The guide about [php-fpm](crate::guide::php_fpm) begins with one request, and has a reverse proxy
-//! and a health check.
+//! The guide about [php-fpm](crate::guide::php_fpm) begins with one request. It also has a reverse
+//! proxy and a health check.
 //!
 //! The documentation of this module cites the [FastCGI specification] and [RFC 3875] (CGI/1.1).
 //!

@@ -531,16 +531,13 @@ fn nothing_is_sent_if_nothing_listens() {
     assert_eq!(error.to_string(), "cannot connect to 127.0.0.1:1: connection refused");
 }
 
-/// The application answers and closes the connection before it has read the body.
+/// The application answers and stops reading before it has read the body.
 #[test]
 fn body_that_cannot_be_sent_leaves_the_response_valid() {
-    let application = Application::tcp(|_, mut stream| {
+    let application = Application::unix(|_, mut stream| {
         read_begin_and_params(&mut stream);
         stream.write_all(&response(b"Status: 403\n\nrefused")).expect("the response is sent");
-        // Closing with unread input would destroy the response.
-        let _ = stream.shutdown(Shutdown::Write);
-        let mut first = [0; 100_000];
-        let _ = stream.read(&mut first);
+        stream.shutdown(Shutdown::Read).expect("the connection is open");
     });
     let mut exchange = begin(&application.client(), &upload_params(1 << 30));
     exchange.send_body(io::repeat(b'x').take(1 << 30)).expect("no error of the body");
