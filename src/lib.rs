@@ -5,6 +5,9 @@
 //! that send them, for example to php-fpm. It depends on `std` and `memchr` only, contains no
 //! `unsafe` code, and needs no async runtime. A server uses one thread for each open connection.
 //!
+//! The crate implements version 1.0 of the [FastCGI specification], and the parts of CGI/1.1
+//! ([RFC 3875]) that it builds on.
+//!
 //! # An application
 //!
 //! A [`Server`] accepts connections and calls a handler for each request:
@@ -66,26 +69,7 @@
 //! | [`cgi`] | converts between HTTP and CGI: variables, paths, response heads |
 //! | [`net`] | addresses and sockets |
 //! | [`bridge`] | forwards CGI calls, runs CGI programs, starts applications |
-//! | [`params`], [`record`], [`stream`] | the protocol itself, over any `Read` and `Write` |
-//!
-//! # The protocol in brief
-//!
-//! ```text
-//! web server (Client)                                   application (Server)
-//!   BEGIN_REQUEST  id, role, keep the connection?  ──►
-//!   PARAMS         name-value pairs, empty record  ──►  calls the handler
-//!   STDIN          request body, empty record      ──►  request.stdin
-//!                                                  ◄──  STDOUT       response, empty record
-//!                                                  ◄──  STDERR       messages for the log
-//!                                                  ◄──  END_REQUEST  application status
-//! ```
-//!
-//! Both directions can flow at the same time. A filter also receives a file (DATA) after the
-//! request body, and an authorizer receives only params. ABORT_REQUEST cancels a request. Records
-//! with id 0 are management records, which query the capabilities of an application.
-//!
-//! The crate implements version 1.0 of the [FastCGI specification], and the parts of CGI/1.1
-//! ([RFC 3875]) that it builds on.
+//! | [`params`], [`record`], [`stream`] | the [protocol](record#the-protocol-in-brief) itself |
 //!
 //! [FastCGI specification]: https://fastcgi-archives.github.io/FastCGI_Specification.html
 //! [RFC 3875]: https://www.rfc-editor.org/rfc/rfc3875

@@ -37,6 +37,22 @@
 //! # Ok::<(), fcgi::Error>(())
 //! ```
 //!
+//! # The protocol in brief
+//!
+//! ```text
+//! web server (Client)                                   application (Server)
+//!   BEGIN_REQUEST  id, role, keep the connection?  ──►
+//!   PARAMS         name-value pairs, empty record  ──►  calls the handler
+//!   STDIN          request body, empty record      ──►  request.stdin
+//!                                                  ◄──  STDOUT       response, empty record
+//!                                                  ◄──  STDERR       messages for the log
+//!                                                  ◄──  END_REQUEST  application status
+//! ```
+//!
+//! Both directions can flow at the same time. A filter also receives a file (DATA) after the
+//! request body, and an authorizer receives only params. ABORT_REQUEST cancels a request. Records
+//! with id 0 are management records, which query the capabilities of an application.
+//!
 //! [FastCGI specification]: https://fastcgi-archives.github.io/FastCGI_Specification.html
 
 mod body;
