@@ -43,7 +43,8 @@
 //! | cancel a request from another thread | [`Stdout::cancel_handle`] |
 //! | use one connection without a pool | [`Client::connect`], [`Connection`] |
 //!
-//! The guide about [php-fpm](crate::guide::php_fpm) begins with one request.
+//! The guide about [php-fpm](crate::guide::php_fpm) begins with one request. It also has a reverse
+//! proxy and a health check.
 //!
 //! The documentation of this module cites the [FastCGI specification] and [RFC 3875] (CGI/1.1).
 //!
@@ -154,8 +155,11 @@ impl Client {
     ///
     /// # Errors
     /// [`Error::InvalidAddress`].
-    pub fn new(address: &str) -> Result<Self> {
-        Ok(Self::from(address.parse::<Address>()?))
+    pub fn new<A: TryInto<Address>>(address: A) -> Result<Self>
+    where
+        Error: From<A::Error>,
+    {
+        Ok(Self::from(address.try_into()?))
     }
 
     /// Replaces the whole configuration, except for a value that was set with
@@ -224,7 +228,8 @@ impl Client {
         let max = config.max_response;
         let (stdout, completion) =
             attempt::run(&self.pool, role, params, input, |response| response.read_to_end(max))?;
-        Ok(Reply::received(stdout, completion, config))
+        let is_head = params.get_bytes("REQUEST_METHOD") == Some(b"HEAD");
+        Ok(Reply::received(stdout, completion, config, is_head))
     }
 
     /// Sends a request with this body, and calls `receive` with the response as soon as it begins.
@@ -449,6 +454,16 @@ impl Client {
 
     /// Asks the application for its limits, and from then on opens no more connections than it
     /// accepts.
+    ///
+    /// ```no_run
+    /// // An application must be listening.
+    /// let client = fcgi::Client::new("127.0.0.1:9000")?.keep_alive(true);
+    /// match client.negotiate() {
+    ///     Ok(values) => println!("at most {:?} connections", values.max_conns),
+    ///     Err(error) => println!("the application does not answer the query: {error}"),
+    /// }
+    /// # Ok::<(), fcgi::Error>(())
+    /// ```
     ///
     /// # Errors
     /// The errors of [`get_values`](Self::get_values). The number of connections is then limited

@@ -24,7 +24,7 @@ use crate::error::{Error, Result};
 /// use fcgi::net::{Listener, Stream};
 /// use std::io::{Read, Write};
 ///
-/// let listener = Listener::bind(&"127.0.0.1:0".parse()?)?;
+/// let listener = Listener::bind("127.0.0.1:0")?;
 /// let address = listener.local_address()?;
 /// let server = std::thread::spawn(move || -> fcgi::Result<()> {
 ///     while let Some(mut stream) = listener.accept()? {
@@ -62,18 +62,23 @@ impl Listener {
     /// # Errors
     /// `AddrInUse` if another process listens on the address, or if the path exists and is not a
     /// socket. Such a file is left unchanged, and so is a symbolic link. To replace the socket of a
-    /// running process, call [`take_over`](Self::take_over). Every error is an
-    /// [`Error::Socket`] with the address.
+    /// running process, call [`take_over`](Self::take_over). Every error of the system is an
+    /// [`Error::Socket`](crate::Error::Socket) with the address. A text that is not an address is
+    /// [`Error::InvalidAddress`](crate::Error::InvalidAddress).
     ///
     /// ```
     /// use fcgi::net::Listener;
     ///
-    /// let listener = Listener::bind(&"127.0.0.1:0".parse()?)?;
+    /// let listener = Listener::bind("127.0.0.1:0")?;
     /// let address = listener.local_address()?;
     /// assert_eq!(Listener::bind(&address).unwrap_err().kind(), std::io::ErrorKind::AddrInUse);
     /// # Ok::<(), fcgi::Error>(())
     /// ```
-    pub fn bind(address: &Address) -> Result<Self> {
+    pub fn bind<A: TryInto<Address>>(address: A) -> Result<Self>
+    where
+        Error: From<A::Error>,
+    {
+        let address = &address.try_into()?;
         let listener = match address.target() {
             Target::Tcp { host, port } => {
                 let host = if host.is_empty() { "0.0.0.0" } else { host };
@@ -134,7 +139,11 @@ impl Listener {
     /// # }
     /// # Ok::<(), fcgi::Error>(())
     /// ```
-    pub fn take_over(address: &Address) -> Result<Self> {
+    pub fn take_over<A: TryInto<Address>>(address: A) -> Result<Self>
+    where
+        Error: From<A::Error>,
+    {
+        let address = &address.try_into()?;
         let listener = match address.target() {
             Target::Tcp { .. } => {
                 let message = "it is not the path of a Unix socket";
@@ -257,7 +266,7 @@ impl Listener {
     /// // Requires root: permits the group with the id 33 to connect.
     /// use fcgi::net::Listener;
     ///
-    /// let listener = Listener::bind(&"/run/app.sock".parse()?)?;
+    /// let listener = Listener::bind("/run/app.sock")?;
     /// listener.set_owner(None, Some(33))?;
     /// listener.set_mode(0o660)?;
     /// # Ok::<(), fcgi::Error>(())
@@ -283,7 +292,7 @@ impl Listener {
     /// ```
     /// use fcgi::net::{Listener, Stream};
     ///
-    /// let listener = Listener::bind(&"127.0.0.1:0".parse()?)?;
+    /// let listener = Listener::bind("127.0.0.1:0")?;
     /// let _client = Stream::connect(&listener.local_address()?, None)?;
     /// let stream = listener.accept()?.expect("an open listener");
     /// assert_eq!(stream.peer_ip(), Some([127, 0, 0, 1].into()));
@@ -324,7 +333,7 @@ impl Listener {
     /// ```
     /// use fcgi::net::Listener;
     ///
-    /// let listener = Listener::bind(&"127.0.0.1:0".parse()?)?;
+    /// let listener = Listener::bind("127.0.0.1:0")?;
     /// listener.close();
     /// assert!(listener.is_closed());
     /// assert!(listener.accept()?.is_none());
@@ -339,7 +348,7 @@ impl Listener {
     /// ```
     /// use fcgi::net::Listener;
     ///
-    /// let listener = Listener::bind(&"127.0.0.1:0".parse()?)?;
+    /// let listener = Listener::bind("127.0.0.1:0")?;
     /// assert!(!listener.is_closed());
     /// listener.close();
     /// assert!(listener.is_closed());
@@ -358,7 +367,7 @@ impl Listener {
     /// ```
     /// use fcgi::net::{Address, Listener};
     ///
-    /// let listener = Listener::bind(&"127.0.0.1:0".parse()?)?;
+    /// let listener = Listener::bind("127.0.0.1:0")?;
     /// assert_ne!(listener.local_address()?, "127.0.0.1:0".parse::<Address>()?);
     /// # Ok::<(), fcgi::Error>(())
     /// ```
