@@ -17,8 +17,8 @@ pub enum Overload {
     Reject,
 }
 
-/// The limits and timeouts of a [`Server`](super::Server). A guide says
-/// [which to change](crate::guide::limits).
+/// The limits and timeouts of a [`Server`](super::Server). [A guide](crate::guide::limits)
+/// describes which to change.
 ///
 /// ```
 /// use fcgi::server::Config;

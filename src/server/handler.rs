@@ -63,12 +63,12 @@ impl HandlerError {
 
     /// Returns what is reported after the request has ended.
     fn error(&self) -> Error {
-        match self {
-            Self::Error(returned) if returned.error.is::<Error>() => {
-                returned.error.downcast_ref().map_or(Error::RequestEnded, Error::duplicate)
+        if let Self::Error(returned) = self {
+            if let Some(error) = returned.error.downcast_ref::<Error>() {
+                return error.duplicate();
             }
-            _ => io::Error::other(self.reason()).into(),
         }
+        io::Error::other(self.reason()).into()
     }
 
     /// Drops the error or the payload of a panic. This is code of the application. If it panics,
@@ -118,11 +118,7 @@ fn answer_observed(
     let (status, body_bytes) = request.stdout.get_ref().take_sent().status_and_body_len();
     let outcome = match (&ended, &returned) {
         _ if was_aborted => Outcome::Aborted,
-        (Err(error), _) if request.is_unsent() => Outcome::NotSent(error),
-        (_, Err(failed)) => Outcome::Failed(failed.failure()),
-        // The handler has ignored an error of `finish_early`.
-        _ if request.is_unsent() => Outcome::Aborted,
-        _ => Outcome::Finished,
+        (ended, returned) => outcome(ended, returned, request.is_unsent()),
     };
     notify(
         on_end,
@@ -141,6 +137,21 @@ fn answer_observed(
         failed.drop_guarded();
     }
     ended
+}
+
+/// Returns how a request ended that the web server has not aborted while the handler ran.
+fn outcome<'a>(
+    ended: &'a Result<Option<Error>>,
+    returned: &'a std::result::Result<(), HandlerError>,
+    is_unsent: bool,
+) -> Outcome<'a> {
+    match (ended, returned) {
+        (Err(error), _) if is_unsent => Outcome::NotSent(error),
+        (_, Err(failed)) => Outcome::Failed(failed.failure()),
+        // The handler has ignored an error of `finish_early`.
+        _ if is_unsent => Outcome::Aborted,
+        _ => Outcome::Finished,
+    }
 }
 
 /// Calls the hook for the end of a request. If it panics, the server continues.
