@@ -193,7 +193,7 @@ impl Stdin {
         let sent = link.send_first(self.writer.get_mut(), &records, is_last);
         let is_sent_again = link.is_sent_again();
         records.clear();
-        self.writer.swap_memory(&mut records);
+        self.writer.swap_bytes(&mut records);
         self.state = if is_last { State::Finished } else { State::Open };
         let sent = match sent {
             Ok(Progress::All) => Ok(()),
@@ -221,7 +221,7 @@ impl Stdin {
     /// Returns the memory of the buffer for reuse. What was not sent is lost.
     #[inline]
     pub(super) fn take_buffer(&mut self) -> Vec<u8> {
-        self.writer.take_memory()
+        self.writer.take_bytes()
     }
 
     pub(super) fn is_finished(&self) -> bool {
