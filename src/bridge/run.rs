@@ -83,6 +83,7 @@ where
     let connection = client::Connection::new(client_end.clone(), Arc::new(config))?;
     thread::scope(|scope| {
         let thread = thread::Builder::new()
+            .name("fcgi".into())
             .spawn_scoped(scope, move || serve_connection(server_end, handler))?;
         let forwarded = forward_on(connection, params, stdin, stdout, stderr);
         // The thread that reads stdin can keep the connection open, and the server would wait for

@@ -424,6 +424,33 @@ fn request_is_sent_on_a_new_connection_if_the_kept_one_is_closed_before_its_firs
     drop(client);
 }
 
+/// The application closes the kept connection, and ends, before the first byte is sent.
+#[test]
+fn response_reports_why_its_request_could_not_be_sent() {
+    let (report, reports) = mpsc::channel();
+    let (resume, resumed) = mpsc::channel();
+    let resumed = Mutex::new(resumed);
+    let application = Application::unix(move |_, mut stream| {
+        let request = read_request(&mut stream).expect("a request");
+        stream.write_all(&request.response(b"")).expect("the response is sent");
+        resumed.lock().unwrap().recv_timeout(TEST_TIMEOUT).expect("the test waits");
+        drop(stream);
+        report.send(()).expect("the test waits");
+    });
+    let client = application.keep_alive_client();
+    client.fetch(&get_params(), b"").unwrap();
+    let mut exchange = begin(&client, &post_params());
+    resume.send(()).unwrap();
+    reports.recv_timeout(TEST_TIMEOUT).unwrap();
+    drop(application);
+    let written: Error = exchange.stdin.finish().unwrap_err().into();
+    assert!(matches!(written, Error::Connect { .. }), "{written:?}");
+    for _ in 0..2 {
+        let read: Error = exchange.stdout.read(&mut [0]).unwrap_err().into();
+        assert!(matches!(read, Error::Connect { .. }), "{read:?}");
+    }
+}
+
 /// The application restarts between two requests.
 #[test]
 fn kept_connection_that_is_closed_is_replaced() {
