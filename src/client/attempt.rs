@@ -91,7 +91,7 @@ pub(super) fn begin(pool: &Pool, role: Role, params: &Params) -> Result<Exchange
     let mut transport = match idle {
         Some((mut idle, idle_for)) => {
             let wait = retry.check(idle_for, keeps_open);
-            if wait.map_or(true, |wait| idle.transport.is_open(wait.min(deadline.left()))) {
+            if wait.is_none_or(|wait| idle.transport.is_open(wait.min(deadline.left()))) {
                 idle.transport
             } else {
                 is_kept = false;

@@ -279,10 +279,9 @@ impl SocketWriter {
                 outcome => return outcome,
             }
             waited =
-                self.socket.0.write_timeouts.continue_wait("write", waited).map_err(|error| {
+                self.socket.0.write_timeouts.continue_wait("write", waited).inspect_err(|_| {
                     // This fails only if the connection has been closed already.
                     let _ = self.socket.0.stream.shutdown(Shutdown::Write);
-                    error
                 })?;
             self.socket.0.first_answer.make_room();
         }
