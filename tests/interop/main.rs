@@ -31,6 +31,7 @@ mod haproxy;
 mod heads;
 mod http;
 mod lighttpd;
+mod matrix;
 mod nginx;
 mod other_libraries;
 mod php;

@@ -14,7 +14,7 @@ use crate::endpoint::Endpoint;
 use crate::process::{command, Process, TestDir};
 
 /// Returns the path of an application's source.
-fn source(name: &str) -> PathBuf {
+pub fn source(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop/peers").join(name)
 }
 
@@ -24,23 +24,23 @@ fn build(compiler: &mut Command) {
     assert!(output.status.success(), "{compiler:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// Builds the application that uses libfcgi.
+/// Builds an application that uses libfcgi.
 #[track_caller]
-pub fn build_libfcgi(dir: &TestDir) -> PathBuf {
+pub fn build_libfcgi(name: &str, dir: &TestDir) -> PathBuf {
     let program = dir.join("libfcgi");
     build(
         command("cc")
             .args(["-Wall", "-Wextra", "-O", "-o"])
             .arg(&program)
-            .arg(source("libfcgi.c"))
+            .arg(source(name))
             .arg("-lfcgi"),
     );
     program
 }
 
-/// Builds the application that uses `net/http/fcgi`.
+/// Builds an application that uses `net/http/fcgi`.
 #[track_caller]
-pub fn build_go(dir: &TestDir) -> PathBuf {
+pub fn build_go(name: &str, dir: &TestDir) -> PathBuf {
     let program = dir.join("go");
     // The cache keeps Go's compiled standard library for the next run.
     let cache = Path::new(env!("CARGO_TARGET_TMPDIR"));
@@ -48,7 +48,7 @@ pub fn build_go(dir: &TestDir) -> PathBuf {
     go.env("GOCACHE", cache.join("go-cache"))
         .env("GOPATH", cache.join("go-path"))
         .env("GO111MODULE", "off");
-    build(go.args(["build", "-o"]).arg(&program).arg(source("go.go")));
+    build(go.args(["build", "-o"]).arg(&program).arg(source(name)));
     program
 }
 
@@ -134,7 +134,8 @@ fn check_abort(endpoint: &Endpoint) {
 fn client_works_with_libfcgi_on_unix_socket() {
     let dir = TestDir::new();
     let endpoint = Endpoint::unix(&dir);
-    let app = start(&build_libfcgi(&dir), &[&endpoint.without_scheme()], endpoint, &dir);
+    let app =
+        start(&build_libfcgi("libfcgi.c", &dir), &[&endpoint.without_scheme()], endpoint, &dir);
     check(&app.endpoint);
     check_status_and_stderr(&app.endpoint);
 }
@@ -143,7 +144,8 @@ fn client_works_with_libfcgi_on_unix_socket() {
 #[ignore = "needs libfcgi-dev and cc, run by .ci/run"]
 fn client_works_with_libfcgi_on_tcp() {
     let (dir, endpoint) = (TestDir::new(), Endpoint::tcp());
-    let app = start(&build_libfcgi(&dir), &[&endpoint.without_scheme()], endpoint, &dir);
+    let app =
+        start(&build_libfcgi("libfcgi.c", &dir), &[&endpoint.without_scheme()], endpoint, &dir);
     check(&app.endpoint);
     check_status_and_stderr(&app.endpoint);
 }
@@ -159,7 +161,7 @@ fn check_status_and_stderr(endpoint: &Endpoint) {
 #[ignore = "needs go, run by .ci/run"]
 fn client_works_with_go() {
     let dir = TestDir::new();
-    let program = build_go(&dir);
+    let program = build_go("go.go", &dir);
     for (network, endpoint) in [("unix", Endpoint::unix(&dir)), ("tcp", Endpoint::tcp())] {
         let app = start(&program, &[network, &endpoint.without_scheme()], endpoint, &dir);
         check(&app.endpoint);
@@ -172,7 +174,7 @@ fn client_works_with_go() {
 #[ignore = "needs go, run by .ci/run"]
 fn multiplex_works_with_go() {
     let built = TestDir::new();
-    let program = build_go(&built);
+    let program = build_go("go.go", &built);
     for aborted in [0, 7] {
         let dir = TestDir::new();
         for (network, endpoint) in [("unix", Endpoint::unix(&dir)), ("tcp", Endpoint::tcp())] {
