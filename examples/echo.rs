@@ -58,6 +58,7 @@ Keys in the query string, separated by `&`, change the answer:
   panic=1      panic
   noread=1     do not read stdin
   stream=1     copy stdin to stdout while it arrives, without the params
+  early=MS     begin to answer, wait for MS milliseconds, and then copy stdin to stdout
   lines=MS     answer with a line every MS milliseconds, and print `aborted` if the client leaves;
                count=N limits the number of lines, and width=N is their length (default: 8)
   deny         as an authorizer: deny the request
@@ -140,6 +141,8 @@ fn respond(request: &mut Request, query: &Query) -> HandlerResult {
         Ok(())
     } else if query.get("stream").is_some() {
         stream(request, query)
+    } else if let Some(milliseconds) = query.number("early") {
+        begin_early(request, query, Duration::from_millis(milliseconds))
     } else if let Some(milliseconds) = query.number("lines") {
         send_lines(request, query, Duration::from_millis(milliseconds))
     } else {
@@ -150,6 +153,10 @@ fn respond(request: &mut Request, query: &Query) -> HandlerResult {
 /// Copies stdin to stdout while it arrives.
 fn stream(request: &mut Request, query: &Query) -> HandlerResult {
     write_head(request, query)?;
+    copy(request)
+}
+
+fn copy(request: &mut Request) -> HandlerResult {
     let mut buffer = vec![0; 64 * 1024];
     loop {
         let n = request.stdin.read(&mut buffer)?;
@@ -159,6 +166,15 @@ fn stream(request: &mut Request, query: &Query) -> HandlerResult {
         request.stdout.write_all(&buffer[..n])?;
         request.stdout.flush()?;
     }
+}
+
+/// Begins the response before any of stdin is read.
+fn begin_early(request: &mut Request, query: &Query, pause: Duration) -> HandlerResult {
+    write_head(request, query)?;
+    writeln!(request.stdout, "The response has begun.")?;
+    request.stdout.flush()?;
+    thread::sleep(pause);
+    copy(request)
 }
 
 /// Sends lines until there are enough of them, or the web server has left.
@@ -198,12 +214,13 @@ fn answer_with_request(request: &mut Request, query: &Query) -> HandlerResult {
 }
 
 fn write_head(request: &mut Request, query: &Query) -> io::Result<()> {
+    // `Location` comes first: HAProxy would otherwise replace the status by 302.
+    if let Some(location) = query.get("location") {
+        write!(request.stdout, "Location: {location}\r\n")?;
+    }
     if let Some(status) = query.number("status") {
         let reason = u16::try_from(status).ok().and_then(canonical_reason).unwrap_or_default();
         write!(request.stdout, "Status: {status} {reason}\r\n")?;
-    }
-    if let Some(location) = query.get("location") {
-        write!(request.stdout, "Location: {location}\r\n")?;
     }
     if query.get("cookies").is_some() {
         write!(request.stdout, "Set-Cookie: a=1; Path=/\r\nSet-Cookie: b=2\r\n")?;

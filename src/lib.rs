@@ -78,7 +78,8 @@
 //!                                                  ◄──  END_REQUEST  application status
 //! ```
 //!
-//! Both directions can flow at the same time. A filter also receives a file (DATA) after the
+//! Both directions can flow at the same time, but a response that begins before the whole body was
+//! read hangs behind some web servers: see [`guide::streaming`]. A filter also receives a file (DATA) after the
 //! request body, and an authorizer receives only params. ABORT_REQUEST cancels a request. Records
 //! with id 0 are management records, which query the capabilities of an application.
 //!

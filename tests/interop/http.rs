@@ -159,8 +159,9 @@ impl PausedRequest {
     }
 }
 
+/// Parses a response that ends with its connection.
 #[track_caller]
-fn parse_response(bytes: &[u8]) -> HttpResponse {
+pub fn parse_response(bytes: &[u8]) -> HttpResponse {
     let end = bytes
         .windows(4)
         .position(|window| window == b"\r\n\r\n")

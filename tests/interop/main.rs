@@ -39,6 +39,7 @@ mod process;
 mod process_managers;
 mod readme;
 mod restarts;
+mod streams;
 mod syscalls;
 mod web_apps;
 mod webdriver;

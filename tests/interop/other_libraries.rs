@@ -10,7 +10,8 @@ use fcgi::{Client, Params};
 
 use crate::app::{example, App};
 use crate::echo::{assert_bytes_eq, random_bytes};
-use crate::endpoint::Endpoint;
+use crate::endpoint::{free_port, Endpoint};
+use crate::http::{is_listening, HttpRequest};
 use crate::process::{command, Process, TestDir};
 
 /// Returns the path of an application's source.
@@ -201,4 +202,36 @@ fn answer_len(id: u16) -> usize {
     let head =
         "Status: 200 OK\r\nContent-Type: text/plain\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\n\r\n";
     head.len() + format!("POST n={id}\n").len() + 100_000 + format!("\nn={id}, 32 at once\n").len()
+}
+
+/// MapServer is a CGI program that serves FastCGI if descriptor 0 is a listening socket.
+#[test]
+#[ignore = "needs cgi-mapserver, run by .ci/run"]
+fn gateway_serves_maps_of_mapserver() {
+    let (dir, port) = (TestDir::new(), free_port());
+    let map = "MAP SIZE 40 20 EXTENT 0 0 40 20 IMAGETYPE png
+        LAYER NAME \"a\" TYPE POLYGON STATUS DEFAULT
+            FEATURE POINTS 0 0 20 0 20 20 0 20 0 0 END END
+            CLASS STYLE COLOR 255 0 0 END END
+        END
+    END";
+    let map = dir.write("a.map", map);
+    let config = format!("CONFIG MAPS A \"{}\" END END", map.display());
+    let endpoint = Endpoint::unix(&dir);
+    let mut mapserver = Command::new("/usr/lib/cgi-bin/mapserv");
+    mapserver.env("MAPSERVER_CONFIG_FILE", dir.write("mapserver.conf", config));
+    let _mapserver = Process::start("mapserv", mapserver.stdin(endpoint.listen()), &dir);
+    let mut gateway = Command::new(example("gateway"));
+    gateway.args(["--listen", &format!("127.0.0.1:{port}"), "--connect", &endpoint.to_string()]);
+    let mut gateway = Process::start("gateway", &mut gateway, &dir);
+    gateway.wait_until("listening", || is_listening(port));
+    for _ in 0..3 {
+        let response = HttpRequest::get("/?map=A&mode=map").send(port);
+        assert_eq!((response.status, response.header("Content-Type")), (200, "image/png"));
+        assert!(
+            response.body.starts_with(b"\x89PNG") && response.body.ends_with(b"IEND\xaeB`\x82")
+        );
+        // MapServer reports a request without a map in a page.
+        assert!(HttpRequest::get("/").send(port).text().contains("QUERY_STRING"));
+    }
 }

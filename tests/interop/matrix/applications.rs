@@ -8,22 +8,25 @@ use std::sync::Arc;
 use super::backend::Backend;
 use super::cases::Site;
 use super::servers::start_gateway;
-use super::{check_row, package_version, Row};
+use super::{measure_row, package_version, Row};
 use crate::app::example;
 use crate::endpoint::{free_port, Endpoint};
 use crate::http::is_listening;
 use crate::other_libraries::{build_go, build_libfcgi, source};
 use crate::process::{command, find_program, is_root, Process, TestDir};
 
+/// The rows, in the order of the table.
+pub const ROWS: &[fn() -> String] =
+    &[php_fpm, php_cgi, libfcgi, go, plack, mojolicious, ruby, flup, cgi_wrap, fcgiwrap];
+
 /// Measures the row of an application that is started with its listening socket on descriptor 0.
-#[track_caller]
-fn check(name: &str, version: String, command: impl Fn(&TestDir) -> Command + 'static) {
+fn measure(name: &str, version: String, command: impl Fn(&TestDir) -> Command + 'static) -> String {
     let dir = Arc::new(TestDir::new());
     let files = Arc::clone(&dir);
     let backend = Backend::start(Endpoint::unix(&dir), &dir, move || command(&files));
     let (port, web_server) = start_gateway(&backend.endpoint, &dir);
     let site = Site { port, path: "/app", web_server, backend, logs_aborts: false, _dir: dir };
-    check_row(Row { name, version }, site);
+    measure_row(Row { name, version }, site)
 }
 
 /// Starts a gateway for the directory of the test, which contains the script or program `app.php`.
@@ -43,18 +46,15 @@ fn install(name: &str, dir: &TestDir) {
 }
 
 /// Measures the row of an application behind a gateway for a directory.
-#[track_caller]
-fn check_directory(row: Row<'_>, backend: Backend, dir: Arc<TestDir>) {
+fn measure_directory(row: Row<'_>, backend: Backend, dir: Arc<TestDir>) -> String {
     let (port, web_server) = start_gateway_for_directory(&backend.endpoint, &dir);
     let site = Site { port, path: "/app.php", web_server, backend, logs_aborts: false, _dir: dir };
-    check_row(row, site);
+    measure_row(row, site)
 }
 
 /// A running child ends its request after the signal within `process_control_timeout`, which is not
 /// set by default.
-#[test]
-#[ignore = "needs php-fpm, run by .ci/run"]
-fn php_fpm_row() {
+fn php_fpm() -> String {
     let dir = Arc::new(TestDir::new());
     install("matrix.php", &dir);
     let endpoint = Endpoint::unix(&dir);
@@ -71,12 +71,10 @@ fn php_fpm_row() {
     let mut fpm = Process::start("php-fpm", &mut fpm, &dir);
     fpm.wait_until("listening", || endpoint.is_listening());
     let row = Row { name: "php-fpm", version: package_version("php-fpm") };
-    check_directory(row, Backend::managed(endpoint, fpm), dir);
+    measure_directory(row, Backend::managed(endpoint, fpm), dir)
 }
 
-#[test]
-#[ignore = "needs php-cgi, run by .ci/run"]
-fn php_cgi_row() {
+fn php_cgi() -> String {
     let dir = Arc::new(TestDir::new());
     install("matrix.php", &dir);
     let backend = Backend::start(Endpoint::unix(&dir), &dir, || {
@@ -85,23 +83,19 @@ fn php_cgi_row() {
         php
     });
     let row = Row { name: "php-cgi", version: package_version("php-cgi") };
-    check_directory(row, backend, dir);
+    measure_directory(row, backend, dir)
 }
 
-#[test]
-#[ignore = "needs libfcgi-dev and cc, run by .ci/run"]
-fn libfcgi_row() {
+fn libfcgi() -> String {
     let built = TestDir::new();
     let program = build_libfcgi("matrix.c", &built);
-    check("libfcgi, C", package_version("libfcgi-dev"), move |_| Command::new(&program));
+    measure("libfcgi, C", package_version("libfcgi-dev"), move |_| Command::new(&program))
 }
 
-#[test]
-#[ignore = "needs go, run by .ci/run"]
-fn go_row() {
+fn go() -> String {
     let built = TestDir::new();
     let program = build_go("matrix.go", &built);
-    check("net/http/fcgi, Go", package_version("golang-go"), move |_| Command::new(&program));
+    measure("net/http/fcgi, Go", package_version("golang-go"), move |_| Command::new(&program))
 }
 
 /// Returns a command that runs a Perl application.
@@ -111,59 +105,51 @@ fn plackup(file: &str) -> Command {
     plackup
 }
 
-#[test]
-#[ignore = "needs libplack-perl and libfcgi-perl, run by .ci/run"]
-fn plack_row() {
-    check("Plack, Perl", package_version("libplack-perl"), |_| plackup("matrix.psgi"));
+fn plack() -> String {
+    measure("Plack, Perl", package_version("libplack-perl"), |_| plackup("matrix.psgi"))
 }
 
-#[test]
-#[ignore = "needs libmojolicious-perl, libplack-perl and libfcgi-perl, run by .ci/run"]
-fn mojolicious_row() {
+fn mojolicious() -> String {
     let version = package_version("libmojolicious-perl");
-    check("Mojolicious, Perl", version, |_| plackup("matrix.mojo"));
+    measure("Mojolicious, Perl", version, |_| plackup("matrix.mojo"))
 }
 
-#[test]
-#[ignore = "needs ruby-fcgi, run by .ci/run"]
-fn ruby_row() {
-    check("fcgi, Ruby", package_version("ruby-fcgi"), |_| {
+fn ruby() -> String {
+    measure("fcgi, Ruby", package_version("ruby-fcgi"), |_| {
         let mut ruby = command("ruby");
         ruby.arg(source("matrix.rb"));
         ruby
-    });
+    })
 }
 
 /// `.ci/run` downloads flup, because Debian has no package of it.
-#[test]
-#[ignore = "needs flup, run by .ci/run"]
-fn flup_row() {
+fn flup() -> String {
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("python");
     let has_version = |version| directory.join(format!("flup-{version}.dist-info")).is_dir();
     assert!(has_version("1.0.3"), "flup is not installed; .ci/run installs it");
-    check("flup, Python", "1.0".into(), move |_| {
+    measure("flup, Python", "1.0".into(), move |_| {
         let mut python = Command::new("/usr/bin/python3");
         python.arg(source("matrix.py")).arg(&directory);
         python
-    });
+    })
 }
 
-#[test]
-#[ignore = "run by .ci/run"]
-fn cgi_wrap_row() {
-    check_wrapper("`cgi-wrap`, CGI", String::new(), example("cgi-wrap"), &[]);
+fn cgi_wrap() -> String {
+    measure_wrapper("`cgi-wrap`, CGI", String::new(), example("cgi-wrap"), &[])
 }
 
-#[test]
-#[ignore = "needs fcgiwrap, run by .ci/run"]
-fn fcgiwrap_row() {
+fn fcgiwrap() -> String {
     let fcgiwrap = find_program("fcgiwrap");
-    check_wrapper("fcgiwrap, CGI", package_version("fcgiwrap"), fcgiwrap, &["-f", "-c", "8"]);
+    measure_wrapper("fcgiwrap, CGI", package_version("fcgiwrap"), fcgiwrap, &["-f", "-c", "8"])
 }
 
 /// Measures a program that runs CGI programs.
-#[track_caller]
-fn check_wrapper(name: &str, version: String, wrapper: PathBuf, args: &'static [&'static str]) {
+fn measure_wrapper(
+    name: &str,
+    version: String,
+    wrapper: PathBuf,
+    args: &'static [&'static str],
+) -> String {
     let dir = Arc::new(TestDir::new());
     install("matrix.cgi", &dir);
     let backend = Backend::start(Endpoint::unix(&dir), &dir, move || {
@@ -171,5 +157,5 @@ fn check_wrapper(name: &str, version: String, wrapper: PathBuf, args: &'static [
         command.args(args);
         command
     });
-    check_directory(Row { name, version }, backend, dir);
+    measure_directory(Row { name, version }, backend, dir)
 }

@@ -18,12 +18,13 @@ use crate::process::{is_met_within, Process, TestDir};
 /// The length of the body of the large request and its response.
 const LARGE: usize = 10_000_000;
 /// A response that takes as long as this does not arrive.
-const RESPONSE_TIMEOUT: Duration = Duration::from_secs(20);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The time in which an event is noticed, or else never.
 const EVENT_TIMEOUT: Duration = Duration::from_secs(5);
 /// A connection that is open for as long after a response is kept.
 const KEPT_AFTER: Duration = Duration::from_secs(1);
 const LOAD_THREADS: usize = 4;
+const RESTARTS: usize = 3;
 
 /// A web server, and an application behind it.
 pub struct Site {
@@ -80,6 +81,12 @@ impl Site {
             return Err(response.status.to_string());
         }
         Ok(response)
+    }
+
+    /// Returns how often the application has logged that a client has left.
+    fn aborts(&self) -> usize {
+        let logs = self.web_server.log() + &self.backend.log();
+        logs.lines().filter(|line| line.ends_with("aborted")).count()
     }
 
     fn get(&self, query: &str, status: u16) -> Result<HttpResponse, String> {
@@ -151,17 +158,16 @@ fn kept_connection(site: &mut Site) -> Verdict {
 /// The client leaves while the application writes. That must end the request in the application,
 /// which serves the next one.
 fn abort(site: &mut Site) -> Verdict {
-    let aborted = |site: &Site| {
-        let logs = site.web_server.log() + &site.backend.log();
-        logs.lines().filter(|line| line.ends_with("aborted")).count()
-    };
-    let before = aborted(site);
+    let before = site.aborts();
     // It ends by itself after a time in which it would have been noticed.
-    drop(Download::start(site, "lines=5&count=2000&width=1024")?);
+    let download = Download::start(site, "lines=5&count=1200&width=1024").map(drop);
     let is_noticed = is_met_within(EVENT_TIMEOUT, || match site.logs_aborts {
-        true => aborted(site) > before,
+        true => site.aborts() > before,
         false => site.backend.connections() == 0,
     });
+    // The cases that follow need an application that is not busy.
+    is_met_within(RESPONSE_TIMEOUT, || is_noticed || site.backend.connections() == 0);
+    download?;
     verdict(is_noticed, "unnoticed")?;
     get(site)
 }
@@ -169,7 +175,7 @@ fn abort(site: &mut Site) -> Verdict {
 /// No request is lost while the processes are replaced, not even the one that is being answered.
 fn restart(site: &mut Site) -> Verdict {
     let download = Download::start(site, "lines=5&count=100&width=1024")?;
-    let failed = under_load(site, Backend::restart);
+    let failed = under_load(site, RESTARTS, Backend::restart);
     let end = download.read_to_end();
     println!("restart: {failed} of the other requests failed; {end:?}");
     verdict(end == End::Complete, "cut")?;
@@ -181,7 +187,7 @@ fn restart(site: &mut Site) -> Verdict {
 /// tell that its response is incomplete.
 fn kill(site: &mut Site) -> Verdict {
     let download = Download::start(site, "lines=5&width=1024")?;
-    let failed = under_load(site, Backend::kill);
+    let failed = under_load(site, 1, Backend::kill);
     let end = download.read_to_end();
     println!("kill: {failed} of the other requests failed; {end:?}");
     for _ in 0..10 {
@@ -191,8 +197,9 @@ fn kill(site: &mut Site) -> Verdict {
     verdict(end == End::Broken, "complete")
 }
 
-/// Sends requests from several threads while `act` replaces the processes. Returns how many failed.
-fn under_load(site: &mut Site, act: fn(&mut Backend)) -> usize {
+/// Sends requests from several threads while `act` replaces the processes, this many times. Returns
+/// how many requests failed.
+fn under_load(site: &mut Site, times: usize, act: fn(&mut Backend)) -> usize {
     let (is_over, answered, failed) =
         (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
     let (port, request) = (site.port, HttpRequest::get(site.target("a=1")));
@@ -217,8 +224,10 @@ fn under_load(site: &mut Site, act: fn(&mut Backend)) -> usize {
             scope.spawn(send);
         }
         wait_for(20);
-        act(&mut site.backend);
-        wait_for(50);
+        for _ in 0..times {
+            act(&mut site.backend);
+            wait_for(50);
+        }
     });
     failed.into_inner()
 }
@@ -247,17 +256,18 @@ enum End {
 }
 
 impl Download {
-    /// Sends a request, and waits for the first byte of the body.
+    /// Sends a request, and waits for the first byte of the body. A response that is not complete by
+    /// then is collected somewhere.
     fn start(site: &Site, query: &str) -> Result<Self, String> {
         let mut stream = TcpStream::connect(("127.0.0.1", site.port)).expect("a connection");
-        stream.set_read_timeout(Some(RESPONSE_TIMEOUT)).expect("a timeout");
+        stream.set_read_timeout(Some(EVENT_TIMEOUT)).expect("a timeout");
         let target = site.target(query);
         let request = format!("GET {target} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n");
         stream.write_all(request.as_bytes()).expect("a request");
         let mut download = Self { stream, received: Vec::new() };
         while !download.has_body() {
             if !matches!(download.read(), Ok(len) if len > 0) {
-                return Err("no response".into());
+                return Err("collected".into());
             }
         }
         Ok(download)
