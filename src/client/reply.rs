@@ -34,11 +34,12 @@ pub struct Reply {
     head: OnceLock<Box<Head>>,
 }
 
-/// The limits on the head of a response.
+/// What the head of a response may contain.
 #[derive(Clone, Copy, Debug)]
 struct Limits {
     bytes: usize,
     fields: usize,
+    is_strict: bool,
 }
 
 impl Default for Limits {
@@ -49,7 +50,9 @@ impl Default for Limits {
 
 impl From<&Config> for Limits {
     fn from(config: &Config) -> Self {
-        Self { bytes: config.max_head, fields: config.max_head_fields }
+        let Config { max_head: bytes, max_head_fields: fields, strict_heads: is_strict, .. } =
+            *config;
+        Self { bytes, fields, is_strict }
     }
 }
 
@@ -78,8 +81,8 @@ impl Reply {
         if let Some(head) = self.head.get() {
             return Ok(head);
         }
-        let Limits { bytes, fields } = self.limits;
-        let mut parser = HeadParser::new().max_bytes(bytes).max_fields(fields);
+        let Limits { bytes, fields, is_strict } = self.limits;
+        let mut parser = HeadParser::new().max_bytes(bytes).max_fields(fields).strict(is_strict);
         parser.feed(&self.stdout)?;
         let head = parser.finish()?;
         Ok(self.head.get_or_init(|| Box::new(head)))
