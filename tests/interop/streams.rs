@@ -261,7 +261,7 @@ impl Site {
     }
 }
 
-/// Reads until the text that was received is the expected one. Returns whether that happens in time.
+/// Reads until the text that was received is the expected one. Returns whether it is in time.
 fn read_until(stream: &mut TcpStream, is_expected: impl Fn(&str) -> bool) -> bool {
     let (start, mut received) = (Instant::now(), Vec::new());
     while start.elapsed() < LIMIT {

@@ -61,7 +61,8 @@ fn php_fpm() -> String {
     let user = if is_root() { "user = root\ngroup = root\n" } else { "" };
     let config = format!(
         "[global]\ndaemonize = no\nerror_log = {log}\nprocess_control_timeout = 10s\n[www]\n{user}\
-         listen = {listen}\npm = static\npm.max_children = 8\nphp_admin_value[post_max_size] = 64M\n",
+         listen = {listen}\npm = static\npm.max_children = 8\n\
+         php_admin_value[post_max_size] = 64M\n",
         log = dir.join("php-fpm-errors.log").display(),
         listen = endpoint.without_scheme(),
     );

@@ -256,8 +256,8 @@ enum End {
 }
 
 impl Download {
-    /// Sends a request, and waits for the first byte of the body. A response that is not complete by
-    /// then is collected somewhere.
+    /// Sends a request, and waits for the first byte of the body. If none arrives in time, the
+    /// response is collected somewhere.
     fn start(site: &Site, query: &str) -> Result<Self, String> {
         let mut stream = TcpStream::connect(("127.0.0.1", site.port)).expect("a connection");
         stream.set_read_timeout(Some(EVENT_TIMEOUT)).expect("a timeout");
