@@ -229,7 +229,7 @@ fn start(address: &Address, path: &Path, copies: usize) -> Result<bool, Exit> {
 fn is_taken(address: &Address, error: &Error) -> bool {
     let path = address.path();
     match error.kind() {
-        io::ErrorKind::AddrInUse => path.map_or(true, |path| !path.is_file()),
+        io::ErrorKind::AddrInUse => path.is_none_or(|path| !path.is_file()),
         io::ErrorKind::NotFound => path.is_some_and(is_directory_present),
         _ => false,
     }

@@ -19,17 +19,18 @@
 //! Restart=on-failure
 //! ```
 
-use std::sync::atomic::AtomicBool;
-use std::sync::Arc;
-use std::thread;
-
-use fcgi::net::Listener;
-use fcgi::{ResponseHead, Server};
-use signal_hook::consts::TERM_SIGNALS;
-use signal_hook::flag;
-use signal_hook::iterator::Signals;
-
+#[cfg(unix)]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
+    use std::sync::atomic::AtomicBool;
+    use std::sync::Arc;
+    use std::thread;
+
+    use fcgi::net::Listener;
+    use fcgi::{ResponseHead, Server};
+    use signal_hook::consts::TERM_SIGNALS;
+    use signal_hook::flag;
+    use signal_hook::iterator::Signals;
+
     let address = std::env::args_os().nth(1).unwrap_or("unix:/run/app.sock".into());
     let listener = Listener::bind(&address.to_string_lossy().parse()?)?;
     listener.set_mode(0o660)?;
@@ -48,4 +49,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("READY");
     server.serve(|request| request.respond(ResponseHead::text(), "The daemon is running.\n"))?;
     Ok(())
+}
+
+#[cfg(not(unix))]
+fn main() {
+    eprintln!("daemon: this system has neither signals nor Unix sockets");
 }

@@ -2,12 +2,12 @@
 //!
 //! | Function | Purpose |
 //! | --- | --- |
-//! | [`forward`], [`forward_on`] | Send a CGI call to a FastCGI application. |
+//! | [`forward()`], [`forward_on`] | Send a CGI call to a FastCGI application. |
 //! | [`gateway_status`], [`write_failure`] | Report a failure to the web server. |
 //! | [`cgi_params`], [`all_params`] | Convert the environment of a CGI call to params. |
-//! | [`run`] | Runs a program that can be started as a FastCGI application or as a CGI program. |
+//! | [`run()`] | Runs a program that can be started as a FastCGI application or as a CGI program. |
 //! | [`run_program`] | Runs a CGI program that answers a FastCGI request. Unix only. |
-//! | [`start`] | Starts the processes of a FastCGI application. Unix only. |
+//! | [`start()`] | Starts the processes of a FastCGI application. |
 //!
 //! The following CGI program forwards its call to a FastCGI application. It receives the request in
 //! its environment and on stdin, and sends the response to stdout.
@@ -28,7 +28,6 @@ mod params;
 #[cfg(unix)]
 mod program;
 mod run;
-#[cfg(unix)]
 mod start;
 
 pub use self::forward::{forward, forward_on, gateway_status, write_failure};
@@ -36,5 +35,4 @@ pub use self::params::{all_params, cgi_params};
 #[cfg(unix)]
 pub use self::program::{run_program, Program};
 pub use self::run::run;
-#[cfg(unix)]
 pub use self::start::start;

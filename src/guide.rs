@@ -12,6 +12,7 @@
 //! | [`php_fpm`] | How do I call php-fpm, or serve PHP, from Rust? |
 //! | [`limits`] | Which timeouts and limits are there, and what happens under overload? |
 //! | [`security`] | What does the library check, and what is left to you? |
+//! | [`small_systems`] | How large is a program, and how do I make it smaller? |
 //! | [`costs`] | What does a request cost? |
 //! | [`troubleshooting`] | What does this error mean, and what do I do? |
 //! | [`migration`] | How do I replace libfcgi, Go's net/http/fcgi, or another crate? |
@@ -38,6 +39,9 @@ pub mod limits {}
 
 #[doc = include_str!("guide/security.md")]
 pub mod security {}
+
+#[doc = include_str!("guide/small_systems.md")]
+pub mod small_systems {}
 
 #[doc = include_str!("guide/costs.md")]
 pub mod costs {}

@@ -54,6 +54,7 @@
 //! - [Requests to php-fpm](guide::php_fpm)
 //! - [Timeouts, limits and overload](guide::limits)
 //! - [Security](guide::security)
+//! - [Small systems](guide::small_systems)
 //! - [What a request costs](guide::costs)
 //! - [Troubleshooting](guide::troubleshooting): symptoms, and every error
 //! - [Migration](guide::migration) from libfcgi, Go and other crates

@@ -32,6 +32,7 @@ mod listener;
 mod listening_socket;
 #[cfg(all(unix, not(all(target_os = "linux", not(fcgi_portable)))))]
 mod portable;
+mod read_wait;
 #[cfg(unix)]
 mod socket_file;
 mod stream;

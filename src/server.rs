@@ -144,6 +144,7 @@ use crate::net::{Address, AllowList, Listener};
 /// addresses in it are served (FastCGI specification, section 3.2). A Unix socket is refused: its
 /// peers have no IP address.
 pub struct Server {
+    listener: Arc<Listener>,
     pool: Arc<Pool>,
     config: Config,
     /// The addresses that may connect. `None` allows every connection.
@@ -188,9 +189,11 @@ impl Server {
     /// # Ok::<(), fcgi::Error>(())
     /// ```
     pub fn new(listener: impl Into<Listener>) -> Result<Self> {
+        let listener = Arc::new(listener.into());
         Ok(Self {
             allowed: AllowList::from_env()?,
-            pool: Arc::new(Pool::new(listener.into())),
+            pool: Arc::new(Pool::new(Arc::clone(&listener))),
+            listener,
             config: Config::default(),
             on_error: Box::new(write_to_stderr),
             hooks: Hooks::default(),
@@ -293,7 +296,7 @@ impl Server {
     /// # Errors
     /// Any error of the system.
     pub fn local_address(&self) -> Result<Address> {
-        self.pool.listener.local_address()
+        self.listener.local_address()
     }
 
     /// Returns a handle with which another thread can stop the server.
@@ -315,15 +318,18 @@ impl Server {
     where
         H: Fn(&mut Request<'_>) -> HandlerResult + Send + Sync + 'static,
     {
-        let Self { pool, config, allowed, on_error, hooks } = self;
+        let Self { listener, pool, config, allowed, on_error, hooks } = self;
         let stopper = Arc::clone(&pool);
-        let checked = config.check().and_then(|()| check_socket(&pool.listener, allowed.as_ref()));
+        let checked = config.check().and_then(|()| check_socket(&listener, allowed.as_ref()));
+        // From now on the pool decides when the socket is closed.
+        drop(listener);
         let served = checked.map_err(Error::from).and_then(|()| {
             let (config, handler) = (Arc::new(config), Box::new(handler));
             Worker { pool, config, allowed, on_error, hooks, handler }.run()
         });
-        // If the server has not started, a handle may keep the listening socket open.
+        // If the server has not started, the socket is still open.
         stopper.stop();
+        stopper.close_socket();
         served
     }
 }
@@ -347,7 +353,7 @@ fn write_to_stderr(report: &Report<'_>) {
 impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Server")
-            .field("listener", &self.pool.listener)
+            .field("listener", &self.listener)
             .field("config", &self.config)
             .field("allowed", &self.allowed)
             .finish_non_exhaustive()
@@ -377,6 +383,9 @@ impl Handle {
     /// closed at once, the others after their current request. Then [`Server::serve`] returns.
     /// Requests that take longer than [`Config::shutdown_timeout`] are aborted. One second after
     /// that, `serve` returns even if a handler that does not use its streams is still running.
+    ///
+    /// On systems other than Linux, connections that arrive during the call may still be served. On
+    /// systems other than Unix, a write that is blocked is not aborted before its timeout.
     ///
     /// The socket of [`Server::from_stdin`] may be shared with other processes, so it stays open.
     /// Threads that wait on it notice the shutdown within a few milliseconds. If the process cannot

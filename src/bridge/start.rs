@@ -2,15 +2,9 @@
 
 use std::ffi::OsStr;
 use std::io;
-use std::os::fd::AsFd;
-use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
 
 use crate::net::Listener;
-
-/// A shell script that closes descriptors 1 and 2 and then executes the application. `Command`
-/// cannot close descriptors.
-const CLOSE_AND_EXEC: &str = "exec \"$0\" \"$@\" >&- 2>&-";
 
 /// Starts `copies` processes of an application. Each process has the listening socket on
 /// descriptor 0, descriptors 1 and 2 closed, and a process group of its own
@@ -26,7 +20,8 @@ const CLOSE_AND_EXEC: &str = "exec \"$0\" \"$@\" >&- 2>&-";
 ///
 /// # Errors
 /// An I/O error if a process cannot be started. The processes that were started before it are then
-/// killed. A program that cannot be executed is not reported: its process ends.
+/// killed. A program that cannot be executed is not reported: its process ends. On systems other
+/// than Unix every process fails with `Unsupported`.
 ///
 /// ```no_run
 /// // It needs an application to start.
@@ -46,12 +41,26 @@ pub fn start(
     collect_or_kill((0..copies).map(|_| start_one(listener, program.as_ref())))
 }
 
+#[cfg(unix)]
 fn start_one(listener: &Listener, program: &OsStr) -> io::Result<Child> {
+    use std::os::fd::AsFd;
+    use std::os::unix::process::CommandExt;
+    use std::process::{Command, Stdio};
+
+    /// A shell script that closes descriptors 1 and 2 and then executes the application. `Command`
+    /// cannot close descriptors.
+    const CLOSE_AND_EXEC: &str = "exec \"$0\" \"$@\" >&- 2>&-";
+
     Command::new("/bin/sh")
         .args([OsStr::new("-c"), OsStr::new(CLOSE_AND_EXEC), program])
         .stdin(Stdio::from(listener.as_fd().try_clone_to_owned()?))
         .process_group(0)
         .spawn()
+}
+
+#[cfg(not(unix))]
+fn start_one(_: &Listener, _: &OsStr) -> io::Result<Child> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 /// Collects processes. After an error, kills those that were collected and waits for their end.
@@ -75,8 +84,11 @@ fn kill(child: &mut Child) {
     let _ = child.wait();
 }
 
+#[cfg(unix)]
 #[cfg(test)]
 mod tests {
+    use std::process::{Command, Stdio};
+
     use super::*;
 
     fn is_running(process: u32) -> bool {

@@ -48,7 +48,8 @@ impl CancelHandle {
     }
 
     /// Cancels the request: shuts down the connection to the application, so that a read of the
-    /// response or a write of the body that is waiting returns an error.
+    /// response or a write of the body that is waiting returns an error. On systems other than Unix
+    /// a write may wait until its timeout.
     pub fn cancel(&self) {
         // Holding the lock prevents the next request from starting between the check and the
         // shutdown.

@@ -11,7 +11,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::listening_socket::ListeningSocket;
-use super::stream::{is_timeout, Stream};
+use super::read_wait::is_timeout;
+use super::stream::Stream;
 use super::waiters::Waiters;
 use crate::error::Result;
 

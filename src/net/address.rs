@@ -60,15 +60,17 @@ impl Address {
     /// Creates the address of a Unix socket. The path does not have to be UTF-8.
     ///
     /// # Errors
-    /// [`Error::InvalidAddress`] if the path is empty or contains a NUL byte. The length is checked
-    /// when the address is used. The limit is about 100 bytes and differs between systems.
+    /// [`Error::InvalidAddress`] if the path is empty or contains a NUL byte, and for every path on
+    /// systems other than Unix. The length is checked when the address is used. The limit is about
+    /// 100 bytes and differs between systems.
     ///
     /// ```
+    /// # #[cfg(unix)] {
     /// let address = fcgi::net::Address::unix("/run/app.sock")?;
     /// assert_eq!(address.to_string(), "unix:/run/app.sock");
+    /// # }
     /// # Ok::<(), fcgi::Error>(())
     /// ```
-    #[cfg(unix)]
     pub fn unix(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let text = format!("unix:{}", path.display());

@@ -78,6 +78,13 @@ impl AllowList {
     }
 
     /// Returns whether the list contains an address.
+    ///
+    /// ```
+    /// let allowed: fcgi::net::AllowList = "192.0.2.1".parse()?;
+    /// assert!(allowed.allows_ip([192, 0, 2, 1].into()));
+    /// assert!(!allowed.allows_ip([192, 0, 2, 2].into()));
+    /// # Ok::<(), fcgi::Error>(())
+    /// ```
     pub fn allows_ip(&self, ip: IpAddr) -> bool {
         self.addresses.contains(&canonical(ip))
     }

@@ -191,6 +191,20 @@ impl Listener {
     /// On Linux, [`accept`](Self::accept) sets a receive timeout of the socket, to return after
     /// [`close`](Self::close) even if nothing else ends the call. The timeout is removed when the
     /// listener is dropped.
+    ///
+    /// ```
+    /// use fcgi::net::Listener;
+    ///
+    /// // Another process has a descriptor of the same socket.
+    /// let socket = std::net::TcpListener::bind("127.0.0.1:0")?;
+    /// let other = socket.try_clone()?;
+    /// let listener = Listener::from(socket).shared();
+    /// listener.close();
+    /// assert!(listener.accept()?.is_none());
+    /// let _client = std::net::TcpStream::connect(other.local_addr()?)?;
+    /// other.accept()?;
+    /// # Ok::<(), fcgi::Error>(())
+    /// ```
     #[must_use]
     pub fn shared(mut self) -> Self {
         self.acceptor.share();
@@ -211,6 +225,18 @@ impl Listener {
     /// `NotFound` if there is no such file: for a TCP socket, for a socket that was not created by
     /// [`bind`](Self::bind) or [`take_over`](Self::take_over), and if another file has taken its
     /// place.
+    ///
+    /// ```
+    /// use fcgi::net::{Address, Listener};
+    /// use std::os::unix::fs::PermissionsExt;
+    ///
+    /// let dir = tempfile::tempdir()?;
+    /// let path = dir.path().join("app.sock");
+    /// let listener = Listener::bind(&Address::unix(&path)?)?;
+    /// listener.set_mode(0o660)?;
+    /// assert_eq!(path.metadata()?.permissions().mode() & 0o777, 0o660);
+    /// # Ok::<(), fcgi::Error>(())
+    /// ```
     #[cfg(unix)]
     pub fn set_mode(&self, mode: u32) -> Result<()> {
         let set = self.file().and_then(|file| file.set_mode(mode));
@@ -253,6 +279,16 @@ impl Listener {
     /// [`Error::Socket`](crate::Error::Socket). Running out of descriptors or memory may be
     /// temporary: wait before calling again. This applies after [`close`](Self::close) too, if
     /// connections are left.
+    ///
+    /// ```
+    /// use fcgi::net::{Listener, Stream};
+    ///
+    /// let listener = Listener::bind(&"127.0.0.1:0".parse()?)?;
+    /// let _client = Stream::connect(&listener.local_address()?, None)?;
+    /// let stream = listener.accept()?.expect("an open listener");
+    /// assert_eq!(stream.peer_ip(), Some([127, 0, 0, 1].into()));
+    /// # Ok::<(), fcgi::Error>(())
+    /// ```
     pub fn accept(&self) -> Result<Option<Stream>> {
         self.acceptor.accept().map_err(|error| match error {
             Error::Io(error) => self.error("accept on", error),
@@ -273,7 +309,9 @@ impl Listener {
     ///   takes a descriptor, and then shuts the socket down. A connection that is established in
     ///   the microseconds between the two is reset.
     /// - On other systems `accept` returns them until it finds none. Those that arrive after that
-    ///   are reset when the listener is dropped.
+    ///   are reset when the listener is dropped. `close` connects to the socket to end the blocked
+    ///   calls. Over a Unix socket `accept` may return such a connection, which ends before its
+    ///   first byte.
     ///
     /// A [`shared`](Self::shared) socket stays open for the other processes, and `accept` leaves
     /// them what has not been accepted. A blocked call returns within a few milliseconds: `close`
@@ -297,6 +335,16 @@ impl Listener {
     }
 
     /// Returns whether [`close`](Self::close) has been called.
+    ///
+    /// ```
+    /// use fcgi::net::Listener;
+    ///
+    /// let listener = Listener::bind(&"127.0.0.1:0".parse()?)?;
+    /// assert!(!listener.is_closed());
+    /// listener.close();
+    /// assert!(listener.is_closed());
+    /// # Ok::<(), fcgi::Error>(())
+    /// ```
     pub fn is_closed(&self) -> bool {
         self.acceptor.is_closed()
     }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::address::{Address, Target};
+use super::read_wait::{is_timeout, ReadWait};
 use crate::error::{Error, Result};
 
 /// A connection over TCP or a Unix socket.
@@ -39,7 +40,13 @@ use crate::error::{Error, Result};
 /// # Ok::<(), fcgi::Error>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct Stream(Arc<Socket>);
+pub struct Stream(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    socket: Socket,
+    read_wait: ReadWait,
+}
 
 #[derive(Debug)]
 enum Socket {
@@ -63,7 +70,7 @@ pub(crate) enum PeerState {
 /// Evaluates an expression with a `&TcpStream` or a `&UnixStream`.
 macro_rules! with_socket {
     ($stream:expr, $socket:ident => $expression:expr) => {
-        match &*$stream.0 {
+        match &$stream.0.socket {
             Socket::Tcp($socket) => $expression,
             #[cfg(unix)]
             Socket::Unix($socket) => $expression,
@@ -136,6 +143,17 @@ impl Stream {
     ///
     /// # Errors
     /// `InvalidInput` if a duration is zero.
+    ///
+    /// ```
+    /// use fcgi::net::{Listener, Stream};
+    /// use std::time::Duration;
+    ///
+    /// let listener = Listener::bind(&"127.0.0.1:0".parse()?)?;
+    /// let stream = Stream::connect(&listener.local_address()?, None)?;
+    /// stream.set_timeouts(Some(Duration::from_secs(60)), Some(Duration::from_secs(60)))?;
+    /// assert!(stream.set_timeouts(Some(Duration::ZERO), None).is_err());
+    /// # Ok::<(), fcgi::Error>(())
+    /// ```
     pub fn set_timeouts(&self, read: Option<Duration>, write: Option<Duration>) -> io::Result<()> {
         self.set_read_timeout(read)?;
         self.set_write_timeout(write)
@@ -143,6 +161,11 @@ impl Stream {
 
     /// Sets how long a read may block. One system call.
     pub(crate) fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        let timeout = match self.0.socket {
+            Socket::Tcp(_) => self.0.read_wait.set_timeout(timeout),
+            #[cfg(unix)]
+            Socket::Unix(_) => timeout,
+        };
         with_socket!(self, socket => socket.set_read_timeout(timeout))
     }
 
@@ -203,7 +226,7 @@ impl Stream {
     /// three system calls peek at the next byte of the input. The socket is in non-blocking mode
     /// meanwhile, so no other thread may read or write.
     pub(crate) fn peer_state(&self) -> io::Result<PeerState> {
-        let outcome = match &*self.0 {
+        let outcome = match &self.0.socket {
             Socket::Tcp(socket) => match peek(socket)? {
                 // A reset after the end of the input is not an error of a read.
                 Ok(0) if socket.take_error()?.is_none() => return Ok(PeerState::InputEnded),
@@ -224,7 +247,7 @@ impl Stream {
     /// Returns whether there is input to read. Does not block. The socket is in non-blocking mode
     /// meanwhile.
     pub(crate) fn has_input(&self) -> io::Result<bool> {
-        let outcome = match &*self.0 {
+        let outcome = match &self.0.socket {
             Socket::Tcp(socket) => peek(socket)?,
             // `std` offers this for the type of a TCP socket only.
             #[cfg(unix)]
@@ -234,6 +257,10 @@ impl Stream {
     }
 
     /// Shuts down one direction of the connection or both, for every clone.
+    ///
+    /// A read that is blocked in another thread then returns 0 bytes, on systems other than Unix
+    /// within 100 ms. On Unix, a write that is blocked fails. On other systems it may block until
+    /// its timeout.
     ///
     /// ```
     /// use fcgi::net::{Listener, Stream};
@@ -249,13 +276,25 @@ impl Stream {
     /// # Ok::<(), fcgi::Error>(())
     /// ```
     pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        if how != Shutdown::Write {
+            self.0.read_wait.record_shutdown();
+        }
         with_socket!(self, socket => socket.shutdown(how))
     }
 
     /// Returns the IP address of the peer, or `None` for a Unix socket and for a connection that
     /// has been closed.
+    ///
+    /// ```
+    /// use fcgi::net::{Listener, Stream};
+    ///
+    /// let listener = Listener::bind(&"127.0.0.1:0".parse()?)?;
+    /// let stream = Stream::connect(&listener.local_address()?, None)?;
+    /// assert_eq!(stream.peer_ip(), Some([127, 0, 0, 1].into()));
+    /// # Ok::<(), fcgi::Error>(())
+    /// ```
     pub fn peer_ip(&self) -> Option<IpAddr> {
-        match &*self.0 {
+        match &self.0.socket {
             Socket::Tcp(socket) => socket.peer_addr().ok().map(|address| address.ip()),
             #[cfg(unix)]
             Socket::Unix(_) => None,
@@ -265,6 +304,16 @@ impl Stream {
     /// Reads without converting the error of a timeout.
     fn read_raw(&self, buffer: &mut [u8]) -> io::Result<usize> {
         with_socket!(self, socket => (&*socket).read(buffer))
+    }
+
+    /// Waits until a read does not block, if a shutdown may not end a blocked read.
+    #[inline]
+    fn wait_for_input(&self) -> io::Result<()> {
+        match &self.0.socket {
+            Socket::Tcp(socket) => self.0.read_wait.wait(socket),
+            #[cfg(unix)]
+            Socket::Unix(_) => Ok(()),
+        }
     }
 
     fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
@@ -287,13 +336,23 @@ impl Stream {
         if !is_timeout(&error) {
             return error;
         }
-        timed_out("read", with_socket!(self, socket => socket.read_timeout()))
+        let timeout = match &self.0.socket {
+            Socket::Tcp(socket) => self.0.read_wait.timeout(socket),
+            #[cfg(unix)]
+            Socket::Unix(socket) => socket.read_timeout(),
+        };
+        timed_out("read", timeout)
     }
 }
 
 impl From<Socket> for Stream {
     fn from(socket: Socket) -> Self {
-        Self(Arc::new(socket))
+        let read_wait = match &socket {
+            Socket::Tcp(socket) => ReadWait::new(Some(socket)),
+            #[cfg(unix)]
+            Socket::Unix(_) => ReadWait::new(None),
+        };
+        Self(Arc::new(Inner { socket, read_wait }))
     }
 }
 
@@ -325,12 +384,15 @@ impl AsFd for Stream {
 
 impl Read for &Stream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.read_raw(buffer).map_err(|error| self.read_error(error))
+        let read = self.wait_for_input().and_then(|()| self.read_raw(buffer));
+        read.map_err(|error| self.read_error(error))
     }
 
     fn read_vectored(&mut self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        with_socket!(self, socket => (&*socket).read_vectored(buffers))
-            .map_err(|error| self.read_error(error))
+        let read = self
+            .wait_for_input()
+            .and_then(|()| with_socket!(self, socket => (&*socket).read_vectored(buffers)));
+        read.map_err(|error| self.read_error(error))
     }
 }
 
@@ -400,12 +462,6 @@ fn peek(socket: &TcpStream) -> io::Result<io::Result<usize>> {
     let outcome = socket.peek(&mut [0]);
     socket.set_nonblocking(false)?;
     Ok(outcome)
-}
-
-/// Returns whether a call failed because the timeout of the socket has passed, or because the
-/// socket is in non-blocking mode. The kind differs between systems.
-pub(super) fn is_timeout(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
 }
 
 /// Returns the error of an operation that has exceeded a timeout.

@@ -1,4 +1,4 @@
-//! What systems offer for socket files: [`linux`](super::linux) or [`portable`](super::portable).
+//! What systems offer for socket files: `linux` or `portable`.
 
 #[cfg(all(target_os = "linux", not(fcgi_portable)))]
 pub(super) use super::linux::{set_mode, set_owner, PathLock};

@@ -191,11 +191,23 @@ impl Params {
     }
 
     /// Returns the number of pairs.
+    ///
+    /// ```
+    /// let params = fcgi::Params::from_pairs([("A", "1"), ("A", "2")])?;
+    /// assert_eq!(params.len(), 2);
+    /// # Ok::<(), fcgi::Error>(())
+    /// ```
     pub fn len(&self) -> usize {
         self.pairs.len()
     }
 
     /// Returns whether there are no pairs.
+    ///
+    /// ```
+    /// let params = fcgi::Params::from_pairs([("A", "1"), ("A", "2")])?;
+    /// assert!(!params.is_empty());
+    /// # Ok::<(), fcgi::Error>(())
+    /// ```
     pub fn is_empty(&self) -> bool {
         self.pairs.is_empty()
     }

@@ -599,7 +599,7 @@ impl ConnectionState {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{self, Read, Write};
+    use std::io::{Read, Write};
     use std::net::TcpStream;
     use std::sync::atomic::AtomicBool;
 
@@ -783,7 +783,7 @@ mod tests {
             assert!(state.close_if_marked());
             writer.join().expect("the result of the write")
         });
-        assert_eq!(written.expect_err("a failed write").kind(), io::ErrorKind::BrokenPipe);
+        assert_eq!(written.expect_err("a failed write").kind(), std::io::ErrorKind::BrokenPipe);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use super::config::{Config, Overload};
@@ -22,7 +22,8 @@ const ABORT_TIMEOUT: Duration = Duration::from_secs(1);
 /// The threads of a server, and the connections that they serve.
 #[derive(Debug)]
 pub(super) struct Pool {
-    pub(super) listener: Listener,
+    /// Keeps the socket open only during a call. Otherwise [`State::listener`] does.
+    listener: Weak<Listener>,
     state: Mutex<State>,
     /// Notified when a connection or a thread ends while another thread waits for that, when no
     /// thread could be started, and when the server stops.
@@ -42,6 +43,8 @@ pub(super) struct Pool {
 /// no other is unassigned and at most `REJECTING_THREADS` are rejecting.
 #[derive(Debug, Default)]
 struct State {
+    /// Keeps the listening socket open. `None` when the server has stopped accepting.
+    listener: Option<Arc<Listener>>,
     /// The connections that are served, in the order in which they were accepted.
     serving: Vec<Arc<ConnectionState>>,
     /// The connections that are rejected.
@@ -99,14 +102,32 @@ pub(super) struct Admission {
 }
 
 impl Pool {
-    pub(super) fn new(listener: Listener) -> Self {
+    pub(super) fn new(listener: Arc<Listener>) -> Self {
         Self {
-            listener,
-            state: Mutex::default(),
+            listener: Arc::downgrade(&listener),
+            state: Mutex::new(State { listener: Some(listener), ..State::default() }),
             changed: Condvar::new(),
             yield_requests: Arc::default(),
             is_stopping: AtomicBool::new(false),
         }
+    }
+
+    /// Waits for a connection. Returns `None` if the server stops and no connection is left. The
+    /// socket is then closed.
+    pub(super) fn accept(&self) -> Result<Option<Stream>> {
+        let Some(listener) = self.listener.upgrade() else { return Ok(None) };
+        let accepted = listener.accept()?;
+        if accepted.is_none() {
+            self.close_socket();
+        }
+        Ok(accepted)
+    }
+
+    /// Closes the listening socket, as soon as no thread is in `accept`. Not every system can
+    /// otherwise make an open socket refuse connections.
+    pub(super) fn close_socket(&self) {
+        let listener = self.lock().listener.take();
+        drop(listener);
     }
 
     /// Stops accepting, and asks every connection to close.
@@ -114,7 +135,9 @@ impl Pool {
         if self.is_stopping.swap(true, SeqCst) {
             return;
         }
-        self.listener.close();
+        if let Some(listener) = self.listener.upgrade() {
+            listener.close();
+        }
         let state = self.lock();
         state.connections().for_each(|connection| connection.stop());
         self.changed.notify_all();
@@ -450,7 +473,7 @@ mod tests {
 
     fn pool() -> Pool {
         let address = "127.0.0.1:0".parse().expect("an address");
-        let pool = Pool::new(Listener::bind(&address).expect("a listening socket"));
+        let pool = Pool::new(Arc::new(Listener::bind(&address).expect("a listening socket")));
         pool.add_thread();
         pool
     }

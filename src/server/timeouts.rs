@@ -227,11 +227,10 @@ impl ReadTimeout {
 
     /// Returns whether an idle read can use the socket's timeout as it is.
     ///
-    /// Shutting down the read half wakes such a read, which is guaranteed on Unix only.
+    /// Shutting down the read half wakes such a read.
     #[inline]
     fn needs_no_update(&self) -> bool {
-        cfg!(unix)
-            && self.is_idle
+        self.is_idle
             && self.idle_timeout.is_none()
             && self.deadline.is_none()
             && (!self.is_set || self.on_socket == self.read_timeout)

@@ -52,11 +52,19 @@ impl Worker {
     /// Starts a thread, which is already counted.
     fn start_thread(self: &Arc<Self>) -> io::Result<()> {
         let worker = Arc::clone(self);
-        let started = thread::Builder::new().name("fcgi".into()).spawn(move || worker.work());
+        let started = self.thread_builder().spawn(move || worker.work());
         if started.is_err() {
             self.pool.thread_not_started();
         }
         started.map(drop)
+    }
+
+    fn thread_builder(&self) -> thread::Builder {
+        let builder = thread::Builder::new().name("fcgi".into());
+        match self.config.stack_size {
+            Some(bytes) => builder.stack_size(bytes),
+            None => builder,
+        }
     }
 
     /// Starts a thread that accepts, which is already counted. If the system starts none, the next
@@ -89,7 +97,7 @@ impl Worker {
     fn accept(&self) -> Option<Stream> {
         let (mut pause, longest_pause) = ACCEPT_PAUSES;
         loop {
-            match self.pool.listener.accept() {
+            match self.pool.accept() {
                 Ok(Some(stream)) if self.is_allowed(&stream) => return Some(stream),
                 Ok(Some(_not_allowed)) => {}
                 Ok(None) => return None,
@@ -109,7 +117,7 @@ impl Worker {
     }
 
     fn is_allowed(&self, stream: &Stream) -> bool {
-        self.allowed.as_ref().map_or(true, |list| list.allows(stream))
+        self.allowed.as_ref().is_none_or(|list| list.allows(stream))
     }
 
     /// Serves or rejects a connection, and reports its error.

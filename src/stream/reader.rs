@@ -70,11 +70,31 @@ impl<R> RecordReader<R> {
     }
 
     /// Returns how many bytes of the current record's content have not been read yet.
+    ///
+    /// ```
+    /// use fcgi::stream::RecordReader;
+    ///
+    /// let input = b"\x01\x05\0\x01\0\x05\0\0hello";
+    /// let mut reader = RecordReader::new(&input[..]);
+    /// reader.next_header()?;
+    /// assert_eq!(reader.content_left(), 5);
+    /// # Ok::<(), fcgi::Error>(())
+    /// ```
     pub fn content_left(&self) -> usize {
         self.content_end - self.start
     }
 
     /// Returns the bytes that have been read from the underlying reader, but not consumed yet.
+    ///
+    /// ```
+    /// use fcgi::stream::RecordReader;
+    ///
+    /// let input = b"\x01\x05\0\x01\0\0\0\0the next record";
+    /// let mut reader = RecordReader::new(&input[..]);
+    /// reader.next_header()?;
+    /// assert_eq!(reader.buffer(), b"the next record");
+    /// # Ok::<(), fcgi::Error>(())
+    /// ```
     pub fn buffer(&self) -> &[u8] {
         &self.buffer[self.start..self.end]
     }
@@ -104,6 +124,18 @@ impl<R> RecordReader<R> {
     ///
     /// # Panics
     /// If `fill_content` returned fewer bytes.
+    ///
+    /// ```
+    /// use fcgi::stream::RecordReader;
+    ///
+    /// let input = b"\x01\x05\0\x01\0\x05\0\0hello";
+    /// let mut reader = RecordReader::new(&input[..]);
+    /// reader.next_header()?;
+    /// assert_eq!(reader.fill_content()?, b"hello");
+    /// reader.consume(2);
+    /// assert_eq!(reader.fill_content()?, b"llo");
+    /// # Ok::<(), fcgi::Error>(())
+    /// ```
     pub fn consume(&mut self, amount: usize) {
         assert!(
             amount <= self.content_end.min(self.end) - self.start,
@@ -198,6 +230,16 @@ impl<R: Read> RecordReader<R> {
     /// # Errors
     /// [`Error::UnexpectedEof`] if the input ends inside a record, [`Error::UnsupportedVersion`],
     /// and any error of the underlying reader.
+    ///
+    /// ```
+    /// use fcgi::{stream::RecordReader, Error};
+    ///
+    /// let input = b"\x01\x05\0\x01\0\x05\0\0hel";
+    /// let mut reader = RecordReader::new(&input[..]);
+    /// assert_eq!(reader.next_header()?.expect("a record").content_len, 5);
+    /// assert!(matches!(reader.next_header(), Err(Error::UnexpectedEof(_))));
+    /// # Ok::<(), fcgi::Error>(())
+    /// ```
     #[inline]
     pub fn next_header(&mut self) -> Result<Option<Header>> {
         loop {
@@ -242,6 +284,18 @@ impl<R: Read> RecordReader<R> {
     /// # Errors
     /// [`Error::UnexpectedEof`] if the input ends inside the content, and any error of the
     /// underlying reader.
+    ///
+    /// ```
+    /// use fcgi::stream::RecordReader;
+    ///
+    /// let input = b"\x01\x05\0\x01\0\x05\0\0hello";
+    /// let mut reader = RecordReader::new(&input[..]);
+    /// reader.next_header()?;
+    /// let mut content = [0; 8];
+    /// assert_eq!(reader.read_content(&mut content)?, 5);
+    /// assert_eq!(reader.read_content(&mut content)?, 0);
+    /// # Ok::<(), fcgi::Error>(())
+    /// ```
     pub fn read_content(&mut self, out: &mut [u8]) -> Result<usize> {
         if self.start == self.end {
             let wanted = out.len().min(self.content_left());
@@ -262,6 +316,18 @@ impl<R: Read> RecordReader<R> {
     /// # Errors
     /// [`Error::UnexpectedEof`] if the input ends inside the content, and any error of the
     /// underlying reader.
+    ///
+    /// ```
+    /// use fcgi::stream::RecordReader;
+    ///
+    /// let input = b"\x01\x05\0\x01\0\x05\0\0hello";
+    /// let mut reader = RecordReader::new(&input[..]);
+    /// reader.next_header()?;
+    /// assert_eq!(reader.fill_content()?, b"hello");
+    /// reader.consume(5);
+    /// assert_eq!(reader.fill_content()?, b"");
+    /// # Ok::<(), fcgi::Error>(())
+    /// ```
     pub fn fill_content(&mut self) -> Result<&[u8]> {
         if self.start == self.end && self.content_left() > 0 && self.fill()? == 0 {
             return Err(Error::UnexpectedEof("a record"));
@@ -288,6 +354,18 @@ impl<R: Read> RecordReader<R> {
     /// # Errors
     /// [`Error::InvalidBodyLength`] if it is shorter than 8 bytes, and the errors of
     /// [`read_content`](Self::read_content).
+    ///
+    /// ```
+    /// use fcgi::record::Role;
+    /// use fcgi::stream::RecordReader;
+    ///
+    /// let input = b"\x01\x01\0\x01\0\x08\0\0\0\x01\x01\0\0\0\0\0";
+    /// let mut reader = RecordReader::new(&input[..]);
+    /// reader.next_header()?;
+    /// let begin = reader.read_begin_request()?;
+    /// assert_eq!((begin.role, begin.keep_conn()), (Role::Responder, true));
+    /// # Ok::<(), fcgi::Error>(())
+    /// ```
     pub fn read_begin_request(&mut self) -> Result<BeginRequest> {
         let (body, len) = self.read_body()?;
         BeginRequest::parse(&body[..len])
@@ -297,6 +375,19 @@ impl<R: Read> RecordReader<R> {
     ///
     /// # Errors
     /// The errors of [`read_begin_request`](Self::read_begin_request).
+    ///
+    /// ```
+    /// use fcgi::record::ProtocolStatus;
+    /// use fcgi::stream::RecordReader;
+    ///
+    /// let input = b"\x01\x03\0\x01\0\x08\0\0\0\0\0\x07\0\0\0\0";
+    /// let mut reader = RecordReader::new(&input[..]);
+    /// reader.next_header()?;
+    /// let end = reader.read_end_request()?;
+    /// assert_eq!(end.app_status, 7);
+    /// assert_eq!(end.protocol_status, ProtocolStatus::RequestComplete);
+    /// # Ok::<(), fcgi::Error>(())
+    /// ```
     pub fn read_end_request(&mut self) -> Result<EndRequest> {
         let (body, len) = self.read_body()?;
         EndRequest::parse(&body[..len])

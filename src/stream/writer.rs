@@ -70,6 +70,19 @@ impl<W: Write> StreamWriter<W> {
     ///
     /// # Errors
     /// Any error of the underlying writer.
+    ///
+    /// ```
+    /// use fcgi::record::RecordType;
+    /// use fcgi::stream::StreamWriter;
+    /// use std::io::Write;
+    ///
+    /// let mut writer = StreamWriter::new(Vec::new(), RecordType::Stdin, 1)?;
+    /// writer.write_all(b"12345678")?;
+    /// let sent = writer.finish()?;
+    /// assert_eq!(sent[8..16], *b"12345678");
+    /// assert_eq!(sent[16..], *b"\x01\x05\0\x01\0\0\0\0", "the empty record");
+    /// # Ok::<(), fcgi::Error>(())
+    /// ```
     pub fn finish(mut self) -> Result<W> {
         self.buffer.end_stream();
         self.send()?;

@@ -3,7 +3,9 @@
 #![cfg(unix)]
 
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::TcpListener;
+#[cfg(target_os = "linux")]
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixListener;
 use std::sync::{mpsc, Arc};
 use std::thread;

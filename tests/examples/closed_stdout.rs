@@ -2,7 +2,7 @@
 //! status 0.
 #![cfg(unix)]
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
@@ -78,7 +78,7 @@ fn fetch_ends_quietly_without_stderr() {
 fn fetch_reports_a_full_disk() {
     let echo = ExampleServer::start("echo");
     let mut command = command("fetch", &[&echo.address.to_string()]);
-    let full = File::options().write(true).open("/dev/full").expect("/dev/full");
+    let full = fs::File::options().write(true).open("/dev/full").expect("/dev/full");
     let output = command.stdout(full).output().expect("fetch ends");
     assert_eq!(output.status.code(), Some(74), "{output:?}");
 }

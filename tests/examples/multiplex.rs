@@ -15,6 +15,17 @@ use crate::support::*;
 const COUNT: u16 = 5;
 const BODY: usize = 100_000;
 
+/// Connects to an application when it is dropped, so that the application does not wait for an
+/// example that has failed.
+struct ConnectOnDrop<'a>(&'a str);
+
+impl Drop for ConnectOnDrop<'_> {
+    fn drop(&mut self) {
+        // If this fails, nothing waits at the address.
+        let _ = TcpStream::connect(self.0);
+    }
+}
+
 /// Runs the example with `COUNT` requests and these further arguments. The application allows
 /// multiplexing, and `serve` gets its listener and the connection with all requests.
 fn run(args: &[&str], serve: impl FnOnce(&TcpListener, TcpStream) + Send) -> Output {
@@ -25,6 +36,7 @@ fn run(args: &[&str], serve: impl FnOnce(&TcpListener, TcpStream) + Send) -> Out
             answer_get_values(&listener);
             serve(&listener, listener.accept().expect("a connection").0);
         });
+        let _end = ConnectOnDrop(&address);
         let count = COUNT.to_string();
         example::run("multiplex", &[&[&*address, &count], args].concat(), &[], b"")
     })

@@ -28,7 +28,7 @@ impl EchoResponse {
             let (name, value) =
                 line.split_once('=').unwrap_or_else(|| panic!("{line:?} is not NAME=VALUE"));
             assert!(
-                params.keys().next_back().map_or(true, |last| **last < *name),
+                params.keys().next_back().is_none_or(|last| **last < *name),
                 "{name} is repeated or out of order"
             );
             params.insert(name.to_owned(), value.to_owned());

@@ -108,7 +108,7 @@ impl Fpm {
             wait_until("waiting connections", || {
                 let (_, output, _) = self.check(&["--json", "--timeout", "0.01"]);
                 let report: Value = serde_json::from_str(&output).expect("JSON");
-                report["waiting"].as_u64().map_or(true, |count| count >= waiting as u64)
+                report["waiting"].as_u64().is_none_or(|count| count >= waiting as u64)
             });
             check(self);
         });

@@ -105,8 +105,10 @@ fn echo_until_closed(listener: &Listener) -> usize {
 
 /// Closes a listener when it is dropped, so that a test whose assertion fails does not wait for
 /// threads in `accept`.
+#[cfg(unix)]
 struct CloseOnDrop<'a>(&'a Listener);
 
+#[cfg(unix)]
 impl Drop for CloseOnDrop<'_> {
     fn drop(&mut self) {
         self.0.close();

@@ -1,7 +1,9 @@
 //! Proves that TCP listeners accept, and that their errors are reported.
 
 use std::io::{self, IoSliceMut, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+#[cfg(unix)]
+use std::net::{TcpListener, TcpStream};
 
 use super::{address, exchange, io_kind};
 use fcgi::net::{Listener, Stream};

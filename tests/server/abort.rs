@@ -5,14 +5,18 @@ use std::io::{self, BufRead, Read, Write};
 #[cfg(unix)]
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Arc, Mutex};
+#[cfg(unix)]
+use std::sync::Arc;
+use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::support::*;
 use fcgi::net::Stream;
 use fcgi::record::Role;
-use fcgi::server::{Config, Connection, HandlerResult, Request};
+#[cfg(unix)]
+use fcgi::server::Connection;
+use fcgi::server::{Config, HandlerResult, Request};
 use fcgi::Error;
 
 fn abort(id: u16) -> Vec<u8> {

@@ -2,11 +2,9 @@
 //! an invalid list keeps the server from starting.
 
 use std::io::Write;
-use std::sync::mpsc;
-use std::thread;
 
 use crate::support::*;
-use fcgi::net::{Address, AllowList, Listener};
+use fcgi::net::{AllowList, Listener};
 use fcgi::{Error, Server};
 
 /// Starts a server with this allow list, or returns `None` if the address cannot be bound.
@@ -51,13 +49,16 @@ fn only_peers_on_the_allow_list_are_served() {
 #[cfg(unix)]
 #[test]
 fn unix_socket_is_refused_with_an_allow_list() {
+    use fcgi::net::Address;
+    use std::sync::mpsc;
+
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("app.sock");
     let unnamed = std::os::unix::net::UnixListener::bind(directory.path().join("other")).unwrap();
     for listener in [Listener::bind(&Address::unix(&path).unwrap()).unwrap(), unnamed.into()] {
         let server = Server::new(listener).unwrap().allow("127.0.0.1, ::1".parse().unwrap());
         let (sender, outcome) = mpsc::channel();
-        thread::spawn(move || sender.send(server.serve(echo)));
+        std::thread::spawn(move || sender.send(server.serve(echo)));
         let error = outcome.recv_timeout(TEST_TIMEOUT).expect("the end of serve").unwrap_err();
         assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);
         assert!(error.to_string().contains("list of allowed addresses"), "{error}");

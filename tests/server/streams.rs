@@ -10,7 +10,9 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use crate::support::*;
 use fcgi::record::Role;
-use fcgi::server::{Config, Connection, HandlerResult, Request};
+#[cfg(unix)]
+use fcgi::server::Connection;
+use fcgi::server::{Config, HandlerResult, Request};
 use fcgi::Error;
 
 /// A handler that responds with how reading its body ended.

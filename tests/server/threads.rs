@@ -368,3 +368,40 @@ fn all_slots_are_used_again_and_again() {
     });
     assert!((2..=8).contains(&most.load(SeqCst)), "{most:?} at once");
 }
+
+/// Uses about `kib` KiB of the stack. Each call has an array of 1 KiB that is used after the next
+/// call has returned.
+fn use_stack(kib: u32) -> u32 {
+    let array = std::hint::black_box([kib; 256]);
+    let deeper = if kib == 0 { 0 } else { use_stack(kib - 1) };
+    deeper + std::hint::black_box(array)[0] % 2
+}
+
+/// The default of the standard library is 2 MiB, and the process would be aborted.
+#[test]
+fn handler_may_use_the_configured_stack() {
+    let config = Config::new().stack_size(Some(32 << 20));
+    let server = TestServer::tcp(config, |request| {
+        let sum = use_stack(4 * 1024);
+        respond(request, sum.to_string())
+    });
+    let answer = server.round_trip(1, &request(1, RESPONDER, 0, &[], b""));
+    assert_eq!(answer.body(), (2 * 1024).to_string());
+}
+
+/// The documentation of the field says how much the library needs.
+#[test]
+fn small_stacks_are_enough_for_small_handlers() {
+    let config = Config::new().stack_size(Some(64 << 10)).max_params(1000);
+    let server = TestServer::tcp(config, echo);
+    let long = "x".repeat(1000);
+    for (pairs, body, expected) in [
+        (&[][..], &b"body"[..], echoed(&[], b"body")),
+        (&[], &[b'x'; 100_000], echoed(&[], &[b'x'; 100_000])),
+    ] {
+        let answer = server.round_trip(1, &request(1, RESPONDER, 0, pairs, body));
+        assert_eq!(answer.stdout, expected);
+    }
+    let answer = server.round_trip(1, &request(1, RESPONDER, 0, &[("NAME", &long)], b""));
+    assert!(answer.text().starts_with("Status: 431"), "{answer:?}");
+}

@@ -104,7 +104,7 @@ impl Load {
     /// stops the load.
     pub fn run(&self, seed: u64) {
         let _stop = self.stop_on_drop();
-        let mut random = Random(seed * 0x9e37_79b9_7f4a_7c15);
+        let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         while !self.is_stopped() {
             match random.below(100) {
                 0..=79 => {

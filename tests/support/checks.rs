@@ -170,7 +170,7 @@ impl Record {
         out.extend((self.content.len() as u16).to_be_bytes());
         out.extend([self.padding_len, 0xa5]);
         out.extend(&self.content);
-        out.extend(std::iter::repeat(1).take(self.padding_len.into()));
+        out.extend(std::iter::repeat_n(1, self.padding_len.into()));
         out
     }
 }

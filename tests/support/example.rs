@@ -1,6 +1,7 @@
 //! Helpers that run the built examples.
 #![allow(dead_code)] // Each program uses a part.
 
+use std::env::consts::EXE_SUFFIX;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -14,7 +15,7 @@ const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 pub fn path(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("the path of this test");
     let directory = test.parent().and_then(Path::parent).expect("the directory of the build");
-    let path = directory.join("examples").join(name);
+    let path = directory.join("examples").join(format!("{name}{EXE_SUFFIX}"));
     assert!(path.exists(), "{} is not built: run `cargo build --examples`", path.display());
     path
 }
@@ -60,7 +61,8 @@ impl Drop for KillOnDrop {
     }
 }
 
-/// A running example that listens on a Unix socket of its own.
+/// A running example that listens on a Unix socket of its own, or on a TCP socket if the system has
+/// no Unix sockets.
 pub struct ExampleServer {
     pub address: Address,
     _process: KillOnDrop,
@@ -76,7 +78,7 @@ impl ExampleServer {
     /// Starts an example with the address and these arguments.
     pub fn start_with(name: &str, args: &[&str]) -> Self {
         let directory = tempfile::tempdir().expect("a directory for the socket");
-        let address = Address::unix(directory.path().join("app.sock")).expect("an address");
+        let address = unused_address(&directory);
         let process = KillOnDrop(
             Command::new(path(name))
                 .arg(address.to_string())
@@ -87,6 +89,18 @@ impl ExampleServer {
         wait_until_listening(&address);
         Self { address, _process: process, _directory: directory }
     }
+}
+
+#[cfg(unix)]
+fn unused_address(directory: &tempfile::TempDir) -> Address {
+    Address::unix(directory.path().join("app.sock")).expect("an address")
+}
+
+/// Returns the address of a TCP port that has just been closed.
+#[cfg(not(unix))]
+fn unused_address(_: &tempfile::TempDir) -> Address {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("its address").into()
 }
 
 /// Waits until connecting to this address succeeds.

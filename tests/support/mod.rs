@@ -257,11 +257,14 @@ impl TestServer {
         Self::start(bind_server("127.0.0.1:0").config(config), handler)
     }
 
-    /// Starts a server on a Unix socket.
+    /// Starts a server on a Unix socket, or on a TCP socket if the system has no Unix sockets.
     pub fn unix(
         config: Config,
         handler: impl Fn(&mut Request) -> HandlerResult + Send + Sync + 'static,
     ) -> Self {
+        if cfg!(not(unix)) {
+            return Self::tcp(config, handler);
+        }
         let directory = tempfile::tempdir().expect("a directory for the socket");
         let path = directory.path().join("app.sock");
         let server = bind_server(path.to_str().expect("a path in UTF-8")).config(config);
@@ -324,7 +327,7 @@ impl TestServer {
 
     /// Returns whether `serve` has returned.
     pub fn has_ended(&self) -> bool {
-        self.thread.as_ref().map_or(true, |thread| thread.is_finished())
+        self.thread.as_ref().is_none_or(|thread| thread.is_finished())
     }
 
     /// Stops the server and returns the result of `serve`.

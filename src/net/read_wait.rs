@@ -1,0 +1,153 @@
+use std::io;
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+/// Whether shutting down the read half of a TCP socket ends a read that is blocked in another
+/// thread. Unix does so. The documentation of Windows leaves it open, and Wine does not.
+const SHUTDOWN_ENDS_READS: bool = cfg!(unix) && !cfg!(fcgi_portable);
+
+/// How often a blocked read looks whether the read half was shut down.
+const TICK: Duration = Duration::from_millis(100);
+
+/// The pause after a wait that has not waited, because another thread has moved the socket into
+/// non-blocking mode for a moment.
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// Ends the blocked reads of a TCP socket when its read half is shut down, on systems where the
+/// shutdown itself may not.
+///
+/// A read then first waits for input. It peeks at the input with a timeout of at most [`TICK`],
+/// and repeats that until there is input, the timeout of the read has passed, or the read half was
+/// shut down. A peek that times out loses no input.
+///
+/// Neither field guards other data, so `Relaxed` is enough.
+#[derive(Debug)]
+pub(super) struct ReadWait {
+    /// The timeout of a read in milliseconds. `u64::MAX` means none.
+    timeout: AtomicU64,
+    is_shut_down: AtomicBool,
+}
+
+impl ReadWait {
+    /// Sets the timeout of the socket to a tick if the system needs it.
+    pub(super) fn new(socket: Option<&TcpStream>) -> Self {
+        if let Some(socket) = socket.filter(|_| !SHUTDOWN_ENDS_READS) {
+            // If this fails, the socket is closed, and a read returns the error.
+            let _ = socket.set_read_timeout(Some(TICK));
+        }
+        Self { timeout: u64::MAX.into(), is_shut_down: false.into() }
+    }
+
+    /// Records the timeout of a read. Returns the timeout that the socket needs.
+    #[inline]
+    pub(super) fn set_timeout(&self, timeout: Option<Duration>) -> Option<Duration> {
+        if SHUTDOWN_ENDS_READS {
+            return timeout;
+        }
+        let millis = timeout.map(|timeout| timeout.as_millis());
+        let millis = millis.and_then(|millis| u64::try_from(millis).ok());
+        self.timeout.store(millis.unwrap_or(u64::MAX), Relaxed);
+        Some(timeout.unwrap_or(TICK).min(TICK))
+    }
+
+    /// Returns the timeout of a read.
+    pub(super) fn timeout(&self, socket: &TcpStream) -> io::Result<Option<Duration>> {
+        if SHUTDOWN_ENDS_READS {
+            return socket.read_timeout();
+        }
+        let millis = self.timeout.load(Relaxed);
+        Ok((millis < u64::MAX).then(|| Duration::from_millis(millis)))
+    }
+
+    /// Records that the read half is about to be shut down.
+    #[inline]
+    pub(super) fn record_shutdown(&self) {
+        self.is_shut_down.store(true, Relaxed);
+    }
+
+    /// Waits until a read does not block, if the system needs it.
+    ///
+    /// # Errors
+    /// The error of the system, after the timeout that of a timeout.
+    #[inline]
+    pub(super) fn wait(&self, socket: &TcpStream) -> io::Result<()> {
+        if SHUTDOWN_ENDS_READS {
+            return Ok(());
+        }
+        self.wait_in_ticks(socket)
+    }
+
+    fn wait_in_ticks(&self, socket: &TcpStream) -> io::Result<()> {
+        let start = Instant::now();
+        let timeout = Duration::from_millis(self.timeout.load(Relaxed));
+        while !self.is_shut_down.load(Relaxed) {
+            let tick = Instant::now();
+            match socket.peek(&mut [0]) {
+                Err(error) if is_timeout(&error) => {
+                    if start.elapsed() >= timeout {
+                        return Err(error);
+                    }
+                    if tick.elapsed() < PAUSE {
+                        std::thread::sleep(PAUSE);
+                    }
+                }
+                outcome => return outcome.map(drop),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Returns whether a call failed because the timeout of the socket has passed, or because the
+/// socket is in non-blocking mode. The kind differs between systems.
+pub(super) fn is_timeout(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::net::TcpListener;
+    use std::thread;
+
+    use super::*;
+
+    fn pair() -> io::Result<(TcpStream, TcpStream)> {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let socket = TcpStream::connect(listener.local_addr()?)?;
+        socket.set_read_timeout(Some(TICK))?;
+        Ok((socket, listener.accept()?.0))
+    }
+
+    /// The socket itself is not shut down, as on a system where that has no effect.
+    #[test]
+    fn shutdown_ends_a_wait_in_ticks() -> io::Result<()> {
+        let (socket, _peer) = pair()?;
+        let wait = ReadWait::new(None);
+        wait.timeout.store(20_000, Relaxed);
+        thread::scope(|scope| {
+            let waiter = scope.spawn(|| wait.wait_in_ticks(&socket));
+            thread::sleep(TICK * 2);
+            assert!(!waiter.is_finished(), "a tick does not end the wait");
+            wait.record_shutdown();
+            waiter.join().expect("the result of the wait")
+        })
+    }
+
+    #[test]
+    fn wait_in_ticks_ends_with_input_and_after_the_timeout() -> io::Result<()> {
+        let (socket, mut peer) = pair()?;
+        let wait = ReadWait::new(None);
+        peer.write_all(b"x")?;
+        wait.wait_in_ticks(&socket)?;
+        assert_eq!(socket.peek(&mut [0])?, 1, "the input is still there");
+
+        let (socket, _peer) = pair()?;
+        wait.timeout.store(250, Relaxed);
+        let start = Instant::now();
+        assert!(is_timeout(&wait.wait_in_ticks(&socket).expect_err("a timeout")));
+        assert!(start.elapsed() >= Duration::from_millis(250), "{:?}", start.elapsed());
+        Ok(())
+    }
+}
