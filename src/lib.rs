@@ -80,9 +80,10 @@
 //! ```
 //!
 //! Both directions can flow at the same time, but a response that begins before the whole body was
-//! read hangs behind some web servers: see [`guide::streaming`]. A filter also receives a file (DATA) after the
-//! request body, and an authorizer receives only params. ABORT_REQUEST cancels a request. Records
-//! with id 0 are management records, which query the capabilities of an application.
+//! read hangs behind some web servers: see [`guide::streaming`]. A filter also receives a file
+//! (DATA) after the request body, and an authorizer receives only params. ABORT_REQUEST cancels a
+//! request. Records with id 0 are management records, which query the capabilities of an
+//! application.
 //!
 //! The crate implements version 1.0 of the [FastCGI specification], and the parts of CGI/1.1
 //! ([RFC 3875]) that it builds on.

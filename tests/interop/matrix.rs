@@ -71,11 +71,11 @@ fn readme_shows_what_applications_do_behind_the_gateway() {
 }
 
 /// Measures a row of a table.
-fn measure_row(row: Row<'_>, mut site: Site) -> String {
+fn measure_row(row: &Row<'_>, mut site: Site) -> String {
     let cells = CASES.map(|(name, check)| {
         let word = check(&mut site).err().unwrap_or("ok".to_owned());
         println!("{}, {name}: {word}", row.name);
-        cell(&row, name, &word)
+        cell(row, name, &word)
     });
     format!("| {} | {} | {} |\n", row.name, row.version, cells.join(" | "))
 }
@@ -126,7 +126,7 @@ fn every_cell_that_is_not_ok_has_a_footnote() {
         assert_eq!(row.len(), CASES.len() + 2, "{row:?}");
         for cell in row[2..].iter().filter(|cell| **cell != "ok") {
             let (_word, note) = cell.split_once("[^").expect(cell);
-            let definition = format!("\n[^{}: ", note);
+            let definition = format!("\n[^{note}: ");
             assert!(README.contains(&definition), "{cell} has no footnote");
         }
     }

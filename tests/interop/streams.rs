@@ -187,9 +187,10 @@ impl Site {
     /// Returns whether short lines arrive while the application writes others.
     fn lines(&self) -> &'static str {
         let mut stream = self.get("lines=50");
-        match read_until(&mut stream, |received| received.contains("00000003")) {
-            true => "at once",
-            false => "collected",
+        if read_until(&mut stream, |received| received.contains("00000003")) {
+            "at once"
+        } else {
+            "collected"
         }
     }
 
@@ -211,7 +212,7 @@ impl Site {
             let end = stream.read_to_end(&mut received);
             let _ = stream.shutdown(Shutdown::Both);
             // The head contains this byte, too.
-            let is_whole = received.iter().filter(|byte| **byte == b'x').count() >= BODY_LEN;
+            let is_whole = memchr::memchr_iter(b'x', &received).count() >= BODY_LEN;
             match (is_whole, end) {
                 (true, _) => "whole".into(),
                 (false, Ok(_)) => "cut".into(),
@@ -249,9 +250,10 @@ impl Site {
         let mut stream = self.get(query);
         read_until(&mut stream, |received| received.contains("1\n"));
         drop(stream);
-        match is_met_within(LIMIT, || self.aborts() > before) {
-            true => "yes",
-            false => "no",
+        if is_met_within(LIMIT, || self.aborts() > before) {
+            "yes"
+        } else {
+            "no"
         }
     }
 

@@ -26,7 +26,7 @@ fn measure(name: &str, version: String, command: impl Fn(&TestDir) -> Command + 
     let backend = Backend::start(Endpoint::unix(&dir), &dir, move || command(&files));
     let (port, web_server) = start_gateway(&backend.endpoint, &dir);
     let site = Site { port, path: "/app", web_server, backend, logs_aborts: false, _dir: dir };
-    measure_row(Row { name, version }, site)
+    measure_row(&Row { name, version }, site)
 }
 
 /// Starts a gateway for the directory of the test, which contains the script or program `app.php`.
@@ -46,7 +46,7 @@ fn install(name: &str, dir: &TestDir) {
 }
 
 /// Measures the row of an application behind a gateway for a directory.
-fn measure_directory(row: Row<'_>, backend: Backend, dir: Arc<TestDir>) -> String {
+fn measure_directory(row: &Row<'_>, backend: Backend, dir: Arc<TestDir>) -> String {
     let (port, web_server) = start_gateway_for_directory(&backend.endpoint, &dir);
     let site = Site { port, path: "/app.php", web_server, backend, logs_aborts: false, _dir: dir };
     measure_row(row, site)
@@ -72,7 +72,7 @@ fn php_fpm() -> String {
     let mut fpm = Process::start("php-fpm", &mut fpm, &dir);
     fpm.wait_until("listening", || endpoint.is_listening());
     let row = Row { name: "php-fpm", version: package_version("php-fpm") };
-    measure_directory(row, Backend::managed(endpoint, fpm), dir)
+    measure_directory(&row, Backend::managed(endpoint, fpm), dir)
 }
 
 fn php_cgi() -> String {
@@ -84,7 +84,7 @@ fn php_cgi() -> String {
         php
     });
     let row = Row { name: "php-cgi", version: package_version("php-cgi") };
-    measure_directory(row, backend, dir)
+    measure_directory(&row, backend, dir)
 }
 
 fn libfcgi() -> String {
@@ -158,5 +158,5 @@ fn measure_wrapper(
         command.args(args);
         command
     });
-    measure_directory(Row { name, version }, backend, dir)
+    measure_directory(&Row { name, version }, backend, dir)
 }

@@ -93,7 +93,9 @@ impl Backend {
             (Kind::Started(start), Some(old)) => {
                 let children = if signal == "KILL" { old.children() } else { Vec::new() };
                 old.signal(signal);
-                children.into_iter().for_each(|child| try_send_signal(signal, child));
+                for child in children {
+                    try_send_signal(signal, child);
+                }
                 self.running = Some(start());
                 self.retired.push(old);
             }
@@ -101,12 +103,18 @@ impl Backend {
                 match signal {
                     // php-fpm starts itself again.
                     "TERM" => manager.signal("USR2"),
-                    _ => manager.children().into_iter().for_each(|id| try_send_signal(signal, id)),
+                    _ => {
+                        for id in manager.children() {
+                            try_send_signal(signal, id);
+                        }
+                    }
                 }
                 self.running = Some(manager);
             }
             (Kind::WebServer { program, .. }, _) => {
-                find_processes(program).into_iter().for_each(|id| try_send_signal(signal, id));
+                for id in find_processes(program) {
+                    try_send_signal(signal, id);
+                }
             }
             (_, None) => {}
         }

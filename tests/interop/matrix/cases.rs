@@ -42,7 +42,10 @@ pub struct Site {
 /// What is wrong, in the words of the table.
 pub type Verdict = Result<(), String>;
 
-pub const CASES: [(&str, fn(&mut Site) -> Verdict); 12] = [
+/// Checks one case.
+type Check = fn(&mut Site) -> Verdict;
+
+pub const CASES: [(&str, Check); 12] = [
     ("GET", get),
     ("POST", post),
     ("10 MB", large_bodies),
@@ -161,9 +164,12 @@ fn abort(site: &mut Site) -> Verdict {
     let before = site.aborts();
     // It ends by itself after a time in which it would have been noticed.
     let download = Download::start(site, "lines=5&count=1200&width=1024").map(drop);
-    let is_noticed = is_met_within(EVENT_TIMEOUT, || match site.logs_aborts {
-        true => site.aborts() > before,
-        false => site.backend.connections() == 0,
+    let is_noticed = is_met_within(EVENT_TIMEOUT, || {
+        if site.logs_aborts {
+            site.aborts() > before
+        } else {
+            site.backend.connections() == 0
+        }
     });
     // The cases that follow need an application that is not busy.
     is_met_within(RESPONSE_TIMEOUT, || is_noticed || site.backend.connections() == 0);

@@ -23,7 +23,7 @@ fn measure(name: &str, package: &str, start: Start) -> String {
     let backend = Backend::start(endpoint, &dir, || Command::new(example("echo")));
     let (port, web_server) = start(&backend.endpoint, &dir);
     let site = Site { port, path: "/app", web_server, backend, logs_aborts: true, _dir: dir };
-    measure_row(Row { name, version: package_version(package) }, site)
+    measure_row(&Row { name, version: package_version(package) }, site)
 }
 
 /// Starts the example `gateway` in front of an application that answers for everything.
@@ -72,5 +72,5 @@ fn apache_fcgid() -> String {
     let backend = Backend::of_web_server(dir.join("echo"), dir.join("fcgid"));
     let site = Site { port, path: "/app", web_server, backend, logs_aborts: true, _dir: dir };
     let version = package_version("libapache2-mod-fcgid");
-    measure_row(Row { name: "Apache, `mod_fcgid`", version }, site)
+    measure_row(&Row { name: "Apache, `mod_fcgid`", version }, site)
 }
