@@ -65,7 +65,8 @@ impl Backend {
         let Kind::WebServer { sockets, .. } = &self.kind else {
             return self.endpoint.connections();
         };
-        let list = std::fs::read_to_string("/proc/net/unix").expect("the list of sockets");
+        let list = std::fs::read("/proc/net/unix").expect("the list of sockets");
+        let list = String::from_utf8_lossy(&list);
         let prefix = sockets.to_str().expect("a path of text");
         let lines = list.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
         lines
