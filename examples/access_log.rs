@@ -20,11 +20,9 @@ use fcgi::{ResponseHead, Server};
 
 fn main() -> fcgi::Result<()> {
     let address = std::env::args_os().nth(1).unwrap_or("127.0.0.1:9000".into());
-    Server::bind(&address.to_string_lossy())?.on_request_end(log).serve(|request| {
-        match request.path()?.as_ref() {
-            "/panic" => panic!("the path is /panic"),
-            _ => request.respond(ResponseHead::text(), "Hello\n"),
-        }
+    Server::bind(address)?.on_request_end(log).serve(|request| match request.path()?.as_ref() {
+        "/panic" => panic!("the path is /panic"),
+        _ => request.respond(ResponseHead::text(), "Hello\n"),
     })
 }
 

@@ -9,17 +9,17 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use fcgi::server::{HandlerResult, Request};
+use fcgi::server::{HandlerResult, Request, StatusError};
 use fcgi::{ResponseHead, Server};
 use serde_json::{json, Value};
 
 fn main() -> fcgi::Result<()> {
     let address = std::env::args_os().nth(1).unwrap_or("127.0.0.1:9000".into());
     let notes = Mutex::new(Vec::new());
-    Server::bind(&address.to_string_lossy())?
+    Server::bind(address)?
         .error_page(|request, failure| {
-            let reason = fcgi::cgi::canonical_reason(failure.status());
-            respond(request, failure.status(), &json!({ "error": reason }))
+            let body = json!({ "error": failure.text() });
+            request.respond(failure.head(ResponseHead::json())?, body.to_string())
         })
         .serve(move |request| route(request, &notes))
 }
@@ -28,26 +28,27 @@ fn main() -> fcgi::Result<()> {
 fn route(request: &mut Request, notes: &Mutex<Vec<Value>>) -> HandlerResult {
     let notes = || notes.lock().unwrap_or_else(PoisonError::into_inner);
     let path = request.path_below("/api/notes")?.unwrap_or_default();
-    let note = path.get(1..).and_then(|id| notes().get(id.parse::<usize>().ok()?).cloned());
-    match (request.method(), &*path, note) {
-        ("GET" | "HEAD", "/", _) => respond(request, 200, &Value::from(notes().clone())),
-        ("GET" | "HEAD", _, Some(note)) => respond(request, 200, &note),
-        ("POST", "/", _) => {
+    match (request.method(), &*path) {
+        ("GET" | "HEAD", "/") => {
+            let all = Value::from(notes().clone());
+            request.respond(ResponseHead::json(), all.to_string())
+        }
+        ("POST", "/") => {
             let body = request.stdin.read_limited(64 * 1024)?;
-            let Ok(note) = serde_json::from_slice(&body) else {
-                return respond(request, 400, &json!({ "error": "the body is not JSON" }));
-            };
-            let mut notes = notes();
+            let note = serde_json::from_slice(&body);
+            let note: Value = note.map_err(|error| StatusError::new(400, error.to_string()))?;
+            let (text, mut notes) = (note.to_string(), notes());
             notes.push(note);
             let location = format!("/api/notes/{}", notes.len() - 1);
-            let head = ResponseHead::json().status(201)?.field("Location", &location)?;
-            request.respond(head, json!({ "location": location }).to_string())
+            request.respond(ResponseHead::json().status(201)?.field("Location", location)?, text)
         }
-        (_, "/", _) | (_, _, Some(_)) => respond(request, 405, &json!({ "error": "not allowed" })),
-        _ => respond(request, 404, &json!({ "error": "not found" })),
+        (_, "/") => Err(StatusError::method_not_allowed(&["GET", "HEAD", "POST"]).into()),
+        (_, path) => {
+            let id: Option<usize> = path.strip_prefix('/').and_then(|id| id.parse().ok());
+            let note = id.and_then(|id| notes().get(id).map(Value::to_string));
+            let note = note.ok_or(StatusError::new(404, "There is no such note."))?;
+            request.expect_method(&["GET", "HEAD"])?;
+            request.respond(ResponseHead::json(), note)
+        }
     }
-}
-
-fn respond(request: &mut Request, status: u16, value: &Value) -> HandlerResult {
-    request.respond(ResponseHead::json().status(status)?, value.to_string())
 }

@@ -23,18 +23,14 @@
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     use std::sync::atomic::AtomicBool;
     use std::sync::Arc;
-    use std::thread;
 
-    use fcgi::net::Listener;
     use fcgi::{ResponseHead, Server};
     use signal_hook::consts::TERM_SIGNALS;
     use signal_hook::flag;
     use signal_hook::iterator::Signals;
 
     let address = std::env::args_os().nth(1).unwrap_or("unix:/run/app.sock".into());
-    let listener = Listener::bind(&address.to_string_lossy().parse()?)?;
-    listener.set_mode(0o660)?;
-    let server = Server::new(listener)?;
+    let server = Server::bind(address)?.socket_mode(0o660)?;
 
     let handle = server.handle();
     let is_stopping = Arc::new(AtomicBool::new(false));
@@ -44,7 +40,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         flag::register(*signal, Arc::clone(&is_stopping))?;
     }
     let mut signals = Signals::new(TERM_SIGNALS)?;
-    thread::spawn(move || signals.forever().for_each(|_signal| handle.shutdown()));
+    std::thread::spawn(move || signals.forever().for_each(|_signal| handle.shutdown()));
 
     println!("READY");
     server.serve(|request| request.respond(ResponseHead::text(), "The daemon is running.\n"))?;

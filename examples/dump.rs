@@ -11,16 +11,12 @@
 #[path = "support/mod.rs"]
 mod support;
 
-use std::fs::File;
-use std::io::{self, Read, Write};
-use std::process::ExitCode;
-use std::thread;
+use std::{fs::File, io, process::ExitCode};
 
-use fcgi::net::{Address, Listener, Stream};
-use fcgi::stream::RecordReader;
+use fcgi::{net::Listener, stream::RecordReader};
 
-use self::support::relay::{describe, relay, Direction};
-use self::support::{cli::parse_address, cli::Program, exit::Exit, stdio::print, stdio::Stderr};
+use self::support::relay::{self, describe, Direction};
+use self::support::{cli::parse_address, cli::Program, exit::Exit, stdio::print};
 
 const HELP: &str = "\
 usage: dump FILE
@@ -37,46 +33,27 @@ fn main() -> ExitCode {
     Program::new("dump", HELP).main(|mut args| {
         let mut listen = None;
         while let Some(option) = args.next_option()? {
-            match &*option {
-                "--listen" => listen = Some(args.address()?),
-                _ => return Err(args.unknown_option()),
+            if option != "--listen" {
+                return Err(args.unknown_option());
             }
+            listen = Some(args.address()?);
         }
         let source = args.next_positional().ok_or_else(|| Exit::usage("FILE is missing"))?;
         args.finish()?;
         match listen {
-            Some(listen) => serve(&Listener::bind(&listen)?, &parse_address(&source)?),
-            None if source == "-" => dump(io::stdin()),
-            None => dump(File::open(&source).map_err(|error| Exit::file(source.as_ref(), &error))?),
+            Some(listen) => relay::serve(&Listener::bind(listen)?, &parse_address(&source)?)?,
+            None if source == "-" => dump(io::stdin())?,
+            None => dump(File::open(&source).map_err(|e| Exit::file(source.as_ref(), &e))?)?,
         }
+        Ok(0)
     })
 }
 
 /// Prints the records of a capture. The type of a record determines its direction.
-fn dump(input: impl Read) -> Result<u8, Exit> {
+fn dump(input: impl io::Read) -> Result<(), Exit> {
     let mut reader = RecordReader::new(input);
     while let Some(header) = reader.next_header()? {
         print(&(describe(Direction::of(header.record_type), header) + "\n"))?;
     }
-    Ok(0)
-}
-
-/// Relays each connection to the application, in a thread of its own.
-fn serve(listener: &Listener, application: &Address) -> Result<u8, Exit> {
-    while let Some(web_server) = listener.accept()? {
-        let application = application.clone();
-        thread::spawn(move || {
-            if let Err(error) = dump_connection(&web_server, &application) {
-                let _ = writeln!(Stderr, "dump: {application}: {error}");
-            }
-        });
-    }
-    Ok(0)
-}
-
-fn dump_connection(web_server: &Stream, application: &Address) -> fcgi::Result<()> {
-    relay(web_server, &Stream::connect(application, None)?, &|direction, header| {
-        // The connection is relayed even if nothing can be printed.
-        let _ = print(&(describe(Some(direction), header) + "\n"));
-    })
+    Ok(())
 }

@@ -8,6 +8,7 @@
 //! It prints one line. The exit status is 0 if the pool answers to `ping.path = /ping` within two
 //! seconds, and 2 otherwise.
 
+use std::ffi::OsStr;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -16,22 +17,19 @@ use fcgi::{Client, Params};
 
 fn main() -> ExitCode {
     let address = std::env::args_os().nth(1).unwrap_or_default();
-    match ping(&address.to_string_lossy()) {
+    let problem = match ping(&address) {
         Ok(200) => {
             println!("OK");
-            ExitCode::SUCCESS
+            return ExitCode::SUCCESS;
         }
-        Ok(status) => fail(&format!("status {status}")),
-        Err(error) => fail(&error.to_string()),
-    }
-}
-
-fn fail(reason: &str) -> ExitCode {
-    println!("CRITICAL: {reason}");
+        Ok(status) => format!("status {status}"),
+        Err(error) => error.to_string(),
+    };
+    println!("CRITICAL: {problem}");
     ExitCode::from(2)
 }
 
-fn ping(address: &str) -> fcgi::Result<u16> {
+fn ping(address: &OsStr) -> fcgi::Result<u16> {
     let config = Config::new().deadline(Some(Duration::from_secs(2)));
     let params = Params::from_pairs([
         ("REQUEST_METHOD", "GET"),

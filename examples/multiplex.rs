@@ -233,7 +233,7 @@ fn read_stdout(
 
 /// Sends a request on a connection of its own.
 fn send_alone(client: &Client, id: u16) -> Result<Response> {
-    let reply = client.fetch(&params(id)?, &vec![b'x'; BODY_LEN])?;
+    let reply = client.fetch(&params(id)?, vec![b'x'; BODY_LEN])?;
     let end = EndRequest { app_status: reply.completion.app_status, ..EndRequest::default() };
     Ok(Response { stdout: reply.stdout, end, is_aborted: false })
 }

@@ -1,15 +1,14 @@
 //! A small reverse proxy, from HTTP to FastCGI: `proxy LISTEN APPLICATION`. Unlike `gateway`, it
 //! sends the whole body before it reads the response.
 
-use std::{env, error, io, thread};
+use std::{env, error, thread};
 
 use fcgi::cgi::{Environment, Head, HttpRequest, Script};
 use fcgi::{bridge::gateway_status, client::Stdout, record::Role, Client};
 use tiny_http::{Header, Request, Response, Server};
 
 fn main() -> Result<(), Box<dyn error::Error + Send + Sync>> {
-    let args = env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned());
-    let args: Vec<_> = args.collect();
+    let args: Vec<_> = env::args().skip(1).collect();
     let [listen, application] = &args[..] else { return Err("usage: proxy LISTEN APP".into()) };
     let (server, client) = (Server::http(listen)?, Client::new(application)?.keep_alive(true));
     println!("http://{}/", server.server_addr());
@@ -29,8 +28,7 @@ fn answer(client: &Client, mut request: Request) {
         }
         Err(error) => {
             eprintln!("proxy: {} {}: {error}", request.method(), request.url());
-            let is_invalid = matches!(error, fcgi::Error::InvalidRequest { .. });
-            request.respond(Response::empty(if is_invalid { 400 } else { gateway_status(&error) }))
+            request.respond(Response::empty(gateway_status(&error)))
         }
     };
     answered.unwrap_or_else(|error| eprintln!("proxy: {error}"));
@@ -38,9 +36,8 @@ fn answer(client: &Client, mut request: Request) {
 
 fn forward(client: &Client, request: &mut Request) -> fcgi::Result<(Head, Stdout<'static>)> {
     let fields = request.headers().iter();
-    let field = |field: &'_ Header| (field.field.to_string(), field.value.to_string());
-    let fields: Vec<_> = fields.map(field).collect();
-    let fields: Vec<_> = fields.iter().map(|(name, value)| (&**name, value.as_bytes())).collect();
+    let fields = fields.map(|field| (field.field.as_str().as_str(), field.value.as_bytes()));
+    let fields: Vec<_> = fields.collect();
     let no_address = ([0, 0, 0, 0], 0).into();
     let http = HttpRequest {
         method: request.method().as_str(),
@@ -54,7 +51,6 @@ fn forward(client: &Client, request: &mut Request) -> fcgi::Result<(Head, Stdout
     };
     let params = Environment::new().params(&http, &Script::new("", http.path()?))?;
     let mut exchange = client.begin(Role::Responder, &params)?;
-    io::copy(request.as_reader(), &mut exchange.stdin)?;
-    exchange.stdin.finish()?;
+    exchange.send_body(request.as_reader())?;
     Ok((exchange.stdout.read_head()?, exchange.stdout))
 }

@@ -6,16 +6,16 @@
 //! ```
 //!
 //! The body is copied to a temporary file as it arrives, so memory does not grow with its length.
-//! The file gets its name when all of the body has arrived. A body of more than 1 GiB is answered
-//! with `413 Content Too Large`. The body is the file itself. For forms with files, which browsers
-//! send as `multipart/form-data`, see the guide to forms in the documentation of the crate.
+//! The file gets its name when all of the body has arrived, and only its owner may read it. A body
+//! of more than 1 GiB is answered with `413 Content Too Large`, and one that is cut off with `400
+//! Bad Request`. The body is the file itself. `multipart` reads forms with files.
 
-use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
-use fcgi::server::{Config, HandlerResult, Request};
+use fcgi::server::{Config, HandlerResult, Request, StatusError};
 use fcgi::{ResponseHead, Server};
+use tempfile::NamedTempFile;
 
 const MAX_FILE: u64 = 1 << 30;
 
@@ -23,30 +23,22 @@ fn main() -> fcgi::Result<()> {
     let mut arguments = std::env::args_os().skip(1);
     let address = arguments.next().unwrap_or("127.0.0.1:9000".into());
     let directory = arguments.next().unwrap_or("/tmp".into());
-    Server::bind(&address.to_string_lossy())?
-        .config(Config::new().max_body(Some(MAX_FILE)))
-        .serve(move |request| store(request, Path::new(&directory)))
+    let config = Config::new().max_body(Some(MAX_FILE));
+    let server = Server::bind(address)?.config(config);
+    server.serve(move |request| store(request, Path::new(&directory)))
 }
 
 fn store(request: &mut Request, directory: &Path) -> HandlerResult {
     let path = request.path_below("/upload")?.unwrap_or_default();
-    let Some(name) = path.strip_prefix('/').filter(|name| is_file_name(name)) else {
-        return request.respond(ResponseHead::not_found(), "PUT a file to /upload/NAME.\n");
-    };
-    if request.method() != "PUT" {
-        let head = ResponseHead::text().status(405)?.field("Allow", "PUT")?;
-        return request.respond(head, "PUT a file.\n");
-    }
-    let temporary = directory.join(format!(".{name}.{:?}", std::thread::current().id()));
-    let mut file = File::create(&temporary)?;
-    // A body that is cut off is an error, so an incomplete file is never renamed.
-    match io::copy(&mut request.stdin, &mut file) {
-        Ok(len) => {
-            fs::rename(&temporary, directory.join(name))?;
-            request.respond(ResponseHead::text().status(201)?, format!("{len} bytes\n"))
-        }
-        Err(error) => fs::remove_file(&temporary).and(Err(error)).map_err(Into::into),
-    }
+    let name = path.strip_prefix('/').filter(|name| is_file_name(name));
+    let name = name.ok_or(StatusError::new(404, "PUT a file to /upload/NAME."))?;
+    request.expect_method(&["PUT"])?;
+
+    // The file is removed if an error is returned before `persist`, such as that of a cut body.
+    let mut file = NamedTempFile::new_in(directory)?;
+    let len = io::copy(&mut request.stdin, &mut file)?;
+    file.persist(directory.join(name))?;
+    request.respond(ResponseHead::text().status(201)?, format!("{len} bytes\n"))
 }
 
 /// Returns whether a name stays inside the directory, and is not that of a temporary file.

@@ -7,7 +7,8 @@
 //! | [`Environment`] | web server | Converts an [`HttpRequest`] and a [`Script`] to [`Params`]. |
 //! | [`HeadParser`], [`Head`] | web server | Parse the head of a response. |
 //! | [`ResponseHead`] | application | Writes the head of a response. |
-//! | [`request_path`], [`path_below`] | application | Return the path that the client requested. |
+//! | [`request_path()`], [`path_below`] | application | Return the path that the client requested. |
+//! | [`encode_path`], [`decode_path`] | both | Escape a path, and decode one safely. |
 //!
 //! ```
 //! use fcgi::cgi::{Environment, Head, HttpRequest, ResponseHead, Script};
@@ -156,7 +157,7 @@ mod variable;
 pub use self::environment::Environment;
 pub use self::head::Head;
 pub use self::parser::HeadParser;
-pub use self::path::{decode_path, Script};
+pub use self::path::{decode_path, encode_path, Script};
 pub use self::request::HttpRequest;
 pub use self::request_path::{path_below, request_path};
 pub use self::response::ResponseHead;

@@ -43,7 +43,8 @@
 //! | cancel a request from another thread | [`Stdout::cancel_handle`] |
 //! | use one connection without a pool | [`Client::connect`], [`Connection`] |
 //!
-//! The guide about [php-fpm](crate::guide::php_fpm) begins with one request.
+//! The guide about [php-fpm](crate::guide::php_fpm) begins with one request. It also has a reverse
+//! proxy and a health check.
 //!
 //! The documentation of this module cites the [FastCGI specification] and [RFC 3875] (CGI/1.1).
 //!
@@ -64,6 +65,7 @@ mod deadline;
 mod duplex;
 mod exchange;
 mod idle;
+mod input;
 mod lease;
 mod limit;
 mod link;
@@ -79,11 +81,11 @@ mod timer;
 mod transport;
 mod values;
 
-use std::io::Read;
-use std::result;
 use std::sync::Arc;
+use std::{io, result};
 
 pub use self::authorize::Authorization;
+pub use self::body::Body;
 pub use self::cancel::CancelHandle;
 pub use self::completion::Completion;
 pub use self::config::Config;
@@ -95,7 +97,7 @@ pub use self::stdin::Stdin;
 pub use self::stdout::Stdout;
 pub use self::values::Values;
 
-use self::body::{Body, Source};
+use self::input::Input;
 use self::pool::Pool;
 use crate::cgi;
 use crate::error::{Error, Result};
@@ -153,8 +155,11 @@ impl Client {
     ///
     /// # Errors
     /// [`Error::InvalidAddress`].
-    pub fn new(address: &str) -> Result<Self> {
-        Ok(Self::from(address.parse::<Address>()?))
+    pub fn new<A: TryInto<Address>>(address: A) -> Result<Self>
+    where
+        Error: From<A::Error>,
+    {
+        Ok(Self::from(address.try_into()?))
     }
 
     /// Replaces the whole configuration, except for a value that was set with
@@ -188,47 +193,60 @@ impl Client {
     }
 
     /// Sends a request and returns the whole response, which may have up to
-    /// [`Config::max_response`] bytes. If `body` is not empty and `params` lack `CONTENT_LENGTH`,
-    /// it is added.
+    /// [`Config::max_response`] bytes. [`Body`] lists the types that `body` may have. If the body
+    /// is in memory or a regular file, and is not empty, and `params` lack `CONTENT_LENGTH`, it is
+    /// added.
     ///
     /// # Errors
     /// The errors of [`send`](Self::send), and
-    /// [`Error::ResponseTooLarge`]. If `CONTENT_LENGTH` is not the
-    /// length of `body`, nothing is sent and the error is
-    /// [`Error::StreamTooShort`] or
+    /// [`Error::ResponseTooLarge`]. If `CONTENT_LENGTH` is not the length of a body in memory or of
+    /// a regular file, nothing is sent and the error is [`Error::StreamTooShort`] or
     /// [`Error::StreamTooLong`].
-    pub fn fetch(&self, params: &Params, body: &[u8]) -> Result<Reply> {
+    pub fn fetch<'b>(&self, params: &Params, body: impl Into<Body<'b>>) -> Result<Reply> {
         let announced = params.content_length();
-        if announced.is_none() && !body.is_empty() {
-            let mut params = params.clone();
-            params.set("CONTENT_LENGTH", body.len().to_string())?;
-            return self.fetch_as(Role::Responder, &params, body);
+        let body = body.into();
+        match body.known_len() {
+            Some(len) if announced.is_none() && len > 0 => {
+                return self.fetch_with_length(params, body, len);
+            }
+            Some(len) => StreamLength::announced("CONTENT_LENGTH", announced).check(len)?,
+            None => {}
         }
-        StreamLength::announced("CONTENT_LENGTH", announced).check(body.len() as u64)?;
-        self.fetch_as(Role::Responder, params, body)
+        self.fetch_as(Role::Responder, params, Input::new(body, || announced))
     }
 
-    fn fetch_as(&self, role: Role, params: &Params, body: &[u8]) -> Result<Reply> {
+    /// Adds the length of the body to the params, and sends the request.
+    #[inline(never)]
+    fn fetch_with_length(&self, params: &Params, body: Body<'_>, len: u64) -> Result<Reply> {
+        let mut params = params.clone();
+        params.set("CONTENT_LENGTH", len.to_string())?;
+        self.fetch_as(Role::Responder, &params, Input::new(body, || Some(len)))
+    }
+
+    fn fetch_as(&self, role: Role, params: &Params, input: Input<'_>) -> Result<Reply> {
         let config = self.pool.config();
         let max = config.max_response;
         let (stdout, completion) =
-            attempt::run(&self.pool, role, params, Body::in_memory(body), |response| {
-                response.read_to_end(max)
-            })?;
-        Ok(Reply::received(stdout, completion, config))
+            attempt::run(&self.pool, role, params, input, |response| response.read_to_end(max))?;
+        let is_head = params.get_bytes("REQUEST_METHOD") == Some(b"HEAD");
+        Ok(Reply::received(stdout, completion, config, is_head))
     }
 
-    /// Sends a request with a body read from `body`, and calls `receive` with the response as soon
-    /// as it begins. Both directions flow at the same time, and neither is held in memory. What
-    /// `receive` leaves unread is read and dropped. To end the request early, return an error from
-    /// `receive`.
+    /// Sends a request with this body, and calls `receive` with the response as soon as it begins.
+    /// Both directions flow at the same time, and neither is held in memory. What `receive` leaves
+    /// unread is read and dropped. To end the request early, return an error from `receive`.
+    ///
+    /// [`Body`] lists the types that `body` may have, such as `&[u8]`, `File` and
+    /// [`io::Empty`]. Pass another reader as `&mut reader` or with
+    /// [`Body::from_reader`].
     ///
     /// At most `CONTENT_LENGTH` bytes of `body` are sent. Without `CONTENT_LENGTH`, all of it is
     /// sent, but most applications then assume that there is no body (RFC 3875, section 4.1.2). If
     /// the application ends the request before it has read the whole body, the response is valid.
     ///
-    /// A small body is sent by this thread. A larger one is sent by another thread while this one
-    /// runs `receive`. `send` waits for that thread, so a read of `body` must not block
+    /// This thread sends up to 2 MiB from memory or from a regular file, as long as the application
+    /// keeps reading, and the first read of any other body. Another thread sends the rest while
+    /// this one runs `receive`. `send` waits for that thread, so a read of `body` must not block
     /// indefinitely.
     ///
     /// ```no_run
@@ -257,10 +275,10 @@ impl Client {
     /// - [`Error::TimedOut`]
     /// - the errors of other violations of the protocol and of reading `body`
     /// - the error that `receive` returns, which may be of any type that these errors convert to
-    pub fn send<T, E: From<Error>>(
+    pub fn send<'b, T, E: From<Error>>(
         &self,
         params: &Params,
-        body: impl Read + Send,
+        body: impl Into<Body<'b>>,
         receive: impl FnOnce(&mut Response<'_>) -> result::Result<T, E>,
     ) -> result::Result<(T, Completion), E> {
         self.send_as(Role::Responder, params, body, receive)
@@ -271,15 +289,15 @@ impl Client {
     ///
     /// # Errors
     /// The errors of [`send`](Self::send).
-    pub fn send_as<T, E: From<Error>>(
+    pub fn send_as<'b, T, E: From<Error>>(
         &self,
         role: Role,
         params: &Params,
-        body: impl Read + Send,
+        body: impl Into<Body<'b>>,
         receive: impl FnOnce(&mut Response<'_>) -> result::Result<T, E>,
     ) -> result::Result<(T, Completion), E> {
-        let body = Body::from_reader(body, params.content_length());
-        attempt::run(&self.pool, role, params, body, receive)
+        let input = Input::new(body.into(), || params.content_length());
+        attempt::run(&self.pool, role, params, input, receive)
     }
 
     /// Begins a request on a connection of the client, for a caller that writes the body and reads
@@ -373,17 +391,16 @@ impl Client {
     ///
     /// # Errors
     /// The errors of [`send`](Self::send).
-    pub fn filter<T, E: From<Error>>(
+    pub fn filter<'b, T, E: From<Error>>(
         &self,
         params: &Params,
-        body: impl Read + Send,
-        data: impl Read + Send,
+        body: impl Into<Body<'b>>,
+        data: impl Into<Body<'b>>,
         receive: impl FnOnce(&mut Response<'_>) -> result::Result<T, E>,
     ) -> result::Result<(T, Completion), E> {
-        let stdin = Source::new(body, params.content_length());
-        let data = Source::new(data, params.decimal("FCGI_DATA_LENGTH"));
-        let body = Body::Filter { stdin, data };
-        attempt::run(&self.pool, Role::Filter, params, body, receive)
+        let input = Input::new(body.into(), || params.content_length())
+            .with_data(data.into(), || params.decimal("FCGI_DATA_LENGTH"));
+        attempt::run(&self.pool, Role::Filter, params, input, receive)
     }
 
     /// Asks an authorizer (FastCGI specification, section 6.3) whether a request is allowed. Params
@@ -409,7 +426,8 @@ impl Client {
     /// error the request is not allowed.
     pub fn authorize(&self, params: &Params) -> Result<Authorization> {
         let params = cgi::params_for_authorizer(params.clone());
-        Authorization::from_reply(self.fetch_as(Role::Authorizer, &params, b"")?)
+        let input = Input::new(io::empty().into(), || None);
+        Authorization::from_reply(self.fetch_as(Role::Authorizer, &params, input)?)
     }
 
     /// Asks the application for its limits with GET_VALUES (FastCGI specification, section 4.1), on
@@ -422,12 +440,30 @@ impl Client {
     /// [`Error::UnexpectedEof`] or
     /// [`Error::UnexpectedRecord`]. Assume that such an application
     /// serves one request at a time on each connection.
+    ///
+    /// ```
+    /// let server = fcgi::Server::bind("127.0.0.1:0")?;
+    /// let client = fcgi::Client::new(&server.local_address()?.to_string())?;
+    /// std::thread::spawn(|| server.serve(|_request| Ok(())));
+    /// assert_eq!(client.get_values()?.mpxs_conns, Some(false));
+    /// # Ok::<(), fcgi::Error>(())
+    /// ```
     pub fn get_values(&self) -> Result<Values> {
         Values::ask(self.address(), self.pool.config())
     }
 
     /// Asks the application for its limits, and from then on opens no more connections than it
     /// accepts.
+    ///
+    /// ```no_run
+    /// // An application must be listening.
+    /// let client = fcgi::Client::new("127.0.0.1:9000")?.keep_alive(true);
+    /// match client.negotiate() {
+    ///     Ok(values) => println!("at most {:?} connections", values.max_conns),
+    ///     Err(error) => println!("the application does not answer the query: {error}"),
+    /// }
+    /// # Ok::<(), fcgi::Error>(())
+    /// ```
     ///
     /// # Errors
     /// The errors of [`get_values`](Self::get_values). The number of connections is then limited

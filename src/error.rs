@@ -6,6 +6,7 @@
 //! [FastCGI specification]: https://fastcgi-archives.github.io/FastCGI_Specification.html
 //! [RFC 3875]: https://www.rfc-editor.org/rfc/rfc3875
 
+use std::convert::Infallible;
 use std::process::ExitStatus;
 use std::time::Duration;
 use std::{fmt, io, result};
@@ -600,6 +601,13 @@ impl From<Error> for io::Error {
             Error::Io(error) => error,
             error => Self::new(error.kind(), error),
         }
+    }
+}
+
+impl From<Infallible> for Error {
+    /// Exists for arguments that are converted with [`TryInto`], and never returns.
+    fn from(never: Infallible) -> Self {
+        match never {}
     }
 }
 

@@ -5,6 +5,9 @@
 //! that send them, for example to php-fpm. It depends on `std` and `memchr` only, contains no
 //! `unsafe` code, and needs no async runtime. A server uses one thread for each open connection.
 //!
+//! The crate implements version 1.0 of the [FastCGI specification], and the parts of CGI/1.1
+//! ([RFC 3875]) that it builds on.
+//!
 //! # An application
 //!
 //! A [`Server`] accepts connections and calls a handler for each request:
@@ -20,8 +23,9 @@
 //! # Ok::<(), fcgi::Error>(())
 //! ```
 //!
-//! If a handler returns an error or panics, its request ends with an error status, usually 500, and
-//! the server continues. [`run`] serves a program that a web server or a process manager starts.
+//! If a handler returns an error or panics, its request ends with an error status, usually 500 or
+//! that of a [`StatusError`](server::StatusError), and the server continues. [`run`] serves a
+//! program that a web server or a process manager starts.
 //!
 //! # A client
 //!
@@ -44,14 +48,14 @@
 //!
 //! # Where to go next
 //!
-//! Guides, each with code to copy:
+//! Guides, each with code to copy. [`guide`] lists them by task, with the examples:
 //!
 //! - [Your first application behind nginx](guide::first_application)
 //! - [Queries, forms, JSON and uploads](guide::forms)
-//! - [Long responses and server-sent events](guide::streaming)
+//! - [Long responses, server-sent events and files](guide::streaming)
 //! - [Graceful stop, socket permissions and logs](guide::daemon)
 //! - [How to start an application](deployment): systemd, process managers, web servers, containers
-//! - [Requests to php-fpm](guide::php_fpm)
+//! - [Requests to php-fpm, reverse proxies, health checks](guide::php_fpm)
 //! - [Timeouts, limits and overload](guide::limits)
 //! - [Security](guide::security)
 //! - [Small systems](guide::small_systems)
@@ -65,28 +69,7 @@
 //! | [`cgi`] | converts between HTTP and CGI: variables, paths, response heads |
 //! | [`net`] | addresses and sockets |
 //! | [`bridge`] | forwards CGI calls, runs CGI programs, starts applications |
-//! | [`params`], [`record`], [`stream`] | the protocol itself, over any `Read` and `Write` |
-//!
-//! # The protocol in brief
-//!
-//! ```text
-//! web server (Client)                                   application (Server)
-//!   BEGIN_REQUEST  id, role, keep the connection?  ──►
-//!   PARAMS         name-value pairs, empty record  ──►  calls the handler
-//!   STDIN          request body, empty record      ──►  request.stdin
-//!                                                  ◄──  STDOUT       response, empty record
-//!                                                  ◄──  STDERR       messages for the log
-//!                                                  ◄──  END_REQUEST  application status
-//! ```
-//!
-//! Both directions can flow at the same time, but a response that begins before the whole body was
-//! read hangs behind some web servers: see [`guide::streaming`]. A filter also receives a file
-//! (DATA) after the request body, and an authorizer receives only params. ABORT_REQUEST cancels a
-//! request. Records with id 0 are management records, which query the capabilities of an
-//! application.
-//!
-//! The crate implements version 1.0 of the [FastCGI specification], and the parts of CGI/1.1
-//! ([RFC 3875]) that it builds on.
+//! | [`params`], [`record`], [`stream`] | the [protocol](record#the-protocol-in-brief) itself |
 //!
 //! [FastCGI specification]: https://fastcgi-archives.github.io/FastCGI_Specification.html
 //! [RFC 3875]: https://www.rfc-editor.org/rfc/rfc3875

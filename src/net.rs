@@ -7,7 +7,7 @@
 //! use std::io::{Read, Write};
 //! use std::time::Duration;
 //!
-//! let listener = Listener::bind(&"127.0.0.1:0".parse()?)?;
+//! let listener = Listener::bind("127.0.0.1:0")?;
 //! let address = listener.local_address()?;
 //! let mut client = Stream::connect(&address, Some(Duration::from_secs(10)))?;
 //! let mut server = listener.accept()?.expect("an open listener");

@@ -3,6 +3,13 @@
 //! [`Params`] holds the pairs in their wire form ([FastCGI specification], section 3.4), with an
 //! index for look-ups.
 //!
+//! ```
+//! let mut params = fcgi::Params::new();
+//! params.set("REQUEST_METHOD", "GET")?;
+//! assert_eq!(params.get("REQUEST_METHOD"), Some("GET"));
+//! # Ok::<(), fcgi::Error>(())
+//! ```
+//!
 //! [FastCGI specification]: https://fastcgi-archives.github.io/FastCGI_Specification.html
 
 mod decoder;

@@ -49,6 +49,7 @@ pub(crate) const MAX_ALIGNED_LEN: usize = MAX_CONTENT_LEN & !7;
 /// assert_eq!(RecordType::from(4), RecordType::Params);
 /// assert_eq!(RecordType::from(99), RecordType::Unknown(99));
 /// assert_eq!(u8::from(RecordType::UnknownType), 11);
+/// assert_eq!(RecordType::EndRequest.to_string(), "END_REQUEST");
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RecordType {
@@ -139,6 +140,27 @@ impl From<RecordType> for u8 {
     }
 }
 
+impl fmt::Display for RecordType {
+    /// Writes the name of the type in the specification, without the prefix `FCGI_`, or `type-99`
+    /// for an unknown type.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::BeginRequest => "BEGIN_REQUEST",
+            Self::AbortRequest => "ABORT_REQUEST",
+            Self::EndRequest => "END_REQUEST",
+            Self::Params => "PARAMS",
+            Self::Stdin => "STDIN",
+            Self::Stdout => "STDOUT",
+            Self::Stderr => "STDERR",
+            Self::Data => "DATA",
+            Self::GetValues => "GET_VALUES",
+            Self::GetValuesResult => "GET_VALUES_RESULT",
+            Self::UnknownType => "UNKNOWN_TYPE",
+            Self::Unknown(number) => return f.pad(&format!("type-{number}")),
+        })
+    }
+}
+
 /// The part that an application plays in a request (section 6 of the specification).
 ///
 /// Each variant states its number and the section of the specification that describes it.
@@ -148,6 +170,7 @@ impl From<RecordType> for u8 {
 ///
 /// assert_eq!(Role::from(3), Role::Filter);
 /// assert_eq!(u16::from(Role::Unknown(9)), 9);
+/// assert_eq!(Role::Responder.to_string(), "RESPONDER");
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Role {
@@ -181,6 +204,19 @@ impl From<Role> for u16 {
             Role::Filter => 3,
             Role::Unknown(number) => number,
         }
+    }
+}
+
+impl fmt::Display for Role {
+    /// Writes the name of the role in the specification, without the prefix `FCGI_`, or `role-9`
+    /// for an unknown role.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Responder => "RESPONDER",
+            Self::Authorizer => "AUTHORIZER",
+            Self::Filter => "FILTER",
+            Self::Unknown(number) => return f.pad(&format!("role-{number}")),
+        })
     }
 }
 

@@ -25,7 +25,35 @@
 //! ```
 //!
 //! [`RecordReader`](crate::stream::RecordReader) and [`StreamWriter`](crate::stream::StreamWriter)
-//! need fewer system calls, because they buffer.
+//! need fewer system calls, because they buffer. This prints the records of a capture, such as
+//! `STDOUT id=1 length=5 padding=3`:
+//!
+//! ```no_run
+//! // It reads stdin.
+//! let mut reader = fcgi::stream::RecordReader::new(std::io::stdin());
+//! while let Some(header) = reader.next_header()? {
+//!     println!("{header}");
+//! }
+//! # Ok::<(), fcgi::Error>(())
+//! ```
+//!
+//! # The protocol in brief
+//!
+//! ```text
+//! web server (Client)                                   application (Server)
+//!   BEGIN_REQUEST  id, role, keep the connection?  ──►
+//!   PARAMS         name-value pairs, empty record  ──►  calls the handler
+//!   STDIN          request body, empty record      ──►  request.stdin
+//!                                                  ◄──  STDOUT       response, empty record
+//!                                                  ◄──  STDERR       messages for the log
+//!                                                  ◄──  END_REQUEST  application status
+//! ```
+//!
+//! Both directions can flow at the same time, but a response that begins before the whole body was
+//! read hangs behind some web servers: see [`guide::streaming`](crate::guide::streaming). A filter
+//! also receives a file (DATA) after the request body, and an authorizer receives only params.
+//! ABORT_REQUEST cancels a request. Records with id 0 are management records, which query the
+//! capabilities of an application.
 //!
 //! [FastCGI specification]: https://fastcgi-archives.github.io/FastCGI_Specification.html
 

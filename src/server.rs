@@ -32,23 +32,25 @@
 //! | look up what was requested, read the body | [`Request`] |
 //! | write a response in one call | [`Request::respond`], [`ResponseHead`](crate::ResponseHead) |
 //! | end the response before the handler returns | [`Request::finish_early`] |
+//! | answer with an error status, using `?` | [`StatusError`] |
 //! | know which error becomes which status | [`HandlerResult`] |
 //! | detect that a request was aborted | [`Request::is_aborted`], [`AbortHandle`] |
 //! | send error pages of your own | [`Server::error_page`] |
 //! | write an access log | [`Server::on_request_end`] |
 //! | log errors outside of a request | [`Server::on_error`] |
 //! | set limits and timeouts | [`Config`] |
-//! | stop a server | [`Handle`] |
+//! | stop a server, set the mode of its socket | [`Handle`], [`Server::socket_mode`] |
 //! | serve connections in a loop of your own | [`Connection`] |
 //!
-//! The guides begin with [your first application](crate::guide::first_application).
+//! The guides begin with [your first application](crate::guide::first_application). Others describe
+//! the [migration](crate::guide::migration) from other libraries, and
+//! [what a request costs](crate::guide::costs).
 
 mod abort_handle;
 mod close_reason;
 mod config;
 mod connection;
 mod drain;
-mod error_response;
 mod failure;
 mod handler;
 mod hooks;
@@ -60,6 +62,7 @@ mod report;
 mod request;
 mod respond;
 mod sent;
+mod status_error;
 mod stdin;
 mod timeouts;
 mod variables;
@@ -80,6 +83,7 @@ pub use self::hooks::{EndedRequest, Outcome};
 pub use self::output::Output;
 pub use self::report::Report;
 pub use self::request::Request;
+pub use self::status_error::StatusError;
 pub use self::stdin::Stdin;
 
 use self::pool::Pool;
@@ -126,6 +130,7 @@ use crate::net::{Address, AllowList, Listener};
 /// | What happens | Web server's log | [`on_request_end`] | [`on_error`] |
 /// | --- | --- | --- | --- |
 /// | a handler returns without an error | | [`Outcome::Finished`] | |
+/// | a handler returns a [`StatusError`] below 500 | | [`Outcome::Finished`] | |
 /// | a handler returns an error or panics | the error | [`Outcome::Failed`] | |
 /// | the same after [`finish_early`](Request::finish_early) | | [`Outcome::Failed`] | the error |
 /// | a handler returns no response | the error | [`Outcome::Failed`] | the error |
@@ -162,8 +167,11 @@ impl Server {
     /// [`Error::InvalidAddress`],
     /// [`Error::InvalidAllowList`] for an invalid
     /// `FCGI_WEB_SERVER_ADDRS`, and any error of the system.
-    pub fn bind(address: &str) -> Result<Self> {
-        Self::new(Listener::bind(&address.parse::<Address>()?)?)
+    pub fn bind<A: TryInto<Address>>(address: A) -> Result<Self>
+    where
+        Error: From<A::Error>,
+    {
+        Self::new(Listener::bind(address)?)
     }
 
     /// Listens on the socket that a web server or process manager passes as descriptor 0 (FastCGI
@@ -200,7 +208,33 @@ impl Server {
         })
     }
 
+    /// Sets the permission bits of the socket file, such as `0o660`, which decide who may connect.
+    /// [`Listener::set_mode`] describes it, and a guide says
+    /// [who may open the socket](crate::guide::daemon#who-may-open-the-socket).
+    ///
+    /// # Errors
+    /// The errors of [`Listener::set_mode`], such as `NotFound` for a TCP address.
+    ///
+    /// ```no_run
+    /// // It needs the directory /run/app.
+    /// let server = fcgi::Server::bind("unix:/run/app/app.sock")?.socket_mode(0o660)?;
+    /// # Ok::<(), fcgi::Error>(())
+    /// ```
+    #[cfg(unix)]
+    pub fn socket_mode(self, mode: u32) -> Result<Self> {
+        self.listener.set_mode(mode)?;
+        Ok(self)
+    }
+
     /// Sets the configuration. Default [`Config::default`].
+    ///
+    /// ```
+    /// use fcgi::{server::Config, Server};
+    ///
+    /// let config = Config::new().max_connections(16).max_body(Some(8 * 1024 * 1024));
+    /// let server = Server::bind("127.0.0.1:0")?.config(config);
+    /// # Ok::<(), fcgi::Error>(())
+    /// ```
     pub fn config(mut self, config: Config) -> Self {
         self.config = config;
         self
@@ -263,12 +297,12 @@ impl Server {
     }
 
     /// Sets a function that writes the response if a handler has failed: it returned an error,
-    /// wrote no response, or panicked.
+    /// such as a [`StatusError`], wrote no response, or panicked.
     ///
     /// It is not called if a part of the response was sent. Otherwise what the handler has written
     /// is dropped, and the function writes another response. If it fails as well, the default
-    /// response is sent. The failure is written to the log of the web server in any case. The
-    /// default response is a short text that does not contain the reason.
+    /// response is sent. The failure is written to the log of the web server in any case, unless
+    /// it is a [`StatusError`] below 500. The default response is [`Failure::text`].
     ///
     /// Requests that are rejected because of [`Config::max_params`] or [`Config::max_body`], before
     /// a handler is called, are answered with the default response.
@@ -277,8 +311,8 @@ impl Server {
     /// use fcgi::ResponseHead;
     ///
     /// let server = fcgi::Server::bind("127.0.0.1:0")?.error_page(|request, failure| {
-    ///     let head = ResponseHead::html().status(failure.status())?;
-    ///     request.respond(head, "<!DOCTYPE html><title>Error</title><p>Please try again later.")
+    ///     let page = format!("<!DOCTYPE html><title>Error</title><h1>{}</h1>", failure.status());
+    ///     request.respond(failure.head(ResponseHead::html())?, page)
     /// });
     /// # Ok::<(), fcgi::Error>(())
     /// ```
@@ -393,5 +427,20 @@ impl Handle {
     /// a second on Linux, and with the next connection on other systems.
     pub fn shutdown(&self) {
         self.pool.stop();
+    }
+
+    /// Returns whether the server was stopped. A handler that sends a stream without an end checks
+    /// this to return early, as the guide about [events](crate::guide::streaming) shows.
+    ///
+    /// ```
+    /// let server = fcgi::Server::bind("127.0.0.1:0")?;
+    /// let handle = server.handle();
+    /// assert!(!handle.is_shut_down());
+    /// handle.shutdown();
+    /// assert!(handle.is_shut_down());
+    /// # Ok::<(), fcgi::Error>(())
+    /// ```
+    pub fn is_shut_down(&self) -> bool {
+        self.pool.is_stopping()
     }
 }

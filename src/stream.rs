@@ -5,6 +5,24 @@
 //! [`StreamWriter`] is a [`Write`](std::io::Write) that splits data into records. Both work on
 //! either side of a connection.
 //!
+//! ```
+//! use fcgi::record::RecordType;
+//! use fcgi::stream::{RecordReader, StreamWriter};
+//! use std::io::Write;
+//!
+//! let mut writer = StreamWriter::new(Vec::new(), RecordType::Stdin, 1)?;
+//! writer.write_all(b"name=ferris")?;
+//! let sent = writer.finish()?;
+//!
+//! let mut reader = RecordReader::new(&sent[..]);
+//! let mut received = Vec::new();
+//! while reader.next_header()?.is_some_and(|header| header.content_len > 0) {
+//!     received.extend_from_slice(reader.fill_content()?);
+//! }
+//! assert_eq!(received, b"name=ferris");
+//! # Ok::<(), fcgi::Error>(())
+//! ```
+//!
 //! [FastCGI specification]: https://fastcgi-archives.github.io/FastCGI_Specification.html
 
 mod buffer;

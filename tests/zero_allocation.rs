@@ -1,5 +1,5 @@
 //! Proves that a small request on a kept connection allocates nothing, neither in the server nor in
-//! a client that uses `send`.
+//! a client that uses `send`, and that `begin` allocates no more than its exchange.
 //!
 //! This is a program of its own, with a single test, because it counts the allocations of all
 //! threads of its process.
@@ -9,6 +9,7 @@ mod support;
 use std::alloc::System;
 use std::io::{self, Read, Write};
 
+use fcgi::record::Role;
 use fcgi::server::{Config, HandlerResult, Request};
 use fcgi::{Client, Params};
 use stats_alloc::{Region, StatsAlloc, INSTRUMENTED_SYSTEM};
@@ -23,7 +24,13 @@ const ATTEMPTS: usize = 50;
 
 /// Runs a request until a steady state is reached, and asserts that it then allocates nothing.
 #[track_caller]
-fn assert_allocates_nothing(what: &str, mut request: impl FnMut()) {
+fn assert_allocates_nothing(what: &str, request: impl FnMut()) {
+    assert_allocations(what, 0, request);
+}
+
+/// Runs a request until a steady state is reached, and asserts how often it then allocates.
+#[track_caller]
+fn assert_allocations(what: &str, expected: usize, mut request: impl FnMut()) {
     let count = || {
         let region = Region::new(ALLOCATOR);
         (0..REQUESTS).for_each(|_| request());
@@ -33,7 +40,7 @@ fn assert_allocates_nothing(what: &str, mut request: impl FnMut()) {
     let counts: Vec<_> = std::iter::repeat_with(count).take(ATTEMPTS).collect();
     assert_eq!(
         counts.iter().min(),
-        Some(&0),
+        Some(&(expected * REQUESTS)),
         "{what}: allocations in each {REQUESTS} requests: {counts:?}"
     );
 }
@@ -80,6 +87,15 @@ fn small_kept_request_allocates_nothing() -> fcgi::Result<()> {
         client
             .send(&params, io::empty(), |response| response.stdout.read(&mut stdout))
             .expect("a response");
+    });
+
+    // The exchange owns the connection, and its two halves may move to two threads.
+    assert_allocations("client and server, begin", 5, || {
+        let mut exchange = client.begin(Role::Responder, &params).expect("an exchange");
+        exchange.send_body(io::empty()).expect("no error of the body");
+        let len = exchange.stdout.read(&mut stdout).expect("a response");
+        assert!(stdout[..len].ends_with(b"Hello, nobody.\n"));
+        exchange.finish().expect("the end of the response");
     });
     Ok(())
 }

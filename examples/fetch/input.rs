@@ -1,58 +1,42 @@
 //! The files that `fetch` sends.
 
 use std::fs::{File, Metadata};
-use std::io::{self, Read, Seek, Stdin};
+use std::io::{self, Read, Seek};
 use std::path::Path;
 use std::time::UNIX_EPOCH;
 
+use fcgi::client::Body;
 use fcgi::Params;
 
 use super::set_default;
 use super::support::exit::Exit;
 
-/// A stream of the request.
-pub enum Input {
-    File(File),
-    Stdin(Stdin),
-    Empty,
-}
-
-impl Read for Input {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::File(file) => file.read(buffer),
-            Self::Stdin(stdin) => stdin.read(buffer),
-            Self::Empty => Ok(0),
-        }
-    }
-}
-
 /// Opens the request's body and adds its length to the params.
-pub fn open_body(path: Option<&Path>, params: &mut Params) -> Result<Input, Exit> {
-    let Some(path) = path else { return Ok(Input::Empty) };
+pub fn open_body(path: Option<&Path>, params: &mut Params) -> Result<Body<'static>, Exit> {
+    let Some(path) = path else { return Ok(io::empty().into()) };
     if is_stdin(path) && params.get_bytes("CONTENT_LENGTH").is_some() {
-        return Ok(Input::Stdin(io::stdin()));
+        return Ok(io::stdin().into());
     }
     let (file, metadata) = open(path).map_err(|error| Exit::file(path, &error))?;
     if metadata.is_file() {
         set_default(params, "CONTENT_LENGTH", metadata.len().to_string())?;
     }
-    Ok(Input::File(file))
+    Ok(file.into())
 }
 
 /// Opens the data of a filter and adds its length and its modification time to the params.
-pub fn open_data(path: Option<&Path>, params: &mut Params) -> Result<Input, Exit> {
-    let Some(path) = path else { return Ok(Input::Empty) };
+pub fn open_data(path: Option<&Path>, params: &mut Params) -> Result<Body<'static>, Exit> {
+    let Some(path) = path else { return Ok(io::empty().into()) };
     if is_stdin(path) && params.get_bytes("FCGI_DATA_LENGTH").is_some() {
         set_default(params, "FCGI_DATA_LAST_MOD", "0")?;
-        return Ok(Input::Stdin(io::stdin()));
+        return Ok(io::stdin().into());
     }
     let (file, metadata) = open(path).map_err(|error| Exit::file(path, &error))?;
     if metadata.is_file() {
         set_default(params, "FCGI_DATA_LENGTH", metadata.len().to_string())?;
     }
     set_default(params, "FCGI_DATA_LAST_MOD", modified_seconds(&metadata).to_string())?;
-    Ok(Input::File(file))
+    Ok(file.into())
 }
 
 fn is_stdin(path: &Path) -> bool {

@@ -72,7 +72,7 @@ impl Validators {
     /// Returns whether the file is the one of which the client has a part.
     fn allows_range(&self, request: &Request) -> bool {
         let validator = request.header("If-Range");
-        validator.map_or(true, |value| value == self.etag || value == self.last_modified)
+        validator.is_none_or(|value| value == self.etag || value == self.last_modified)
     }
 }
 

@@ -47,7 +47,7 @@ impl Demo {
     /// Starts the application on a socket in a temporary directory.
     pub fn start() -> fcgi::Result<Self> {
         let directory = tempfile::tempdir()?;
-        let server = Server::bind(&socket_address(&directory, "demo"))?;
+        let server = Server::bind(socket_address(&directory, "demo"))?;
         let (address, handle) = (server.local_address()?, server.handle());
         let records = Arc::<Records>::default();
         let relay = socket_address(&directory, "relay").parse()?;

@@ -214,23 +214,5 @@ pub fn parse_number<T: FromStr>(arg: &OsStr, what: &str) -> Result<T, Exit> {
 
 /// Parses an address. The path of a Unix socket may contain any bytes.
 pub fn parse_address(arg: &OsStr) -> Result<Address, Exit> {
-    match arg.to_str() {
-        Some(text) => Ok(text.parse()?),
-        None => parse_path_address(arg),
-    }
-}
-
-#[cfg(unix)]
-fn parse_path_address(arg: &OsStr) -> Result<Address, Exit> {
-    use std::os::unix::ffi::OsStrExt;
-
-    let bytes = arg.as_bytes();
-    let path = bytes.strip_prefix(b"unix:").or(bytes.contains(&b'/').then_some(bytes));
-    let path = path.ok_or_else(|| Exit::usage(format!("{arg:?} is not UTF-8")))?;
-    Ok(Address::unix(OsStr::from_bytes(path))?)
-}
-
-#[cfg(not(unix))]
-fn parse_path_address(arg: &OsStr) -> Result<Address, Exit> {
-    Err(Exit::usage(format!("{arg:?} is not UTF-8")))
+    Ok(Address::try_from(arg)?)
 }

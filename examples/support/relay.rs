@@ -7,10 +7,12 @@ use std::thread;
 use std::time::Duration;
 
 use fcgi::error::Timeout;
-use fcgi::net::{Address, Stream};
+use fcgi::net::{Address, Listener, Stream};
 use fcgi::record::{Header, RecordType};
 use fcgi::stream::RecordReader;
 use fcgi::{Error, Result};
+
+use super::stdio::{print, Stderr};
 
 /// The direction of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,28 +43,26 @@ pub fn describe(direction: Option<Direction>, header: Header) -> String {
         Some(Direction::ToWebServer) => '<',
         None => '?',
     };
-    let Header { record_type, request_id, content_len, padding_len } = header;
-    let name = name(record_type);
-    format!("{arrow} {name} id={request_id} length={content_len} padding={padding_len}")
+    format!("{arrow} {header}")
 }
 
-/// Returns the name of a record type in the specification, without the prefix `FCGI_`.
-fn name(record_type: RecordType) -> String {
-    let name = match record_type {
-        RecordType::BeginRequest => "BEGIN_REQUEST",
-        RecordType::AbortRequest => "ABORT_REQUEST",
-        RecordType::EndRequest => "END_REQUEST",
-        RecordType::Params => "PARAMS",
-        RecordType::Stdin => "STDIN",
-        RecordType::Stdout => "STDOUT",
-        RecordType::Stderr => "STDERR",
-        RecordType::Data => "DATA",
-        RecordType::GetValues => "GET_VALUES",
-        RecordType::GetValuesResult => "GET_VALUES_RESULT",
-        RecordType::UnknownType => "UNKNOWN_TYPE",
-        RecordType::Unknown(number) => return format!("type-{number}"),
-    };
-    name.to_owned()
+/// Relays each connection to the application, in a thread of its own, and prints the records.
+pub fn serve(listener: &Listener, application: &Address) -> Result<()> {
+    while let Some(web_server) = listener.accept()? {
+        let application = application.clone();
+        thread::spawn(move || {
+            let relayed = Stream::connect(&application, None).and_then(|application| {
+                relay(&web_server, &application, &|direction, header| {
+                    // The connection is relayed even if nothing can be printed.
+                    let _ = print(&(describe(Some(direction), header) + "\n"));
+                })
+            });
+            if let Err(error) = relayed {
+                let _ = writeln!(Stderr, "dump: {application}: {error}");
+            }
+        });
+    }
+    Ok(())
 }
 
 /// Starts a relay to an application for one connection, and returns its address. The connection to

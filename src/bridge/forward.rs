@@ -105,6 +105,7 @@ fn forward_exchange<'a>(
 ///
 /// | Error | Status |
 /// | --- | --- |
+/// | [`Error::InvalidRequest`], of [`cgi`](crate::cgi) | 400 |
 /// | [`Error::TimedOut`], and [`Error::Connect`] with that cause | 504 |
 /// | Any other [`Error::Connect`] | 503 |
 /// | A refusal that [is transient](Error::is_transient) | 503 |
@@ -121,6 +122,7 @@ fn forward_exchange<'a>(
 /// ```
 pub fn gateway_status(error: &Error) -> u16 {
     match error {
+        Error::InvalidRequest { .. } => 400,
         Error::TimedOut(_) => 504,
         Error::Connect { source, .. } if source.kind() == io::ErrorKind::TimedOut => 504,
         Error::Connect { .. } => 503,

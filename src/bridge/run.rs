@@ -35,7 +35,7 @@ use crate::server::{self, HandlerResult, Request, Server};
 ///
 /// # Errors
 /// - [`Error::NotListening`], whose message explains how to start the program
-/// - any error of [`Server::serve`] or [`forward`](super::forward)
+/// - any error of [`Server::serve`] or [`forward`](super::forward())
 ///
 /// ```no_run
 /// // It would not return.

@@ -27,7 +27,7 @@ use crate::net::Listener;
 /// // It needs an application to start.
 /// use fcgi::{bridge, net::Listener};
 ///
-/// let listener = Listener::bind(&"unix:/run/app.sock".parse()?)?.shared();
+/// let listener = Listener::bind("unix:/run/app.sock")?.shared();
 /// bridge::start(&listener, "/usr/bin/php-cgi", 2)?;
 /// # Ok::<(), fcgi::Error>(())
 /// ```

@@ -30,7 +30,8 @@ use crate::stream::StreamLength;
 /// # How a web server uses it
 ///
 /// 1. If [`local_redirect`](Self::local_redirect) returns a path, it processes that path as if it
-///    had been requested, and drops the body. Otherwise it continues.
+///    had been requested, and drops the body. Otherwise it continues. A plain proxy skips this
+///    step: the client is then redirected.
 /// 2. It sends [`status`](Self::status), [`reason`](Self::reason) and
 ///    [`http_fields`](Self::http_fields) to the client, and a `Date` if there is none. It does not
 ///    guess a missing `Content-Type`, because a browser could then execute text as a script.
@@ -130,6 +131,10 @@ impl Head {
     /// assert_eq!((head.local_redirect(), head.status()), (None, 302));
     /// # Ok::<(), fcgi::Error>(())
     /// ```
+    ///
+    /// A proxy that cannot process a path itself need not call this method. If it sends
+    /// [`status`](Self::status) and [`http_fields`](Self::http_fields), the client is redirected
+    /// with status 302, as behind nginx.
     ///
     /// # Security
     ///

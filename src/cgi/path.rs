@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use super::syntax::invalid_request;
 use crate::error::Result;
 
+const HEX_DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+
 /// Decodes the percent-escapes of a request path, and rejects paths that could lead out of a
 /// directory.
 ///
@@ -37,6 +39,30 @@ pub fn decode_path(path: &str) -> Result<Vec<u8>> {
     let decoded =
         unescape(path).filter(|decoded| decoded.first() == Some(&b'/') && is_safe(decoded));
     decoded.ok_or_else(|| invalid_request("path", path.as_bytes()))
+}
+
+/// Escapes a path for a header field, such as `Location` or `X-Accel-Redirect`.
+///
+/// It escapes every byte except letters, digits, `-`, `.`, `_`, `~` and `/`. The reverse is
+/// [`decode_path`].
+///
+/// ```
+/// use fcgi::cgi::encode_path;
+///
+/// assert_eq!(encode_path("/files/50% café?.pdf"), "/files/50%25%20caf%C3%A9%3F.pdf");
+/// ```
+pub fn encode_path(path: impl AsRef<[u8]>) -> String {
+    let mut encoded = String::new();
+    for &byte in path.as_ref() {
+        if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {
+            encoded.push(byte.into());
+        } else {
+            encoded.push('%');
+            encoded
+                .extend([byte >> 4, byte & 15].map(|digit| char::from(HEX_DIGITS[digit as usize])));
+        }
+    }
+    encoded
 }
 
 /// The script that a request is for, and the rest of the path ([RFC 3875], sections 4.1.5 and

@@ -76,6 +76,29 @@ impl ResponseHead {
         Self::with_type("application/json")
     }
 
+    /// Creates the head of a stream of server-sent events: `text/event-stream`, which is not
+    /// cached, and which nginx does not buffer. A guide shows
+    /// [how to send events](crate::guide::streaming#server-sent-events).
+    ///
+    /// ```
+    /// use fcgi::cgi::ResponseHead;
+    ///
+    /// let mut stdout = Vec::new();
+    /// ResponseHead::event_stream().write_to(&mut stdout)?;
+    /// assert_eq!(
+    ///     String::from_utf8_lossy(&stdout),
+    ///     "Content-Type: text/event-stream\r\nCache-Control: no-store\r\n\
+    ///      X-Accel-Buffering: no\r\n\r\n"
+    /// );
+    /// # Ok::<(), fcgi::Error>(())
+    /// ```
+    pub fn event_stream() -> Self {
+        let mut head = Self::with_type("text/event-stream");
+        head.push("Cache-Control", b"no-store");
+        head.push("X-Accel-Buffering", b"no");
+        head
+    }
+
     /// Creates the head of a plain-text response in UTF-8 with status 404.
     pub fn not_found() -> Self {
         let mut head = Self::text();

@@ -39,13 +39,12 @@
 //! check is made at the beginning, as for a request that may be repeated if its method is
 //! idempotent and no body is announced. The other steps are those of [`Link`] and of `Pooled`.
 
-use std::io::Read;
 use std::time::Duration;
 
-use super::body::Body;
 use super::completion::Completion;
 use super::duplex;
 use super::exchange::Exchange;
+use super::input::Input;
 use super::lease::Pooled;
 use super::link::{Link, LinkRetry};
 use super::pool::{Acquired, Pool, Slot};
@@ -70,13 +69,23 @@ pub(super) fn run<T, E: From<Error>>(
     pool: &Pool,
     role: Role,
     params: &Params,
-    mut body: Body<'_, impl Read + Send, impl Read + Send>,
+    mut input: Input<'_>,
     receive: impl FnOnce(&mut Response<'_>) -> Result<T, E>,
 ) -> Result<(T, Completion), E> {
-    let committed = Prepared::new(pool, role, params, &mut body)?.send()?.retry_if_lost()?;
-    // A body that has been sent is dropped before the response is received.
-    let rest = (!committed.is_whole()).then_some(body);
+    let committed = commit(pool, role, params, &mut input)?;
+    // An input that has been sent is dropped before the response is received.
+    let rest = (!committed.is_whole()).then_some(input);
     committed.complete(|exchange| duplex::transfer(exchange, rest, receive))
+}
+
+/// Sends the first part of a request.
+fn commit<'a>(
+    pool: &'a Pool,
+    role: Role,
+    params: &Params,
+    input: &mut Input<'_>,
+) -> Result<Committed<'a>, Error> {
+    Prepared::new(pool, role, params, input)?.send()?.retry_if_lost()
 }
 
 /// Begins a request whose body the caller writes.
@@ -91,7 +100,7 @@ pub(super) fn begin(pool: &Pool, role: Role, params: &Params) -> Result<Exchange
     let mut transport = match idle {
         Some((mut idle, idle_for)) => {
             let wait = retry.check(idle_for, keeps_open);
-            if wait.map_or(true, |wait| idle.transport.is_open(wait.min(deadline.left()))) {
+            if wait.is_none_or(|wait| idle.transport.is_open(wait.min(deadline.left()))) {
                 idle.transport
             } else {
                 is_kept = false;
@@ -179,7 +188,7 @@ impl<'a> Prepared<'a> {
         pool: &'a Pool,
         role: Role,
         params: &Params,
-        body: &mut Body<'_, impl Read, impl Read>,
+        input: &mut Input<'_>,
     ) -> Result<Self, Error> {
         let Acquired { slot, idle, keeps_open, connects_directly, has_waited } = pool.acquire()?;
         let is_kept = idle.is_some();
@@ -189,7 +198,7 @@ impl<'a> Prepared<'a> {
         };
         let mut first_part = transport.begin_in_memory(role, params)?;
         let without_body = first_part.complete_records().len() + HEADER_LEN;
-        let is_whole = body.move_first_part(&mut first_part)?;
+        let is_whole = input.move_first_part(&mut first_part)?;
         let records = first_part.into_records();
         let is_small = records.len() <= without_body && without_body <= SMALL_WRITE;
         let is_prompt = is_small && is_kept && !has_waited;

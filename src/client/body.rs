@@ -1,264 +1,177 @@
-//! The body of a request, and the data of a request to a filter.
-//!
-//! Four sizes decide how a body is sent:
-//!
-//! | Constant | The most bytes of | Reason |
-//! | --- | --- | --- |
-//! | [`FIRST_PART`] | the body in the first write | A small request takes one write. |
-//! | [`SHORT_FIRST_PART`] | the same, see below | Copying more gains nothing. |
-//! | [`READ_LEN`] | one later read of a reader | Each write sends two full records. |
-//! | [`CALLER_THREAD_MAX`] | a body sent by the caller's thread | It saves starting a thread. |
-//!
-//! `SHORT_FIRST_PART` applies to a body in memory longer than `FIRST_PART`, because the rest is
-//! sent without a copy, and to a reader of unknown length, which is usually empty.
-//! `CALLER_THREAD_MAX` applies to what is left of a body in memory after its first part. Starting a
-//! thread takes as long as sending a few hundred KiB.
+use std::borrow::Cow;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Cursor, Read, Seek};
 
-use std::io::{self, Read};
+/// The body of a request, for [`Client::send`](crate::Client::send) and
+/// [`Client::fetch`](crate::Client::fetch).
+///
+/// Their callers pass one of these types, which are converted:
+///
+/// | Type | Body |
+/// | --- | --- |
+/// | `&[u8]`, `&[u8; N]`, `&str`, `&Vec<u8>`, `&String` | bytes that the caller keeps |
+/// | `Vec<u8>`, `String` | bytes that the request owns |
+/// | [`io::Empty`] | no bytes |
+/// | [`File`] | what follows the position of the file |
+/// | [`io::Stdin`] | what is read from stdin |
+/// | `&mut R`, where `R` is [`Read`] and [`Send`] | what is read from `R` |
+///
+/// [`Body::from_reader`] creates a body from any other reader.
+///
+/// Reading a body in memory or a regular file does not wait for another program. If such a body has
+/// at most 2 MiB, the calling thread sends it. Otherwise the calling thread sends only the first
+/// part, and another thread sends the rest while the response is received.
+///
+/// ```
+/// use fcgi::client::Body;
+/// use fcgi::{Client, Params};
+/// use std::io::{self, Read};
+///
+/// fn upload(client: &Client, params: &Params, input: impl Read + Send) -> fcgi::Result<u32> {
+///     let (_, completion) = client.send(params, Body::from_reader(input), |response| {
+///         io::copy(&mut response.stdout, &mut io::stdout())
+///     })?;
+///     Ok(completion.app_status)
+/// }
+/// ```
+pub struct Body<'a>(Kind<'a>);
 
-use super::stdin::Stdin;
-use crate::record::MAX_ALIGNED_LEN;
-use crate::stream::{retry, RecordBuffer, DIRECT_LEN};
-
-const FIRST_PART: usize = 32 * 1024;
-const SHORT_FIRST_PART: usize = 512;
-const READ_LEN: usize = 2 * MAX_ALIGNED_LEN;
-const CALLER_THREAD_MAX: usize = 2 * 1024 * 1024;
-
-/// The part of a request's input that has not been sent yet.
-pub(super) enum Body<'a, B, D> {
-    /// A body in memory.
-    Memory(&'a [u8]),
-    /// A body from a reader.
-    Reader(Source<B>),
-    /// The body and the data of a request to a filter.
-    Filter { stdin: Source<B>, data: Source<D> },
+enum Kind<'a> {
+    Memory(Cursor<Cow<'a, [u8]>>),
+    File(File),
+    Borrowed(&'a mut (dyn Read + Send)),
+    Owned(Box<dyn Read + Send + 'a>),
 }
 
-/// A reader whose bytes are sent as one stream.
-pub(super) struct Source<R> {
-    reader: R,
-    /// The number of bytes that may still be sent. `None` sends all that the reader returns.
-    left: Option<u64>,
-}
-
-/// Why a body was not sent to its end.
-#[derive(Debug)]
-pub(super) enum SendError {
-    /// The reader has failed.
-    Read(io::Error),
-    /// The application has stopped reading or closed the connection. Reading the response shows
-    /// whether that is an error.
-    Write,
-}
-
-impl<'a> Body<'a, io::Empty, io::Empty> {
-    pub(super) fn in_memory(bytes: &'a [u8]) -> Self {
-        Self::Memory(bytes)
-    }
-}
-
-impl<B: Read> Body<'_, B, io::Empty> {
-    /// Creates a body of at most `len` bytes.
-    pub(super) fn from_reader(reader: B, len: Option<u64>) -> Self {
-        Self::Reader(Source::new(reader, len))
-    }
-}
-
-impl<B: Read, D: Read> Body<'_, B, D> {
-    /// Moves the first part of the body to `records`. If that is the whole input, ends the stream
-    /// there and returns true.
-    pub(super) fn move_first_part(&mut self, records: &mut RecordBuffer) -> io::Result<bool> {
-        let is_whole = match self {
-            Self::Memory(bytes) => move_bytes(bytes, records)?,
-            Self::Reader(source) => source.move_first_part(records)?,
-            Self::Filter { stdin, .. } => {
-                stdin.move_first_part(records)?;
-                false
-            }
-        };
-        if is_whole {
-            records.end_stream();
-        }
-        Ok(is_whole)
+impl<'a> Body<'a> {
+    /// Creates a body that is read from `reader`. Allocates memory for the reader, which a body
+    /// from a `&mut` reference does not.
+    pub fn from_reader(reader: impl Read + Send + 'a) -> Self {
+        Self(Kind::Owned(Box::new(reader)))
     }
 
-    /// Returns whether the caller's thread may send the body with [`send_now`](Self::send_now). A
-    /// reader is excluded because reading it could block, even until the response arrives.
-    pub(super) fn may_send_now(&self) -> bool {
-        matches!(self, Self::Memory(bytes) if bytes.len() <= CALLER_THREAD_MAX)
+    fn from_bytes(bytes: impl Into<Cow<'a, [u8]>>) -> Self {
+        Self(Kind::Memory(Cursor::new(bytes.into())))
     }
 
-    /// Sends a body in memory, as long as the application keeps reading it. Returns whether all of
-    /// it was sent. If not, [`send_all`](Self::send_all) continues.
-    pub(super) fn send_now(&mut self, stdin: &mut Stdin) -> io::Result<bool> {
-        let Self::Memory(bytes) = self else { return Ok(false) };
-        loop {
-            let (part, rest) = bytes.split_at(bytes.len().min(DIRECT_LEN));
-            *bytes = rest;
-            let is_last = rest.is_empty();
-            let is_sent = stdin.try_send(part, is_last)?;
-            if !is_sent || is_last {
-                return Ok(is_sent);
-            }
+    /// Returns the number of bytes that are left of a body in memory. Returns `None` for others.
+    #[inline]
+    pub(super) fn len_in_memory(&self) -> Option<u64> {
+        match &self.0 {
+            Kind::Memory(bytes) => Some(bytes.get_ref().len() as u64 - bytes.position()),
+            Kind::File(_) | Kind::Borrowed(_) | Kind::Owned(_) => None,
         }
     }
 
-    /// Sends the rest of the input and its end.
-    pub(super) fn send_all(self, stdin: &mut Stdin) -> Result<(), SendError> {
-        match self {
-            Self::Memory(bytes) => stdin.send(bytes, true).map_err(|_| SendError::Write),
-            Self::Reader(mut source) => source.send_all(stdin, true, &mut Vec::new()),
-            Self::Filter { stdin: mut body, mut data } => {
-                let mut buffer = Vec::new();
-                body.send_all(stdin, false, &mut buffer)?;
-                stdin.start_data().map_err(|_| SendError::Write)?;
-                data.send_all(stdin, true, &mut buffer)
-            }
+    /// Returns the number of bytes that are left of a body in memory or of a regular file. Returns
+    /// `None` for other bodies, and for a file of length 0: it may be a file of the kernel.
+    #[inline]
+    pub(super) fn known_len(&self) -> Option<u64> {
+        match &self.0 {
+            Kind::File(file) => file_len(file),
+            Kind::Memory(_) | Kind::Borrowed(_) | Kind::Owned(_) => self.len_in_memory(),
+        }
+    }
+
+    /// Returns the next bytes, at most `max`, of a body in memory. Other bodies have none.
+    pub(super) fn next_in_memory(&mut self, max: usize) -> &[u8] {
+        let Kind::Memory(bytes) = &mut self.0 else { return &[] };
+        let start = bytes.position() as usize;
+        let end = bytes.get_ref().len().min(start.saturating_add(max));
+        bytes.set_position(end as u64);
+        &bytes.get_ref()[start..end]
+    }
+}
+
+/// Returns the number of bytes after the position of a regular file, unless the file has none.
+#[cold]
+fn file_len(mut file: &File) -> Option<u64> {
+    let metadata = file.metadata().ok().filter(|metadata| metadata.is_file())?;
+    let position = file.stream_position().ok()?;
+    Some(metadata.len().saturating_sub(position)).filter(|_| metadata.len() > 0)
+}
+
+impl Read for Body<'_> {
+    #[inline]
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        match &mut self.0 {
+            Kind::Memory(bytes) => bytes.read(out),
+            Kind::File(file) => file.read(out),
+            Kind::Borrowed(reader) => reader.read(out),
+            Kind::Owned(reader) => reader.read(out),
         }
     }
 }
 
-impl<R: Read> Source<R> {
-    pub(super) fn new(reader: R, left: Option<u64>) -> Self {
-        Self { reader, left }
-    }
-
-    /// Moves the bytes of one read to `records`. Returns true at the end of the source.
-    fn move_first_part(&mut self, records: &mut RecordBuffer) -> io::Result<bool> {
-        let max = self.limit(if self.left.is_some() { FIRST_PART } else { SHORT_FIRST_PART });
-        if max == 0 {
-            return Ok(true);
-        }
-        let n = records.read_from(&mut self.reader, max)?;
-        Ok(self.advance(n))
-    }
-
-    /// Sends the rest of the source. If `is_last_stream`, ends the input of the request.
-    fn send_all(
-        &mut self,
-        stdin: &mut Stdin,
-        is_last_stream: bool,
-        buffer: &mut Vec<u8>,
-    ) -> Result<(), SendError> {
-        loop {
-            let n = self.read(buffer).map_err(SendError::Read)?;
-            let is_end = self.advance(n);
-            stdin.send(&buffer[..n], is_end && is_last_stream).map_err(|_| SendError::Write)?;
-            if is_end {
-                return Ok(());
-            }
-        }
-    }
-
-    fn read(&mut self, buffer: &mut Vec<u8>) -> io::Result<usize> {
-        let max = self.limit(READ_LEN);
-        if max == 0 {
-            return Ok(0);
-        }
-        buffer.resize(READ_LEN, 0);
-        retry(|| self.reader.read(&mut buffer[..max]))
-    }
-
-    /// Returns `max`, or the number of bytes that are left if that is less.
-    fn limit(&self, max: usize) -> usize {
-        self.left.map_or(max, |left| usize::try_from(left).map_or(max, |left| left.min(max)))
-    }
-
-    /// Counts the `n` bytes of a read. Returns whether the source has ended.
-    fn advance(&mut self, n: usize) -> bool {
-        self.left = self.left.map(|left| left.saturating_sub(n as u64));
-        n == 0 || self.left == Some(0)
+impl fmt::Debug for Body<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Body").field("known_len", &self.known_len()).finish_non_exhaustive()
     }
 }
 
-/// Moves the first part of a body in memory to `records`. Returns whether nothing is left.
-fn move_bytes(bytes: &mut &[u8], records: &mut RecordBuffer) -> io::Result<bool> {
-    if !bytes.is_empty() {
-        let max = if bytes.len() > FIRST_PART { SHORT_FIRST_PART } else { bytes.len() };
-        records.read_from(bytes, max)?;
+impl<'a> From<&'a [u8]> for Body<'a> {
+    fn from(bytes: &'a [u8]) -> Self {
+        Self::from_bytes(bytes)
     }
-    Ok(bytes.is_empty())
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::record::{RecordType, HEADER_LEN};
-
-    const FIRST_PART_LEN: u64 = FIRST_PART as u64;
-
-    /// Returns the length of the first part of a body, and whether it is the whole body.
-    fn first_part(mut body: Body<'_, impl Read, impl Read>) -> (usize, bool) {
-        let mut records = RecordBuffer::new(RecordType::Stdin, 1, Vec::new());
-        let is_whole = body.move_first_part(&mut records).expect("a reader that does not fail");
-        let records = records.into_records();
-        let content = |record: &[u8]| usize::from(record[4]) << 8 | usize::from(record[5]);
-        let len = if records.is_empty() { 0 } else { content(&records) };
-        let has_end = records.ends_with(&[1, 5, 0, 1, 0, 0, 0, 0]);
-        assert_eq!(has_end, is_whole, "{} bytes of records", records.len());
-        assert!(records.len() <= len + 7 + 2 * HEADER_LEN);
-        (len, is_whole)
+impl<'a, const N: usize> From<&'a [u8; N]> for Body<'a> {
+    fn from(bytes: &'a [u8; N]) -> Self {
+        Self::from_bytes(&bytes[..])
     }
+}
 
-    fn first_part_of_reader(available: usize, announced: Option<u64>) -> (usize, bool) {
-        first_part(Body::from_reader(&vec![b'x'; available][..], announced))
+impl<'a> From<&'a Vec<u8>> for Body<'a> {
+    fn from(bytes: &'a Vec<u8>) -> Self {
+        Self::from_bytes(&bytes[..])
     }
+}
 
-    #[test]
-    fn the_first_part_of_a_small_body_in_memory_is_all_of_it() {
-        for len in [0, 1, FIRST_PART - 1, FIRST_PART] {
-            assert_eq!(first_part(Body::in_memory(&vec![b'x'; len])), (len, true));
-        }
-        let longer = vec![b'x'; FIRST_PART + 1];
-        assert_eq!(first_part(Body::in_memory(&longer)), (SHORT_FIRST_PART, false));
+impl<'a> From<&'a str> for Body<'a> {
+    fn from(text: &'a str) -> Self {
+        Self::from_bytes(text.as_bytes())
     }
+}
 
-    #[test]
-    fn the_first_part_of_a_reader_is_one_read_of_at_most_the_announced_length() {
-        assert_eq!(first_part_of_reader(9, Some(0)), (0, true));
-        assert_eq!(first_part_of_reader(9, Some(9)), (9, true));
-        assert_eq!(first_part_of_reader(9, Some(8)), (8, true));
-        assert_eq!(first_part_of_reader(9, Some(10)), (9, false));
-        assert_eq!(first_part_of_reader(0, Some(10)), (0, true));
-        assert_eq!(first_part_of_reader(FIRST_PART + 9, Some(FIRST_PART_LEN)), (FIRST_PART, true));
-        assert_eq!(
-            first_part_of_reader(FIRST_PART + 9, Some(FIRST_PART_LEN + 1)),
-            (FIRST_PART, false)
-        );
+impl<'a> From<&'a String> for Body<'a> {
+    fn from(text: &'a String) -> Self {
+        Self::from_bytes(text.as_bytes())
     }
+}
 
-    #[test]
-    fn the_first_part_of_a_reader_of_unknown_length_is_short() {
-        assert_eq!(first_part_of_reader(0, None), (0, true));
-        assert_eq!(first_part_of_reader(9, None), (9, false));
-        assert_eq!(first_part_of_reader(FIRST_PART, None), (SHORT_FIRST_PART, false));
+impl From<Vec<u8>> for Body<'_> {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::from_bytes(bytes)
     }
+}
 
-    #[test]
-    fn the_first_part_for_a_filter_is_never_all_of_its_input() {
-        let source = |len| Source::new(io::empty(), len);
-        for len in [None, Some(0), Some(9)] {
-            let body = Body::Filter { stdin: source(len), data: source(Some(0)) };
-            assert_eq!(first_part(body), (0, false));
-        }
+impl From<String> for Body<'_> {
+    fn from(text: String) -> Self {
+        Self::from_bytes(text.into_bytes())
     }
+}
 
-    #[test]
-    fn the_callers_thread_sends_a_body_in_memory_of_at_most_2_mib() {
-        let bytes = vec![b'x'; CALLER_THREAD_MAX + 1];
-        assert!(Body::in_memory(&bytes[1..]).may_send_now());
-        assert!(!Body::in_memory(&bytes).may_send_now());
-        assert!(!Body::from_reader(&bytes[..9], Some(9)).may_send_now());
+impl From<io::Empty> for Body<'_> {
+    fn from(_: io::Empty) -> Self {
+        Self::from_bytes(&[][..])
     }
+}
 
-    #[test]
-    fn a_source_reads_no_more_than_the_announced_length() {
-        let mut source = Source::new(io::repeat(b'x'), Some(READ_LEN as u64 + 1));
-        let mut buffer = Vec::new();
-        for (expected, is_end) in [(READ_LEN, false), (1, true), (0, true)] {
-            let n = source.read(&mut buffer).expect("a reader that does not fail");
-            assert_eq!((n, source.advance(n)), (expected, is_end));
-        }
+impl From<File> for Body<'_> {
+    fn from(file: File) -> Self {
+        Self(Kind::File(file))
+    }
+}
+
+impl From<io::Stdin> for Body<'_> {
+    fn from(stdin: io::Stdin) -> Self {
+        Self::from_reader(stdin)
+    }
+}
+
+impl<'a, R: Read + Send> From<&'a mut R> for Body<'a> {
+    fn from(reader: &'a mut R) -> Self {
+        Self(Kind::Borrowed(reader))
     }
 }

@@ -3,20 +3,20 @@
 //! An application may answer while it reads, and stop reading when its answer is not read. What
 //! the first write has left of the body is therefore sent in one of two ways:
 //!
-//! 1. The caller's thread sends a short body that is in memory before it receives the response, but
-//!    only as long as the application keeps reading.
+//! 1. The caller's thread sends a short body in memory or from a regular file before it receives
+//!    the response, but only as long as the application keeps reading.
 //! 2. Another thread sends everything else, while the caller's thread receives the response. Each
 //!    thread holds a [`CancelOnDrop`], so that a failure or a panic of one wakes the other.
 
-use std::io::{self, Read};
+use std::io;
 use std::panic::resume_unwind;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use super::body::{Body, SendError};
 use super::completion::Completion;
 use super::exchange::Exchange;
+use super::input::{Input, SendError};
 use super::lease::END_LAG;
 use super::response::Response;
 use super::socket::SharedSocket;
@@ -27,34 +27,35 @@ use crate::error::Error;
 /// may have begun to answer.
 const MAX_PAUSE: Duration = Duration::from_millis(1);
 
-/// Sends the `rest` of the body, and receives the response with `receive`.
+/// Sends the `rest` of the input, and receives the response with `receive`.
 pub(super) fn transfer<T, E: From<Error>>(
     mut exchange: Exchange<'_>,
-    rest: Option<Body<'_, impl Read + Send, impl Read + Send>>,
+    rest: Option<Input<'_>>,
     receive: impl FnOnce(&mut Response<'_>) -> Result<T, E>,
 ) -> Result<(T, Completion), E> {
     let rest = match rest {
-        Some(body) if body.may_send_now() => {
-            send_now(&mut exchange.stdin, body).map_err(Error::from)?
+        Some(input) if input.may_send_now() => {
+            send_now(&mut exchange.stdin, input).map_err(Error::from)?
         }
         rest => rest,
     };
     match rest {
-        Some(body) => receive_while_sending(exchange, body, receive),
+        Some(input) => receive_while_sending(exchange, input, receive),
         None => receive_only(exchange, receive),
     }
 }
 
-/// Sends the body as long as the application keeps reading it. Returns what is left.
-fn send_now<'a, B: Read, D: Read>(
-    stdin: &mut Stdin,
-    mut body: Body<'a, B, D>,
-) -> io::Result<Option<Body<'a, B, D>>> {
+/// Sends the input as long as the application keeps reading it. Returns what is left.
+fn send_now<'a>(stdin: &mut Stdin, mut input: Input<'a>) -> io::Result<Option<Input<'a>>> {
     stdin.limit_wait(MAX_PAUSE)?;
-    let sent = body.send_now(stdin);
+    let sent = input.send_now(stdin);
     stdin.clear_wait_limit();
-    // An error is ignored: the response is valid, or reading it reports why not.
-    Ok((!sent.unwrap_or(true)).then_some(body))
+    match sent {
+        Ok(is_sent) => Ok((!is_sent).then_some(input)),
+        Err(SendError::Read(error)) => Err(error),
+        // The error is ignored: the response is valid, or reading it reports why not.
+        Err(SendError::Write) => Ok(None),
+    }
 }
 
 fn receive_only<T, E: From<Error>>(
@@ -73,7 +74,7 @@ fn receive_only<T, E: From<Error>>(
 
 fn receive_while_sending<T, E: From<Error>>(
     exchange: Exchange<'_>,
-    body: Body<'_, impl Read + Send, impl Read + Send>,
+    input: Input<'_>,
     receive: impl FnOnce(&mut Response<'_>) -> Result<T, E>,
 ) -> Result<(T, Completion), E> {
     let Exchange { mut stdin, stdout } = exchange;
@@ -82,7 +83,7 @@ fn receive_while_sending<T, E: From<Error>>(
     let (report_sent, is_sent) = mpsc::channel();
     let (sent, received) = thread::scope(|scope| {
         let sender = thread::Builder::new().spawn_scoped(scope, || {
-            let sent = send_rest(body, &mut stdin, socket);
+            let sent = send_rest(input, &mut stdin, socket);
             // This fails if the receiver no longer waits.
             let _ = report_sent.send(());
             sent
@@ -102,15 +103,11 @@ fn receive_while_sending<T, E: From<Error>>(
     }
 }
 
-/// Sends the rest of the body. If reading it fails or panics, the request is canceled. A failed
+/// Sends the rest of the input. If reading it fails or panics, the request is canceled. A failed
 /// write does not cancel it: the response may be valid.
-fn send_rest(
-    body: Body<'_, impl Read, impl Read>,
-    stdin: &mut Stdin,
-    socket: &SharedSocket,
-) -> Result<(), SendError> {
+fn send_rest(input: Input<'_>, stdin: &mut Stdin, socket: &SharedSocket) -> Result<(), SendError> {
     let guard = CancelOnDrop(socket);
-    let sent = body.send_all(stdin);
+    let sent = input.send_all(stdin);
     if !matches!(sent, Err(SendError::Read(_))) {
         guard.disarm();
     }

@@ -1,4 +1,4 @@
-use std::io;
+use std::io::{self, Read, Write};
 use std::sync::Arc;
 
 use super::completion::Completion;
@@ -7,6 +7,10 @@ use super::stdin::{self, Stdin};
 use super::stdout::Stdout;
 use super::transport::Transport;
 use crate::error::Result;
+use crate::stream::retry;
+
+/// The number of bytes of a body that are read and sent at a time. Such a write is not copied.
+const PIECE_LEN: usize = 16 * 1024;
 
 /// A request in progress. [`Client::begin`](crate::Client::begin) returns one that owns its
 /// connection, and [`Connection::begin`](super::Connection::begin) one that borrows it.
@@ -15,7 +19,7 @@ use crate::error::Result;
 /// time. That is necessary if the application answers before it has read the whole body, and both
 /// directions exceed the buffers of the operating system, which hold about 200 KiB. A write of the
 /// body then waits until the write timeout. [`Client::send`](crate::Client::send) uses two threads
-/// if the body is large.
+/// if that is necessary.
 ///
 /// If an exchange is dropped before it is [finished](Self::finish), a
 /// [`Connection`](super::Connection) cannot be reused. A pooled connection is reused only if the
@@ -63,6 +67,42 @@ impl<'a> Exchange<'a> {
         let transport = pooled.transport_mut();
         let stdin = Stdin::linked(transport.writer(), transport.request_id(), start, link);
         Self { stdin, stdout: Stdout::new(Lease::Pooled(Box::new(pooled)), Some(cancel_handle)) }
+    }
+
+    /// Reads `body` to its end, sends it, and ends the body of the request.
+    ///
+    /// An application may answer before it has read the whole body, and writing it then fails. That
+    /// is not an error: the response is valid, or reading it returns the reason.
+    ///
+    /// # Errors
+    /// Any error of reading `body`. Drop the exchange then, which cancels the request, so that the
+    /// application does not mistake a part of the body for all of it.
+    ///
+    /// ```
+    /// use fcgi::{record::Role, Client, Params};
+    /// use std::io::Read;
+    ///
+    /// fn upload(client: &Client, params: &Params, body: impl Read) -> fcgi::Result<u16> {
+    ///     let mut exchange = client.begin(Role::Responder, params)?;
+    ///     exchange.send_body(body)?;
+    ///     let status = exchange.stdout.read_head()?.status();
+    ///     exchange.finish()?;
+    ///     Ok(status)
+    /// }
+    /// ```
+    pub fn send_body(&mut self, mut body: impl Read) -> io::Result<()> {
+        let mut piece = [0; PIECE_LEN];
+        loop {
+            let len = retry(|| body.read(&mut piece))?;
+            let is_sent = match len {
+                0 => self.stdin.finish(),
+                _ => self.stdin.write_all(&piece[..len]),
+            };
+            // An error is ignored: the response is valid, or reading it reports why not.
+            if len == 0 || is_sent.is_err() {
+                return Ok(());
+            }
+        }
     }
 
     /// Ends the body if it has not been finished, reads and drops the rest of the response, and

@@ -30,6 +30,8 @@ pub struct Reply {
     /// The application status, and what the application wrote to STDERR.
     pub completion: Completion,
     limits: Limits,
+    /// Whether the method of the request was HEAD.
+    is_head: bool,
     /// The head, once it has been parsed.
     head: OnceLock<Box<Head>>,
 }
@@ -64,8 +66,13 @@ impl Reply {
 
     /// Creates a reply that was received with this configuration.
     #[inline]
-    pub(super) fn received(stdout: Vec<u8>, completion: Completion, config: &Config) -> Self {
-        Self { stdout, completion, limits: Limits::from(config), head: OnceLock::new() }
+    pub(super) fn received(
+        stdout: Vec<u8>,
+        completion: Completion,
+        config: &Config,
+        is_head: bool,
+    ) -> Self {
+        Self { stdout, completion, limits: Limits::from(config), is_head, head: OnceLock::new() }
     }
 
     /// Returns the response head.
@@ -104,12 +111,16 @@ impl Reply {
         self.head().map(|head| head.get(name))
     }
 
-    /// Returns the body.
+    /// Returns the body. The response to a request with the method `HEAD` has none, whatever its
+    /// `Content-Length` says.
     ///
     /// # Errors
     /// The errors of [`split_head`](Self::split_head).
     pub fn body(&self) -> Result<&[u8]> {
         let head = self.head()?;
+        if self.is_head {
+            return Ok(&[]);
+        }
         let body = &self.stdout[head.as_bytes().len()..];
         // The Content-Length of a 304 is the length that a 200 would have had
         // (RFC 9110, section 8.6).
@@ -128,9 +139,6 @@ impl Reply {
     }
 
     /// Returns the response head and the body.
-    ///
-    /// Do not use this, [`body`](Self::body) or [`text`](Self::text) for the response to a `HEAD`
-    /// request, which may announce a body that is not there. Use [`head`](Self::head) instead.
     ///
     /// ```
     /// use fcgi::client::{Completion, Reply};

@@ -57,7 +57,11 @@ impl Response<'_> {
             if len > max - bytes.len() {
                 return Err(Error::ResponseTooLarge(max));
             }
-            bytes.extend_from_slice(piece);
+            if bytes.is_empty() {
+                bytes = piece.to_vec();
+            } else {
+                bytes.extend_from_slice(piece);
+            }
             self.stdout.consume(len);
         }
     }

@@ -200,7 +200,7 @@ impl SocketReader {
     /// is the time before that. The result is zero if something was written since the last call.
     ///
     /// # Errors
-    /// [`Error::TimedOut`](crate::Error::TimedOut) if it may no longer wait.
+    /// [`Error::TimedOut`] if it may no longer wait.
     fn continue_wait(&self, waited: Duration) -> Result<Duration> {
         if self.socket.0.has_written.swap(false, Relaxed) {
             return Ok(Duration::ZERO);
@@ -226,7 +226,7 @@ impl SocketWriter {
     /// [`Progress`], because the application may have answered before it closed the connection.
     ///
     /// # Errors
-    /// [`Error::TimedOut`](crate::Error::TimedOut).
+    /// [`Error::TimedOut`].
     pub(super) fn send(&mut self, mut records: &[u8]) -> Result<Progress> {
         let mut progress = Progress::Nothing;
         while !records.is_empty() {
@@ -279,10 +279,9 @@ impl SocketWriter {
                 outcome => return outcome,
             }
             waited =
-                self.socket.0.write_timeouts.continue_wait("write", waited).map_err(|error| {
+                self.socket.0.write_timeouts.continue_wait("write", waited).inspect_err(|_| {
                     // This fails only if the connection has been closed already.
                     let _ = self.socket.0.stream.shutdown(Shutdown::Write);
-                    error
                 })?;
             self.socket.0.first_answer.make_room();
         }

@@ -162,9 +162,9 @@ impl Stdin {
         self.record_end(sent)
     }
 
-    /// Like [`send`](Self::send), for 1 to [`DIRECT_LEN`](crate::stream::DIRECT_LEN) bytes and with
-    /// [`limit_wait`](Self::limit_wait) in effect. Returns false if the application
-    /// stopped reading. What was not sent is then in the buffer, and is sent before anything else.
+    /// Like [`send`](Self::send), for at most [`DIRECT_LEN`](crate::stream::DIRECT_LEN) bytes and
+    /// with [`limit_wait`](Self::limit_wait) in effect. Returns false if the application stopped
+    /// reading. What was not sent is then in the buffer, and is sent before anything else.
     pub(super) fn try_send(&mut self, data: &[u8], is_last: bool) -> io::Result<bool> {
         self.check_open()?;
         if is_last {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::listening_socket::ListeningSocket;
 use super::read_wait::is_timeout;
-use super::stream::Stream;
+use super::stream::{PeerState, Stream};
 use super::waiters::Waiters;
 use crate::error::Result;
 
@@ -191,7 +191,7 @@ impl Acceptor {
         let mut last_timeout = None;
         while !self.is_closed() {
             match self.accept_one() {
-                Ok((_, peer)) if self.is_wake_connection(peer) => {}
+                Ok((stream, peer)) if self.is_wake_connection(&stream, peer) => {}
                 Ok((stream, _)) => return Ok(Some(stream)),
                 Err(error) if is_timeout(&error) => {
                     if let Some(previous) = last_timeout.replace(Instant::now()) {
@@ -212,7 +212,7 @@ impl Acceptor {
         let mut remaining = self.lock_remaining();
         while !remaining.is_complete && remaining.accepted.is_empty() {
             match self.accept_one() {
-                Ok((_, peer)) if self.is_wake_connection(peer) => {}
+                Ok((stream, peer)) if self.is_wake_connection(&stream, peer) => {}
                 Ok((stream, _)) => return Ok(Some(stream)),
                 // The socket has been shut down, or is in non-blocking mode.
                 Err(error) if is_timeout(&error) || error.kind() == io::ErrorKind::InvalidInput => {
@@ -262,9 +262,17 @@ impl Acceptor {
         }
     }
 
-    /// Returns whether an accepted connection only woke this thread. None is made before `close`.
-    fn is_wake_connection(&self, peer: Option<SocketAddr>) -> bool {
-        self.is_closed() && peer.is_some_and(|peer| self.waiters.is_wake_connection(peer))
+    /// Returns whether an accepted connection only woke this thread, or was closed by its client
+    /// like those. None is made before `close`.
+    fn is_wake_connection(&self, stream: &Stream, peer: Option<SocketAddr>) -> bool {
+        self.is_closed()
+            && match peer {
+                Some(peer) => self.waiters.is_wake_address(peer),
+                None => {
+                    self.waiters.has_connected()
+                        && matches!(stream.peer_state(), Ok(PeerState::Closed))
+                }
+            }
     }
 
     /// Corrects what a TCP connection has inherited from the listening socket. The calls cannot

@@ -1,3 +1,4 @@
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -18,6 +19,9 @@ use crate::error::{Error, Result};
 /// | `tcp:…` | one of the forms above |
 /// | `unix:/run/app.sock`, `unix:app.sock` | the path of a Unix socket |
 /// | `/run/app.sock`, `./app.sock` | the same; without `unix:` the path must contain a slash |
+///
+/// Functions that create a server, listener or client accept an address as text, too, as a `&str`,
+/// `String` or [`OsString`], and as a [`SocketAddr`].
 ///
 /// With port 0 the system chooses a free port, which [`Listener::local_address`] returns.
 ///
@@ -138,12 +142,37 @@ impl FromStr for Address {
     }
 }
 
-impl TryFrom<&str> for Address {
+impl TryFrom<&OsStr> for Address {
     type Error = Error;
 
-    /// Parses an address as [`FromStr`] does.
-    fn try_from(text: &str) -> Result<Self> {
-        text.parse()
+    /// Parses an address as [`FromStr`] does. The path of a Unix socket does not have to be UTF-8.
+    fn try_from(text: &OsStr) -> Result<Self> {
+        match text.to_str() {
+            Some(text) => text.parse(),
+            None => parse_path(text),
+        }
+    }
+}
+
+/// Implements conversions of the types that a command line or a configuration contains.
+macro_rules! impl_try_from {
+    ($($text:ty),+) => {
+        $(impl TryFrom<$text> for Address {
+            type Error = Error;
+
+            /// Parses an address as [`FromStr`] does.
+            fn try_from(text: $text) -> Result<Self> {
+                Self::try_from(AsRef::<OsStr>::as_ref(&text))
+            }
+        })+
+    };
+}
+
+impl_try_from!(&str, &String, String, &OsString, OsString);
+
+impl From<&Address> for Address {
+    fn from(address: &Address) -> Self {
+        address.clone()
     }
 }
 
@@ -186,6 +215,22 @@ impl Hash for Address {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.target.hash(state);
     }
+}
+
+/// Parses the path of a Unix socket that is not UTF-8.
+#[cfg(unix)]
+fn parse_path(text: &OsStr) -> Result<Address> {
+    use std::os::unix::ffi::OsStrExt;
+
+    let bytes = text.as_bytes();
+    let path = bytes.strip_prefix(b"unix:").or(bytes.contains(&b'/').then_some(bytes));
+    let invalid = || Error::InvalidAddress(text.to_string_lossy().into_owned());
+    Address::unix(OsStr::from_bytes(path.ok_or_else(invalid)?))
+}
+
+#[cfg(not(unix))]
+fn parse_path(text: &OsStr) -> Result<Address> {
+    Err(Error::InvalidAddress(text.to_string_lossy().into_owned()))
 }
 
 fn parse(text: &str) -> Option<Target> {

@@ -67,7 +67,7 @@ impl AllowList {
     /// ```
     /// use fcgi::net::{AllowList, Listener, Stream};
     ///
-    /// let listener = Listener::bind(&"127.0.0.1:0".parse()?)?;
+    /// let listener = Listener::bind("127.0.0.1:0")?;
     /// let stream = Stream::connect(&listener.local_address()?, None)?;
     /// assert!("127.0.0.1".parse::<AllowList>()?.allows(&stream));
     /// assert!(!"127.0.0.2".parse::<AllowList>()?.allows(&stream));

@@ -24,7 +24,7 @@ use crate::error::{Error, Result};
 /// use fcgi::net::{Listener, Stream};
 /// use std::io::{Read, Write};
 ///
-/// let listener = Listener::bind(&"127.0.0.1:0".parse()?)?;
+/// let listener = Listener::bind("127.0.0.1:0")?;
 /// let address = listener.local_address()?;
 /// let server = std::thread::spawn(move || -> fcgi::Result<()> {
 ///     while let Some(mut stream) = listener.accept()? {
@@ -62,18 +62,23 @@ impl Listener {
     /// # Errors
     /// `AddrInUse` if another process listens on the address, or if the path exists and is not a
     /// socket. Such a file is left unchanged, and so is a symbolic link. To replace the socket of a
-    /// running process, call [`take_over`](Self::take_over). Every error is an
-    /// [`Error::Socket`](crate::Error::Socket) with the address.
+    /// running process, call [`take_over`](Self::take_over). Every error of the system is an
+    /// [`Error::Socket`](crate::Error::Socket) with the address. A text that is not an address is
+    /// [`Error::InvalidAddress`](crate::Error::InvalidAddress).
     ///
     /// ```
     /// use fcgi::net::Listener;
     ///
-    /// let listener = Listener::bind(&"127.0.0.1:0".parse()?)?;
+    /// let listener = Listener::bind("127.0.0.1:0")?;
     /// let address = listener.local_address()?;
     /// assert_eq!(Listener::bind(&address).unwrap_err().kind(), std::io::ErrorKind::AddrInUse);
     /// # Ok::<(), fcgi::Error>(())
     /// ```
-    pub fn bind(address: &Address) -> Result<Self> {
+    pub fn bind<A: TryInto<Address>>(address: A) -> Result<Self>
+    where
+        Error: From<A::Error>,
+    {
+        let address = &address.try_into()?;
         let listener = match address.target() {
             Target::Tcp { host, port } => {
                 let host = if host.is_empty() { "0.0.0.0" } else { host };
@@ -134,7 +139,11 @@ impl Listener {
     /// # }
     /// # Ok::<(), fcgi::Error>(())
     /// ```
-    pub fn take_over(address: &Address) -> Result<Self> {
+    pub fn take_over<A: TryInto<Address>>(address: A) -> Result<Self>
+    where
+        Error: From<A::Error>,
+    {
+        let address = &address.try_into()?;
         let listener = match address.target() {
             Target::Tcp { .. } => {
                 let message = "it is not the path of a Unix socket";
@@ -152,7 +161,7 @@ impl Listener {
     /// The socket is treated as [`shared`](Self::shared) and moved into blocking mode.
     ///
     /// # Errors
-    /// [`Error::NotListening`](crate::Error::NotListening) if descriptor 0 is anything else, such
+    /// [`Error::NotListening`] if descriptor 0 is anything else, such
     /// as a terminal, `/dev/null` or a connection. The process was then not started as a FastCGI
     /// application. On systems other than Unix this is always the result.
     ///
@@ -176,7 +185,7 @@ impl Listener {
     /// Returns an error, because no socket can be passed on descriptor 0 on this system.
     ///
     /// # Errors
-    /// [`Error::NotListening`](crate::Error::NotListening), always.
+    /// [`Error::NotListening`], always.
     #[cfg(not(unix))]
     pub fn from_stdin() -> Result<Self> {
         Err(crate::error::Error::NotListening("a system handle"))
@@ -257,7 +266,7 @@ impl Listener {
     /// // Requires root: permits the group with the id 33 to connect.
     /// use fcgi::net::Listener;
     ///
-    /// let listener = Listener::bind(&"/run/app.sock".parse()?)?;
+    /// let listener = Listener::bind("/run/app.sock")?;
     /// listener.set_owner(None, Some(33))?;
     /// listener.set_mode(0o660)?;
     /// # Ok::<(), fcgi::Error>(())
@@ -276,14 +285,14 @@ impl Listener {
     /// a shared socket into non-blocking mode, the socket is moved back.
     ///
     /// # Errors
-    /// [`Error::Socket`](crate::Error::Socket). Running out of descriptors or memory may be
+    /// [`Error::Socket`]. Running out of descriptors or memory may be
     /// temporary: wait before calling again. This applies after [`close`](Self::close) too, if
     /// connections are left.
     ///
     /// ```
     /// use fcgi::net::{Listener, Stream};
     ///
-    /// let listener = Listener::bind(&"127.0.0.1:0".parse()?)?;
+    /// let listener = Listener::bind("127.0.0.1:0")?;
     /// let _client = Stream::connect(&listener.local_address()?, None)?;
     /// let stream = listener.accept()?.expect("an open listener");
     /// assert_eq!(stream.peer_ip(), Some([127, 0, 0, 1].into()));
@@ -309,9 +318,9 @@ impl Listener {
     ///   takes a descriptor, and then shuts the socket down. A connection that is established in
     ///   the microseconds between the two is reset.
     /// - On other systems `accept` returns them until it finds none. Those that arrive after that
-    ///   are reset when the listener is dropped. `close` connects to the socket to end the blocked
-    ///   calls. Over a Unix socket `accept` may return such a connection, which ends before its
-    ///   first byte.
+    ///   are reset when the listener is dropped. `close` connects to a Unix socket to end the
+    ///   blocked calls, and cannot tell these connections from those that a client has closed.
+    ///   Neither is returned.
     ///
     /// A [`shared`](Self::shared) socket stays open for the other processes, and `accept` leaves
     /// them what has not been accepted. A blocked call returns within a few milliseconds: `close`
@@ -324,7 +333,7 @@ impl Listener {
     /// ```
     /// use fcgi::net::Listener;
     ///
-    /// let listener = Listener::bind(&"127.0.0.1:0".parse()?)?;
+    /// let listener = Listener::bind("127.0.0.1:0")?;
     /// listener.close();
     /// assert!(listener.is_closed());
     /// assert!(listener.accept()?.is_none());
@@ -339,7 +348,7 @@ impl Listener {
     /// ```
     /// use fcgi::net::Listener;
     ///
-    /// let listener = Listener::bind(&"127.0.0.1:0".parse()?)?;
+    /// let listener = Listener::bind("127.0.0.1:0")?;
     /// assert!(!listener.is_closed());
     /// listener.close();
     /// assert!(listener.is_closed());
@@ -358,7 +367,7 @@ impl Listener {
     /// ```
     /// use fcgi::net::{Address, Listener};
     ///
-    /// let listener = Listener::bind(&"127.0.0.1:0".parse()?)?;
+    /// let listener = Listener::bind("127.0.0.1:0")?;
     /// assert_ne!(listener.local_address()?, "127.0.0.1:0".parse::<Address>()?);
     /// # Ok::<(), fcgi::Error>(())
     /// ```

@@ -30,7 +30,7 @@ use crate::error::{Error, Result};
 /// use std::io::{self, Read};
 /// use std::time::Duration;
 ///
-/// let listener = Listener::bind(&"127.0.0.1:0".parse()?)?;
+/// let listener = Listener::bind("127.0.0.1:0")?;
 /// let mut stream = Stream::connect(&listener.local_address()?, None)?;
 /// stream.set_timeouts(Some(Duration::from_millis(100)), None)?;
 ///
@@ -98,7 +98,7 @@ impl Stream {
     /// use std::io;
     /// use std::time::Duration;
     ///
-    /// let listener = Listener::bind(&"127.0.0.1:0".parse()?)?;
+    /// let listener = Listener::bind("127.0.0.1:0")?;
     /// let address = listener.local_address()?;
     /// let timeout = Some(Duration::from_secs(10));
     /// let stream = Stream::connect(&address, timeout)?;
@@ -148,7 +148,7 @@ impl Stream {
     /// use fcgi::net::{Listener, Stream};
     /// use std::time::Duration;
     ///
-    /// let listener = Listener::bind(&"127.0.0.1:0".parse()?)?;
+    /// let listener = Listener::bind("127.0.0.1:0")?;
     /// let stream = Stream::connect(&listener.local_address()?, None)?;
     /// stream.set_timeouts(Some(Duration::from_secs(60)), Some(Duration::from_secs(60)))?;
     /// assert!(stream.set_timeouts(Some(Duration::ZERO), None).is_err());
@@ -267,7 +267,7 @@ impl Stream {
     /// use std::io::Read;
     /// use std::net::Shutdown;
     ///
-    /// let listener = Listener::bind(&"127.0.0.1:0".parse()?)?;
+    /// let listener = Listener::bind("127.0.0.1:0")?;
     /// let client = Stream::connect(&listener.local_address()?, None)?;
     /// client.shutdown(Shutdown::Write)?;
     ///
@@ -288,7 +288,7 @@ impl Stream {
     /// ```
     /// use fcgi::net::{Listener, Stream};
     ///
-    /// let listener = Listener::bind(&"127.0.0.1:0".parse()?)?;
+    /// let listener = Listener::bind("127.0.0.1:0")?;
     /// let stream = Stream::connect(&listener.local_address()?, None)?;
     /// assert_eq!(stream.peer_ip(), Some([127, 0, 0, 1].into()));
     /// # Ok::<(), fcgi::Error>(())

@@ -1,5 +1,7 @@
 //! The header of a record.
 
+use std::fmt;
+
 use crate::error::{Error, Result};
 use crate::protocol::{RecordType, HEADER_LEN, MAX_ALIGNED_LEN, VERSION};
 
@@ -11,6 +13,7 @@ use crate::protocol::{RecordType, HEADER_LEN, MAX_ALIGNED_LEN, VERSION};
 /// let header = Header::new(RecordType::Stdout, 1, 5);
 /// assert_eq!(header.encode(), [1, 6, 0, 1, 0, 5, 3, 0]);
 /// assert_eq!(Header::parse(header.encode())?, header);
+/// assert_eq!(header.to_string(), "STDOUT id=1 length=5 padding=3");
 /// # Ok::<(), fcgi::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -99,6 +102,14 @@ impl Header {
     #[inline]
     pub fn body_len(self) -> usize {
         usize::from(self.content_len) + usize::from(self.padding_len)
+    }
+}
+
+impl fmt::Display for Header {
+    /// Writes the type of the record, the request id, and the lengths of content and padding.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { record_type, request_id, content_len, padding_len } = self;
+        write!(f, "{record_type} id={request_id} length={content_len} padding={padding_len}")
     }
 }
 

@@ -20,6 +20,10 @@ pub enum Overload {
 /// The limits and timeouts of a [`Server`](super::Server). A guide says
 /// [which to change](crate::guide::limits).
 ///
+/// The order in which values are set makes no difference, and neither does whether a value is set
+/// by its function or assigned to its field. [`Server::serve`](super::Server::serve) and
+/// [`Connection::with_config`](super::Connection::with_config) check them.
+///
 /// ```
 /// use fcgi::server::Config;
 /// use std::time::Duration;
@@ -31,7 +35,7 @@ pub enum Overload {
 #[non_exhaustive]
 pub struct Config {
     /// The number of connections that are served at a time, each in its own thread. GET_VALUES
-    /// returns it as FCGI_MAX_CONNS and FCGI_MAX_REQS. A directly assigned 0 is an error.
+    /// returns it as FCGI_MAX_CONNS and FCGI_MAX_REQS. Zero is an error.
     ///
     /// Default 256, which is more than web servers keep open. A connection takes about 30 KiB of
     /// memory, and up to 200 KiB more after large bodies and responses.
@@ -47,6 +51,8 @@ pub struct Config {
     /// On x86_64 Linux the library needs less than 16 KiB, and 28 KiB in a debug build. A panic
     /// whose backtrace is printed needs 32 KiB. Add what the handler needs. The system may provide
     /// more than is asked for.
+    ///
+    /// The guide to [small systems](crate::guide::small_systems) has measurements.
     ///
     /// ```
     /// let config = fcgi::server::Config::new().stack_size(Some(64 * 1024));
@@ -160,9 +166,9 @@ impl Config {
         Self::default()
     }
 
-    /// Sets [`max_connections`](Self::max_connections). This function treats 0 as 1.
+    /// Sets [`max_connections`](Self::max_connections).
     pub fn max_connections(mut self, max: usize) -> Self {
-        self.max_connections = max.max(1);
+        self.max_connections = max;
         self
     }
 

@@ -5,11 +5,11 @@ use std::time::{Duration, SystemTime};
 use super::close_reason::CloseReason;
 use super::config::Config;
 use super::drain::drain_before_close;
-use super::error_response::ErrorResponse;
 use super::hooks::{EndedRequest, Outcome};
 use super::input::{AcceptedRequest, Input};
 use super::lifecycle::{ConnectionState, Lifecycle};
 use super::request::{FinishedRequest, Request};
+use super::status_error::StatusError;
 use super::stdin::{last_stream, Stdin};
 use crate::error::{Error, Result};
 use crate::net::Stream;
@@ -51,7 +51,7 @@ pub struct Connection {
     finished: FinishedRequest,
     config: Arc<Config>,
     /// The role of the last request and the response to it, if it exceeded a bound.
-    rejected: Option<(Role, ErrorResponse)>,
+    rejected: Option<(Role, StatusError)>,
 }
 
 /// The memory of a connection, which the next connection of the same thread reuses.
@@ -285,7 +285,7 @@ impl Connection {
                     if decoder.len() + usize::from(header.content_len) > self.config.max_params {
                         self.params = decoder.finish_whole_pairs();
                         let error = Error::ParamsTooLarge(self.config.max_params);
-                        return self.refuse(accepted, ErrorResponse::ParamsTooLarge, error);
+                        return self.refuse(accepted, StatusError::params_too_large(), error);
                     }
                     self.input.reader_mut().decode_params(&mut decoder)?;
                 }
@@ -314,7 +314,7 @@ impl Connection {
             return Ok(());
         }
         let error = Error::BodyTooLarge(max);
-        self.refuse(accepted, ErrorResponse::BodyTooLarge, error).map(drop)
+        self.refuse(accepted, StatusError::body_too_large(), error).map(drop)
     }
 
     /// Answers a request that exceeds a bound, and closes the connection. Always returns the error.
@@ -322,11 +322,11 @@ impl Connection {
     fn refuse(
         &mut self,
         accepted: AcceptedRequest,
-        response: ErrorResponse,
+        response: StatusError,
         error: Error,
     ) -> Result<bool> {
         let mut request = self.request(accepted);
-        request.replace_response(response)?;
+        request.replace_response(&response)?;
         request.app_status = 1;
         request.finish()?;
         self.lifecycle.on_last_response(CloseReason::from(&error));
@@ -336,12 +336,13 @@ impl Connection {
 
     /// Describes the request that was rejected with this error, if there is one.
     pub(super) fn rejected<'a>(&'a self, error: &'a Error) -> Option<EndedRequest<'a>> {
-        let (role, response) = self.rejected?;
+        let (role, response) = self.rejected.as_ref()?;
+        let is_head = self.params.get_bytes("REQUEST_METHOD") == Some(b"HEAD");
         Some(EndedRequest {
-            role,
+            role: *role,
             params: &self.params,
-            status: Some(response.code()),
-            body_bytes: response.text().len() as u64,
+            status: Some(response.status()),
+            body_bytes: if is_head { 0 } else { response.body_len() as u64 },
             app_status: 1,
             started: SystemTime::now(),
             duration: Duration::ZERO,

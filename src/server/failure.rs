@@ -1,7 +1,9 @@
 use std::error::Error as StdError;
 use std::fmt;
 
-use super::error_response::ErrorResponse;
+use super::status_error::StatusError;
+use crate::cgi::ResponseHead;
+use crate::error::Result;
 
 /// The result of a handler. An error ends the request, with a status that depends on the error:
 ///
@@ -9,10 +11,13 @@ use super::error_response::ErrorResponse;
 /// | --- | --- | --- |
 /// | [`Error::BodyTooLarge`](crate::Error::BodyTooLarge) | [`Stdin::read_limited`] | 413 |
 /// | [`Error::InvalidRequest`](crate::Error::InvalidRequest) | [`Request::path`] | 400 |
+/// | [`Error::StreamTooShort`](crate::Error::StreamTooShort), of the body | [`io::copy`] | 400 |
+/// | [`StatusError`] | the handler itself | its own |
 /// | any other error | | 500 |
 ///
 /// The same applies if one of these errors is the source of another error, or inside an
-/// [`io::Error`](std::io::Error), as [`io::copy`](std::io::copy) returns it.
+/// [`io::Error`](std::io::Error). The reason is written to the log of the web server, except for a
+/// [`StatusError`] below 500. It is not sent to the client.
 ///
 /// ```
 /// use fcgi::server::{HandlerResult, Request};
@@ -41,6 +46,7 @@ use super::error_response::ErrorResponse;
 /// A small response is buffered to its end. To replace it before a part was sent, call
 /// [`Request::discard_response`].
 ///
+/// [`io::copy`]: std::io::copy
 /// [`Stdin::read_limited`]: super::Stdin::read_limited
 /// [`Request::path`]: super::Request::path
 /// [`Request::respond`]: super::Request::respond
@@ -65,15 +71,45 @@ pub enum Failure<'a> {
 }
 
 impl Failure<'_> {
-    /// Returns the status code of the response: 413, 400 or 500, as [`HandlerResult`] describes.
+    /// Returns the status code of the response, as [`HandlerResult`] describes.
     pub fn status(&self) -> u16 {
-        self.response().code()
+        self.response().status()
     }
 
-    pub(super) fn response(&self) -> ErrorResponse {
+    /// Returns the line of text for the client: that of a [`StatusError`], or one that does not
+    /// contain the reason.
+    ///
+    /// ```
+    /// use fcgi::server::Failure;
+    ///
+    /// assert_eq!(Failure::Panic("index out of bounds").text(), "The application failed.");
+    /// ```
+    pub fn text(&self) -> String {
+        self.response().text().to_owned()
+    }
+
+    /// Adds the status to the head of an error page, and with status 405 the field `Allow`.
+    ///
+    /// ```
+    /// use fcgi::ResponseHead;
+    ///
+    /// let server = fcgi::Server::bind("127.0.0.1:0")?.error_page(|request, failure| {
+    ///     let body = serde_json::json!({ "error": failure.text() });
+    ///     request.respond(failure.head(ResponseHead::json())?, body.to_string())
+    /// });
+    /// # Ok::<(), fcgi::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::DuplicateField`](crate::Error::DuplicateField) if the head has a status already.
+    pub fn head(&self, head: ResponseHead) -> Result<ResponseHead> {
+        self.response().add_to(head)
+    }
+
+    pub(super) fn response(&self) -> StatusError {
         match self {
-            Self::Error(error) => ErrorResponse::for_error(*error),
-            Self::Panic(_) => ErrorResponse::Failed,
+            Self::Error(error) => StatusError::of(*error),
+            Self::Panic(_) => StatusError::failed(),
         }
     }
 }

@@ -6,10 +6,10 @@ use std::mem::forget;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::time::{Instant, SystemTime};
 
-use super::error_response::ErrorResponse;
 use super::failure::{Failure, HandlerResult};
 use super::hooks::{EndedRequest, ErrorPage, Hooks, OnRequestEnd, Outcome};
 use super::request::Request;
+use super::status_error::StatusError;
 use crate::error::{Error, Result};
 
 /// How a handler has failed. The boxes keep the result of a handler that succeeds small.
@@ -23,7 +23,8 @@ enum HandlerError {
 /// The error of a handler, and what is needed of it to end the request.
 struct ReturnedError {
     error: Box<dyn StdError + Send + Sync>,
-    response: ErrorResponse,
+    /// Whether it is a [`StatusError`] below 500, which is no failure of the application.
+    is_rejection: bool,
     reason: String,
 }
 
@@ -32,8 +33,8 @@ impl ReturnedError {
     #[cold]
     #[allow(clippy::unnecessary_box_returns)]
     fn boxed(error: Box<dyn StdError + Send + Sync>) -> Box<Self> {
-        let (response, reason) = (ErrorResponse::for_error(&*error), error.to_string());
-        Box::new(Self { error, response, reason })
+        let (is_rejection, reason) = (StatusError::is_rejection(&*error), error.to_string());
+        Box::new(Self { error, is_rejection, reason })
     }
 }
 
@@ -46,11 +47,11 @@ impl HandlerError {
         }
     }
 
-    fn response(&self) -> ErrorResponse {
-        match self {
-            Self::Error(returned) => returned.response,
-            Self::NoResponse(_) | Self::Panic(_) => ErrorResponse::Failed,
-        }
+    /// Returns whether the handler has rejected the request, and can do so: no part of another
+    /// response was sent.
+    fn is_rejection(&self, request: &Request<'_>) -> bool {
+        let is_rejection = matches!(self, Self::Error(returned) if returned.is_rejection);
+        is_rejection && !request.stdout.has_sent()
     }
 
     /// Returns the text for the log.
@@ -111,18 +112,16 @@ fn answer_observed(
     request.stdout.get_ref().record_sent();
     let returned = call(request, handler);
     let was_aborted = !request.has_ended() && request.stdin.was_aborted_by_peer();
+    let is_rejection = returned.as_ref().is_err_and(|failed| failed.is_rejection(request));
     let ended = match &returned {
         Ok(()) => end_responded(request),
         Err(failed) => end_failed(request, failed, hooks),
     };
     let (status, body_bytes) = request.stdout.get_ref().take_sent().status_and_body_len();
-    let outcome = match (&ended, &returned) {
+    let failure = returned.as_ref().err().filter(|_| !is_rejection).map(HandlerError::failure);
+    let outcome = match &ended {
         _ if was_aborted => Outcome::Aborted,
-        (Err(error), _) if request.is_unsent() => Outcome::NotSent(error),
-        (_, Err(failed)) => Outcome::Failed(failed.failure()),
-        // The handler has ignored an error of `finish_early`.
-        _ if request.is_unsent() => Outcome::Aborted,
-        _ => Outcome::Finished,
+        ended => outcome(request, failure, ended),
     };
     notify(
         on_end,
@@ -141,6 +140,21 @@ fn answer_observed(
         failed.drop_guarded();
     }
     ended
+}
+
+/// Returns how a request ended that was not aborted.
+fn outcome<'a>(
+    request: &Request<'_>,
+    failure: Option<Failure<'a>>,
+    ended: &'a Result<Option<Error>>,
+) -> Outcome<'a> {
+    match (ended, failure) {
+        (Err(error), _) if request.is_unsent() => Outcome::NotSent(error),
+        (_, Some(failure)) => Outcome::Failed(failure),
+        // The handler has ignored an error of `finish_early`.
+        _ if request.is_unsent() => Outcome::Aborted,
+        _ => Outcome::Finished,
+    }
 }
 
 /// Calls the hook for the end of a request. If it panics, the server continues.
@@ -199,13 +213,16 @@ fn end_failed(
     if request.has_ended() {
         return Ok(Some(failed.error()));
     }
+    let is_rejection = failed.is_rejection(request);
     let page = hooks.error_page.as_deref();
     if !page.is_some_and(|page| write_page(request, page, &failure)) {
-        request.replace_response(failed.response())?;
+        request.replace_response(&failure.response())?;
     }
-    // The error page may have called `finish_early`.
-    if !request.has_ended() {
-        request.end_with_reason(&failed.reason())?;
+    match is_rejection {
+        // The error page may have called `finish_early`.
+        _ if request.has_ended() => {}
+        true => request.end()?,
+        false => request.end_with_reason(&failed.reason())?,
     }
     match failed {
         HandlerError::NoResponse(error) => Ok(Some(error.duplicate())),

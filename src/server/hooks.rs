@@ -35,6 +35,17 @@ pub struct EndedRequest<'a> {
 }
 
 /// How a request ended. Its [`Display`](fmt::Display) is a line of text for a log.
+///
+/// ```
+/// use fcgi::server::Outcome;
+///
+/// let server = fcgi::Server::bind("127.0.0.1:0")?.on_request_end(|ended| {
+///     if let Outcome::Failed(failure) = &ended.outcome {
+///         eprintln!("{failure} after {:?}", ended.duration);
+///     }
+/// });
+/// # Ok::<(), fcgi::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Outcome<'a> {

@@ -472,8 +472,8 @@ mod tests {
         RequestOutcome::Finished { close_reason: None, has_whole_input: true };
 
     fn pool() -> Pool {
-        let address = "127.0.0.1:0".parse().expect("an address");
-        let pool = Pool::new(Arc::new(Listener::bind(&address).expect("a listening socket")));
+        let listener = Listener::bind("127.0.0.1:0").expect("a listening socket");
+        let pool = Pool::new(Arc::new(listener));
         pool.add_thread();
         pool
     }

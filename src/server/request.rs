@@ -5,12 +5,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::abort_handle::AbortHandle;
 use super::close_reason::CloseReason;
-use super::error_response::ErrorResponse;
 use super::input::AcceptedRequest;
 use super::lifecycle::{ConnectionState, RequestOutcome};
 use super::output::Output;
+use super::status_error::StatusError;
 use super::stdin::Stdin;
-use crate::cgi::canonical_reason;
 use crate::error::{Error, Result};
 use crate::params::Params;
 use crate::record::{EndRequest, Header, ProtocolStatus, RecordType, Role, HEADER_LEN};
@@ -22,7 +21,8 @@ use crate::stream::{RecordBuffer, StreamWriter};
 /// [send long responses](crate::guide::streaming).
 ///
 /// [`respond`](Self::respond) writes a whole response. [`method`](Self::method),
-/// [`path`](Self::path), [`header`](Self::header) and others look up what was requested:
+/// [`path`](Self::path), [`header`](Self::header) and others look up what was requested.
+/// [`expect_method`](Self::expect_method) and others check it:
 ///
 /// ```
 /// use fcgi::server::{HandlerResult, Request};
@@ -178,7 +178,7 @@ impl<'a> Request<'a> {
         if self.has_ended() {
             return Err(Error::RequestEnded);
         }
-        self.end_failed(ErrorResponse::Failed, &reason)
+        self.end_failed(&reason)
     }
 
     /// Ends the request as [`finish`](Self::finish) does, so that the client has its response while
@@ -293,14 +293,10 @@ impl<'a> Request<'a> {
         self.stderr.swap_memory(&mut self.finished.stderr);
     }
 
-    /// Does what [`fail`](Self::fail) does, with this response. Nothing may be written after that.
+    /// Does what [`fail`](Self::fail) does. Nothing may be written after that.
     #[cold]
-    pub(super) fn end_failed(
-        &mut self,
-        response: ErrorResponse,
-        reason: &dyn fmt::Display,
-    ) -> Result<()> {
-        self.replace_response(response)?;
+    fn end_failed(&mut self, reason: &dyn fmt::Display) -> Result<()> {
+        self.replace_response(&StatusError::failed())?;
         self.end_with_reason(reason)
     }
 
@@ -316,15 +312,14 @@ impl<'a> Request<'a> {
     }
 
     /// Replaces the response, unless a part was sent.
-    pub(super) fn replace_response(&mut self, response: ErrorResponse) -> Result<()> {
+    #[cold]
+    pub(super) fn replace_response(&mut self, response: &StatusError) -> Result<()> {
         if self.stdout.has_sent() {
             return Ok(());
         }
         self.stdout.discard();
-        let (code, text) = (response.code(), response.text());
-        let reason = canonical_reason(code).unwrap_or_default();
-        let head = "Content-Type: text/plain";
-        Ok(write!(self.stdout, "Status: {code} {reason}\r\n{head}\r\n\r\n{text}")?)
+        let is_head = self.method() == "HEAD";
+        Ok(response.write_to(is_head, &mut self.stdout)?)
     }
 
     /// Returns an error if the handler wrote no response and the request was not aborted.

@@ -32,6 +32,17 @@ use crate::stream::{RecordReader, StreamLength, StreamReader, StreamSource, Stre
 ///
 /// Data that the handler does not read is dropped. As a [`BufRead`] it returns its data without
 /// copying it.
+///
+/// ```
+/// use fcgi::server::{HandlerResult, Request};
+/// use fcgi::ResponseHead;
+/// use std::{fs::File, io};
+///
+/// fn store(request: &mut Request) -> HandlerResult {
+///     let len = io::copy(&mut request.stdin, &mut File::create("/srv/upload")?)?;
+///     request.respond(ResponseHead::text(), format!("{len} bytes\n"))
+/// }
+/// ```
 #[derive(Debug)]
 pub struct Stdin<'a> {
     stream: StreamReader<RequestRecords<'a>>,
@@ -81,6 +92,23 @@ impl<'a> Stdin<'a> {
     ///
     /// Later reads return the file, whose announced length is `FCGI_DATA_LENGTH`. In a role other
     /// than [`Role::Filter`] there is no file, and reads return 0 bytes.
+    ///
+    /// ```no_run
+    /// // It serves indefinitely: a filter that numbers the lines of a file.
+    /// use fcgi::server::Config;
+    /// use fcgi::{record::Role, ResponseHead, Server};
+    /// use std::io::{BufRead, Write};
+    ///
+    /// let config = Config::new().roles(&[Role::Filter]);
+    /// Server::bind("127.0.0.1:9000")?.config(config).serve(|request| {
+    ///     ResponseHead::text().write_to(&mut request.stdout)?;
+    ///     for (number, line) in (1..).zip(request.stdin.data()?.lines()) {
+    ///         writeln!(request.stdout, "{number} {}", line?)?;
+    ///     }
+    ///     Ok(())
+    /// })?;
+    /// # Ok::<(), fcgi::Error>(())
+    /// ```
     ///
     /// # Errors
     /// The errors of reading, except those of a wrong length.

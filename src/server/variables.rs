@@ -1,8 +1,9 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
-use std::str;
+use std::{result, str};
 
 use super::request::Request;
+use super::status_error::StatusError;
 use crate::cgi;
 use crate::error::Result;
 
@@ -87,6 +88,53 @@ impl<'a> Request<'a> {
     /// Returns `None` if the client has not sent it.
     pub fn content_type(&self) -> Option<&'a str> {
         self.variable("CONTENT_TYPE")
+    }
+
+    /// Checks that the body has this media type, such as `application/json`, ignoring ASCII case
+    /// and parameters such as `charset`.
+    ///
+    /// # Errors
+    /// If it has another type or none: `415 Unsupported Media Type`, if the handler returns it.
+    ///
+    /// ```
+    /// use fcgi::server::{HandlerResult, Request};
+    /// use fcgi::ResponseHead;
+    ///
+    /// fn count_pairs(request: &mut Request) -> HandlerResult {
+    ///     request.expect_content_type("application/x-www-form-urlencoded")?;
+    ///     let body = request.stdin.read_limited(64 * 1024)?;
+    ///     let pairs = form_urlencoded::parse(&body).count();
+    ///     request.respond(ResponseHead::text(), format!("{pairs} pairs\n"))
+    /// }
+    /// ```
+    pub fn expect_content_type(&self, media_type: &str) -> result::Result<(), StatusError> {
+        let content_type = self.content_type().unwrap_or_default();
+        let actual = content_type.split(';').next().unwrap_or_default().trim();
+        if actual.eq_ignore_ascii_case(media_type) {
+            return Ok(());
+        }
+        Err(StatusError::new(415, format!("The body must have the type {media_type}.")))
+    }
+
+    /// Checks that the method is one of these.
+    ///
+    /// # Errors
+    /// If it is another one: `405 Method Not Allowed`, if the handler returns it.
+    ///
+    /// ```
+    /// use fcgi::server::{HandlerResult, Request};
+    /// use fcgi::ResponseHead;
+    ///
+    /// fn page(request: &mut Request) -> HandlerResult {
+    ///     request.expect_method(&["GET", "HEAD"])?;
+    ///     request.respond(ResponseHead::html(), "<h1>Hello</h1>")
+    /// }
+    /// ```
+    pub fn expect_method(&self, allowed: &[&str]) -> result::Result<(), StatusError> {
+        if allowed.contains(&self.method()) {
+            return Ok(());
+        }
+        Err(StatusError::method_not_allowed(allowed))
     }
 
     /// Returns the address of the client (`REMOTE_ADDR`). Behind a proxy, it is that of the proxy.

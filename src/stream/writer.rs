@@ -53,7 +53,7 @@ impl<W: Write> StreamWriter<W> {
     /// buffer.
     ///
     /// # Errors
-    /// [`Error::InvalidRequestId`](crate::Error::InvalidRequestId) if a record of this type cannot
+    /// [`Error::InvalidRequestId`] if a record of this type cannot
     /// have this id.
     pub fn new(inner: W, record_type: RecordType, request_id: u16) -> Result<Self> {
         check_id(record_type, request_id)?;

@@ -1,7 +1,7 @@
 //! Proves that the path below a mount point is the same whatever a web server sends. The params
 //! were recorded with an application mounted at `/app`, configured as the README describes.
 
-use fcgi::cgi::{path_below, request_path};
+use fcgi::cgi::{decode_path, encode_path, path_below, request_path};
 use fcgi::{Error, Params};
 
 type Pairs<'a> = &'a [(&'a str, &'a str)];
@@ -176,4 +176,14 @@ fn path_without_escapes_is_borrowed() {
     let params = params(&[("REQUEST_URI", "/app/list?a=%20")]);
     let path = path_below(&params, "/app").unwrap().unwrap();
     assert!(matches!(path, std::borrow::Cow::Borrowed("/list")));
+}
+
+/// Every byte that a path may contain comes back, and no other byte of the field is special.
+#[test]
+fn encoded_path_decodes_to_the_same_bytes() {
+    let printable: Vec<u8> = (b'/'..=255).chain(b' '..b'/').filter(|byte| *byte != 127).collect();
+    let encoded = encode_path(&printable);
+    assert!(encoded.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~/%".contains(&byte)));
+    assert_eq!(decode_path(&encoded).expect("a path"), printable);
+    assert_eq!(encode_path("/a%2Fb\r\nX: 1"), "/a%252Fb%0D%0AX%3A%201");
 }

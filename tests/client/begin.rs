@@ -4,6 +4,7 @@
 #![cfg(unix)]
 
 use std::io::{self, Read, Write};
+use std::net::Shutdown;
 use std::sync::{mpsc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -528,4 +529,54 @@ fn nothing_is_sent_if_nothing_listens() {
     let error = client.begin(Role::Responder, &get_params()).map(drop).unwrap_err();
     assert!(matches!(error, Error::Connect { .. }), "{error}");
     assert_eq!(error.to_string(), "cannot connect to 127.0.0.1:1: connection refused");
+}
+
+/// The application answers and stops reading before it has read the body.
+#[test]
+fn body_that_cannot_be_sent_leaves_the_response_valid() {
+    let application = Application::unix(|_, mut stream| {
+        read_begin_and_params(&mut stream);
+        stream.write_all(&response(b"Status: 403\n\nrefused")).expect("the response is sent");
+        stream.shutdown(Shutdown::Read).expect("the connection is open");
+    });
+    let mut exchange = begin(&application.client(), &upload_params(1 << 30));
+    exchange.send_body(io::repeat(b'x').take(1 << 30)).expect("no error of the body");
+    assert_eq!(exchange.stdout.read_head().expect("a head").status(), 403);
+}
+
+#[test]
+fn body_is_sent_to_its_end() {
+    let application = Application::unix(echo);
+    // The buffers of the system hold the whole echo.
+    let (body, mut echoed) = (Pattern::bytes(50_000), Vec::new());
+    let mut exchange = begin(&application.client(), &upload_params(50_000));
+    exchange.send_body(&body[..]).expect("the body is sent");
+    exchange.stdout.read_to_end(&mut echoed).expect("the echo");
+    assert_eq!(echoed, body);
+}
+
+#[test]
+fn body_that_cannot_be_read_is_an_error() {
+    struct Broken;
+    impl Read for Broken {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            Err(io::Error::other("broken"))
+        }
+    }
+    let (report, ends) = mpsc::channel();
+    let report = Mutex::new(report);
+    let application = Application::unix(move |_, mut stream| {
+        read_begin_and_params(&mut stream);
+        let mut is_finished = false;
+        while let Some(received) = read_record(&mut stream) {
+            is_finished |= received.content.is_empty();
+        }
+        report.lock().expect("a lock").send(is_finished).expect("the test waits");
+    });
+    let mut exchange = begin(&application.client(), &upload_params(200_000));
+    let body = io::repeat(b'x').take(100_000).chain(Broken);
+    assert_eq!(exchange.send_body(body).expect_err("an error").to_string(), "broken");
+    drop(exchange);
+    let is_finished = ends.recv_timeout(TEST_TIMEOUT).expect("the connection ends");
+    assert!(!is_finished, "the application received the end of the body");
 }

@@ -164,8 +164,9 @@ fn body_is_dropped_after_it_was_sent() {
 }
 
 #[test]
-fn gateway_status_distinguishes_overload_and_timeout_from_other_errors() {
+fn gateway_status_depends_on_the_cause_of_the_error() {
     for (error, status) in [
+        (Error::InvalidRequest { part: "path".into(), value: "/..".into() }, 400),
         (Error::Refused(ProtocolStatus::Overloaded), 503),
         (Error::Refused(ProtocolStatus::CantMpxConn), 503),
         (Error::Refused(ProtocolStatus::UnknownRole), 502),

@@ -113,7 +113,7 @@ fn application_that_reads_a_byte_now_and_then_does_not_hold_a_request() {
             client.send(&upload_params(64 << 20), Pattern::new(64 << 20), |_| fcgi::Result::Ok(()))
         });
         assert_ends_at_deadline("request", || {
-            client.fetch(&upload_params(16 << 20), &vec![b'x'; 16 << 20])
+            client.fetch(&upload_params(16 << 20), vec![b'x'; 16 << 20])
         });
         let mut params = get_params();
         params.push("LONG", vec![b'v'; 16 << 20]).unwrap();

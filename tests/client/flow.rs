@@ -3,11 +3,14 @@
 //! once.
 #![cfg(unix)]
 
+use std::fs::File;
 use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::sync::{mpsc, Arc};
 use std::thread;
 
-use fcgi::client::{Completion, Config, Connection};
+use fcgi::client::{Body, Completion, Config, Connection};
 use fcgi::net::Stream;
 use fcgi::record::Role;
 use fcgi::{Client, Error};
@@ -205,7 +208,7 @@ fn fetch_returns_a_response_sent_before_the_body_was_read() {
             stream.read_exact(&mut [0]).expect("a byte of the request");
             stream.write_all(&response(b"early")).expect("the response is sent");
         });
-        let reply = application.client().fetch(&post_params(), &vec![b'x'; len]).unwrap();
+        let reply = application.client().fetch(&post_params(), vec![b'x'; len]).unwrap();
         assert_eq!(reply.stdout, b"early");
     }
 }
@@ -235,7 +238,7 @@ fn response_sent_before_the_request_is_returned() {
         });
         let received = application
             .client()
-            .send(&upload_params(10), Late(reports), |response| {
+            .send(&upload_params(10), Body::from_reader(Late(reports)), |response| {
                 response.stdout.read_to_end(&mut Vec::new())
             })
             .map(|(len, _)| len)
@@ -284,7 +287,7 @@ fn body_may_depend_on_the_response() {
     sender.send(b"0".to_vec()).unwrap();
     application
         .client()
-        .send(&post_params(), Waiting(receiver), |response| {
+        .send(&post_params(), Body::from_reader(Waiting(receiver)), |response| {
             for number in 0..100 {
                 let mut digits = vec![0; number.to_string().len()];
                 response.stdout.read_exact(&mut digits)?;
@@ -292,6 +295,28 @@ fn body_may_depend_on_the_response() {
                 sender.send((number + 1).to_string().into_bytes()).unwrap();
             }
             sender.send(Vec::new()).unwrap();
+            fcgi::Result::Ok(())
+        })
+        .unwrap();
+}
+
+/// A file that is not a regular one, such as a FIFO, may wait for the response as well. Rule C7.
+#[test]
+fn body_from_a_special_file_may_depend_on_the_response() {
+    let application = Application::unix(|_, mut stream| {
+        read_begin_and_params(&mut stream).expect("the start of a request");
+        echo_stdin(&mut stream);
+    });
+    let (mut near, far) = UnixStream::pair().unwrap();
+    near.write_all(b"first").unwrap();
+    application
+        .client()
+        .send(&upload_params(9), File::from(OwnedFd::from(far)), |response| {
+            let mut echo = [0; 9];
+            response.stdout.read_exact(&mut echo[..5])?;
+            near.write_all(b"next")?;
+            response.stdout.read_exact(&mut echo[5..])?;
+            assert_eq!(&echo, b"firstnext");
             fcgi::Result::Ok(())
         })
         .unwrap();
@@ -347,9 +372,10 @@ fn error_of_the_body_ends_the_request_at_once() {
     for reads in [0, 1, 2, 50] {
         let (application, client) = waiting_for(STDIN);
         let outcome = run_with_timeout(move || {
-            let body = Failing(reads, || Err(io::Error::other("the upload failed")));
-            client
-                .send(&post_params(), body, |response| response.stdout.read_to_end(&mut Vec::new()))
+            let mut body = Failing(reads, || Err(io::Error::other("the upload failed")));
+            client.send(&post_params(), &mut body, |response| {
+                response.stdout.read_to_end(&mut Vec::new())
+            })
         });
         let error = outcome.expect("no panic").unwrap_err();
         assert_eq!(error.to_string(), "the upload failed", "after {reads} reads");
@@ -369,7 +395,8 @@ fn complete_response_is_returned_although_the_body_failed() {
     let (received, is_received) = mpsc::channel::<()>();
     let outcome = run_with_timeout(move || {
         let failure = FailingLater(is_received);
-        client.send(&post_params(), (&b"part"[..]).chain(failure), |response| {
+        let mut body = (&b"part"[..]).chain(failure);
+        client.send(&post_params(), &mut body, |response| {
             let mut stdout = Vec::new();
             response.stdout.read_to_end(&mut stdout)?;
             drop(received);
@@ -385,8 +412,8 @@ fn complete_response_is_returned_although_the_body_failed() {
 fn error_of_the_filter_data_ends_the_request_at_once() {
     let (application, client) = waiting_for(DATA);
     let outcome = run_with_timeout(move || {
-        let data = Failing(3, || Err(io::Error::other("the disk failed")));
-        client.filter(&upload_params(3), &b"abc"[..], data, |_| fcgi::Result::Ok(()))
+        let mut data = Failing(3, || Err(io::Error::other("the disk failed")));
+        client.filter(&upload_params(3), b"abc", &mut data, |_| fcgi::Result::Ok(()))
     });
     assert_eq!(outcome.expect("no panic").unwrap_err().to_string(), "the disk failed");
     drop(application);
@@ -408,10 +435,10 @@ fn interrupted_read_of_the_body_is_retried() {
         read_begin_and_params(&mut stream).expect("the start of a request");
         echo_stdin(&mut stream);
     });
-    let body = Interrupted(Pattern::new(MIB), false);
+    let mut body = Interrupted(Pattern::new(MIB), false);
     application
         .client()
-        .send(&upload_params(MIB), body, |response| check_response(&mut response.stdout, MIB))
+        .send(&upload_params(MIB), &mut body, |response| check_response(&mut response.stdout, MIB))
         .unwrap();
 }
 
@@ -421,9 +448,10 @@ fn panic_of_the_body_reaches_the_caller_at_once() {
     for reads in [0, 1, 2, 50] {
         let (application, client) = waiting_for(STDIN);
         let outcome = run_with_timeout(move || {
-            let body = Failing(reads, || panic!("the body panics"));
-            client
-                .send(&post_params(), body, |response| response.stdout.read_to_end(&mut Vec::new()))
+            let mut body = Failing(reads, || panic!("the body panics"));
+            client.send(&post_params(), &mut body, |response| {
+                response.stdout.read_to_end(&mut Vec::new())
+            })
         });
         assert_eq!(
             outcome.unwrap_err().downcast_ref(),
@@ -474,8 +502,8 @@ fn panic_of_the_receiver_reaches_the_caller_at_once() {
 fn error_of_the_body_precedes_that_of_the_receiver() {
     let (application, client) = waiting_for(STDIN);
     let outcome = run_with_timeout(move || {
-        let body = Failing(3, || Err(io::Error::other("the cause")));
-        client.send(&post_params(), body, |response| -> io::Result<()> {
+        let mut body = Failing(3, || Err(io::Error::other("the cause")));
+        client.send(&post_params(), &mut body, |response| -> io::Result<()> {
             let error = response.stdout.read(&mut [0]).unwrap_err();
             assert!(matches!(Error::from(error), Error::UnexpectedEof(_)));
             Err(io::Error::other("the effect"))

@@ -6,6 +6,7 @@ mod support;
 mod abort;
 mod backlog;
 mod begin;
+mod body;
 mod bounds;
 mod bridge_forward;
 mod config;

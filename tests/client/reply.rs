@@ -5,7 +5,7 @@
 use std::io::Write;
 
 use fcgi::client::{Authorization, Completion, Config, Reply};
-use fcgi::{Client, Error};
+use fcgi::{Client, Error, Params};
 
 use crate::support::application::*;
 use crate::support::*;
@@ -62,6 +62,20 @@ fn body_of_another_length_than_announced_is_an_error() {
     assert!(matches!(reply.body(), Err(Error::StreamTooShort { received: 5, .. })));
     assert!(matches!(reply.text(), Err(Error::StreamTooShort { .. })));
     assert!(matches!(reply.split_head(), Err(Error::StreamTooShort { .. })));
+}
+
+/// Whether the application sends a body or not.
+#[test]
+fn response_to_head_has_no_body() {
+    for body in ["", "short", "whole body"] {
+        let text = format!("Status: 200\nContent-Length: 10\n\n{body}");
+        let application = Application::answering(response(text.as_bytes()));
+        let params = Params::from_pairs([("REQUEST_METHOD", "HEAD")]).unwrap();
+        let reply = application.client().fetch(&params, b"").unwrap();
+        let (head, received) = reply.split_head().unwrap();
+        assert_eq!((head.content_length(), received), (Some(10), &b""[..]));
+        assert_eq!((&*reply.text().unwrap(), reply.stdout.len()), ("", text.len()));
+    }
 }
 
 /// The last head exceeds the default limits.

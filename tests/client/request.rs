@@ -18,7 +18,7 @@ use crate::support::*;
 /// Runs a client against an application that reads each request and sends an empty response.
 /// Returns the requests.
 #[track_caller]
-fn received(send: impl FnOnce(&Client)) -> Vec<ReceivedRequest> {
+pub fn received(send: impl FnOnce(&Client)) -> Vec<ReceivedRequest> {
     let (report, reports) = mpsc::channel();
     let application = Application::tcp(move |_, mut stream| {
         while let Some(request) = read_request(&mut stream) {
@@ -239,7 +239,7 @@ fn body_of_any_length_is_sent_completely() {
     let (by_fetch, by_send) = (lengths, lengths);
     let requests = received(|client| {
         for len in by_fetch {
-            client.fetch(&upload_params(len), &Pattern::bytes(len)).unwrap();
+            client.fetch(&upload_params(len), Pattern::bytes(len)).unwrap();
         }
         for len in by_send {
             client.send(&upload_params(len), Pattern::new(len), |_| fcgi::Result::Ok(())).unwrap();
@@ -267,7 +267,7 @@ fn no_more_than_content_length_is_read_and_sent() {
             lefts.push(body.remaining());
         }
         client
-            .send(&upload_params(4), ChunkedReader::new(&[b"a", b"bc", b"d", b"e"]), |_| {
+            .send(&upload_params(4), &mut ChunkedReader::new(&[b"a", b"bc", b"d", b"e"]), |_| {
                 fcgi::Result::Ok(())
             })
             .unwrap();

@@ -8,7 +8,7 @@ use std::sync::{mpsc, Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use fcgi::client::Connection;
+use fcgi::client::{Body, Connection};
 use fcgi::net::Stream;
 use fcgi::record::Role;
 use fcgi::{Client, Error, Params};
@@ -81,11 +81,8 @@ fn connection_is_kept_after_a_large_body() {
     });
     let client = application.keep_alive_client();
     for _ in 0..10 {
-        client
-            .send(&upload_params(1 << 20), Watched(Pattern::new(1 << 20), report.clone()), |_| {
-                fcgi::Result::Ok(())
-            })
-            .unwrap();
+        let body = Body::from_reader(Watched(Pattern::new(1 << 20), report.clone()));
+        client.send(&upload_params(1 << 20), body, |_| fcgi::Result::Ok(())).unwrap();
     }
     assert!(application.accepted() < 10, "no connection was used again");
     drop(client);

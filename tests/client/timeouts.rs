@@ -285,10 +285,10 @@ fn slow_upload_does_not_time_out() {
             .expect("the response is sent");
     });
     let client = application.client().config(test_config().read_timeout(Some(timeout)));
-    let body = Slow { pieces: 10, pause: timeout / 4 };
+    let mut body = Slow { pieces: 10, pause: timeout / 4 };
     let start = Instant::now();
     let (stdout, _) = client
-        .send(&post_params(), body, |response| {
+        .send(&post_params(), &mut body, |response| {
             let mut stdout = String::new();
             response.stdout.read_to_string(&mut stdout)?;
             fcgi::Result::Ok(stdout)

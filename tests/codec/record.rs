@@ -516,3 +516,19 @@ fn constants_match_the_specification() {
 fn all_records(mut bytes: &[u8]) -> Vec<support::Record> {
     std::iter::from_fn(|| support::read_record(&mut bytes)).collect()
 }
+
+/// The names are those of the specification.
+#[test]
+fn record_types_and_roles_are_displayed_by_name() {
+    let names = (1..=12).map(|number| RecordType::from(number).to_string()).collect::<Vec<_>>();
+    assert_eq!(
+        names.join(" "),
+        "BEGIN_REQUEST ABORT_REQUEST END_REQUEST PARAMS STDIN STDOUT STDERR DATA GET_VALUES \
+         GET_VALUES_RESULT UNKNOWN_TYPE type-12"
+    );
+    let roles = (1..=4).map(|number| Role::from(number).to_string()).collect::<Vec<_>>();
+    assert_eq!(roles.join(" "), "RESPONDER AUTHORIZER FILTER role-4");
+    assert_eq!(format!("{:>7}|{:<7}|", RecordType::Data, Role::Unknown(4)), "   DATA|role-4 |");
+    let header = Header { padding_len: 255, ..Header::new(RecordType::Unknown(99), 65535, 65535) };
+    assert_eq!(header.to_string(), "type-99 id=65535 length=65535 padding=255");
+}

@@ -121,7 +121,7 @@ fn pool_without_an_answer_is_down_when_the_timeout_expires() {
     for args in [&[][..], &["--status"], &["--ping", "--status"], &[&other]] {
         let start = Instant::now();
         let args = [&["--timeout", "0.4"], args].concat();
-        assert_verdict(&address, &args, 2, &["DOWN: ", "no answer within 4"]);
+        assert_verdict(&address, &args, 2, &["DOWN: ", "no answer within "]);
         assert!(start.elapsed() >= Duration::from_millis(400));
     }
 }

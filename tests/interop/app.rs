@@ -76,7 +76,7 @@ impl App {
 #[track_caller]
 pub fn check_hello(endpoint: &Endpoint) {
     let params = Params::from_pairs([("REMOTE_ADDR", "192.0.2.1")]).expect("params");
-    let client = Client::new(&endpoint.to_string()).expect("an address");
+    let client = Client::new(endpoint.to_string()).expect("an address");
     let reply = client.fetch(&params, b"").expect("a response from hello");
     let text = String::from_utf8_lossy(&reply.stdout);
     assert_eq!(text, "Content-Type: text/plain\r\n\r\nHello, 192.0.2.1.\n");

@@ -225,7 +225,7 @@ fn command_of_the_dockerfile_serves_tcp_and_ends_on_sigterm() {
             Process::start("echo", command.args(&words[1..]).env(name, allowed), &deployment.dir);
         let endpoint = Endpoint::Tcp(port);
         process.wait_until("listening", || endpoint.is_listening());
-        let client = fcgi::Client::new(&endpoint.to_string()).expect("an address");
+        let client = fcgi::Client::new(endpoint.to_string()).expect("an address");
         let outcome = client.fetch(&fcgi::Params::new(), b"");
         assert_eq!(outcome.is_ok(), is_served, "{allowed}: {outcome:?}");
         process.signal(line("STOPSIGNAL SIG"));

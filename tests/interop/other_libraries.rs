@@ -79,7 +79,7 @@ fn params(method: &str, query: &str, len: usize) -> Params {
 /// Checks requests of several sizes, on new and on kept connections, and an abort.
 fn check(endpoint: &Endpoint) {
     for keep_alive in [false, true] {
-        let client = Client::new(&endpoint.to_string()).expect("an address").keep_alive(keep_alive);
+        let client = Client::new(endpoint.to_string()).expect("an address").keep_alive(keep_alive);
         for len in [0, 1, 100 << 10, 8 << 20] {
             check_send(&client, len);
         }
@@ -119,7 +119,7 @@ fn fetch(client: &Client, params: &Params, body: &[u8]) -> Vec<u8> {
 /// Aborts a request after a part of its body. The application may ignore that, but must serve the
 /// next request.
 fn check_abort(endpoint: &Endpoint) {
-    let client = Client::new(&endpoint.to_string()).expect("an address");
+    let client = Client::new(endpoint.to_string()).expect("an address");
     let mut connection = client.connect().expect("a connection");
     let exchange = connection.begin(Role::Responder, &params("POST", "", 1000)).expect("a request");
     match exchange.abort() {
@@ -152,7 +152,7 @@ fn client_works_with_libfcgi_on_tcp() {
 }
 
 fn check_status_and_stderr(endpoint: &Endpoint) {
-    let client = Client::new(&endpoint.to_string()).expect("an address").keep_alive(true);
+    let client = Client::new(endpoint.to_string()).expect("an address").keep_alive(true);
     let reply = client.fetch(&params("GET", "exit&stderr", 0), b"").expect("a response");
     assert_eq!(reply.completion.app_status, 3);
     assert_eq!(String::from_utf8_lossy(&reply.completion.stderr), "a log message\n");

@@ -347,7 +347,7 @@ fn more_threads_than_children_are_all_served() {
             ("SCRIPT_FILENAME", &script),
         ];
         let params = Params::from_pairs(pairs).expect("params");
-        let client = Client::new(&endpoint.to_string()).expect("an address").keep_alive(true);
+        let client = Client::new(endpoint.to_string()).expect("an address").keep_alive(true);
 
         let start = Instant::now();
         let send = || {

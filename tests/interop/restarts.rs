@@ -78,7 +78,7 @@ fn stopped_process_loses_no_request_of_a_shared_socket() {
             Process::start("echo", Command::new(example("echo")).stdin(stdin), &dir)
         };
         let params = Params::from_pairs([("QUERY_STRING", "bytes=10")]).expect("params");
-        let client = Client::new(&endpoint.to_string()).expect("an address");
+        let client = Client::new(endpoint.to_string()).expect("an address");
         let mut processes = vec![start(), start()];
         let load = Load::run(
             || client.fetch(&params, b"").is_ok_and(|reply| reply.stdout.ends_with(b"xxxxxxxxxx")),

@@ -170,7 +170,7 @@ fn connection_per_request_takes_six_calls() {
         Process::start("echo", strace(&log).arg(example("echo")).arg(endpoint.to_string()), &dir);
     server.wait_until("listening", || endpoint.is_listening());
     let params = Params::from_pairs([("REQUEST_METHOD", "GET")]).expect("params");
-    let client = Client::new(&endpoint.to_string()).expect("an address");
+    let client = Client::new(endpoint.to_string()).expect("an address");
     for _ in 0..REQUESTS {
         client.fetch(&params, b"").expect("a response");
     }

@@ -172,3 +172,28 @@ fn unix_address_is_displayed_as_written() {
         assert!(matches!(Address::unix(path), Err(Error::InvalidAddress(_))), "{path:?}");
     }
 }
+
+/// Paths may contain any bytes, but other addresses are text.
+#[cfg(unix)]
+#[test]
+fn address_is_parsed_from_any_kind_of_text() {
+    use std::ffi::{OsStr, OsString};
+    use std::os::unix::ffi::OsStrExt;
+
+    let expected = address("/run/app.sock");
+    let text = String::from("/run/app.sock");
+    assert_eq!(Address::try_from(&text).unwrap(), expected);
+    assert_eq!(Address::try_from(OsString::from(&text)).unwrap(), expected);
+    assert_eq!(Address::try_from(&OsString::from(&text)).unwrap(), expected);
+    assert_eq!(Address::try_from(text).unwrap(), expected);
+    assert_eq!(Address::from(&expected), expected);
+
+    for (bytes, path) in [(&b"unix:caf\xe9"[..], &b"caf\xe9"[..]), (b"./caf\xe9", b"./caf\xe9")] {
+        let address = Address::try_from(OsStr::from_bytes(bytes)).unwrap();
+        assert_eq!(address, Address::unix(OsStr::from_bytes(path)).unwrap());
+    }
+    for bytes in [&b"caf\xe9:9000"[..], b"caf\xe9", b"unix:caf\xe9\0"] {
+        let outcome = Address::try_from(OsStr::from_bytes(bytes));
+        assert!(matches!(outcome, Err(Error::InvalidAddress(_))), "{outcome:?}");
+    }
+}

@@ -65,7 +65,7 @@ fn allow_list_with_an_invalid_item_is_refused() {
 /// Rule A5.
 #[test]
 fn allow_list_compares_the_address_of_a_tcp_peer() {
-    let listener = Listener::bind(&address("127.0.0.1:0")).unwrap();
+    let listener = Listener::bind(address("127.0.0.1:0")).unwrap();
     let (_client, server) = exchange(&listener, &listener.local_address().unwrap());
     for (list, allowed) in
         [("127.0.0.1", true), ("::ffff:127.0.0.1", true), ("127.0.0.2", false), ("::1", false)]

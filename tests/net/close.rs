@@ -11,7 +11,7 @@ use super::*;
 #[test]
 fn close_wakes_all_waiters_and_refuses_tcp_connections() {
     for text in ["127.0.0.1:0", ":0"] {
-        let listener = Listener::bind(&address(text)).unwrap();
+        let listener = Listener::bind(address(text)).unwrap();
         let bound = listener.local_address().unwrap();
         let (mut client, mut server) = exchange(&listener, &bound);
         assert!(!listener.is_closed());
@@ -51,7 +51,7 @@ fn assert_backlog_is_accepted(listener: &Listener, address: &Address, count: u8)
 /// `std` asks for a backlog of 128 connections.
 #[test]
 fn close_keeps_the_backlog_of_a_tcp_socket() {
-    let listener = Listener::bind(&address("127.0.0.1:0")).unwrap();
+    let listener = Listener::bind(address("127.0.0.1:0")).unwrap();
     let bound = listener.local_address().unwrap();
     assert_backlog_is_accepted(&listener, &bound, 120);
     if LINUX {
@@ -63,7 +63,7 @@ fn close_keeps_the_backlog_of_a_tcp_socket() {
 #[test]
 fn close_loses_no_connection_while_threads_accept() {
     for _ in 0..200 {
-        let listener = Listener::bind(&address("127.0.0.1:0")).unwrap();
+        let listener = Listener::bind(address("127.0.0.1:0")).unwrap();
         let bound = listener.local_address().unwrap();
         let mut clients: Vec<_> = (0..40).map(|_| connect(&bound)).collect();
         for client in &mut clients {
@@ -84,7 +84,7 @@ fn close_loses_no_connection_while_threads_accept() {
 
 #[test]
 fn accept_after_close_returns_connections_in_order_of_arrival() {
-    let listener = Listener::bind(&address("127.0.0.1:0")).unwrap();
+    let listener = Listener::bind(address("127.0.0.1:0")).unwrap();
     let bound = listener.local_address().unwrap();
     let clients: Vec<_> = (0..3)
         .map(|number| {

@@ -61,7 +61,7 @@ fn set_mode_changes_only_the_socket_file() {
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
     assert_eq!(io_kind(listener.set_mode(0o666)), io::ErrorKind::NotFound);
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-    let tcp = Listener::bind(&address("127.0.0.1:0")).unwrap();
+    let tcp = Listener::bind(address("127.0.0.1:0")).unwrap();
     assert_eq!(io_kind(tcp.set_mode(0o666)), io::ErrorKind::NotFound);
 }
 
@@ -87,7 +87,7 @@ fn set_owner_changes_only_the_socket_file() {
     fs::remove_file(&path).unwrap();
     fs::write(&path, "precious").unwrap();
     assert_eq!(io_kind(listener.set_owner(None, Some(ours.gid()))), io::ErrorKind::NotFound);
-    let tcp = Listener::bind(&address("127.0.0.1:0")).unwrap();
+    let tcp = Listener::bind(address("127.0.0.1:0")).unwrap();
     assert_eq!(io_kind(tcp.set_owner(None, None)), io::ErrorKind::NotFound);
 }
 

@@ -28,13 +28,13 @@ fn socket_in_use_is_not_replaced() {
     let dir = dir();
     let path = dir.path().join("app.sock");
     let listener = bind(&path);
-    assert_eq!(io_kind(Listener::bind(&Address::unix(&path).unwrap())), io::ErrorKind::AddrInUse);
+    assert_eq!(io_kind(Listener::bind(Address::unix(&path).unwrap())), io::ErrorKind::AddrInUse);
     // The failed bind made no connection: the first one to arrive is this one.
     exchange(&listener, &Address::unix(&path).unwrap());
     drop(listener);
 
     let _datagram = UnixDatagram::bind(&path).unwrap();
-    assert_eq!(io_kind(Listener::bind(&Address::unix(&path).unwrap())), io::ErrorKind::AddrInUse);
+    assert_eq!(io_kind(Listener::bind(Address::unix(&path).unwrap())), io::ErrorKind::AddrInUse);
     assert!(path.exists());
 }
 
@@ -47,7 +47,7 @@ fn bind_returns_the_error_of_a_file_that_it_may_not_use() {
     let _other = UnixDatagram::bind(&other).unwrap();
     socket.connect(&other).unwrap();
     assert_eq!(
-        io_kind(Listener::bind(&Address::unix(&path).unwrap())),
+        io_kind(Listener::bind(Address::unix(&path).unwrap())),
         io::ErrorKind::PermissionDenied
     );
     assert!(path.exists());
@@ -69,7 +69,7 @@ fn path_that_is_not_a_socket_is_left_alone() {
     symlink(dir.path().join("nowhere"), &dangling).unwrap();
     fs::create_dir(&folder).unwrap();
     for path in [&file, &link, &dangling, &folder] {
-        let error = Listener::bind(&Address::unix(path).unwrap()).unwrap_err();
+        let error = Listener::bind(Address::unix(path).unwrap()).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
         assert!(error.to_string().ends_with("exists and is not a socket"), "{error}");
     }
@@ -149,7 +149,7 @@ fn socket_that_another_program_has_just_bound_is_not_replaced() {
                 UnixListener::bind(&path)
             });
             barrier.wait();
-            (Listener::bind(&unix_address(&path)), other.join().unwrap())
+            (Listener::bind(unix_address(&path)), other.join().unwrap())
         });
         assert!(ours.is_err() || other.is_err(), "two listeners on one path");
         let _ = fs::remove_file(&path);
@@ -183,7 +183,7 @@ fn lock_held_by_another_process_delays_bind() {
 pub(super) fn bind_on_request() {
     let mut lines = io::stdin().lines();
     while let Some(path) = lines.next() {
-        let outcome = Listener::bind(&unix_address(path.unwrap().as_ref()));
+        let outcome = Listener::bind(unix_address(path.unwrap().as_ref()));
         match &outcome {
             Ok(_) => println!("<bound>"),
             Err(error) => println!("<{:?}>", error.kind()),

@@ -20,7 +20,7 @@ pub(super) fn unix_address(path: &Path) -> Address {
 
 #[track_caller]
 pub(super) fn bind(path: &Path) -> Listener {
-    Listener::bind(&unix_address(path)).unwrap()
+    Listener::bind(unix_address(path)).unwrap()
 }
 
 /// Leaves a socket file without a listener, as a killed process does.

@@ -9,7 +9,7 @@ use super::*;
 
 #[track_caller]
 fn take_over(path: &Path) -> Listener {
-    Listener::take_over(&unix_address(path)).unwrap()
+    Listener::take_over(unix_address(path)).unwrap()
 }
 
 #[track_caller]
@@ -73,7 +73,7 @@ fn path_that_is_not_a_socket_is_not_taken_over() {
     let dir = dir();
     let path = dir.path().join("file");
     fs::write(&path, "precious").unwrap();
-    let error = Listener::take_over(&unix_address(&path)).unwrap_err();
+    let error = Listener::take_over(unix_address(&path)).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
     assert!(error.to_string().ends_with("exists and is not a socket"), "{error}");
     assert_eq!(fs::read(&path).unwrap(), b"precious");
@@ -82,8 +82,8 @@ fn path_that_is_not_a_socket_is_not_taken_over() {
 
 #[test]
 fn tcp_port_is_not_taken_over() {
-    let listener = Listener::bind(&address("127.0.0.1:0")).unwrap();
-    let outcome = Listener::take_over(&listener.local_address().unwrap());
+    let listener = Listener::bind(address("127.0.0.1:0")).unwrap();
+    let outcome = Listener::take_over(listener.local_address().unwrap());
     assert_eq!(io_kind(outcome), io::ErrorKind::InvalidInput);
 }
 

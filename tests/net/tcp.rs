@@ -12,7 +12,7 @@ use fcgi::Error;
 #[test]
 fn tcp_listener_accepts_connections() {
     for text in ["127.0.0.1:0", "tcp:127.0.0.1:0", "localhost:0", ":0", "[::1]:0"] {
-        let listener = match Listener::bind(&address(text)) {
+        let listener = match Listener::bind(address(text)) {
             // Write to stderr directly, because the test harness hides the output of a test that
             // passes.
             Err(Error::Socket { source: error, .. })
@@ -35,7 +35,7 @@ fn tcp_listener_accepts_connections() {
 
 #[test]
 fn address_without_host_binds_all_ipv4_interfaces_and_connects_to_localhost() {
-    let listener = Listener::bind(&address(":0")).unwrap();
+    let listener = Listener::bind(address(":0")).unwrap();
     let bound: SocketAddr = listener.local_address().unwrap().to_string().parse().unwrap();
     assert_eq!(bound.ip(), IpAddr::V4(Ipv4Addr::UNSPECIFIED));
     exchange(&listener, &address(&format!(":{}", bound.port())));
@@ -43,9 +43,9 @@ fn address_without_host_binds_all_ipv4_interfaces_and_connects_to_localhost() {
 
 #[test]
 fn port_in_use_is_an_error() {
-    let listener = Listener::bind(&address("127.0.0.1:0")).unwrap();
+    let listener = Listener::bind(address("127.0.0.1:0")).unwrap();
     assert_eq!(
-        io_kind(Listener::bind(&listener.local_address().unwrap())),
+        io_kind(Listener::bind(listener.local_address().unwrap())),
         io::ErrorKind::AddrInUse
     );
 }
@@ -53,7 +53,7 @@ fn port_in_use_is_an_error() {
 #[test]
 fn unknown_host_is_an_error() {
     assert!(matches!(
-        Listener::bind(&address("no-such-host.invalid:9000")),
+        Listener::bind(address("no-such-host.invalid:9000")),
         Err(Error::Socket { .. })
     ));
 }
@@ -61,7 +61,7 @@ fn unknown_host_is_an_error() {
 /// Rule C31.
 #[test]
 fn connecting_to_a_closed_tcp_port_is_refused() {
-    let closed = Listener::bind(&address("127.0.0.1:0")).unwrap().local_address().unwrap();
+    let closed = Listener::bind(address("127.0.0.1:0")).unwrap().local_address().unwrap();
     assert_eq!(io_kind(Stream::connect(&closed, None)), io::ErrorKind::ConnectionRefused);
 }
 
@@ -71,7 +71,7 @@ fn both_ends_of_a_tcp_connection_have_nodelay() {
     use std::os::fd::AsFd;
 
     let existing = TcpListener::bind("127.0.0.1:0").unwrap();
-    for listener in [Listener::bind(&address("127.0.0.1:0")).unwrap(), existing.into()] {
+    for listener in [Listener::bind(address("127.0.0.1:0")).unwrap(), existing.into()] {
         let (client, server) = exchange(&listener, &listener.local_address().unwrap());
         for stream in [client, server] {
             let stream = TcpStream::from(stream.as_fd().try_clone_to_owned().unwrap());
@@ -82,7 +82,7 @@ fn both_ends_of_a_tcp_connection_have_nodelay() {
 
 #[test]
 fn vectored_read_fills_one_slice_after_the_other() {
-    let listener = Listener::bind(&address("127.0.0.1:0")).unwrap();
+    let listener = Listener::bind(address("127.0.0.1:0")).unwrap();
     let (mut client, mut server) = exchange(&listener, &listener.local_address().unwrap());
     for through_reference in [false, true] {
         client.write_all(b"abcd").unwrap();

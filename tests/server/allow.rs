@@ -10,7 +10,7 @@ use fcgi::{Error, Server};
 /// Starts a server with this allow list, or returns `None` if the address cannot be bound.
 #[track_caller]
 fn server_with_list(address: &str, list: &str) -> Option<TestServer> {
-    let listener = Listener::bind(&address.parse().unwrap()).ok()?;
+    let listener = Listener::bind(address).ok()?;
     Some(TestServer::start(Server::new(listener).unwrap().allow(list.parse().unwrap()), echo))
 }
 
@@ -55,7 +55,7 @@ fn unix_socket_is_refused_with_an_allow_list() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("app.sock");
     let unnamed = std::os::unix::net::UnixListener::bind(directory.path().join("other")).unwrap();
-    for listener in [Listener::bind(&Address::unix(&path).unwrap()).unwrap(), unnamed.into()] {
+    for listener in [Listener::bind(Address::unix(&path).unwrap()).unwrap(), unnamed.into()] {
         let server = Server::new(listener).unwrap().allow("127.0.0.1, ::1".parse().unwrap());
         let (sender, outcome) = mpsc::channel();
         std::thread::spawn(move || sender.send(server.serve(echo)));
@@ -82,4 +82,19 @@ fn invalid_allow_list_is_an_error() {
     ] {
         assert!(matches!(list.parse::<AllowList>(), Err(Error::InvalidAllowList(_))), "{list:?}");
     }
+}
+
+#[cfg(unix)]
+#[test]
+fn socket_mode_is_that_of_the_file_and_an_error_for_tcp() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let dir = tempfile::tempdir().expect("a directory for the socket");
+    let path = dir.path().join("app.sock");
+    let server = Server::bind(path.to_str().expect("a path in UTF-8")).expect("a server");
+    let _server = server.socket_mode(0o640).expect("the owner of the file");
+    let mode = std::fs::metadata(&path).expect("the socket file").permissions().mode();
+    assert_eq!(mode & 0o777, 0o640);
+    let tcp = Server::bind("127.0.0.1:0").expect("a server");
+    assert_eq!(tcp.socket_mode(0o640).unwrap_err().kind(), std::io::ErrorKind::NotFound);
 }

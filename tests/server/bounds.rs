@@ -174,11 +174,15 @@ fn write_timeout_applies_to_one_large_first_write() {
     }
 }
 
-/// The operating system cannot express it.
+/// The operating system cannot express a timeout of zero. A value is checked however it was set.
 #[test]
-fn timeout_of_zero_is_refused_before_serving() {
+fn zero_is_refused_before_serving() {
+    let mut assigned = Config::new();
+    assigned.max_connections = 0;
     let zero = Some(Duration::ZERO);
     for config in [
+        assigned,
+        Config::new().max_connections(0),
         Config::new().read_timeout(zero),
         Config::new().request_timeout(zero),
         Config::new().write_timeout(zero),

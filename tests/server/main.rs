@@ -28,6 +28,7 @@ mod requests;
 mod reset;
 mod responses;
 mod shutdown;
+mod status_errors;
 mod streams;
 mod threads;
 mod two_threads;

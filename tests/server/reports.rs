@@ -56,8 +56,7 @@ fn each_error_is_reported() {
 /// Rule A15.
 #[test]
 fn error_callback_may_panic() {
-    let listener =
-        Listener::bind(&"127.0.0.1:0".parse().expect("an address")).expect("a listening socket");
+    let listener = Listener::bind("127.0.0.1:0").expect("a listening socket");
     let server = Server::new(listener).expect("a server").on_error(|report| panic!("{report}"));
     let (address, handle) = (server.local_address().expect("its address"), server.handle());
     let serving = std::thread::spawn(move || server.serve(echo));

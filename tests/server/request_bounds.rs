@@ -169,7 +169,8 @@ fn no_request_timeout_allows_any_time() {
 const MAX_BODY: u64 = 1000;
 /// The response to a request whose body is too large.
 const TOO_LARGE: &str = "Status: 413 Content Too Large\r\n\
-    Content-Type: text/plain\r\n\r\nThe request's body is too large.\n";
+    Content-Type: text/plain; charset=utf-8\r\nContent-Length: 33\r\n\r\n\
+    The request's body is too large.\n";
 
 fn small_body_config() -> Config {
     Config::new().max_body(Some(MAX_BODY)).roles(&[Role::Responder, Role::Filter, Role::Authorizer])

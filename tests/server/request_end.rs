@@ -5,7 +5,7 @@ use std::io::Write;
 use std::sync::mpsc::{self, Receiver};
 
 use crate::support::*;
-use fcgi::server::{Config, HandlerResult, Request};
+use fcgi::server::{Config, HandlerResult, Request, StatusError};
 use fcgi::{ResponseHead, Server};
 
 /// What the hook was called with: the value of `N`, status, bytes, app status, outcome.
@@ -77,6 +77,12 @@ fn act(request: &mut Request) -> HandlerResult {
             }
             Ok(())
         }
+        "rejected" => Err(StatusError::new(404, "gone").into()),
+        "rejected too late" => {
+            ResponseHead::text().write_to(&mut request.stdout)?;
+            request.stdout.flush()?;
+            Err(StatusError::new(404, "gone").into())
+        }
         "app status" => {
             request.app_status = 7;
             request.respond(ResponseHead::text(), "text")
@@ -98,6 +104,8 @@ fn hook_is_called_once_for_each_request_of_a_handler() {
     let cases = [
         ("", Some(200), 4, 0, "finished"),
         ("app status", Some(200), 4, 7, "finished"),
+        ("rejected", Some(404), 5, 0, "finished"),
+        ("rejected too late", Some(200), 0, 1, "failed: gone"),
         ("parts", Some(201), 140_003, 0, "finished"),
         ("error", Some(500), text, 1, "failed: an\nerror"),
         ("panic", Some(500), text, 1, "failed: handler panicked: a panic"),

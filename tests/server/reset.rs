@@ -12,8 +12,7 @@ use fcgi::Error;
 /// Returns a connection after one request, and its peer. The peer has not read the response, so
 /// that closing it resets the connection.
 fn connection_after_request() -> (Connection, TcpStream) {
-    let listener =
-        Listener::bind(&"127.0.0.1:0".parse().expect("an address")).expect("a listening socket");
+    let listener = Listener::bind("127.0.0.1:0").expect("a listening socket");
     let address = listener.local_address().expect("its address").to_string();
     let mut peer = TcpStream::connect(address).expect("a connection");
     peer.write_all(&request(1, RESPONDER, 1, &[], b"")).expect("the request is sent");

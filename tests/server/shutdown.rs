@@ -345,6 +345,28 @@ fn handler_may_shut_down_its_own_server() {
     server.stop().unwrap();
 }
 
+/// The shutdown timeout is an hour.
+#[test]
+fn handler_can_end_a_stream_when_the_server_is_stopped() {
+    let server = Server::bind("127.0.0.1:0").expect("a server").config(config());
+    let handle = server.handle();
+    let server = TestServer::start(server, move |request| {
+        while !handle.is_shut_down() {
+            request.stdout.write_all(b"tick\n")?;
+            request.stdout.flush()?;
+        }
+        Ok(())
+    });
+    let mut stream = server.connect();
+    stream.write_all(&request(1, RESPONDER, 1, &[], b"")).expect("the request is sent");
+    assert_eq!(read_record(&mut stream).expect("an event").content, b"tick\n");
+    server.handle.shutdown();
+    let answer = read_answer(&mut stream, 1);
+    assert_eq!((answer.app_status, answer.stdout_ends), (0, 1));
+    assert_closed(&mut stream);
+    server.stop().expect("a clean end");
+}
+
 #[test]
 fn serve_returns_at_once_after_shutdown() {
     let server = Server::bind("127.0.0.1:0").unwrap();

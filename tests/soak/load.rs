@@ -142,7 +142,7 @@ impl Load {
             Ok(reply) => reply,
             Err(error)
                 if is_closed(&error)
-                    && (body.len() > MAX_SMALL || std::ptr::eq(client, &self.single)) =>
+                    && (body.len() > MAX_SMALL || std::ptr::eq(client, &raw const self.single)) =>
             {
                 lost.fetch_add(1, Ordering::SeqCst);
                 return;

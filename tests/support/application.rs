@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{mpsc, Arc, Mutex};
 use std::thread::JoinHandle;
 
-use fcgi::client::Config;
+use fcgi::client::{Body, Config};
 use fcgi::net::{Address, Stream};
 use fcgi::{Client, Params};
 
@@ -367,6 +367,12 @@ impl Read for Pattern {
             filled += piece.len();
         }
         Ok(filled)
+    }
+}
+
+impl From<Pattern> for Body<'_> {
+    fn from(pattern: Pattern) -> Self {
+        Self::from_reader(pattern)
     }
 }
 

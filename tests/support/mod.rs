@@ -219,7 +219,8 @@ pub fn respond(request: &mut Request, body: impl AsRef<[u8]>) -> HandlerResult {
 
 /// The response to a request whose handler failed before it wrote anything.
 pub const FAILED: &str = "Status: 500 Internal Server Error\r\n\
-    Content-Type: text/plain\r\n\r\nThe application failed.\n";
+    Content-Type: text/plain; charset=utf-8\r\nContent-Length: 24\r\n\r\n\
+    The application failed.\n";
 
 /// A handler that responds with one line per param, an empty line and the body.
 pub fn echo(request: &mut Request) -> HandlerResult {
@@ -367,8 +368,7 @@ pub fn assert_no_response(reader: &mut impl Read) {
 
 /// Creates a server on a new listening socket.
 fn bind_server(address: &str) -> Server {
-    let listener =
-        Listener::bind(&address.parse().expect("an address")).expect("a listening socket");
+    let listener = Listener::bind(address).expect("a listening socket");
     Server::new(listener).expect("a server")
 }
 

@@ -138,7 +138,7 @@ impl Reply {
 
     /// Closes the connection after this response if a part of the body has not been read.
     pub fn close_if_unread(&mut self, body: Option<&mut RequestBody<'_>>) {
-        self.keeps_alive &= body.map_or(true, |body| body.is_ended());
+        self.keeps_alive &= body.is_none_or(|body| body.is_ended());
     }
 
     /// Returns whether the client can send another request on this connection.

@@ -1,8 +1,9 @@
 //! Sends encoded requests to a server, and reads until END_REQUEST: `load WORKLOAD ADDRESS
-//! [CONNECTIONS [new]]`. It is also the baseline for clients.
+//! [CONNECTIONS [new | hold]]`. It is also the baseline for clients.
 //!
-//! With `new`, each request has a connection of its own. The first response on each connection is
-//! compared with the expected one. It may have additional header fields.
+//! With `new`, each request has a connection of its own. With `hold`, each response is copied into
+//! a new vector. The first response on each connection is compared with the expected one. It may
+//! have additional header fields.
 
 use std::io::Write;
 
@@ -17,7 +18,8 @@ fn main() {
     let (workload, address) = arguments();
     let connections =
         std::env::args().nth(3).map_or(1, |n| n.parse().expect("the number of connections"));
-    let is_new = std::env::args().nth(4).is_some();
+    let mode = std::env::args().nth(4);
+    let (is_new, is_held) = (mode.as_deref() == Some("new"), mode.as_deref() == Some("hold"));
     let (request, response) = (&wire::request(workload, !is_new)[..], &workload.response()[..]);
 
     clock::measure_all(connections, || {
@@ -35,7 +37,13 @@ fn main() {
                 socket = Socket::connect(address).expect("a connection");
             }
             socket.write_all(request).expect("a request");
-            Scanner::default().read(&mut socket, &mut buffer, |_| {}).expect("a response");
+            let mut held = Vec::new();
+            let on_stdout = |content: &[u8]| {
+                if is_held {
+                    held.extend_from_slice(content);
+                }
+            };
+            Scanner::default().read(&mut socket, &mut buffer, on_stdout).expect("a response");
         }
     });
 }
@@ -43,6 +51,7 @@ fn main() {
 fn check(stdout: &[u8], response: &[u8]) {
     let start = String::from_utf8_lossy(&stdout[..stdout.len().min(300)]);
     let head_len = start.find("\r\n\r\n").expect("a head") + 4;
-    assert!(start[..head_len].contains("Content-Type: text/plain\r\n"), "a wrong head: {start}");
+    let head = start[..head_len].to_ascii_lowercase();
+    assert!(head.contains("content-type: text/plain\r\n"), "a wrong head: {start}");
     assert!(stdout[head_len..] == response[HEAD.len()..], "a wrong response: {start}");
 }

@@ -14,14 +14,16 @@ const BASELINE: f64 = 520.0;
 const BAR_HEIGHT: f64 = 15.0;
 /// The maximum ratio that is drawn.
 const MAX_RATIO: f64 = 1.2;
+/// The right end of the ratios, which are beyond all bars and the line of the baseline.
+const RATIOS: f64 = WIDTH - 16.0;
 
 const STYLE: &str = "<style>\
     text { font: 12px system-ui, sans-serif; fill: #57606a } \
-    .title { font-weight: 600; fill: #24292f }\
+    .title { font-weight: 600; fill: #24292f } .background { fill: #ffffff } \
     .ours { fill: #b7410e } .peer { fill: #8c959f } .spread { stroke: #24292f } \
-    .baseline { stroke: #1a7f37; stroke-dasharray: 3 3 }\
+    .baseline { stroke: #1a7f37; stroke-dasharray: 3 3 } \
     @media (prefers-color-scheme: dark) { text { fill: #9198a1 } .title { fill: #f0f6fc } \
-    .spread { stroke: #f0f6fc }\
+    .background { fill: #0d1117 } .spread { stroke: #f0f6fc } \
     .ours { fill: #e8703a } .peer { fill: #656c76 } .baseline { stroke: #3fb950 } }</style>";
 
 pub fn svg(comparisons: &[Comparison]) -> String {
@@ -32,7 +34,8 @@ pub fn svg(comparisons: &[Comparison]) -> String {
     }
     format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {y}\" width=\"{WIDTH}\" \
-         height=\"{y}\">\n{STYLE}\n{body}</svg>\n"
+         height=\"{y}\">\n{STYLE}\n<rect class=\"background\" width=\"{WIDTH}\" height=\"{y}\" \
+         rx=\"6\"/>\n{body}</svg>\n"
     )
 }
 
@@ -76,8 +79,7 @@ fn draw_bar(comparison: &Comparison, entry: &Entry, body: &mut String, y: &mut f
         spread(&ratios).map_or((0.0, 0.0), |(low, high)| (LEFT + length(low), LEFT + length(high)));
     let line = format!("x1=\"{low:.1}\" x2=\"{high:.1}\" y1=\"{middle}\" y2=\"{middle}\"");
     writeln!(body, "<line class=\"spread\" {line}/>")?;
-    let text_x = high.max(LEFT + width) + 6.0;
-    writeln!(body, "<text x=\"{text_x:.1}\" y=\"{text_y}\">{ratio:.2}</text>")?;
+    writeln!(body, "<text x=\"{RATIOS}\" y=\"{text_y}\" text-anchor=\"end\">{ratio:.2}</text>")?;
     *y += BAR_HEIGHT;
     Ok(())
 }

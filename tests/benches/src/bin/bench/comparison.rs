@@ -9,7 +9,7 @@ use fcgi_benches::{Workload, LARGE};
 
 /// The servers: the displayed name and the program. The first one is the baseline, the second one
 /// is the server of this crate.
-const SERVERS: [(&str, &str); 7] = [
+const SERVERS: [(&str, &str); 8] = [
     ("baseline", "baseline"),
     ("fcgi", "fcgi-server"),
     ("libfcgi (C)", "libfcgi"),
@@ -17,14 +17,17 @@ const SERVERS: [(&str, &str); 7] = [
     ("tokio-fastcgi", "tokio-fastcgi"),
     ("outer_cgi", "outer_cgi"),
     ("fastcgi", "fastcgi"),
+    ("cegla-fcgi", "cegla-fcgi"),
 ];
-/// The clients: the displayed name, the program and its last argument. The server is the baseline.
-const CLIENTS: [(&str, &str, &str); 5] = [
+/// The clients: the displayed name, the program and its last arguments. The server is the baseline.
+const CLIENTS: [(&str, &str, &str); 7] = [
     ("baseline", "load", "1"),
+    ("response in memory", "load", "1 hold"),
     ("fcgi `send`", "fcgi-client", ""),
     ("fcgi `fetch`", "fcgi-client", "fetch"),
     ("fastcgi-client 0.5", "fastcgi-client-05", ""),
     ("fastcgi-client 0.12", "fastcgi-client-012", ""),
+    ("cegla-fcgi", "cegla-fcgi-client", ""),
 ];
 
 /// The steps from the baseline to the server of this crate. Each step includes the previous ones.
@@ -151,7 +154,7 @@ impl Comparison {
     /// Measures every program once.
     pub fn run(&mut self, runner: &Runner) {
         for at in 0..self.entries.len() {
-            if !runner.has(self.entries[at].program) {
+            if !runner.has(self.entries[at].program) || !self.includes(&self.entries[at]) {
                 continue;
             }
             let outcome = self.measure(&self.entries[at], runner);
@@ -166,6 +169,12 @@ impl Comparison {
                 }
             }
         }
+    }
+
+    /// Returns whether a program can do this work. The server of `cegla-fcgi` 0.2 ignores a request
+    /// on a kept connection if it has not yet removed the previous one, which had the same id.
+    fn includes(&self, entry: &Entry) -> bool {
+        entry.program != "cegla-fcgi" || self.connection_per_request
     }
 
     /// Measures the rate of a program.
@@ -196,7 +205,7 @@ impl Comparison {
         address: &str,
     ) -> (Command, Command) {
         let arguments = [self.workload.name(), address];
-        let argument = Some(entry.argument).filter(|argument| !argument.is_empty());
+        let argument = entry.argument.split_whitespace();
         let (mut server, mut client) = if self.group == Group::Client {
             let mut client = runner.command(entry.program, is_pinned);
             client.args(arguments).args(argument);

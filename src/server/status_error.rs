@@ -1,0 +1,179 @@
+use std::borrow::Cow;
+use std::error::Error as StdError;
+use std::fmt;
+use std::io::{self, Write};
+
+use crate::cgi::{canonical_reason, ResponseHead};
+use crate::error::{Error, Result};
+
+/// An error that a handler returns to end its request with a status and a line of text for the
+/// client.
+///
+/// ```
+/// use fcgi::server::{HandlerResult, Request, StatusError};
+/// use fcgi::ResponseHead;
+///
+/// fn square(request: &mut Request) -> HandlerResult {
+///     request.expect_method(&["GET", "HEAD"])?;
+///     let number: Option<u32> = request.query().parse().ok();
+///     let number = number.ok_or(StatusError::new(400, "The query is not a number."))?;
+///     let square = number.checked_mul(number).ok_or(StatusError::new(422, "Too large."))?;
+///     request.respond(ResponseHead::text(), format!("{square}\n"))
+/// }
+/// ```
+///
+/// The response is plain text, or what [`Server::error_page`](super::Server::error_page) makes of
+/// it. With a status below 500, the request counts as served: nothing is written to the log, and
+/// [`app_status`](super::Request::app_status) does not change. If a part of the response was sent
+/// before, the request has failed instead: see
+/// [`HandlerResult`](super::HandlerResult#responses-that-were-sent-in-part).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use = "it has an effect only if the handler returns it"]
+pub struct StatusError {
+    /// Invariant: from 400 to 599.
+    status: u16,
+    text: Cow<'static, str>,
+    /// The methods that are allowed, for status 405. Invariant: without line breaks.
+    allow: Option<String>,
+}
+
+impl StatusError {
+    /// Creates an error with a status from 400 to 599. Any other number becomes 500.
+    ///
+    /// ```
+    /// use fcgi::server::StatusError;
+    ///
+    /// let error = StatusError::new(404, format!("There is no user {}.", 7));
+    /// assert_eq!((error.status(), error.text()), (404, "There is no user 7."));
+    /// ```
+    pub fn new(status: u16, text: impl Into<Cow<'static, str>>) -> Self {
+        let status = if matches!(status, 400..=599) { status } else { 500 };
+        Self { status, text: text.into(), allow: None }
+    }
+
+    /// Creates the error of a method that is not one of those in `allowed`: status 405, with the
+    /// field `Allow`. Names that contain a blank or a control character are left out.
+    ///
+    /// ```
+    /// use fcgi::server::{HandlerResult, Request, StatusError};
+    /// use fcgi::ResponseHead;
+    ///
+    /// fn page(request: &mut Request) -> HandlerResult {
+    ///     match request.method() {
+    ///         "GET" | "HEAD" => request.respond(ResponseHead::text(), "Hello.\n"),
+    ///         "DELETE" => request.respond(ResponseHead::new().status(204)?, ""),
+    ///         _ => Err(StatusError::method_not_allowed(&["GET", "HEAD", "DELETE"]).into()),
+    ///     }
+    /// }
+    /// ```
+    pub fn method_not_allowed(allowed: &[&str]) -> Self {
+        let is_name = |name: &&&str| name.bytes().all(|byte| byte.is_ascii_graphic());
+        let allowed: Vec<_> = allowed.iter().filter(is_name).copied().collect();
+        Self { allow: Some(allowed.join(", ")), ..Self::new(405, "The method is not allowed.") }
+    }
+
+    /// Returns the status.
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// Returns the text.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Adds the status to a head, and with status 405 the field `Allow`.
+    pub(super) fn add_to(&self, head: ResponseHead) -> Result<ResponseHead> {
+        let head = head.status(self.status)?;
+        match &self.allow {
+            Some(allow) => head.field("Allow", allow),
+            None => Ok(head),
+        }
+    }
+
+    /// Returns the length of the response's body: the text and the end of its line.
+    pub(super) fn body_len(&self) -> usize {
+        self.text.len() + 1
+    }
+
+    /// Writes the response, without the body if the method is HEAD. It does without
+    /// [`ResponseHead`], which would make every program 5 KiB larger.
+    pub(super) fn write_to(&self, is_head: bool, stdout: &mut impl Write) -> io::Result<()> {
+        let reason = canonical_reason(self.status).unwrap_or_default();
+        write!(stdout, "Status: {} {reason}\r\n", self.status)?;
+        stdout.write_all(b"Content-Type: text/plain; charset=utf-8\r\n")?;
+        if let Some(allow) = &self.allow {
+            write!(stdout, "Allow: {allow}\r\n")?;
+        }
+        write!(stdout, "Content-Length: {}\r\n\r\n", self.body_len())?;
+        if is_head {
+            return Ok(());
+        }
+        writeln!(stdout, "{}", self.text)
+    }
+
+    pub(super) fn params_too_large() -> Self {
+        Self::new(431, "The request's header is too large.")
+    }
+
+    pub(super) fn body_too_large() -> Self {
+        Self::new(413, "The request's body is too large.")
+    }
+
+    /// Creates the error of a handler that has failed.
+    pub(super) fn failed() -> Self {
+        Self::new(500, "The application failed.")
+    }
+
+    /// Returns the response for an error of a handler.
+    pub(super) fn of(error: &(dyn StdError + 'static)) -> Self {
+        causes(error).find_map(response_of).unwrap_or_else(Self::failed)
+    }
+
+    /// Returns whether a handler has returned a `StatusError` below 500.
+    pub(super) fn is_rejection(error: &(dyn StdError + 'static)) -> bool {
+        let mut causes = causes(error);
+        let found = causes.find_map(|cause| cause.downcast_ref::<Self>());
+        found.is_some_and(|found| found.status < 500)
+    }
+}
+
+impl fmt::Display for StatusError {
+    /// Writes the text.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl StdError for StatusError {}
+
+/// Returns an error, its source, the source of that, and so on.
+fn causes<'a>(
+    error: &'a (dyn StdError + 'static),
+) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    std::iter::successors(Some(error), |&error| cause(error))
+}
+
+fn cause<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
+    // `source` of an I/O error does not return its inner error, but the source of that.
+    match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        Some(inner) => Some(inner),
+        None => error.source(),
+    }
+}
+
+/// Returns the response for this error alone.
+fn response_of(cause: &(dyn StdError + 'static)) -> Option<StatusError> {
+    if let Some(error) = cause.downcast_ref::<StatusError>() {
+        return Some(error.clone());
+    }
+    match cause.downcast_ref::<Error>()? {
+        Error::BodyTooLarge(_) => Some(StatusError::body_too_large()),
+        Error::InvalidRequest { .. } => Some(StatusError::new(400, "The request is invalid.")),
+        Error::StreamTooShort { variable: "CONTENT_LENGTH", .. }
+        | Error::StreamTooLong { variable: "CONTENT_LENGTH", .. } => {
+            Some(StatusError::new(400, "The body does not have the announced length."))
+        }
+        _ => None,
+    }
+}
