@@ -20,7 +20,8 @@ mod support;
 
 use std::io::{self, Read, Write};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use fcgi::cgi::canonical_reason;
 use fcgi::net::Listener;
@@ -31,6 +32,9 @@ use fcgi::Server;
 use self::support::cli::{Arguments, Program};
 use self::support::exit::Exit;
 use self::support::serve;
+
+/// The maximum length of a line that a query string can ask for.
+const MAX_LINE: usize = 64 * 1024;
 
 const PROGRAM: Program = Program::new(
     "echo",
@@ -45,13 +49,18 @@ Options:
 
 Keys in the query string, separated by `&`, change the answer:
   bytes=N      answer with N bytes of `x`, without reading stdin
-  status=404   add `Status: 404 Not Found` to the response head
+  status=404   add `Status: 404 Not Found` to the response head; 204 and 304 have no body
+  location=URL add `Location: URL` to the response head
+  cookies=1    add two `Set-Cookie` fields to the response head
   stderr=TEXT  write TEXT to stderr
   sleep=MS     wait for MS milliseconds first
   exit=N       end the request with the app status N
   panic=1      panic
   noread=1     do not read stdin
   stream=1     copy stdin to stdout while it arrives, without the params
+  early=MS     begin to answer, wait for MS milliseconds, and then copy stdin to stdout
+  lines=MS     answer with a line every MS milliseconds, and print `aborted` if the client leaves;
+               count=N limits the number of lines, and width=N is their length (default: 8)
   deny         as an authorizer: deny the request
 
 SIGTERM and SIGINT end the program after the requests that have begun.
@@ -96,7 +105,7 @@ fn bind(mut args: Arguments) -> Result<Server, Exit> {
 fn echo(request: &mut Request) -> HandlerResult {
     let query = Query(request.query());
     if let Some(milliseconds) = query.number("sleep") {
-        std::thread::sleep(Duration::from_millis(milliseconds));
+        thread::sleep(Duration::from_millis(milliseconds));
     }
     assert!(query.get("panic").is_none(), "the query string contains `panic`");
     if let Some(text) = query.get("stderr") {
@@ -122,7 +131,7 @@ fn authorize(request: &mut Request, query: &Query) -> HandlerResult {
 }
 
 fn respond(request: &mut Request, query: &Query) -> HandlerResult {
-    if request.method() == "HEAD" {
+    if request.method() == "HEAD" || matches!(query.number("status"), Some(204 | 304)) {
         // RFC 3875, section 4.3.3. HAProxy treats a body as an error and answers with 502.
         write_head(request, query)?;
         Ok(())
@@ -132,6 +141,10 @@ fn respond(request: &mut Request, query: &Query) -> HandlerResult {
         Ok(())
     } else if query.get("stream").is_some() {
         stream(request, query)
+    } else if let Some(milliseconds) = query.number("early") {
+        begin_early(request, query, Duration::from_millis(milliseconds))
+    } else if let Some(milliseconds) = query.number("lines") {
+        send_lines(request, query, Duration::from_millis(milliseconds))
     } else {
         answer_with_request(request, query)
     }
@@ -140,6 +153,10 @@ fn respond(request: &mut Request, query: &Query) -> HandlerResult {
 /// Copies stdin to stdout while it arrives.
 fn stream(request: &mut Request, query: &Query) -> HandlerResult {
     write_head(request, query)?;
+    copy(request)
+}
+
+fn copy(request: &mut Request) -> HandlerResult {
     let mut buffer = vec![0; 64 * 1024];
     loop {
         let n = request.stdin.read(&mut buffer)?;
@@ -149,6 +166,36 @@ fn stream(request: &mut Request, query: &Query) -> HandlerResult {
         request.stdout.write_all(&buffer[..n])?;
         request.stdout.flush()?;
     }
+}
+
+/// Begins the response before any of stdin is read.
+fn begin_early(request: &mut Request, query: &Query, pause: Duration) -> HandlerResult {
+    write_head(request, query)?;
+    writeln!(request.stdout, "The response has begun.")?;
+    request.stdout.flush()?;
+    thread::sleep(pause);
+    copy(request)
+}
+
+/// Sends lines until there are enough of them, or the web server has left.
+fn send_lines(request: &mut Request, query: &Query, interval: Duration) -> HandlerResult {
+    let count = query.number("count").unwrap_or(u64::MAX);
+    let width = query.number("width").and_then(|width| usize::try_from(width).ok()).unwrap_or(8);
+    let width = width.min(MAX_LINE);
+    write_head(request, query)?;
+    for number in 1..=count {
+        let written =
+            writeln!(request.stdout, "{number:0>width$}").and_then(|()| request.stdout.flush());
+        let next = Instant::now() + interval;
+        while written.is_ok() && !request.is_aborted() && Instant::now() < next {
+            thread::sleep(Duration::from_millis(1));
+        }
+        if written.is_err() || request.is_aborted() {
+            eprintln!("aborted");
+            return Ok(written?);
+        }
+    }
+    Ok(())
 }
 
 /// Reads the whole request, then writes its params and its body.
@@ -167,9 +214,16 @@ fn answer_with_request(request: &mut Request, query: &Query) -> HandlerResult {
 }
 
 fn write_head(request: &mut Request, query: &Query) -> io::Result<()> {
+    // `Location` comes first: HAProxy would otherwise replace the status by 302.
+    if let Some(location) = query.get("location") {
+        write!(request.stdout, "Location: {location}\r\n")?;
+    }
     if let Some(status) = query.number("status") {
         let reason = u16::try_from(status).ok().and_then(canonical_reason).unwrap_or_default();
         write!(request.stdout, "Status: {status} {reason}\r\n")?;
+    }
+    if query.get("cookies").is_some() {
+        write!(request.stdout, "Set-Cookie: a=1; Path=/\r\nSet-Cookie: b=2\r\n")?;
     }
     write!(request.stdout, "Content-Type: text/plain\r\n\r\n")
 }

@@ -130,6 +130,7 @@
 //! | `Status: 99` | 502 | 502 | 500 | 99 | no response |
 //! | `Status: 1000` | 502 | 1000 | 500 | 1000 | no response |
 //! | `Status: 404`, no reason | 404 | 404 | 404 | 404 | 404 |
+//! | `Status: 303`, then `Location` | 303 | 303 | 303 | 302 | 303 |
 //! | a second `Status` | 502 | 404 | 410 | 410 | 404 |
 //! | `Status: 103`, then another head | 404 | 103 | 103 | 502 | 103 |
 //! | `HTTP/1.1 404 Not Found` | 502 | 200 | 500 | 502 | 502 |

@@ -190,6 +190,7 @@ fn config(options: &Options) -> Config {
     let timeout = Some(options.timeout);
     Config::new()
         .keep_alive(options.keep)
+        .strict_heads(options.strict)
         .connect_timeout(timeout)
         .read_timeout(timeout)
         .write_timeout(timeout)

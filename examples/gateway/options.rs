@@ -28,6 +28,7 @@ Options:
   --timeout SECONDS      limit connecting to the application, each read and each write (60)
   --max-body BYTES       refuse longer bodies with status 413 (1 GiB)
   --collect BYTES        collect bodies up to this length before the application is asked (1 MiB)
+  --strict               answer with 502 if a response head breaks any rule of RFC 3875
   --access-log FILE      append a line for each request to FILE instead of stdout
 
 Example, which serves WordPress:
@@ -66,6 +67,8 @@ pub struct Options {
     pub max_body: u64,
     /// The maximum length of a body that is collected before the application is asked.
     pub collect: u64,
+    /// Whether response heads must follow RFC 3875 to the letter.
+    pub strict: bool,
     /// The file of the access log, or `None` for stdout.
     pub access_log: Option<PathBuf>,
 }
@@ -83,6 +86,7 @@ impl Default for Options {
             timeout: Duration::from_secs(60),
             max_body: 1024 * 1024 * 1024,
             collect: 1024 * 1024,
+            strict: false,
             access_log: None,
         }
     }
@@ -107,6 +111,7 @@ impl Options {
             "--index" => self.index.push(args.text()?),
             "--fallback" => self.fallback = Some(args.text()?),
             "--keep" => self.keep = true,
+            "--strict" => self.strict = true,
             "--timeout" => self.timeout = args.seconds()?,
             "--max-body" => self.max_body = args.number("a number of bytes")?,
             "--collect" => self.collect = args.number("a number of bytes")?,

@@ -88,6 +88,10 @@ pub struct Config {
     pub max_head: usize,
     /// The maximum number of fields of a response head. Default 1024.
     pub max_head_fields: usize,
+    /// Whether a response head must follow RFC 3875 to the letter. Otherwise the breaches that
+    /// [`cgi`](crate::cgi#response-heads) lists as harmless are accepted. Default `false`, as web
+    /// servers do.
+    pub strict_heads: bool,
 }
 
 impl Default for Config {
@@ -105,6 +109,7 @@ impl Default for Config {
             max_stderr: 64 * 1024,
             max_head: 64 * 1024,
             max_head_fields: 1024,
+            strict_heads: false,
         }
     }
 }
@@ -183,8 +188,15 @@ impl Config {
         self
     }
 
-    /// Returns a parser of response heads with the configured limits.
+    /// Sets [`strict_heads`](Self::strict_heads).
+    pub fn strict_heads(mut self, strict_heads: bool) -> Self {
+        self.strict_heads = strict_heads;
+        self
+    }
+
+    /// Returns a parser of response heads as configured.
     pub(super) fn head_parser(&self) -> HeadParser {
-        HeadParser::new().max_bytes(self.max_head).max_fields(self.max_head_fields)
+        let parser = HeadParser::new().max_bytes(self.max_head).max_fields(self.max_head_fields);
+        parser.strict(self.strict_heads)
     }
 }

@@ -36,11 +36,12 @@ pub struct Reply {
     head: OnceLock<Box<(Head, usize)>>,
 }
 
-/// The limits on the head of a response.
+/// What the head of a response may contain.
 #[derive(Clone, Copy, Debug)]
 struct Limits {
     bytes: usize,
     fields: usize,
+    is_strict: bool,
 }
 
 impl Default for Limits {
@@ -51,7 +52,9 @@ impl Default for Limits {
 
 impl From<&Config> for Limits {
     fn from(config: &Config) -> Self {
-        Self { bytes: config.max_head, fields: config.max_head_fields }
+        let Config { max_head: bytes, max_head_fields: fields, strict_heads: is_strict, .. } =
+            *config;
+        Self { bytes, fields, is_strict }
     }
 }
 
@@ -89,8 +92,8 @@ impl Reply {
         if let Some(parsed) = self.head.get() {
             return Ok(parsed);
         }
-        let Limits { bytes, fields } = self.limits;
-        let mut parser = HeadParser::new().max_bytes(bytes).max_fields(fields);
+        let Limits { bytes, fields, is_strict } = self.limits;
+        let mut parser = HeadParser::new().max_bytes(bytes).max_fields(fields).strict(is_strict);
         // Interim heads come before this one, so its length is not where the body begins.
         let body_start = parser.feed(&self.stdout)?.unwrap_or(self.stdout.len());
         let head = parser.finish()?;

@@ -69,6 +69,25 @@ fn head_may_have_as_many_fields_as_the_limit() {
     }
 }
 
+/// Rule H11.
+#[test]
+fn strict_client_refuses_heads_that_others_accept() {
+    assert!(!Config::new().strict_heads);
+    for is_strict in [false, true] {
+        let config = test_config().strict_heads(is_strict);
+        let answering = || Application::answering(response(b"Location: a.php\n\n"));
+        let read = read_head_of(&answering(), config.clone());
+        let reply = answering().client().config(config).fetch(&get_params(), b"");
+        let fetched = reply.expect("a response").status();
+        if is_strict {
+            assert!(matches!(read, Err(Error::InvalidLocation(_))), "{read:?}");
+            assert!(matches!(fetched, Err(Error::InvalidLocation(_))), "{fetched:?}");
+        } else {
+            assert_eq!((read.expect("a head").status(), fetched.expect("a head")), (302, 302));
+        }
+    }
+}
+
 /// Rule H16.
 #[test]
 fn head_without_end_is_refused_while_the_application_writes() {

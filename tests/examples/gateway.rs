@@ -620,15 +620,19 @@ fn response_fields_are_passed_to_the_client() {
 /// Rules H1, H5, H11 and H22.
 #[test]
 fn response_head_that_breaks_a_harmless_rule_is_accepted() {
-    let cases: [(&[u8], u16, &str, &str); 6] = [
+    let cases: [(&[u8], u16, &str, &str); 8] = [
         (b"Location: info.php?x=1\n\n", 302, "location", "info.php?x=1"),
         (b"Location: //host/x\n\n", 302, "location", "//host/x"),
         (b"X-A: b\n\n", 200, "x-a", "b"),
         (b"Content-Type: a/a\nContent-Type: b/b\n\n", 200, "content-type", "b/b"),
         (b"(: a\nX-A: b\n\n", 200, "x-a", "b"),
         (b"Status: 103\nX-A: a\n\nStatus: 404\nX-A: b\n\n", 404, "x-a", "b"),
+        (b"Status: 100\n\nX-A: b\n\n", 200, "x-a", "b"),
+        (b"Status: 199\n\nStatus: 102\n\nX-A: b\n\n", 200, "x-a", "b"),
     ];
     for (head, status, name, value) in cases {
+        let site = Site::scripted(&["--strict"], answer(head));
+        assert_eq!(site.gateway.get("/a.php").status(), 502);
         let site = Site::scripted(&[], answer(head));
         let answer = site.gateway.get("/a.php");
         assert_eq!(

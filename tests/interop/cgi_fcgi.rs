@@ -154,7 +154,7 @@ fn check_as_cgi(cgi_fcgi: &Path) {
 /// Checks `cgi-fcgi` with an application that uses libfcgi. The first request starts it.
 fn check_libfcgi(cgi_fcgi: &Path) {
     let dir = TestDir::new();
-    let application = build_libfcgi(&dir);
+    let application = build_libfcgi("libfcgi.c", &dir);
     let settings = "cgi.assign = (\".fcgi\" => \"\")\n";
     let (port, process) = lighttpd::start(&["mod_cgi"], settings, &dir);
     let (socket, cgi_fcgi) = (dir.join("app.sock"), cgi_fcgi.display());

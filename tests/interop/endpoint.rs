@@ -66,7 +66,9 @@ impl Endpoint {
 
     /// Returns the number of connections that the kernel lists for the application.
     pub fn connections(&self) -> usize {
-        let list = |file| fs::read_to_string(file).expect("the list of sockets");
+        // The names of other sockets may be any bytes.
+        let list = |file| fs::read(file).expect("the list of sockets");
+        let list = |file| String::from_utf8_lossy(&list(file)).into_owned();
         match self {
             Self::Tcp(port) => {
                 let local = format!("0100007F:{port:04X}");

@@ -122,6 +122,11 @@ fn cases() -> Vec<Case> {
         case("`Status: 99`", "Status: 99\n\n", Shown::Status),
         case("`Status: 1000`", "Status: 1000\n\n", Shown::Status),
         case("`Status: 404`, no reason", "Status: 404\n\n", Shown::Status),
+        case(
+            "`Status: 303`, then `Location`",
+            "Status: 303\nLocation: http://host/\n\n",
+            Shown::Status,
+        ),
         case("a second `Status`", "Status: 404\nStatus: 410\n\n", Shown::Status),
         case(
             "`Status: 103`, then another head",

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::time::Duration;
 
 use ureq::http;
 use ureq::Agent;
@@ -55,13 +56,22 @@ impl HttpRequest {
     }
 
     /// Sends the request to a port of 127.0.0.1, on a connection of its own.
+    ///
+    /// # Panics
+    /// If there is no valid response.
     #[track_caller]
     pub fn send(&self, port: u16) -> HttpResponse {
+        self.try_send(port, TEST_TIMEOUT)
+            .unwrap_or_else(|error| panic!("{} {}: {error}", self.method, self.target))
+    }
+
+    /// Sends the request as `send` does. Returns an error if there is no valid response in time.
+    pub fn try_send(&self, port: u16, timeout: Duration) -> Result<HttpResponse, ureq::Error> {
         let agent: Agent = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
             .user_agent("interop")
-            .timeout_global(Some(TEST_TIMEOUT))
+            .timeout_global(Some(timeout))
             .build()
             .into();
         let mut request = http::Request::builder()
@@ -70,24 +80,19 @@ impl HttpRequest {
         for (name, value) in &self.headers {
             request = request.header(name, value);
         }
-        let outcome = match &self.body {
-            None => agent.run(request.body(()).expect("a request")),
-            Some(body) => agent.run(request.body(&body[..]).expect("a request")),
+        let mut response = match &self.body {
+            None => agent.run(request.body(()).expect("a request"))?,
+            Some(body) => agent.run(request.body(&body[..]).expect("a request"))?,
         };
-        let mut response =
-            outcome.unwrap_or_else(|error| panic!("{} {}: {error}", self.method, self.target));
-        let body = response.body_mut().with_config().limit(u64::MAX).read_to_vec();
         let text = |(name, value): (_, &http::HeaderValue)| {
             let name: &http::HeaderName = name;
             (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned())
         };
-        HttpResponse {
+        Ok(HttpResponse {
+            body: response.body_mut().with_config().limit(u64::MAX).read_to_vec()?,
             status: response.status().as_u16(),
             headers: response.headers().iter().map(text).collect(),
-            body: body.unwrap_or_else(|error| {
-                panic!("the body of {} {}: {error}", self.method, self.target)
-            }),
-        }
+        })
     }
 }
 
@@ -154,8 +159,9 @@ impl PausedRequest {
     }
 }
 
+/// Parses a response that ends with its connection.
 #[track_caller]
-fn parse_response(bytes: &[u8]) -> HttpResponse {
+pub fn parse_response(bytes: &[u8]) -> HttpResponse {
     let end = bytes
         .windows(4)
         .position(|window| window == b"\r\n\r\n")

@@ -124,8 +124,9 @@ fn check_echo(dir: &TestDir, endpoint: Endpoint, keep_conn: bool) {
 
     if keep_conn {
         check_request(nginx.port, &HttpRequest::get("/"));
-        let kept = app.endpoint.connections();
-        assert!((1..=64).contains(&kept), "{kept} kept connections");
+        // The application may still be closing others.
+        wait_until("at most 64 connections", || app.endpoint.connections() <= 64);
+        assert!(app.endpoint.connections() >= 1, "no connection is kept");
     } else {
         wait_until("all connections to close", || app.endpoint.connections() == 0);
     }

@@ -10,11 +10,12 @@ use fcgi::{Client, Params};
 
 use crate::app::{example, App};
 use crate::echo::{assert_bytes_eq, random_bytes};
-use crate::endpoint::Endpoint;
+use crate::endpoint::{free_port, Endpoint};
+use crate::http::{is_listening, HttpRequest};
 use crate::process::{command, Process, TestDir};
 
 /// Returns the path of an application's source.
-fn source(name: &str) -> PathBuf {
+pub fn source(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop/peers").join(name)
 }
 
@@ -24,23 +25,23 @@ fn build(compiler: &mut Command) {
     assert!(output.status.success(), "{compiler:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// Builds the application that uses libfcgi.
+/// Builds an application that uses libfcgi.
 #[track_caller]
-pub fn build_libfcgi(dir: &TestDir) -> PathBuf {
+pub fn build_libfcgi(name: &str, dir: &TestDir) -> PathBuf {
     let program = dir.join("libfcgi");
     build(
         command("cc")
             .args(["-Wall", "-Wextra", "-O", "-o"])
             .arg(&program)
-            .arg(source("libfcgi.c"))
+            .arg(source(name))
             .arg("-lfcgi"),
     );
     program
 }
 
-/// Builds the application that uses `net/http/fcgi`.
+/// Builds an application that uses `net/http/fcgi`.
 #[track_caller]
-pub fn build_go(dir: &TestDir) -> PathBuf {
+pub fn build_go(name: &str, dir: &TestDir) -> PathBuf {
     let program = dir.join("go");
     // The cache keeps Go's compiled standard library for the next run.
     let cache = Path::new(env!("CARGO_TARGET_TMPDIR"));
@@ -48,7 +49,7 @@ pub fn build_go(dir: &TestDir) -> PathBuf {
     go.env("GOCACHE", cache.join("go-cache"))
         .env("GOPATH", cache.join("go-path"))
         .env("GO111MODULE", "off");
-    build(go.args(["build", "-o"]).arg(&program).arg(source("go.go")));
+    build(go.args(["build", "-o"]).arg(&program).arg(source(name)));
     program
 }
 
@@ -134,7 +135,8 @@ fn check_abort(endpoint: &Endpoint) {
 fn client_works_with_libfcgi_on_unix_socket() {
     let dir = TestDir::new();
     let endpoint = Endpoint::unix(&dir);
-    let app = start(&build_libfcgi(&dir), &[&endpoint.without_scheme()], endpoint, &dir);
+    let app =
+        start(&build_libfcgi("libfcgi.c", &dir), &[&endpoint.without_scheme()], endpoint, &dir);
     check(&app.endpoint);
     check_status_and_stderr(&app.endpoint);
 }
@@ -143,7 +145,8 @@ fn client_works_with_libfcgi_on_unix_socket() {
 #[ignore = "needs libfcgi-dev and cc, run by .ci/run"]
 fn client_works_with_libfcgi_on_tcp() {
     let (dir, endpoint) = (TestDir::new(), Endpoint::tcp());
-    let app = start(&build_libfcgi(&dir), &[&endpoint.without_scheme()], endpoint, &dir);
+    let app =
+        start(&build_libfcgi("libfcgi.c", &dir), &[&endpoint.without_scheme()], endpoint, &dir);
     check(&app.endpoint);
     check_status_and_stderr(&app.endpoint);
 }
@@ -159,7 +162,7 @@ fn check_status_and_stderr(endpoint: &Endpoint) {
 #[ignore = "needs go, run by .ci/run"]
 fn client_works_with_go() {
     let dir = TestDir::new();
-    let program = build_go(&dir);
+    let program = build_go("go.go", &dir);
     for (network, endpoint) in [("unix", Endpoint::unix(&dir)), ("tcp", Endpoint::tcp())] {
         let app = start(&program, &[network, &endpoint.without_scheme()], endpoint, &dir);
         check(&app.endpoint);
@@ -172,7 +175,7 @@ fn client_works_with_go() {
 #[ignore = "needs go, run by .ci/run"]
 fn multiplex_works_with_go() {
     let built = TestDir::new();
-    let program = build_go(&built);
+    let program = build_go("go.go", &built);
     for aborted in [0, 7] {
         let dir = TestDir::new();
         for (network, endpoint) in [("unix", Endpoint::unix(&dir)), ("tcp", Endpoint::tcp())] {
@@ -199,4 +202,36 @@ fn answer_len(id: u16) -> usize {
     let head =
         "Status: 200 OK\r\nContent-Type: text/plain\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\n\r\n";
     head.len() + format!("POST n={id}\n").len() + 100_000 + format!("\nn={id}, 32 at once\n").len()
+}
+
+/// MapServer is a CGI program that serves FastCGI if descriptor 0 is a listening socket.
+#[test]
+#[ignore = "needs cgi-mapserver, run by .ci/run"]
+fn gateway_serves_maps_of_mapserver() {
+    let (dir, port) = (TestDir::new(), free_port());
+    let map = "MAP SIZE 40 20 EXTENT 0 0 40 20 IMAGETYPE png
+        LAYER NAME \"a\" TYPE POLYGON STATUS DEFAULT
+            FEATURE POINTS 0 0 20 0 20 20 0 20 0 0 END END
+            CLASS STYLE COLOR 255 0 0 END END
+        END
+    END";
+    let map = dir.write("a.map", map);
+    let config = format!("CONFIG MAPS A \"{}\" END END", map.display());
+    let endpoint = Endpoint::unix(&dir);
+    let mut mapserver = Command::new("/usr/lib/cgi-bin/mapserv");
+    mapserver.env("MAPSERVER_CONFIG_FILE", dir.write("mapserver.conf", config));
+    let _mapserver = Process::start("mapserv", mapserver.stdin(endpoint.listen()), &dir);
+    let mut gateway = Command::new(example("gateway"));
+    gateway.args(["--listen", &format!("127.0.0.1:{port}"), "--connect", &endpoint.to_string()]);
+    let mut gateway = Process::start("gateway", &mut gateway, &dir);
+    gateway.wait_until("listening", || is_listening(port));
+    for _ in 0..3 {
+        let response = HttpRequest::get("/?map=A&mode=map").send(port);
+        assert_eq!((response.status, response.header("Content-Type")), (200, "image/png"));
+        assert!(
+            response.body.starts_with(b"\x89PNG") && response.body.ends_with(b"IEND\xaeB`\x82")
+        );
+        // MapServer reports a request without a map in a page.
+        assert!(HttpRequest::get("/").send(port).text().contains("QUERY_STRING"));
+    }
 }

@@ -52,6 +52,18 @@ pub fn find_program(name: &str) -> PathBuf {
     found.unwrap_or_else(|| panic!("{name} is not installed; .ci/run installs it"))
 }
 
+/// Waits until a condition is met, at most for `limit`. Returns whether it was.
+pub fn is_met_within(limit: Duration, mut is_met: impl FnMut() -> bool) -> bool {
+    let deadline = Instant::now() + limit;
+    while !is_met() {
+        if Instant::now() > deadline {
+            return false;
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    true
+}
+
 /// Returns a command that runs an installed program.
 pub fn command(name: &str) -> Command {
     Command::new(find_program(name))
@@ -63,7 +75,7 @@ pub fn count_running(program: &Path) -> usize {
 }
 
 /// Returns the processes that run a program, or any program in a directory.
-fn find_processes(path: &Path) -> Vec<u32> {
+pub fn find_processes(path: &Path) -> Vec<u32> {
     let processes = fs::read_dir("/proc").expect("the list of processes").flatten();
     let ids = processes.filter(|process| {
         fs::read_link(process.path().join("exe")).is_ok_and(|exe| exe.starts_with(path))
@@ -217,6 +229,11 @@ impl Process {
         status.expect("the process has exited")
     }
 
+    /// Returns whether it exits within `limit`.
+    pub fn exits_within(&mut self, limit: Duration) -> bool {
+        is_met_within(limit, || self.child.try_wait().expect("the state of a child").is_some())
+    }
+
     /// Stops every process of the group with SIGTERM, and after a timeout with SIGKILL.
     fn stop(&mut self) {
         let group = format!("-{}", self.id());
@@ -250,6 +267,11 @@ impl Drop for Process {
 /// Sends a signal to a process.
 pub fn send_signal(signal: &str, id: u32) {
     kill(signal, &id.to_string()).expect("a running program");
+}
+
+/// Sends a signal to a process that may have exited.
+pub fn try_send_signal(signal: &str, id: u32) {
+    let _ = kill(signal, &id.to_string());
 }
 
 fn append(file: &Path) -> io::Result<File> {

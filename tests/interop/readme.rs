@@ -38,7 +38,7 @@ fn configuration(language: &str, word: &str, app: &Endpoint) -> String {
 }
 
 /// Starts a web server for an application on TCP. Returns its port.
-type Start = fn(&Endpoint, &TestDir) -> (u16, Process);
+pub type Start = fn(&Endpoint, &TestDir) -> (u16, Process);
 
 fn run(name: &str, command: &mut Command, port: u16, dir: &TestDir) -> (u16, Process) {
     let mut process = Process::start(name, command, dir);
@@ -46,7 +46,7 @@ fn run(name: &str, command: &mut Command, port: u16, dir: &TestDir) -> (u16, Pro
     (port, process)
 }
 
-fn start_nginx(app: &Endpoint, dir: &TestDir) -> (u16, Process) {
+pub fn start_nginx(app: &Endpoint, dir: &TestDir) -> (u16, Process) {
     let port = free_port();
     let temp = dir.create_dir("nginx");
     let temp = temp.display();
@@ -64,13 +64,13 @@ fn start_nginx(app: &Endpoint, dir: &TestDir) -> (u16, Process) {
     run("nginx", nginx.arg("-p").arg(dir.path()).arg("-c").arg(file), port, dir)
 }
 
-fn start_proxy_fcgi(app: &Endpoint, dir: &TestDir) -> (u16, Process) {
+pub fn start_proxy_fcgi(app: &Endpoint, dir: &TestDir) -> (u16, Process) {
     let settings = configuration("apache", "ProxyPass", app);
     crate::apache::start(&["proxy", "proxy_fcgi"], &settings, dir)
 }
 
 /// Starts Apache with mod_fcgid, which starts `echo` instead of using the application.
-fn start_fcgid(app: &Endpoint, dir: &TestDir) -> (u16, Process) {
+pub fn start_fcgid(app: &Endpoint, dir: &TestDir) -> (u16, Process) {
     let echo = dir.install(&example("echo"));
     let settings = configuration("apache", "fcgid-script", app)
         .replace("/usr/local/bin/hello", &echo.display().to_string());
@@ -82,12 +82,12 @@ fn start_fcgid(app: &Endpoint, dir: &TestDir) -> (u16, Process) {
     crate::apache::start(&["fcgid"], &settings, dir)
 }
 
-fn start_lighttpd(app: &Endpoint, dir: &TestDir) -> (u16, Process) {
+pub fn start_lighttpd(app: &Endpoint, dir: &TestDir) -> (u16, Process) {
     let settings = configuration("lighttpd", "fastcgi.server", app);
     crate::lighttpd::start(&["mod_fastcgi"], &settings, dir)
 }
 
-fn start_haproxy(app: &Endpoint, dir: &TestDir) -> (u16, Process) {
+pub fn start_haproxy(app: &Endpoint, dir: &TestDir) -> (u16, Process) {
     let port = free_port();
     let config = format!(
         "defaults\n mode http\n timeout connect 20s\n timeout client 60s\n timeout server 60s\n\
@@ -98,7 +98,7 @@ fn start_haproxy(app: &Endpoint, dir: &TestDir) -> (u16, Process) {
     run("haproxy", command("haproxy").arg("-db").arg("-f").arg(file), port, dir)
 }
 
-fn start_caddy(app: &Endpoint, dir: &TestDir) -> (u16, Process) {
+pub fn start_caddy(app: &Endpoint, dir: &TestDir) -> (u16, Process) {
     let port = free_port();
     let site = configuration("caddyfile", "reverse_proxy", app)
         .replace("example.org", &format!("http://127.0.0.1:{port}"));
@@ -109,7 +109,7 @@ fn start_caddy(app: &Endpoint, dir: &TestDir) -> (u16, Process) {
     run("caddy", caddy.env("HOME", &home).env("XDG_DATA_HOME", &home), port, dir)
 }
 
-fn start_h2o(app: &Endpoint, dir: &TestDir) -> (u16, Process) {
+pub fn start_h2o(app: &Endpoint, dir: &TestDir) -> (u16, Process) {
     let port = free_port();
     let user = if is_root() { "user: root\n" } else { "" };
     let config = configuration("yaml", "fastcgi.connect", app);

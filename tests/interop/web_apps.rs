@@ -363,6 +363,18 @@ fn adminer_can_be_used() {
     assert_eq!(database.query("SELECT COUNT(*) FROM web.uploads"), rows.to_string());
     browser.screenshot("adminer");
 
+    site.open(&format!("/{query}&dump=uploads"));
+    browser.find("select[name=data_style]");
+    let exported = browser.text(
+        "const form = document.querySelector('select[name=data_style]').form;
+        const body = new URLSearchParams(new FormData(form));
+        body.set('output', 'text');
+        body.set('format', 'sql');
+        return fetch(form.action, { method: 'POST', body }).then(response => response.text())
+            .then(text => text.split('x'.repeat(50000)).length - 1)",
+    );
+    assert_eq!(exported, rows.to_string());
+
     browser.click("input[name=logout]");
     browser.find("input[name='auth[username]']");
 }

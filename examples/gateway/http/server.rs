@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -29,13 +29,21 @@ struct Shared {
     next: AtomicU64,
     /// Signalled when a connection has been closed.
     closed: Condvar,
+    /// Invariant: set before `stop` looks at `connections`. A connection that is not yet there is
+    /// inserted later, and is stopped by the thread that has accepted it.
+    is_stopping: AtomicBool,
 }
 
 impl Server {
     pub fn bind(address: &str) -> io::Result<Self> {
         let listener = TcpListener::bind(address)?;
-        let (connections, next, closed) = (Mutex::default(), AtomicU64::new(0), Condvar::new());
-        Ok(Self(Arc::new(Shared { listener, connections, next, closed })))
+        Ok(Self(Arc::new(Shared {
+            listener,
+            connections: Mutex::default(),
+            next: AtomicU64::new(0),
+            closed: Condvar::new(),
+            is_stopping: AtomicBool::new(false),
+        })))
     }
 
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -58,6 +66,7 @@ impl Server {
     /// Closes the idle connections, and waits until the requests in flight have been answered, or
     /// until the timeout expires.
     pub fn stop(&self, timeout: Duration) {
+        self.0.is_stopping.store(true, Ordering::Relaxed);
         self.connections().values().for_each(|connection| connection.stop());
         self.wait_for_connections(|open| open == 0, Some(timeout));
     }
@@ -73,6 +82,9 @@ impl Server {
         let number = self.0.next.fetch_add(1, Ordering::Relaxed);
         let open = Open { server: self.clone(), number };
         self.connections().insert(number, Arc::clone(&connection));
+        if self.0.is_stopping.load(Ordering::Relaxed) {
+            connection.stop();
+        }
         let handler = Arc::clone(handler);
         // If no thread can be started, the closure is dropped, and `open` with it.
         thread::Builder::new().spawn(move || {

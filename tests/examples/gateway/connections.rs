@@ -176,3 +176,29 @@ fn connections_from_the_same_address_are_told_apart() {
     assert!(response.contains("\r\nsecond\r\n"), "{response}");
     assert!(gateway.child.wait().expect("its status").success());
 }
+
+/// The gateway accepts connections until it exits. They must not delay that.
+#[cfg(unix)]
+#[test]
+fn connection_that_is_accepted_after_sigterm_is_closed() {
+    let (application, begun, respond) = waiting_server("slow");
+    let root = root();
+    let mut gateway = Gateway::connect(&application.address.to_string(), &root, &[]);
+    let mut idle = BufReader::new(gateway.raw("GET /style.css HTTP/1.1\r\nHost: a\r\n\r\n"));
+    idle.read_until(b'}', &mut Vec::new()).expect("a response");
+    let request = "GET /a.php?slow HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    let mut slow = gateway.raw(request);
+    assert_eq!(begun.recv_timeout(TEST_TIMEOUT).as_deref(), Ok("slow"));
+
+    let pid = gateway.child.id().to_string();
+    let kill = Command::new("sh").args(["-c", "kill -TERM $0", &pid]).status();
+    assert!(kill.expect("a shell").success());
+    assert_eq!(idle.read(&mut [0]).expect("the end of an idle connection"), 0);
+    let mut late = gateway.raw("");
+    assert_eq!(late.read(&mut [0]).expect("the end of the connection"), 0);
+    respond.send(()).expect("the application waits");
+    let mut response = String::new();
+    slow.read_to_string(&mut response).expect("a response");
+    assert!(response.contains("\r\nslow\r\n"), "{response}");
+    assert!(gateway.child.wait().expect("its status").success());
+}
