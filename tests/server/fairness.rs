@@ -133,10 +133,10 @@ fn waiting_connections_get_slots_in_the_order_of_their_arrival() {
     }
     for number in 0..COUNT {
         let name = started.recv_timeout(TEST_TIMEOUT).expect("the next request begins");
-        let served: usize = name.parse().expect("a number");
-        assert!(served.abs_diff(number) <= 1, "{served} is served in the place of {number}");
+        let position: usize = name.parse().expect("a number");
+        assert!(position.abs_diff(number) <= 1, "{position} is served in the place of {number}");
         resume.send(()).unwrap();
-        read_answer(&mut streams[served], 1);
+        read_answer(&mut streams[position], 1);
     }
 }
 
