@@ -171,8 +171,7 @@ impl<'a> Exchange<'a> {
     }
 
     /// Cancels the request: shuts down both directions of the connection, so that a read or write
-    /// that is waiting on it returns. To cancel from another thread, use
-    /// [`Stdout::cancel_handle`].
+    /// that is waiting on it returns. To cancel from another thread, use [`Stdout::cancel_handle`].
     pub fn cancel(&self) {
         self.stdin.cancel();
     }

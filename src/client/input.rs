@@ -37,8 +37,8 @@ pub(super) struct Input<'a> {
 /// A body that is sent as one stream.
 struct Source<'a> {
     body: Body<'a>,
-    /// The number of bytes that may still be sent. `None` sends all that can be read. Invariant:
-    /// a body in memory has at least as many.
+    /// The number of bytes that may still be sent. `None` sends all that can be read. Invariant: a
+    /// body in memory has at least as many.
     left: Option<u64>,
 }
 

@@ -127,8 +127,8 @@ impl Pooled {
         self.is_kept = false;
     }
 
-    /// Ends a request whose response is complete. If another thread is about to send the end of
-    /// the body, waits for it.
+    /// Ends a request whose response is complete. If another thread is about to send the end of the
+    /// body, waits for it.
     fn end_request(&mut self) {
         self.is_answered = true;
         let is_body_sent = self.link.wait_for_body(END_WAIT);

@@ -46,8 +46,8 @@ struct State {
     limit: Limit,
     queue: Queue,
     close_requests: CloseRequests,
-    /// Whether the application is known to keep connections open: a connection has carried a
-    /// second request since one was closed after its first.
+    /// Whether the application is known to keep connections open: a connection has carried a second
+    /// request since one was closed after its first.
     keeps_open: bool,
     /// The start of the last request that opened a connection, was answered, and did not keep it.
     /// The application has accepted that connection since then.
@@ -296,8 +296,7 @@ impl Slot<'_> {
         self.pool.reconnect(self.deadline, closed_after_first_request)
     }
 
-    /// Returns the slot without the lifetime of the pool. It stays in use until it is
-    /// given back.
+    /// Returns the slot without the lifetime of the pool. It stays in use until it is given back.
     pub(super) fn into_owned(self) -> OwnedSlot {
         let (pool, begun, deadline) = (self.pool.clone(), self.begun, self.deadline);
         std::mem::forget(self);

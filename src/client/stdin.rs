@@ -69,8 +69,8 @@ impl Stdin {
         stdin
     }
 
-    /// Creates the body of a request whose first part was written to the socket directly, which
-    /// has left it in `state`.
+    /// Creates the body of a request whose first part was written to the socket directly, which has
+    /// left it in `state`.
     pub(super) fn resume(socket: SocketWriter, request_id: u16, state: State) -> Self {
         let mut stdin = Self::new(socket, request_id, Vec::new());
         stdin.state = state;
@@ -96,8 +96,8 @@ impl Stdin {
     }
 
     /// Ends the body and starts the DATA stream, the file that a filter processes (FastCGI
-    /// specification, section 6.4). What is written from now on belongs to DATA. Call this only
-    /// for [`Role::Filter`](crate::record::Role::Filter).
+    /// specification, section 6.4). What is written from now on belongs to DATA. Call this only for
+    /// [`Role::Filter`](crate::record::Role::Filter).
     ///
     /// ```
     /// use fcgi::client::Exchange;
@@ -119,8 +119,8 @@ impl Stdin {
         Ok(())
     }
 
-    /// Sends ABORT_REQUEST (FastCGI specification, section 5.4). The data in the buffer is
-    /// dropped, and nothing can be written afterwards. May be called after `finish`.
+    /// Sends ABORT_REQUEST (FastCGI specification, section 5.4). The data in the buffer is dropped,
+    /// and nothing can be written afterwards. May be called after `finish`.
     pub(super) fn abort(&mut self) -> io::Result<()> {
         if !self.is_finished() {
             self.check_open()?;

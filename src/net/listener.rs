@@ -163,9 +163,9 @@ impl Listener {
     /// The socket is treated as [`shared`](Self::shared) and moved into blocking mode.
     ///
     /// # Errors
-    /// [`Error::NotListening`] if descriptor 0 is anything else, such
-    /// as a terminal, `/dev/null` or a connection. The process was then not started as a FastCGI
-    /// application. On systems other than Unix this is always the result.
+    /// [`Error::NotListening`] if descriptor 0 is anything else, such as a terminal, `/dev/null` or
+    /// a connection. The process was then not started as a FastCGI application. On systems other
+    /// than Unix this is always the result.
     ///
     /// ```
     /// use fcgi::{net::Listener, Error};
@@ -287,9 +287,8 @@ impl Listener {
     /// a shared socket into non-blocking mode, the socket is moved back.
     ///
     /// # Errors
-    /// [`Error::Socket`]. Running out of descriptors or memory may be
-    /// temporary: wait before calling again. This applies after [`close`](Self::close) too, if
-    /// connections are left.
+    /// [`Error::Socket`]. Running out of descriptors or memory may be temporary: wait before
+    /// calling again. This applies after [`close`](Self::close) too, if connections are left.
     ///
     /// ```
     /// use fcgi::net::{Listener, Stream};

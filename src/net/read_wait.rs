@@ -17,9 +17,9 @@ const PAUSE: Duration = Duration::from_millis(1);
 /// Ends the blocked reads of a TCP socket when its read half is shut down, on systems where the
 /// shutdown itself may not.
 ///
-/// A read then first waits for input. It peeks at the input with a timeout of at most [`TICK`],
-/// and repeats that until there is input, the timeout of the read has passed, or the read half was
-/// shut down. A peek that times out loses no input.
+/// A read then first waits for input. It peeks at the input with a timeout of at most [`TICK`], and
+/// repeats that until there is input, the timeout of the read has passed, or the read half was shut
+/// down. A peek that times out loses no input.
 ///
 /// Neither field guards other data, so `Relaxed` is enough.
 #[derive(Debug)]

@@ -32,8 +32,7 @@ const WAKE_TIMEOUT: Duration = Duration::from_millis(100);
 #[derive(Debug, Default)]
 pub(super) struct Waiters {
     count: AtomicUsize,
-    /// The local addresses of the connections that `wake` has made and that have not been
-    /// accepted.
+    /// The local addresses of the connections that `wake` has made and that have not been accepted.
     wake_addresses: Mutex<Vec<SocketAddr>>,
     /// Whether `wake` has connected to a Unix socket. Changes before it connects.
     has_connected: AtomicBool,

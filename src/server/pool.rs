@@ -32,8 +32,8 @@ pub(super) struct Pool {
     /// Notified when a connection or a thread ends while another thread waits for that, when no
     /// thread could be started, and when the server stops.
     changed: Condvar,
-    /// The number of connections that have to yield their slot at the end of their request,
-    /// because every connection is busy. [`request_slot`](Self::request_slot) alone sets it.
+    /// The number of connections that have to yield their slot at the end of their request, because
+    /// every connection is busy. [`request_slot`](Self::request_slot) alone sets it.
     yield_requests: Arc<AtomicUsize>,
     is_stopping: AtomicBool,
 }
@@ -53,8 +53,8 @@ struct State {
     serving: Vec<Arc<ConnectionState>>,
     /// The connections that are rejected.
     rejecting: Vec<Arc<ConnectionState>>,
-    /// The threads that wait in `accept`, are about to, or wait for a slot with the connection
-    /// that they have accepted.
+    /// The threads that wait in `accept`, are about to, or wait for a slot with the connection that
+    /// they have accepted.
     unassigned: usize,
     threads: usize,
     /// The tickets of the threads that wait for a slot, in the order of their arrival. The first

@@ -30,8 +30,8 @@ impl<'a> Request<'a> {
     }
 
     /// Returns the part of [`path`](Self::path) below the path at which the application is mounted.
-    /// Returns `None` if the path is not below it. The result starts with `/`.
-    /// [`cgi::path_below`] describes it.
+    /// Returns `None` if the path is not below it. The result starts with `/`. [`cgi::path_below`]
+    /// describes it.
     ///
     /// # Errors
     /// The errors of [`path`](Self::path).
