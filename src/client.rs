@@ -55,6 +55,7 @@ mod attempt;
 mod authorize;
 mod body;
 mod cancel;
+mod close_requests;
 mod completion;
 mod config;
 mod connect;
@@ -73,7 +74,6 @@ mod pool;
 mod queue;
 mod reply;
 mod response;
-mod room;
 mod socket;
 mod stdin;
 mod stdout;
@@ -242,7 +242,9 @@ impl Client {
     ///
     /// At most `CONTENT_LENGTH` bytes of `body` are sent. Without `CONTENT_LENGTH`, all of it is
     /// sent, but most applications then assume that there is no body (RFC 3875, section 4.1.2). If
-    /// the application ends the request before it has read the whole body, the response is valid.
+    /// `body` ends earlier than announced, the request ends there, and the application has to
+    /// compare the lengths. If the application ends the request before it has read the whole body,
+    /// the response is valid.
     ///
     /// This thread sends up to 2 MiB from memory or from a regular file, as long as the application
     /// keeps reading, and the first read of any other body. Another thread sends the rest while

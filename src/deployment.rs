@@ -21,7 +21,7 @@
 //!
 //! In the files below, the program is `/usr/local/bin/app` and its socket is `/run/app.sock`. The
 //! program runs as the user that the process manager has chosen. The web server, here
-//! `www-data`, must be allowed to connect, and nobody else should be.
+//! `www-data`, must be allowed to connect, and no other user should be.
 //!
 //! # systemd
 //!

@@ -79,8 +79,8 @@ impl fmt::Display for Timeout {
 ///
 /// # Which requests can be sent again
 ///
-/// - [`Connect`](Self::Connect) means that nothing was sent. The same request can be sent again
-///   when the application listens.
+/// - [`Connect`](Self::Connect) means that nothing was sent, with the exception described there.
+///   The same request can be sent again once the application is listening.
 /// - If [`is_transient`](Self::is_transient) returns true, the application has refused the request
 ///   before it did anything. The same request can be sent again, later or on another connection.
 /// - After [`TimedOut`](Self::TimedOut), [`UnexpectedEof`](Self::UnexpectedEof),
@@ -359,11 +359,13 @@ impl Error {
             }
             Self::Aborted => io::ErrorKind::ConnectionAborted,
             Self::Refused(_) => io::ErrorKind::ConnectionRefused,
+            Self::NoResponse | Self::ProgramFailed(_) => io::ErrorKind::Other,
             Self::ContentTooLong(_)
             | Self::InvalidRequestId { .. }
             | Self::ParamTooLong(_)
             | Self::ResponseStarted
             | Self::RequestEnded
+            | Self::RequestNotFinished
             | Self::InvalidRequest { .. }
             | Self::InvalidAddress(_)
             | Self::NotListening(_)
@@ -375,9 +377,6 @@ impl Error {
             | Self::ParamsTooLarge(_)
             | Self::BodyTooLarge(_)
             | Self::StreamTooLong { .. }
-            | Self::NoResponse
-            | Self::ProgramFailed(_)
-            | Self::RequestNotFinished
             | Self::ResponseTooLarge(_)
             | Self::HeadTooLarge(_)
             | Self::TooManyFields(_)
@@ -582,8 +581,8 @@ pub(crate) fn duplicate_io(error: &io::Error) -> io::Error {
     }
     match error.get_ref().map(|inner| inner.downcast_ref::<Error>()) {
         Some(Some(inner)) => inner.duplicate().into(),
-        Some(None) => io::Error::new(error.kind(), error.to_string()),
-        None => error.kind().into(),
+        None if error.to_string() == error.kind().to_string() => error.kind().into(),
+        Some(None) | None => io::Error::new(error.kind(), error.to_string()),
     }
 }
 

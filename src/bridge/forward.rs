@@ -160,7 +160,7 @@ fn start_sending(
     }
     // The application receives the params even if the body is slow.
     let _ = request.flush();
-    thread::Builder::new().spawn(move || {
+    thread::Builder::new().name("fcgi-stdin".into()).spawn(move || {
         // Both are dropped after a panic, so neither is used in an invalid state.
         let sent = catch_unwind(AssertUnwindSafe(|| send_body(body, request)));
         if !matches!(sent, Ok(Ok(()))) {

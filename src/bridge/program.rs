@@ -248,7 +248,9 @@ fn watch_with_body(
     thread::scope(|scope| {
         // Both this value and the supervisor are dropped before the scope waits for the pump.
         let _stop = pump.stop_on_drop();
-        let pumping = thread::Builder::new().spawn_scoped(scope, move || pump.run(stdin));
+        let pumping = thread::Builder::new()
+            .name("fcgi-pump".into())
+            .spawn_scoped(scope, move || pump.run(stdin));
         pumping.map_err(|error| Failure::Program(error.into()))?;
         loop {
             match supervisor.step(stdout, stderr, early_output) {

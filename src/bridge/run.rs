@@ -79,10 +79,11 @@ where
     H: Fn(&mut Request<'_>) -> HandlerResult + Sync,
 {
     let (client_end, server_end) = Stream::pair()?;
-    let config = client::Config::new().read_timeout(None).write_timeout(None);
+    let config = client::Config::new().deadline(None).read_timeout(None).write_timeout(None);
     let connection = client::Connection::new(client_end.clone(), Arc::new(config))?;
     thread::scope(|scope| {
         let thread = thread::Builder::new()
+            .name("fcgi".into())
             .spawn_scoped(scope, move || serve_connection(server_end, handler))?;
         let forwarded = forward_on(connection, params, stdin, stdout, stderr);
         // The thread that reads stdin can keep the connection open, and the server would wait for

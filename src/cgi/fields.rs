@@ -71,6 +71,12 @@ impl Fields {
         self.index.status
     }
 
+    /// Returns the code of the `Status` field. Without one, returns 302 if there is a `Location`,
+    /// and otherwise 200 (RFC 3875, sections 6.2.1 and 6.2.3).
+    pub(super) fn status_or_default(&self) -> u16 {
+        self.status().unwrap_or(if self.has_location() { 302 } else { 200 })
+    }
+
     /// Returns the number in the `Content-Length` field.
     pub(super) fn content_length(&self) -> Option<u64> {
         self.index.content_length
@@ -84,7 +90,7 @@ impl Fields {
     /// Adds the line of `bytes` that starts at `start` to the index. Its colon is at `colon`, and
     /// its CR or LF is at `end`. The name must be a token, and the value must not contain a CR, LF
     /// or NUL. Returns `false` if the field is dropped because its value is empty or it repeats an
-    /// earlier one. Applies RFC 3875 to the letter.
+    /// earlier one. Applies the rules of a strict parser.
     #[inline]
     pub(super) fn add(&mut self, start: usize, colon: usize, end: usize) -> Result<bool> {
         self.index.add(&self.bytes, [start, colon, end], true)

@@ -59,7 +59,7 @@ impl Head {
     /// # Ok::<(), fcgi::Error>(())
     /// ```
     pub fn status(&self) -> u16 {
-        self.fields.status().unwrap_or(if self.fields.has_location() { 302 } else { 200 })
+        self.fields.status_or_default()
     }
 
     /// Returns the reason phrase in the `Status` field. If it is missing, returns the
@@ -233,7 +233,7 @@ impl Head {
     /// # Ok::<(), fcgi::Error>(())
     /// ```
     pub fn has_body(&self, method: &str) -> bool {
-        method != "HEAD" && !matches!(self.status(), 100..=199 | 204 | 304)
+        method != "HEAD" && status::allows_body(self.status())
     }
 
     /// Compares the length of the body that was received with the `Content-Length` field, if there

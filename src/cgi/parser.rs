@@ -57,7 +57,7 @@ pub struct HeadParser {
     /// Invariant: at most `u32::MAX`.
     max_bytes: usize,
     max_fields: usize,
-    /// Whether RFC 3875 is applied to the letter.
+    /// Whether heads are rejected that RFC 3875 does not allow but applications send.
     is_strict: bool,
 }
 
@@ -101,10 +101,11 @@ impl HeadParser {
         self
     }
 
-    /// Sets whether the parser follows RFC 3875 exactly. The default is `false`.
+    /// Sets whether the parser rejects the heads that the [module
+    /// documentation](super#response-heads) lists as accepted although RFC 3875 does not allow
+    /// them. The default is `false`.
     ///
-    /// A strict parser rejects all heads that the [module documentation](super#response-heads)
-    /// lists as accepted although they break a rule. It returns an interim head like any other.
+    /// A strict parser returns an interim head like any other.
     ///
     /// ```
     /// use fcgi::{cgi::HeadParser, Error};

@@ -24,7 +24,7 @@ const HEX_DIGITS: &[u8; 16] = b"0123456789ABCDEF";
 /// - contains a control byte such as NUL or LF, whether it is escaped or not
 /// - has a `..` segment, which clients resolve before they send a request
 /// - contains an escaped slash, `%2F`, which would name a different path once it is decoded
-///   ([RFC 3875], section 4.1.5, permits this)
+///   ([RFC 3875], section 4.1.5, allows a server to reject it)
 ///
 /// ```
 /// use fcgi::cgi::decode_path;
@@ -122,16 +122,19 @@ impl Script {
         Some(Self::new(&path[..end], &path[end..]))
     }
 
-    /// Splits a path after the prefix at which an application is mounted, such as `/app`. The empty
-    /// prefix stands for the whole site. Returns `None` if the path is not below the prefix.
+    /// Splits a path after the prefix at which an application is mounted, such as `/app`. A slash
+    /// at the end of the prefix has no effect. The empty prefix stands for the whole site. Returns
+    /// `None` if the path is not below the prefix.
     ///
     /// ```
     /// use fcgi::cgi::Script;
     ///
     /// assert_eq!(Script::by_prefix("/app/list", "/app"), Some(Script::new("/app", "/list")));
+    /// assert_eq!(Script::by_prefix("/app/list", "/app/"), Some(Script::new("/app", "/list")));
     /// assert_eq!(Script::by_prefix("/apple", "/app"), None);
     /// ```
     pub fn by_prefix(path: impl AsRef<[u8]>, prefix: &str) -> Option<Self> {
+        let prefix = prefix.trim_end_matches('/');
         let path_info = path.as_ref().strip_prefix(prefix.as_bytes())?;
         matches!(path_info, [] | [b'/', ..]).then(|| Self::new(prefix, path_info))
     }

@@ -18,9 +18,9 @@ const MAX_BYTES: usize = 16 * 1024 * 1024;
 /// [`Request::respond`](crate::server::Request::respond) sends it with a body. To write a body
 /// piece by piece, write the head first, with [`write_to`](Self::write_to).
 ///
-/// It applies the rules of [`HeadParser`](super::HeadParser), so every web server can parse
-/// what it writes. Names are tokens, values contain no line breaks, and `Content-Type`, `Location`
-/// and `Status` appear at most once. Blanks around a value are removed. A field with an empty value
+/// It applies the rules of a [strict](super::HeadParser::strict) parser: names are tokens, values
+/// contain no line breaks, so a value cannot add another field, and `Content-Type`, `Location` and
+/// `Status` appear at most once. Blanks around a value are removed. A field with an empty value
 /// is left out, because it means the same as a missing field (RFC 3875, section 6.3). A second
 /// `Content-Length` with the same number is left out, too.
 ///
@@ -113,8 +113,8 @@ impl ResponseHead {
     ///
     /// # Errors
     /// - [`Error::InvalidStatus`] if the status is not from 300 to 399
-    /// - [`Error::InvalidLocation`] if the location is neither an absolute URI nor a path.
-    ///   `//host/` and `/\host/` are not paths: browsers treat them as URLs of another host.
+    /// - [`Error::InvalidLocation`] if the location contains a control byte, or is neither an
+    ///   absolute URI nor a path. `//host/` and `/\host/` are not paths: browsers treat them as URLs of another host.
     /// - [`Error::InvalidField`] if the location contains a CR, LF or NUL
     ///
     /// ```
@@ -155,13 +155,12 @@ impl ResponseHead {
     }
 
     /// Adds a cookie: the field `Set-Cookie`, which may be added several times ([RFC 6265], section
-    /// 4.1). `attributes` may be empty. They are checked only as part of the field value: no CR, LF
-    /// or NUL.
+    /// 4.1). `attributes` may be empty. A value that contains other bytes than those allowed below
+    /// must be encoded, for example in Base64.
     ///
     /// # Errors
-    /// [`Error::InvalidField`] if the name is not a token, or the value contains anything but
-    /// visible ASCII characters without `"`, `,`, `;` and `\`. A value of another kind must be
-    /// encoded, for example in Base64.
+    /// [`Error::InvalidField`] if the name is not a token, if the value contains a byte that is not
+    /// visible ASCII, or one of `"`, `,`, `;` and `\`, or if the attributes contain a CR, LF or NUL.
     ///
     /// ```
     /// use fcgi::cgi::ResponseHead;
@@ -195,7 +194,8 @@ impl ResponseHead {
     /// - [`Error::InvalidField`] if the name is not a token, or the value contains a CR, LF or NUL
     /// - [`Error::DuplicateField`] if there already is a `Content-Type`, `Location` or `Status`
     /// - [`Error::InvalidStatus`] if a `Status` has no valid code
-    /// - [`Error::InvalidLocation`] if a `Location` is neither an absolute URI nor a path
+    /// - [`Error::InvalidLocation`] if a `Location` contains a control byte, or is neither an
+    ///   absolute URI nor a path
     /// - [`Error::InvalidContentLength`] if a `Content-Length` is not a number, or differs from an
     ///   earlier one
     /// - [`Error::HeadTooLarge`] if the fields have more than 16 MiB
@@ -286,7 +286,7 @@ impl ResponseHead {
     ) -> Result<()> {
         let is_head = method == "HEAD";
         let has_length = self.fields.content_length().is_some();
-        let has_content = !matches!(self.code(), 100..=199 | 204 | 304);
+        let has_content = status::allows_body(self.fields.status_or_default());
         let adds_length = has_content && !(is_head && body.is_empty() && has_length);
         let head = if adds_length { self.content_length(body.len())? } else { self };
         let status_is_first = role == Role::Authorizer || !head.fields.has_location();
@@ -304,12 +304,6 @@ impl ResponseHead {
         write!(rest, "{len}")?;
         let text_len = 20 - rest.len();
         self.field("Content-Length", &text[..text_len])
-    }
-
-    /// Returns the status that a web server will use.
-    fn code(&self) -> u16 {
-        let default = if self.fields.has_location() { 302 } else { 200 };
-        self.fields.status().unwrap_or(default)
     }
 
     /// Adds a field that is known to be valid.

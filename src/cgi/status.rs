@@ -18,6 +18,11 @@ pub(super) fn parse_code(value: &[u8]) -> Result<u16> {
     }
 }
 
+/// Returns whether a response with this status may have a body (RFC 9110, section 6.4.1).
+pub(super) fn allows_body(code: u16) -> bool {
+    !matches!(code, 100..=199 | 204 | 304)
+}
+
 /// Returns the reason phrase of a registered status code, or `None` for any other code.
 ///
 /// ```

@@ -62,8 +62,8 @@ pub(super) fn is_token(text: &[u8]) -> bool {
     !text.is_empty() && token_len(text) == text.len()
 }
 
-/// Returns the length of the start of `text` that would be a field name if tokens allowed all bytes
-/// except colons, blanks and control bytes.
+/// Returns the number of bytes at the start of `text` that are neither colons, blanks nor control
+/// bytes.
 pub(super) fn unusual_name_len(text: &[u8]) -> usize {
     let allowed = |byte: &u8| *byte != b':' && *byte > b' ' && *byte != 0x7f;
     text.iter().position(|byte| !allowed(byte)).unwrap_or(text.len())

@@ -126,7 +126,7 @@ struct Prepared<'a> {
     /// Whether `records` holds the whole request.
     is_whole: bool,
     /// Whether the request is sent without any wait: it has not waited for a slot, does not
-    /// connect, reads no body, and fits the send buffer.
+    /// connect, has no body, is not preceded by a wait for a close, and fits the send buffer.
     is_prompt: bool,
     retry: Retry,
     /// How long the check of a kept connection may wait. `None` if there is no check.
@@ -198,9 +198,9 @@ impl<'a> Prepared<'a> {
         };
         let mut first_part = transport.begin_in_memory(role, params)?;
         let without_body = first_part.complete_records().len() + HEADER_LEN;
+        let is_small = input.is_empty() && without_body <= SMALL_WRITE;
         let is_whole = input.move_first_part(&mut first_part)?;
         let records = first_part.into_records();
-        let is_small = records.len() <= without_body && without_body <= SMALL_WRITE;
         let is_prompt = is_small && is_kept && !has_waited;
         let retry = Retry::new(is_kept, || is_whole && is_idempotent(params));
         let check = retry.check(idle_for, keeps_open);
@@ -220,6 +220,7 @@ impl<'a> Prepared<'a> {
     /// Replaces a kept connection that the application closes within `wait`.
     fn check_connection(&mut self, wait: Duration) -> Result<(), Error> {
         let wait = if wait.is_zero() { wait } else { wait.min(self.slot.deadline().left()) };
+        self.is_prompt &= wait.is_zero();
         if self.transport.is_open(wait) {
             return Ok(());
         }

@@ -3,7 +3,7 @@ use std::time::Duration;
 use crate::cgi::HeadParser;
 
 /// The limits and timeouts of a [`Client`](crate::Client) or a
-/// [`Connection`](super::Connection). A guide says [which to change](crate::guide::limits).
+/// [`Connection`](super::Connection). [A guide](crate::guide::limits) describes which to change.
 ///
 /// ```
 /// use fcgi::client::Config;

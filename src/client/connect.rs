@@ -15,7 +15,7 @@ use crate::net::{Address, Stream};
 #[cfg_attr(not(unix), allow(unused_variables))]
 pub(super) fn connect(address: &Address, max: Duration, directly: bool) -> Result<Stream> {
     if max.is_zero() {
-        return Err(Error::connect(address, Error::timed_out("request", max)));
+        return Err(Error::connect(address, Error::timed_out("connect", max)));
     }
     let is_limited = max < Duration::MAX;
     #[cfg(unix)]

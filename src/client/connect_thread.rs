@@ -2,9 +2,9 @@
 //!
 //! Connecting blocks as long as the backlog of the application is full, and `std` cannot limit
 //! that. Another thread therefore connects, and the caller stops waiting for it when the time is
-//! over. The thread is left behind: it closes the connection as soon as it gets one, or ends when
+//! over. The thread is abandoned: it closes the connection as soon as it is connected, or ends when
 //! the application ends. At most [`MAX_THREADS`] threads connect to a socket at a time, including
-//! those that are left behind. Further requests wait for a turn.
+//! those that are abandoned. Further requests wait for a turn.
 //!
 //! A thread costs about 20 µs, three times as much as connecting.
 
@@ -20,7 +20,7 @@ use super::queue::Queue;
 use crate::error::{Error, Result};
 use crate::net::Stream;
 
-/// If so many threads are left behind, the application accepts nothing, and no more connections are
+/// If so many threads are abandoned, the application accepts nothing, and no more connections are
 /// attempted.
 const MAX_THREADS: usize = 16;
 
@@ -37,7 +37,7 @@ struct Socket {
     path: PathBuf,
     connecting: usize,
     /// The threads whose caller has stopped waiting.
-    left_behind: usize,
+    abandoned: usize,
     queue: Queue,
 }
 
@@ -51,12 +51,12 @@ pub(super) fn connect(path: &Path, max: Duration) -> Result<Stream> {
     // Nothing is buffered in the channel: a connection is received, or sending it fails.
     let (sender, receiver) = mpsc::sync_channel(0);
     let target = path.to_owned();
-    let builder = thread::Builder::new().name("connect".into()).stack_size(STACK_SIZE);
+    let builder = thread::Builder::new().name("fcgi-connect".into()).stack_size(STACK_SIZE);
     let started = builder.spawn(move || {
         let connected = UnixStream::connect(&target);
         update(&target, Socket::end_turn);
         if sender.send(connected).is_err() {
-            update(&target, |socket| socket.left_behind -= 1);
+            update(&target, |socket| socket.abandoned -= 1);
         }
     });
     if let Err(error) = started {
@@ -67,7 +67,7 @@ pub(super) fn connect(path: &Path, max: Duration) -> Result<Stream> {
         return Ok(connected?.into());
     }
     // The thread fails to send only after the receiver has been dropped, below.
-    update(path, |socket| socket.left_behind += 1);
+    update(path, |socket| socket.abandoned += 1);
     Err(Error::timed_out("connect", max))
 }
 
@@ -76,7 +76,7 @@ pub(super) fn connect(path: &Path, max: Duration) -> Result<Stream> {
 fn wait_for_turn(path: &Path, limit: Deadline, max: Duration) -> Result<()> {
     let mut sockets = lock();
     let socket = find(&mut sockets, path);
-    if socket.left_behind >= MAX_THREADS {
+    if socket.abandoned >= MAX_THREADS {
         let message = "the application does not accept earlier connections";
         return Err(io::Error::new(io::ErrorKind::TimedOut, message).into());
     }
@@ -108,7 +108,7 @@ impl Socket {
 
     /// Returns whether no thread connects to the socket.
     fn is_unused(&self) -> bool {
-        self.connecting == 0 && self.left_behind == 0
+        self.connecting == 0 && self.abandoned == 0
     }
 }
 
@@ -124,7 +124,7 @@ fn find<'a>(sockets: &'a mut Vec<Socket>, path: &Path) -> &'a mut Socket {
     let index = sockets.iter().position(|socket| socket.path == path);
     let index = index.unwrap_or_else(|| {
         let (path, queue) = (path.to_owned(), Queue::default());
-        sockets.push(Socket { path, connecting: 0, left_behind: 0, queue });
+        sockets.push(Socket { path, connecting: 0, abandoned: 0, queue });
         sockets.len() - 1
     });
     &mut sockets[index]
@@ -157,7 +157,7 @@ mod tests {
     fn count_threads() -> usize {
         let threads = std::fs::read_dir("/proc/self/task").expect("the threads").flatten();
         let names = threads.flat_map(|thread| std::fs::read_to_string(thread.path().join("comm")));
-        names.filter(|name| name.trim_end() == "connect").count()
+        names.filter(|name| name.trim_end() == "fcgi-connect").count()
     }
 
     /// The application accepts nothing until it ends.

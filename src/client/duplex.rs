@@ -17,7 +17,7 @@ use std::time::Duration;
 use super::completion::Completion;
 use super::exchange::Exchange;
 use super::input::{Input, SendError};
-use super::lease::END_LAG;
+use super::lease::END_WAIT;
 use super::response::Response;
 use super::socket::SharedSocket;
 use super::stdin::Stdin;
@@ -82,7 +82,7 @@ fn receive_while_sending<T, E: From<Error>>(
     let socket = &stdin.socket().clone();
     let (report_sent, is_sent) = mpsc::channel();
     let (sent, received) = thread::scope(|scope| {
-        let sender = thread::Builder::new().spawn_scoped(scope, || {
+        let sender = thread::Builder::new().name("fcgi-body".into()).spawn_scoped(scope, || {
             let sent = send_rest(input, &mut stdin, socket);
             // This fails if the receiver no longer waits.
             let _ = report_sent.send(());
@@ -124,7 +124,7 @@ fn receive_beside<'a, T, E: From<Error>>(
 ) -> Result<(T, Completion), E> {
     let guard = CancelOnDrop(socket);
     let received = response.receive(receive);
-    if received.is_ok() && is_sent.recv_timeout(END_LAG).is_ok() {
+    if received.is_ok() && is_sent.recv_timeout(END_WAIT).is_ok() {
         guard.disarm();
     }
     received

@@ -65,6 +65,12 @@ impl<'a> Input<'a> {
         Self { data: Some(Box::new(Source::new(data, max))), ..self }
     }
 
+    /// Returns whether the input is known to be empty.
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.stream.left == Some(0) && self.data.is_none()
+    }
+
     /// Moves the first part of the body to `records`. If that is the whole input, ends the stream
     /// there and returns true.
     pub(super) fn move_first_part(&mut self, records: &mut RecordBuffer) -> io::Result<bool> {

@@ -9,7 +9,7 @@ use crate::error::Result;
 /// How long to wait, after the response is complete, for the sending thread to record that the body
 /// was sent. The application may have read it and answered before that thread continues. Also how
 /// long to wait for END_REQUEST after the end of STDOUT.
-pub(super) const END_LAG: Duration = Duration::from_millis(5);
+pub(super) const END_WAIT: Duration = Duration::from_millis(5);
 
 /// The connection of an exchange.
 #[derive(Debug)]
@@ -117,9 +117,8 @@ impl Pooled {
     fn send_again(&mut self, records: &[u8]) -> Result<()> {
         let replacement = self.link.reconnect()?;
         self.replace(replacement);
-        if self.transport_mut().send(records)? != Progress::All {
-            self.link.end_body(false);
-        }
+        let progress = self.transport_mut().send(records)?;
+        self.link.end_body(progress == Progress::All);
         Ok(())
     }
 
@@ -132,7 +131,7 @@ impl Pooled {
     /// the body, waits for it.
     fn end_request(&mut self) {
         self.is_answered = true;
-        let is_body_sent = self.link.wait_for_body(END_LAG);
+        let is_body_sent = self.link.wait_for_body(END_WAIT);
         self.transport_mut().end_request(is_body_sent);
     }
 }

@@ -18,8 +18,8 @@ pub(super) trait ConnectionSlot: fmt::Debug + Send + Sync {
     /// Returns the deadline of the request.
     fn deadline(&self) -> Deadline;
 
-    /// Opens another connection. `closed_after_first_request` tells whether the one that the
-    /// application has closed has carried a single request.
+    /// Opens another connection. `closed_after_first_request` is true if the one that the
+    /// application has closed had carried a single request.
     ///
     /// # Errors
     /// The errors of connecting.
@@ -46,8 +46,8 @@ pub(super) struct ReturnedConnection {
 /// The body sends the first part of the request. On a kept connection it may have to open another
 /// one for that, which the response then uses. The response waits for it before its first read.
 ///
-/// The connection is reusable only if the body has been sent to its end. The response learns that
-/// here.
+/// The connection is reusable only if the body has been sent to its end.
+/// [`Link::wait_for_body`] returns whether that is so.
 #[derive(Debug)]
 pub(super) struct Link {
     slot: Box<dyn ConnectionSlot>,
@@ -72,18 +72,27 @@ pub(super) struct LinkRetry {
 
 #[derive(Debug)]
 struct State {
-    /// `None` until the first part has been sent.
-    first: Option<FirstPart>,
+    /// The result of sending the first part. `None` until then, and once the response has it.
+    first: Option<Result<FirstPart>>,
     body: Body,
 }
 
-/// The result of sending the first part of a request.
+/// The first part of a request, for the response.
 #[derive(Debug, Default)]
 pub(super) struct FirstPart {
     /// The connection on which it was sent, if that is not the first one.
     pub(super) replacement: Option<Transport>,
     /// The whole request, if it may be sent again.
     pub(super) records: Vec<u8>,
+}
+
+/// The first part of a request, for the body.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FirstSent {
+    /// How much of it was sent.
+    pub(super) progress: Progress,
+    /// Whether the request is whole, and is sent again if it is not answered.
+    pub(super) is_repeatable: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,24 +112,31 @@ pub(super) struct BodyLink {
     has_ended: bool,
 }
 
+impl Body {
+    fn ended(is_sent: bool) -> Self {
+        if is_sent {
+            Self::Sent
+        } else {
+            Self::Failed
+        }
+    }
+}
+
 impl BodyLink {
     pub(super) fn new(link: Arc<Link>) -> Self {
         Self { link, has_ended: false }
     }
 
-    /// Does the same as [`Link::send_first`].
+    /// Does the same as [`Link::send_first`]. A repeatable request has no more body.
     pub(super) fn send_first(
-        &self,
+        &mut self,
         writer: &mut SocketWriter,
         records: &[u8],
         is_whole: bool,
-    ) -> Result<Progress> {
-        self.link.send_first(writer, records, is_whole)
-    }
-
-    /// Returns whether the request is sent again if it is not answered.
-    pub(super) fn is_sent_again(&self) -> bool {
-        self.link.lock().first.as_ref().is_some_and(|first| !first.records.is_empty())
+    ) -> Result<FirstSent> {
+        let sent = self.link.send_first(writer, records, is_whole)?;
+        self.has_ended |= sent.is_repeatable;
+        Ok(sent)
     }
 
     /// Records the end of the body.
@@ -150,7 +166,7 @@ impl Link {
         transport: &Transport,
         retry: LinkRetry,
     ) -> Arc<Self> {
-        let first = (!retry.is_kept).then(FirstPart::default);
+        let first = (!retry.is_kept).then(|| Ok(FirstPart::default()));
         Arc::new(Self {
             slot: Box::new(slot),
             cancel_handle: CancelHandle::new(transport.socket()),
@@ -174,7 +190,7 @@ impl Link {
     }
 
     /// Sends the first part of the request, and once more on a new connection if no part of it
-    /// could be sent. `writer` then writes to that connection.
+    /// could be sent. `writer` then writes to that connection. The response gets the same result.
     ///
     /// # Errors
     /// [`Error::TimedOut`], and the errors of opening a connection.
@@ -183,9 +199,30 @@ impl Link {
         writer: &mut SocketWriter,
         records: &[u8],
         is_whole: bool,
-    ) -> Result<Progress> {
-        let mut progress = writer.send(records)?;
+    ) -> Result<FirstSent> {
         let mut first = FirstPart::default();
+        let sent = self.try_send_first(writer, records, is_whole, &mut first);
+        self.update(|state| match &sent {
+            Ok(sent) => {
+                state.first = Some(Ok(first));
+                if sent.is_repeatable {
+                    state.body = Body::ended(sent.progress == Progress::All);
+                }
+            }
+            Err(error) => state.first = Some(Err(error.duplicate())),
+        });
+        sent
+    }
+
+    fn try_send_first(
+        &self,
+        writer: &mut SocketWriter,
+        records: &[u8],
+        is_whole: bool,
+        first: &mut FirstPart,
+    ) -> Result<FirstSent> {
+        let mut progress = writer.send(records)?;
+        let mut is_repeatable = false;
         if progress == Progress::Nothing {
             let transport = self.reconnect()?;
             *writer = transport.writer();
@@ -193,20 +230,21 @@ impl Link {
             first.replacement = Some(transport);
         } else if is_whole && self.retry.is_idempotent {
             first.records = records.to_vec();
+            is_repeatable = true;
         }
-        self.update(|state| state.first = Some(first));
-        Ok(progress)
+        Ok(FirstSent { progress, is_repeatable })
     }
 
     /// Waits until the first part has been sent.
     ///
     /// # Errors
-    /// [`Error::TimedOut`] after `max`, and [`Error::UnexpectedEof`] if it will never be sent.
+    /// The errors of sending it, [`Error::TimedOut`] after `max`, and [`Error::UnexpectedEof`] if
+    /// the body was dropped before.
     pub(super) fn wait_until_sent(&self, max: Duration) -> Result<FirstPart> {
         let is_waiting = |state: &State| state.first.is_none() && state.body == Body::Open;
         let mut state = self.wait_while(max, is_waiting);
         match (state.first.take(), state.body) {
-            (Some(first), _) => Ok(first),
+            (Some(first), _) => first,
             (None, Body::Open) => Err(Error::timed_out("read", max)),
             (None, Body::Sent | Body::Failed) => Err(Error::UnexpectedEof("a response")),
         }
@@ -231,7 +269,7 @@ impl Link {
 
     /// Records the end of the body.
     pub(super) fn end_body(&self, is_sent: bool) {
-        self.update(|state| state.body = if is_sent { Body::Sent } else { Body::Failed });
+        self.update(|state| state.body = Body::ended(is_sent));
     }
 
     /// Waits for the end of the body. Returns whether all of it has been sent.

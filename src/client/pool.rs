@@ -1,6 +1,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use super::close_requests::{CloseKept, CloseRequests};
 use super::config::Config;
 use super::connect::connect;
 use super::deadline::Deadline;
@@ -8,7 +9,6 @@ use super::idle::{Idle, IdleConnections};
 use super::limit::Limit;
 use super::link::{ConnectionSlot, ReturnedConnection};
 use super::queue::Queue;
-use super::room::{MakeRoom, Room};
 use super::transport::Transport;
 use crate::error::{Error, Result};
 use crate::net::Address;
@@ -45,7 +45,7 @@ struct State {
     in_use: usize,
     limit: Limit,
     queue: Queue,
-    room: Room,
+    close_requests: CloseRequests,
     /// Whether the application is known to keep connections open: a connection has carried a
     /// second request since one was closed after its first.
     keeps_open: bool,
@@ -178,7 +178,7 @@ impl Pool {
         let max = left.min(config.connect_timeout.unwrap_or(Duration::MAX));
         let stream = connect(address, max, directly)?;
         let address = Some(Arc::clone(address));
-        Transport::open(stream, address, Arc::clone(config), self.room())
+        Transport::open(stream, address, Arc::clone(config), self.close_kept())
     }
 
     /// Opens another connection, in the place of one that the application has closed.
@@ -195,11 +195,11 @@ impl Pool {
     }
 
     /// Gives back a slot. `released` becomes idle, unless too many connections are idle or a new
-    /// one needs room.
+    /// one requests that it is closed.
     #[inline]
     fn give_back(&self, mut released: Option<Idle>, connect_began: Option<Instant>) {
         let mut state = self.lock();
-        if released.is_some() && state.room.make() {
+        if released.is_some() && state.close_requests.take() {
             drop(state);
             // It is closed before another request gets the slot.
             released = None;
@@ -218,10 +218,10 @@ impl Pool {
         lock(&self.state)
     }
 
-    /// Returns what makes room for a new connection. If no connections are kept, nothing does.
-    fn room(&self) -> Option<Weak<dyn MakeRoom>> {
+    /// Returns what closes kept connections for a new one, if connections are kept.
+    fn close_kept(&self) -> Option<Weak<dyn CloseKept>> {
         let state = Arc::downgrade(&self.state);
-        self.config.keep_alive.then_some(state as Weak<dyn MakeRoom>)
+        self.config.keep_alive.then_some(state as Weak<dyn CloseKept>)
     }
 }
 
@@ -267,17 +267,17 @@ impl State {
     }
 }
 
-impl MakeRoom for Mutex<State> {
-    fn make_room(&self, is_repeated: bool) {
+impl CloseKept for Mutex<State> {
+    fn close_kept(&self, is_repeated: bool) {
         let mut state = lock(self);
-        state.room.need(is_repeated);
-        if state.idle.len() > 0 && state.room.make() {
+        state.close_requests.add(is_repeated);
+        if state.idle.len() > 0 && state.close_requests.take() {
             close(state, |state| state.idle.pop_first());
         }
     }
 
-    fn end_need(&self) {
-        lock(self).room.end_need();
+    fn cancel(&self) {
+        lock(self).close_requests.remove();
     }
 }
 

@@ -32,8 +32,8 @@ pub struct Reply {
     limits: Limits,
     /// Whether the method of the request was HEAD.
     is_head: bool,
-    /// The head, once it has been parsed.
-    head: OnceLock<Box<Head>>,
+    /// The head, once it has been parsed, and where the body begins.
+    head: OnceLock<Box<(Head, usize)>>,
 }
 
 /// What the head of a response may contain.
@@ -85,14 +85,19 @@ impl Reply {
     /// [`Error::TooManyFields`]: crate::Error::TooManyFields
     /// [`Error::IncompleteHead`]: crate::Error::IncompleteHead
     pub fn head(&self) -> Result<&Head> {
-        if let Some(head) = self.head.get() {
-            return Ok(head);
+        self.parse_head().map(|(head, _)| head)
+    }
+
+    fn parse_head(&self) -> Result<&(Head, usize)> {
+        if let Some(parsed) = self.head.get() {
+            return Ok(parsed);
         }
         let Limits { bytes, fields, is_strict } = self.limits;
         let mut parser = HeadParser::new().max_bytes(bytes).max_fields(fields).strict(is_strict);
-        parser.feed(&self.stdout)?;
+        // Interim heads come before this one, so its length is not where the body begins.
+        let body_start = parser.feed(&self.stdout)?.unwrap_or(self.stdout.len());
         let head = parser.finish()?;
-        Ok(self.head.get_or_init(|| Box::new(head)))
+        Ok(self.head.get_or_init(|| Box::new((head, body_start))))
     }
 
     /// Returns the HTTP status of the response, like [`Head::status`].
@@ -117,11 +122,12 @@ impl Reply {
     /// # Errors
     /// The errors of [`split_head`](Self::split_head).
     pub fn body(&self) -> Result<&[u8]> {
-        let head = self.head()?;
+        let (head, body_start) = self.parse_head()?;
         if self.is_head {
             return Ok(&[]);
         }
-        let body = &self.stdout[head.as_bytes().len()..];
+        // The caller may have changed `stdout` since the head was parsed.
+        let body = self.stdout.get(*body_start..).unwrap_or_default();
         // The Content-Length of a 304 is the length that a 200 would have had
         // (RFC 9110, section 8.6).
         if head.has_body("GET") {

@@ -4,9 +4,9 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use super::close_requests::{CloseKept, FirstResponse};
 use super::deadline::Deadline;
-use super::room::{FirstAnswer, MakeRoom};
-use super::timer::{Timeouts, Timer};
+use super::timer::{Timeouts, Timer, Wait};
 use crate::error::{Error, Result};
 use crate::net::{Address, Stream};
 
@@ -35,7 +35,7 @@ struct Shared {
     write_timeouts: Timeouts,
     /// Whether a write has succeeded since the current read began.
     has_written: AtomicBool,
-    first_answer: FirstAnswer,
+    first_response: FirstResponse,
 }
 
 /// The read half of a socket, with a timeout and a deadline.
@@ -63,22 +63,22 @@ pub(super) enum Progress {
 }
 
 /// Creates the reader and the writer of a new connection, whose requests may each take
-/// `max_request`. `room` makes room until the application has sent something.
+/// `max_request`. `pool` closes kept connections until the application has sent something.
 pub(super) fn open(
     stream: Stream,
     address: Option<Arc<Address>>,
     read_timeout: Option<Duration>,
     write_timeout: Option<Duration>,
     max_request: Option<Duration>,
-    room: Option<Weak<dyn MakeRoom>>,
+    pool: Option<Weak<dyn CloseKept>>,
 ) -> io::Result<(SocketReader, SocketWriter)> {
-    let first_answer = FirstAnswer::new(room, read_timeout);
-    let read_timeouts = Timeouts::new(read_timeout, max_request, first_answer.max_wait());
+    let first_response = FirstResponse::new(pool, read_timeout);
+    let read_timeouts = Timeouts::new(read_timeout, max_request, first_response.max_wait());
     let write_timeouts = Timeouts::new(write_timeout, max_request, Duration::MAX);
     stream.set_timeouts(read_timeouts.on_socket(), write_timeouts.on_socket())?;
     let has_written = AtomicBool::new(false);
     let shared =
-        Shared { stream, address, read_timeouts, write_timeouts, has_written, first_answer };
+        Shared { stream, address, read_timeouts, write_timeouts, has_written, first_response };
     let socket = SharedSocket(Arc::new(shared));
     let reader = SocketReader { socket: socket.clone(), timer: Timer::new() };
     let writer = SocketWriter { socket, timer: Timer::new(), is_wait_limited: false };
@@ -139,10 +139,11 @@ impl SocketReader {
 
     /// Returns whether nothing has been read.
     pub(super) fn is_unanswered(&self) -> bool {
-        self.socket.0.first_answer.is_missing()
+        !self.socket.0.first_response.has_arrived()
     }
 
-    /// Reads the bytes that arrive within `max`. Returns `None` if there are none.
+    /// Reads the bytes that arrive within `max`. Returns `None` if there are none. A signal ends the
+    /// wait.
     pub(super) fn read_within(
         &self,
         max: Duration,
@@ -155,15 +156,18 @@ impl SocketReader {
         stream.set_read_timeout(Some(max))?;
         read_timeouts.set_on_socket(max);
         match (&mut &*stream).read(buffer) {
-            Err(error) if error.kind() == io::ErrorKind::TimedOut => Ok(None),
-            outcome => outcome.map(Some),
+            Ok(n) => Ok(Some(n)),
+            Err(error) => match error.kind() {
+                io::ErrorKind::TimedOut | io::ErrorKind::Interrupted => Ok(None),
+                _ => Err(error),
+            },
         }
     }
 
     /// Begins a wait, or continues one that has taken `waited` so far.
     fn begin_wait(&mut self, waited: Duration) -> io::Result<()> {
-        let Shared { stream, read_timeouts, first_answer, .. } = &*self.socket.0;
-        if self.timer.begin_wait(read_timeouts, waited, first_answer.max_wait())? {
+        let Shared { stream, read_timeouts, first_response, .. } = &*self.socket.0;
+        if self.timer.begin_wait(read_timeouts, waited, first_response.max_wait())? {
             stream.set_read_timeout(read_timeouts.on_socket())?;
         }
         Ok(())
@@ -177,35 +181,39 @@ impl SocketReader {
             self.begin_wait(Duration::ZERO)?;
         }
         self.socket.0.has_written.store(false, Relaxed);
-        let mut waited = Duration::ZERO;
+        let mut wait = Wait::default();
         loop {
             match read(&mut &self.socket.0.stream) {
-                Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                    waited = self.continue_wait(waited)?;
-                    self.socket.0.first_answer.make_room();
-                    self.begin_wait(waited)?;
-                }
                 Ok(n) => {
                     if self.is_unanswered() {
-                        self.socket.0.first_answer.set_arrived();
+                        self.socket.0.first_response.set_arrived();
                     }
                     return Ok(n);
                 }
-                Err(error) => return Err(self.socket.0.name_error("read from", error)),
+                Err(error) => self.continue_wait(&mut wait, error)?,
             }
         }
     }
 
-    /// Returns the total time of a read's wait that has just reached the socket's timeout. `waited`
-    /// is the time before that. The result is zero if something was written since the last call.
-    ///
-    /// # Errors
-    /// [`Error::TimedOut`] if it may no longer wait.
-    fn continue_wait(&self, waited: Duration) -> Result<Duration> {
-        if self.socket.0.has_written.swap(false, Relaxed) {
-            return Ok(Duration::ZERO);
+    /// Continues the wait of a read that has failed, unless the error is final or the wait has
+    /// taken too long. The wait begins again if something was written since the last call.
+    #[cold]
+    fn continue_wait(&mut self, wait: &mut Wait, error: io::Error) -> io::Result<()> {
+        let Shared { read_timeouts, first_response, has_written, .. } = &*self.socket.0;
+        let is_interrupted = error.kind() == io::ErrorKind::Interrupted;
+        match error.kind() {
+            io::ErrorKind::Interrupted => wait.add_interrupted(),
+            io::ErrorKind::TimedOut => wait.add_timeout(read_timeouts),
+            _ => return Err(self.socket.0.name_error("read from", error)),
         }
-        self.socket.0.read_timeouts.continue_wait("read", waited)
+        if has_written.swap(false, Relaxed) {
+            *wait = Wait::default();
+        }
+        read_timeouts.check("read", wait)?;
+        if !is_interrupted {
+            first_response.request_close();
+        }
+        self.begin_wait(wait.waited())
     }
 }
 
@@ -269,22 +277,37 @@ impl SocketWriter {
     /// Writes as much as the peer reads before the timeout. Part of a message may have been sent
     /// before a write times out, so the write half is then shut down.
     fn write_in_time(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        let len = slices.iter().map(|slice| slice.len()).sum::<usize>();
-        let mut waited = Duration::ZERO;
+        let is_small = slices.iter().map(|slice| slice.len()).sum::<usize>() <= SMALL_WRITE;
+        let mut wait = Wait::default();
         loop {
-            let max_wait = self.socket.0.first_answer.max_wait();
-            self.begin_wait(waited, if len > SMALL_WRITE { max_wait } else { Duration::MAX })?;
+            let max_wait = self.socket.0.first_response.max_wait();
+            self.begin_wait(wait.waited(), if is_small { Duration::MAX } else { max_wait })?;
             match self.socket.0.stream.try_write_vectored(slices) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                outcome => return outcome,
+                Ok(n) => return Ok(n),
+                Err(error) => self.continue_wait(&mut wait, error)?,
             }
-            waited =
-                self.socket.0.write_timeouts.continue_wait("write", waited).inspect_err(|_| {
-                    // This fails only if the connection has been closed already.
-                    let _ = self.socket.0.stream.shutdown(Shutdown::Write);
-                })?;
-            self.socket.0.first_answer.make_room();
         }
+    }
+
+    /// Continues the wait of a write that has failed, unless the error is final or the wait has
+    /// taken too long.
+    #[cold]
+    fn continue_wait(&self, wait: &mut Wait, error: io::Error) -> io::Result<()> {
+        let Shared { stream, write_timeouts, first_response, .. } = &*self.socket.0;
+        let is_interrupted = error.kind() == io::ErrorKind::Interrupted;
+        match error.kind() {
+            io::ErrorKind::Interrupted => wait.add_interrupted(),
+            io::ErrorKind::WouldBlock => wait.add_timeout(write_timeouts),
+            _ => return Err(error),
+        }
+        write_timeouts.check("write", wait).inspect_err(|_| {
+            // This fails only if the connection has been closed already.
+            let _ = stream.shutdown(Shutdown::Write);
+        })?;
+        if !is_interrupted {
+            first_response.request_close();
+        }
+        Ok(())
     }
 
     fn record_write(&self, written: io::Result<usize>) -> io::Result<usize> {

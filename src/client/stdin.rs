@@ -2,7 +2,7 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::link::{BodyLink, Link};
+use super::link::{BodyLink, FirstSent, Link};
 use super::socket::{Progress, SharedSocket, SocketWriter};
 use crate::record::{Header, RecordType, MAX_ALIGNED_LEN};
 use crate::stream::{RecordBuffer, StreamWriter};
@@ -191,21 +191,17 @@ impl Stdin {
         }
         let mut records = self.writer.take_records();
         let sent = link.send_first(self.writer.get_mut(), &records, is_last);
-        let is_sent_again = link.is_sent_again();
         records.clear();
-        self.writer.swap_memory(&mut records);
+        self.writer.swap_bytes(&mut records);
         self.state = if is_last { State::Finished } else { State::Open };
         let sent = match sent {
-            Ok(Progress::All) => Ok(()),
-            Ok(Progress::Nothing | Progress::Part) => Err(io::ErrorKind::BrokenPipe.into()),
+            // If not all was sent, there is no response, and the request is sent again.
+            Ok(FirstSent { is_repeatable: true, .. }) => return Ok(()),
+            Ok(FirstSent { progress: Progress::All, .. }) => Ok(()),
+            Ok(_) => Err(io::ErrorKind::BrokenPipe.into()),
             Err(error) => Err(error.into()),
         };
-        let sent = self.record_end(sent);
-        if is_sent_again {
-            // An error is ignored: without a response, the request is sent again.
-            return Ok(());
-        }
-        sent
+        self.record_end(sent)
     }
 
     /// Sets how long [`try_send`](Self::try_send) may wait. Until
@@ -221,7 +217,7 @@ impl Stdin {
     /// Returns the memory of the buffer for reuse. What was not sent is lost.
     #[inline]
     pub(super) fn take_buffer(&mut self) -> Vec<u8> {
-        self.writer.take_memory()
+        self.writer.take_bytes()
     }
 
     pub(super) fn is_finished(&self) -> bool {

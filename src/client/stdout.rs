@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::cancel::CancelHandle;
 use super::completion::{Completion, Stderr};
 use super::deadline::Deadline;
-use super::lease::{Lease, END_LAG};
+use super::lease::{Lease, END_WAIT};
 use super::socket::SocketReader;
 use super::stdin::Stdin;
 use crate::cgi::Head;
@@ -199,7 +199,7 @@ impl<'a> Stdout<'a> {
         if records.reader().content_left() > 0 {
             return;
         }
-        let wait = if records.has_ended { END_LAG } else { Duration::ZERO };
+        let wait = if records.has_ended { END_WAIT } else { Duration::ZERO };
         let end = Deadline::new(Instant::now(), Some(wait));
         records.reader_mut().get_mut().start(end, false);
         while records.app_status.is_none() && matches!(records.next_record(), Ok(false)) {}

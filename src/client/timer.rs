@@ -1,5 +1,5 @@
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::deadline::Deadline;
 use crate::error::{Error, Result};
@@ -13,8 +13,8 @@ pub(super) struct Timeouts {
     max_request: u32,
     /// The timeout of the socket that is right for a request that has just begun.
     usual: u32,
-    /// The timeout of the socket. Only one thread uses a direction at a time, and hands it over
-    /// with other synchronization, so `Relaxed` is enough.
+    /// The timeout of the socket. Only one thread uses a direction at a time, and other
+    /// synchronization orders its uses, so `Relaxed` is enough.
     on_socket: AtomicU32,
 }
 
@@ -28,6 +28,15 @@ pub(super) struct Timer {
     deadline: Deadline,
     /// Whether the next wait may begin without reading the clock.
     is_ready: bool,
+}
+
+/// A wait of one direction, which may take several system calls.
+#[derive(Debug, Default)]
+pub(super) struct Wait {
+    /// The time that earlier calls have taken.
+    waited: Duration,
+    /// When a signal has interrupted the last call.
+    interrupted: Option<Instant>,
 }
 
 impl Timeouts {
@@ -71,19 +80,13 @@ impl Timeouts {
         self.on_socket.load(Relaxed) <= self.usual
     }
 
-    /// Returns the total time of a wait that has just reached the socket's timeout. `waited` is the
-    /// time before that.
+    /// Checks that a wait may be continued.
     ///
     /// # Errors
-    /// [`Error::TimedOut`] if the wait may not be continued.
-    pub(super) fn continue_wait(
-        &self,
-        operation: &'static str,
-        waited: Duration,
-    ) -> Result<Duration> {
-        let waited = millis(waited).saturating_add(self.on_socket.load(Relaxed));
-        if waited < self.configured {
-            return Ok(from_millis(waited));
+    /// [`Error::TimedOut`] if it has reached its limit.
+    pub(super) fn check(&self, operation: &'static str, wait: &Wait) -> Result<()> {
+        if millis(wait.waited) < self.configured {
+            return Ok(());
         }
         Err(Error::timed_out(operation, from_millis(self.configured)))
     }
@@ -92,6 +95,29 @@ impl Timeouts {
     fn fits(&self, max: u32) -> bool {
         let on_socket = self.on_socket.load(Relaxed);
         on_socket <= max && on_socket >= max / 4 * 3
+    }
+}
+
+impl Wait {
+    /// Returns the time that the wait has taken so far.
+    pub(super) fn waited(&self) -> Duration {
+        self.waited
+    }
+
+    /// Adds the time of a call that has reached the timeout of the socket.
+    pub(super) fn add_timeout(&mut self, timeouts: &Timeouts) {
+        let timeout = from_millis(timeouts.on_socket.load(Relaxed));
+        self.waited = self.waited.saturating_add(timeout);
+        self.interrupted = None;
+    }
+
+    /// Adds the time of a call that a signal has interrupted. The start of a call is known only if
+    /// it follows an interrupted one, so the first one counts as zero.
+    pub(super) fn add_interrupted(&mut self) {
+        let now = Instant::now();
+        if let Some(start) = self.interrupted.replace(now) {
+            self.waited = self.waited.saturating_add(now.saturating_duration_since(start));
+        }
     }
 }
 
@@ -174,8 +200,11 @@ mod tests {
             self.0.start(deadline, self.1.is_usual());
         }
 
+        /// Returns the time of a wait that has taken `waited` and then reached the timeout.
         fn continue_wait(&self, waited: Duration) -> Option<Duration> {
-            self.1.continue_wait("read", waited).ok()
+            let mut wait = Wait { waited, interrupted: None };
+            wait.add_timeout(&self.1);
+            self.1.check("read", &wait).ok().map(|()| wait.waited())
         }
 
         fn begin_wait(&mut self, waited: Duration) -> Result<bool> {
@@ -236,6 +265,18 @@ mod tests {
         assert!(pair.begin_wait(SECOND).unwrap());
         assert_eq!(pair.1.on_socket(), Some(SECOND * 9));
         assert_eq!(pair.continue_wait(SECOND), None);
+    }
+
+    #[test]
+    fn signals_do_not_extend_a_wait() {
+        let pair = Pair::new(Some(SECOND * 10), None);
+        let mut wait = Wait::default();
+        wait.add_interrupted();
+        pair.1.check("read", &wait).unwrap();
+        wait.interrupted = Instant::now().checked_sub(SECOND * 10);
+        wait.add_interrupted();
+        let outcome = pair.1.check("read", &wait);
+        assert_eq!(outcome.unwrap_err().to_string(), "read timed out after 10 s");
     }
 
     #[test]

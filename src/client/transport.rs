@@ -2,9 +2,9 @@ use std::io;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use super::close_requests::CloseKept;
 use super::config::Config;
 use super::deadline::Deadline;
-use super::room::MakeRoom;
 use super::socket::{self, Progress, SharedSocket, SocketReader, SocketWriter};
 use crate::error::{Error, Result};
 use crate::net::{Address, Stream};
@@ -37,17 +37,17 @@ pub(super) struct Transport {
 }
 
 impl Transport {
-    /// Creates the transport of a new connection to this address. `room` closes kept connections
+    /// Creates the transport of a new connection to this address. `pool` closes kept connections
     /// while the application does not answer on this one.
     pub(super) fn open(
         stream: Stream,
         address: Option<Arc<Address>>,
         config: Arc<Config>,
-        room: Option<Weak<dyn MakeRoom>>,
+        pool: Option<Weak<dyn CloseKept>>,
     ) -> Result<Self> {
         let Config { read_timeout, write_timeout, deadline, .. } = *config;
         let (reader, writer) =
-            socket::open(stream, address, read_timeout, write_timeout, deadline, room)?;
+            socket::open(stream, address, read_timeout, write_timeout, deadline, pool)?;
         Ok(Self {
             reader: RecordReader::new(reader),
             writer,
@@ -180,7 +180,7 @@ impl Transport {
     }
 
     /// Returns whether the application holds the connection open, as far as that can be seen within
-    /// `wait`. Makes three system calls.
+    /// `wait`. Makes three system calls without a wait, and at least two with one.
     pub(super) fn is_open(&mut self, wait: Duration) -> bool {
         let end = Deadline::new(Instant::now(), Some(wait));
         loop {

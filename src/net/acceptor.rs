@@ -159,8 +159,10 @@ impl Acceptor {
     /// Removes the socket file. Does nothing if the acceptor has been closed before.
     pub(super) fn close(&self) {
         if self.is_shared {
-            self.is_closed.store(true, SeqCst);
-            return self.wake_in_background();
+            if !self.is_closed.swap(true, SeqCst) {
+                self.wake_in_background();
+            }
+            return;
         }
         let mut remaining = self.lock_remaining();
         if self.is_closed.swap(true, SeqCst) {
@@ -229,9 +231,10 @@ impl Acceptor {
     /// Moves the socket into non-blocking mode, and the backlog into `accepted`. Returns whether
     /// the socket can then be shut down without losing a connection.
     ///
-    /// If the process has run out of descriptors, the backlog may not be empty. It is empty if a
-    /// thread is blocked in `accept`, and shutting down is then the only way to end that call.
-    /// Otherwise the socket stays open, and `accept_after_close` returns the rest.
+    /// If the process has run out of descriptors, the backlog may not be empty. It usually is if a
+    /// thread waits in `accept`, and shutting down is then the only way to end that call. If the
+    /// thread was only about to call `accept`, the connections of the backlog are reset. Without
+    /// such a thread the socket stays open, and `accept_after_close` returns the rest.
     fn drain(&self, accepted: &mut VecDeque<Stream>) -> bool {
         let _ = self.socket.set_nonblocking(true);
         for _ in 0..DRAIN_LIMIT {

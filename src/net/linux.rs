@@ -30,8 +30,8 @@ const O_PATH: i32 = if cfg!(any(target_arch = "sparc", target_arch = "sparc64"))
     0x0020_0000
 };
 
-/// A lock for changes of the socket file at a path. It excludes the threads of every process that
-/// uses this crate.
+/// A lock for changes of the socket file at a path. It excludes the threads of every process in the
+/// same network namespace that uses this crate.
 ///
 /// The lock is a socket bound to an abstract name, which only one socket of a network namespace can
 /// have. The system releases the name when the process ends. The name consists of the device and
@@ -49,7 +49,8 @@ impl PathLock {
         Self(lock_address(path).and_then(|address| bind_when_free(&address)).ok())
     }
 
-    /// Returns whether other processes that use this crate are excluded.
+    /// Returns whether other processes that use this crate are excluded, except those of another
+    /// network namespace.
     pub(super) fn is_exclusive(&self) -> bool {
         self.0.is_some()
     }

@@ -53,11 +53,13 @@ impl Listener {
     /// For a Unix socket this creates a file, and replaces the file of a socket on which no process
     /// listens. The file is removed when the listener is closed or dropped, unless another file has
     /// taken its place. If several processes bind the same path at the same time, one of them
-    /// succeeds. On systems other than Linux, two may succeed if the system suspends one of them at
-    /// the wrong moment. The socket of the other one then has no file.
+    /// succeeds. On systems other than Linux, and between containers that share the directory, two
+    /// may succeed if the system suspends one of them at the wrong moment. The socket of the other
+    /// one then has no file.
     ///
     /// On Linux the processes exclude each other by a socket with an abstract name. Any local user
-    /// can bind this name and thereby delay the call by up to one second.
+    /// can bind this name and thereby delay this call, and closing the listener, by up to one
+    /// second each.
     ///
     /// # Errors
     /// `AddrInUse` if another process listens on the address, or if the path exists and is not a

@@ -85,7 +85,7 @@ impl Stream {
     /// in order.
     ///
     /// `timeout` limits the attempt for each IP address. With `None` the system decides how long to
-    /// wait. The timeout does not apply to a Unix socket: connecting blocks there only while the
+    /// wait. Resolving a host name is not limited. The timeout does not apply to a Unix socket: connecting blocks there only while the
     /// backlog of the application is full.
     ///
     /// # Errors
@@ -203,13 +203,13 @@ impl Stream {
         }
     }
 
-    /// Returns whether the connection can be closed without a reset: no unread input is left, or
-    /// the peer has shut down its write half. Two system calls.
+    /// Prepares the socket for a close. Returns whether it can be closed without a reset: no unread
+    /// input is left, or the peer has shut down its write half. Two system calls.
     ///
     /// If so, the socket stays in non-blocking mode: the caller closes it next, and moving it back
     /// would cost a third call. If not, the first byte of the input is discarded, the socket is
     /// blocking again, and the caller can drain the rest.
-    pub(crate) fn is_ready_to_close(&self) -> io::Result<bool> {
+    pub(crate) fn prepare_to_close(&self) -> io::Result<bool> {
         self.set_nonblocking(true)?;
         let is_ready = self.read_raw(&mut [0]).map_or_else(|error| is_timeout(&error), |n| n == 0);
         if !is_ready {
@@ -221,8 +221,8 @@ impl Stream {
     /// Returns what the peer has closed, as far as the system shows it without reading input. Does
     /// not block.
     ///
-    /// On a Unix socket one system call writes no bytes: Linux returns an error if the peer has
-    /// closed the connection, and none if it has only shut down its write half. On TCP at least
+    /// On a Unix socket this is one system call, a write of zero bytes: Linux returns an error if
+    /// the peer has closed the connection, and none if it has only shut down its write half. On TCP at least
     /// three system calls peek at the next byte of the input. The socket is in non-blocking mode
     /// meanwhile, so no other thread may read or write.
     pub(crate) fn peer_state(&self) -> io::Result<PeerState> {
@@ -512,18 +512,18 @@ mod tests {
 
     /// The rest of the input is to be drained. A read that does not block would end that.
     #[test]
-    fn stream_with_unread_input_blocks_after_is_ready_to_close() -> Result<()> {
+    fn stream_with_unread_input_blocks_after_prepare_to_close() -> Result<()> {
         const TIMEOUT: Duration = Duration::from_millis(40);
         let (stream, mut peer) = Stream::pair()?;
         peer.write_all(b"xy")?;
-        assert!(!stream.is_ready_to_close()?);
+        assert!(!stream.prepare_to_close()?);
         stream.set_read_timeout(Some(TIMEOUT))?;
         let mut rest = [0; 9];
         assert_eq!((&stream).read(&mut rest)?, 1, "the first byte is discarded");
         let start = std::time::Instant::now();
         assert!((&stream).read(&mut rest).is_err());
         assert!(start.elapsed() > TIMEOUT / 2, "{:?}", start.elapsed());
-        assert!(stream.is_ready_to_close()?);
+        assert!(stream.prepare_to_close()?);
         Ok(())
     }
 
@@ -555,7 +555,7 @@ mod tests {
         assert_eq!(stream.peer_state()?, PeerState::Open);
         drop(peer);
         assert_eq!(stream.peer_state()?, PeerState::Closed);
-        // It is no end of the input, so nothing was sent.
+        // The check does not end the input of the peer.
         let (stream, mut peer) = Stream::pair()?;
         assert_eq!(stream.peer_state()?, PeerState::Open);
         drop(stream);

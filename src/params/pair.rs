@@ -47,8 +47,7 @@ impl Pair {
             return Err(Error::ParamTooLong(len));
         }
         let end = out.len() + encoded_len(name.len()) + encoded_len(value.len());
-        let end =
-            u32::try_from(end).map_err(|_| Error::ParamTooLong(name.len().max(value.len())))?;
+        let end = u32::try_from(end).map_err(|_| Error::ParamTooLong(end))?;
 
         encode_len(name.len(), out);
         encode_len(value.len(), out);

@@ -106,14 +106,13 @@ impl WatchedRequest {
     /// Checks the connection, unless another thread reads or writes: the check may change the mode
     /// of the socket.
     fn is_closed(&self) -> bool {
-        match self.read_lock.try_lock() {
-            Err(TryLockError::WouldBlock) => false,
-            _not_reading => self
-                .state
-                .output()
-                .while_not_writing(|| is_closed_by_peer(&self.state, self.peers_half_close))
-                .unwrap_or(false),
-        }
+        let _guard = match self.read_lock.try_lock() {
+            Err(TryLockError::WouldBlock) => return false,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Ok(guard) => guard,
+        };
+        let check = || is_closed_by_peer(&self.state, self.peers_half_close);
+        self.state.output().while_not_writing(check).unwrap_or(false)
     }
 }
 

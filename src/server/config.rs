@@ -17,8 +17,8 @@ pub enum Overload {
     Reject,
 }
 
-/// The limits and timeouts of a [`Server`](super::Server). A guide says
-/// [which to change](crate::guide::limits).
+/// The limits and timeouts of a [`Server`](super::Server). [A guide](crate::guide::limits)
+/// describes which to change.
 ///
 /// The order in which values are set makes no difference, and neither does whether a value is set
 /// by its function or assigned to its field. [`Server::serve`](super::Server::serve) and

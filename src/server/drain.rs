@@ -24,7 +24,7 @@ pub(super) fn drain_before_close(
 ) -> Result<()> {
     let since = match mode {
         CloseMode::AtOnce => return Ok(()),
-        CloseMode::DrainIfInputIsLeft if state.stream().is_ready_to_close().unwrap_or(false) => {
+        CloseMode::DrainIfInputIsLeft if state.stream().prepare_to_close().unwrap_or(false) => {
             return Ok(());
         }
         CloseMode::DrainIfInputIsLeft => Instant::now(),

@@ -64,12 +64,12 @@ impl HandlerError {
 
     /// Returns what is reported after the request has ended.
     fn error(&self) -> Error {
-        match self {
-            Self::Error(returned) if returned.error.is::<Error>() => {
-                returned.error.downcast_ref().map_or(Error::RequestEnded, Error::duplicate)
+        if let Self::Error(returned) = self {
+            if let Some(error) = returned.error.downcast_ref::<Error>() {
+                return error.duplicate();
             }
-            _ => io::Error::other(self.reason()).into(),
         }
+        io::Error::other(self.reason()).into()
     }
 
     /// Drops the error or the payload of a panic. This is code of the application. If it panics,

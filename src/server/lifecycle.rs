@@ -25,9 +25,12 @@
 //! | a request is dropped before it has ended | its thread | `RequestNotFinished` |
 //! | the connection is rejected | its thread | `Overloaded` |
 //! | a connection waits for a slot | a thread of the pool, in `Pool::request_slot` | `SlotNeeded` |
+//! | the same, and all connections are busy | its thread, when its request has ended | `SlotNeeded` |
 //! | no thread is accepting | the main thread, in `Pool::wait_for_stop` | `SlotNeeded` |
 //! | `accept` has failed | the accepting thread, in `Pool::wait_to_retry` | `SlotNeeded` |
 //! | [`Handle::shutdown`](super::Handle::shutdown) | `Pool::stop` | `Shutdown` |
+//! | the server stops, and nothing was received | the main thread, in `Pool::wait_for_threads` | `Shutdown` |
+//! | the server has stopped before it is admitted | its thread, in `Pool::admit` | `Shutdown` |
 //!
 //! The connection's own thread closes the socket in every case: `Connection::drop` first drains the
 //! input as [`CloseMode`] requires, because closing a socket with unread input resets the
@@ -47,6 +50,11 @@ use super::close_reason::CloseReason;
 use super::output::{Output, OutputLock};
 use crate::error::{Error, Result};
 use crate::net::Stream;
+
+/// How long a new connection may take to send its first request before its slot may be taken away.
+///
+/// Web servers treat a close of a new connection as an error. They tolerate it on a kept one.
+const NEW_CONNECTION_GRACE: Duration = Duration::from_millis(200);
 
 /// The phase of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +79,7 @@ pub(super) enum CloseMode {
     AtOnce,
     /// Close at once, unless there is input to read. All input of the last request was received.
     DrainIfInputIsLeft,
-    /// Read and drop input. The last response was sent at this time, before all of its input was
+    /// Read and drop input. The last request ended at this time, before all of its input was
     /// received.
     AfterDraining(Instant),
 }
@@ -100,7 +108,7 @@ pub(super) struct Lifecycle {
     phase: Phase,
     /// The number of requests that were passed to a handler.
     requests: u64,
-    /// When the last response was sent, if that was before all of its input was received.
+    /// When the last request ended, if that was before all of its input was received.
     answered_early: Option<Instant>,
     state: Arc<ConnectionState>,
 }
@@ -257,21 +265,23 @@ impl Lifecycle {
 ///
 /// # Ordering
 ///
-/// No connection may wait for a slot while another one is idle. A connection that becomes idle
-/// stores `Idle`, then loads `yield_requests`. A thread that waits for a slot increases
-/// `yield_requests`, then searches for `Idle`. All four operations are sequentially consistent, so
-/// they have one order. Either the increase comes before the load, and the connection observes the
-/// waiting thread and closes. Or the load comes before the increase: then the store does as well,
-/// and the waiting thread observes `Idle`. A new connection that becomes idle after a query does
-/// not load `yield_requests`: while a connection is new, the waiting thread polls every 2 ms.
+/// A thread that waits for a slot does not miss a connection that becomes idle. The connection
+/// stores `Idle`, then loads `yield_requests`. The thread stores the number of slots that are needed
+/// in `yield_requests`, then searches for `Idle`. All four operations are sequentially consistent,
+/// so they have one order. Either the store of `yield_requests` comes before the load, and the
+/// connection observes the waiting thread and closes. Or the load comes first: then the store of
+/// `Idle` does as well, and the waiting thread observes it. Two changes are found by the next
+/// regular check only, after at most 200 ms: a new connection becomes idle after a query, and a
+/// connection that was to yield its slot begins its last request instead.
 ///
 /// A connection is closed as unused only if nothing was received. Its thread applies `Receive`
 /// directly after its first successful read, before it inspects what it has read. Another thread
 /// loads `New`, then finds no input in the socket, then applies `CloseUnused`. A connection that
-/// has received bytes can be closed in two cases only: the bytes arrive between the check of the
-/// socket and `CloseUnused`, or the check happens between the read and `Receive`. Both windows are
-/// short, and the peer cannot extend them. A request that arrives then is still served if it is
-/// complete.
+/// has received bytes can be closed in three cases only: the bytes arrive between the check of the
+/// socket and `CloseUnused`, the check happens between the read and `Receive`, or the check fails
+/// because the process has no descriptor left. The first two windows are short, and the peer cannot
+/// extend them. A connection that cannot be checked has to be closed, because silent peers could
+/// otherwise hold all descriptors. A request that arrives then is still served if it is complete.
 #[derive(Debug)]
 pub(super) struct ConnectionState {
     /// A [`State`].
@@ -410,11 +420,6 @@ impl State {
         }
     }
 }
-
-/// How long a new connection may take to send its first request before its slot may be taken away.
-///
-/// Web servers treat a close of a new connection as an error. They tolerate it on a kept one.
-pub(super) const NEW_CONNECTION_GRACE: Duration = Duration::from_millis(200);
 
 impl ConnectionState {
     pub(super) fn new(

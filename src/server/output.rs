@@ -56,10 +56,12 @@ impl<'a> Output<'a> {
 
     /// Calls a function while no thread writes. Returns `None` if a thread is writing.
     pub(super) fn while_not_writing<T>(&self, check: impl FnOnce() -> T) -> Option<T> {
-        match self.lock.0.try_lock() {
-            Err(TryLockError::WouldBlock) => None,
-            _not_writing => Some(check()),
-        }
+        let _guard = match self.lock.0.try_lock() {
+            Err(TryLockError::WouldBlock) => return None,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Ok(guard) => guard,
+        };
+        Some(check())
     }
 
     /// Records from now on what is sent of the response.

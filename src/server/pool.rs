@@ -4,7 +4,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use super::config::{Config, Overload};
-use super::lifecycle::{ConnectionState, NEW_CONNECTION_GRACE};
+use super::lifecycle::ConnectionState;
 use crate::error::{Error, Result};
 use crate::net::{Listener, Stream};
 
@@ -14,8 +14,12 @@ const SPARE_THREADS: usize = 4;
 /// threads.
 const REJECTING_THREADS: usize = 16;
 /// How often a thread that waits for a slot looks for new connections that have sent nothing for
-/// [`NEW_CONNECTION_GRACE`]. Nothing notifies the condition variable when that time ends.
+/// too long. Nothing notifies the condition variable when that time ends.
 const POLL_INTERVAL: Duration = Duration::from_millis(2);
+/// How often a thread that waits for a slot looks for other connections that can be closed. A
+/// thread that takes a slot and a connection that ends notify the threads that wait, but not every
+/// connection that becomes idle does: see [`ConnectionState`].
+const CHECK_INTERVAL: Duration = Duration::from_millis(200);
 /// How long threads may take to end after their connections were aborted.
 const ABORT_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -285,19 +289,23 @@ impl Pool {
         (state, decision)
     }
 
-    /// Asks a connection to close if a thread needs a slot that no connection is yielding yet. If
-    /// every connection is busy, the next ones whose request ends yield theirs. Called whenever the
-    /// demand for slots changes, so that no more of them yield than necessary.
+    /// Asks a connection to close for each thread that needs a slot which no connection is yielding
+    /// yet. If every connection is busy, the next ones whose request ends yield theirs. Called
+    /// whenever the demand for slots changes, so that no more of them yield than necessary.
     fn request_slot(&self, state: &State, config: &Config) -> Vacancy {
         self.yield_requests.store(0, SeqCst);
         let demand = state.unmet_demand(config);
-        let vacancy = if demand == 0 { Vacancy::Soon } else { state.close_one() };
+        let (closed, vacancy) = state.close_up_to(demand);
         if vacancy != Vacancy::Unlikely {
             return vacancy;
         }
+        let demand = demand - closed;
         self.yield_requests.store(demand, SeqCst);
-        // Again, after the increase, as the ordering argument of `ConnectionState` requires.
-        state.close_one()
+        // Again, after that store, as the ordering argument of `ConnectionState` requires.
+        let (closed, vacancy) = state.close_up_to(demand);
+        let fewer = |requests: usize| Some(requests.saturating_sub(closed));
+        let _ = self.yield_requests.fetch_update(SeqCst, SeqCst, fewer);
+        vacancy
     }
 
     /// Waits until all threads have ended, but at most for `timeout`. Closes the new connections
@@ -337,8 +345,7 @@ impl Vacancy {
     fn poll_interval(self) -> Duration {
         match self {
             Self::Likely => POLL_INTERVAL,
-            // A thread that takes a slot and a connection that ends notify the threads that wait.
-            Self::Soon | Self::Unlikely => NEW_CONNECTION_GRACE,
+            Self::Soon | Self::Unlikely => CHECK_INTERVAL,
         }
     }
 }
@@ -416,6 +423,18 @@ impl State {
         let demand = self.waiting.len().saturating_sub(free) + usize::from(self.lacks_acceptor);
         let is_yielding = |connection: &&Arc<ConnectionState>| connection.is_yielding_slot();
         demand.saturating_sub(self.serving.iter().filter(is_yielding).count())
+    }
+
+    /// Asks at most `count` connections to close. Returns how many that were, and when a slot
+    /// becomes free.
+    fn close_up_to(&self, count: usize) -> (usize, Vacancy) {
+        for closed in 0..count {
+            let vacancy = self.close_one();
+            if vacancy != Vacancy::Soon {
+                return (closed, vacancy);
+            }
+        }
+        (count, Vacancy::Soon)
     }
 
     /// Asks a connection to close.
@@ -595,6 +614,41 @@ mod tests {
         state.add_ticket();
         assert_eq!(pool.request_slot(&state, config), Vacancy::Soon);
         assert!(lifecycle.on_begin(), "the connection is kept");
+    }
+
+    /// Two connections wait. One other connection is idle, and two are busy.
+    #[test]
+    fn busy_connections_yield_only_for_the_slots_that_idle_ones_do_not_free() {
+        let (pool, config) = (&pool(), &Config::new().max_connections(3));
+        let mut served = [busy(pool, config), busy(pool, config), busy(pool, config)];
+        let mut state = pool.lock();
+        state.add_ticket();
+        state.add_ticket();
+        served[0].1.on_end(FINISHED, None).expect("an ended request");
+        assert_eq!(pool.request_slot(&state, config), Vacancy::Unlikely);
+        assert_eq!(pool.yield_requests.load(SeqCst), 1);
+        drop(state);
+        for (_, lifecycle, _) in &mut served[1..] {
+            lifecycle.on_end(FINISHED, None).expect("an ended request");
+        }
+        let yields = served.each_ref().map(|(admission, ..)| admission.state.is_yielding_slot());
+        assert_eq!(yields, [true, true, false]);
+    }
+
+    /// Two connections wait, and two others are idle.
+    #[test]
+    fn as_many_idle_connections_are_closed_as_others_wait() {
+        let (pool, config) = (&pool(), &Config::new().max_connections(3));
+        let mut served = [busy(pool, config), busy(pool, config), busy(pool, config)];
+        for (_, lifecycle, _) in &mut served {
+            lifecycle.on_end(FINISHED, None).expect("an ended request");
+        }
+        let mut state = pool.lock();
+        state.add_ticket();
+        state.add_ticket();
+        assert_eq!(pool.request_slot(&state, config), Vacancy::Soon);
+        let yields = served.each_ref().map(|(admission, ..)| admission.state.is_yielding_slot());
+        assert_eq!(yields, [true, true, false]);
     }
 
     /// Two connections wait while every other one is busy.

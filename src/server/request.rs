@@ -289,8 +289,8 @@ impl<'a> Request<'a> {
 
     #[inline]
     fn return_buffers(&mut self) {
-        self.stdout.swap_memory(&mut self.finished.stdout);
-        self.stderr.swap_memory(&mut self.finished.stderr);
+        self.stdout.swap_bytes(&mut self.finished.stdout);
+        self.stderr.swap_bytes(&mut self.finished.stderr);
     }
 
     /// Does what [`fail`](Self::fail) does. Nothing may be written after that.

@@ -7,7 +7,7 @@ use super::input::{AcceptedRequest, Input};
 use super::timeouts::TimedStream;
 use crate::error::{Error, Result};
 use crate::params::Params;
-use crate::record::{Header, RecordType, Role};
+use crate::record::{RecordType, Role};
 use crate::stream::{RecordReader, StreamLength, StreamReader, StreamSource, StreamState};
 
 /// The body of a request: the STDIN stream (FastCGI specification, section 5.3).
@@ -352,7 +352,7 @@ impl StreamSource for RequestRecords<'_> {
                 RecordType::BeginRequest
                 | RecordType::Params
                 | RecordType::Stdin
-                | RecordType::Data => return Err(unexpected(header)),
+                | RecordType::Data => return Err(header.unexpected()),
                 // Types that no web server sends, and unknown ones.
                 _ => {}
             }
@@ -369,10 +369,6 @@ impl StreamSource for RequestRecords<'_> {
             (announced, _) => StreamLength::announced(self.length_variable(), announced),
         }
     }
-}
-
-fn unexpected(header: Header) -> Error {
-    Error::UnexpectedRecord { record_type: header.record_type, request_id: header.request_id }
 }
 
 /// Returns the stream whose end is the end of the input.

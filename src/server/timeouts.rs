@@ -76,7 +76,7 @@ struct ReadTimeout {
     is_idle: bool,
     clock: RequestClock,
     /// The time after which every read fails, even if input has arrived.
-    deadline: Option<Instant>,
+    deadline: Option<(Instant, Duration)>,
     /// Whether the timeout of the socket is set.
     is_set: bool,
     /// The timeout of the socket, if it is set.
@@ -121,7 +121,7 @@ impl TimedStream {
 
     /// Makes every read fail after this time, even if input arrives.
     pub(super) fn set_deadline(&mut self, time: Duration) {
-        self.timeout.deadline = Instant::now().checked_add(time);
+        self.timeout.deadline = Instant::now().checked_add(time).map(|end| (end, time));
     }
 
     /// Calls a function that reads from the socket or checks it.
@@ -252,12 +252,10 @@ impl ReadTimeout {
 
     /// Returns the time until the deadline. It is an error if there is none left.
     fn time_to_deadline(&self) -> io::Result<Option<Duration>> {
-        let left = self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        match left {
-            Some(Duration::ZERO) => {
-                Err(Error::timed_out("read", self.limit().unwrap_or_default()).into())
-            }
-            left => Ok(left),
+        let Some((deadline, total)) = self.deadline else { return Ok(None) };
+        match deadline.saturating_duration_since(Instant::now()) {
+            Duration::ZERO => Err(Error::timed_out("read", total).into()),
+            left => Ok(Some(left)),
         }
     }
 }

@@ -141,14 +141,14 @@ impl RecordBuffer {
         self.bytes
     }
 
-    /// Exchanges the memory with that of an empty vector, and drops what is buffered.
-    pub(super) fn swap_memory(&mut self, memory: &mut Vec<u8>) {
+    /// Exchanges the bytes of the buffer with an empty vector.
+    pub(super) fn swap_bytes(&mut self, memory: &mut Vec<u8>) {
         self.open = 0;
         std::mem::swap(&mut self.bytes, memory);
     }
 
-    /// Returns the memory, and drops what is buffered.
-    pub(super) fn take_memory(&mut self) -> Vec<u8> {
+    /// Returns the bytes of the buffer, which is empty afterwards.
+    pub(super) fn take_bytes(&mut self) -> Vec<u8> {
         self.open = 0;
         std::mem::take(&mut self.bytes)
     }

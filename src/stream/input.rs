@@ -106,7 +106,7 @@ impl<S> StreamReader<S> {
         outcome
     }
 
-    /// Makes an error repeat. A wrong length does not change the state: the same comparison fails
+    /// Records an error, which later reads return again. A wrong length does not change the state: the same comparison fails
     /// again, and another stream may follow.
     #[cold]
     fn set_failure(&mut self, error: &Error) {

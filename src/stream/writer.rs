@@ -145,20 +145,20 @@ impl<W: Write> StreamWriter<W> {
         self.buffer.switch_stream(record_type);
     }
 
-    /// Exchanges the memory of the buffer with that of an empty vector, and drops what is buffered.
-    pub(crate) fn swap_memory(&mut self, memory: &mut Vec<u8>) {
-        self.buffer.swap_memory(memory);
+    /// Exchanges the bytes of the buffer with an empty vector.
+    pub(crate) fn swap_bytes(&mut self, memory: &mut Vec<u8>) {
+        self.buffer.swap_bytes(memory);
     }
 
-    /// Returns the memory of the buffer, and drops what is buffered.
-    pub(crate) fn take_memory(&mut self) -> Vec<u8> {
-        self.buffer.take_memory()
+    /// Returns the bytes of the buffer, which is empty afterwards.
+    pub(crate) fn take_bytes(&mut self) -> Vec<u8> {
+        self.buffer.take_bytes()
     }
 
     /// Returns everything that is buffered as complete records, for a caller that sends them.
     pub(crate) fn take_records(&mut self) -> Vec<u8> {
         self.buffer.close_record();
-        self.buffer.take_memory()
+        self.buffer.take_bytes()
     }
 
     /// Sends everything that is buffered.

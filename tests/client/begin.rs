@@ -424,6 +424,33 @@ fn request_is_sent_on_a_new_connection_if_the_kept_one_is_closed_before_its_firs
     drop(client);
 }
 
+/// The application closes the kept connection, and ends, before the first byte is sent.
+#[test]
+fn response_reports_why_its_request_could_not_be_sent() {
+    let (report, reports) = mpsc::channel();
+    let (resume, resumed) = mpsc::channel();
+    let resumed = Mutex::new(resumed);
+    let application = Application::unix(move |_, mut stream| {
+        let request = read_request(&mut stream).expect("a request");
+        stream.write_all(&request.response(b"")).expect("the response is sent");
+        resumed.lock().unwrap().recv_timeout(TEST_TIMEOUT).expect("the test waits");
+        drop(stream);
+        report.send(()).expect("the test waits");
+    });
+    let client = application.keep_alive_client();
+    client.fetch(&get_params(), b"").unwrap();
+    let mut exchange = begin(&client, &post_params());
+    resume.send(()).unwrap();
+    reports.recv_timeout(TEST_TIMEOUT).unwrap();
+    drop(application);
+    let written: Error = exchange.stdin.finish().unwrap_err().into();
+    assert!(matches!(written, Error::Connect { .. }), "{written:?}");
+    for _ in 0..2 {
+        let read: Error = exchange.stdout.read(&mut [0]).unwrap_err().into();
+        assert!(matches!(read, Error::Connect { .. }), "{read:?}");
+    }
+}
+
 /// The application restarts between two requests.
 #[test]
 fn kept_connection_that_is_closed_is_replaced() {
@@ -488,12 +515,14 @@ fn response_that_is_read_before_the_request_is_sent_times_out() {
 /// The deadline is counted from `begin`.
 #[test]
 fn exchange_ends_at_its_deadline() {
+    // Long enough to connect on a busy machine.
+    let deadline = Duration::from_millis(500);
     let application = Application::unix(echo);
-    let client = application.client().config(test_config().deadline(Some(SHORT)));
+    let client = application.client().config(test_config().deadline(Some(deadline)));
     let mut exchange = begin(&client, &get_params());
-    thread::sleep(SHORT);
+    thread::sleep(deadline);
     let error = exchange.stdin.finish().unwrap_err();
-    assert_eq!(error.to_string(), "request timed out after 50 ms");
+    assert_eq!(error.to_string(), "request timed out after 500 ms");
     assert!(exchange.finish().is_err());
 }
 

@@ -28,6 +28,16 @@ fn reply_has_status_header_body_and_text() {
     assert_eq!(reply.head().unwrap().as_bytes(), HEAD.as_bytes());
 }
 
+#[test]
+fn body_begins_after_the_final_head_and_not_after_an_interim_one() {
+    let interim = "Status: 103\r\nLink: </a.css>; rel=preload\r\n\r\n";
+    for fields in ["", "Content-Length: 4\r\n"] {
+        let reply = reply(&format!("{interim}{fields}{HEAD}gone"));
+        assert_eq!(reply.status().unwrap(), 404);
+        assert_eq!(reply.text().unwrap(), "gone");
+    }
+}
+
 /// A head that has been parsed is not part of the comparison.
 #[test]
 fn replies_are_equal_if_their_bytes_are() {

@@ -63,7 +63,7 @@ pub(super) fn start_reading(
     events: SyncSender<Event>,
     event: fn(io::Result<Vec<u8>>) -> Event,
 ) -> io::Result<()> {
-    thread::Builder::new().spawn(move || {
+    thread::Builder::new().name("fcgi-pump".into()).spawn(move || {
         let mut buffer = vec![0; FIRST_PIECE_LEN];
         loop {
             let len = retry(|| pipe.read(&mut buffer));
@@ -163,6 +163,7 @@ impl BodyPump {
             let (sender, receiver) = mpsc::channel();
             let (demand, events) = (self.demand.clone(), self.events.clone());
             thread::Builder::new()
+                .name("fcgi-pump".into())
                 .spawn(move || write_pieces(stdin, &receiver, &demand, &events))?;
             *pieces = Some(sender);
         }
