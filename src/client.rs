@@ -338,7 +338,7 @@ impl Client {
     /// ```
     ///
     /// Otherwise let another thread write it. The thread ends when the response has been finished,
-    /// even if the application does not read the whole body:
+    /// even if the application does not read the whole body, unless it waits for a read of `body`:
     ///
     /// ```
     /// use fcgi::{record::Role, Client, Params};

@@ -113,10 +113,11 @@ use crate::net::{Address, AllowList, Listener};
 ///
 /// # Errors of a handler
 ///
-/// If a handler returns an error or panics, a message is written to the log of the web server
-/// ([`Request::stderr`]), and the server continues. If no part of the response was sent, the client
-/// receives `Status: 500`, or another status that [`HandlerResult`] lists, with a short text or the
-/// page of [`error_page`](Self::error_page). If a part was sent, the response ends there:
+/// If a handler returns an error or panics, unless the error is a [`StatusError`] below 500, a
+/// message is written to the log of the web server ([`Request::stderr`]), and the server continues.
+/// If no part of the response was sent, the client receives `Status: 500`, or another status that
+/// [`HandlerResult`] lists, with a short text or the page of [`error_page`](Self::error_page). If a
+/// part was sent, the response ends there:
 /// [`HandlerResult`](HandlerResult#responses-that-were-sent-in-part) describes what the client
 /// receives. A program that is built with `panic = "abort"` ends when a handler panics.
 ///

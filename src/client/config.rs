@@ -17,7 +17,7 @@ use crate::cgi::HeadParser;
 #[non_exhaustive]
 pub struct Config {
     /// Whether to ask the application to keep connections open, and to reuse them. Default `false`,
-    /// because an idle connection occupies a process of many applications, which then serves no
+    /// because with many applications an idle connection occupies a process, which then serves no
     /// other client.
     ///
     /// Such an application, for example php-fpm, serves as many connections as it has processes.
@@ -67,8 +67,8 @@ pub struct Config {
     /// connection for each request, because most applications queue what they cannot serve at once.
     pub max_connections: Option<usize>,
     /// How long a connection may be idle. `None` means no limit. After that time the connection is
-    /// not used again, and it is closed when the next request begins. Default 10 seconds: an idle
-    /// connection occupies a process of many applications, and the cost of connecting again every
+    /// not used again, and it is closed when the next request begins. Default 10 seconds: with many
+    /// applications an idle connection occupies a process, and the cost of connecting again every
     /// 10 seconds is negligible.
     ///
     /// No thread watches idle connections. A client that sends no more requests should call

@@ -118,6 +118,7 @@ impl Pooled {
         let replacement = self.link.reconnect()?;
         self.replace(replacement);
         let progress = self.transport_mut().send(records)?;
+        self.link.set_writer(self.transport().writer());
         self.link.end_body(progress == Progress::All);
         Ok(())
     }

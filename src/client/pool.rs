@@ -16,7 +16,7 @@ use crate::net::Address;
 /// A request connects without a thread if it begins within this time of the beginning of an earlier
 /// request that opened a connection and was answered, and no other request is in progress. The
 /// application has then accepted all connections of this client, and all others that were in its
-/// backlog at that time, so connecting does not wait.
+/// backlog at that time, so connecting waits only if other clients have filled the backlog since.
 const DIRECTLY_AFTER: Duration = Duration::from_millis(1);
 
 /// The connections of a client: the idle ones, and a limit on those in use.

@@ -127,6 +127,9 @@ impl Stdin {
         }
         self.writer.discard();
         self.start_sending()?;
+        if let Some(link) = &self.link {
+            link.stop_retries(self.writer.get_mut());
+        }
         let abort = Header::new(RecordType::AbortRequest, self.request_id, 0);
         self.writer.push_records(&abort.encode());
         self.state = State::Finished;
@@ -195,7 +198,8 @@ impl Stdin {
         self.writer.swap_bytes(&mut records);
         self.state = if is_last { State::Finished } else { State::Open };
         let sent = match sent {
-            // If not all was sent, there is no response, and the request is sent again.
+            // The response is read. Without one, the request is sent again, even if not all of it
+            // was sent.
             Ok(FirstSent { is_repeatable: true, .. }) => return Ok(()),
             Ok(FirstSent { progress: Progress::All, .. }) => Ok(()),
             Ok(_) => Err(io::ErrorKind::BrokenPipe.into()),

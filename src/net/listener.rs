@@ -65,8 +65,8 @@ impl Listener {
     /// `AddrInUse` if another process listens on the address, or if the path exists and is not a
     /// socket. Such a file is left unchanged, and so is a symbolic link. To replace the socket of a
     /// running process, call [`take_over`](Self::take_over). Every error of the system is an
-    /// [`Error::Socket`](crate::Error::Socket) with the address. A text that is not an address is
-    /// [`Error::InvalidAddress`](crate::Error::InvalidAddress).
+    /// [`Error::Socket`] with the address. A text that is not an address is
+    /// [`Error::InvalidAddress`].
     ///
     /// ```
     /// use fcgi::net::Listener;
@@ -80,7 +80,10 @@ impl Listener {
     where
         Error: From<A::Error>,
     {
-        let address = &address.try_into()?;
+        Self::bind_to(&address.try_into()?)
+    }
+
+    fn bind_to(address: &Address) -> Result<Self> {
         let listener = match address.target() {
             Target::Tcp { host, port } => {
                 let host = if host.is_empty() { "0.0.0.0" } else { host };
@@ -145,7 +148,10 @@ impl Listener {
     where
         Error: From<A::Error>,
     {
-        let address = &address.try_into()?;
+        Self::take_over_at(&address.try_into()?)
+    }
+
+    fn take_over_at(address: &Address) -> Result<Self> {
         let listener = match address.target() {
             Target::Tcp { .. } => {
                 let message = "it is not the path of a Unix socket";

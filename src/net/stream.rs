@@ -276,10 +276,12 @@ impl Stream {
     /// # Ok::<(), fcgi::Error>(())
     /// ```
     pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        let outcome = with_socket!(self, socket => socket.shutdown(how));
+        // After the call: a read that observes this must find the socket shut down.
         if how != Shutdown::Write {
             self.0.read_wait.record_shutdown();
         }
-        with_socket!(self, socket => socket.shutdown(how))
+        outcome
     }
 
     /// Returns the IP address of the peer, or `None` for a Unix socket and for a connection that

@@ -24,7 +24,7 @@
 //! | the handler continues after `finish_early` | its thread | `FinishedEarly` |
 //! | a request is dropped before it has ended | its thread | `RequestNotFinished` |
 //! | the connection is rejected | its thread | `Overloaded` |
-//! | a connection waits for a slot | a thread of the pool, in `Pool::request_slot` | `SlotNeeded` |
+//! | a connection waits for a slot | a thread of the pool, in `Pool::free_slots` | `SlotNeeded` |
 //! | the same, and all are busy | its thread, when its request has ended | `SlotNeeded` |
 //! | no thread is accepting | the main thread, in `Pool::wait_for_stop` | `SlotNeeded` |
 //! | `accept` has failed | the accepting thread, in `Pool::wait_to_retry` | `SlotNeeded` |
