@@ -1,5 +1,6 @@
 //! Measures how many requests are answered per second, or how long they take.
 
+use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
@@ -47,9 +48,13 @@ pub fn measure_p99<F: FnMut()>(threads: usize, start: impl Fn() -> F + Sync) {
 
 /// Calls `run` in several threads with a barrier for all of them. Returns the results.
 fn run_all<T: Send>(threads: usize, run: impl Fn(&Barrier) -> T + Sync) -> Vec<T> {
-    let (ready, run) = (&Barrier::new(threads), &run);
+    let ready = &Barrier::new(threads);
+    // Without the exit, the other threads would wait for one that has panicked.
+    let run = &|| {
+        catch_unwind(AssertUnwindSafe(|| run(ready))).unwrap_or_else(|_| std::process::exit(101))
+    };
     std::thread::scope(|scope| {
-        let runs: Vec<_> = (0..threads).map(|_| scope.spawn(move || run(ready))).collect();
+        let runs: Vec<_> = (0..threads).map(|_| scope.spawn(run)).collect();
         runs.into_iter().map(|run| run.join().expect("a thread of requests")).collect()
     })
 }

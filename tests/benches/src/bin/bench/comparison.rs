@@ -95,6 +95,10 @@ impl Comparison {
         let address = if self.is_tcp { free_address() } else { runner.socket_address() };
         let mut command = self.server(entry, runner, &address);
         let server = command.as_mut().map(ServerProcess::start).transpose()?;
+        if self.web_server.is_some() || self.group == Group::Command {
+            // They would fail if they were ready before the server.
+            Socket::connect_first(&address).map_err(|error| error.to_string())?;
+        }
         if let Some(web_server) = self.web_server {
             return self.measure_behind(web_server, runner, &address);
         }
@@ -112,8 +116,6 @@ impl Comparison {
         runner: &Runner,
         app: &str,
     ) -> Result<f64, String> {
-        // The web server would answer with an error if it was ready first.
-        Socket::connect_first(app).map_err(|error| error.to_string())?;
         let (_process, address) = web_server.start(runner, app, !self.connection_per_request)?;
         run_client(self.command("http-load", runner).args([address, self.connections.to_string()]))
     }
@@ -184,13 +186,15 @@ impl Comparison {
 
     fn command(&self, program: &str, runner: &Runner) -> Command {
         // One connection is served on one CPU. Otherwise the result would mostly depend on the time
-        // to wake an idle CPU.
-        let is_pinned = self.connections == 1;
+        // to wake an idle CPU. With a web server, it would mostly depend on which of the three
+        // processes share a CPU.
+        let is_pinned = self.connections == 1 || self.web_server.is_some();
         // One unit of work of `echo` takes as long as thousands of units of the other comparisons.
+        // With more processes or threads, the spread is larger.
         let lengths = match self.group {
             Group::Server | Group::Client | Group::Steps => 1.0,
-            Group::WebServer | Group::Many | Group::Command | Group::Cgi => 2.0,
-            Group::Echo => 4.0,
+            Group::Command | Group::Cgi => 2.0,
+            Group::WebServer | Group::Many | Group::Echo => 4.0,
         };
         runner.command(program, is_pinned, lengths)
     }

@@ -206,7 +206,10 @@ fn clients() -> Vec<Comparison> {
 fn programs() -> Vec<Comparison> {
     let cgi = |title, workload, processes| Comparison::new(title, Group::Cgi, workload, processes);
     vec![
-        Comparison::new("small request, one at a time", Group::Command, Workload::Small, 1),
+        Comparison {
+            connection_per_request: true,
+            ..Comparison::new("small request, one at a time", Group::Command, Workload::Small, 1)
+        },
         cgi("small response, one at a time", Workload::Small, 1),
         cgi("small response, 8 at a time", Workload::Small, 8),
         cgi("1 MiB response, one at a time", Workload::Response, 1),

@@ -1,7 +1,6 @@
 //! Starts and ends the programs of a measurement.
 
 use std::net::TcpListener;
-use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
@@ -94,7 +93,7 @@ pub struct ServerProcess(Child);
 
 impl ServerProcess {
     pub fn start(command: &mut Command) -> Result<Self, String> {
-        let command = command.stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+        let command = command.stdout(Stdio::null()).stderr(Stdio::null());
         command.spawn().map(Self).map_err(|error| error.to_string())
     }
 
@@ -105,9 +104,14 @@ impl ServerProcess {
 
 impl Drop for ServerProcess {
     fn drop(&mut self) {
-        // `Child::kill` would leave the children of `fcgiwrap`.
-        let group = format!("-{}", self.0.id());
-        let _ = Command::new("kill").args(["-KILL", "--", &group]).status();
+        // The children of fcgiwrap would outlive it.
+        let id = self.0.id();
+        let file = format!("/proc/{id}/task/{id}/children");
+        let children = std::fs::read_to_string(file).unwrap_or_default();
+        if !children.is_empty() {
+            let _ = Command::new("kill").arg("-KILL").args(children.split_whitespace()).status();
+        }
+        let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }

@@ -9,8 +9,8 @@ pub fn markdown(comparisons: &[Comparison], rounds: usize) -> String {
     let mut text = format!(
         "Numbers are ratios to the baseline: the median of {rounds} rounds, with the middle half \
          of the rounds in parentheses. The rate of the baseline is absolute. Unix sockets are used \
-         unless a row says otherwise. With one connection, both ends run on one CPU. \
-         Less is better in the rows of times and of memory.\n"
+         unless a row says otherwise. With one connection, and behind a web server, all processes \
+         run on one CPU. Less is better in the rows of times and of memory.\n"
     );
     for group in Group::ALL {
         let comparisons: Vec<_> =

@@ -1,6 +1,4 @@
-//! Web servers in front of the application, with one process or thread where they can be limited.
-
-use std::process::Command;
+//! Web servers in front of the application.
 
 use super::runner::{free_address, Runner, ServerProcess};
 
@@ -57,7 +55,7 @@ impl WebServer {
         };
         let file = runner.directory.join("configuration");
         std::fs::write(&file, configuration).map_err(|error| error.to_string())?;
-        let mut command = Command::new(runner.path(self.program()));
+        let mut command = runner.command(self.program(), true, 1.0);
         match self {
             Self::Nginx => command.arg("-p").arg(&runner.directory).arg("-c"),
             Self::HAProxy => command.args(["-db", "-f"]),
@@ -115,8 +113,10 @@ fn haproxy(address: &str, app: &str, keep_conn: bool) -> String {
 
 /// Caddy opens a connection for each request.
 fn caddy(address: &str, app: &str) -> String {
+    let (host, port) = address.split_once(':').expect("host and port");
     format!(
         "{{\n admin off\n auto_https off\n}}\n\
-         http://{address} {{\n reverse_proxy unix/{app} {{\n transport fastcgi\n }}\n}}\n"
+         http://:{port} {{\n bind {host}\n \
+         reverse_proxy unix/{app} {{\n transport fastcgi\n }}\n}}\n"
     )
 }
