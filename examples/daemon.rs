@@ -33,13 +33,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let server = Server::bind(address)?.socket_mode(0o660)?;
 
     let handle = server.handle();
+    let mut signals = Signals::new(TERM_SIGNALS)?;
     let is_stopping = Arc::new(AtomicBool::new(false));
     for signal in TERM_SIGNALS {
         // The order matters: the first signal sets the flag, which the second one finds set.
         flag::register_conditional_shutdown(*signal, 1, Arc::clone(&is_stopping))?;
         flag::register(*signal, Arc::clone(&is_stopping))?;
     }
-    let mut signals = Signals::new(TERM_SIGNALS)?;
     std::thread::spawn(move || signals.forever().for_each(|_signal| handle.shutdown()));
 
     println!("READY");

@@ -7,7 +7,7 @@
 //! | [`Environment`] | web server | Converts an [`HttpRequest`] and a [`Script`] to [`Params`]. |
 //! | [`HeadParser`], [`Head`] | web server | Parse the head of a response. |
 //! | [`ResponseHead`] | application | Writes the head of a response. |
-//! | [`request_path()`], [`path_below`] | application | Return the path that the client requested. |
+//! | [`request_path()`], [`path_below`] | application | Return the path that was requested. |
 //! | [`encode_path`], [`decode_path`] | both | Escape a path, and decode one safely. |
 //!
 //! ```

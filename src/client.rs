@@ -117,9 +117,9 @@ use crate::stream::StreamLength;
 /// is reused, and replaced if it has been closed. The check is left out if the request follows
 /// another one within a millisecond, has an idempotent `REQUEST_METHOD` (RFC 9110, section 9.2.2),
 /// and fits the first write as a whole, which holds up to 32 KiB of body. A request that is not
-/// idempotent, or does not fit the first write, waits until the connection has been idle for
-/// 100 ms, unless the application is known to keep connections open: it may be about to close this
-/// one. The check before other requests does not wait.
+/// idempotent, or does not fit the first write, waits until the connection has been idle for 100
+/// ms, unless the application is known to keep connections open: it may be about to close this one.
+/// The check before other requests does not wait.
 ///
 /// If the application closes the connection after the check, the request is sent again on a new
 /// connection, but only if that is safe: either no part of the request could be sent, or no byte of
@@ -198,10 +198,9 @@ impl Client {
     /// added.
     ///
     /// # Errors
-    /// The errors of [`send`](Self::send), and
-    /// [`Error::ResponseTooLarge`]. If `CONTENT_LENGTH` is not the length of a body in memory or of
-    /// a regular file, nothing is sent and the error is [`Error::StreamTooShort`] or
-    /// [`Error::StreamTooLong`].
+    /// The errors of [`send`](Self::send), and [`Error::ResponseTooLarge`]. If `CONTENT_LENGTH` is
+    /// not the length of a body in memory or of a regular file, nothing is sent and the error is
+    /// [`Error::StreamTooShort`] or [`Error::StreamTooLong`].
     pub fn fetch<'b>(&self, params: &Params, body: impl Into<Body<'b>>) -> Result<Reply> {
         let announced = params.content_length();
         let body = body.into();
@@ -236,9 +235,8 @@ impl Client {
     /// Both directions flow at the same time, and neither is held in memory. What `receive` leaves
     /// unread is read and dropped. To end the request early, return an error from `receive`.
     ///
-    /// [`Body`] lists the types that `body` may have, such as `&[u8]`, `File` and
-    /// [`io::Empty`]. Pass another reader as `&mut reader` or with
-    /// [`Body::from_reader`].
+    /// [`Body`] lists the types that `body` may have, such as `&[u8]`, `File` and [`io::Empty`].
+    /// Pass another reader as `&mut reader` or with [`Body::from_reader`].
     ///
     /// At most `CONTENT_LENGTH` bytes of `body` are sent. Without `CONTENT_LENGTH`, all of it is
     /// sent, but most applications then assume that there is no body (RFC 3875, section 4.1.2). If
@@ -308,10 +306,9 @@ impl Client {
     ///
     /// The connection is reused only if the body was finished and the response was read to its end.
     /// Call [`Exchange::finish`] if the body of the response is not read, such as after a request
-    /// with the method `HEAD`.
-    /// If the exchange or its response is dropped earlier, the request is canceled and the
-    /// connection closed. Until then it counts as one of [`Config::max_connections`].
-    /// [`Config::deadline`] is counted from this call.
+    /// with the method `HEAD`. If the exchange or its response is dropped earlier, the request is
+    /// canceled and the connection closed. Until then it counts as one of
+    /// [`Config::max_connections`]. [`Config::deadline`] is counted from this call.
     ///
     /// Nothing is sent until the body is written, flushed or finished; see [`Stdin`]. A kept
     /// connection that turns out to be closed is replaced as for [`send`](Self::send). Before the
@@ -341,7 +338,7 @@ impl Client {
     /// ```
     ///
     /// Otherwise let another thread write it. The thread ends when the response has been finished,
-    /// even if the application does not read the whole body:
+    /// even if the application does not read the whole body, unless it waits for a read of `body`:
     ///
     /// ```
     /// use fcgi::{record::Role, Client, Params};
@@ -370,8 +367,8 @@ impl Client {
     }
 
     /// Sends a request to a filter (FastCGI specification, section 6.4) like [`send`](Self::send),
-    /// with the file to process in `data`. `params` must contain the length of the file in bytes
-    /// as `FCGI_DATA_LENGTH`, and the time of its last change in seconds since 1970 as
+    /// with the file to process in `data`. `params` must contain the length of the file in bytes as
+    /// `FCGI_DATA_LENGTH`, and the time of its last change in seconds since 1970 as
     /// `FCGI_DATA_LAST_MOD`.
     ///
     /// ```no_run
@@ -437,10 +434,8 @@ impl Client {
     /// [`Config::deadline`] is shorter.
     ///
     /// # Errors
-    /// Many applications do not answer. The error is then
-    /// [`Error::TimedOut`],
-    /// [`Error::UnexpectedEof`] or
-    /// [`Error::UnexpectedRecord`]. Assume that such an application
+    /// Many applications do not answer. The error is then [`Error::TimedOut`],
+    /// [`Error::UnexpectedEof`] or [`Error::UnexpectedRecord`]. Assume that such an application
     /// serves one request at a time on each connection.
     ///
     /// ```
@@ -468,8 +463,8 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// The errors of [`get_values`](Self::get_values). The number of connections is then limited
-    /// as before.
+    /// The errors of [`get_values`](Self::get_values). The number of connections is then limited as
+    /// before.
     pub fn negotiate(&self) -> Result<Values> {
         let values = self.get_values()?;
         self.pool.set_advertised_max(values.max_conns.into_iter().chain(values.max_reqs).min());

@@ -20,8 +20,8 @@
 //! | [a container](#containers) | TCP, created by the program |
 //!
 //! In the files below, the program is `/usr/local/bin/app` and its socket is `/run/app.sock`. The
-//! program runs as the user that the process manager has chosen. The web server, here
-//! `www-data`, must be allowed to connect, and no other user should be.
+//! program runs as the user that the process manager has chosen. The web server, here `www-data`,
+//! must be allowed to connect, and no other user should be.
 //!
 //! # systemd
 //!
@@ -110,8 +110,8 @@
 //! /usr/local/bin/app
 //! ```
 //!
-//! The script creates the socket again whenever the program is restarted, so a client that
-//! connects at that moment is refused.
+//! The script creates the socket again whenever the program is restarted, so a client that connects
+//! at that moment is refused.
 //!
 //! # xinetd
 //!

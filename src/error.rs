@@ -71,8 +71,8 @@ impl fmt::Display for Timeout {
     }
 }
 
-/// The error type of the crate. A guide lists the cause of each variant, and
-/// [what to do](crate::guide::troubleshooting#errors).
+/// The error type of the crate. A guide lists the cause of each variant, and [what to
+/// do](crate::guide::troubleshooting#errors).
 ///
 /// Every variant that is about a wrong value carries that value. An `Error` converts to an
 /// [`io::Error`] and back without loss, so `?` works in functions that return [`io::Result`].
@@ -143,8 +143,7 @@ pub enum Error {
     UnexpectedEof(&'static str),
     /// The content to be written is too long for one record.
     ///
-    /// The value is its length in bytes. The maximum is
-    /// [`MAX_CONTENT_LEN`].
+    /// The value is its length in bytes. The maximum is [`MAX_CONTENT_LEN`].
     ContentTooLong(usize),
     /// A record of a request has the null id, or a management record has another id (section 3.3 of
     /// the specification). Returned for records to be written, and for a received BEGIN_REQUEST.
@@ -211,9 +210,8 @@ pub enum Error {
     },
     /// A handler returned without an error and without having written a response.
     NoResponse,
-    /// A response was to be written with
-    /// [`Request::respond`](crate::server::Request::respond), but a part of another one had been
-    /// written before.
+    /// A response was to be written with [`Request::respond`](crate::server::Request::respond), but
+    /// a part of another one had been written before.
     ResponseStarted,
     /// The request had been ended by
     /// [`Request::finish_early`](crate::server::Request::finish_early) when one of its streams was
@@ -280,8 +278,7 @@ pub enum Error {
 
     /// A part of an HTTP request, or a CGI variable, is invalid.
     InvalidRequest {
-        /// The invalid part: `method`, `target`, `path` or the name of a header field, for
-        /// example.
+        /// The invalid part: `method`, `target`, `path` or the name of a header field, for example.
         part: String,
         /// The beginning of its value.
         value: String,

@@ -5,8 +5,8 @@
 //! that send them, for example to php-fpm. It depends on `std` and `memchr` only, contains no
 //! `unsafe` code, and needs no async runtime. A server uses one thread for each open connection.
 //!
-//! The crate implements version 1.0 of the [FastCGI specification], and the parts of CGI/1.1
-//! ([RFC 3875]) that it builds on.
+//! The crate implements version 1.0 of the [FastCGI specification], and the parts of CGI/1.1 ([RFC
+//! 3875]) that it builds on.
 //!
 //! # An application
 //!

@@ -43,8 +43,8 @@
 //! | serve connections in a loop of your own | [`Connection`] |
 //!
 //! The guides begin with [your first application](crate::guide::first_application). Others describe
-//! the [migration](crate::guide::migration) from other libraries, and
-//! [what a request costs](crate::guide::costs).
+//! the [migration](crate::guide::migration) from other libraries, and [what a request
+//! costs](crate::guide::costs).
 
 mod abort_handle;
 mod close_reason;
@@ -113,10 +113,11 @@ use crate::net::{Address, AllowList, Listener};
 ///
 /// # Errors of a handler
 ///
-/// If a handler returns an error or panics, a message is written to the log of the web server
-/// ([`Request::stderr`]), and the server continues. If no part of the response was sent, the client
-/// receives `Status: 500`, or another status that [`HandlerResult`] lists, with a short text or the
-/// page of [`error_page`](Self::error_page). If a part was sent, the response ends there:
+/// If a handler returns an error or panics, unless the error is a [`StatusError`] below 500, a
+/// message is written to the log of the web server ([`Request::stderr`]), and the server continues.
+/// If no part of the response was sent, the client receives `Status: 500`, or another status that
+/// [`HandlerResult`] lists, with a short text or the page of [`error_page`](Self::error_page). If a
+/// part was sent, the response ends there:
 /// [`HandlerResult`](HandlerResult#responses-that-were-sent-in-part) describes what the client
 /// receives. A program that is built with `panic = "abort"` ends when a handler panics.
 ///
@@ -164,8 +165,7 @@ impl Server {
     /// ended is replaced.
     ///
     /// # Errors
-    /// [`Error::InvalidAddress`],
-    /// [`Error::InvalidAllowList`] for an invalid
+    /// [`Error::InvalidAddress`], [`Error::InvalidAllowList`] for an invalid
     /// `FCGI_WEB_SERVER_ADDRS`, and any error of the system.
     pub fn bind<A: TryInto<Address>>(address: A) -> Result<Self>
     where
@@ -178,9 +178,8 @@ impl Server {
     /// specification, section 2.2).
     ///
     /// # Errors
-    /// [`Error::NotListening`] if descriptor 0 is something else, and
-    /// [`Error::InvalidAllowList`] for an invalid
-    /// `FCGI_WEB_SERVER_ADDRS`.
+    /// [`Error::NotListening`] if descriptor 0 is something else, and [`Error::InvalidAllowList`]
+    /// for an invalid `FCGI_WEB_SERVER_ADDRS`.
     pub fn from_stdin() -> Result<Self> {
         Self::new(Listener::from_stdin()?)
     }
@@ -188,8 +187,7 @@ impl Server {
     /// Listens on a socket that the caller has created.
     ///
     /// # Errors
-    /// [`Error::InvalidAllowList`] for an invalid
-    /// `FCGI_WEB_SERVER_ADDRS`.
+    /// [`Error::InvalidAllowList`] for an invalid `FCGI_WEB_SERVER_ADDRS`.
     ///
     /// ```
     /// let socket = std::net::TcpListener::bind("127.0.0.1:0")?;
@@ -209,8 +207,8 @@ impl Server {
     }
 
     /// Sets the permission bits of the socket file, such as `0o660`, which decide who may connect.
-    /// [`Listener::set_mode`] describes it, and a guide says
-    /// [who may open the socket](crate::guide::daemon#who-may-open-the-socket).
+    /// [`Listener::set_mode`] describes it, and a guide says [who may open the
+    /// socket](crate::guide::daemon#who-may-open-the-socket).
     ///
     /// # Errors
     /// The errors of [`Listener::set_mode`], such as `NotFound` for a TCP address.
@@ -296,13 +294,13 @@ impl Server {
         self
     }
 
-    /// Sets a function that writes the response if a handler has failed: it returned an error,
-    /// such as a [`StatusError`], wrote no response, or panicked.
+    /// Sets a function that writes the response if a handler has failed: it returned an error, such
+    /// as a [`StatusError`], wrote no response, or panicked.
     ///
     /// It is not called if a part of the response was sent. Otherwise what the handler has written
     /// is dropped, and the function writes another response. If it fails as well, the default
-    /// response is sent. The failure is written to the log of the web server in any case, unless
-    /// it is a [`StatusError`] below 500. The default response is [`Failure::text`].
+    /// response is sent. The failure is written to the log of the web server in any case, unless it
+    /// is a [`StatusError`] below 500. The default response is [`Failure::text`].
     ///
     /// Requests that are rejected because of [`Config::max_params`] or [`Config::max_body`], before
     /// a handler is called, are answered with the default response.

@@ -24,8 +24,8 @@ const PIECE_LEN: usize = 2 * MAX_ALIGNED_LEN;
 ///
 /// Any failure cancels the request by closing its connection. If `stdin` cannot be read, the
 /// application therefore does not treat the body as complete. If `stdin` ends too early, the body
-/// ends too, and the application has to compare its length with `CONTENT_LENGTH`
-/// ([FastCGI specification], section 6.2).
+/// ends too, and the application has to compare its length with `CONTENT_LENGTH` ([FastCGI
+/// specification], section 6.2).
 ///
 /// # Errors
 /// Any error of the request. If no part of the response has been written to `stdout` yet, a CGI

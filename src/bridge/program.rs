@@ -108,8 +108,8 @@ impl Program {
 ///
 /// The program gets the params as its environment and the body as its stdin. What it writes to
 /// stdout becomes the response after its head was checked, and stderr goes to the log of the web
-/// server. All three flow at the same time. When the body has been received, output is passed on
-/// at once: see [`Program::early_output`]. The exit status becomes the
+/// server. All three flow at the same time. When the body has been received, output is passed on at
+/// once: see [`Program::early_output`]. The exit status becomes the
 /// [`app_status`](Request::app_status).
 ///
 /// # Environment
@@ -141,9 +141,8 @@ impl Program {
 /// because `std` cannot send them. If this process is killed, its programs are not ended.
 ///
 /// The child is always waited for, so it never remains as a zombie. A server runs at most one
-/// program for each connection:
-/// [`Config::max_connections`](crate::server::Config::max_connections) limits the number of
-/// programs that run at the same time.
+/// program for each connection: [`Config::max_connections`](crate::server::Config::max_connections)
+/// limits the number of programs that run at the same time.
 ///
 /// If a program has changed its real user, as a setuid program can, this process may lack the
 /// permission to kill it. Such a program continues to run, and no longer counts toward
@@ -156,9 +155,9 @@ impl Program {
 /// section 4.4).
 ///
 /// # Errors
-/// If no part of the response was sent, the response is `Status: 504` after a timeout, and
-/// `Status: 502` after the other errors of a program. The caller should return the error from its
-/// handler, so that the log of the web server contains it.
+/// If no part of the response was sent, the response is `Status: 504` after a timeout, and `Status:
+/// 502` after the other errors of a program. The caller should return the error from its handler,
+/// so that the log of the web server contains it.
 ///
 /// - [`Error::Io`] if the program cannot be started
 /// - [`Error::TimedOut`] if a timeout expires

@@ -6,9 +6,9 @@ use std::process::Child;
 
 use crate::net::Listener;
 
-/// Starts `copies` processes of an application. Each process has the listening socket on
-/// descriptor 0, descriptors 1 and 2 closed, and a process group of its own
-/// ([FastCGI specification], section 2.2).
+/// Starts `copies` processes of an application. Each process has the listening socket on descriptor
+/// 0, descriptors 1 and 2 closed, and a process group of its own ([FastCGI specification], section
+/// 2.2).
 ///
 /// The processes inherit the environment of the caller. The variable `FCGI_WEB_SERVER_ADDRS`, a
 /// comma-separated list of IP addresses, limits which web servers may connect (FastCGI

@@ -103,8 +103,8 @@ impl Fields {
         self.index.add(&self.bytes, offsets, is_strict).map(drop)
     }
 
-    /// Checks a rule that only a complete head can be tested for: one of `Content-Type`,
-    /// `Location` and `Status` must be present (RFC 3875, section 6.2).
+    /// Checks a rule that only a complete head can be tested for: one of `Content-Type`, `Location`
+    /// and `Status` must be present (RFC 3875, section 6.2).
     pub(super) fn check_complete(&self) -> Result<()> {
         let Index { status, has_location, content_type, .. } = self.index;
         if content_type.is_some() || has_location || status.is_some() {
@@ -113,8 +113,8 @@ impl Fields {
         Err(Error::MissingField)
     }
 
-    /// Returns whether the head is that of an interim response, which precedes another head.
-    /// `101 Switching Protocols` is not: it ends the exchange (RFC 9110, section 15.2).
+    /// Returns whether the head is that of an interim response, which precedes another head. `101
+    /// Switching Protocols` is not: it ends the exchange (RFC 9110, section 15.2).
     pub(super) fn is_interim(&self) -> bool {
         matches!(self.status(), Some(100 | 102..=199))
     }

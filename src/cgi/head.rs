@@ -12,9 +12,9 @@ use crate::stream::StreamLength;
 ///
 /// Fields are kept in the order in which they were received. A name may appear more than once:
 /// there is one `Set-Cookie` field for each cookie. Methods compare names without regard to ASCII
-/// case. A field with an empty value is dropped, because it means the same as a missing field
-/// (RFC 3875, section 6.3). The [module documentation](super#response-heads) lists the heads that
-/// are accepted although they break a rule.
+/// case. A field with an empty value is dropped, because it means the same as a missing field (RFC
+/// 3875, section 6.3). The [module documentation](super#response-heads) lists the heads that are
+/// accepted although they break a rule.
 ///
 /// ```
 /// use fcgi::cgi::Head;
@@ -110,8 +110,8 @@ impl Head {
         self.get("Location")
     }
 
-    /// Returns the path and query of a local redirect, which the web server must process as if
-    /// they had been requested (RFC 3875, section 6.2.2).
+    /// Returns the path and query of a local redirect, which the web server must process as if they
+    /// had been requested (RFC 3875, section 6.2.2).
     ///
     /// A local redirect consists of a `Location` field whose value begins with a single slash, and
     /// of no other field. In two cases this method returns `None` and the client must be
@@ -196,8 +196,8 @@ impl Head {
     /// is 200 ([FastCGI specification], section 6.3).
     ///
     /// The authorizer sends each variable as a field `Variable-NAME`. The iterator yields `NAME` as
-    /// it was sent, and the value. [`set_variable`](super::set_variable) adds it to the params
-    /// of the request that was authorized.
+    /// it was sent, and the value. [`set_variable`](super::set_variable) adds it to the params of
+    /// the request that was authorized.
     ///
     /// The other fields and the body of such a response are ignored. A response with any other
     /// status is sent to the client unchanged.

@@ -11,8 +11,8 @@ use crate::error::{Error, Result};
 /// the first of these steps, so the body in the rest of a large piece is not copied.
 const STEP_LEN: usize = 1024;
 
-/// A parser for the head of a response that is received in pieces of any size
-/// ([RFC 3875], section 6).
+/// A parser for the head of a response that is received in pieces of any size ([RFC 3875], section
+/// 6).
 ///
 /// Each byte is examined once, so a head received one byte at a time takes no more steps than a
 /// head received at once. A line ends with LF or CR LF, and one head may mix both.
@@ -28,9 +28,9 @@ const STEP_LEN: usize = 1024;
 /// - a `Status` or `Content-Length` that is malformed, and two different `Content-Length` fields
 /// - a control byte in a `Location`
 ///
-/// It accepts what applications send in practice although [RFC 3875] does not allow it. The
-/// [module documentation](super#response-heads) lists these heads, with reasons.
-/// [`strict`](Self::strict) rejects them.
+/// It accepts what applications send in practice although [RFC 3875] does not allow it. The [module
+/// documentation](super#response-heads) lists these heads, with reasons. [`strict`](Self::strict)
+/// rejects them.
 ///
 /// ```
 /// use fcgi::cgi::HeadParser;
@@ -80,8 +80,8 @@ impl HeadParser {
         Self::default()
     }
 
-    /// Sets the maximum size of a head in bytes, including its empty line. It cannot exceed
-    /// 2³² − 1.
+    /// Sets the maximum size of a head in bytes, including its empty line. It cannot exceed 2³² −
+    /// 1.
     ///
     /// The default of 64 KiB leaves room for large cookies and security policies, and limits the
     /// memory of a thousand heads to 64 MiB.
@@ -306,8 +306,8 @@ struct Cursor {
     line: usize,
     /// The colon of the current line if it is above `line`. Otherwise the colon is not yet known.
     colon: usize,
-    /// The end of the bytes that have been examined. A CR at the end of the input does not count
-    /// as examined until the next byte is known.
+    /// The end of the bytes that have been examined. A CR at the end of the input does not count as
+    /// examined until the next byte is known.
     scanned: usize,
     /// Whether the name of the current line contains a byte that a token cannot contain.
     is_unusual: bool,

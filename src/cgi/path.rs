@@ -68,9 +68,9 @@ pub fn encode_path(path: impl AsRef<[u8]>) -> String {
 /// The script that a request is for, and the rest of the path ([RFC 3875], sections 4.1.5 and
 /// 4.1.13).
 ///
-/// Both parts are decoded, like the result of [`HttpRequest::path`](super::HttpRequest::path).
-/// Each of them is empty or starts with `/`. Together they are the path of the request, unless the
-/// web server maps that path to another script.
+/// Both parts are decoded, like the result of [`HttpRequest::path`](super::HttpRequest::path). Each
+/// of them is empty or starts with `/`. Together they are the path of the request, unless the web
+/// server maps that path to another script.
 ///
 /// # Security
 ///
@@ -165,8 +165,8 @@ impl Script {
     }
 }
 
-/// Decodes the escapes of a path. Returns `None` for an invalid escape, an escaped slash, and a
-/// `?` or `#`.
+/// Decodes the escapes of a path. Returns `None` for an invalid escape, an escaped slash, and a `?`
+/// or `#`.
 fn unescape(path: &str) -> Option<Vec<u8>> {
     let mut decoded = Vec::with_capacity(path.len());
     let mut bytes = path.bytes();

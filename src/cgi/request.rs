@@ -34,9 +34,9 @@ use crate::error::Result;
 pub struct HttpRequest<'a> {
     /// The method, as it was received. Methods are case-sensitive.
     pub method: &'a str,
-    /// The target in the request line, not decoded: a path with its query, or an absolute URI
-    /// (RFC 9112, sections 3.2.1 and 3.2.2). The other two forms, `*` and the `host:port` of a
-    /// `CONNECT` request, do not name a script and are rejected.
+    /// The target in the request line, not decoded: a path with its query, or an absolute URI (RFC
+    /// 9112, sections 3.2.1 and 3.2.2). The other two forms, `*` and the `host:port` of a `CONNECT`
+    /// request, do not name a script and are rejected.
     pub target: &'a str,
     /// The protocol and its version, such as `HTTP/1.1` or `HTTP/2`.
     pub version: &'a str,

@@ -20,8 +20,8 @@ const MAX_BYTES: usize = 16 * 1024 * 1024;
 ///
 /// It applies the rules of a [strict](super::HeadParser::strict) parser: names are tokens, values
 /// contain no line breaks, so a value cannot add another field, and `Content-Type`, `Location` and
-/// `Status` appear at most once. Blanks around a value are removed. A field with an empty value
-/// is left out, because it means the same as a missing field (RFC 3875, section 6.3). A second
+/// `Status` appear at most once. Blanks around a value are removed. A field with an empty value is
+/// left out, because it means the same as a missing field (RFC 3875, section 6.3). A second
 /// `Content-Length` with the same number is left out, too.
 ///
 /// ```
@@ -77,8 +77,8 @@ impl ResponseHead {
     }
 
     /// Creates the head of a stream of server-sent events: `text/event-stream`, which is not
-    /// cached, and which nginx does not buffer. A guide shows
-    /// [how to send events](crate::guide::streaming#server-sent-events).
+    /// cached, and which nginx does not buffer. A guide shows [how to send
+    /// events](crate::guide::streaming#server-sent-events).
     ///
     /// ```
     /// use fcgi::cgi::ResponseHead;
@@ -114,7 +114,8 @@ impl ResponseHead {
     /// # Errors
     /// - [`Error::InvalidStatus`] if the status is not from 300 to 399
     /// - [`Error::InvalidLocation`] if the location contains a control byte, or is neither an
-    ///   absolute URI nor a path. `//host/` and `/\host/` are not paths: browsers treat them as URLs of another host.
+    ///   absolute URI nor a path. `//host/` and `/\host/` are not paths: browsers treat them as
+    ///   URLs of another host.
     /// - [`Error::InvalidField`] if the location contains a CR, LF or NUL
     ///
     /// ```
@@ -139,16 +140,16 @@ impl ResponseHead {
         head
     }
 
-    /// Adds the `Status` field: a code from 100 to 999 and its
-    /// [canonical](super::canonical_reason) reason phrase.
+    /// Adds the `Status` field: a code from 100 to 999 and its [canonical](super::canonical_reason)
+    /// reason phrase.
     ///
     /// Without a `Status`, a web server uses 302 if there is a `Location`, and 200 otherwise. A
     /// reason phrase of your own is added with `field("Status", "404 No Such User")`. Clients
     /// ignore it.
     ///
     /// # Errors
-    /// [`Error::InvalidStatus`] if the code is not from 100 to 999, and
-    /// [`Error::DuplicateField`] if there already is a `Status`.
+    /// [`Error::InvalidStatus`] if the code is not from 100 to 999, and [`Error::DuplicateField`]
+    /// if there already is a `Status`.
     pub fn status(self, code: u16) -> Result<Self> {
         let reason = status::canonical_reason(code).unwrap_or_default();
         self.field("Status", format!("{code} {reason}"))
@@ -160,7 +161,8 @@ impl ResponseHead {
     ///
     /// # Errors
     /// [`Error::InvalidField`] if the name is not a token, if the value contains a byte that is not
-    /// visible ASCII, or one of `"`, `,`, `;` and `\`, or if the attributes contain a CR, LF or NUL.
+    /// visible ASCII, or one of `"`, `,`, `;` and `\`, or if the attributes contain a CR, LF or
+    /// NUL.
     ///
     /// ```
     /// use fcgi::cgi::ResponseHead;

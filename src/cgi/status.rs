@@ -3,8 +3,8 @@
 use super::syntax::excerpt;
 use crate::error::{Error, Result};
 
-/// Parses the code of a `Status` value: three digits, followed by a blank or by nothing
-/// (RFC 3875, section 6.3.3).
+/// Parses the code of a `Status` value: three digits, followed by a blank or by nothing (RFC 3875,
+/// section 6.3.3).
 ///
 /// The reason phrase is optional here, because many applications send none.
 #[inline]

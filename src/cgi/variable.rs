@@ -38,8 +38,8 @@ pub fn set_variable(params: &mut Params, name: &str, value: impl AsRef<[u8]>) ->
     params.set(canonical_name(name).collect::<String>(), value)
 }
 
-/// Returns the params without the variables that an authorizer must not receive
-/// ([FastCGI specification], section 6.3): `CONTENT_LENGTH`, `PATH_INFO`, `PATH_TRANSLATED` and
+/// Returns the params without the variables that an authorizer must not receive ([FastCGI
+/// specification], section 6.3): `CONTENT_LENGTH`, `PATH_INFO`, `PATH_TRANSLATED` and
 /// `SCRIPT_NAME`.
 ///
 /// ```

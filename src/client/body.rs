@@ -6,7 +6,7 @@ use std::io::{self, Cursor, Read, Seek};
 /// The body of a request, for [`Client::send`](crate::Client::send) and
 /// [`Client::fetch`](crate::Client::fetch).
 ///
-/// Their callers pass one of these types, which are converted:
+/// Both accept any of these types:
 ///
 /// | Type | Body |
 /// | --- | --- |
@@ -20,8 +20,9 @@ use std::io::{self, Cursor, Read, Seek};
 /// [`Body::from_reader`] creates a body from any other reader.
 ///
 /// Reading a body in memory or a regular file does not wait for another program. If such a body has
-/// at most 2 MiB, the calling thread sends it. Otherwise the calling thread sends only the first
-/// part, and another thread sends the rest while the response is received.
+/// at most 2 MiB, the calling thread sends it, as long as the application keeps reading. Otherwise
+/// the calling thread sends only the first part, and another thread sends the rest while the
+/// response is received.
 ///
 /// ```
 /// use fcgi::client::Body;
@@ -65,7 +66,8 @@ impl<'a> Body<'a> {
     }
 
     /// Returns the number of bytes that are left of a body in memory or of a regular file. Returns
-    /// `None` for other bodies, and for a file of length 0: it may be a file of the kernel.
+    /// `None` for other bodies, and for a file of length 0: it may be a virtual file, such as one
+    /// in `/proc`.
     #[inline]
     pub(super) fn known_len(&self) -> Option<u64> {
         match &self.0 {

@@ -67,7 +67,8 @@ pub(super) struct FirstResponse {
     has_arrived: AtomicBool,
     /// Whether the pool was asked to close a kept connection, and this was not cancelled.
     ///
-    /// Invariant: `false` once `has_arrived` is true, except while that thread waits for this lock.
+    /// Invariant: `false` once `has_arrived` is true, except until `set_arrived` has acquired this
+    /// lock.
     is_close_requested: Mutex<bool>,
     pool: Option<Weak<dyn CloseKept>>,
     /// How long a wait may take before a kept connection is closed.
@@ -113,7 +114,8 @@ impl FirstResponse {
     #[cold]
     pub(super) fn set_arrived(&self) {
         self.has_arrived.store(true, Relaxed);
-        // After the store: a thread that requests a close meanwhile holds the lock before it loads.
+        // After the store. A thread that acquires the lock later observes `has_arrived`. One that
+        // held it earlier has set the flag.
         if std::mem::take(&mut *self.lock()) {
             if let Some(pool) = self.pool() {
                 pool.cancel();

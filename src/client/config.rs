@@ -2,8 +2,8 @@ use std::time::Duration;
 
 use crate::cgi::HeadParser;
 
-/// The limits and timeouts of a [`Client`](crate::Client) or a
-/// [`Connection`](super::Connection). [A guide](crate::guide::limits) describes which to change.
+/// The limits and timeouts of a [`Client`](crate::Client) or a [`Connection`](super::Connection).
+/// [A guide](crate::guide::limits) describes which to change.
 ///
 /// ```
 /// use fcgi::client::Config;
@@ -16,16 +16,16 @@ use crate::cgi::HeadParser;
 #[must_use]
 #[non_exhaustive]
 pub struct Config {
-    /// Whether to ask the application to keep connections open, and to reuse them. Default
-    /// `false`, because an idle connection occupies a process of many applications, which then
-    /// serves no other client.
+    /// Whether to ask the application to keep connections open, and to reuse them. Default `false`,
+    /// because with many applications an idle connection occupies a process, which then serves no
+    /// other client.
     ///
     /// Such an application, for example php-fpm, serves as many connections as it has processes.
-    /// Set [`max_connections`](Self::max_connections) to that number or less. Otherwise a
-    /// request may open a connection that no process accepts. If a new connection has not been
-    /// answered after 100 ms, the client closes one of those that it keeps, and another one
-    /// every 100 ms. No request is lost then, but some take 100 ms longer. The connections of
-    /// other clients of the same application remain open.
+    /// Set [`max_connections`](Self::max_connections) to that number or less. Otherwise a request
+    /// may open a connection that no process accepts. If a new connection has not been answered
+    /// after 100 ms, the client closes one of those that it keeps, and another one every 100 ms. No
+    /// request is lost then, but some take 100 ms longer. The connections of other clients of the
+    /// same application remain open.
     pub keep_alive: bool,
     /// How long a request may take, from the call to its end: waiting for a connection, connecting,
     /// sending the body and receiving the response. An application that makes slow progress never
@@ -64,12 +64,11 @@ pub struct Config {
     ///
     /// Default `None`. This means 256 with `keep_alive`, the number of connections that a
     /// [`Server`](crate::Server) serves at a time by default. Without `keep_alive` it means one
-    /// connection for each request, because most applications queue what they cannot serve at
-    /// once.
+    /// connection for each request, because most applications queue what they cannot serve at once.
     pub max_connections: Option<usize>,
     /// How long a connection may be idle. `None` means no limit. After that time the connection is
-    /// not used again, and it is closed when the next request begins. Default 10 seconds: an idle
-    /// connection occupies a process of many applications, and the cost of connecting again every
+    /// not used again, and it is closed when the next request begins. Default 10 seconds: with many
+    /// applications an idle connection occupies a process, and the cost of connecting again every
     /// 10 seconds is negligible.
     ///
     /// No thread watches idle connections. A client that sends no more requests should call

@@ -13,8 +13,8 @@ use crate::record::Role;
 
 /// A connection to an application, which carries one request after another.
 ///
-/// Use it to control when the body is written and the response is read.
-/// [`Client`](crate::Client) does both and keeps a pool of connections.
+/// Use it to control when the body is written and the response is read. [`Client`](crate::Client)
+/// does both and keeps a pool of connections.
 ///
 /// ```
 /// use fcgi::{client::Connection, record::Role, Params};

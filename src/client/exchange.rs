@@ -9,7 +9,8 @@ use super::transport::Transport;
 use crate::error::Result;
 use crate::stream::retry;
 
-/// The number of bytes of a body that are read and sent at a time. Such a write is not copied.
+/// The number of bytes of a body that are read and sent at a time. A write of this length is not
+/// copied, except the first one.
 const PIECE_LEN: usize = 16 * 1024;
 
 /// A request in progress. [`Client::begin`](crate::Client::begin) returns one that owns its
@@ -171,8 +172,7 @@ impl<'a> Exchange<'a> {
     }
 
     /// Cancels the request: shuts down both directions of the connection, so that a read or write
-    /// that is waiting on it returns. To cancel from another thread, use
-    /// [`Stdout::cancel_handle`].
+    /// that is waiting on it returns. To cancel from another thread, use [`Stdout::cancel_handle`].
     pub fn cancel(&self) {
         self.stdin.cancel();
     }

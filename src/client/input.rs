@@ -2,15 +2,15 @@
 //!
 //! Four sizes decide how a body is sent:
 //!
-//! | Constant | The most bytes of | Reason |
+//! | Constant | Limits | Reason |
 //! | --- | --- | --- |
 //! | [`FIRST_PART`] | the body in the first write | A small request takes one write. |
-//! | [`SHORT_FIRST_PART`] | the same, see below | Copying more gains nothing. |
+//! | [`SHORT_FIRST_PART`] | the same of a long or unknown body | Copying more gains nothing. |
 //! | [`READ_LEN`] | one later read of a reader | Each write sends two full records. |
 //! | [`CALLER_THREAD_MAX`] | a body sent by the caller's thread | It saves starting a thread. |
 //!
 //! `SHORT_FIRST_PART` applies to a body in memory longer than `FIRST_PART`, because the rest is
-//! sent without a copy, and to a reader of unknown length, which is usually empty.
+//! sent without a copy, and to a reader of unknown length, most of which have no bytes.
 //! `CALLER_THREAD_MAX` applies to what is left after the first part of a body in memory or of a
 //! regular file. Starting a thread takes as long as sending a few hundred KiB.
 
@@ -37,8 +37,8 @@ pub(super) struct Input<'a> {
 /// A body that is sent as one stream.
 struct Source<'a> {
     body: Body<'a>,
-    /// The number of bytes that may still be sent. `None` sends all that can be read. Invariant:
-    /// a body in memory has at least as many.
+    /// The number of bytes that may still be sent. `None` sends all that can be read. Invariant: a
+    /// body in memory has at least as many.
     left: Option<u64>,
 }
 

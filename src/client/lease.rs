@@ -118,6 +118,7 @@ impl Pooled {
         let replacement = self.link.reconnect()?;
         self.replace(replacement);
         let progress = self.transport_mut().send(records)?;
+        self.link.set_writer(self.transport().writer());
         self.link.end_body(progress == Progress::All);
         Ok(())
     }
@@ -127,8 +128,8 @@ impl Pooled {
         self.is_kept = false;
     }
 
-    /// Ends a request whose response is complete. If another thread is about to send the end of
-    /// the body, waits for it.
+    /// Ends a request whose response is complete. If another thread is about to send the end of the
+    /// body, waits for it.
     fn end_request(&mut self) {
         self.is_answered = true;
         let is_body_sent = self.link.wait_for_body(END_WAIT);

@@ -46,8 +46,8 @@ pub(super) struct ReturnedConnection {
 /// The body sends the first part of the request. On a kept connection it may have to open another
 /// one for that, which the response then uses. The response waits for it before its first read.
 ///
-/// The connection is reusable only if the body has been sent to its end.
-/// [`Link::wait_for_body`] returns whether that is so.
+/// The connection is reusable only if the body has been sent to its end. [`Link::wait_for_body`]
+/// returns whether that is so.
 #[derive(Debug)]
 pub(super) struct Link {
     slot: Box<dyn ConnectionSlot>,
@@ -74,7 +74,9 @@ pub(super) struct LinkRetry {
 struct State {
     /// The result of sending the first part. `None` until then, and once the response has it.
     first: Option<Result<FirstPart>>,
-    body: Body,
+    body: BodyState,
+    /// The writer of the connection on which the request was sent again.
+    writer: Option<SocketWriter>,
 }
 
 /// The first part of a request, for the response.
@@ -96,7 +98,7 @@ pub(super) struct FirstSent {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Body {
+enum BodyState {
     Open,
     /// All of it has been sent.
     Sent,
@@ -112,7 +114,7 @@ pub(super) struct BodyLink {
     has_ended: bool,
 }
 
-impl Body {
+impl BodyState {
     fn ended(is_sent: bool) -> Self {
         if is_sent {
             Self::Sent
@@ -137,6 +139,14 @@ impl BodyLink {
         let sent = self.link.send_first(writer, records, is_whole)?;
         self.has_ended |= sent.is_repeatable;
         Ok(sent)
+    }
+
+    /// Prevents the request from being sent again. If it has been, `writer` then writes to that
+    /// connection.
+    pub(super) fn stop_retries(&self, writer: &mut SocketWriter) {
+        if let Some(current) = self.link.stop_retries() {
+            *writer = current;
+        }
     }
 
     /// Records the end of the body.
@@ -171,7 +181,7 @@ impl Link {
             slot: Box::new(slot),
             cancel_handle: CancelHandle::new(transport.socket()),
             retry,
-            state: Mutex::new(State { first, body: Body::Open }),
+            state: Mutex::new(State { first, body: BodyState::Open, writer: None }),
             changed: Condvar::new(),
         })
     }
@@ -206,7 +216,7 @@ impl Link {
             Ok(sent) => {
                 state.first = Some(Ok(first));
                 if sent.is_repeatable {
-                    state.body = Body::ended(sent.progress == Progress::All);
+                    state.body = BodyState::ended(sent.progress == Progress::All);
                 }
             }
             Err(error) => state.first = Some(Err(error.duplicate())),
@@ -241,12 +251,12 @@ impl Link {
     /// The errors of sending it, [`Error::TimedOut`] after `max`, and [`Error::UnexpectedEof`] if
     /// the body was dropped before.
     pub(super) fn wait_until_sent(&self, max: Duration) -> Result<FirstPart> {
-        let is_waiting = |state: &State| state.first.is_none() && state.body == Body::Open;
+        let is_waiting = |state: &State| state.first.is_none() && state.body == BodyState::Open;
         let mut state = self.wait_while(max, is_waiting);
         match (state.first.take(), state.body) {
             (Some(first), _) => first,
-            (None, Body::Open) => Err(Error::timed_out("read", max)),
-            (None, Body::Sent | Body::Failed) => Err(Error::UnexpectedEof("a response")),
+            (None, BodyState::Open) => Err(Error::timed_out("read", max)),
+            (None, BodyState::Sent | BodyState::Failed) => Err(Error::UnexpectedEof("a response")),
         }
     }
 
@@ -267,14 +277,29 @@ impl Link {
         Ok(transport)
     }
 
+    /// Records that the whole request was sent again, with this writer.
+    pub(super) fn set_writer(&self, writer: SocketWriter) {
+        self.update(|state| state.writer = Some(writer));
+    }
+
+    /// Prevents the request from being sent again. Returns the writer of the connection on which it
+    /// has been, if it has.
+    fn stop_retries(&self) -> Option<SocketWriter> {
+        let mut state = self.lock();
+        if let Some(Ok(first)) = &mut state.first {
+            first.records.clear();
+        }
+        state.writer.take()
+    }
+
     /// Records the end of the body.
     pub(super) fn end_body(&self, is_sent: bool) {
-        self.update(|state| state.body = Body::ended(is_sent));
+        self.update(|state| state.body = BodyState::ended(is_sent));
     }
 
     /// Waits for the end of the body. Returns whether all of it has been sent.
     pub(super) fn wait_for_body(&self, max: Duration) -> bool {
-        self.wait_while(max, |state| state.body == Body::Open).body == Body::Sent
+        self.wait_while(max, |state| state.body == BodyState::Open).body == BodyState::Sent
     }
 
     fn wait_while(

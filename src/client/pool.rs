@@ -16,7 +16,7 @@ use crate::net::Address;
 /// A request connects without a thread if it begins within this time of the beginning of an earlier
 /// request that opened a connection and was answered, and no other request is in progress. The
 /// application has then accepted all connections of this client, and all others that were in its
-/// backlog at that time, so connecting does not wait.
+/// backlog at that time, so connecting waits only if other clients have filled the backlog since.
 const DIRECTLY_AFTER: Duration = Duration::from_millis(1);
 
 /// The connections of a client: the idle ones, and a limit on those in use.
@@ -46,8 +46,8 @@ struct State {
     limit: Limit,
     queue: Queue,
     close_requests: CloseRequests,
-    /// Whether the application is known to keep connections open: a connection has carried a
-    /// second request since one was closed after its first.
+    /// Whether the application is known to keep connections open: a connection has carried a second
+    /// request since one was closed after its first.
     keeps_open: bool,
     /// The start of the last request that opened a connection, was answered, and did not keep it.
     /// The application has accepted that connection since then.
@@ -296,8 +296,7 @@ impl Slot<'_> {
         self.pool.reconnect(self.deadline, closed_after_first_request)
     }
 
-    /// Returns the slot without the lifetime of the pool. It stays in use until it is
-    /// given back.
+    /// Returns the slot without the lifetime of the pool. It stays in use until it is given back.
     pub(super) fn into_owned(self) -> OwnedSlot {
         let (pool, begun, deadline) = (self.pool.clone(), self.begun, self.deadline);
         std::mem::forget(self);

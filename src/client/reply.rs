@@ -128,8 +128,8 @@ impl Reply {
         }
         // The caller may have changed `stdout` since the head was parsed.
         let body = self.stdout.get(*body_start..).unwrap_or_default();
-        // The Content-Length of a 304 is the length that a 200 would have had
-        // (RFC 9110, section 8.6).
+        // The Content-Length of a 304 is the length that a 200 would have had (RFC 9110, section
+        // 8.6).
         if head.has_body("GET") {
             head.check_body(body.len() as u64)?;
         }

@@ -142,8 +142,8 @@ impl SocketReader {
         !self.socket.0.first_response.has_arrived()
     }
 
-    /// Reads the bytes that arrive within `max`. Returns `None` if there are none. A signal ends the
-    /// wait.
+    /// Reads the bytes that arrive within `max`. Returns `None` if there are none. A signal ends
+    /// the wait.
     pub(super) fn read_within(
         &self,
         max: Duration,

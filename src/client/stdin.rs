@@ -69,8 +69,8 @@ impl Stdin {
         stdin
     }
 
-    /// Creates the body of a request whose first part was written to the socket directly, which
-    /// has left it in `state`.
+    /// Creates the body of a request whose first part was written to the socket directly, which has
+    /// left it in `state`.
     pub(super) fn resume(socket: SocketWriter, request_id: u16, state: State) -> Self {
         let mut stdin = Self::new(socket, request_id, Vec::new());
         stdin.state = state;
@@ -96,8 +96,8 @@ impl Stdin {
     }
 
     /// Ends the body and starts the DATA stream, the file that a filter processes (FastCGI
-    /// specification, section 6.4). What is written from now on belongs to DATA. Call this only
-    /// for [`Role::Filter`](crate::record::Role::Filter).
+    /// specification, section 6.4). What is written from now on belongs to DATA. Call this only for
+    /// [`Role::Filter`](crate::record::Role::Filter).
     ///
     /// ```
     /// use fcgi::client::Exchange;
@@ -119,14 +119,17 @@ impl Stdin {
         Ok(())
     }
 
-    /// Sends ABORT_REQUEST (FastCGI specification, section 5.4). The data in the buffer is
-    /// dropped, and nothing can be written afterwards. May be called after `finish`.
+    /// Sends ABORT_REQUEST (FastCGI specification, section 5.4). The data in the buffer is dropped,
+    /// and nothing can be written afterwards. May be called after `finish`.
     pub(super) fn abort(&mut self) -> io::Result<()> {
         if !self.is_finished() {
             self.check_open()?;
         }
         self.writer.discard();
         self.start_sending()?;
+        if let Some(link) = &self.link {
+            link.stop_retries(self.writer.get_mut());
+        }
         let abort = Header::new(RecordType::AbortRequest, self.request_id, 0);
         self.writer.push_records(&abort.encode());
         self.state = State::Finished;
@@ -195,7 +198,8 @@ impl Stdin {
         self.writer.swap_bytes(&mut records);
         self.state = if is_last { State::Finished } else { State::Open };
         let sent = match sent {
-            // If not all was sent, there is no response, and the request is sent again.
+            // The response is read. Without one, the request is sent again, even if not all of it
+            // was sent.
             Ok(FirstSent { is_repeatable: true, .. }) => return Ok(()),
             Ok(FirstSent { progress: Progress::All, .. }) => Ok(()),
             Ok(_) => Err(io::ErrorKind::BrokenPipe.into()),

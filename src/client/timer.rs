@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn signals_do_not_extend_a_wait() {
+    fn signals_extend_a_wait_by_at_most_one_timeout() {
         let pair = Pair::new(Some(SECOND * 10), None);
         let mut wait = Wait::default();
         wait.add_interrupted();

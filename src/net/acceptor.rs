@@ -265,8 +265,8 @@ impl Acceptor {
         }
     }
 
-    /// Returns whether an accepted connection only woke this thread, or was closed by its client
-    /// like those. None is made before `close`.
+    /// Returns whether `close` has made this connection to wake a thread. Over a Unix socket, a
+    /// connection that its client has closed counts as one.
     fn is_wake_connection(&self, stream: &Stream, peer: Option<SocketAddr>) -> bool {
         self.is_closed()
             && match peer {

@@ -20,8 +20,8 @@ use crate::error::{Error, Result};
 /// | `unix:/run/app.sock`, `unix:app.sock` | the path of a Unix socket |
 /// | `/run/app.sock`, `./app.sock` | the same; without `unix:` the path must contain a slash |
 ///
-/// Functions that create a server, listener or client accept an address as text, too, as a `&str`,
-/// `String` or [`OsString`], and as a [`SocketAddr`].
+/// Functions that create a server, listener or client also accept text (`&str`, `String`,
+/// [`OsString`]) and a [`SocketAddr`] as an address.
 ///
 /// With port 0 the system chooses a free port, which [`Listener::local_address`] returns.
 ///

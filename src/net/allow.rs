@@ -15,8 +15,8 @@ use crate::error::{Error, Result};
 /// # Security
 /// A guide lists [who may connect](crate::guide::security#who-may-connect) to which socket.
 ///
-/// A list with one invalid item is rejected as a whole, because a typo must never widen access.
-/// The list checks the address of the peer and nothing else: every program on an allowed host may
+/// A list with one invalid item is rejected as a whole, because a typo must never widen access. The
+/// list checks the address of the peer and nothing else: every program on an allowed host may
 /// connect.
 ///
 /// ```

@@ -65,8 +65,8 @@ impl Listener {
     /// `AddrInUse` if another process listens on the address, or if the path exists and is not a
     /// socket. Such a file is left unchanged, and so is a symbolic link. To replace the socket of a
     /// running process, call [`take_over`](Self::take_over). Every error of the system is an
-    /// [`Error::Socket`](crate::Error::Socket) with the address. A text that is not an address is
-    /// [`Error::InvalidAddress`](crate::Error::InvalidAddress).
+    /// [`Error::Socket`] with the address. A text that is not an address is
+    /// [`Error::InvalidAddress`].
     ///
     /// ```
     /// use fcgi::net::Listener;
@@ -80,7 +80,10 @@ impl Listener {
     where
         Error: From<A::Error>,
     {
-        let address = &address.try_into()?;
+        Self::bind_to(&address.try_into()?)
+    }
+
+    fn bind_to(address: &Address) -> Result<Self> {
         let listener = match address.target() {
             Target::Tcp { host, port } => {
                 let host = if host.is_empty() { "0.0.0.0" } else { host };
@@ -145,7 +148,10 @@ impl Listener {
     where
         Error: From<A::Error>,
     {
-        let address = &address.try_into()?;
+        Self::take_over_at(&address.try_into()?)
+    }
+
+    fn take_over_at(address: &Address) -> Result<Self> {
         let listener = match address.target() {
             Target::Tcp { .. } => {
                 let message = "it is not the path of a Unix socket";
@@ -163,9 +169,9 @@ impl Listener {
     /// The socket is treated as [`shared`](Self::shared) and moved into blocking mode.
     ///
     /// # Errors
-    /// [`Error::NotListening`] if descriptor 0 is anything else, such
-    /// as a terminal, `/dev/null` or a connection. The process was then not started as a FastCGI
-    /// application. On systems other than Unix this is always the result.
+    /// [`Error::NotListening`] if descriptor 0 is anything else, such as a terminal, `/dev/null` or
+    /// a connection. The process was then not started as a FastCGI application. On systems other
+    /// than Unix this is always the result.
     ///
     /// ```
     /// use fcgi::{net::Listener, Error};
@@ -287,9 +293,8 @@ impl Listener {
     /// a shared socket into non-blocking mode, the socket is moved back.
     ///
     /// # Errors
-    /// [`Error::Socket`]. Running out of descriptors or memory may be
-    /// temporary: wait before calling again. This applies after [`close`](Self::close) too, if
-    /// connections are left.
+    /// [`Error::Socket`]. Running out of descriptors or memory may be temporary: wait before
+    /// calling again. This applies after [`close`](Self::close) too, if connections are left.
     ///
     /// ```
     /// use fcgi::net::{Listener, Stream};

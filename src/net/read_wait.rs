@@ -1,27 +1,33 @@
 use std::io;
 use std::net::TcpStream;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicBool, AtomicU64,
+    Ordering::{Acquire, Relaxed, Release},
+};
 use std::time::{Duration, Instant};
 
 /// Whether shutting down the read half of a TCP socket ends a read that is blocked in another
-/// thread. Unix does so. The documentation of Windows leaves it open, and Wine does not.
+/// thread. It does under Unix. The documentation of Windows leaves it open, and under Wine it does
+/// not.
 const SHUTDOWN_ENDS_READS: bool = cfg!(unix) && !cfg!(fcgi_portable);
 
-/// How often a blocked read looks whether the read half was shut down.
+/// How often a blocked read checks whether the read half was shut down.
 const TICK: Duration = Duration::from_millis(100);
 
-/// The pause after a wait that has not waited, because another thread has moved the socket into
-/// non-blocking mode for a moment.
+/// How long to sleep after a peek that failed at once, because another thread has moved the socket
+/// into non-blocking mode for a moment.
 const PAUSE: Duration = Duration::from_millis(1);
 
 /// Ends the blocked reads of a TCP socket when its read half is shut down, on systems where the
 /// shutdown itself may not.
 ///
-/// A read then first waits for input. It peeks at the input with a timeout of at most [`TICK`],
-/// and repeats that until there is input, the timeout of the read has passed, or the read half was
-/// shut down. A peek that times out loses no input.
+/// A read then first waits for input. It peeks at the input with a timeout of at most [`TICK`], and
+/// repeats that until there is input, the timeout of the read has passed, or the read half was shut
+/// down. A peek that times out loses no input.
 ///
-/// Neither field guards other data, so `Relaxed` is enough.
+/// `is_shut_down` is stored after the shutdown and loaded before the read, with `Release` and
+/// `Acquire`, so a read that observes it finds the socket shut down. `timeout` guards no other
+/// data.
 #[derive(Debug)]
 pub(super) struct ReadWait {
     /// The timeout of a read in milliseconds. `u64::MAX` means none.
@@ -60,10 +66,10 @@ impl ReadWait {
         Ok((millis < u64::MAX).then(|| Duration::from_millis(millis)))
     }
 
-    /// Records that the read half is about to be shut down.
+    /// Records that the read half was shut down.
     #[inline]
     pub(super) fn record_shutdown(&self) {
-        self.is_shut_down.store(true, Relaxed);
+        self.is_shut_down.store(true, Release);
     }
 
     /// Waits until a read does not block, if the system needs it.
@@ -81,7 +87,7 @@ impl ReadWait {
     fn wait_in_ticks(&self, socket: &TcpStream) -> io::Result<()> {
         let start = Instant::now();
         let timeout = Duration::from_millis(self.timeout.load(Relaxed));
-        while !self.is_shut_down.load(Relaxed) {
+        while !self.is_shut_down.load(Acquire) {
             let tick = Instant::now();
             match socket.peek(&mut [0]) {
                 Err(error) if is_timeout(&error) => {

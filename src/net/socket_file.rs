@@ -68,8 +68,8 @@ impl SocketFile {
     }
 
     /// Binds a Unix socket to a new file, and replaces the file at `address` by it even if a
-    /// process listens on that socket. The new file gets the permission bits, owner and group
-    /// of the old one.
+    /// process listens on that socket. The new file gets the permission bits, owner and group of
+    /// the old one.
     ///
     /// # Errors
     /// `AddrInUse` if the old file is not a socket.

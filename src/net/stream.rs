@@ -85,8 +85,8 @@ impl Stream {
     /// in order.
     ///
     /// `timeout` limits the attempt for each IP address. With `None` the system decides how long to
-    /// wait. Resolving a host name is not limited. The timeout does not apply to a Unix socket: connecting blocks there only while the
-    /// backlog of the application is full.
+    /// wait. Resolving a host name is not limited. The timeout does not apply to a Unix socket:
+    /// connecting blocks there only while the backlog of the application is full.
     ///
     /// # Errors
     /// [`Error::Connect`], whose source is [`Error::TimedOut`] after the timeout, and otherwise the
@@ -222,9 +222,9 @@ impl Stream {
     /// not block.
     ///
     /// On a Unix socket this is one system call, a write of zero bytes: Linux returns an error if
-    /// the peer has closed the connection, and none if it has only shut down its write half. On TCP at least
-    /// three system calls peek at the next byte of the input. The socket is in non-blocking mode
-    /// meanwhile, so no other thread may read or write.
+    /// the peer has closed the connection, and none if it has only shut down its write half. On TCP
+    /// at least three system calls peek at the next byte of the input. The socket is in
+    /// non-blocking mode meanwhile, so no other thread may read or write.
     pub(crate) fn peer_state(&self) -> io::Result<PeerState> {
         let outcome = match &self.0.socket {
             Socket::Tcp(socket) => match peek(socket)? {
@@ -276,10 +276,12 @@ impl Stream {
     /// # Ok::<(), fcgi::Error>(())
     /// ```
     pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        let outcome = with_socket!(self, socket => socket.shutdown(how));
+        // After the call: a read that observes this must find the socket shut down.
         if how != Shutdown::Write {
             self.0.read_wait.record_shutdown();
         }
-        with_socket!(self, socket => socket.shutdown(how))
+        outcome
     }
 
     /// Returns the IP address of the peer, or `None` for a Unix socket and for a connection that

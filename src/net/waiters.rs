@@ -26,14 +26,13 @@ const WAKE_TIMEOUT: Duration = Duration::from_millis(100);
 /// connection, because the system does not assign it again while the threads return: `wake` closes
 /// its end first, so the address stays reserved (`TIME_WAIT`).
 ///
-/// Over a Unix socket the peer has no address. There every connection counts whose peer has closed
-/// it, if `wake` has made any. `wake` closes a connection at once, and
+/// Over a Unix socket the peer has no address. A connection that its peer has closed therefore
+/// counts as one of them, once `wake` has made any. `wake` closes a connection at once, and
 /// [`has_connected`](Self::has_connected) waits for that.
 #[derive(Debug, Default)]
 pub(super) struct Waiters {
     count: AtomicUsize,
-    /// The local addresses of the connections that `wake` has made and that have not been
-    /// accepted.
+    /// The local addresses of the connections that `wake` has made and that have not been accepted.
     wake_addresses: Mutex<Vec<SocketAddr>>,
     /// Whether `wake` has connected to a Unix socket. Changes before it connects.
     has_connected: AtomicBool,

@@ -86,8 +86,7 @@ impl BeginRequest {
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct EndRequest {
-    /// The application status. It corresponds to the exit status of a CGI program: 0 means
-    /// success.
+    /// The application status. It corresponds to the exit status of a CGI program: 0 means success.
     pub app_status: u32,
     /// How the request ended at the protocol level.
     pub protocol_status: ProtocolStatus,

@@ -15,15 +15,14 @@ use crate::error::Error;
 pub enum CloseReason {
     /// The web server closed the connection while no request was in progress.
     EndOfInput,
-    /// The web server did not ask for the connection to be kept (FastCGI specification,
-    /// section 3.5).
+    /// The web server did not ask for the connection to be kept (FastCGI specification, section
+    /// 3.5).
     KeepConnNotSet,
     /// [`Config::max_requests`](super::Config::max_requests) requests were served.
     RequestLimit,
     /// No request arrived for [`Config::idle_timeout`](super::Config::idle_timeout).
     IdleTimeout,
-    /// The connection was idle, or its request had ended, and another connection waited for a
-    /// slot.
+    /// The connection was idle, or its request had ended, and another connection waited for a slot.
     SlotNeeded,
     /// [`Handle::shutdown`](super::Handle::shutdown) was called.
     Shutdown,

@@ -76,10 +76,10 @@ pub struct Config {
     /// The maximum length of the body of a request, in bytes. A filter's file does not count.
     /// `None` means no limit.
     ///
-    /// A request with a greater `CONTENT_LENGTH` is answered with `Status: 413`, and the
-    /// connection is closed. Without `CONTENT_LENGTH`, reading or skipping more than this fails
-    /// with [`Error::BodyTooLarge`](crate::Error::BodyTooLarge). If the handler returns this error,
-    /// the response is the same.
+    /// A request with a greater `CONTENT_LENGTH` is answered with `Status: 413`, and the connection
+    /// is closed. Without `CONTENT_LENGTH`, reading or skipping more than this fails with
+    /// [`Error::BodyTooLarge`](crate::Error::BodyTooLarge). If the handler returns this error, the
+    /// response is the same.
     ///
     /// Default `None`: memory is used only for what the handler keeps, and web servers have limits
     /// of their own.
@@ -123,8 +123,8 @@ pub struct Config {
     /// The number of requests that are served on a kept connection before it is closed. Default
     /// `None`, which means no limit.
     pub max_requests: Option<u64>,
-    /// The maximum number of bytes that are read and dropped before a connection is closed.
-    /// Closing a connection that has unread input could destroy the response.
+    /// The maximum number of bytes that are read and dropped before a connection is closed. Closing
+    /// a connection that has unread input could destroy the response.
     ///
     /// Default 16 MiB, so that a large upload can be refused unread.
     pub drain_bytes: u64,

@@ -285,7 +285,7 @@ impl Connection {
                     if decoder.len() + usize::from(header.content_len) > self.config.max_params {
                         self.params = decoder.finish_whole_pairs();
                         let error = Error::ParamsTooLarge(self.config.max_params);
-                        return self.refuse(accepted, StatusError::params_too_large(), error);
+                        return Err(self.refuse(accepted, StatusError::params_too_large(), error));
                     }
                     self.input.reader_mut().decode_params(&mut decoder)?;
                 }
@@ -314,24 +314,26 @@ impl Connection {
             return Ok(());
         }
         let error = Error::BodyTooLarge(max);
-        self.refuse(accepted, StatusError::body_too_large(), error).map(drop)
+        Err(self.refuse(accepted, StatusError::body_too_large(), error))
     }
 
-    /// Answers a request that exceeds a bound, and closes the connection. Always returns the error.
+    /// Answers a request that exceeds a bound, and closes the connection. Returns the error, or the
+    /// one of sending the response.
     #[cold]
-    fn refuse(
-        &mut self,
-        accepted: AcceptedRequest,
-        response: StatusError,
-        error: Error,
-    ) -> Result<bool> {
-        let mut request = self.request(accepted);
-        request.replace_response(&response)?;
-        request.app_status = 1;
-        request.finish()?;
+    fn refuse(&mut self, accepted: AcceptedRequest, response: StatusError, error: Error) -> Error {
+        if let Err(failed) = self.send_refusal(accepted, &response) {
+            return failed;
+        }
         self.lifecycle.on_last_response(CloseReason::from(&error));
         self.rejected = Some((accepted.begin.role, response));
-        Err(error)
+        error
+    }
+
+    fn send_refusal(&mut self, accepted: AcceptedRequest, response: &StatusError) -> Result<()> {
+        let mut request = self.request(accepted);
+        request.replace_response(response)?;
+        request.app_status = 1;
+        request.finish()
     }
 
     /// Describes the request that was rejected with this error, if there is one.

@@ -49,7 +49,8 @@ pub struct EndedRequest<'a> {
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Outcome<'a> {
-    /// The handler returned without an error, and the response was sent.
+    /// The handler returned without an error or with a [`StatusError`](super::StatusError) below
+    /// 500, and the response was sent.
     Finished,
     /// The handler has failed. If no part of its response had been sent, an error page was sent.
     Failed(Failure<'a>),

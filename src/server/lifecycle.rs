@@ -24,13 +24,13 @@
 //! | the handler continues after `finish_early` | its thread | `FinishedEarly` |
 //! | a request is dropped before it has ended | its thread | `RequestNotFinished` |
 //! | the connection is rejected | its thread | `Overloaded` |
-//! | a connection waits for a slot | a thread of the pool, in `Pool::request_slot` | `SlotNeeded` |
-//! | the same, and all connections are busy | its thread, when its request has ended | `SlotNeeded` |
+//! | a connection waits for a slot | a thread of the pool, in `Pool::free_slots` | `SlotNeeded` |
+//! | the same, and all are busy | its thread, when its request has ended | `SlotNeeded` |
 //! | no thread is accepting | the main thread, in `Pool::wait_for_stop` | `SlotNeeded` |
 //! | `accept` has failed | the accepting thread, in `Pool::wait_to_retry` | `SlotNeeded` |
 //! | [`Handle::shutdown`](super::Handle::shutdown) | `Pool::stop` | `Shutdown` |
-//! | the server stops, and nothing was received | the main thread, in `Pool::wait_for_threads` | `Shutdown` |
-//! | the server has stopped before it is admitted | its thread, in `Pool::admit` | `Shutdown` |
+//! | the same, and nothing was received | the main thread, in `wait_for_threads` | `Shutdown` |
+//! | the server stops before it is admitted | its thread, in `Pool::admit` | `Shutdown` |
 //!
 //! The connection's own thread closes the socket in every case: `Connection::drop` first drains the
 //! input as [`CloseMode`] requires, because closing a socket with unread input resets the
@@ -266,13 +266,13 @@ impl Lifecycle {
 /// # Ordering
 ///
 /// A thread that waits for a slot does not miss a connection that becomes idle. The connection
-/// stores `Idle`, then loads `yield_requests`. The thread stores the number of slots that are needed
-/// in `yield_requests`, then searches for `Idle`. All four operations are sequentially consistent,
-/// so they have one order. Either the store of `yield_requests` comes before the load, and the
-/// connection observes the waiting thread and closes. Or the load comes first: then the store of
-/// `Idle` does as well, and the waiting thread observes it. Two changes are found by the next
-/// regular check only, after at most 200 ms: a new connection becomes idle after a query, and a
-/// connection that was to yield its slot begins its last request instead.
+/// stores `Idle`, then loads `yield_requests`. The thread stores the number of slots that are
+/// needed in `yield_requests`, then searches for `Idle`. All four operations are sequentially
+/// consistent, so they have one order. Either the store of `yield_requests` comes before the load,
+/// and the connection observes the waiting thread and closes. Or the load comes first: then the
+/// store of `Idle` does as well, and the waiting thread observes it. Two changes are found by the
+/// next regular check only, after at most 200 ms: a new connection becomes idle after a query, and
+/// a connection that was to yield its slot begins its last request instead.
 ///
 /// A connection is closed as unused only if nothing was received. Its thread applies `Receive`
 /// directly after its first successful read, before it inspects what it has read. Another thread

@@ -32,8 +32,8 @@ pub(super) struct Pool {
     /// Notified when a connection or a thread ends while another thread waits for that, when no
     /// thread could be started, and when the server stops.
     changed: Condvar,
-    /// The number of connections that have to yield their slot at the end of their request,
-    /// because every connection is busy. [`request_slot`](Self::request_slot) alone sets it.
+    /// The number of connections that have to yield their slot at the end of their request, because
+    /// every connection is busy. [`free_slots`](Self::free_slots) alone sets it.
     yield_requests: Arc<AtomicUsize>,
     is_stopping: AtomicBool,
 }
@@ -53,8 +53,8 @@ struct State {
     serving: Vec<Arc<ConnectionState>>,
     /// The connections that are rejected.
     rejecting: Vec<Arc<ConnectionState>>,
-    /// The threads that wait in `accept`, are about to, or wait for a slot with the connection
-    /// that they have accepted.
+    /// The threads that wait in `accept`, are about to, or wait for a slot with the connection that
+    /// they have accepted.
     unassigned: usize,
     threads: usize,
     /// The tickets of the threads that wait for a slot, in the order of their arrival. The first
@@ -215,7 +215,7 @@ impl Pool {
     pub(super) fn release(&self, connection: Arc<ConnectionState>, config: &Config) -> bool {
         let mut state = self.lock();
         let is_needed = state.release(&connection);
-        self.request_slot(&state, config);
+        self.free_slots(&state, config);
         // Closes the socket before another thread is notified that there is room.
         drop(connection);
         if !state.waiting.is_empty() || state.retrying > 0 || self.is_stopping() {
@@ -247,10 +247,11 @@ impl Pool {
                 state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
                 continue;
             }
-            let vacancy = self.request_slot(&state, config);
+            let vacancy = self.free_slots(&state, config);
             state = self.wait_timeout(state, vacancy.poll_interval());
             if state.lacks_acceptor && vacancy == Vacancy::Unlikely {
                 state.add_thread();
+                self.free_slots(&state, config);
                 drop(state);
                 start_thread();
                 state = self.lock();
@@ -275,14 +276,16 @@ impl Pool {
             if state.is_next(ticket, config) {
                 break Decision::Granted;
             }
-            let vacancy = self.request_slot(&state, config);
+            let vacancy = self.free_slots(&state, config);
             if vacancy == Vacancy::Unlikely && config.overload == Overload::Reject {
                 break Decision::Rejected;
             }
             state = self.wait_timeout(state, vacancy.poll_interval());
         };
         state.waiting.retain(|other| *other != ticket);
-        self.request_slot(&state, config);
+        // The slot that was granted still counts as free. The next thread in the queue, which is
+        // notified below, corrects that.
+        self.free_slots(&state, config);
         if !state.waiting.is_empty() {
             self.changed.notify_all();
         }
@@ -291,8 +294,8 @@ impl Pool {
 
     /// Asks a connection to close for each thread that needs a slot which no connection is yielding
     /// yet. If every connection is busy, the next ones whose request ends yield theirs. Called
-    /// whenever the demand for slots changes, so that no more of them yield than necessary.
-    fn request_slot(&self, state: &State, config: &Config) -> Vacancy {
+    /// whenever the demand for slots changes, so that more of them rarely yield than necessary.
+    fn free_slots(&self, state: &State, config: &Config) -> Vacancy {
         self.yield_requests.store(0, SeqCst);
         let demand = state.unmet_demand(config);
         let (closed, vacancy) = state.close_up_to(demand);
@@ -612,7 +615,7 @@ mod tests {
         lifecycle.on_end(FINISHED, None).expect("an ended request");
         let mut state = pool.lock();
         state.add_ticket();
-        assert_eq!(pool.request_slot(&state, config), Vacancy::Soon);
+        assert_eq!(pool.free_slots(&state, config), Vacancy::Soon);
         assert!(lifecycle.on_begin(), "the connection is kept");
     }
 
@@ -625,7 +628,7 @@ mod tests {
         state.add_ticket();
         state.add_ticket();
         served[0].1.on_end(FINISHED, None).expect("an ended request");
-        assert_eq!(pool.request_slot(&state, config), Vacancy::Unlikely);
+        assert_eq!(pool.free_slots(&state, config), Vacancy::Unlikely);
         assert_eq!(pool.yield_requests.load(SeqCst), 1);
         drop(state);
         for (_, lifecycle, _) in &mut served[1..] {
@@ -646,7 +649,7 @@ mod tests {
         let mut state = pool.lock();
         state.add_ticket();
         state.add_ticket();
-        assert_eq!(pool.request_slot(&state, config), Vacancy::Soon);
+        assert_eq!(pool.free_slots(&state, config), Vacancy::Soon);
         let yields = served.each_ref().map(|(admission, ..)| admission.state.is_yielding_slot());
         assert_eq!(yields, [true, true, false]);
     }

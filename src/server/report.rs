@@ -11,8 +11,8 @@ use crate::error::Error;
 pub struct Report<'a> {
     /// The error.
     pub error: &'a Error,
-    /// Why the connection was closed. `None` if it stays open, or if the error does not concern
-    /// one connection, such as a failure to accept connections.
+    /// Why the connection was closed. `None` if it stays open, or if the error does not concern one
+    /// connection, such as a failure to accept connections.
     pub close_reason: Option<CloseReason>,
 }
 

@@ -17,8 +17,8 @@ use crate::stream::{RecordBuffer, StreamWriter};
 
 /// A request and its response. As in [`std::process::Child`], the streams are public fields.
 ///
-/// The guides show how to [read forms and uploads](crate::guide::forms) and how to
-/// [send long responses](crate::guide::streaming).
+/// The guides show how to [read forms and uploads](crate::guide::forms) and how to [send long
+/// responses](crate::guide::streaming).
 ///
 /// [`respond`](Self::respond) writes a whole response. [`method`](Self::method),
 /// [`path`](Self::path), [`header`](Self::header) and others look up what was requested.
@@ -61,8 +61,7 @@ use crate::stream::{RecordBuffer, StreamWriter};
 /// [`HandlerResult`](super::HandlerResult#responses-that-were-sent-in-part) describes what to do.
 #[derive(Debug)]
 pub struct Request<'a> {
-    /// The role that the web server requests. It is one of
-    /// [`Config::roles`](super::Config::roles).
+    /// The role that the web server requests. It is one of [`Config::roles`](super::Config::roles).
     pub role: Role,
     /// The params: the CGI variables of the HTTP request (RFC 3875, section 4.1), and those that
     /// the web server is configured to add.
@@ -72,8 +71,8 @@ pub struct Request<'a> {
     /// The response: header fields (RFC 3875, section 6), an empty line and the body. It is
     /// buffered. `flush` sends what is buffered.
     pub stdout: StreamWriter<Output<'a>>,
-    /// Messages for the log of the web server. They are buffered, and sent by `flush` or at the
-    /// end of the request.
+    /// Messages for the log of the web server. They are buffered, and sent by `flush` or at the end
+    /// of the request.
     pub stderr: StreamWriter<Output<'a>>,
     /// The application status in END_REQUEST, like the exit status of a CGI program. Default 0.
     pub app_status: u32,
@@ -163,8 +162,8 @@ impl<'a> Request<'a> {
     ///
     /// The reason is written to stderr, and [`app_status`](Self::app_status) becomes 1 if it is 0.
     /// If no part of the response was sent, `Status: 500` is sent in its place. The reason is not
-    /// sent to the client. To send a page of your own, write it and call
-    /// [`finish`](Self::finish) instead.
+    /// sent to the client. To send a page of your own, write it and call [`finish`](Self::finish)
+    /// instead.
     ///
     /// If a part was sent, the response ends there. nginx and lighttpd pass it to the client as a
     /// complete response with status 200:

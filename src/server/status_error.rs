@@ -52,7 +52,7 @@ impl StatusError {
     }
 
     /// Creates the error of a method that is not one of those in `allowed`: status 405, with the
-    /// field `Allow`. Names that contain a blank or a control character are left out.
+    /// field `Allow`. Names that are empty or contain a byte other than visible ASCII are left out.
     ///
     /// ```
     /// use fcgi::server::{HandlerResult, Request, StatusError};
@@ -67,7 +67,8 @@ impl StatusError {
     /// }
     /// ```
     pub fn method_not_allowed(allowed: &[&str]) -> Self {
-        let is_name = |name: &&&str| name.bytes().all(|byte| byte.is_ascii_graphic());
+        let is_name =
+            |name: &&&str| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic());
         let allowed: Vec<_> = allowed.iter().filter(is_name).copied().collect();
         Self { allow: Some(allowed.join(", ")), ..Self::new(405, "The method is not allowed.") }
     }
@@ -113,7 +114,7 @@ impl StatusError {
     }
 
     pub(super) fn params_too_large() -> Self {
-        Self::new(431, "The request's header is too large.")
+        Self::new(431, "The header fields of the request are too large.")
     }
 
     pub(super) fn body_too_large() -> Self {

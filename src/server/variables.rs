@@ -30,8 +30,8 @@ impl<'a> Request<'a> {
     }
 
     /// Returns the part of [`path`](Self::path) below the path at which the application is mounted.
-    /// Returns `None` if the path is not below it. The result starts with `/`.
-    /// [`cgi::path_below`] describes it.
+    /// Returns `None` if the path is not below it. The result starts with `/`. [`cgi::path_below`]
+    /// describes it.
     ///
     /// # Errors
     /// The errors of [`path`](Self::path).
@@ -69,7 +69,8 @@ impl<'a> Request<'a> {
     }
 
     /// Returns the value of a cookie. Returns `None` if the client has not sent it. If it has sent
-    /// several of this name, the first one is returned, which belongs to the longest path.
+    /// several of this name, the first one is returned. Browsers send that of the longest path
+    /// first.
     ///
     /// ```
     /// use fcgi::server::Request;

@@ -106,8 +106,8 @@ impl<S> StreamReader<S> {
         outcome
     }
 
-    /// Records an error, which later reads return again. A wrong length does not change the state: the same comparison fails
-    /// again, and another stream may follow.
+    /// Records an error, which later reads return again. A wrong length does not change the state:
+    /// the same comparison fails again, and another stream may follow.
     #[cold]
     fn set_failure(&mut self, error: &Error) {
         match error {

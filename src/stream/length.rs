@@ -34,8 +34,8 @@ impl StreamLength {
         }
     }
 
-    /// Returns how many of `available` bytes belong to a stream of which `received` bytes were
-    /// read before. The result is 0 only if `available` is.
+    /// Returns how many of `available` bytes belong to a stream of which `received` bytes were read
+    /// before. The result is 0 only if `available` is.
     ///
     /// # Errors
     /// [`Error::StreamTooLong`] or [`Error::BodyTooLarge`] if bytes are available after the end.

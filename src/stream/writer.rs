@@ -53,8 +53,7 @@ impl<W: Write> StreamWriter<W> {
     /// buffer.
     ///
     /// # Errors
-    /// [`Error::InvalidRequestId`] if a record of this type cannot
-    /// have this id.
+    /// [`Error::InvalidRequestId`] if a record of this type cannot have this id.
     pub fn new(inner: W, record_type: RecordType, request_id: u16) -> Result<Self> {
         check_id(record_type, request_id)?;
         Ok(Self::with_buffer(inner, RecordBuffer::new(record_type, request_id, Vec::new())))

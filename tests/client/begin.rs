@@ -5,7 +5,8 @@
 
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
-use std::sync::{mpsc, Mutex};
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{mpsc, Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -422,6 +423,54 @@ fn request_is_sent_on_a_new_connection_if_the_kept_one_is_closed_before_its_firs
     assert_eq!(ask(&client, &post_params(), b"next").unwrap(), b"next");
     assert_eq!(application.accepted(), 2);
     drop(client);
+}
+
+/// The request may be repeated, and the application closes the connection on ABORT_REQUEST.
+#[test]
+fn aborted_request_is_not_sent_again() {
+    let requests = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&requests);
+    let application = Application::unix(move |_, mut stream| {
+        while let Some(request) = read_request(&mut stream) {
+            if counter.fetch_add(1, SeqCst) > 0 {
+                let next = read_record(&mut stream).expect("the next record");
+                assert_eq!(next.record_type, ABORT);
+                return;
+            }
+            stream.write_all(&request.response(b"")).expect("the response is sent");
+        }
+    });
+    let client = application.keep_alive_client();
+    client.fetch(&get_params(), b"").unwrap();
+    let mut exchange = begin(&client, &get_params());
+    exchange.stdin.finish().unwrap();
+    let outcome = exchange.abort();
+    assert!(matches!(outcome, Err(Error::UnexpectedEof(_))), "{outcome:?}");
+    assert_eq!((requests.load(SeqCst), application.accepted()), (2, 1));
+}
+
+/// The kept connection is closed without a response, so the request is sent again on another one.
+#[test]
+fn abort_is_sent_on_the_connection_on_which_the_request_was_repeated() {
+    let (report, reports) = mpsc::channel();
+    let application = Application::unix(move |number, mut stream| {
+        let request = read_request(&mut stream).expect("a request");
+        if number == 0 {
+            stream.write_all(&request.response(b"")).expect("the response is sent");
+            return drop(read_request(&mut stream));
+        }
+        stream.write_all(&record(STDOUT, request.id, b"part")).expect("a part is sent");
+        let next = read_record(&mut stream).expect("the next record");
+        report.send(next.record_type).expect("the test waits");
+        stream.write_all(&end(request.id, 0, 0)).expect("the end is sent");
+    });
+    let client = application.keep_alive_client();
+    client.fetch(&get_params(), b"").unwrap();
+    let mut exchange = begin(&client, &get_params());
+    exchange.stdin.finish().unwrap();
+    exchange.stdout.read_exact(&mut [0]).unwrap();
+    exchange.abort().unwrap();
+    assert_eq!(reports.recv_timeout(TEST_TIMEOUT), Ok(ABORT));
 }
 
 /// The application closes the kept connection, and ends, before the first byte is sent.

@@ -138,13 +138,13 @@ fn errors_of_requests_have_their_message_and_kind() {
         (
             Error::ProgramFailed(std::process::ExitStatus::default()),
             "program ended with exit status: 0",
-            ErrorKind::InvalidData,
+            ErrorKind::Other,
         ),
-        (Error::NoResponse, "handler returned without a response", ErrorKind::InvalidData),
+        (Error::NoResponse, "handler returned without a response", ErrorKind::Other),
         (
             Error::RequestNotFinished,
             "previous request was dropped without being finished",
-            ErrorKind::InvalidData,
+            ErrorKind::InvalidInput,
         ),
         (
             Error::Refused(ProtocolStatus::Overloaded),
