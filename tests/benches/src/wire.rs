@@ -198,6 +198,14 @@ mod tests {
     }
 
     #[test]
+    fn request_end_returns_id_of_two_bytes() {
+        assert_eq!(request_end([1, STDIN, 1, 2, 0, 0, 0, 0]), Some(258));
+        assert_eq!(request_end([1, STDIN, 1, 2, 0, 8, 0, 0]), None);
+        assert_eq!(request_end([1, PARAMS, 1, 2, 0, 0, 0, 0]), None);
+        assert_eq!(response(b"", 258).concat()[..4], [1, STDOUT, 1, 2]);
+    }
+
+    #[test]
     fn scanner_finds_end_of_response_split_at_any_size() {
         for workload in Workload::ALL {
             let response = workload.response();
