@@ -38,8 +38,9 @@ pub struct StatusError {
     /// Invariant: from 400 to 599.
     status: u16,
     text: Cow<'static, str>,
-    /// Further header fields. Invariant: valid, and none that the response has by itself.
-    fields: Vec<(Cow<'static, str>, String)>,
+    /// Further header fields. Invariant: valid lines `name: value`, each ending with CR LF, and
+    /// none of `OWN_FIELDS`.
+    fields: String,
 }
 
 impl StatusError {
@@ -53,7 +54,7 @@ impl StatusError {
     /// ```
     pub fn new(status: u16, text: impl Into<Cow<'static, str>>) -> Self {
         let status = if matches!(status, 400..=599) { status } else { 500 };
-        Self { status, text: text.into(), fields: Vec::new() }
+        Self { status, text: text.into(), fields: String::new() }
     }
 
     /// Creates the error of a method that is not one of those in `allowed`: status 405, with the
@@ -75,7 +76,7 @@ impl StatusError {
         let is_name =
             |name: &&&str| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic());
         let allowed: Vec<_> = allowed.iter().filter(is_name).copied().collect();
-        let fields = vec![("Allow".into(), allowed.join(", "))];
+        let fields = format!("Allow: {}\r\n", allowed.join(", "));
         Self { fields, ..Self::new(405, "The method is not allowed.") }
     }
 
@@ -98,17 +99,12 @@ impl StatusError {
     /// - [`Error::InvalidField`] if the name is not a token, or the value contains a CR, LF or NUL
     /// - [`Error::DuplicateField`] for `Status`, `Content-Type` and `Content-Length`, which the
     ///   response has already
-    pub fn field(
-        mut self,
-        name: impl Into<Cow<'static, str>>,
-        value: impl Into<String>,
-    ) -> Result<Self> {
-        let (name, value) = (name.into(), value.into());
+    pub fn field(mut self, name: &str, value: &str) -> Result<Self> {
         check_field(name.as_bytes(), value.as_bytes())?;
-        if OWN_FIELDS.iter().any(|own| own.eq_ignore_ascii_case(&name)) {
-            return Err(Error::DuplicateField(name.into_owned()));
+        if OWN_FIELDS.iter().any(|own| own.eq_ignore_ascii_case(name)) {
+            return Err(Error::DuplicateField(name.to_owned()));
         }
-        self.fields.push((name, value));
+        self.fields.extend([name, ": ", value, "\r\n"]);
         Ok(self)
     }
 
@@ -125,7 +121,8 @@ impl StatusError {
     /// Adds the status and the fields to a head.
     pub(super) fn add_to(&self, head: ResponseHead) -> Result<ResponseHead> {
         let head = head.status(self.status)?;
-        self.fields.iter().try_fold(head, |head, (name, value)| head.field(name, value))
+        let mut fields = self.fields.lines().filter_map(|line| line.split_once(": "));
+        fields.try_fold(head, |head, (name, value)| head.field(name, value))
     }
 
     /// Returns the length of the response's body: the text and the end of its line.
@@ -139,9 +136,7 @@ impl StatusError {
         let reason = canonical_reason(self.status).unwrap_or_default();
         write!(stdout, "Status: {} {reason}\r\n", self.status)?;
         stdout.write_all(b"Content-Type: text/plain; charset=utf-8\r\n")?;
-        for (name, value) in &self.fields {
-            write!(stdout, "{name}: {value}\r\n")?;
-        }
+        stdout.write_all(self.fields.as_bytes())?;
         write!(stdout, "Content-Length: {}\r\n\r\n", self.body_len())?;
         if is_head {
             return Ok(());
