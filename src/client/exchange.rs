@@ -2,7 +2,7 @@ use std::io::{self, Read, Write};
 use std::sync::Arc;
 
 use super::completion::Completion;
-use super::lease::{Lease, Pooled};
+use super::lease::{Lease, Pooled, PooledConnection};
 use super::stdin::{self, Stdin};
 use super::stdout::Stdout;
 use super::transport::Transport;
