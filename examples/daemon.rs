@@ -8,6 +8,8 @@
 //! in a group of which the web server is a member. On SIGTERM, it answers the requests that have
 //! begun, removes the socket file, and exits with status 0. A second signal ends it at once.
 //!
+//! Errors are written to stderr, including those of the handler.
+//!
 //! It says `READY` on stdout when it listens. A service manager also restarts it if it fails:
 //!
 //! ```ini
@@ -24,13 +26,17 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     use std::sync::atomic::AtomicBool;
     use std::sync::Arc;
 
-    use fcgi::{ResponseHead, Server};
+    use fcgi::{server::Outcome, ResponseHead, Server};
     use signal_hook::consts::TERM_SIGNALS;
     use signal_hook::flag;
     use signal_hook::iterator::Signals;
 
     let address = std::env::args_os().nth(1).unwrap_or("unix:/run/app.sock".into());
-    let server = Server::bind(address)?.socket_mode(0o660)?;
+    let server = Server::bind(address)?.socket_mode(0o660)?.on_request_end(|ended| {
+        if let Outcome::Failed(failure) = &ended.outcome {
+            eprintln!("{failure}");
+        }
+    });
 
     let handle = server.handle();
     let mut signals = Signals::new(TERM_SIGNALS)?;

@@ -6,7 +6,8 @@
 //! ```
 //!
 //! It prints one line. The exit status is 0 if the pool answers to `ping.path = /ping` within two
-//! seconds, and 2 otherwise.
+//! seconds, and 2 otherwise. The resolution of a host name may take longer. php-fpm compares
+//! `SCRIPT_NAME` with the path, but only if there is a `SCRIPT_FILENAME`, which need not exist.
 
 use std::ffi::OsStr;
 use std::process::ExitCode;

@@ -6,9 +6,10 @@
 //! ```
 //!
 //! The body is copied to a temporary file as it arrives, so memory does not grow with its length.
-//! The file gets its name when all of the body has arrived, and only its owner may read it. A body
-//! of more than 1 GiB is answered with `413 Content Too Large`, and one that is cut off with `400
-//! Bad Request`. The body is the file itself. `multipart` reads forms with files.
+//! The file gets its name, and replaces one of the same name, when all of the body has arrived. Its
+//! mode is 0644, less the umask. A body of more than 1 GiB is answered with `413 Content Too
+//! Large`, and one that is cut off with `400 Bad Request`. The body is the file itself. `multipart`
+//! reads forms with files.
 
 use std::io;
 use std::path::Path;
@@ -35,10 +36,18 @@ fn store(request: &mut Request, directory: &Path) -> HandlerResult {
     request.expect_method(&["PUT"])?;
 
     // The file is removed if an error is returned before `persist`, such as that of a cut body.
-    let mut file = NamedTempFile::new_in(directory)?;
+    let mut file = create(directory)?;
     let len = io::copy(&mut request.stdin, &mut file)?;
     file.persist(directory.join(name))?;
     request.respond(ResponseHead::text().status(201)?, format!("{len} bytes\n"))
+}
+
+/// Creates a temporary file that all users may read. By default only its owner may.
+fn create(directory: &Path) -> io::Result<NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644));
+    builder.tempfile_in(directory)
 }
 
 /// Returns whether a name stays inside the directory, and is not that of a temporary file.

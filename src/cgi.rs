@@ -160,6 +160,7 @@ pub use self::parser::HeadParser;
 pub use self::path::{decode_path, encode_path, Script};
 pub use self::request::HttpRequest;
 pub use self::request_path::{path_below, request_path};
+pub(crate) use self::response::check_field;
 pub use self::response::ResponseHead;
 pub use self::status::canonical_reason;
 pub use self::variable::{params_for_authorizer, set_variable};

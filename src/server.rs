@@ -37,7 +37,8 @@
 //! | detect that a request was aborted | [`Request::is_aborted`], [`AbortHandle`] |
 //! | send error pages of your own | [`Server::error_page`] |
 //! | write an access log | [`Server::on_request_end`] |
-//! | log errors outside of a request | [`Server::on_error`] |
+//! | log errors of handlers | [`Server::on_request_end`], [`Outcome::Failed`] |
+//! | log errors outside of a handler | [`Server::on_error`] |
 //! | set limits and timeouts | [`Config`] |
 //! | stop a server, set the mode of its socket | [`Handle`], [`Server::socket_mode`] |
 //! | serve connections in a loop of your own | [`Connection`] |
@@ -255,6 +256,10 @@ impl Server {
     /// - a failure to accept connections or to start a thread
     ///
     /// By default, each is written to the process's stderr, on a line of its own.
+    ///
+    /// An error that a handler returns, and a panic, are written to the log of the web server and
+    /// do not reach this function. [`on_request_end`](Self::on_request_end) receives them as
+    /// [`Outcome::Failed`].
     ///
     /// ```
     /// use std::sync::mpsc;

@@ -100,6 +100,10 @@ impl ResponseHead {
     }
 
     /// Creates the head of a plain-text response in UTF-8 with status 404.
+    ///
+    /// [`Server::error_page`](crate::Server::error_page) does not see such a response. To have the
+    /// same page for every error, return a
+    /// [`StatusError::new(404, …)`](crate::server::StatusError::new) instead.
     pub fn not_found() -> Self {
         let mut head = Self::text();
         let start = head.fields.bytes.len();
@@ -325,7 +329,7 @@ impl ResponseHead {
 }
 
 /// Checks that the name is a token and that the value contains no CR, LF or NUL.
-fn check_field(name: &[u8], value: &[u8]) -> Result<()> {
+pub(crate) fn check_field(name: &[u8], value: &[u8]) -> Result<()> {
     if syntax::is_token(name) && syntax::is_value(value) {
         return Ok(());
     }

@@ -2,7 +2,7 @@ use std::io::{self, Read, Write};
 use std::sync::Arc;
 
 use super::completion::Completion;
-use super::lease::{Lease, Pooled};
+use super::lease::{Lease, Pooled, PooledConnection};
 use super::stdin::{self, Stdin};
 use super::stdout::Stdout;
 use super::transport::Transport;
@@ -72,12 +72,21 @@ impl<'a> Exchange<'a> {
 
     /// Reads `body` to its end, sends it, and ends the body of the request.
     ///
-    /// An application may answer before it has read the whole body, and writing it then fails. That
-    /// is not an error: the response is valid, or reading it returns the reason.
+    /// An application may answer and close its end before it has read the whole body, and writing
+    /// it then fails. That is not an error: the response is valid, or reading it reports why not.
+    ///
+    /// An application that keeps the connection open and does not read, because it waits until its
+    /// response is read, makes this method wait until the write timeout.
     ///
     /// # Errors
-    /// Any error of reading `body`. Drop the exchange then, which cancels the request, so that the
-    /// application does not mistake a part of the body for all of it.
+    /// - any error of reading `body`
+    /// - [`Error::TimedOut`](crate::Error::TimedOut), inside the I/O error, if the application
+    ///   reads nothing for [`Config::write_timeout`](super::Config::write_timeout), or at the
+    ///   deadline of the request
+    /// - any other error of writing, unless it means that the application has closed the connection
+    ///
+    /// Drop the exchange then, which cancels the request, so that neither side mistakes a part for
+    /// the whole.
     ///
     /// ```
     /// use fcgi::{record::Role, Client, Params};
@@ -95,12 +104,11 @@ impl<'a> Exchange<'a> {
         let mut piece = [0; PIECE_LEN];
         loop {
             let len = retry(|| body.read(&mut piece))?;
-            let is_sent = match len {
+            let written = match len {
                 0 => self.stdin.finish(),
                 _ => self.stdin.write_all(&piece[..len]),
             };
-            // An error is ignored: the response is valid, or reading it reports why not.
-            if len == 0 || is_sent.is_err() {
+            if !is_open(written)? || len == 0 {
                 return Ok(());
             }
         }
@@ -110,12 +118,12 @@ impl<'a> Exchange<'a> {
     /// waits for END_REQUEST.
     ///
     /// # Errors
-    /// The errors of reading [`Stdout`]. If the body cannot be written but the response is
-    /// complete, that is not an error.
+    /// The errors of reading [`Stdout`], and of writing the end of the body as
+    /// [`send_body`](Self::send_body) returns them. If the application has closed the connection
+    /// but the response is complete, that is not an error.
     pub fn finish(mut self) -> Result<Completion> {
         if !self.stdout.is_complete() {
-            // An error is ignored: the response is valid, or reading it reports why not.
-            let _ = self.stdin.finish();
+            is_open(self.stdin.finish())?;
         }
         self.complete()
     }
@@ -175,5 +183,22 @@ impl<'a> Exchange<'a> {
     /// that is waiting on it returns. To cancel from another thread, use [`Stdout::cancel_handle`].
     pub fn cancel(&self) {
         self.stdin.cancel();
+    }
+}
+
+/// Returns whether the application can receive more after this result of a write. It cannot if it
+/// has closed the connection. The response is then valid, or reading it reports why not.
+///
+/// # Errors
+/// Any other error, such as a timeout. The application may still wait for the rest of the body, and
+/// would take a part of it for all of it.
+fn is_open(written: io::Result<()>) -> io::Result<bool> {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected};
+    match written {
+        Ok(()) => Ok(true),
+        Err(error) => match error.kind() {
+            BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected => Ok(false),
+            _ => Err(error),
+        },
     }
 }

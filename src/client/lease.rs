@@ -1,3 +1,4 @@
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,10 +18,33 @@ pub(super) enum Lease<'a> {
     /// A connection that belongs to the caller.
     Lent(&'a mut Transport),
     /// A connection of a client's pool.
-    Pooled(Box<Pooled>),
+    Pooled(Box<dyn PooledConnection>),
 }
 
 /// A connection of a client's pool, which gets it back when this is dropped.
+///
+/// This is a trait so that a program which uses no [`Client`](crate::Client) contains no code for
+/// it.
+pub(super) trait PooledConnection: fmt::Debug + Send + Sync {
+    fn transport(&self) -> &Transport;
+
+    fn transport_mut(&mut self) -> &mut Transport;
+
+    /// Returns whether [`start`](Self::start) must be called before the response is read.
+    fn must_start(&self) -> bool;
+
+    /// Waits until the response may be read from the connection.
+    ///
+    /// # Errors
+    /// The errors of sending the request again.
+    fn start(&mut self) -> Result<()>;
+
+    /// Ends a request whose response is complete. If another thread is about to send the end of the
+    /// body, waits for it.
+    fn end_request(&mut self);
+}
+
+/// The connection of an exchange that [`Client::begin`](crate::Client::begin) has returned.
 #[derive(Debug)]
 pub(super) struct Pooled {
     /// Invariant: it is `Some` until this is dropped.
@@ -56,16 +80,13 @@ impl Lease<'_> {
         matches!(self, Self::Pooled(_))
     }
 
-    /// Returns whether [`start`](Self::start) must be called before the response is read.
+    /// Does the same as [`PooledConnection::must_start`].
     #[inline]
     pub(super) fn must_start(&self) -> bool {
-        matches!(self, Self::Pooled(pooled) if !pooled.has_started)
+        matches!(self, Self::Pooled(pooled) if pooled.must_start())
     }
 
-    /// Waits until the response may be read from the connection.
-    ///
-    /// # Errors
-    /// The errors of sending the request again.
+    /// Does the same as [`PooledConnection::start`].
     #[cold]
     pub(super) fn start(&mut self) -> Result<()> {
         match self {
@@ -92,12 +113,32 @@ impl Pooled {
         &self.link
     }
 
+    fn send_again(&mut self, records: &[u8]) -> Result<()> {
+        let replacement = self.link.reconnect()?;
+        self.replace(replacement);
+        let progress = self.transport_mut().send(records)?;
+        self.link.set_writer(self.transport().writer());
+        self.link.end_body(progress == Progress::All);
+        Ok(())
+    }
+
+    fn replace(&mut self, replacement: Transport) {
+        self.transport_mut().replace(replacement);
+        self.is_kept = false;
+    }
+}
+
+impl PooledConnection for Pooled {
     fn transport(&self) -> &Transport {
         self.transport.as_deref().expect("a connection until the lease is dropped")
     }
 
-    pub(super) fn transport_mut(&mut self) -> &mut Transport {
+    fn transport_mut(&mut self) -> &mut Transport {
         self.transport.as_deref_mut().expect("a connection until the lease is dropped")
+    }
+
+    fn must_start(&self) -> bool {
+        !self.has_started
     }
 
     fn start(&mut self) -> Result<()> {
@@ -114,22 +155,6 @@ impl Pooled {
         self.send_again(&first.records)
     }
 
-    fn send_again(&mut self, records: &[u8]) -> Result<()> {
-        let replacement = self.link.reconnect()?;
-        self.replace(replacement);
-        let progress = self.transport_mut().send(records)?;
-        self.link.set_writer(self.transport().writer());
-        self.link.end_body(progress == Progress::All);
-        Ok(())
-    }
-
-    fn replace(&mut self, replacement: Transport) {
-        self.transport_mut().replace(replacement);
-        self.is_kept = false;
-    }
-
-    /// Ends a request whose response is complete. If another thread is about to send the end of the
-    /// body, waits for it.
     fn end_request(&mut self) {
         self.is_answered = true;
         let is_body_sent = self.link.wait_for_body(END_WAIT);

@@ -290,8 +290,8 @@ impl Connection {
                     self.input.reader_mut().decode_params(&mut decoder)?;
                 }
                 RecordType::AbortRequest => return Ok(false),
-                RecordType::BeginRequest | RecordType::Stdin | RecordType::Data => {
-                    return Err(header.unexpected());
+                record_type @ (RecordType::BeginRequest | RecordType::Stdin | RecordType::Data) => {
+                    return Err(Error::UnexpectedRecord { record_type, request_id: accepted.id });
                 }
                 // Types that no web server sends, and unknown ones.
                 _ => {}

@@ -88,7 +88,8 @@ impl Failure<'_> {
         self.response().text().to_owned()
     }
 
-    /// Adds the status to the head of an error page, and with status 405 the field `Allow`.
+    /// Adds the status to the head of an error page, and the [fields](StatusError::field) of a
+    /// [`StatusError`], such as `Allow` with status 405.
     ///
     /// ```
     /// use fcgi::ResponseHead;

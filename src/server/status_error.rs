@@ -3,8 +3,11 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::io::{self, Write};
 
-use crate::cgi::{canonical_reason, ResponseHead};
+use crate::cgi::{canonical_reason, check_field, ResponseHead};
 use crate::error::{Error, Result};
+
+/// The fields that every response to a [`StatusError`] has.
+const OWN_FIELDS: [&str; 3] = ["Status", "Content-Type", "Content-Length"];
 
 /// An error that a handler returns to end its request with a status and a line of text for the
 /// client.
@@ -22,8 +25,10 @@ use crate::error::{Error, Result};
 /// }
 /// ```
 ///
-/// The response is plain text, or what [`Server::error_page`](super::Server::error_page) makes of
-/// it. With a status below 500, the request counts as served: nothing is written to the log, and
+/// The response is plain text, or that of [`Server::error_page`](super::Server::error_page). A
+/// response that the handler writes itself, such as one with
+/// [`ResponseHead::not_found`](crate::ResponseHead::not_found), does not go through `error_page`.
+/// With a status below 500, the request counts as served: nothing is written to the log, and
 /// [`app_status`](super::Request::app_status) does not change. If a part of the response was sent
 /// before, the request has failed instead: see
 /// [`HandlerResult`](super::HandlerResult#responses-that-were-sent-in-part).
@@ -33,8 +38,9 @@ pub struct StatusError {
     /// Invariant: from 400 to 599.
     status: u16,
     text: Cow<'static, str>,
-    /// The methods that are allowed, for status 405. Invariant: without line breaks.
-    allow: Option<String>,
+    /// Further header fields. Invariant: valid lines `name: value`, each ending with CR LF, and
+    /// none of `OWN_FIELDS`.
+    fields: String,
 }
 
 impl StatusError {
@@ -48,7 +54,7 @@ impl StatusError {
     /// ```
     pub fn new(status: u16, text: impl Into<Cow<'static, str>>) -> Self {
         let status = if matches!(status, 400..=599) { status } else { 500 };
-        Self { status, text: text.into(), allow: None }
+        Self { status, text: text.into(), fields: String::new() }
     }
 
     /// Creates the error of a method that is not one of those in `allowed`: status 405, with the
@@ -70,7 +76,36 @@ impl StatusError {
         let is_name =
             |name: &&&str| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic());
         let allowed: Vec<_> = allowed.iter().filter(is_name).copied().collect();
-        Self { allow: Some(allowed.join(", ")), ..Self::new(405, "The method is not allowed.") }
+        let fields = format!("Allow: {}\r\n", allowed.join(", "));
+        Self { fields, ..Self::new(405, "The method is not allowed.") }
+    }
+
+    /// Adds a header field to the response, such as `WWW-Authenticate` or `Retry-After`.
+    ///
+    /// ```
+    /// use fcgi::server::{HandlerResult, Request, StatusError};
+    /// use fcgi::ResponseHead;
+    ///
+    /// fn page(request: &mut Request) -> HandlerResult {
+    ///     if request.header("Authorization").is_none() {
+    ///         let error = StatusError::new(401, "Please log in.");
+    ///         return Err(error.field("WWW-Authenticate", "Basic realm=\"app\"")?.into());
+    ///     }
+    ///     request.respond(ResponseHead::text(), "Hello.\n")
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// - [`Error::InvalidField`] if the name is not a token, or the value contains a CR, LF or NUL
+    /// - [`Error::DuplicateField`] for `Status`, `Content-Type` and `Content-Length`, which the
+    ///   response has already
+    pub fn field(mut self, name: &str, value: &str) -> Result<Self> {
+        check_field(name.as_bytes(), value.as_bytes())?;
+        if OWN_FIELDS.iter().any(|own| own.eq_ignore_ascii_case(name)) {
+            return Err(Error::DuplicateField(name.to_owned()));
+        }
+        self.fields.extend([name, ": ", value, "\r\n"]);
+        Ok(self)
     }
 
     /// Returns the status.
@@ -83,13 +118,11 @@ impl StatusError {
         &self.text
     }
 
-    /// Adds the status to a head, and with status 405 the field `Allow`.
+    /// Adds the status and the fields to a head.
     pub(super) fn add_to(&self, head: ResponseHead) -> Result<ResponseHead> {
         let head = head.status(self.status)?;
-        match &self.allow {
-            Some(allow) => head.field("Allow", allow),
-            None => Ok(head),
-        }
+        let mut fields = self.fields.lines().filter_map(|line| line.split_once(": "));
+        fields.try_fold(head, |head, (name, value)| head.field(name, value))
     }
 
     /// Returns the length of the response's body: the text and the end of its line.
@@ -103,9 +136,7 @@ impl StatusError {
         let reason = canonical_reason(self.status).unwrap_or_default();
         write!(stdout, "Status: {} {reason}\r\n", self.status)?;
         stdout.write_all(b"Content-Type: text/plain; charset=utf-8\r\n")?;
-        if let Some(allow) = &self.allow {
-            write!(stdout, "Allow: {allow}\r\n")?;
-        }
+        stdout.write_all(self.fields.as_bytes())?;
         write!(stdout, "Content-Length: {}\r\n\r\n", self.body_len())?;
         if is_head {
             return Ok(());

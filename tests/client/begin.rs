@@ -622,6 +622,32 @@ fn body_that_cannot_be_sent_leaves_the_response_valid() {
     assert_eq!(exchange.stdout.read_head().expect("a head").status(), 403);
 }
 
+/// The application begins its answer, but neither reads the body nor closes the connection. The
+/// response may be that to a part of the body.
+#[test]
+fn body_that_is_not_read_in_time_is_an_error() {
+    // Long enough to connect on a busy machine.
+    let deadline = Duration::from_millis(500);
+    for (config, message) in [
+        (test_config().write_timeout(Some(SHORT)), "write timed out after 50 ms"),
+        (test_config().deadline(Some(deadline)), "request timed out after 500 ms"),
+    ] {
+        let (resume, resumed) = mpsc::channel::<()>();
+        let resumed = Mutex::new(resumed);
+        let application = Application::unix(move |_, mut stream| {
+            read_begin_and_params(&mut stream);
+            stream.write_all(&response(b"Status: 200\n\npart")).expect("the response is sent");
+            let _ended = resumed.lock().expect("a lock").recv_timeout(TEST_TIMEOUT);
+        });
+        let client = application.client().config(config);
+        let mut exchange = begin(&client, &upload_params(1 << 30));
+        let error = exchange.send_body(io::repeat(b'x').take(1 << 30)).expect_err("a timeout");
+        assert_eq!((error.kind(), &*error.to_string()), (io::ErrorKind::TimedOut, message));
+        drop(exchange);
+        drop(resume);
+    }
+}
+
 #[test]
 fn body_is_sent_to_its_end() {
     let application = Application::unix(echo);

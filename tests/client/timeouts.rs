@@ -311,3 +311,18 @@ fn client_without_timeouts_waits_for_a_slow_application() {
         b"late"
     );
 }
+
+/// The application answers without reading the body. The end of the body exceeds the send buffer.
+#[test]
+fn end_of_the_body_that_is_not_read_in_time_is_an_error() {
+    let (near, mut far) = socket_pair();
+    socket2::SockRef::from(&near).set_send_buffer_size(4096).expect("a short buffer");
+    far.write_all(&response(b"Status: 200\n\nwhole")).expect("the response is sent");
+    let config = Arc::new(test_config().write_timeout(Some(Duration::from_millis(50))));
+    let mut connection = Connection::new(near, config).expect("a connection");
+    let params = upload_params(60_000);
+    let mut exchange = connection.begin(Role::Responder, &params).expect("an exchange");
+    exchange.stdin.write_all(&[b'x'; 60_000]).expect("the body is buffered");
+    let error = exchange.finish().expect_err("a timeout");
+    assert_eq!(error.to_string(), "write timed out after 50 ms");
+}

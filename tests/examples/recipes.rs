@@ -108,7 +108,16 @@ fn upload_stores_whole_files_below_its_directory() {
     let content = vec![b'x'; 300_000];
     let stored = put("/upload/caf%C3%A9.bin", &content);
     assert_eq!((stored.head.status(), &*stored.body), (201, "300000 bytes\n"));
-    assert_eq!(fs::read(directory.path().join("café.bin")).expect("the file"), content);
+    let file = directory.path().join("café.bin");
+    assert_eq!(fs::read(&file).expect("the file"), content);
+    // A usual umask leaves the others the right to read.
+    let mode = fs::metadata(&file).expect("the file").permissions().mode();
+    let umask = Command::new("sh").args(["-c", "umask"]).output().expect("a shell").stdout;
+    let umask = String::from_utf8_lossy(&umask).trim().to_owned();
+    let umask = u32::from_str_radix(&umask, 8).expect("an octal number");
+    assert_eq!(mode & 0o777, 0o644 & !umask);
+    put("/upload/caf%C3%A9.bin", b"replaced");
+    assert_eq!(fs::read(&file).expect("the file"), b"replaced");
 
     for target in ["/upload/", "/upload/.hidden", "/upload/a%5Cb", "/upload/a/b", "/other/a"] {
         assert_eq!(put(target, b"x").head.status(), 404, "{target}");

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use crate::support::*;
 use fcgi::record::Role;
 use fcgi::server::{Config, HandlerResult, Request, StatusError};
-use fcgi::{ResponseHead, Server};
+use fcgi::{Error, ResponseHead, Server};
 
 fn fail(request: &mut Request) -> HandlerResult {
     let error = StatusError::new(422, "The name is missing.");
@@ -17,6 +17,7 @@ fn fail(request: &mut Request) -> HandlerResult {
             let allowed = ["GET", "HEAD", "PUT\r\nX-Injected: 1", "BAD METHOD"];
             Err(StatusError::method_not_allowed(&allowed).into())
         }
+        "field" => Err(error.field("Retry-After", "60")?.field("X-Second", "2")?.into()),
         "unavailable" => Err(StatusError::new(503, "Come back later.").into()),
         "no error" => Err(StatusError::new(200, "OK").into()),
         "buffered" => {
@@ -47,6 +48,8 @@ fn status_error_becomes_the_response() {
     let missing = response("422 Unprocessable Content", "", "The name is missing.\n");
     let not_allowed = "The method is not allowed.\n";
     let not_allowed = response("405 Method Not Allowed", "Allow: GET, HEAD\r\n", not_allowed);
+    let with_fields = "Retry-After: 60\r\nX-Second: 2\r\n";
+    let with_fields = response("422 Unprocessable Content", with_fields, "The name is missing.\n");
     let unavailable = response("503 Service Unavailable", "", "Come back later.\n");
     let no_error = response("500 Internal Server Error", "", "OK\n");
     for (query, expected, stderr, app_status) in [
@@ -54,6 +57,7 @@ fn status_error_becomes_the_response() {
         ("inside", &missing, "", 0),
         ("buffered", &missing, "", 0),
         ("method", &not_allowed, "", 0),
+        ("field", &with_fields, "", 0),
         ("unavailable", &unavailable, "Come back later.\n", 1),
         ("no error", &no_error, "OK\n", 1),
         (
@@ -92,14 +96,38 @@ fn error_page_has_the_text_and_the_head_of_a_status_error() {
         request.respond(failure.head(ResponseHead::json())?, format!("[{:?}]", failure.text()))
     });
     let server = TestServer::start(server, fail);
-    let answer =
-        server.round_trip(1, &request(1, RESPONDER, 0, &[("QUERY_STRING", "method")], b""));
-    assert_eq!(
-        answer.text(),
-        "Status: 405 Method Not Allowed\r\nContent-Type: application/json\r\n\
-         Allow: GET, HEAD\r\nContent-Length: 30\r\n\r\n[\"The method is not allowed.\"]"
-    );
-    assert_eq!((answer.stderr, answer.app_status), (Vec::new(), 0));
+    for (query, status, fields, text) in [
+        ("method", "405 Method Not Allowed", "Allow: GET, HEAD", "The method is not allowed."),
+        (
+            "field",
+            "422 Unprocessable Content",
+            "Retry-After: 60\r\nX-Second: 2",
+            "The name is missing.",
+        ),
+    ] {
+        let answer =
+            server.round_trip(1, &request(1, RESPONDER, 0, &[("QUERY_STRING", query)], b""));
+        let expected = format!(
+            "Status: {status}\r\nContent-Type: application/json\r\n{fields}\r\n\
+             Content-Length: {}\r\n\r\n[{text:?}]",
+            text.len() + 4
+        );
+        assert_eq!(answer.text(), expected);
+        assert_eq!((answer.stderr, answer.app_status), (Vec::new(), 0));
+    }
+}
+
+/// A value cannot inject another field, and a field of the response itself is not sent twice.
+#[test]
+fn status_error_refuses_invalid_and_repeated_fields() {
+    for (name, value) in [("X-Name", "a\r\nX-Injected: 1"), ("X-Name", "\0"), ("X Name", "a")] {
+        let refused = StatusError::new(401, "").field(name, value);
+        assert!(matches!(refused, Err(Error::InvalidField(_))), "{refused:?}");
+    }
+    for name in ["status", "Content-type", "CONTENT-LENGTH"] {
+        let refused = StatusError::new(401, "").field(name, "1");
+        assert!(matches!(&refused, Err(Error::DuplicateField(field)) if field == name));
+    }
 }
 
 fn read(request: &mut Request) -> HandlerResult {

@@ -78,17 +78,17 @@ pub fn params(workload: Workload) -> Vec<u8> {
     bytes
 }
 
-fn record(record_type: u8, id: u8, content: &[u8]) -> Vec<u8> {
+fn record(record_type: u8, id: u16, content: &[u8]) -> Vec<u8> {
     let padding = content.len().wrapping_neg() & 7;
-    let [len1, len0] = (content.len() as u16).to_be_bytes();
-    let mut bytes = vec![1, record_type, 0, id, len1, len0, padding as u8, 0];
+    let ([id1, id0], [len1, len0]) = (id.to_be_bytes(), (content.len() as u16).to_be_bytes());
+    let mut bytes = vec![1, record_type, id1, id0, len1, len0, padding as u8, 0];
     bytes.extend(content);
     bytes.resize(bytes.len() + padding, 0);
     bytes
 }
 
 /// Encodes a stream, including the empty record at its end.
-fn stream(record_type: u8, id: u8, data: &[u8]) -> Vec<u8> {
+fn stream(record_type: u8, id: u16, data: &[u8]) -> Vec<u8> {
     let mut bytes: Vec<u8> =
         data.chunks(MAX_CONTENT).flat_map(|content| record(record_type, id, content)).collect();
     bytes.extend(record(record_type, id, b""));
@@ -104,14 +104,14 @@ pub fn request(workload: Workload, keep_conn: bool) -> Vec<u8> {
 }
 
 /// Returns the id of a request if these are its last bytes: the empty record that ends STDIN.
-pub fn request_end(last: [u8; 8]) -> Option<u8> {
-    let id = last[3];
-    (last == [1, STDIN, 0, id, 0, 0, 0, 0]).then_some(id)
+pub fn request_end(last: [u8; 8]) -> Option<u16> {
+    let [_, _, id1, id0, ..] = last;
+    (last == [1, STDIN, id1, id0, 0, 0, 0, 0]).then_some(u16::from_be_bytes([id1, id0]))
 }
 
 /// Encodes the response to a request. A large one consists of several slices for a vectored write:
 /// a header, its content, the next header, and so on. The content is not copied.
-pub fn response(stdout: &[u8], id: u8) -> Vec<Cow<'_, [u8]>> {
+pub fn response(stdout: &[u8], id: u16) -> Vec<Cow<'_, [u8]>> {
     if stdout.len() <= MAX_CONTENT {
         return vec![[stream(STDOUT, id, stdout), record(END, id, &[0; 8])].concat().into()];
     }
@@ -195,6 +195,14 @@ mod tests {
     #[test]
     fn encoded_params_have_1006_bytes() {
         assert_eq!(params(Workload::Small).len(), 1006);
+    }
+
+    #[test]
+    fn request_end_returns_id_of_two_bytes() {
+        assert_eq!(request_end([1, STDIN, 1, 2, 0, 0, 0, 0]), Some(258));
+        assert_eq!(request_end([1, STDIN, 1, 2, 0, 8, 0, 0]), None);
+        assert_eq!(request_end([1, PARAMS, 1, 2, 0, 0, 0, 0]), None);
+        assert_eq!(response(b"", 258).concat()[..4], [1, STDOUT, 1, 2]);
     }
 
     #[test]

@@ -1,8 +1,9 @@
-//! The baseline for servers: `baseline WORKLOAD ADDRESS [new]`. It does little more than the system
-//! calls. It finds the end of a request by the last bytes, and ignores all other bytes.
+//! The baseline for servers: `baseline WORKLOAD ADDRESS [new | many]`. It does little more than the
+//! system calls. It finds the end of a request by the last bytes, and ignores all other bytes.
 //!
 //! Several threads block in `accept`. Each reuses its buffers for all connections. With `new`, a
-//! connection is closed after its first request.
+//! connection is closed after its first request. With `many`, each connection has a thread of its
+//! own.
 
 use std::borrow::Cow;
 use std::io::{self, IoSlice, Read, Write};
@@ -10,53 +11,73 @@ use std::io::{self, IoSlice, Read, Write};
 use fcgi_benches::net::{Listener, Socket};
 use fcgi_benches::{arguments, wire, Workload};
 
-/// The number of threads. At most eight connections are open at once.
+/// The number of threads. Without `many`, at most eight connections are open at once.
 const THREADS: usize = 16;
-/// The ids that a client with one request at a time uses.
-const IDS: [u8; 2] = [1, 2];
+/// The ids that a client with one request at a time uses. HAProxy counts further on a kept
+/// connection, so the response is encoded again.
+const IDS: [u16; 2] = [1, 2];
+
+/// What all threads share.
+struct Baseline {
+    stdout: Vec<u8>,
+    buffer_len: usize,
+    is_kept: bool,
+}
 
 fn main() -> io::Result<()> {
     let (workload, address) = arguments();
-    let is_kept = std::env::args().nth(3).is_none();
-    let (listener, stdout) = (Listener::bind(&address)?, workload.response());
-    let responses = IDS.map(|id| wire::response(&stdout, id));
+    let mode = std::env::args().nth(3);
     let buffer_len = if workload == Workload::Body { 256 * 1024 } else { 8 * 1024 };
+    let is_kept = mode.as_deref() != Some("new");
+    let baseline = &Baseline { stdout: workload.response(), buffer_len, is_kept };
+    let listener = &Listener::bind(&address)?;
     std::thread::scope(|scope| {
+        if mode.as_deref() == Some("many") {
+            while let Ok(socket) = listener.accept() {
+                scope.spawn(move || baseline.serve([socket]));
+            }
+            return;
+        }
         for _ in 0..THREADS {
-            scope.spawn(|| {
-                let mut buffer = vec![0; buffer_len];
-                while let Ok(socket) = listener.accept() {
-                    // Errors are ignored: the client has closed the connection.
-                    let _ = serve(socket, &mut buffer, &responses, is_kept);
-                }
-            });
+            scope.spawn(move || baseline.serve(std::iter::from_fn(|| listener.accept().ok())));
         }
     });
     Ok(())
 }
 
-fn serve(
-    mut socket: Socket,
-    buffer: &mut [u8],
-    responses: &[Vec<Cow<'_, [u8]>>; IDS.len()],
-    is_kept: bool,
-) -> io::Result<()> {
-    while let Some(id) = read_request(&mut socket, buffer)? {
-        let index = IDS.iter().position(|known| *known == id).ok_or(io::ErrorKind::InvalidData)?;
-        match &responses[index][..] {
-            [whole] => socket.write_all(whole)?,
-            parts => write_all_vectored(&mut socket, parts)?,
-        }
-        if !is_kept {
-            break;
+impl Baseline {
+    /// Serves one connection after the other.
+    fn serve(&self, sockets: impl IntoIterator<Item = Socket>) {
+        let mut buffer = vec![0; self.buffer_len];
+        let responses = IDS.map(|id| wire::response(&self.stdout, id));
+        for mut socket in sockets {
+            // Errors are ignored: the client has closed the connection.
+            let _ = self.serve_connection(&mut socket, &mut buffer, &responses);
         }
     }
-    Ok(())
+
+    fn serve_connection(
+        &self,
+        socket: &mut Socket,
+        buffer: &mut [u8],
+        responses: &[Vec<Cow<'_, [u8]>>; IDS.len()],
+    ) -> io::Result<()> {
+        while let Some(id) = read_request(socket, buffer)? {
+            match IDS.iter().position(|known| *known == id) {
+                Some(index) => respond(socket, &responses[index])?,
+                None => respond(socket, &wire::response(&self.stdout, id))?,
+            }
+            if !self.is_kept {
+                break;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Reads until the last bytes are the end of a request, and returns its id. Returns `None` at the
 /// end of input.
-fn read_request(socket: &mut Socket, buffer: &mut [u8]) -> io::Result<Option<u8>> {
+fn read_request(socket: &mut Socket, buffer: &mut [u8]) -> io::Result<Option<u16>> {
     let mut last = [0; 8];
     loop {
         let n = socket.read(buffer)?;
@@ -75,7 +96,10 @@ fn read_request(socket: &mut Socket, buffer: &mut [u8]) -> io::Result<Option<u8>
     }
 }
 
-fn write_all_vectored(socket: &mut Socket, parts: &[Cow<'_, [u8]>]) -> io::Result<()> {
+fn respond(socket: &mut Socket, parts: &[Cow<'_, [u8]>]) -> io::Result<()> {
+    if let [whole] = parts {
+        return socket.write_all(whole);
+    }
     let mut slices: Vec<_> = parts.iter().map(|part| IoSlice::new(part)).collect();
     let mut slices = &mut slices[..];
     while !slices.is_empty() {

@@ -1,38 +1,26 @@
-//! Sends requests for a CGI program to a server that runs it: `cgi-load ADDRESS PROGRAM CONNECTIONS
-//! SECONDS`. Each request has a connection of its own, which is the default of nginx. Prints the
-//! number of requests per second.
+//! Sends requests for a CGI program to a server that runs it: `cgi-load ADDRESS CONNECTIONS
+//! PROGRAM`. Each request has a connection of its own, which is the default of nginx.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use fcgi::{Client, Params};
+use fcgi_benches::clock;
+use fcgi_benches::net::Socket;
 
 fn main() -> fcgi::Result<()> {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
-    let [address, program, connections, seconds] = &arguments[..] else {
-        panic!("usage: cgi-load ADDRESS PROGRAM CONNECTIONS SECONDS")
+    let [address, connections, program] = &arguments[..] else {
+        panic!("usage: cgi-load ADDRESS CONNECTIONS PROGRAM")
     };
+    drop(Socket::connect_first(address)?);
     let client = Client::new(address)?;
     let params = params(program)?;
     let expected = client.fetch(&params, b"")?.stdout;
     assert!(expected.starts_with(b"Content-Type: text/plain"), "an error response");
-
-    let connections: u32 = connections.parse().expect("a number of connections");
-    let end = Instant::now() + Duration::from_secs(seconds.parse().expect("a number of seconds"));
-    let start = Instant::now();
-    let count = || -> fcgi::Result<u32> {
-        let mut count = 0;
-        while Instant::now() < end {
-            assert!(client.fetch(&params, b"")?.stdout == expected, "another response");
-            count += 1;
-        }
-        Ok(count)
-    };
-    let total: u32 = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..connections).map(|_| scope.spawn(count)).collect();
-        threads.into_iter().map(|thread| thread.join().expect("a thread")).sum::<fcgi::Result<_>>()
-    })?;
-    println!("{:.0}", f64::from(total) / start.elapsed().as_secs_f64());
+    let connections = connections.parse().expect("a number of connections");
+    clock::measure_all(connections, || {
+        || assert!(client.fetch(&params, b"").expect("a response").stdout == expected)
+    });
     Ok(())
 }
 

@@ -9,7 +9,7 @@ use fcgi_benches::{arguments, Workload, FILLER, HEAD, LARGE};
 
 fn main() -> fcgi::Result<()> {
     let (workload, address) = arguments();
-    let server = fcgi::Server::bind(&address)?.config(Config::new().max_connections(2048));
+    let server = fcgi::Server::bind(&address)?.config(Config::new().max_connections(8192));
     if let Some(requests) = std::env::args().nth(3) {
         return serve_count(server, requests.parse().expect("the number of requests"));
     }

@@ -25,7 +25,7 @@ fn main() -> io::Result<()> {
     let _first: Vec<_> = (0..10).map(|_| open()).collect::<io::Result<_>>()?;
     let before = resident(pid)?;
     let _connections: Vec<_> = (0..CONNECTIONS).map(|_| open()).collect::<io::Result<_>>()?;
-    println!("{}", (resident(pid)? - before) / CONNECTIONS);
+    println!("{}", resident(pid)?.saturating_sub(before) / CONNECTIONS);
     Ok(())
 }
 

@@ -3,7 +3,8 @@
 
 use std::fmt::{Result, Write};
 
-use super::comparison::{median, spread, Comparison, Entry, Group};
+use super::comparison::{median, spread, Comparison, Entry};
+use super::rows::Group;
 use super::table::absolute;
 
 const WIDTH: f64 = 860.0;
@@ -29,7 +30,7 @@ const STYLE: &str = "<style>\
 pub fn svg(comparisons: &[Comparison]) -> String {
     let mut body = String::new();
     let mut y = 24.0;
-    for comparison in comparisons {
+    for comparison in comparisons.iter().filter(|comparison| comparison.unit.is_rate()) {
         draw_comparison(comparison, &mut body, &mut y).expect("a string");
     }
     format!(
@@ -40,16 +41,10 @@ pub fn svg(comparisons: &[Comparison]) -> String {
 }
 
 fn draw_comparison(comparison: &Comparison, body: &mut String, y: &mut f64) -> Result {
-    let group = match comparison.group {
-        Group::Server => "Server",
-        Group::Client => "Client",
-        Group::Echo => "Both",
-        Group::Steps => "Step by step",
-    };
-    let title = comparison.title;
+    let title = comparison.full_title();
     let baseline = absolute(comparison, &comparison.entries[0]).unwrap_or_default();
     let x = LEFT + BASELINE;
-    writeln!(body, "<text class=\"title\" x=\"8\" y=\"{y}\">{group}: {title}</text>")?;
+    writeln!(body, "<text class=\"title\" x=\"8\" y=\"{y}\">{title}</text>")?;
     writeln!(body, "<text x=\"{x}\" y=\"{y}\" text-anchor=\"middle\">baseline: {baseline}</text>")?;
     *y += 8.0;
     let top = *y - 2.0;
@@ -65,7 +60,8 @@ fn draw_comparison(comparison: &Comparison, body: &mut String, y: &mut f64) -> R
 fn draw_bar(comparison: &Comparison, entry: &Entry, body: &mut String, y: &mut f64) -> Result {
     let ratios = comparison.ratios(entry);
     let Some(ratio) = median(&ratios) else { return Ok(()) };
-    let is_ours = entry.name.starts_with("fcgi") || comparison.group == Group::Steps;
+    let is_ours =
+        entry.name.split([' ', ',']).next() == Some("fcgi") || comparison.group == Group::Steps;
     let class = if is_ours { "ours" } else { "peer" };
     let (text_y, middle) = (*y + BAR_HEIGHT - 3.5, *y + BAR_HEIGHT / 2.0);
     let (name, name_x) = (entry.name.replace('`', ""), LEFT - 8.0);

@@ -1,5 +1,7 @@
-//! Runs all benchmarks and prints the results: `bench [--rounds N] [--seconds S] [--svg FILE]
-//! [--omitted TEXT]…`
+//! Runs the benchmarks and prints the results: `bench [--rounds N] [--seconds S] [--only TEXT]
+//! [--svg FILE] [--omitted TEXT]…`
+//!
+//! With `--only`, it runs the rows whose title, with that of the table, contains a text.
 //!
 //! Each measurement starts a server and a client of its own, so that it does not depend on previous
 //! measurements. In each round, every program of every comparison is measured once. Ratios are
@@ -7,16 +9,21 @@
 
 mod chart;
 mod comparison;
+mod rows;
+mod runner;
 mod table;
+mod web_server;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use self::comparison::{Comparison, Runner};
+use self::comparison::Comparison;
+use self::runner::Runner;
 
 struct Options {
     rounds: usize,
     seconds: f64,
+    only: Option<String>,
     svg: Option<PathBuf>,
     /// The programs that could not be built, and why.
     omitted: Vec<String>,
@@ -25,10 +32,13 @@ struct Options {
 fn main() -> ExitCode {
     let options = options(std::env::args().skip(1));
     let runner = Runner::new(options.seconds);
-    let mut comparisons = comparison::all();
+    let mut comparisons = rows::all();
+    if let Some(text) = &options.only {
+        comparisons.retain(|comparison| comparison.full_title().contains(text));
+    }
     for round in 1..=options.rounds {
         for comparison in &mut comparisons {
-            eprintln!("round {round} of {}: {}", options.rounds, comparison.title);
+            eprintln!("round {round} of {}: {}", options.rounds, comparison.full_title());
             comparison.run(&runner);
         }
     }
@@ -47,12 +57,14 @@ fn main() -> ExitCode {
 }
 
 fn options(mut arguments: impl Iterator<Item = String>) -> Options {
-    let mut options = Options { rounds: 15, seconds: 0.15, svg: None, omitted: Vec::new() };
+    let mut options =
+        Options { rounds: 15, seconds: 0.15, only: None, svg: None, omitted: Vec::new() };
     while let Some(name) = arguments.next() {
         let value = arguments.next().unwrap_or_else(|| panic!("{name} requires a value"));
         match &*name {
             "--rounds" => options.rounds = value.parse().expect("a number of rounds"),
             "--seconds" => options.seconds = value.parse().expect("a number of seconds"),
+            "--only" => options.only = Some(value),
             "--svg" => options.svg = Some(value.into()),
             "--omitted" => options.omitted.push(value),
             _ => panic!("unknown option {name}"),
