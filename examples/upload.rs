@@ -44,6 +44,7 @@ fn store(request: &mut Request, directory: &Path) -> HandlerResult {
 
 /// Creates a temporary file that all users may read. By default only its owner may.
 fn create(directory: &Path) -> io::Result<NamedTempFile> {
+    #[cfg_attr(not(unix), allow(unused_mut))]
     let mut builder = tempfile::Builder::new();
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644));
