@@ -118,8 +118,8 @@ use crate::stream::StreamLength;
 /// another one within a millisecond, has an idempotent `REQUEST_METHOD` (RFC 9110, section 9.2.2),
 /// and fits the first write as a whole, which holds up to 32 KiB of body. A request that is not
 /// idempotent, or does not fit the first write, waits until the connection has been idle for 100
-/// ms, unless the application is known to keep connections open: it may be about to close this one.
-/// The check before other requests does not wait.
+/// ms, because the application may be about to close it. It does not wait if the application is
+/// known to keep connections open. The check before other requests never waits.
 ///
 /// If the application closes the connection after the check, the request is sent again on a new
 /// connection, but only if that is safe: either no part of the request could be sent, or no byte of

@@ -65,7 +65,7 @@
 //!
 //! | Module | Purpose |
 //! | --- | --- |
-//! | [`server`], [`client`] | applications, and what sends requests to them |
+//! | [`server`], [`client`] | applications, and programs that send requests to them |
 //! | [`cgi`] | converts between HTTP and CGI: variables, paths, response heads |
 //! | [`net`] | addresses and sockets |
 //! | [`bridge`] | forwards CGI calls, runs CGI programs, starts applications |

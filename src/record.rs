@@ -49,11 +49,11 @@
 //!                                                  ◄──  END_REQUEST  application status
 //! ```
 //!
-//! Both directions can flow at the same time, but a response that begins before the whole body was
-//! read hangs behind some web servers: see [`guide::streaming`](crate::guide::streaming). A filter
-//! also receives a file (DATA) after the request body, and an authorizer receives only params.
-//! ABORT_REQUEST cancels a request. Records with id 0 are management records, which query the
-//! capabilities of an application.
+//! Both directions can flow at the same time. Some web servers stop sending the body once the
+//! response has begun, so a handler that begins its response before it has read the whole body can
+//! hang: see [`guide::streaming`](crate::guide::streaming). A filter also receives a file (DATA)
+//! after the request body, and an authorizer receives only params. ABORT_REQUEST cancels a request.
+//! Records with id 0 are management records, which query the capabilities of an application.
 //!
 //! [FastCGI specification]: https://fastcgi-archives.github.io/FastCGI_Specification.html
 

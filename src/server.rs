@@ -114,9 +114,9 @@ use crate::net::{Address, AllowList, Listener};
 ///
 /// # Errors of a handler
 ///
-/// If a handler returns an error or panics, unless the error is a [`StatusError`] below 500, a
-/// message is written to the log of the web server ([`Request::stderr`]), and the server continues.
-/// If no part of the response was sent, the client receives `Status: 500`, or another status that
+/// If a handler returns an error or panics, the server continues. A message is written to the log
+/// of the web server ([`Request::stderr`]), unless the error is a [`StatusError`] below 500. If no
+/// part of the response was sent, the client receives `Status: 500`, or another status that
 /// [`HandlerResult`] lists, with a short text or the page of [`error_page`](Self::error_page). If a
 /// part was sent, the response ends there:
 /// [`HandlerResult`](HandlerResult#responses-that-were-sent-in-part) describes what the client
@@ -257,9 +257,9 @@ impl Server {
     ///
     /// By default, each is written to the process's stderr, on a line of its own.
     ///
-    /// An error that a handler returns, and a panic, are written to the log of the web server and
-    /// do not reach this function. [`on_request_end`](Self::on_request_end) receives them as
-    /// [`Outcome::Failed`].
+    /// Any other error or panic of a handler is written to the log of the web server and does not
+    /// reach this function. [`on_request_end`](Self::on_request_end) receives it as
+    /// [`Outcome::Failed`]. A [`StatusError`] below 500 is neither logged nor reported.
     ///
     /// ```
     /// use std::sync::mpsc;

@@ -134,7 +134,12 @@ impl ResponseHead {
         if !matches!(status, 300..=399) {
             return Err(Error::InvalidStatus(status.to_string()));
         }
-        Self::new().status(status)?.field("Location", location)
+        let head = Self::new().status(status)?.field("Location", location)?;
+        // `field` leaves out an empty value.
+        if !head.fields.has_location() {
+            return Err(Error::InvalidLocation(String::new()));
+        }
+        Ok(head)
     }
 
     fn with_type(content_type: &'static str) -> Self {

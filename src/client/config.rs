@@ -87,9 +87,9 @@ pub struct Config {
     pub max_head: usize,
     /// The maximum number of fields of a response head. Default 1024.
     pub max_head_fields: usize,
-    /// Whether a response head must follow RFC 3875 to the letter. Otherwise the breaches that
-    /// [`cgi`](crate::cgi#response-heads) lists as harmless are accepted. Default `false`, as web
-    /// servers do.
+    /// Whether the parser of response heads is [strict](HeadParser::strict). Default `false`, as in
+    /// web servers: heads that break RFC 3875 in one of the ways that
+    /// [`cgi`](crate::cgi#response-heads) lists are accepted.
     pub strict_heads: bool,
 }
 

@@ -51,7 +51,7 @@ use super::output::{Output, OutputLock};
 use crate::error::{Error, Result};
 use crate::net::Stream;
 
-/// How long a new connection may take to send its first request before its slot may be taken away.
+/// How long a new connection may send nothing before its slot may be taken away.
 ///
 /// Web servers treat a close of a new connection as an error. They tolerate it on a kept one.
 const NEW_CONNECTION_GRACE: Duration = Duration::from_millis(200);

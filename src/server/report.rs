@@ -3,10 +3,11 @@ use std::fmt;
 use super::close_reason::CloseReason;
 use crate::error::Error;
 
-/// An error that is reported to [`Server::on_error`](super::Server::on_error). The errors of
-/// handlers are not among them: [`Outcome::Failed`](super::Outcome::Failed) contains those.
+/// An error that is reported to [`Server::on_error`](super::Server::on_error). An error that a
+/// handler returns is among them only after [`finish_early`](super::Request::finish_early). Others
+/// are in [`Outcome::Failed`](super::Outcome::Failed).
 ///
-/// Its [`Display`](fmt::Display) is one line of text.
+/// Its [`Display`](fmt::Display) is one line of text, unless such an error contains line breaks.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Report<'a> {

@@ -846,6 +846,10 @@ fn writer_refuses_what_the_parser_refuses() {
         let redirect = ResponseHead::redirect(303, location);
         assert!(matches!(redirect, Err(Error::InvalidLocation(_))), "{location}");
     }
+    for location in ["", " "] {
+        let redirect = ResponseHead::redirect(303, location);
+        assert!(matches!(redirect, Err(Error::InvalidLocation(_))), "{location:?}");
+    }
     assert!(matches!(html().field("Content-Length", "x"), Err(Error::InvalidContentLength(_))));
     assert!(matches!(html().field("Status", "x"), Err(Error::InvalidStatus(_))));
     let missing = ResponseHead::new().field("X", "y").unwrap().field("Location", "").unwrap();
