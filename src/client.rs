@@ -440,7 +440,7 @@ impl Client {
     ///
     /// ```
     /// let server = fcgi::Server::bind("127.0.0.1:0")?;
-    /// let client = fcgi::Client::new(&server.local_address()?.to_string())?;
+    /// let client = fcgi::Client::new(server.local_address()?)?;
     /// std::thread::spawn(|| server.serve(|_request| Ok(())));
     /// assert_eq!(client.get_values()?.mpxs_conns, Some(false));
     /// # Ok::<(), fcgi::Error>(())

@@ -85,8 +85,7 @@ impl<'a> Exchange<'a> {
     ///   deadline of the request
     /// - any other error of writing, unless it means that the application has closed the connection
     ///
-    /// Drop the exchange then, which cancels the request, so that neither side mistakes a part for
-    /// the whole.
+    /// Call [`cancel`](Self::cancel) then, so that neither side mistakes a part for the whole.
     ///
     /// ```
     /// use fcgi::{record::Role, Client, Params};

@@ -288,7 +288,7 @@ mod tests {
         assert!(may_send_file(MAX, None));
         assert!(!may_send_file(MAX + 1, None));
         assert!(may_send_file(MAX + 1, Some(MAX)));
-        assert!(!may_send_file(0, Some(9)), "it may be a file of the kernel");
+        assert!(!may_send_file(0, Some(9)), "it may be a virtual file");
 
         let filter = |data| Input::new(io::empty().into(), || None).with_data(data, || None);
         assert!(filter(bytes[1..].into()).may_send_now());

@@ -232,7 +232,6 @@ impl Link {
         first: &mut FirstPart,
     ) -> Result<FirstSent> {
         let mut progress = writer.send(records)?;
-        let mut is_repeatable = false;
         if progress == Progress::Nothing {
             let transport = self.reconnect()?;
             *writer = transport.writer();
@@ -240,9 +239,8 @@ impl Link {
             first.replacement = Some(transport);
         } else if is_whole && self.retry.is_idempotent {
             first.records = records.to_vec();
-            is_repeatable = true;
         }
-        Ok(FirstSent { progress, is_repeatable })
+        Ok(FirstSent { progress, is_repeatable: !first.records.is_empty() })
     }
 
     /// Waits until the first part has been sent.

@@ -12,6 +12,7 @@ use crate::error::Result;
 /// | [`Error::BodyTooLarge`](crate::Error::BodyTooLarge) | [`Stdin::read_limited`] | 413 |
 /// | [`Error::InvalidRequest`](crate::Error::InvalidRequest) | [`Request::path`] | 400 |
 /// | [`Error::StreamTooShort`](crate::Error::StreamTooShort), of the body | [`io::copy`] | 400 |
+/// | [`Error::StreamTooLong`](crate::Error::StreamTooLong), of the body | [`io::copy`] | 400 |
 /// | [`StatusError`] | the handler itself | its own |
 /// | any other error | | 500 |
 ///
@@ -73,7 +74,7 @@ pub enum Failure<'a> {
 impl Failure<'_> {
     /// Returns the status code of the response, as [`HandlerResult`] describes.
     pub fn status(&self) -> u16 {
-        self.response().status()
+        self.status_error().status()
     }
 
     /// Returns the line of text for the client: that of a [`StatusError`], or one that does not
@@ -85,7 +86,7 @@ impl Failure<'_> {
     /// assert_eq!(Failure::Panic("index out of bounds").text(), "The application failed.");
     /// ```
     pub fn text(&self) -> String {
-        self.response().text().to_owned()
+        self.status_error().text().to_owned()
     }
 
     /// Adds the status to the head of an error page, and the [fields](StatusError::field) of a
@@ -104,12 +105,12 @@ impl Failure<'_> {
     /// # Errors
     /// [`Error::DuplicateField`](crate::Error::DuplicateField) if the head has a status already.
     pub fn head(&self, head: ResponseHead) -> Result<ResponseHead> {
-        self.response().add_to(head)
+        self.status_error().add_to(head)
     }
 
-    pub(super) fn response(&self) -> StatusError {
+    pub(super) fn status_error(&self) -> StatusError {
         match self {
-            Self::Error(error) => StatusError::of(*error),
+            Self::Error(error) => StatusError::for_error(*error),
             Self::Panic(_) => StatusError::failed(),
         }
     }

@@ -216,7 +216,7 @@ fn end_failed(
     let is_rejection = failed.is_rejection(request);
     let page = hooks.error_page.as_deref();
     if !page.is_some_and(|page| write_page(request, page, &failure)) {
-        request.replace_response(&failure.response())?;
+        request.replace_response(&failure.status_error())?;
     }
     match is_rejection {
         // The error page may have called `finish_early`.

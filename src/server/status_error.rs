@@ -158,7 +158,7 @@ impl StatusError {
     }
 
     /// Returns the response for an error of a handler.
-    pub(super) fn of(error: &(dyn StdError + 'static)) -> Self {
+    pub(super) fn for_error(error: &(dyn StdError + 'static)) -> Self {
         causes(error).find_map(response_of).unwrap_or_else(Self::failed)
     }
 

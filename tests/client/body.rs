@@ -82,7 +82,7 @@ fn fetch_refuses_a_file_of_another_length() {
 /// The length that the system reports for such a file is 0.
 #[test]
 #[cfg(target_os = "linux")]
-fn a_file_of_the_kernel_is_read_to_its_end() {
+fn a_virtual_file_is_read_to_its_end() {
     // An emulator replaces most files of a process by regular ones, but not this one.
     let open = || File::open("/proc/version").expect("the version of the system");
     let content = std::fs::read("/proc/version").expect("the same file");
