@@ -22,10 +22,11 @@ const README: &str = include_str!("../../README.md");
 
 /// Cells that depend on the time at which a process ends: the row, the case, the word of the table,
 /// and what else may be measured, besides `ok`.
-const RARE: [(&str, &str, &str, &[&str]); 4] = [
+const RARE: [(&str, &str, &str, &[&str]); 5] = [
     ("Apache, `mod_proxy_fcgi`", "restart", "losses", &[]),
     ("Apache, `mod_fcgid`", "restart", "losses", &[]),
-    ("Plack, Perl", "restart", "no exit", &[]),
+    ("Plack, Perl", "restart", "no exit", &["losses"]),
+    ("Mojolicious, Perl", "restart", "losses", &["no exit"]),
     ("flup, Python", "restart", "losses", &["no exit"]),
 ];
 
