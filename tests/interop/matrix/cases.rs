@@ -18,7 +18,7 @@ use crate::process::{is_met_within, Process, TestDir};
 /// The length of the body of the large request and its response.
 const LARGE: usize = 10_000_000;
 /// A response that takes as long as this does not arrive.
-const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
 /// The time in which an event is noticed, or else never.
 const EVENT_TIMEOUT: Duration = Duration::from_secs(5);
 /// A connection that is open for as long after a response is kept.
