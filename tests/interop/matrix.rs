@@ -20,8 +20,8 @@ use crate::process::command;
 
 const README: &str = include_str!("../../README.md");
 
-/// The cases in which the moment decides at which a process ends. Where the table has a footnote, it
-/// names the worst that was measured, so any other result is accepted.
+/// The cases in which the moment decides at which a process ends. Where the table has a footnote,
+/// it names the worst that was measured, so any other result is accepted.
 const RACES: [&str; 2] = ["restart", "kill"];
 /// A case whose result is not that of the table is measured as often as this. On a busy machine, an
 /// event may be noticed too late.
