@@ -14,6 +14,13 @@
 //!
 //! `cgi-fcgi --help` lists the options and the exit statuses.
 //!
+//! A web server starts this program for each request. It starts in less time if it is linked
+//! statically:
+//!
+//! ```sh
+//! cargo rustc --release --example cgi-fcgi -- -C target-feature=+crt-static
+//! ```
+//!
 //! If the application cannot be reached, refuses the request or breaks the response off, the web
 //! server receives a CGI response with `Status:` 502, 503 or 504, and stderr a reason.
 //!
@@ -30,15 +37,22 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::num::NonZeroUsize;
+#[cfg(unix)]
+use std::os::fd::OwnedFd;
+#[cfg(unix)]
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use fcgi::bridge;
 use fcgi::client::Connection;
 use fcgi::net::{Address, Listener};
-use fcgi::{Client, Error};
+use fcgi::Error;
+#[cfg(unix)]
+use socket2::{Domain, SockAddr, Socket, Type};
 
 use self::support::cli::{parse_number, Arguments, Program};
 use self::support::exit::Exit;
@@ -75,7 +89,10 @@ Examples:
 
 /// How long to wait until an application listens that another process is starting.
 const START_TIMEOUT: Duration = Duration::from_secs(5);
-/// The time between two attempts to connect to that application.
+/// How long the application may take to accept a connection. It is the default of a `Client`.
+#[cfg(unix)]
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// The time between two attempts to connect to an application that is being started.
 const RETRY_INTERVAL: Duration = Duration::from_millis(10);
 
 fn main() -> ExitCode {
@@ -156,7 +173,7 @@ impl Options {
         match &self.application {
             Some((path, copies)) if self.start_only => start(&address, path, *copies).map(|_| 0),
             Some((path, copies)) => self.forward(connect_or_start(&address, path, *copies)),
-            None => self.forward(connect(&Client::from(address))),
+            None => self.forward(connect(&address).map_err(Exit::from)),
         }
     }
 
@@ -189,22 +206,53 @@ impl Options {
     }
 }
 
-fn connect(client: &Client) -> Result<Connection, Exit> {
-    Ok(client.connect()?)
+/// Connects to an application.
+#[cfg(not(unix))]
+fn connect(address: &Address) -> Result<Connection, Error> {
+    Connection::connect(address, Arc::default())
+}
+
+/// Connects to an application.
+///
+/// `std` cannot limit the time of connecting to a Unix socket, so [`Connection::connect`] starts a
+/// thread for it. In a new process, that takes longer than the request itself, so this sets the limit
+/// with another library.
+#[cfg(unix)]
+fn connect(address: &Address) -> Result<Connection, Error> {
+    let Some(path) = address.path() else {
+        return Connection::connect(address, Arc::default());
+    };
+    let stream = connect_to_path(path)
+        .map_err(|source| Error::Connect { address: address.to_string().into(), source })?;
+    Connection::new(stream, Arc::default())
+}
+
+/// Connects to a Unix socket. On Linux, the timeout for writes also limits the time of connecting.
+/// Other systems refuse a connection that they cannot add to the backlog.
+#[cfg(unix)]
+fn connect_to_path(path: &Path) -> io::Result<UnixStream> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_write_timeout(Some(CONNECT_TIMEOUT))?;
+    match socket.connect(&SockAddr::unix(path)?) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            let message = format!("connect timed out after {} s", CONNECT_TIMEOUT.as_secs());
+            Err(io::Error::new(io::ErrorKind::TimedOut, message))
+        }
+        connected => connected.map(|()| OwnedFd::from(socket).into()),
+    }
 }
 
 /// Connects to an application. If nothing listens, starts it first, or waits until another process
 /// has started it.
 fn connect_or_start(address: &Address, path: &Path, copies: usize) -> Result<Connection, Exit> {
-    let client = Client::from(address.clone());
     let deadline = Instant::now() + START_TIMEOUT;
     loop {
-        match client.connect() {
+        match connect(address) {
             Err(error) if is_absent(&error) && Instant::now() < deadline => {}
             outcome => return Ok(outcome?),
         }
         if start(address, path, copies)? {
-            return connect(&client);
+            return Ok(connect(address)?);
         }
         thread::sleep(RETRY_INTERVAL);
     }

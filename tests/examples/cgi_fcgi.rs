@@ -16,7 +16,7 @@ use std::time::Duration;
 use fcgi::net::Address;
 
 use crate::example::{self, ExampleServer};
-use crate::support::application::Application;
+use crate::support::application::{fill_backlog, Application};
 use crate::support::end;
 
 const CALL: &[(&str, &str)] = &[
@@ -102,6 +102,20 @@ fn missing_application_is_a_503_response() {
 }
 
 /// Descriptor 0 is the listening socket, and 1 and 2 are closed. Rule C27.
+#[test]
+#[cfg(target_os = "linux")]
+fn full_backlog_is_a_503_response_after_ten_seconds() {
+    let directory = tempfile::tempdir().expect("a directory for the socket");
+    let path = directory.path().join("app.sock");
+    let _listener = UnixListener::bind(&path).expect("a listening socket");
+    fill_backlog(&path);
+    let name = path.to_str().expect("a path in UTF-8");
+    let output = example::run("cgi-fcgi", &["-connect", name], CALL, b"hello");
+    let reason = format!("cannot connect to unix:{name}: connect timed out after 10 s");
+    assert!(text(&output.stdout).starts_with("Status: 503 "), "{output:?}");
+    assert_output(&output, 124, &text(&output.stdout), &reason);
+}
+
 #[test]
 fn missing_application_is_started_once() {
     let directory = tempfile::tempdir().expect("a directory");

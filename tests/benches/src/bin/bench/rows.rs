@@ -66,9 +66,10 @@ const CLIENTS: [Program; 7] = [
     ("cegla-fcgi", "cegla-fcgi-client", ""),
 ];
 /// Programs that send one request. The server is the baseline.
-const COMMANDS: [Program; 3] = [
+const COMMANDS: [Program; 4] = [
     ("baseline", "once", "ADDRESS"),
     ("fcgi, example `cgi-fcgi`", "examples/cgi-fcgi", "-bind -connect ADDRESS"),
+    ("the same, linked statically", "static/release/examples/cgi-fcgi", "-bind -connect ADDRESS"),
     ("cgi-fcgi (C)", "installed/cgi-fcgi", "-bind -connect ADDRESS"),
 ];
 /// Servers that run CGI programs. The baseline has no server.
