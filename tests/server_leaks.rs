@@ -54,6 +54,6 @@ fn disconnecting_anywhere_leaks_no_descriptor_or_thread() {
         );
         wait_until("descriptors are closed", || count("fd") <= descriptors);
         // A few spare threads stay.
-        wait_until("threads have ended", || count("task") <= threads + 4);
+        wait_until("threads have ended", || count("task") <= threads + 16);
     }
 }

@@ -8,8 +8,10 @@ use super::lifecycle::ConnectionState;
 use crate::error::{Error, Result};
 use crate::net::{Listener, Stream};
 
-/// The number of threads that stay in `accept` when there is nothing to do.
-const SPARE_THREADS: usize = 4;
+/// The number of threads that stay in `accept` when there is nothing to do. A web server that opens
+/// a connection for each request may open as many at once. Fewer threads would often have to be
+/// started and ended for them, which takes longer than a request.
+const SPARE_THREADS: usize = 16;
 /// The number of connections that may be rejected at the same time before the pool stops starting
 /// threads.
 const REJECTING_THREADS: usize = 16;
