@@ -122,8 +122,11 @@ use crate::stream::StreamLength;
 /// known to keep connections open. The check before other requests never waits.
 ///
 /// If the application closes the connection after the check, the request is sent again on a new
-/// connection, but only if that is safe: either no part of the request could be sent, or no byte of
-/// a response has arrived, the method is idempotent, and the whole request fits the first write.
+/// connection, but only if that is safe, in one of these cases:
+/// - No part of the request could be sent.
+/// - No byte of a response has arrived, the method is idempotent, and the whole request fits the
+///   first write.
+///
 /// Otherwise the request fails.
 ///
 /// ```no_run
@@ -163,7 +166,8 @@ impl Client {
     }
 
     /// Replaces the whole configuration, except for a value that was set with
-    /// [`keep_alive`](Self::keep_alive). The order of the two calls makes no difference.
+    /// [`keep_alive`](Self::keep_alive). The order of the two calls makes no difference. Connections
+    /// of the old configuration are not reused: the idle ones are closed.
     ///
     /// ```
     /// use fcgi::client::{Client, Config};
@@ -434,7 +438,7 @@ impl Client {
     /// [`Config::deadline`] is shorter.
     ///
     /// # Errors
-    /// Many applications do not answer. The error is then [`Error::TimedOut`],
+    /// [`Error::Connect`]. Many applications do not answer. The error is then [`Error::TimedOut`],
     /// [`Error::UnexpectedEof`] or [`Error::UnexpectedRecord`]. Assume that such an application
     /// serves one request at a time on each connection.
     ///
@@ -491,6 +495,13 @@ impl Client {
     /// The errors of [`Connection::connect`].
     pub fn connect(&self) -> Result<Connection> {
         Connection::connect(self.address(), Arc::clone(self.pool.config()))
+    }
+}
+
+impl Drop for Client {
+    /// Closes the idle connections. An exchange that still exists closes its own.
+    fn drop(&mut self) {
+        self.pool.shut_down();
     }
 }
 

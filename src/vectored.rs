@@ -12,22 +12,22 @@ pub(crate) const MAX_SLICES: usize = 65;
 /// Each part is advanced past the bytes that were written. After an error the parts hold the bytes
 /// that were not written.
 pub(crate) fn write_parts(writer: &mut impl Write, parts: &mut [&[u8]]) -> io::Result<()> {
-    let mut written = 0;
+    let mut done = 0;
     loop {
         // A write of empty slices alone returns 0, which must not become the error `WriteZero`.
-        written += parts[written..].iter().take_while(|part| part.is_empty()).count();
-        let parts = &mut parts[written..];
-        if parts.is_empty() {
+        done += parts[done..].iter().take_while(|part| part.is_empty()).count();
+        let rest = &mut parts[done..];
+        if rest.is_empty() {
             return Ok(());
         }
         let mut slices = [IoSlice::new(&[]); MAX_SLICES];
-        let count = parts.len().min(MAX_SLICES);
-        for (slice, part) in slices.iter_mut().zip(&*parts) {
+        let count = rest.len().min(MAX_SLICES);
+        for (slice, part) in slices.iter_mut().zip(&*rest) {
             *slice = IoSlice::new(part);
         }
         match writer.write_vectored(&slices[..count]) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(n) => advance(parts, n),
+            Ok(n) => advance(rest, n),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }

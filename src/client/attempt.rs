@@ -17,8 +17,8 @@
 //! connection again shows that the application keeps connections open.
 //!
 //! A request is sent again, once and on a new connection, if it was sent on a kept connection that
-//! the application had closed or was closing, and if the application has seen no part of it or may
-//! see it twice:
+//! the application had closed or was closing, and if nothing of it was written, or if it may be
+//! repeated and no byte of the response has arrived:
 //!
 //! | Connection | May be repeated | Written | Received | Action |
 //! | --- | --- | --- | --- | --- |
@@ -35,9 +35,10 @@
 //! memory, [`Sent`] has written them, and [`Committed`] can no longer be retried and gives access
 //! to the exchange.
 //!
-//! [`begin`] follows the same rules, but its caller writes the body and reads the response. The
-//! check is made at the beginning, as for a request that may be repeated if its method is
-//! idempotent and no body is announced. The other steps are those of [`Link`] and of `Pooled`.
+//! [`begin`] follows the rules of both tables, but its caller writes the body and reads the
+//! response. It checks the connection at once. It treats the request as repeatable if the method is
+//! idempotent and no body is announced. The body then sends the request again if nothing of it was
+//! written ([`Link`]), and the response does if the first write carried all of it (`Pooled::start`).
 
 use std::time::Duration;
 
@@ -127,7 +128,7 @@ struct Prepared<'a> {
     is_whole: bool,
     /// Whether the request is sent without any wait: it has not waited for a slot, does not
     /// connect, has no body, is not preceded by a wait for a close, and fits the send buffer.
-    is_prompt: bool,
+    is_immediate: bool,
     retry: Retry,
     /// How long the check of a kept connection may wait. `None` if there is no check.
     check: Option<Duration>,
@@ -201,10 +202,10 @@ impl<'a> Prepared<'a> {
         let is_small = input.is_empty() && without_body <= SMALL_WRITE;
         let is_whole = input.move_first_part(&mut first_part)?;
         let records = first_part.into_records();
-        let is_prompt = is_small && is_kept && !has_waited;
+        let is_immediate = is_small && is_kept && !has_waited;
         let retry = Retry::new(is_kept, || is_whole && is_idempotent(params));
         let check = retry.check(idle_for, keeps_open);
-        Ok(Self { transport, slot, records, is_whole, is_prompt, retry, check, is_reused })
+        Ok(Self { transport, slot, records, is_whole, is_immediate, retry, check, is_reused })
     }
 
     #[inline]
@@ -212,7 +213,7 @@ impl<'a> Prepared<'a> {
         if let Some(wait) = self.check.take() {
             self.check_connection(wait)?;
         }
-        self.transport.start_timers(self.slot.deadline(), self.is_prompt);
+        self.transport.start_timers(self.slot.deadline(), self.is_immediate);
         let progress = self.transport.send(&self.records)?;
         Ok(Sent { request: self, progress })
     }
@@ -220,7 +221,7 @@ impl<'a> Prepared<'a> {
     /// Replaces a kept connection that the application closes within `wait`.
     fn check_connection(&mut self, wait: Duration) -> Result<(), Error> {
         let wait = if wait.is_zero() { wait } else { wait.min(self.slot.deadline().left()) };
-        self.is_prompt &= wait.is_zero();
+        self.is_immediate &= wait.is_zero();
         if self.transport.is_open(wait) {
             return Ok(());
         }
@@ -230,7 +231,7 @@ impl<'a> Prepared<'a> {
     /// Replaces a kept connection, which the application has closed, by a new one.
     fn reconnect(&mut self) -> Result<(), Error> {
         self.retry = Retry::Never;
-        self.is_prompt = false;
+        self.is_immediate = false;
         self.transport.replace(self.slot.reconnect(!self.is_reused)?);
         Ok(())
     }

@@ -19,9 +19,10 @@ pub(super) trait CloseKept: fmt::Debug + Send + Sync {
     /// the new connection before.
     fn close_kept(&self, is_repeated: bool);
 
-    /// Cancels the request of a new connection for which [`close_kept`](Self::close_kept) was
-    /// called: the application has answered on it, or it is closed.
-    fn cancel(&self);
+    /// Withdraws the request of a new connection to close a kept one, for which
+    /// [`close_kept`](Self::close_kept) was called: the application has answered on it, or it is
+    /// closed.
+    fn withdraw(&self);
 }
 
 /// How many new connections request that a kept one is closed, and how many were closed for them.
@@ -34,7 +35,7 @@ pub(super) struct CloseRequests {
 }
 
 impl CloseRequests {
-    /// Adds the request of a new connection. If it was added before, closing one kept connection
+    /// Adds the request of a new connection to close a kept one. If it was added before, closing one kept connection
     /// was not enough, so another must be closed.
     pub(super) fn add(&mut self, is_repeated: bool) {
         if is_repeated {
@@ -44,8 +45,8 @@ impl CloseRequests {
         }
     }
 
-    /// Removes the request of a new connection.
-    pub(super) fn remove(&mut self) {
+    /// Withdraws the request of a new connection to close a kept one.
+    pub(super) fn withdraw(&mut self) {
         self.requested = self.requested.saturating_sub(1);
         self.closed = self.closed.saturating_sub(1);
     }
@@ -65,7 +66,7 @@ pub(super) struct FirstResponse {
     /// Whether the application has answered or closed the connection. It guards no other data, so
     /// `Relaxed` is enough.
     has_arrived: AtomicBool,
-    /// Whether the pool was asked to close a kept connection, and this was not cancelled.
+    /// Whether the pool was asked to close a kept connection, and this was not withdrawn.
     ///
     /// Invariant: `false` once `has_arrived` is true, except until `set_arrived` has acquired this
     /// lock.
@@ -110,7 +111,7 @@ impl FirstResponse {
         }
     }
 
-    /// Records that the application has answered or closed the connection.
+    /// Notes that the application has answered or closed the connection.
     #[cold]
     pub(super) fn set_arrived(&self) {
         self.has_arrived.store(true, Relaxed);
@@ -118,7 +119,7 @@ impl FirstResponse {
         // held it earlier has set the flag.
         if std::mem::take(&mut *self.lock()) {
             if let Some(pool) = self.pool() {
-                pool.cancel();
+                pool.withdraw();
             }
         }
     }
@@ -147,7 +148,7 @@ mod tests {
 
     use super::*;
 
-    /// A pool that counts the requests that were not cancelled.
+    /// A pool that counts the requests that were not withdrawn.
     #[derive(Debug, Default)]
     struct Counter(AtomicIsize);
 
@@ -156,7 +157,7 @@ mod tests {
             self.0.fetch_add(isize::from(!is_repeated), SeqCst);
         }
 
-        fn cancel(&self) {
+        fn withdraw(&self) {
             self.0.fetch_sub(1, SeqCst);
         }
     }
@@ -178,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_that_is_dropped_unanswered_cancels_its_request() {
+    fn a_connection_that_is_dropped_unanswered_withdraws_its_request() {
         let counter = Arc::new(Counter::default());
         let pool: Weak<dyn CloseKept> = Arc::<Counter>::downgrade(&counter);
         let response = FirstResponse::new(Some(pool), None);
@@ -195,7 +196,7 @@ mod tests {
         requests.add(false);
         requests.add(false);
         assert_eq!([requests.take(), requests.take(), requests.take()], [true, true, false]);
-        requests.remove();
+        requests.withdraw();
         assert!(!requests.take(), "one was closed for the other connection");
     }
 
@@ -209,11 +210,11 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_closed_after_the_request_was_removed() {
+    fn nothing_is_closed_after_the_request_was_withdrawn() {
         let mut requests = CloseRequests::default();
         requests.add(false);
         requests.add(true);
-        requests.remove();
+        requests.withdraw();
         assert!(!requests.take());
     }
 }

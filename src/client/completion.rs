@@ -18,7 +18,7 @@ pub struct Completion {
     /// The application's own status (FastCGI specification, section 5.5). 0 is success.
     pub app_status: u32,
     /// What the application wrote to STDERR, up to
-    /// [`Config::max_stderr`](super::Config::max_stderr) bytes. Empty if it was written to [another
+    /// [`Config::max_stderr`](super::Config::max_stderr) bytes, without what was written to [another
     /// writer](super::Stdout::stderr_to).
     ///
     /// The application chooses these bytes. Escape control characters before you write them to a
@@ -28,43 +28,42 @@ pub struct Completion {
     pub stderr_dropped: u64,
 }
 
-/// Where the STDERR of a request goes.
-pub(super) enum Stderr<'a> {
-    /// Invariant: `bytes.len() <= max`, and nothing is `dropped` before `bytes` is full.
-    Kept {
-        bytes: Vec<u8>,
-        max: usize,
-        dropped: u64,
-    },
-    Written(Box<dyn Write + Send + 'a>),
+/// The STDERR of a request.
+///
+/// Invariant: `kept.len() <= max`, and nothing is `dropped` before `kept` is full.
+pub(super) struct Stderr<'a> {
+    kept: Vec<u8>,
+    max: usize,
+    dropped: u64,
+    /// Where it goes instead of `kept`.
+    writer: Option<Box<dyn Write + Send + 'a>>,
 }
 
-impl Stderr<'_> {
+impl<'a> Stderr<'a> {
     /// Keeps up to `max` bytes in memory.
     pub(super) fn kept(max: usize) -> Self {
-        Self::Kept { bytes: Vec::new(), max, dropped: 0 }
+        Self { kept: Vec::new(), max, dropped: 0, writer: None }
+    }
+
+    /// Writes everything to `writer` from now on.
+    pub(super) fn write_to(&mut self, writer: Box<dyn Write + Send + 'a>) {
+        self.writer = Some(writer);
     }
 
     pub(super) fn push(&mut self, content: &[u8]) -> io::Result<()> {
-        match self {
-            Self::Kept { bytes, max, dropped } => {
-                let len = content.len().min(*max - bytes.len());
-                bytes.extend_from_slice(&content[..len]);
-                *dropped += (content.len() - len) as u64;
-                Ok(())
-            }
-            Self::Written(writer) => writer.write_all(content),
+        if let Some(writer) = &mut self.writer {
+            return writer.write_all(content);
         }
+        let len = content.len().min(self.max - self.kept.len());
+        self.kept.extend_from_slice(&content[..len]);
+        self.dropped += (content.len() - len) as u64;
+        Ok(())
     }
 
     /// Returns how the request ended. The bytes that were kept are moved into the first result.
     #[inline]
     pub(super) fn complete(&mut self, app_status: u32) -> Completion {
-        match self {
-            Self::Kept { bytes, dropped, .. } => {
-                Completion { app_status, stderr: std::mem::take(bytes), stderr_dropped: *dropped }
-            }
-            Self::Written(_) => Completion { app_status, ..Completion::default() },
-        }
+        let stderr = std::mem::take(&mut self.kept);
+        Completion { app_status, stderr, stderr_dropped: self.dropped }
     }
 }

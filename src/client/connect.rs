@@ -7,21 +7,25 @@ use crate::net::{Address, Stream};
 
 /// Connects within `max`. [`Duration::MAX`] leaves the time to the operating system.
 ///
-/// With `directly`, the time for a Unix socket is not limited, and no thread is started. Use it
-/// only if the application has just accepted a connection.
-///
 /// # Errors
 /// [`Error::Connect`].
-#[cfg_attr(not(unix), allow(unused_variables))]
-pub(super) fn connect(address: &Address, max: Duration, directly: bool) -> Result<Stream> {
-    if max.is_zero() {
-        return Err(Error::connect(address, Error::timed_out("connect", max)));
-    }
-    let is_limited = max < Duration::MAX;
+pub(super) fn connect(address: &Address, max: Duration) -> Result<Stream> {
     #[cfg(unix)]
-    if let Some(path) = address.path().filter(|_| is_limited && !directly) {
+    if let Some(path) = address.path().filter(|_| !max.is_zero() && max < Duration::MAX) {
         let connected = connect_thread::connect(path, max);
         return connected.map_err(|error| Error::connect(address, error));
     }
-    Stream::connect(address, is_limited.then_some(max))
+    connect_directly(address, max)
+}
+
+/// Does the same without a thread, which leaves the time for a Unix socket to the operating system.
+/// Use it only if the application has just accepted a connection.
+///
+/// # Errors
+/// [`Error::Connect`].
+pub(super) fn connect_directly(address: &Address, max: Duration) -> Result<Stream> {
+    if max.is_zero() {
+        return Err(Error::connect(address, Error::timed_out("connect", max)));
+    }
+    Stream::connect(address, (max < Duration::MAX).then_some(max))
 }

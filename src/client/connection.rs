@@ -54,7 +54,7 @@ impl Connection {
     /// listens at the address, the error is returned at once.
     pub fn connect(address: &Address, config: Arc<Config>) -> Result<Self> {
         let max = config.connect_timeout.unwrap_or(Duration::MAX);
-        let stream = connect(address, max, false)?;
+        let stream = connect(address, max)?;
         let address = Some(Arc::new(address.clone()));
         Ok(Self { transport: Transport::open(stream, address, config, None)? })
     }

@@ -67,7 +67,7 @@ fn receive_only<T, E: From<Error>>(
     let received = response.receive(receive);
     match received {
         Ok(_) => response.stdout.end_request(stdin),
-        Err(_) => response.stdout.record_failure(),
+        Err(_) => response.stdout.note_failure(),
     }
     received
 }
@@ -93,11 +93,15 @@ fn receive_while_sending<T, E: From<Error>>(
     })?;
     match received {
         Ok(_) => response.stdout.end_request(stdin),
-        Err(_) => response.stdout.record_failure(),
+        Err(_) => response.stdout.note_failure(),
     }
     match sent {
         Err(panic) => resume_unwind(panic),
-        Ok(Err(SendError::Read(error))) if received.is_err() => Err(Error::from(error).into()),
+        // The failed body has canceled the request, which cuts the response off. After any other
+        // error of the response, the body may have failed as a consequence.
+        Ok(Err(SendError::Read(error))) if received.is_err() && response.stdout.is_cut_off() => {
+            Err(Error::from(error).into())
+        }
         // Other errors are ignored: the response is complete, or its own error is returned.
         Ok(_) => received,
     }

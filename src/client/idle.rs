@@ -2,7 +2,7 @@ use std::time::{Duration, Instant};
 
 use super::transport::Transport;
 
-/// The idle connections of a client.
+/// The idle connections of a client. Dropping them [closes](Idle::close) each.
 ///
 /// Invariant: each is reusable.
 /// Invariant: the one that was released first is first.
@@ -37,6 +37,11 @@ impl IdleConnections {
         (idle_for <= timeout).then(|| self.0.pop())?.map(|idle| (idle, idle_for))
     }
 
+    /// Removes the connection that was released first, to close it.
+    pub(super) fn take_first(&mut self) -> Self {
+        Self(self.pop_first().into_iter().collect())
+    }
+
     /// Removes the connection that was released first.
     pub(super) fn pop_first(&mut self) -> Option<Idle> {
         (!self.0.is_empty()).then(|| self.0.remove(0))
@@ -49,13 +54,19 @@ impl IdleConnections {
     }
 
     /// Removes the connections that have been idle for longer than `timeout`.
-    pub(super) fn take_expired(&mut self, now: Instant, timeout: Duration) -> Vec<Idle> {
+    pub(super) fn take_expired(&mut self, now: Instant, timeout: Duration) -> Self {
         let count = self.0.iter().take_while(|idle| idle.idle_for(now) > timeout).count();
-        self.0.drain(..count).collect()
+        Self(self.0.drain(..count).collect())
     }
 
-    pub(super) fn take_all(&mut self) -> Vec<Idle> {
-        std::mem::take(&mut self.0)
+    pub(super) fn take_all(&mut self) -> Self {
+        std::mem::take(self)
+    }
+}
+
+impl Drop for IdleConnections {
+    fn drop(&mut self) {
+        self.0.drain(..).for_each(Idle::close);
     }
 }
 
@@ -63,6 +74,12 @@ impl Idle {
     pub(super) fn new(transport: Box<Transport>, is_reused: bool) -> Self {
         debug_assert!(transport.is_reusable());
         Self { transport, released_at: Instant::now(), is_reused }
+    }
+
+    /// Closes the connection. It is shut down first, because the body of an earlier request, which
+    /// the caller may keep, holds the socket open.
+    pub(super) fn close(self) {
+        self.transport.socket().cancel();
     }
 
     #[inline]

@@ -10,7 +10,7 @@
 //! | [`CALLER_THREAD_MAX`] | a body sent by the caller's thread | It saves starting a thread. |
 //!
 //! `SHORT_FIRST_PART` applies to a body in memory longer than `FIRST_PART`, because the rest is
-//! sent without a copy, and to a reader of unknown length, most of which have no bytes.
+//! sent without a copy, and to a reader of unknown length, because most such readers are empty.
 //! `CALLER_THREAD_MAX` applies to what is left after the first part of a body in memory or of a
 //! regular file. Starting a thread takes as long as sending a few hundred KiB.
 

@@ -165,6 +165,11 @@ impl PooledConnection for Pooled {
 impl Drop for Pooled {
     fn drop(&mut self) {
         let Some(transport) = self.transport.take() else { return };
+        if !transport.is_reusable() {
+            // Before the slot is given back. The body must not send the request on a connection of
+            // its own.
+            self.link.cancel_handle().cancel();
+        }
         let Self { is_kept, is_answered, .. } = *self;
         self.link.slot().give_back(ReturnedConnection { transport, is_kept, is_answered });
     }

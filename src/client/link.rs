@@ -63,8 +63,7 @@ pub(super) struct Link {
 pub(super) struct LinkRetry {
     /// Whether the connection is kept.
     pub(super) is_kept: bool,
-    /// Whether it has carried a single request. If the application has closed it, that was after
-    /// its first request.
+    /// Whether the connection has carried exactly one request.
     pub(super) closed_after_first_request: bool,
     /// Whether the method is idempotent.
     pub(super) is_idempotent: bool,
@@ -232,13 +231,16 @@ impl Link {
         first: &mut FirstPart,
     ) -> Result<FirstSent> {
         let mut progress = writer.send(records)?;
-        if progress == Progress::Nothing {
-            let transport = self.reconnect()?;
-            *writer = transport.writer();
-            progress = writer.send(records)?;
-            first.replacement = Some(transport);
-        } else if is_whole && self.retry.is_idempotent {
-            first.records = records.to_vec();
+        match progress {
+            Progress::Nothing if self.cancel_handle.is_canceled() => {}
+            Progress::Nothing => {
+                let transport = self.reconnect()?;
+                *writer = transport.writer();
+                progress = writer.send(records)?;
+                first.replacement = Some(transport);
+            }
+            _ if is_whole && self.retry.is_idempotent => first.records = records.to_vec(),
+            Progress::Part | Progress::All => {}
         }
         Ok(FirstSent { progress, is_repeatable: !first.records.is_empty() })
     }

@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 
 use super::close_requests::{CloseKept, CloseRequests};
 use super::config::Config;
-use super::connect::connect;
+use super::connect::{connect, connect_directly};
 use super::deadline::Deadline;
 use super::idle::{Idle, IdleConnections};
 use super::limit::Limit;
@@ -29,7 +29,8 @@ const DIRECTLY_AFTER: Duration = Duration::from_millis(1);
 ///
 /// Connections are closed without the lock.
 ///
-/// A clone is the same pool. A configuration that is changed later does not apply to it.
+/// A clone is the same pool. A configuration that is changed later does not apply to its requests,
+/// and their connections do not become idle.
 #[derive(Clone, Debug)]
 pub(super) struct Pool {
     address: Arc<Address>,
@@ -39,6 +40,9 @@ pub(super) struct Pool {
 
 #[derive(Debug, Default)]
 struct State {
+    /// The configuration of the idle connections. One without connections once the client has been
+    /// dropped.
+    config: Arc<Config>,
     /// Invariant: there are at most `Config::max_idle`.
     idle: IdleConnections,
     /// Invariant: the number of slots that exist or have been granted.
@@ -87,7 +91,9 @@ pub(super) struct Acquired<'a> {
 
 impl Pool {
     pub(super) fn new(address: Address) -> Self {
-        Self { address: Arc::new(address), config: Arc::default(), state: Arc::default() }
+        let state = State::default();
+        let config = Arc::clone(&state.config);
+        Self { address: Arc::new(address), config, state: Arc::new(Mutex::new(state)) }
     }
 
     pub(super) fn address(&self) -> &Address {
@@ -98,9 +104,13 @@ impl Pool {
         &self.config
     }
 
+    /// Changes the configuration, and closes the idle connections, which have the old one.
     pub(super) fn configure(&mut self, change: impl FnOnce(&mut Config)) {
         change(Arc::make_mut(&mut self.config));
-        self.lock().limit.configure(&self.config);
+        let mut state = self.lock();
+        state.limit.configure(&self.config);
+        state.config = Arc::clone(&self.config);
+        close(state, |state| state.idle.take_all());
     }
 
     /// Begins a request: returns a slot, and the connection that became idle last if there is one.
@@ -132,6 +142,13 @@ impl Pool {
 
     pub(super) fn close_idle(&self) {
         close(self.lock(), |state| state.idle.take_all());
+    }
+
+    /// Closes the idle connections. Those in use do not become idle any more.
+    pub(super) fn shut_down(&self) {
+        let mut state = self.lock();
+        state.config = Arc::default();
+        close(state, |state| state.idle.take_all());
     }
 
     /// Limits the connections to the number that the application accepts, according to itself.
@@ -176,7 +193,8 @@ impl Pool {
             return Err(Error::connect(address, timeout));
         }
         let max = left.min(config.connect_timeout.unwrap_or(Duration::MAX));
-        let stream = connect(address, max, directly)?;
+        let connect = if directly { connect_directly } else { connect };
+        let stream = connect(address, max)?;
         let address = Some(Arc::clone(address));
         Transport::open(stream, address, Arc::clone(config), self.close_kept())
     }
@@ -194,15 +212,15 @@ impl Pool {
         self.connect(deadline, false)
     }
 
-    /// Gives back a slot. `released` becomes idle, unless too many connections are idle or a new
-    /// one requests that it is closed.
+    /// Gives back a slot. `released` becomes idle, unless too many connections are idle, a new one
+    /// requests that it is closed, or the configuration has changed.
     #[inline]
     fn give_back(&self, mut released: Option<Idle>, connect_began: Option<Instant>) {
         let mut state = self.lock();
-        if released.is_some() && state.close_requests.take() {
+        if let Some(idle) = released.take_if(|idle| !state.may_keep(idle)) {
             drop(state);
-            // It is closed before another request gets the slot.
-            released = None;
+            // Before another request gets the slot.
+            idle.close();
             state = self.lock();
         }
         debug_assert!(state.in_use > 0);
@@ -211,7 +229,9 @@ impl Pool {
         let surplus = released.and_then(|released| state.keep(released, self.config.max_idle));
         state.grant();
         drop(state);
-        drop(surplus);
+        if let Some(surplus) = surplus {
+            surplus.close();
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -230,7 +250,7 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
 }
 
 /// Removes connections and closes them.
-fn close<T>(mut state: MutexGuard<'_, State>, remove: impl FnOnce(&mut State) -> T) {
+fn close(mut state: MutexGuard<'_, State>, remove: impl FnOnce(&mut State) -> IdleConnections) {
     let removed = remove(&mut state);
     drop(state);
     drop(removed);
@@ -244,6 +264,12 @@ impl State {
             self.in_use += 1;
             self.queue.grant_first();
         }
+    }
+
+    /// Returns whether a connection may become idle.
+    #[inline]
+    fn may_keep(&mut self, released: &Idle) -> bool {
+        !self.close_requests.take() && released.transport.has_config(&self.config)
     }
 
     /// Makes a connection idle. Returns the one that has been idle longest if there are more than
@@ -272,12 +298,12 @@ impl CloseKept for Mutex<State> {
         let mut state = lock(self);
         state.close_requests.add(is_repeated);
         if state.idle.len() > 0 && state.close_requests.take() {
-            close(state, |state| state.idle.pop_first());
+            close(state, |state| state.idle.take_first());
         }
     }
 
-    fn cancel(&self) {
-        lock(self).close_requests.remove();
+    fn withdraw(&self) {
+        lock(self).close_requests.withdraw();
     }
 }
 

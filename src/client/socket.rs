@@ -85,7 +85,7 @@ pub(super) fn open(
     Ok((reader, writer))
 }
 
-/// A socket that is closed when its connection is, although other threads can cancel the request.
+/// A weak reference to a socket, for canceling its request. It does not keep the socket open.
 #[derive(Clone, Debug)]
 pub(super) struct WeakSocket(Weak<Shared>);
 
@@ -128,12 +128,19 @@ impl Shared {
     }
 }
 
+/// Returns whether a read has reached the timeout of the socket. The error of the system with the
+/// same kind means that the peer no longer acknowledges anything.
+#[cold]
+fn is_socket_timeout(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::TimedOut && error.raw_os_error().is_none()
+}
+
 impl SocketReader {
-    /// Starts a request. If `is_prompt`, it has just begun, and the first read does not read the
+    /// Starts a request. If `is_immediate`, it has just begun, and the first read does not read the
     /// clock.
     #[inline]
-    pub(super) fn start(&mut self, deadline: Deadline, is_prompt: bool) {
-        let is_ready = is_prompt && self.socket.0.read_timeouts.is_usual_or_shorter();
+    pub(super) fn start(&mut self, deadline: Deadline, is_immediate: bool) {
+        let is_ready = is_immediate && self.socket.0.read_timeouts.is_usual_or_shorter();
         self.timer.start(deadline, is_ready);
     }
 
@@ -157,10 +164,9 @@ impl SocketReader {
         read_timeouts.set_on_socket(max);
         match (&mut &*stream).read(buffer) {
             Ok(n) => Ok(Some(n)),
-            Err(error) => match error.kind() {
-                io::ErrorKind::TimedOut | io::ErrorKind::Interrupted => Ok(None),
-                _ => Err(error),
-            },
+            Err(error) if is_socket_timeout(&error) => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(None),
+            Err(error) => Err(error),
         }
     }
 
@@ -203,7 +209,7 @@ impl SocketReader {
         let is_interrupted = error.kind() == io::ErrorKind::Interrupted;
         match error.kind() {
             io::ErrorKind::Interrupted => wait.add_interrupted(),
-            io::ErrorKind::TimedOut => wait.add_timeout(read_timeouts),
+            _ if is_socket_timeout(&error) => wait.add_timeout(read_timeouts),
             _ => return Err(self.socket.0.name_error("read from", error)),
         }
         if has_written.swap(false, Relaxed) {
@@ -222,11 +228,11 @@ impl SocketWriter {
         &self.socket
     }
 
-    /// Starts a request. If `is_prompt`, it has just begun, and the first write does not read the
+    /// Starts a request. If `is_immediate`, it has just begun, and the first write does not read the
     /// clock.
     #[inline]
-    pub(super) fn start(&mut self, deadline: Deadline, is_prompt: bool) {
-        let is_ready = is_prompt && self.socket.0.write_timeouts.is_usual();
+    pub(super) fn start(&mut self, deadline: Deadline, is_immediate: bool) {
+        let is_ready = is_immediate && self.socket.0.write_timeouts.is_usual();
         self.timer.start(deadline, is_ready);
     }
 
@@ -310,7 +316,7 @@ impl SocketWriter {
         Ok(())
     }
 
-    fn record_write(&self, written: io::Result<usize>) -> io::Result<usize> {
+    fn after_write(&self, written: io::Result<usize>) -> io::Result<usize> {
         match written {
             Ok(n) => {
                 self.socket.0.has_written.store(true, Relaxed);
@@ -337,7 +343,7 @@ impl Write for SocketWriter {
             return self.write_vectored(&[IoSlice::new(data)]);
         }
         let written = (&mut &self.socket.0.stream).write(data);
-        self.record_write(written)
+        self.after_write(written)
     }
 
     fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
@@ -345,10 +351,31 @@ impl Write for SocketWriter {
             return self.socket.0.stream.try_write_vectored(slices);
         }
         let written = self.write_in_time(slices);
-        self.record_write(written)
+        self.after_write(written)
     }
 
     fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The peer no longer acknowledges anything. Another read would find the end of the input.
+    #[test]
+    fn timeout_of_tcp_ends_a_read() -> Result<()> {
+        const ETIMEDOUT: i32 = 110;
+        for read_timeout in [None, Some(Duration::from_secs(3600))] {
+            let (stream, _peer) = Stream::pair()?;
+            let (mut reader, _writer) = open(stream, None, read_timeout, None, None, None)?;
+            let mut errors = [io::Error::from_raw_os_error(ETIMEDOUT)].into_iter();
+            let outcome = reader.read_with(|_| errors.next().map_or(Ok(0), Err));
+            let error = outcome.expect_err("the error of the system");
+            assert_eq!(error.raw_os_error(), Some(ETIMEDOUT), "{error}");
+        }
         Ok(())
     }
 }

@@ -92,7 +92,7 @@ impl Stdin {
             self.state = State::Finished;
         }
         let sent = self.writer.send();
-        self.record_end(sent)
+        self.after_last_write(sent)
     }
 
     /// Ends the body and starts the DATA stream, the file that a filter processes (FastCGI
@@ -134,7 +134,7 @@ impl Stdin {
         self.writer.push_records(&abort.encode());
         self.state = State::Finished;
         let sent = self.writer.send();
-        self.record_failure(sent)
+        self.fail_on_error(sent)
     }
 
     /// Cancels the request: shuts down both directions of the connection.
@@ -162,7 +162,7 @@ impl Stdin {
             self.state = State::Finished;
         }
         let sent = self.writer.send_direct(data, is_last);
-        self.record_end(sent)
+        self.after_last_write(sent)
     }
 
     /// Like [`send`](Self::send), for at most [`DIRECT_LEN`](crate::stream::DIRECT_LEN) bytes and
@@ -174,7 +174,7 @@ impl Stdin {
             self.state = State::Finished;
         }
         let sent = self.writer.try_send_direct(data, is_last);
-        self.record_failure(sent)
+        self.fail_on_error(sent)
     }
 
     /// Sends the first part of the request if that has not been done.
@@ -198,14 +198,14 @@ impl Stdin {
         self.writer.swap_bytes(&mut records);
         self.state = if is_last { State::Finished } else { State::Open };
         let sent = match sent {
-            // The response is read. Without one, the request is sent again, even if not all of it
-            // was sent.
+            // This is not an error, even if the write was incomplete: `Pooled::start` waits for a
+            // response, and sends the request again if none arrives.
             Ok(FirstSent { is_repeatable: true, .. }) => return Ok(()),
             Ok(FirstSent { progress: Progress::All, .. }) => Ok(()),
             Ok(_) => Err(io::ErrorKind::BrokenPipe.into()),
             Err(error) => Err(error.into()),
         };
-        self.record_end(sent)
+        self.after_last_write(sent)
     }
 
     /// Sets how long [`try_send`](Self::try_send) may wait. Until
@@ -237,16 +237,16 @@ impl Stdin {
         Err(io::Error::new(io::ErrorKind::BrokenPipe, message))
     }
 
-    /// Records a failure, or the end of the body.
-    fn record_end(&mut self, outcome: io::Result<()>) -> io::Result<()> {
+    /// Notes a failure, or the end of the body.
+    fn after_last_write(&mut self, outcome: io::Result<()>) -> io::Result<()> {
         match &mut self.link {
             Some(link) if self.state == State::Finished && outcome.is_ok() => link.end_body(true),
             _ => {}
         }
-        self.record_failure(outcome)
+        self.fail_on_error(outcome)
     }
 
-    fn record_failure<T>(&mut self, outcome: io::Result<T>) -> io::Result<T> {
+    fn fail_on_error<T>(&mut self, outcome: io::Result<T>) -> io::Result<T> {
         if outcome.is_err() {
             self.state = State::Failed;
             if let Some(link) = &mut self.link {
@@ -264,12 +264,12 @@ impl Write for Stdin {
             self.start_sending()?;
         }
         let written = self.writer.write(data);
-        self.record_failure(written)
+        self.fail_on_error(written)
     }
 
     fn flush(&mut self) -> io::Result<()> {
         self.start_sending()?;
         let flushed = self.writer.flush();
-        self.record_failure(flushed)
+        self.fail_on_error(flushed)
     }
 }

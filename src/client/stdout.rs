@@ -83,7 +83,7 @@ impl<'a> Stdout<'a> {
     }
 
     /// Writes STDERR to `writer` from now on. That happens while the response is read, and an error
-    /// of `writer` is an error of the read.
+    /// of `writer` is an error of the read. What was received earlier is in [`Completion::stderr`].
     ///
     /// ```
     /// use fcgi::{Client, Params};
@@ -98,7 +98,7 @@ impl<'a> Stdout<'a> {
     /// }
     /// ```
     pub fn stderr_to(&mut self, writer: impl Write + Send + 'a) {
-        self.stream.source_mut().stderr = Stderr::Written(Box::new(writer));
+        self.stream.source_mut().stderr.write_to(Box::new(writer));
     }
 
     /// Returns a handle that cancels the request from another thread.
@@ -165,9 +165,16 @@ impl<'a> Stdout<'a> {
         transport.keep_buffer(stdin.take_buffer());
     }
 
-    /// Records that the request has failed. The application may serve too many others.
+    /// Returns whether the connection ended before the response did, such as after the request was
+    /// canceled.
     #[cold]
-    pub(super) fn record_failure(&mut self) {
+    pub(super) fn is_cut_off(&self) -> bool {
+        matches!(self.stream.failure(), Some(Error::UnexpectedEof(_)))
+    }
+
+    /// Notes that the request has failed. The application may serve too many others.
+    #[cold]
+    pub(super) fn note_failure(&mut self) {
         let is_transient = self.stream.failure().is_some_and(Error::is_transient);
         let is_timeout = matches!(self.stream.failure(), Some(Error::TimedOut(_)));
         let transport = self.stream.source_mut().lease.transport_mut();
@@ -181,7 +188,7 @@ impl<'a> Stdout<'a> {
     #[cold]
     fn end_pooled_request(&mut self) {
         if self.stream.state() == StreamState::Failed {
-            return self.record_failure();
+            return self.note_failure();
         }
         let has_started = !self.stream.source().lease.must_start();
         if has_started && !self.is_complete() {
@@ -225,7 +232,7 @@ impl ResponseRecords<'_> {
                 Ok(Some(!self.has_ended))
             }
             RecordType::EndRequest => self.end().map(|()| Some(false)),
-            _ => Err(unexpected(header)),
+            _ => Err(header.unexpected()),
         }
     }
 
@@ -277,7 +284,7 @@ impl StreamSource for ResponseRecords<'_> {
                 continue;
             }
             if header.request_id != self.request_id {
-                return Err(unexpected(header));
+                return Err(header.unexpected());
             }
             if let Some(continues) = self.handle(header)? {
                 return Ok(continues);
@@ -285,14 +292,12 @@ impl StreamSource for ResponseRecords<'_> {
         }
     }
 
-    /// `Content-Length` is compared by the reader of the head.
+    /// The caller that parses the head compares `Content-Length`; [`Reply::body`] does.
+    ///
+    /// [`Reply::body`]: super::Reply::body
     fn length(&self) -> StreamLength {
         StreamLength::Any
     }
-}
-
-fn unexpected(header: Header) -> Error {
-    Error::UnexpectedRecord { record_type: header.record_type, request_id: header.request_id }
 }
 
 impl Read for Stdout<'_> {

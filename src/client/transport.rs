@@ -12,6 +12,10 @@ use crate::params::Params;
 use crate::record::{fixed_record, BeginRequest, RecordType, Role};
 use crate::stream::{RecordBuffer, RecordReader};
 
+/// The most bytes of memory that one request leaves for the next. The first part of most requests
+/// and the buffer of a body fit.
+const MAX_KEPT_BUFFER: usize = 256 * 1024;
+
 /// Both directions of a connection, and the memory that one request leaves for the next.
 #[derive(Debug)]
 pub(super) struct Transport {
@@ -34,6 +38,14 @@ pub(super) struct Transport {
     is_idle: bool,
     /// Whether the application has failed a request because it serves too many others.
     is_overloaded: bool,
+}
+
+/// Why a connection has no input.
+enum NoInput {
+    /// The application may still send some.
+    Open,
+    /// The connection has ended or failed.
+    Closed,
 }
 
 impl Transport {
@@ -62,6 +74,12 @@ impl Transport {
 
     pub(super) fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// Returns whether the connection was opened with this configuration.
+    #[inline]
+    pub(super) fn has_config(&self, config: &Arc<Config>) -> bool {
+        Arc::ptr_eq(&self.config, config)
     }
 
     pub(super) fn socket(&self) -> &SharedSocket {
@@ -121,12 +139,12 @@ impl Transport {
         *self = Self { request_id: self.request_id, is_idle: false, ..new };
     }
 
-    /// Starts the timers of a request with this deadline. If `is_prompt`, the request has just
+    /// Starts the timers of a request with this deadline. If `is_immediate`, the request has just
     /// begun, and the first write and the first read do not read the clock.
     #[inline]
-    pub(super) fn start_timers(&mut self, deadline: Deadline, is_prompt: bool) {
-        self.reader.get_mut().start(deadline, is_prompt);
-        self.writer.start(deadline, is_prompt);
+    pub(super) fn start_timers(&mut self, deadline: Deadline, is_immediate: bool) {
+        self.reader.get_mut().start(deadline, is_immediate);
+        self.writer.start(deadline, is_immediate);
     }
 
     /// Sends the first part of a request, like [`SocketWriter::send`].
@@ -166,15 +184,16 @@ impl Transport {
         self.keep_alive && self.reader.get_ref().is_unanswered()
     }
 
-    /// Records that the application serves too many other requests.
+    /// Notes that the application serves too many other requests.
     pub(super) fn set_overloaded(&mut self) {
         self.is_overloaded = true;
     }
 
-    /// Keeps the larger of two buffers for the next request.
+    /// Keeps the larger of two buffers for the next request, unless it has taken more memory than
+    /// most requests need.
     #[inline]
     pub(super) fn keep_buffer(&mut self, buffer: Vec<u8>) {
-        if buffer.capacity() > self.buffer.capacity() {
+        if buffer.capacity() > self.buffer.capacity() && buffer.capacity() <= MAX_KEPT_BUFFER {
             self.buffer = buffer;
         }
     }
@@ -187,15 +206,32 @@ impl Transport {
             let wait = end.left();
             let read = self.reader.fill_with(|socket, free| match socket.read_within(wait, free) {
                 Ok(Some(n)) if n > 0 => Ok(n),
-                Ok(Some(_)) | Err(_) => Err(false),
-                Ok(None) => Err(true),
+                Ok(Some(_)) | Err(_) => Err(NoInput::Closed),
+                Ok(None) => Err(NoInput::Open),
             });
             match read {
                 // The padding of the last record may arrive late. Anything else is an error.
                 Ok(_) if self.reader.at_record_boundary() => {}
-                Ok(_) => return false,
-                Err(is_open) => return is_open,
+                Ok(_) | Err(NoInput::Closed) => return false,
+                Err(NoInput::Open) => return true,
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_of_a_large_request_is_not_kept() -> Result<()> {
+        let (stream, _peer) = Stream::pair()?;
+        let mut transport = Transport::open(stream, None, Arc::default(), None)?;
+        transport.keep_buffer(Vec::with_capacity(100));
+        transport.keep_buffer(Vec::with_capacity(20 << 20));
+        assert_eq!(transport.buffer.capacity(), 100);
+        transport.keep_buffer(Vec::with_capacity(MAX_KEPT_BUFFER));
+        assert_eq!(transport.buffer.capacity(), MAX_KEPT_BUFFER);
+        Ok(())
     }
 }

@@ -37,7 +37,7 @@ impl Values {
         let max = config.deadline.map_or(TIMEOUT, |max| max.min(TIMEOUT));
         let deadline = Deadline::new(Instant::now(), Some(max));
         let connect_timeout = config.connect_timeout.unwrap_or(Duration::MAX);
-        let stream = connect(address, connect_timeout.min(deadline.left()), false)?;
+        let stream = connect(address, connect_timeout.min(deadline.left()))?;
         let address = Some(Arc::new(address.clone()));
         let (mut reader, mut writer) = socket::open(stream, address, None, None, Some(max), None)?;
         reader.start(deadline, false);

@@ -66,16 +66,16 @@ impl ReadWait {
         Ok((millis < u64::MAX).then(|| Duration::from_millis(millis)))
     }
 
-    /// Records that the read half was shut down.
+    /// Notes that the read half was shut down.
     #[inline]
-    pub(super) fn record_shutdown(&self) {
+    pub(super) fn note_shutdown(&self) {
         self.is_shut_down.store(true, Release);
     }
 
     /// Waits until a read does not block, if the system needs it.
     ///
     /// # Errors
-    /// The error of the system, after the timeout that of a timeout.
+    /// The error of the system. It is `WouldBlock` or `TimedOut` after the timeout.
     #[inline]
     pub(super) fn wait(&self, socket: &TcpStream) -> io::Result<()> {
         if SHUTDOWN_ENDS_READS {
@@ -106,9 +106,16 @@ impl ReadWait {
 }
 
 /// Returns whether a call failed because the timeout of the socket has passed, or because the
-/// socket is in non-blocking mode. The kind differs between systems.
+/// socket is in non-blocking mode.
+///
+/// Both are `WouldBlock` on Unix, where `TimedOut` means that the peer no longer acknowledges what
+/// the system sends. On Windows a timeout is `TimedOut`.
 pub(super) fn is_timeout(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
+    match error.kind() {
+        io::ErrorKind::WouldBlock => true,
+        io::ErrorKind::TimedOut => !cfg!(unix),
+        _ => false,
+    }
 }
 
 #[cfg(test)]
@@ -136,7 +143,7 @@ mod tests {
             let waiter = scope.spawn(|| wait.wait_in_ticks(&socket));
             thread::sleep(TICK * 2);
             assert!(!waiter.is_finished(), "a tick does not end the wait");
-            wait.record_shutdown();
+            wait.note_shutdown();
             waiter.join().expect("the result of the wait")
         })
     }

@@ -279,7 +279,7 @@ impl Stream {
         let outcome = with_socket!(self, socket => socket.shutdown(how));
         // After the call: a read that observes this must find the socket shut down.
         if how != Shutdown::Write {
-            self.0.read_wait.record_shutdown();
+            self.0.read_wait.note_shutdown();
         }
         outcome
     }
@@ -488,6 +488,18 @@ mod tests {
         while stream.peer_state()? != state {
             std::thread::yield_now();
         }
+        Ok(())
+    }
+
+    /// The peer no longer acknowledges anything, whether the stream has a timeout or not.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn timeout_of_tcp_is_not_reported_as_one_of_the_stream() -> Result<()> {
+        const ETIMEDOUT: i32 = 110;
+        let (stream, _peer) = tcp_pair()?;
+        let system_error = || io::Error::from_raw_os_error(ETIMEDOUT);
+        assert_eq!(stream.read_error(system_error()).raw_os_error(), Some(ETIMEDOUT));
+        assert_eq!(stream.write_error(system_error()).raw_os_error(), Some(ETIMEDOUT));
         Ok(())
     }
 

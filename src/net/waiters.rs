@@ -88,8 +88,8 @@ impl Waiters {
     /// Returns whether [`wake`](Self::wake) has made connections to a Unix socket. Those that have
     /// been accepted before the call are closed when it returns.
     ///
-    /// `wake` could wait for room in the backlog, which this thread makes. Therefore the wait for
-    /// `wake` is limited.
+    /// `wake` may be blocked because the backlog is full. Only this thread can make room in it, so
+    /// it must not wait indefinitely.
     pub(super) fn has_connected(&self) -> bool {
         let start = Instant::now();
         while self.connecting.load(SeqCst) > 0 && start.elapsed() < WAKE_TIMEOUT {

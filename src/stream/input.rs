@@ -71,7 +71,7 @@ impl<S> StreamReader<S> {
         self.state = StreamState::Aborted;
     }
 
-    /// Makes every later read fail with this error.
+    /// Makes every later read fail with this error, which is not that of a wrong length.
     pub(crate) fn close(&mut self, error: &Error) {
         self.set_failure(error);
     }
@@ -99,14 +99,14 @@ impl<S> StreamReader<S> {
     }
 
     #[inline]
-    fn record_error<T>(&mut self, outcome: Result<T>) -> Result<T> {
+    fn fail_on_error<T>(&mut self, outcome: Result<T>) -> Result<T> {
         if let Err(error) = &outcome {
             self.set_failure(error);
         }
         outcome
     }
 
-    /// Records an error, which later reads return again. A wrong length does not change the state:
+    /// Keeps an error, which later reads return again. A wrong length does not change the state:
     /// the same comparison fails again, and another stream may follow.
     #[cold]
     fn set_failure(&mut self, error: &Error) {
@@ -124,7 +124,7 @@ impl<S: StreamSource> StreamReader<S> {
     /// the records that follow it.
     pub(crate) fn next_record(&mut self) -> Result<bool> {
         let outcome = self.check_usable().and_then(|()| self.next_source_record());
-        self.record_error(outcome)
+        self.fail_on_error(outcome)
     }
 
     /// Drops the rest of the stream. An announced length is not checked, but a limit is.
@@ -135,7 +135,7 @@ impl<S: StreamSource> StreamReader<S> {
         };
         self.length = Some(limit);
         let outcome = self.skip_content(limit);
-        self.record_error(outcome)
+        self.fail_on_error(outcome)
     }
 
     fn skip_content(&mut self, limit: StreamLength) -> Result<()> {
@@ -213,14 +213,14 @@ impl<S: StreamSource> Read for StreamReader<S> {
             return Ok(0);
         }
         let outcome = self.read_content(out);
-        Ok(self.record_error(outcome)?)
+        Ok(self.fail_on_error(outcome)?)
     }
 }
 
 impl<S: StreamSource> BufRead for StreamReader<S> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         let outcome = self.fill_content();
-        let len = self.record_error(outcome)?;
+        let len = self.fail_on_error(outcome)?;
         Ok(&self.source.reader().buffer()[..len])
     }
 

@@ -182,7 +182,7 @@ impl<W: Write> StreamWriter<W> {
             write_parts(&mut self.inner, &mut [before, records])
         };
         self.buffer.clear();
-        self.record_failure(sent)
+        self.fail_on_error(sent)
     }
 
     /// Sends everything that is buffered, then `data`, without copying it. With `is_last`, ends the
@@ -194,7 +194,7 @@ impl<W: Write> StreamWriter<W> {
         while let Some(data) = chunks.next() {
             let sent = self.write_records(data, is_last && chunks.len() == 0);
             self.buffer.clear();
-            self.record_failure(sent.map_err(|(error, _unsent)| error))?;
+            self.fail_on_error(sent.map_err(|(error, _unsent)| error))?;
         }
         Ok(())
     }
@@ -212,7 +212,7 @@ impl<W: Write> StreamWriter<W> {
                 self.buffer.push_records(&unsent);
                 Ok(false)
             }
-            Err((error, _unsent)) => self.record_failure(Err(error)),
+            Err((error, _unsent)) => self.fail_on_error(Err(error)),
         }
     }
 
@@ -233,7 +233,7 @@ impl<W: Write> StreamWriter<W> {
     }
 
     #[inline]
-    fn record_failure<T>(&mut self, sent: io::Result<T>) -> io::Result<T> {
+    fn fail_on_error<T>(&mut self, sent: io::Result<T>) -> io::Result<T> {
         if let Err(error) = &sent {
             self.set_failure(error);
         }

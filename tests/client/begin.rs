@@ -684,3 +684,53 @@ fn body_that_cannot_be_read_is_an_error() {
     let is_finished = ends.recv_timeout(TEST_TIMEOUT).expect("the connection ends");
     assert!(!is_finished, "the application received the end of the body");
 }
+
+/// Nothing of it had been sent, and another connection would not be counted.
+#[test]
+fn request_whose_response_was_dropped_is_not_sent() {
+    for is_kept in [false, true] {
+        let application = Application::unix(echo);
+        let client = application.keep_alive_client();
+        if is_kept {
+            client.fetch(&get_params(), b"").unwrap();
+        }
+        let (mut stdin, stdout) = begin(&client, &post_params()).into_parts();
+        drop(stdout);
+        stdin.write_all(b"body").unwrap();
+        let error = stdin.finish().expect_err("the request is canceled");
+        assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+        assert_eq!(application.accepted(), 1);
+        drop(client);
+    }
+}
+
+/// The body has been moved to another connection, which the response has not used yet.
+#[test]
+fn dropped_response_cancels_the_request_on_its_new_connection() {
+    let (report, reports) = mpsc::channel();
+    let (resume, resumed) = mpsc::channel();
+    let resumed = Mutex::new(resumed);
+    let application = Application::unix(move |number, mut stream| {
+        if number == 0 {
+            let request = read_request(&mut stream).expect("a request");
+            stream.write_all(&request.response(b"")).expect("the response is sent");
+            resumed.lock().unwrap().recv_timeout(TEST_TIMEOUT).expect("the test waits");
+        } else {
+            wait_for_close(&mut stream);
+        }
+        drop(stream);
+        report.send(number).expect("the test waits");
+    });
+    let client = application.keep_alive_client();
+    client.fetch(&get_params(), b"").unwrap();
+    let (mut stdin, stdout) = begin(&client, &post_params()).into_parts();
+    resume.send(()).unwrap();
+    assert_eq!(reports.recv_timeout(TEST_TIMEOUT), Ok(0));
+    stdin.write_all(b"a part").unwrap();
+    stdin.flush().unwrap();
+    drop(stdout);
+    assert_eq!(reports.recv_timeout(TEST_TIMEOUT), Ok(1));
+    stdin.write_all(b"the rest").unwrap();
+    stdin.finish().expect_err("the request is canceled");
+    drop(client);
+}

@@ -10,7 +10,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::{mpsc, Arc};
 use std::thread;
 
-use fcgi::client::{Body, Completion, Config, Connection};
+use fcgi::client::{Body, Completion, Config, Connection, Response};
 use fcgi::net::Stream;
 use fcgi::record::Role;
 use fcgi::{Client, Error};
@@ -511,4 +511,43 @@ fn error_of_the_body_precedes_that_of_the_receiver() {
     });
     assert_eq!(outcome.expect("no panic").unwrap_err().to_string(), "the cause");
     drop(application);
+}
+
+/// Returns the error of a request whose body waits for the end of the receiver, and then fails.
+/// The application answers with these bytes.
+fn error_before_that_of_the_body(
+    answer: Vec<u8>,
+    receive: impl FnOnce(&mut Response<'_>) -> io::Result<()> + Send + 'static,
+) -> io::Error {
+    let application = Application::unix(move |_, mut stream| {
+        read_begin_and_params(&mut stream).expect("a request");
+        stream.write_all(&answer).expect("the response is sent");
+        wait_for_close(&mut stream);
+    });
+    let client = application.client();
+    let (received, is_received) = mpsc::channel::<()>();
+    let outcome = run_with_timeout(move || {
+        let mut body = (&b"part"[..]).chain(FailingLater(is_received));
+        client.send(&post_params(), &mut body, move |response| {
+            let outcome = receive(response);
+            drop(received);
+            outcome
+        })
+    });
+    outcome.expect("no panic").expect_err("an error")
+}
+
+/// The body fails because the request has failed, such as in a gateway that closes both.
+#[test]
+fn error_of_the_receiver_precedes_that_of_the_body() {
+    let error = error_before_that_of_the_body(record(STDOUT, 1, b"start"), |response| {
+        response.stdout.read_exact(&mut [0; 5])?;
+        Err(io::Error::other("the cause"))
+    });
+    assert_eq!(error.to_string(), "the cause");
+
+    let error = error_before_that_of_the_body(record(STDOUT, 7, b"start"), |response| {
+        response.stdout.read_exact(&mut [0; 5])
+    });
+    assert!(matches!(error.into(), Error::UnexpectedRecord { request_id: 7, .. }));
 }

@@ -1,12 +1,13 @@
 //! Proves when idle connections are closed.
 #![cfg(unix)]
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::Duration;
 
 use fcgi::client::Config;
+use fcgi::record::Role;
 use fcgi::Client;
 
 use crate::support::application::*;
@@ -79,4 +80,78 @@ fn close_idle_closes_all_idle_connections() {
     numbers.sort_unstable();
     assert_eq!(numbers, [1, 2]);
     drop(client);
+}
+
+/// A body that has been finished may remain with its thread, and does not keep the socket open.
+#[test]
+fn idle_connection_is_closed_although_its_body_exists() {
+    for close in [
+        (|client| Client::close_idle(&client)) as fn(Client),
+        drop,
+        |client| drop(client.keep_alive(true)),
+        |client| {
+            thread::sleep(Duration::from_millis(50));
+            let other = client.begin(Role::Responder, &get_params()).expect("an exchange");
+            other.finish().expect("a response");
+        },
+    ] {
+        let (application, closed) = reporting_closed();
+        let config = test_config().keep_alive(true).idle_timeout(Some(Duration::from_millis(50)));
+        let client = application.client().config(config);
+        let (mut stdin, mut stdout) =
+            client.begin(Role::Responder, &get_params()).expect("an exchange").into_parts();
+        stdin.finish().expect("the request is sent");
+        stdout.read_to_end(&mut Vec::new()).expect("a response");
+        drop(stdout);
+        close(client);
+        assert_eq!(closed.recv_timeout(TEST_TIMEOUT), Ok(0));
+        drop(stdin);
+    }
+}
+
+#[test]
+fn connection_of_a_request_that_outlives_its_client_is_closed() {
+    let (application, closed) = reporting_closed();
+    let client = application.keep_alive_client();
+    let exchange = client.begin(Role::Responder, &get_params()).expect("an exchange");
+    drop(client);
+    let (mut stdin, mut stdout) = exchange.into_parts();
+    stdin.finish().expect("the request is sent");
+    stdout.read_to_end(&mut Vec::new()).expect("a response");
+    drop(stdout);
+    assert_eq!(closed.recv_timeout(TEST_TIMEOUT), Ok(0));
+    drop(stdin);
+}
+
+/// It is the surplus of two idle connections.
+#[test]
+fn surplus_connection_is_closed_although_its_body_exists() {
+    let (application, closed) = reporting_closed();
+    let client = application.client().config(test_config().keep_alive(true).max_idle(1));
+    let mut parts = [0; 2]
+        .map(|_| client.begin(Role::Responder, &get_params()).expect("an exchange").into_parts());
+    for (stdin, stdout) in &mut parts {
+        stdin.finish().expect("the request is sent");
+        stdout.read_to_end(&mut Vec::new()).expect("a response");
+    }
+    let _stdins = parts.map(|(stdin, _stdout)| stdin);
+    assert_eq!(closed.recv_timeout(TEST_TIMEOUT), Ok(0));
+    drop(client);
+}
+
+/// Connections of the old configuration have other timeouts, and other flags in their requests.
+#[test]
+fn connection_is_not_reused_after_the_configuration_has_changed() {
+    let (application, closed) = reporting_closed();
+    let client = application.keep_alive_client();
+    assert_eq!(fetch(&client), "0");
+    let client = client.config(test_config().deadline(Some(TEST_TIMEOUT)));
+    assert_eq!(closed.recv_timeout(TEST_TIMEOUT), Ok(0));
+    assert_eq!(fetch(&client), "1");
+
+    let exchange = client.begin(Role::Responder, &get_params()).expect("an exchange");
+    let client = client.keep_alive(false);
+    exchange.finish().expect("a response");
+    assert_eq!(closed.recv_timeout(TEST_TIMEOUT), Ok(1));
+    assert_eq!([fetch(&client), fetch(&client)], ["2", "3"]);
 }

@@ -148,6 +148,31 @@ fn stderr_is_copied_to_the_writer_as_it_arrives() {
     assert_eq!(read_all(&mut logged).unwrap(), b"two");
 }
 
+/// A caller may read the head first, and choose the writer then.
+#[test]
+fn stderr_that_arrived_before_its_writer_is_kept() {
+    let answer = [
+        record(STDERR, 1, b"early"),
+        record(STDOUT, 1, b"Content-Type: text/plain\r\n\r\n"),
+        record(STDERR, 1, b"late"),
+        response(b""),
+    ];
+    for (max, kept, dropped) in [(3, &b"ear"[..], 2), (100, b"early", 0)] {
+        let application = Application::answering(answer.concat());
+        let log = Log::default();
+        let client = application.client().config(test_config().max_stderr(max));
+        let ((), completion) = client
+            .send(&get_params(), &b""[..], |response| {
+                response.read_head()?;
+                response.stdout.stderr_to(log.clone());
+                fcgi::Result::Ok(())
+            })
+            .unwrap();
+        assert_eq!((&completion.stderr[..], completion.stderr_dropped), (kept, dropped));
+        assert_eq!(*log.0.lock().unwrap(), b"late");
+    }
+}
+
 /// 300 KB of STDERR arrive between the records of the response.
 #[test]
 fn stderr_of_any_size_is_copied_to_the_writer() {
