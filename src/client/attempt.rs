@@ -38,18 +38,19 @@
 //! [`begin`] follows the rules of both tables, but its caller writes the body and reads the
 //! response. It checks the connection at once. It treats the request as repeatable if the method is
 //! idempotent and no body is announced. The body then sends the request again if nothing of it was
-//! written ([`Link`]), and the response does if the first write carried all of it (`Pooled::start`).
+//! written ([`SharedRequest`]), and the response does if the first write carried all of it (`Pooled::start`).
 
 use std::time::Duration;
 
 use super::completion::Completion;
+use super::deadline::Deadline;
 use super::duplex;
 use super::exchange::Exchange;
 use super::input::Input;
 use super::lease::Pooled;
-use super::link::{Link, LinkRetry};
 use super::pool::{Acquired, Pool, Slot};
 use super::response::Response;
+use super::shared_request::{ReconnectInfo, SharedRequest};
 use super::socket::{Progress, SMALL_WRITE};
 use super::stdin;
 use super::transport::Transport;
@@ -101,7 +102,7 @@ pub(super) fn begin(pool: &Pool, role: Role, params: &Params) -> Result<Exchange
     let mut transport = match idle {
         Some((mut idle, idle_for)) => {
             let wait = retry.check(idle_for, keeps_open);
-            if wait.is_none_or(|wait| idle.transport.is_open(wait.min(deadline.left()))) {
+            if wait.is_none_or(|wait| stays_open(&mut idle.transport, wait, deadline)) {
                 idle.transport
             } else {
                 is_kept = false;
@@ -112,9 +113,9 @@ pub(super) fn begin(pool: &Pool, role: Role, params: &Params) -> Result<Exchange
     };
     let start = transport.encode_start(role, params)?;
     transport.start_timers(deadline, false);
-    let retry = LinkRetry { is_kept, closed_after_first_request, is_idempotent };
-    let link = Link::new(slot.into_owned(), &transport, retry);
-    Ok(Exchange::pooled(Pooled::new(transport, link, is_kept), start))
+    let retry = ReconnectInfo { is_kept, closed_after_first_request, is_idempotent };
+    let request = SharedRequest::new(slot.into_owned(), &transport, retry);
+    Ok(Exchange::pooled(Pooled::new(transport, request, is_kept), start))
 }
 
 /// A request whose first part is in memory.
@@ -220,9 +221,8 @@ impl<'a> Prepared<'a> {
 
     /// Replaces a kept connection that the application closes within `wait`.
     fn check_connection(&mut self, wait: Duration) -> Result<(), Error> {
-        let wait = if wait.is_zero() { wait } else { wait.min(self.slot.deadline().left()) };
         self.is_immediate &= wait.is_zero();
-        if self.transport.is_open(wait) {
+        if stays_open(&mut self.transport, wait, self.slot.deadline()) {
             return Ok(());
         }
         self.reconnect()
@@ -293,6 +293,14 @@ impl Committed<'_> {
             Progress::Nothing | Progress::Part => stdin::State::Failed,
         }
     }
+}
+
+/// Checks that the application does not close a kept connection within `wait`, and before the
+/// deadline of the request.
+fn stays_open(transport: &mut Transport, wait: Duration, deadline: Deadline) -> bool {
+    // Without a wait the clock is not read.
+    let wait = if wait.is_zero() { wait } else { wait.min(deadline.left()) };
+    transport.is_open(wait)
 }
 
 /// Returns whether a request may reach the application twice (RFC 9110, section 9.2.2).

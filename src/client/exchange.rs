@@ -63,10 +63,10 @@ impl<'a> Exchange<'a> {
 
     /// Creates the exchange of a new request on a connection of a client's pool.
     pub(super) fn pooled(mut pooled: Pooled, start: Vec<u8>) -> Self {
-        let link = Arc::clone(pooled.link());
-        let cancel_handle = link.cancel_handle().clone();
+        let request = Arc::clone(pooled.request());
+        let cancel_handle = request.cancel_handle().clone();
         let transport = pooled.transport_mut();
-        let stdin = Stdin::linked(transport.writer(), transport.request_id(), start, link);
+        let stdin = Stdin::pooled(transport.writer(), transport.request_id(), start, request);
         Self { stdin, stdout: Stdout::new(Lease::Pooled(Box::new(pooled)), Some(cancel_handle)) }
     }
 

@@ -2,12 +2,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::link::{Link, ReturnedConnection};
+use super::shared_request::{ReturnedConnection, SharedRequest};
 use super::socket::Progress;
 use super::transport::Transport;
 use crate::error::Result;
 
-/// How long to wait, after the response is complete, for the sending thread to record that the body
+/// How long to wait, after the response is complete, for the sending thread to report that the body
 /// was sent. The application may have read it and answered before that thread continues. Also how
 /// long to wait for END_REQUEST after the end of STDOUT.
 pub(super) const END_WAIT: Duration = Duration::from_millis(5);
@@ -49,7 +49,7 @@ pub(super) trait PooledConnection: fmt::Debug + Send + Sync {
 pub(super) struct Pooled {
     /// Invariant: it is `Some` until this is dropped.
     transport: Option<Box<Transport>>,
-    link: Arc<Link>,
+    request: Arc<SharedRequest>,
     /// Whether the connection has carried an earlier request.
     is_kept: bool,
     /// Whether the first part of the request is known to have been sent.
@@ -104,21 +104,25 @@ impl Lease<'_> {
 }
 
 impl Pooled {
-    pub(super) fn new(transport: Box<Transport>, link: Arc<Link>, is_kept: bool) -> Self {
-        let has_started = !link.must_send_first();
-        Self { transport: Some(transport), link, is_kept, has_started, is_answered: false }
+    pub(super) fn new(
+        transport: Box<Transport>,
+        request: Arc<SharedRequest>,
+        is_kept: bool,
+    ) -> Self {
+        let has_started = !request.must_send_first();
+        Self { transport: Some(transport), request, is_kept, has_started, is_answered: false }
     }
 
-    pub(super) fn link(&self) -> &Arc<Link> {
-        &self.link
+    pub(super) fn request(&self) -> &Arc<SharedRequest> {
+        &self.request
     }
 
     fn send_again(&mut self, records: &[u8]) -> Result<()> {
-        let replacement = self.link.reconnect()?;
+        let replacement = self.request.reconnect()?;
         self.replace(replacement);
         let progress = self.transport_mut().send(records)?;
-        self.link.set_writer(self.transport().writer());
-        self.link.end_body(progress == Progress::All);
+        self.request.set_writer(self.transport().writer());
+        self.request.end_body(progress == Progress::All);
         Ok(())
     }
 
@@ -143,21 +147,23 @@ impl PooledConnection for Pooled {
 
     fn start(&mut self) -> Result<()> {
         let read_timeout = self.transport().config().read_timeout.unwrap_or(Duration::MAX);
-        let first =
-            self.link.wait_until_sent(read_timeout.min(self.link.slot().deadline().left()))?;
+        let first = self
+            .request
+            .wait_until_sent(read_timeout.min(self.request.slot().deadline().left()))?;
         self.has_started = true;
         if let Some(replacement) = first.replacement {
             self.replace(replacement);
         }
-        if first.records.is_empty() || self.transport_mut().wait_for_response()? {
+        let Some(records) = first.repeatable else { return Ok(()) };
+        if self.transport_mut().wait_for_response()? {
             return Ok(());
         }
-        self.send_again(&first.records)
+        self.send_again(&records)
     }
 
     fn end_request(&mut self) {
         self.is_answered = true;
-        let is_body_sent = self.link.wait_for_body(END_WAIT);
+        let is_body_sent = self.request.wait_for_body(END_WAIT);
         self.transport_mut().end_request(is_body_sent);
     }
 }
@@ -168,9 +174,9 @@ impl Drop for Pooled {
         if !transport.is_reusable() {
             // Before the slot is given back. The body must not send the request on a connection of
             // its own.
-            self.link.cancel_handle().cancel();
+            self.request.cancel_handle().cancel();
         }
         let Self { is_kept, is_answered, .. } = *self;
-        self.link.slot().give_back(ReturnedConnection { transport, is_kept, is_answered });
+        self.request.slot().give_back(ReturnedConnection { transport, is_kept, is_answered });
     }
 }

@@ -2,7 +2,7 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::link::{BodyLink, FirstSent, Link};
+use super::shared_request::{BodyHandle, FirstSent, SharedRequest};
 use super::socket::{Progress, SharedSocket, SocketWriter};
 use crate::record::{Header, RecordType, MAX_ALIGNED_LEN};
 use crate::stream::{RecordBuffer, StreamWriter};
@@ -32,12 +32,12 @@ pub struct Stdin {
     request_id: u16,
     state: State,
     /// `None` if the connection is not one of a client's pool.
-    link: Option<BodyLink>,
+    request: Option<BodyHandle>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
-    /// Nothing has been sent, and `link` has to send the first part of the request.
+    /// Nothing has been sent, and `request` has to send its first part.
     Unsent,
     Open,
     /// The end of the input has been sent or is encoded in the buffer.
@@ -51,21 +51,21 @@ impl Stdin {
     pub(super) fn new(socket: SocketWriter, request_id: u16, start: Vec<u8>) -> Self {
         let buffer = RecordBuffer::new(RecordType::Stdin, request_id, start);
         let writer = StreamWriter::with_buffer(socket, buffer);
-        Self { writer, request_id, state: State::Open, link: None }
+        Self { writer, request_id, state: State::Open, request: None }
     }
 
     /// Creates the body of a new request on a connection of a client's pool.
-    pub(super) fn linked(
+    pub(super) fn pooled(
         socket: SocketWriter,
         request_id: u16,
         start: Vec<u8>,
-        link: Arc<Link>,
+        request: Arc<SharedRequest>,
     ) -> Self {
         let mut stdin = Self::new(socket, request_id, start);
-        if link.must_send_first() {
+        if request.must_send_first() {
             stdin.state = State::Unsent;
         }
-        stdin.link = Some(BodyLink::new(link));
+        stdin.request = Some(BodyHandle::new(request));
         stdin
     }
 
@@ -127,8 +127,8 @@ impl Stdin {
         }
         self.writer.discard();
         self.start_sending()?;
-        if let Some(link) = &self.link {
-            link.stop_retries(self.writer.get_mut());
+        if let Some(request) = &self.request {
+            request.stop_retries(self.writer.get_mut());
         }
         let abort = Header::new(RecordType::AbortRequest, self.request_id, 0);
         self.writer.push_records(&abort.encode());
@@ -139,8 +139,8 @@ impl Stdin {
 
     /// Cancels the request: shuts down both directions of the connection.
     pub(super) fn cancel(&self) {
-        match &self.link {
-            Some(link) => link.cancel(),
+        match &self.request {
+            Some(request) => request.cancel(),
             None => self.socket().cancel(),
         }
     }
@@ -188,12 +188,12 @@ impl Stdin {
     /// Sends what is buffered as the first part of the request. With `is_last` the body ends.
     #[cold]
     fn send_first(&mut self, is_last: bool) -> io::Result<()> {
-        let Some(link) = &mut self.link else { return Ok(()) };
+        let Some(request) = &mut self.request else { return Ok(()) };
         if is_last {
             self.writer.end_stream();
         }
         let mut records = self.writer.take_records();
-        let sent = link.send_first(self.writer.get_mut(), &records, is_last);
+        let sent = request.send_first(self.writer.get_mut(), &records, is_last);
         records.clear();
         self.writer.swap_bytes(&mut records);
         self.state = if is_last { State::Finished } else { State::Open };
@@ -239,8 +239,10 @@ impl Stdin {
 
     /// Notes a failure, or the end of the body.
     fn after_last_write(&mut self, outcome: io::Result<()>) -> io::Result<()> {
-        match &mut self.link {
-            Some(link) if self.state == State::Finished && outcome.is_ok() => link.end_body(true),
+        match &mut self.request {
+            Some(request) if self.state == State::Finished && outcome.is_ok() => {
+                request.end_body(true);
+            }
             _ => {}
         }
         self.fail_on_error(outcome)
@@ -249,8 +251,8 @@ impl Stdin {
     fn fail_on_error<T>(&mut self, outcome: io::Result<T>) -> io::Result<T> {
         if outcome.is_err() {
             self.state = State::Failed;
-            if let Some(link) = &mut self.link {
-                link.end_body(false);
+            if let Some(request) = &mut self.request {
+                request.end_body(false);
             }
         }
         outcome

@@ -46,13 +46,13 @@ pub(super) struct ReturnedConnection {
 /// The body sends the first part of the request. On a kept connection it may have to open another
 /// one for that, which the response then uses. The response waits for it before its first read.
 ///
-/// The connection is reusable only if the body has been sent to its end. [`Link::wait_for_body`]
+/// The connection is reusable only if the body has been sent to its end. [`SharedRequest::wait_for_body`]
 /// returns whether that is so.
 #[derive(Debug)]
-pub(super) struct Link {
+pub(super) struct SharedRequest {
     slot: Box<dyn ConnectionSlot>,
     cancel_handle: CancelHandle,
-    retry: LinkRetry,
+    retry: ReconnectInfo,
     state: Mutex<State>,
     /// Notified when `state` changes.
     changed: Condvar,
@@ -60,7 +60,7 @@ pub(super) struct Link {
 
 /// Whether another connection may be opened.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct LinkRetry {
+pub(super) struct ReconnectInfo {
     /// Whether the connection is kept.
     pub(super) is_kept: bool,
     /// Whether the connection has carried exactly one request.
@@ -84,7 +84,7 @@ pub(super) struct FirstPart {
     /// The connection on which it was sent, if that is not the first one.
     pub(super) replacement: Option<Transport>,
     /// The whole request, if it may be sent again.
-    pub(super) records: Vec<u8>,
+    pub(super) repeatable: Option<Vec<u8>>,
 }
 
 /// The first part of a request, for the body.
@@ -105,10 +105,11 @@ enum BodyState {
     Failed,
 }
 
-/// The link of a body. If it is dropped before the end of the body, the request is canceled.
+/// The request, for its body. If this is dropped before the end of the body, the request is
+/// canceled.
 #[derive(Debug)]
-pub(super) struct BodyLink {
-    link: Arc<Link>,
+pub(super) struct BodyHandle {
+    request: Arc<SharedRequest>,
     /// Whether the body has ended or failed.
     has_ended: bool,
 }
@@ -123,19 +124,19 @@ impl BodyState {
     }
 }
 
-impl BodyLink {
-    pub(super) fn new(link: Arc<Link>) -> Self {
-        Self { link, has_ended: false }
+impl BodyHandle {
+    pub(super) fn new(request: Arc<SharedRequest>) -> Self {
+        Self { request, has_ended: false }
     }
 
-    /// Does the same as [`Link::send_first`]. A repeatable request has no more body.
+    /// Does the same as [`SharedRequest::send_first`]. A repeatable request has no more body.
     pub(super) fn send_first(
         &mut self,
         writer: &mut SocketWriter,
         records: &[u8],
         is_whole: bool,
     ) -> Result<FirstSent> {
-        let sent = self.link.send_first(writer, records, is_whole)?;
+        let sent = self.request.send_first(writer, records, is_whole)?;
         self.has_ended |= sent.is_repeatable;
         Ok(sent)
     }
@@ -143,37 +144,37 @@ impl BodyLink {
     /// Prevents the request from being sent again. If it has been, `writer` then writes to that
     /// connection.
     pub(super) fn stop_retries(&self, writer: &mut SocketWriter) {
-        if let Some(current) = self.link.stop_retries() {
+        if let Some(current) = self.request.stop_retries() {
             *writer = current;
         }
     }
 
-    /// Records the end of the body.
+    /// Notes the end of the body.
     pub(super) fn end_body(&mut self, is_sent: bool) {
         self.has_ended = true;
-        self.link.end_body(is_sent);
+        self.request.end_body(is_sent);
     }
 
     pub(super) fn cancel(&self) {
-        self.link.cancel_handle.cancel();
+        self.request.cancel_handle.cancel();
     }
 }
 
-impl Drop for BodyLink {
+impl Drop for BodyHandle {
     fn drop(&mut self) {
         if !self.has_ended {
-            self.link.end_body(false);
+            self.request.end_body(false);
             self.cancel();
         }
     }
 }
 
-impl Link {
-    /// Creates the link of a request.
+impl SharedRequest {
+    /// Creates what the body and the response of a new request share.
     pub(super) fn new(
         slot: impl ConnectionSlot + 'static,
         transport: &Transport,
-        retry: LinkRetry,
+        retry: ReconnectInfo,
     ) -> Arc<Self> {
         let first = (!retry.is_kept).then(|| Ok(FirstPart::default()));
         Arc::new(Self {
@@ -193,7 +194,7 @@ impl Link {
         &self.cancel_handle
     }
 
-    /// Returns whether [`BodyLink::send_first`] must send the first part.
+    /// Returns whether [`BodyHandle::send_first`] must send the first part.
     pub(super) fn must_send_first(&self) -> bool {
         self.retry.is_kept
     }
@@ -239,10 +240,10 @@ impl Link {
                 progress = writer.send(records)?;
                 first.replacement = Some(transport);
             }
-            _ if is_whole && self.retry.is_idempotent => first.records = records.to_vec(),
+            _ if is_whole && self.retry.is_idempotent => first.repeatable = Some(records.to_vec()),
             Progress::Part | Progress::All => {}
         }
-        Ok(FirstSent { progress, is_repeatable: !first.records.is_empty() })
+        Ok(FirstSent { progress, is_repeatable: first.repeatable.is_some() })
     }
 
     /// Waits until the first part has been sent.
@@ -277,7 +278,7 @@ impl Link {
         Ok(transport)
     }
 
-    /// Records that the whole request was sent again, with this writer.
+    /// Notes that the whole request was sent again, with this writer.
     pub(super) fn set_writer(&self, writer: SocketWriter) {
         self.update(|state| state.writer = Some(writer));
     }
@@ -287,12 +288,12 @@ impl Link {
     fn stop_retries(&self) -> Option<SocketWriter> {
         let mut state = self.lock();
         if let Some(Ok(first)) = &mut state.first {
-            first.records.clear();
+            first.repeatable = None;
         }
         state.writer.take()
     }
 
-    /// Records the end of the body.
+    /// Notes the end of the body.
     pub(super) fn end_body(&self, is_sent: bool) {
         self.update(|state| state.body = BodyState::ended(is_sent));
     }
