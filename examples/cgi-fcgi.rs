@@ -215,8 +215,8 @@ fn connect(address: &Address) -> Result<Connection, Error> {
 /// Connects to an application.
 ///
 /// `std` cannot limit the time of connecting to a Unix socket, so [`Connection::connect`] starts a
-/// thread for it. In a new process, that takes longer than the request itself, so this sets the limit
-/// with another library.
+/// thread for it. In a new process, that takes longer than the request itself, so this sets the
+/// limit with another library.
 #[cfg(unix)]
 fn connect(address: &Address) -> Result<Connection, Error> {
     let Some(path) = address.path() else {

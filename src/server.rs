@@ -71,7 +71,7 @@ mod worker;
 
 use std::fmt;
 use std::io::{self, Write};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 pub use self::abort_handle::AbortHandle;
 pub use self::close_reason::CloseReason;
@@ -115,10 +115,10 @@ use crate::net::{Address, AllowList, Listener};
 /// # Errors of a handler
 ///
 /// If a handler returns an error or panics, the server continues. A message is written to the log
-/// of the web server ([`Request::stderr`]), unless the error is a [`StatusError`] below 500. If no
-/// part of the response was sent, the client receives `Status: 500`, or another status that
-/// [`HandlerResult`] lists, with a short text or the page of [`error_page`](Self::error_page). If a
-/// part was sent, the response ends there:
+/// of the web server ([`Request::stderr`]), unless the error is a [`StatusError`] below 500 and no
+/// part of the response was sent before. If no part was sent, the client receives `Status: 500`, or
+/// another status that [`HandlerResult`] lists, with a short text or the page of
+/// [`error_page`](Self::error_page). If a part was sent, the response ends there:
 /// [`HandlerResult`](HandlerResult#responses-that-were-sent-in-part) describes what the client
 /// receives. A program that is built with `panic = "abort"` ends when a handler panics.
 ///
@@ -133,13 +133,18 @@ use crate::net::{Address, AllowList, Listener};
 /// | --- | --- | --- | --- |
 /// | a handler returns without an error | | [`Outcome::Finished`] | |
 /// | a handler returns a [`StatusError`] below 500 | | [`Outcome::Finished`] | |
-/// | a handler returns an error or panics | the error | [`Outcome::Failed`] | |
+/// | the same after a part of a response was sent | the error | [`Outcome::Failed`] | |
+/// | a handler returns another error or panics | the error | [`Outcome::Failed`] | |
 /// | the same after [`finish_early`](Request::finish_early) | | [`Outcome::Failed`] | the error |
 /// | a handler returns no response | the error | [`Outcome::Failed`] | the error |
+/// | the function of [`error_page`](Self::error_page) fails | | as without it | its error |
 /// | the web server aborts the request | | [`Outcome::Aborted`] | |
-/// | the same, by closing the connection | | [`Outcome::Aborted`] | [`Error::Aborted`] |
+/// | it closes the connection: a check notices it | | [`Outcome::Aborted`] | [`Error::Aborted`] |
+/// | it closes the connection: reading the body fails | | [`Outcome::Aborted`] | the error |
 /// | the response cannot be sent | | [`Outcome::NotSent`] | the error |
 /// | the params or `CONTENT_LENGTH` exceed a limit | | [`Outcome::Rejected`] | the error |
+/// | a request is refused with UNKNOWN_ROLE, OVERLOADED or CANT_MPX_CONN | | | |
+/// | an address is [not allowed](#allowed-addresses) | | | the address, at most once a minute |
 /// | a connection or `accept` fails outside of a request | | | the error |
 ///
 /// [`on_request_end`]: Self::on_request_end
@@ -253,13 +258,16 @@ impl Server {
     /// - a handler that returns without an error, but has written no response, or has ignored an
     ///   error of reading the body
     /// - a handler that fails after [`Request::finish_early`]
+    /// - an [`error_page`](Self::error_page) function that fails
+    /// - a connection from an address that is not allowed, at most once a minute
     /// - a failure to accept connections or to start a thread
     ///
     /// By default, each is written to the process's stderr, on a line of its own.
     ///
     /// Any other error or panic of a handler is written to the log of the web server and does not
     /// reach this function. [`on_request_end`](Self::on_request_end) receives it as
-    /// [`Outcome::Failed`]. A [`StatusError`] below 500 is neither logged nor reported.
+    /// [`Outcome::Failed`]. A [`StatusError`] below 500 is neither logged nor reported, unless a
+    /// part of the response was sent before.
     ///
     /// ```
     /// use std::sync::mpsc;
@@ -303,9 +311,10 @@ impl Server {
     /// as a [`StatusError`], wrote no response, or panicked.
     ///
     /// It is not called if a part of the response was sent. Otherwise what the handler has written
-    /// is dropped, and the function writes another response. If it fails as well, the default
-    /// response is sent. The failure is written to the log of the web server in any case, unless it
-    /// is a [`StatusError`] below 500. The default response is [`Failure::text`].
+    /// is dropped, and the function writes another response. If it fails as well, its error is
+    /// passed to [`on_error`](Self::on_error), and the default response is sent: [`Failure::text`].
+    /// The failure of the handler is written to the log of the web server in any case, unless it is
+    /// a [`StatusError`] below 500.
     ///
     /// Requests that are rejected because of [`Config::max_params`] or [`Config::max_body`], before
     /// a handler is called, are answered with the default response.
@@ -362,7 +371,8 @@ impl Server {
         drop(listener);
         let served = checked.map_err(Error::from).and_then(|()| {
             let (config, handler) = (Arc::new(config), Box::new(handler));
-            Worker { pool, config, allowed, on_error, hooks, handler }.run()
+            let refusal = Mutex::default();
+            Worker { pool, config, allowed, on_error, hooks, handler, refusal }.run()
         });
         // If the server has not started, the socket is still open.
         stopper.stop();

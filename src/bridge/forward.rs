@@ -226,7 +226,7 @@ fn reply_failure(stdout: &mut impl Write, error: Error) -> Error {
 /// ```
 pub fn write_failure(stdout: &mut impl Write, status: u16) -> Result<()> {
     let reason = canonical_reason(status).unwrap_or_default();
-    let text = "The application is unavailable or returned an invalid response.";
+    let text = "The request could not be served.";
     write!(stdout, "Status: {status} {reason}\r\nContent-Type: text/plain\r\n\r\n{text}\n")?;
     Ok(stdout.flush()?)
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use self::environment::set_environment;
 use self::pump::BodyPump;
-use self::supervisor::{Failure, Limits, Step, Supervisor};
+use self::supervisor::{Limits, ProgramFailure, Step, Supervisor};
 use super::forward::{gateway_status, write_failure};
 use crate::error::{Error, Result};
 use crate::params::Params;
@@ -188,25 +188,25 @@ pub fn run_program(request: &mut Request<'_>, program: impl Into<Program>) -> Re
             request.app_status = status.code().map_or(1, i32::unsigned_abs);
             Ok(status)
         }
-        Err(Failure::Program(error)) => {
-            reply_failure(&mut request.stdout, &error);
+        Err(ProgramFailure::Program(error)) => {
+            send_failure(&mut request.stdout, &error);
             Err(error)
         }
-        Err(Failure::Request(error)) => Err(error),
+        Err(ProgramFailure::Request(error)) => Err(error),
     }
 }
 
-type Outcome<T> = std::result::Result<T, Failure>;
+type Outcome<T> = std::result::Result<T, ProgramFailure>;
 type Stdout<'a> = StreamWriter<Output<'a>>;
 
-const ABORTED: Failure = Failure::Request(Error::Aborted);
+const ABORTED: ProgramFailure = ProgramFailure::Request(Error::Aborted);
 
 /// Starts a program, and watches it until it ends.
 fn start_and_watch(request: &mut Request<'_>, program: &mut Program) -> Outcome<ExitStatus> {
     let limits = program.limits();
     let method = request.params.get("REQUEST_METHOD").unwrap_or_default();
     let (supervisor, pump) = Supervisor::start(&mut program.command, limits, method)
-        .map_err(|error| Failure::Program(error.into()))?;
+        .map_err(|error| ProgramFailure::Program(error.into()))?;
     if has_no_body(request.params) {
         // Closes the stdin of the program. Starting a thread would cost more than closing the pipe.
         drop(pump);
@@ -234,8 +234,8 @@ enum Watched {
 
 /// Watches a program while another thread reads the body of the request.
 ///
-/// The abort handle does not see what that thread reads. It sees a closed connection while that
-/// thread waits for the program to read its stdin.
+/// The abort handle cannot check the connection during a read of that thread. It detects a closed
+/// connection only while the thread waits for the program.
 fn watch_with_body(
     request: &mut Request<'_>,
     mut supervisor: Supervisor,
@@ -250,7 +250,7 @@ fn watch_with_body(
         let pumping = thread::Builder::new()
             .name("fcgi-pump".into())
             .spawn_scoped(scope, move || pump.run(stdin));
-        pumping.map_err(|error| Failure::Program(error.into()))?;
+        pumping.map_err(|error| ProgramFailure::Program(error.into()))?;
         loop {
             match supervisor.step(stdout, stderr, early_output) {
                 Ok(Step::Continue) => {}
@@ -259,7 +259,7 @@ fn watch_with_body(
                 Ok(Step::BodyEnded) => return Ok(Watched::BodyEnded(Box::new(supervisor))),
                 Ok(Step::Exited(status)) => {
                     // The next part of the body may take long, and this function waits for it.
-                    stdout.flush().map_err(|error| Failure::Request(error.into()))?;
+                    stdout.flush().map_err(|error| ProgramFailure::Request(error.into()))?;
                     return Ok(Watched::Exited(status));
                 }
                 Err(failure) => return Err(end(supervisor, stdout, failure)),
@@ -282,17 +282,21 @@ fn watch(request: &mut Request<'_>, mut supervisor: Supervisor) -> Outcome<ExitS
 }
 
 /// Ends a program after a failure, and reports it. Returns the failure.
-fn end(mut supervisor: Supervisor, stdout: &mut Stdout<'_>, failure: Failure) -> Failure {
+fn end(
+    mut supervisor: Supervisor,
+    stdout: &mut Stdout<'_>,
+    failure: ProgramFailure,
+) -> ProgramFailure {
     supervisor.end_program();
-    if let Failure::Program(error) = &failure {
+    if let ProgramFailure::Program(error) = &failure {
         // The next part of the body may take long, and the request waits for it.
-        reply_failure(stdout, error);
+        send_failure(stdout, error);
     }
     failure
 }
 
 /// Sends a response that reports the failure of a program, unless a part of a response was sent.
-fn reply_failure(stdout: &mut Stdout<'_>, error: &Error) {
+fn send_failure(stdout: &mut Stdout<'_>, error: &Error) {
     if !stdout.has_sent() {
         stdout.discard();
         // A write error is ignored: `error` is what the caller must report.

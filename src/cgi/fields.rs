@@ -87,20 +87,15 @@ impl Fields {
         self.index.has_location
     }
 
-    /// Adds the line of `bytes` that starts at `start` to the index. Its colon is at `colon`, and
-    /// its CR or LF is at `end`. The name must be a token, and the value must not contain a CR, LF
-    /// or NUL. Returns `false` if the field is dropped because its value is empty or it repeats an
-    /// earlier one. Applies the rules of a strict parser.
+    /// Adds a line of `bytes` to the index. The offsets are those of its start, its colon, and its
+    /// CR or LF. The name must be a token, and the value must not contain a CR, LF or NUL. Returns
+    /// `false` if the field is dropped because its value is empty or it repeats an earlier one.
+    ///
+    /// Unless `is_strict` is set, any reference is a valid `Location`, and a `Content-Type`
+    /// replaces an earlier one.
     #[inline]
-    pub(super) fn add(&mut self, start: usize, colon: usize, end: usize) -> Result<bool> {
-        self.index.add(&self.bytes, [start, colon, end], true)
-    }
-
-    /// Adds a line that was received, like [`add`](Self::add). Unless `is_strict` is set, any
-    /// reference is a valid `Location`, and a `Content-Type` replaces an earlier one.
-    #[inline]
-    pub(super) fn add_received(&mut self, offsets: [usize; 3], is_strict: bool) -> Result<()> {
-        self.index.add(&self.bytes, offsets, is_strict).map(drop)
+    pub(super) fn add(&mut self, offsets: [usize; 3], is_strict: bool) -> Result<bool> {
+        self.index.add(&self.bytes, offsets, is_strict)
     }
 
     /// Checks a rule that only a complete head can be tested for: one of `Content-Type`, `Location`

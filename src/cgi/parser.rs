@@ -254,7 +254,7 @@ impl HeadParser {
     #[inline]
     fn add_field(&mut self, line: Line) -> Result<()> {
         let fields = &mut self.head.fields;
-        fields.add_received([line.start, line.colon, line.end], self.is_strict)?;
+        fields.add([line.start, line.colon, line.end], self.is_strict)?;
         if fields.len() > self.max_fields {
             return Err(Error::TooManyFields(self.max_fields));
         }

@@ -219,7 +219,7 @@ impl ResponseHead {
         if end > MAX_BYTES {
             return Err(Error::HeadTooLarge(MAX_BYTES));
         }
-        if !self.fields.add(start, start + name.len(), end - 2)? {
+        if !self.fields.add([start, start + name.len(), end - 2], true)? {
             self.fields.bytes.truncate(start);
         } else if name.eq_ignore_ascii_case("Status") {
             self.status_line = start..end;
@@ -322,7 +322,7 @@ impl ResponseHead {
         let start = self.fields.bytes.len();
         self.append(name, value);
         let end = self.fields.bytes.len() - 2;
-        let added = self.fields.add(start, start + name.len(), end);
+        let added = self.fields.add([start, start + name.len(), end], true);
         debug_assert!(matches!(added, Ok(true)), "{name} is invalid");
     }
 

@@ -100,15 +100,16 @@ pub struct Config {
     /// arrived together with the params does not count. It includes the time that the handler
     /// spends between reads.
     ///
-    /// Default one hour, which is longer than a typical upload that a web server forwards while it
-    /// arrives.
+    /// Default one hour. Typical uploads are shorter, even if the web server forwards the body
+    /// while it receives it.
     pub request_timeout: Option<Duration>,
     /// How long a write may wait for the web server to accept a byte. `None` waits indefinitely.
     /// Zero is an error.
     ///
     /// Default 60 seconds, as in common web servers.
     pub write_timeout: Option<Duration>,
-    /// How long a kept connection may be idle. `None` waits indefinitely. Zero is an error.
+    /// How long a connection may wait for the first byte of a request. `None` waits indefinitely.
+    /// Zero is an error.
     ///
     /// Default `None`: an idle connection is closed anyway when its slot is needed.
     pub idle_timeout: Option<Duration>,

@@ -8,7 +8,7 @@ use super::drain::drain_before_close;
 use super::hooks::{EndedRequest, Outcome};
 use super::input::{AcceptedRequest, Input};
 use super::lifecycle::{ConnectionState, Lifecycle};
-use super::request::{FinishedRequest, Request};
+use super::request::{Request, RequestEnd};
 use super::status_error::StatusError;
 use super::stdin::{last_stream, Stdin};
 use crate::error::{Error, Result};
@@ -48,7 +48,7 @@ pub struct Connection {
     state: Arc<ConnectionState>,
     input: Input,
     params: Params,
-    finished: FinishedRequest,
+    request_end: RequestEnd,
     config: Arc<Config>,
     /// The role of the last request and the response to it, if it exceeded a bound.
     rejected: Option<(Role, StatusError)>,
@@ -98,7 +98,7 @@ impl Connection {
             input: Input::new(Arc::clone(&state), &config, input),
             state,
             params,
-            finished: FinishedRequest { stdout, stderr, ..FinishedRequest::default() },
+            request_end: RequestEnd { stdout, stderr, ..RequestEnd::default() },
             config,
             rejected: None,
         }
@@ -151,6 +151,12 @@ impl Connection {
     /// # Errors
     /// The errors of [`next_request`](Self::next_request).
     pub fn reject(mut self) -> Result<()> {
+        self.refuse_next()
+    }
+
+    /// Does what [`reject`](Self::reject) does. The connection is to be dropped after that.
+    #[cold]
+    pub(super) fn refuse_next(&mut self) -> Result<()> {
         self.apply_outcome()?;
         if !self.lifecycle.is_waiting() {
             return Ok(());
@@ -158,12 +164,9 @@ impl Connection {
         if let Some(timeout) = self.config.read_timeout {
             self.input.reader_mut().get_mut().set_deadline(timeout);
         }
-        let (header, error) = match self.input.next_begin() {
-            Ok(header) => (header, None),
-            Err(error) => (None, Some(error)),
-        };
-        let Some(header) = header else {
-            return self.lifecycle.on_end_of_input(error, self.input.is_idle());
+        let header = match self.input.next_begin() {
+            Ok(Some(header)) => header,
+            ended => return self.on_end_of_input(ended.err()),
         };
         // Whether the rest of the request arrives does not matter.
         self.lifecycle.on_begin();
@@ -181,12 +184,10 @@ impl Connection {
 
     /// Waits for the first bytes of a new connection, which then keeps its slot.
     pub(super) fn wait_for_input(&mut self) -> Result<()> {
-        let error = match self.input.read_first() {
-            Ok(0) => None,
-            Ok(_) => return Ok(()),
-            Err(error) => Some(error.into()),
-        };
-        self.lifecycle.on_end_of_input(error, self.input.is_idle())
+        match self.input.read_first() {
+            Ok(n) if n > 0 => Ok(()),
+            ended => self.on_end_of_input(ended.err().map(Error::from)),
+        }
     }
 
     /// Waits for the params of the next request.
@@ -195,23 +196,27 @@ impl Connection {
         if !self.lifecycle.is_waiting() {
             return Ok(None);
         }
-        let (accepted, error) = match self.receive_request() {
-            Ok(accepted) => (accepted, None),
-            Err(error) => (None, Some(error)),
-        };
-        match accepted {
-            Some(accepted) => self.lifecycle.on_params(accepted.begin.keep_conn()),
-            None => self.lifecycle.on_end_of_input(error, self.input.is_idle())?,
+        match self.receive_request() {
+            Ok(Some(accepted)) => {
+                self.lifecycle.on_params(accepted.begin.keep_conn());
+                Ok(Some(accepted))
+            }
+            ended => self.on_end_of_input(ended.err()).map(|()| None),
         }
-        Ok(accepted)
+    }
+
+    /// Records that the input has ended, or could not be read. Returns the error, unless the
+    /// connection was closed on purpose.
+    fn on_end_of_input(&mut self, error: Option<Error>) -> Result<()> {
+        self.lifecycle.on_end_of_input(error, self.input.is_idle())
     }
 
     /// Returns the request whose params were received.
     #[inline]
     pub(super) fn request(&mut self, accepted: AcceptedRequest) -> Request<'_> {
-        let Self { input, params, state, finished, config, .. } = self;
+        let Self { input, params, state, request_end, config, .. } = self;
         let stdin = Stdin::new(input, accepted, params, config);
-        Request::new(accepted, params, stdin, state, finished)
+        Request::new(accepted, params, stdin, state, request_end)
     }
 
     /// Closes the connection and returns its memory.
@@ -219,8 +224,8 @@ impl Connection {
         ConnectionBuffers {
             input: self.input.reader_mut().take_memory(),
             params: std::mem::take(&mut self.params),
-            stdout: std::mem::take(&mut self.finished.stdout),
-            stderr: std::mem::take(&mut self.finished.stderr),
+            stdout: std::mem::take(&mut self.request_end.stdout),
+            stderr: std::mem::take(&mut self.request_end.stderr),
         }
     }
 
@@ -229,7 +234,7 @@ impl Connection {
     #[allow(clippy::inline_always)]
     #[inline(always)]
     fn apply_outcome(&mut self) -> Result<()> {
-        let applied = self.lifecycle.on_end(self.finished.outcome, self.config.max_requests);
+        let applied = self.lifecycle.on_end(self.request_end.outcome, self.config.max_requests);
         if applied.is_err() {
             // The request was dropped, so it has not ended its handle.
             self.input.end_abort_handle();

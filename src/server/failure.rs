@@ -17,8 +17,9 @@ use crate::error::Result;
 /// | any other error | | 500 |
 ///
 /// The same applies if one of these errors is the source of another error, or inside an
-/// [`io::Error`](std::io::Error). The reason is written to the log of the web server, except for a
-/// [`StatusError`] below 500. It is not sent to the client.
+/// [`io::Error`](std::io::Error). The reason is written to the log of the web server, unless it is
+/// a [`StatusError`] below 500 and no part of the response was sent before. It is not sent to the
+/// client.
 ///
 /// ```
 /// use fcgi::server::{HandlerResult, Request};

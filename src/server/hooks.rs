@@ -54,9 +54,15 @@ pub enum Outcome<'a> {
     Finished,
     /// The handler has failed. If no part of its response had been sent, an error page was sent.
     Failed(Failure<'a>),
-    /// The web server aborted the request or closed the connection, and the handler noticed it.
-    /// This includes a response that [`finish_early`](Request::finish_early) could not send, if the
-    /// handler did not return the error.
+    /// The web server aborted the request or closed the connection, and the handler noticed it:
+    /// reading the body failed, or [`Request::is_aborted`] or an
+    /// [`AbortHandle`](super::AbortHandle) returned `true`. A close that only a write notices is
+    /// [`NotSent`](Self::NotSent).
+    ///
+    /// This includes requests that the server aborts after
+    /// [`Config::shutdown_timeout`](super::Config::shutdown_timeout), and a response that
+    /// [`finish_early`](Request::finish_early) could not send, if the handler did not return the
+    /// error.
     Aborted,
     /// The handler was not called, because the params exceeded
     /// [`Config::max_params`](super::Config::max_params), or `CONTENT_LENGTH` exceeded

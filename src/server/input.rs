@@ -71,7 +71,7 @@ impl Input {
     }
 
     /// Returns the handle of the active request, if one was created.
-    pub(super) fn existing_abort_handle(&self) -> Option<&AbortHandle> {
+    pub(super) fn active_handle(&self) -> Option<&AbortHandle> {
         self.abort_handle.as_ref()
     }
 

@@ -28,8 +28,8 @@
 //! | the same, and all are busy | its thread, when its request has ended | `SlotNeeded` |
 //! | no thread is accepting | the main thread, in `Pool::wait_for_stop` | `SlotNeeded` |
 //! | `accept` has failed | the accepting thread, in `Pool::wait_to_retry` | `SlotNeeded` |
-//! | [`Handle::shutdown`](super::Handle::shutdown) | `Pool::stop` | `Shutdown` |
-//! | the same, and nothing was received | the main thread, in `wait_for_threads` | `Shutdown` |
+//! | [`Handle::shutdown`](super::Handle::shutdown) | its caller, in `Pool::stop` | `Shutdown` |
+//! | the same, nothing received for 200 ms | the main thread, in `wait_for_threads` | `Shutdown` |
 //! | the server stops before it is admitted | its thread, in `Pool::admit` | `Shutdown` |
 //!
 //! The connection's own thread closes the socket in every case: `Connection::drop` first drains the
@@ -274,14 +274,15 @@ impl Lifecycle {
 /// next regular check only, after at most 200 ms: a new connection becomes idle after a query, and
 /// a connection that was to yield its slot begins its last request instead.
 ///
-/// A connection is closed as unused only if nothing was received. Its thread applies `Receive`
+/// A connection is closed as unused only if nothing was received. Its thread applies `FirstInput`
 /// directly after its first successful read, before it inspects what it has read. Another thread
 /// loads `New`, then finds no input in the socket, then applies `CloseUnused`. A connection that
 /// has received bytes can be closed in three cases only: the bytes arrive between the check of the
-/// socket and `CloseUnused`, the check happens between the read and `Receive`, or the check fails
-/// because the process has no descriptor left. The first two windows are short, and the peer cannot
-/// extend them. A connection that cannot be checked has to be closed, because silent peers could
-/// otherwise hold all descriptors. A request that arrives then is still served if it is complete.
+/// socket and `CloseUnused`, the check happens between the read and `FirstInput`, or the check
+/// fails because the process has no descriptor left. The first two windows are short, and the peer
+/// cannot extend them. A connection that cannot be checked has to be closed, because silent peers
+/// could otherwise hold all descriptors. A request that arrives then is still served if it is
+/// complete.
 #[derive(Debug)]
 pub(super) struct ConnectionState {
     /// A [`State`].
@@ -304,9 +305,9 @@ enum State {
     /// The same, and the server stops.
     NewStopping,
     /// The first bytes were received, but no record yet.
-    Receiving,
+    Started,
     /// The same, and the server stops.
-    ReceivingStopping,
+    StartedStopping,
     /// The last request has ended, or another record was received and no request has begun.
     Idle,
     /// The same, and a slot was needed since then.
@@ -332,7 +333,7 @@ enum State {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Event {
     /// Its thread has received the first bytes.
-    Receive,
+    FirstInput,
     /// Its thread has received BEGIN_REQUEST.
     Begin,
     /// Its thread has received another record, such as a query.
@@ -356,8 +357,8 @@ impl State {
     const ALL: [Self; 13] = [
         Self::New,
         Self::NewStopping,
-        Self::Receiving,
-        Self::ReceivingStopping,
+        Self::Started,
+        Self::StartedStopping,
         Self::Idle,
         Self::IdleMarked,
         Self::Busy,
@@ -374,15 +375,15 @@ impl State {
     #[inline]
     fn next(self, event: Event) -> Option<Self> {
         Some(match (event, self) {
-            (Event::Receive, Self::New) => Self::Receiving,
-            (Event::Receive, Self::NewStopping) => Self::ReceivingStopping,
-            (Event::Begin, Self::New | Self::Receiving) => Self::Busy,
+            (Event::FirstInput, Self::New) => Self::Started,
+            (Event::FirstInput, Self::NewStopping) => Self::StartedStopping,
+            (Event::Begin, Self::New | Self::Started) => Self::Busy,
             (Event::Begin, Self::Idle | Self::IdleMarked) => Self::Busy,
-            (Event::Begin, Self::NewStopping | Self::ReceivingStopping) => Self::BusyStopping,
+            (Event::Begin, Self::NewStopping | Self::StartedStopping) => Self::BusyStopping,
             (Event::Begin, Self::ShutDownYielding) => Self::LastYielding,
             (Event::Begin, Self::ShutDownStopping) => Self::LastStopping,
-            (Event::Query, Self::New | Self::Receiving) => Self::Idle,
-            (Event::Query, Self::NewStopping | Self::ReceivingStopping) => Self::ShutDownStopping,
+            (Event::Query, Self::New | Self::Started) => Self::Idle,
+            (Event::Query, Self::NewStopping | Self::StartedStopping) => Self::ShutDownStopping,
             (Event::End, Self::Busy) => Self::Idle,
             (Event::Yield, Self::Idle | Self::IdleMarked) => Self::Yielding,
             (Event::Mark, Self::Idle) => Self::IdleMarked,
@@ -390,7 +391,7 @@ impl State {
             (Event::CloseUnused, Self::NewStopping) => Self::ShutDownStopping,
             (Event::CloseMarked, Self::IdleMarked) => Self::ShutDownYielding,
             (Event::Stop, Self::New) => Self::NewStopping,
-            (Event::Stop, Self::Receiving) => Self::ReceivingStopping,
+            (Event::Stop, Self::Started) => Self::StartedStopping,
             (Event::Stop, Self::Idle | Self::IdleMarked) => Self::ShutDownStopping,
             (Event::Stop, Self::Busy) => Self::BusyStopping,
             _ => return None,
@@ -408,12 +409,12 @@ impl State {
     /// Returns why the connection is to close. Returns `None` while it may stay open.
     fn close_reason(self) -> Option<CloseReason> {
         match self {
-            Self::New | Self::Receiving | Self::Idle | Self::IdleMarked | Self::Busy => None,
+            Self::New | Self::Started | Self::Idle | Self::IdleMarked | Self::Busy => None,
             Self::Yielding | Self::ShutDownYielding | Self::LastYielding => {
                 Some(CloseReason::SlotNeeded)
             }
             Self::NewStopping
-            | Self::ReceivingStopping
+            | Self::StartedStopping
             | Self::BusyStopping
             | Self::ShutDownStopping
             | Self::LastStopping => Some(CloseReason::Shutdown),
@@ -509,7 +510,7 @@ impl ConnectionState {
 
     /// Records that the first bytes were received. The connection is no longer new.
     pub(super) fn on_first_input(&self) {
-        let _ = self.apply(Event::Receive);
+        let _ = self.apply(Event::FirstInput);
         // A thread that has observed `New` may be checking the input.
         self.output.wait();
     }
@@ -517,7 +518,7 @@ impl ConnectionState {
     /// Records that a record was received that begins no request.
     #[inline]
     pub(super) fn on_other_record(&self) {
-        if self.state.load(SeqCst) <= State::ReceivingStopping as u8 {
+        if self.state.load(SeqCst) <= State::StartedStopping as u8 {
             self.apply_and_wake(Event::Query);
         }
     }
@@ -624,7 +625,7 @@ mod tests {
     #[test]
     fn no_event_interrupts_a_request_or_reopens_a_connection() {
         use Event::*;
-        let events = [Receive, Begin, Query, End, Yield, Mark, CloseUnused, CloseMarked, Stop];
+        let events = [FirstInput, Begin, Query, End, Yield, Mark, CloseUnused, CloseMarked, Stop];
         for (state, event) in
             State::ALL.iter().flat_map(|state| events.map(|event| (*state, event)))
         {

@@ -77,12 +77,12 @@ pub struct Request<'a> {
     /// The application status in END_REQUEST, like the exit status of a CGI program. Default 0.
     pub app_status: u32,
     id: u16,
-    finished: &'a mut FinishedRequest,
+    request_end: &'a mut RequestEnd,
 }
 
-/// The outcome of a request, and the memory of its buffers.
+/// How a request has ended, if it has, and the memory of its buffers.
 #[derive(Debug, Default)]
-pub(super) struct FinishedRequest {
+pub(super) struct RequestEnd {
     pub(super) outcome: RequestOutcome,
     pub(super) stdout: Vec<u8>,
     pub(super) stderr: Vec<u8>,
@@ -94,18 +94,18 @@ impl<'a> Request<'a> {
         params: &'a Params,
         stdin: Stdin<'a>,
         state: &'a ConnectionState,
-        finished: &'a mut FinishedRequest,
+        request_end: &'a mut RequestEnd,
     ) -> Self {
         let AcceptedRequest { id, begin } = request;
-        finished.outcome = RequestOutcome::Unfinished;
+        request_end.outcome = RequestOutcome::Unfinished;
         let writer = |record_type, memory: &mut Vec<u8>| {
             memory.clear();
             let buffer = RecordBuffer::new(record_type, id, std::mem::take(memory));
             StreamWriter::with_buffer(state.output(), buffer)
         };
-        let stdout = writer(RecordType::Stdout, &mut finished.stdout);
-        let stderr = writer(RecordType::Stderr, &mut finished.stderr);
-        Self { role: begin.role, params, stdin, stdout, stderr, app_status: 0, id, finished }
+        let stdout = writer(RecordType::Stdout, &mut request_end.stdout);
+        let stderr = writer(RecordType::Stderr, &mut request_end.stderr);
+        Self { role: begin.role, params, stdin, stdout, stderr, app_status: 0, id, request_end }
     }
 
     /// Returns whether the web server has aborted the request (FastCGI specification, section 5.4)
@@ -177,7 +177,8 @@ impl<'a> Request<'a> {
         if self.has_ended() {
             return Err(Error::RequestEnded);
         }
-        self.end_failed(&reason)
+        self.replace_response(&StatusError::failed())?;
+        self.end_with_reason(&reason.to_string())
     }
 
     /// Ends the request as [`finish`](Self::finish) does, so that the client has its response while
@@ -230,7 +231,7 @@ impl<'a> Request<'a> {
     /// server does not wait for the handler.
     #[cold]
     fn close_early(&mut self) {
-        if let RequestOutcome::Finished { close_reason, .. } = &mut self.finished.outcome {
+        if let RequestOutcome::Finished { close_reason, .. } = &mut self.request_end.outcome {
             close_reason.get_or_insert(CloseReason::FinishedEarly);
         }
         self.stdout.get_ref().shut_down();
@@ -242,12 +243,12 @@ impl<'a> Request<'a> {
     /// Returns whether END_REQUEST was sent, or could not be sent.
     #[inline]
     pub(super) fn has_ended(&self) -> bool {
-        !matches!(self.finished.outcome, RequestOutcome::Unfinished)
+        !matches!(self.request_end.outcome, RequestOutcome::Unfinished)
     }
 
     /// Returns whether the response could not be sent.
     pub(super) fn is_unsent(&self) -> bool {
-        matches!(self.finished.outcome, RequestOutcome::Failed { .. })
+        matches!(self.request_end.outcome, RequestOutcome::Failed { .. })
     }
 
     /// Does what [`finish`](Self::finish) does. Nothing may be written after that.
@@ -258,9 +259,9 @@ impl<'a> Request<'a> {
             self.stderr.end_stream();
         }
         if let Err(error) = self.stdout.send_after(self.stderr.complete_records()) {
-            return Err(self.end_unsent(error));
+            return Err(self.record_unsent(error));
         }
-        self.finished.outcome = RequestOutcome::Finished {
+        self.request_end.outcome = RequestOutcome::Finished {
             close_reason: self.stdin.close_reason(),
             has_whole_input: self.stdin.has_whole_input(),
         };
@@ -268,44 +269,38 @@ impl<'a> Request<'a> {
         self.stdin.check_connection()
     }
 
-    /// Ends a request whose response could not be sent. Returns the cause, which was noticed first:
+    /// Records that the response could not be sent. Returns the cause, which was noticed first:
     /// after most errors, writing fails with a broken pipe or a reset.
     #[cold]
-    fn end_unsent(&mut self, error: io::Error) -> Error {
+    fn record_unsent(&mut self, error: io::Error) -> Error {
+        let is_consequence = |error: &Error| matches!(error.kind(), BrokenPipe | ConnectionReset);
         let mut error = Error::from(error);
-        let stderr = self.stderr.check_usable().map_err(Error::from);
-        for earlier in [stderr, self.stdin.check_peer()] {
-            let kind = error.kind();
-            match earlier {
-                Err(earlier) if kind == BrokenPipe || kind == ConnectionReset => error = earlier,
-                _ => {}
-            }
+        if is_consequence(&error) {
+            error = self.stderr.check_usable().err().map_or(error, Error::from);
         }
-        self.finished.outcome = RequestOutcome::Failed { reason: (&error).into() };
+        if is_consequence(&error) {
+            error = self.stdin.check_peer().err().unwrap_or(error);
+        }
+        self.request_end.outcome = RequestOutcome::Failed { reason: (&error).into() };
         self.return_buffers();
         error
     }
 
     #[inline]
     fn return_buffers(&mut self) {
-        self.stdout.swap_bytes(&mut self.finished.stdout);
-        self.stderr.swap_bytes(&mut self.finished.stderr);
-    }
-
-    /// Does what [`fail`](Self::fail) does. Nothing may be written after that.
-    #[cold]
-    fn end_failed(&mut self, reason: &dyn fmt::Display) -> Result<()> {
-        self.replace_response(&StatusError::failed())?;
-        self.end_with_reason(reason)
+        self.stdout.swap_bytes(&mut self.request_end.stdout);
+        self.stderr.swap_bytes(&mut self.request_end.stderr);
     }
 
     /// Ends the request as failed, with the response that was written. Nothing may be written after
     /// that.
-    pub(super) fn end_with_reason(&mut self, reason: &dyn fmt::Display) -> Result<()> {
+    pub(super) fn end_with_reason(&mut self, reason: &str) -> Result<()> {
         // The log of the web server consists of lines. The reason must not forge one.
-        let reason = reason.to_string().replace(|c: char| c.is_control(), " ");
+        let mut line: String =
+            reason.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        line.push('\n');
         // An error is ignored: `end` returns it.
-        let _ = writeln!(self.stderr, "{reason}");
+        let _ = self.stderr.write_all(line.as_bytes());
         self.app_status = self.app_status.max(1);
         self.end()
     }

@@ -189,10 +189,19 @@ impl<'a> Stdin<'a> {
         self.stream.close(error);
     }
 
-    /// Returns whether the web server has aborted the request, as far as the handler or its abort
-    /// handle has noticed. A connection that has failed does not count.
+    /// Returns whether the web server has aborted the request or closed the connection, as far as
+    /// the handler or its abort handle has noticed. A connection that has failed in another way
+    /// does not count.
     pub(super) fn was_aborted_by_peer(&self) -> bool {
-        self.stream.state() == StreamState::Aborted || self.stream.source().is_known_aborted()
+        match self.stream.failure() {
+            Some(Error::UnexpectedEof(_)) => true,
+            // The connection was closed before everything that was sent on it had been received.
+            Some(error) if error.kind() == io::ErrorKind::ConnectionReset => true,
+            _ => {
+                self.stream.state() == StreamState::Aborted
+                    || self.stream.source().is_known_aborted()
+            }
+        }
     }
 
     /// Makes the abort handle return `false`.
@@ -306,14 +315,13 @@ impl RequestRecords<'_> {
     }
 
     fn is_known_aborted(&self) -> bool {
-        self.is_aborted
-            || self.input.existing_abort_handle().is_some_and(AbortHandle::is_known_aborted)
+        self.is_aborted || self.input.active_handle().is_some_and(AbortHandle::is_known_aborted)
     }
 
     /// Ends the abort handle, but keeps its result.
     #[inline]
     fn end_abort_handle(&mut self) {
-        if self.input.existing_abort_handle().is_some() {
+        if self.input.active_handle().is_some() {
             self.is_aborted = self.is_known_aborted();
             self.input.end_abort_handle();
         }
@@ -322,7 +330,7 @@ impl RequestRecords<'_> {
     #[cold]
     fn set_aborted(&mut self) {
         self.is_aborted = true;
-        if let Some(handle) = self.input.existing_abort_handle() {
+        if let Some(handle) = self.input.active_handle() {
             handle.set_aborted();
         }
     }

@@ -1,26 +1,27 @@
 use std::io;
 use std::panic::{catch_unwind, AssertUnwindSafe};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::close_reason::CloseReason;
 use super::config::Config;
 use super::connection::{Connection, ConnectionBuffers};
-use super::failure::HandlerResult;
-use super::handler::{answer, notify};
+use super::handler::{answer, notify, Handler};
 use super::hooks::{Hooks, OnRequestEnd};
-use super::lifecycle::ConnectionState;
 use super::pool::{Admission, Pool};
 use super::report::Report;
-use super::request::Request;
 use crate::error::{Error, Result};
 use crate::net::{AllowList, Stream};
 
 /// How long a thread waits after `accept` has failed: the first time, and at most.
 const ACCEPT_PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
-/// How long a connection that is rejected may take to send its request, and then to close.
+/// How long a connection that is rejected may be silent, then may take to send its request, and
+/// then to close.
 const REJECTION_TIMEOUT: Duration = Duration::from_secs(1);
+/// The shortest time between two reports of connections that are not allowed. A peer that connects
+/// all the time must not fill a log.
+const REFUSAL_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The code that every thread of a server runs.
 ///
@@ -34,11 +35,12 @@ pub(super) struct Worker {
     pub(super) allowed: Option<AllowList>,
     pub(super) on_error: Box<OnError>,
     pub(super) hooks: Hooks,
-    pub(super) handler: Box<Handler>,
+    pub(super) handler: Box<Handler<'static>>,
+    /// When the last connection from an address that is not allowed was reported.
+    pub(super) refusal: Mutex<Option<Instant>>,
 }
 
 pub(super) type OnError = dyn Fn(&Report<'_>) + Send + Sync;
-pub(super) type Handler = dyn Fn(&mut Request<'_>) -> HandlerResult + Send + Sync;
 
 impl Worker {
     /// Serves until the server is stopped.
@@ -99,7 +101,7 @@ impl Worker {
         loop {
             match self.pool.accept() {
                 Ok(Some(stream)) if self.is_allowed(&stream) => return Some(stream),
-                Ok(Some(_not_allowed)) => {}
+                Ok(Some(stream)) => self.report_refusal(&stream),
                 Ok(None) => return None,
                 Err(error) if is_fatal(&error) => {
                     self.pool.fail(error);
@@ -107,7 +109,7 @@ impl Worker {
                 }
                 Err(error) => {
                     self.report(&error, None);
-                    if !self.pool.wait_to_retry(pause) {
+                    if !self.pool.wait_to_retry(pause, &self.config) {
                         return None;
                     }
                     pause = longest_pause.min(pause * 2);
@@ -120,29 +122,43 @@ impl Worker {
         self.allowed.as_ref().is_none_or(|list| list.allows(stream))
     }
 
-    /// Serves or rejects a connection, and reports its error.
+    /// Reports that a connection is closed because its address is not allowed, at most once in
+    /// [`REFUSAL_INTERVAL`].
+    #[cold]
+    fn report_refusal(&self, stream: &Stream) {
+        // A peer without an address has closed the connection already.
+        let Some(ip) = stream.peer_ip() else { return };
+        let mut last = self.refusal.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.is_some_and(|last| last.elapsed() < REFUSAL_INTERVAL) {
+            return;
+        }
+        *last = Some(Instant::now());
+        drop(last);
+        let message = format!("connection from {ip} refused: the address is not allowed");
+        self.report(&io::Error::other(message).into(), None);
+    }
+
+    /// Serves or rejects a connection. If this panics, the thread continues.
     fn handle_connection(&self, admission: &Admission, buffers: &mut ConnectionBuffers) {
-        let outcome = catch_unwind(AssertUnwindSafe(|| {
-            let state = Arc::clone(&admission.state);
-            if admission.has_slot {
-                self.serve(state, buffers);
-            } else {
-                self.reject(state);
-            }
-        }));
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.serve_or_reject(admission, buffers)));
         // Panics of the application are caught elsewhere. Should one reach this point, the
-        // connection is closed and the thread continues. The payload is leaked, because dropping it
-        // could panic again.
+        // connection is closed. The payload is leaked, because dropping it could panic again.
         if let Err(panic) = outcome {
             std::mem::forget(panic);
         }
     }
 
-    /// Serves a connection to its end, and reuses the memory in `buffers`.
-    fn serve(&self, state: Arc<ConnectionState>, buffers: &mut ConnectionBuffers) {
-        let memory = std::mem::take(buffers);
-        let mut connection = Connection::with_buffers(state, Arc::clone(&self.config), memory);
-        if let Err(error) = self.serve_requests(&mut connection) {
+    /// Serves or rejects a connection to its end, and reports its error. Reuses the memory in
+    /// `buffers`.
+    fn serve_or_reject(&self, admission: &Admission, buffers: &mut ConnectionBuffers) {
+        let state = Arc::clone(&admission.state);
+        let config = if admission.has_slot {
+            Arc::clone(&self.config)
+        } else {
+            Arc::new(self.rejection_config())
+        };
+        let mut connection = Connection::with_buffers(state, config, std::mem::take(buffers));
+        if let Err(error) = self.answer_requests(&mut connection, admission.has_slot) {
             if let Some(on_end) = &self.hooks.on_request_end {
                 notify_rejected(&connection, &error, on_end);
             }
@@ -152,28 +168,29 @@ impl Worker {
         *buffers = connection.into_buffers();
     }
 
-    fn serve_requests(&self, connection: &mut Connection) -> Result<()> {
+    /// Returns the configuration of a connection that is rejected. It does not wait long.
+    fn rejection_config(&self) -> Config {
+        let mut config = Config::clone(&self.config).idle_timeout(Some(REJECTION_TIMEOUT));
+        config.read_timeout = Some(REJECTION_TIMEOUT);
+        config.drain_time = config.drain_time.min(REJECTION_TIMEOUT);
+        config
+    }
+
+    /// Serves the requests of a connection, or refuses the first one if it has no slot.
+    fn answer_requests(&self, connection: &mut Connection, has_slot: bool) -> Result<()> {
         // Outside the loop, because each request would take nine instructions more.
         connection.wait_for_input()?;
+        if !has_slot {
+            return connection.refuse_next();
+        }
         while let Some(accepted) = connection.wait_for_request()? {
             if let Some(error) =
-                answer(&mut connection.request(accepted), &self.handler, &self.hooks)?
+                answer(&mut connection.request(accepted), &*self.handler, &self.hooks)?
             {
                 self.report(&error, None);
             }
         }
         Ok(())
-    }
-
-    /// Refuses the request of a connection that has no slot, without waiting long for it.
-    fn reject(&self, state: Arc<ConnectionState>) {
-        let mut config = Config::clone(&self.config).idle_timeout(Some(REJECTION_TIMEOUT));
-        config.read_timeout = Some(REJECTION_TIMEOUT);
-        config.drain_time = config.drain_time.min(REJECTION_TIMEOUT);
-        let memory = ConnectionBuffers::default();
-        if let Err(error) = Connection::with_buffers(state, Arc::new(config), memory).reject() {
-            self.report(&error, Some(CloseReason::from(&error)));
-        }
     }
 
     /// Reports an error to the application. If the application panics, the thread continues.

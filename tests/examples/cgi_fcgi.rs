@@ -97,11 +97,10 @@ fn missing_application_is_a_503_response() {
     let output =
         example::run("cgi-fcgi", &["-connect", name.to_str().expect("in UTF-8")], CALL, b"hello");
     let answer = "Status: 503 Service Unavailable\r\nContent-Type: text/plain\r\n\r\n\
-         The application is unavailable or returned an invalid response.\n";
+         The request could not be served.\n";
     assert_output(&output, 69, answer, "nobody.sock");
 }
 
-/// Descriptor 0 is the listening socket, and 1 and 2 are closed. Rule C27.
 #[test]
 #[cfg(target_os = "linux")]
 fn full_backlog_is_a_503_response_after_ten_seconds() {
@@ -116,6 +115,7 @@ fn full_backlog_is_a_503_response_after_ten_seconds() {
     assert_output(&output, 124, &text(&output.stdout), &reason);
 }
 
+/// Descriptor 0 is the listening socket, and 1 and 2 are closed. Rule C27.
 #[test]
 fn missing_application_is_started_once() {
     let directory = tempfile::tempdir().expect("a directory");

@@ -3,7 +3,7 @@
 use crate::script::{run, run_with, server};
 use crate::support::*;
 
-const UNAVAILABLE: &str = "The application is unavailable or returned an invalid response.\n";
+const UNAVAILABLE: &str = "The request could not be served.\n";
 
 fn failed(status: &str) -> String {
     format!("Status: {status}\r\nContent-Type: text/plain\r\n\r\n{UNAVAILABLE}")

@@ -45,6 +45,21 @@ fn only_peers_on_the_allow_list_are_served() {
     }
 }
 
+/// A peer that connects all the time must not fill a log.
+#[test]
+fn connection_from_another_address_is_reported_once_a_minute() {
+    let server = server_with_list("127.0.0.1:0", "127.0.0.2").expect("a server");
+    for _ in 0..3 {
+        assert_no_response(&mut server.connect());
+    }
+    let (kind, text) = server.next_error();
+    assert_eq!(kind, std::io::ErrorKind::Other);
+    assert_eq!(text, "connection from 127.0.0.1 refused: the address is not allowed");
+    server.handle.shutdown();
+    wait_until("serve returns", || server.has_ended());
+    assert_eq!(server.reported_errors(), []);
+}
+
 /// It could serve no connection: peers of a Unix socket have no address. Rule A5.
 #[cfg(unix)]
 #[test]

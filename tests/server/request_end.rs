@@ -1,7 +1,7 @@
 //! Proves that the hook for the end of a request is called once for each request, however it ends.
 
 use std::fmt;
-use std::io::Write;
+use std::io::{self, Read, Write};
 use std::sync::mpsc::{self, Receiver};
 
 use crate::support::*;
@@ -150,6 +150,46 @@ fn hook_is_called_for_an_aborted_request() {
     stream.write_all(&record(ABORT, 1, b"")).unwrap();
     read_answer(&mut stream, 1);
     assert_eq!(next(&ended), ("none".into(), None, 0, 0, "aborted by the web server".into()));
+}
+
+/// The handler notices it as an error of reading the body, and returns the error. A connection that
+/// is closed with unread input, such as a part of the response, is reset.
+#[test]
+fn hook_is_called_for_an_upload_whose_client_has_left() {
+    for unix in [false, true] {
+        for is_reset in [false, true] {
+            let (sender, ended) = mpsc::channel();
+            let directory = tempfile::tempdir().expect("a directory for the socket");
+            let path = directory.path().join("app.sock");
+            let path = path.to_str().expect("a path in UTF-8");
+            let address = if unix && cfg!(unix) { path } else { "127.0.0.1:0" };
+            let server = Server::bind(address).expect("a server").on_request_end(move |ended| {
+                sender.send(ended.outcome.to_string()).expect("the test waits");
+            });
+            let server = TestServer::start(server, move |request| {
+                if is_reset {
+                    ResponseHead::text().write_to(&mut request.stdout)?;
+                    request.stdout.flush()?;
+                }
+                io::copy(&mut request.stdin, &mut io::sink())?;
+                Ok(())
+            });
+            let mut stream = server.connect();
+            let head = [begin(1, RESPONDER, 1), params(1, &[("CONTENT_LENGTH", "9")])].concat();
+            stream.write_all(&[head, record(STDIN, 1, b"body")].concat()).unwrap();
+            if is_reset {
+                stream.read_exact(&mut [0]).unwrap();
+            }
+            drop(stream);
+            let outcome = ended.recv_timeout(TEST_TIMEOUT).expect("the hook is called");
+            assert_eq!(outcome, "aborted by the web server", "{unix}, {is_reset}");
+            let kind = server.next_error().0;
+            assert!(
+                matches!(kind, io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset),
+                "{kind:?}"
+            );
+        }
+    }
 }
 
 #[test]

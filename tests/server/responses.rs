@@ -218,6 +218,14 @@ fn page(request: &mut Request, failure: &Failure) -> HandlerResult {
         Some("panic") => panic!("the page panicked"),
         Some("nothing") => return Ok(()),
         Some("part") => return Ok(request.stdout.write_all(b"Status: 500\r\n")?),
+        Some(end @ ("early" | "flush")) => {
+            request.respond(ResponseHead::text(), "a page")?;
+            match end {
+                "early" => request.finish_early()?,
+                _ => request.stdout.flush()?,
+            }
+            return Err("the page failed".into());
+        }
         _ => {}
     }
     let head = ResponseHead::html().status(failure.status())?;
@@ -252,17 +260,35 @@ fn error_page_replaces_the_response_of_a_handler_that_fails() {
     }
 }
 
+/// The error of the handler is in the log of the web server, and that of the page is reported.
 #[test]
 fn error_page_that_fails_is_replaced_by_the_default() {
     let server = start_with_page();
-    let mut pages = vec!["error", "panic", "nothing"];
+    let mut pages = vec![
+        ("error", "the page failed"),
+        ("panic", "handler panicked: the page panicked"),
+        ("nothing", "handler returned without a response"),
+    ];
     if cfg!(debug_assertions) {
-        pages.push("part");
+        pages.push(("part", "response ended before the end of its head"));
     }
-    for page in pages {
+    for (page, reason) in pages {
         let answer = ask(&server, &[("QUERY_STRING", "error"), ("HTTP_PAGE", page)], b"");
         assert_eq!((&*answer.text(), answer.app_status), (FAILED, 1), "{page}");
         assert_eq!(String::from_utf8_lossy(&answer.stderr), "an error\n");
+        let report = (std::io::ErrorKind::Other, format!("error page failed: {reason}"));
+        assert_eq!(server.next_error(), report, "{page}");
+    }
+}
+
+/// The request has a response, so the page cannot be replaced by the default.
+#[test]
+fn error_page_that_fails_after_its_response_was_sent_is_reported() {
+    let server = start_with_page();
+    for page in ["early", "flush"] {
+        let answer = ask(&server, &[("QUERY_STRING", "error"), ("HTTP_PAGE", page)], b"");
+        assert!(answer.text().ends_with("a page"), "{page}: {}", answer.text());
+        assert_eq!(server.next_error().1, "error page failed: the page failed", "{page}");
     }
 }
 

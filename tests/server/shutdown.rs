@@ -285,6 +285,28 @@ fn silent_connections_are_closed_on_shutdown() {
     }
 }
 
+/// The rest of its request arrives when a silent connection would have been closed.
+#[test]
+fn rejected_connection_that_has_sent_a_part_of_its_request_is_answered_after_shutdown() {
+    let config = config().max_connections(1).overload(Overload::Reject);
+    let server = TestServer::tcp(config, echo);
+    let mut busy = server.connect();
+    busy.write_all(&[begin(1, RESPONDER, 1), record(GET_VALUES, 0, b"")].concat()).unwrap();
+    assert_eq!(read_record(&mut busy).expect("BEGIN was read").record_type, GET_VALUES_RESULT);
+    let mut rejected = server.connect();
+    let bytes = begin(1, RESPONDER, 0);
+    rejected.write_all(&bytes[..5]).unwrap();
+    // The connection is no longer a new one, but is not rejected yet.
+    thread::sleep(Duration::from_millis(100));
+    server.handle.shutdown();
+    thread::sleep(Duration::from_millis(400));
+    rejected.write_all(&bytes[5..]).expect("the connection is open");
+    assert_eq!(read_answer(&mut rejected, 1).protocol_status, 2, "OVERLOADED");
+    busy.write_all(&[params(1, &[]), record(STDIN, 1, b"")].concat()).unwrap();
+    assert_eq!(read_answer(&mut busy, 1).stdout, echoed(&[], b""));
+    server.stop().unwrap();
+}
+
 /// A handler that does no I/O is left running.
 #[test]
 fn requests_beyond_the_shutdown_timeout_are_cut_off() {

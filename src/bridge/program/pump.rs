@@ -12,7 +12,7 @@ use crate::stream::retry;
 
 /// The maximum number of bytes that are moved at a time: the capacity of a pipe under Linux.
 const PIECE_LEN: usize = 64 * 1024;
-/// The same until a read returns as much. Most programs write less.
+/// The size of the buffer until a read fills it. Most programs write less.
 const FIRST_PIECE_LEN: usize = 4 * 1024;
 
 /// What the threads report.

@@ -26,7 +26,7 @@ const QUIET_PAUSE: Duration = Duration::from_millis(50);
 /// treated as ended. They are counted rather than timed: if the system is too busy to run the
 /// threads that read the output, it also delays these pauses.
 const QUIET_PAUSES: u32 = 10;
-/// The same if only stderr is open.
+/// `QUIET_PAUSES` while only stderr is open.
 const QUIET_PAUSES_OF_STDERR: u32 = 2;
 
 /// The bounds on the time of a program.
@@ -38,14 +38,14 @@ pub(super) struct Limits {
 }
 
 /// Why a program has failed to answer a request.
-pub(super) enum Failure {
+pub(super) enum ProgramFailure {
     /// The program failed. The caller may still send another response.
     Program(Error),
     /// The request was aborted, or its connection failed.
     Request(Error),
 }
 
-impl From<WriteError> for Failure {
+impl From<WriteError> for ProgramFailure {
     fn from(error: WriteError) -> Self {
         match error {
             WriteError::Head(error) => Self::Program(error),
@@ -124,10 +124,11 @@ impl Supervisor {
         stdout: &mut impl Write,
         stderr: &mut impl Write,
         flush: bool,
-    ) -> std::result::Result<Step, Failure> {
+    ) -> std::result::Result<Step, ProgramFailure> {
         if Instant::now() >= self.next_check {
             self.next_check = Instant::now() + CHECK_INTERVAL;
-            check_limit("program", self.start, self.limits.timeout).map_err(Failure::Program)?;
+            check_limit("program", self.start, self.limits.timeout)
+                .map_err(ProgramFailure::Program)?;
             return Ok(Step::Check);
         }
         if let Ok(event) = self.events.try_recv() {
@@ -135,11 +136,11 @@ impl Supervisor {
         }
         if flush {
             let flushed = stderr.flush().and_then(|()| stdout.flush());
-            flushed.map_err(|error| Failure::Request(error.into()))?;
+            flushed.map_err(|error| ProgramFailure::Request(error.into()))?;
         }
         match self.events.recv_timeout(self.pause) {
             Ok(event) => self.handle(event, stdout, stderr),
-            Err(_timeout) => self.check_exit().map_err(Failure::Program),
+            Err(_timeout) => self.check_exit().map_err(ProgramFailure::Program),
         }
     }
 
@@ -175,7 +176,7 @@ impl Supervisor {
         event: Event,
         stdout: &mut impl Write,
         stderr: &mut impl Write,
-    ) -> std::result::Result<Step, Failure> {
+    ) -> std::result::Result<Step, ProgramFailure> {
         self.note(&event);
         let step = self.pass_on(event, stdout, stderr);
         self.last_activity = Instant::now();
@@ -187,23 +188,23 @@ impl Supervisor {
         event: Event,
         stdout: &mut impl Write,
         stderr: &mut impl Write,
-    ) -> std::result::Result<Step, Failure> {
+    ) -> std::result::Result<Step, ProgramFailure> {
         match event {
             Event::Stdout(Ok(data)) => self.response.write(&data, stdout)?,
             Event::Stderr(Ok(data)) => {
-                stderr.write_all(&data).map_err(|error| Failure::Request(error.into()))?;
+                stderr.write_all(&data).map_err(|error| ProgramFailure::Request(error.into()))?;
             }
             Event::Stdout(Err(error)) | Event::Stderr(Err(error)) => {
-                return Err(Failure::Program(error.into()));
+                return Err(ProgramFailure::Program(error.into()));
             }
             Event::BodyRead => {}
             Event::BodyEnded(Ok(())) => return Ok(Step::BodyEnded),
-            Event::BodyEnded(Err(error)) => return Err(Failure::Request(error)),
+            Event::BodyEnded(Err(error)) => return Err(ProgramFailure::Request(error)),
         }
         if self.has_open_output() {
             return Ok(Step::Continue);
         }
-        self.yield_until_exit().and_then(|()| self.check_exit()).map_err(Failure::Program)
+        self.yield_until_exit().and_then(|()| self.check_exit()).map_err(ProgramFailure::Program)
     }
 
     /// Waits for a short time for the end of a program that has closed its output.
