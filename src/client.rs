@@ -166,8 +166,8 @@ impl Client {
     }
 
     /// Replaces the whole configuration, except for a value that was set with
-    /// [`keep_alive`](Self::keep_alive). The order of the two calls makes no difference. Connections
-    /// of the old configuration are not reused: the idle ones are closed.
+    /// [`keep_alive`](Self::keep_alive). The order of the two calls makes no difference.
+    /// Connections of the old configuration are not reused: the idle ones are closed.
     ///
     /// ```
     /// use fcgi::client::{Client, Config};

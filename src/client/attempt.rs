@@ -38,7 +38,8 @@
 //! [`begin`] follows the rules of both tables, but its caller writes the body and reads the
 //! response. It checks the connection at once. It treats the request as repeatable if the method is
 //! idempotent and no body is announced. The body then sends the request again if nothing of it was
-//! written ([`SharedRequest`]), and the response does if the first write carried all of it (`Pooled::start`).
+//! written ([`SharedRequest`]), and the response does if the first write carried all of it
+//! (`Pooled::start`).
 
 use std::time::Duration;
 

@@ -35,8 +35,8 @@ pub(super) struct CloseRequests {
 }
 
 impl CloseRequests {
-    /// Adds the request of a new connection to close a kept one. If it was added before, closing one kept connection
-    /// was not enough, so another must be closed.
+    /// Adds the request of a new connection to close a kept one. If it was added before, closing
+    /// one was not enough, so another must be closed.
     pub(super) fn add(&mut self, is_repeated: bool) {
         if is_repeated {
             self.closed = self.closed.saturating_sub(1);

@@ -18,8 +18,8 @@ pub struct Completion {
     /// The application's own status (FastCGI specification, section 5.5). 0 is success.
     pub app_status: u32,
     /// What the application wrote to STDERR, up to
-    /// [`Config::max_stderr`](super::Config::max_stderr) bytes, without what was written to [another
-    /// writer](super::Stdout::stderr_to).
+    /// [`Config::max_stderr`](super::Config::max_stderr) bytes, without what was written to
+    /// [another writer](super::Stdout::stderr_to).
     ///
     /// The application chooses these bytes. Escape control characters before you write them to a
     /// log.

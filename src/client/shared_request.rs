@@ -46,8 +46,8 @@ pub(super) struct ReturnedConnection {
 /// The body sends the first part of the request. On a kept connection it may have to open another
 /// one for that, which the response then uses. The response waits for it before its first read.
 ///
-/// The connection is reusable only if the body has been sent to its end. [`SharedRequest::wait_for_body`]
-/// returns whether that is so.
+/// The connection is reusable only if the body has been sent to its end.
+/// [`SharedRequest::wait_for_body`] returns whether that is so.
 #[derive(Debug)]
 pub(super) struct SharedRequest {
     slot: Box<dyn ConnectionSlot>,

@@ -228,8 +228,8 @@ impl SocketWriter {
         &self.socket
     }
 
-    /// Starts a request. If `is_immediate`, it has just begun, and the first write does not read the
-    /// clock.
+    /// Starts a request. If `is_immediate`, it has just begun, and the first write does not read
+    /// the clock.
     #[inline]
     pub(super) fn start(&mut self, deadline: Deadline, is_immediate: bool) {
         let is_ready = is_immediate && self.socket.0.write_timeouts.is_usual();
