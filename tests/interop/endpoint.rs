@@ -98,13 +98,14 @@ impl fmt::Display for Endpoint {
 }
 
 /// Returns a free port, and never the same one twice. It is below the range for outgoing
-/// connections, so that none of them can take it before the server does.
+/// connections, so that none of them can take it before the server does. It is not bound to find
+/// out whether it is free: a process that another thread starts at that moment would hold it.
 pub fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let start = (process::id() % 400) as u16 * 25;
     loop {
         let port = 20_000 + (start + NEXT.fetch_add(1, Ordering::Relaxed)) % 12_000;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+        if TcpStream::connect(("127.0.0.1", port)).is_err() {
             return port;
         }
     }
