@@ -69,7 +69,7 @@ const CLIENTS: [Program; 7] = [
 const COMMANDS: [Program; 4] = [
     ("baseline", "once", "ADDRESS"),
     ("fcgi, example `cgi-fcgi`", "examples/cgi-fcgi", "-bind -connect ADDRESS"),
-    ("the same, linked statically", "cgi-fcgi-static", "-bind -connect ADDRESS"),
+    ("fcgi, linked statically", "cgi-fcgi-static", "-bind -connect ADDRESS"),
     ("cgi-fcgi (C)", "installed/cgi-fcgi", "-bind -connect ADDRESS"),
 ];
 /// Servers that run CGI programs. The baseline has no server.
