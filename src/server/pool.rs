@@ -15,10 +15,6 @@ const SPARE_THREADS: usize = 16;
 /// The number of connections that may be rejected at the same time before the pool stops starting
 /// threads.
 const REJECTING_THREADS: usize = 16;
-/// The part of the slots, one in eight, that new connections may hold before fewer idle connections
-/// are closed than slots are needed. New connections may never send anything. Otherwise a few of
-/// them could delay all others, and with more, they could displace connections that are used.
-const NEW_SHARE: usize = 8;
 /// How often a thread that waits for a slot looks for new connections that have sent nothing for
 /// too long. Nothing notifies the condition variable when that time ends.
 const POLL_INTERVAL: Duration = Duration::from_millis(2);
@@ -79,13 +75,14 @@ struct State {
     failure: Option<Error>,
 }
 
-/// Whether as many slots become free as are needed.
+/// When a slot becomes free.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Vacancy {
-    /// Enough slots are free, or held by connections that were asked to close, or by new ones. A
-    /// new connection is closed unless it sends something soon.
+    /// A slot is free, or a connection was asked to close.
+    Soon,
+    /// There are new connections, each of which is closed unless it sends something soon.
     Likely,
-    /// Too many connections are busy.
+    /// Every connection is busy.
     Unlikely,
 }
 
@@ -232,10 +229,10 @@ impl Pool {
     /// Waits until a connection has ended, but at most for `timeout`. Asks a connection to close:
     /// `accept` has failed, most likely because the process has no descriptor left. Returns `false`
     /// if the server was stopped and did not end in time.
-    pub(super) fn wait_to_retry(&self, timeout: Duration, config: &Config) -> bool {
+    pub(super) fn wait_to_retry(&self, timeout: Duration) -> bool {
         let mut state = self.lock();
         if !state.is_aborted {
-            state.close_up_to(1, config);
+            state.close_one();
             state.retrying += 1;
             state = self.wait_timeout(state, timeout);
             state.retrying -= 1;
@@ -253,8 +250,7 @@ impl Pool {
                 continue;
             }
             let vacancy = self.free_slots(&state, config);
-            let interval = state.poll_interval();
-            state = self.wait_timeout(state, interval);
+            state = self.wait_timeout(state, vacancy.poll_interval());
             if state.lacks_acceptor && vacancy == Vacancy::Unlikely {
                 state.add_thread();
                 self.free_slots(&state, config);
@@ -286,8 +282,7 @@ impl Pool {
             if vacancy == Vacancy::Unlikely && config.overload == Overload::Reject {
                 break Decision::Rejected;
             }
-            let interval = state.poll_interval();
-            state = self.wait_timeout(state, interval);
+            state = self.wait_timeout(state, vacancy.poll_interval());
         };
         state.waiting.retain(|other| *other != ticket);
         // `serving` does not contain the granted connection yet, so this computes one slot too
@@ -306,21 +301,17 @@ impl Pool {
     fn free_slots(&self, state: &State, config: &Config) -> Vacancy {
         self.yield_requests.store(0, SeqCst);
         let demand = state.unmet_demand(config);
-        let demand = demand - state.close_up_to(demand, config);
-        let unmet = demand.saturating_sub(state.count_new());
-        if unmet == 0 {
-            return Vacancy::Likely;
+        let (closed, vacancy) = state.close_up_to(demand);
+        if vacancy != Vacancy::Unlikely {
+            return vacancy;
         }
-        self.yield_requests.store(unmet, SeqCst);
+        let demand = demand - closed;
+        self.yield_requests.store(demand, SeqCst);
         // Again, after that store, as the ordering argument of `ConnectionState` requires.
-        let closed = state.close_idle(unmet);
+        let (closed, vacancy) = state.close_up_to(demand);
         let fewer = |requests: usize| Some(requests.saturating_sub(closed));
         let _ = self.yield_requests.fetch_update(SeqCst, SeqCst, fewer);
-        if closed == unmet {
-            Vacancy::Likely
-        } else {
-            Vacancy::Unlikely
-        }
+        vacancy
     }
 
     /// Waits until all threads have ended, but at most for `timeout`. Closes the new connections
@@ -353,6 +344,15 @@ impl Pool {
     /// The state is valid after a panic: no code of the application runs while it is locked.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Vacancy {
+    fn poll_interval(self) -> Duration {
+        match self {
+            Self::Likely => POLL_INTERVAL,
+            Self::Soon | Self::Unlikely => CHECK_INTERVAL,
+        }
     }
 }
 
@@ -431,45 +431,49 @@ impl State {
         demand.saturating_sub(self.serving.iter().filter(is_yielding).count())
     }
 
-    /// Returns how often a thread that waits for a slot looks for connections that can be closed.
-    fn poll_interval(&self) -> Duration {
-        match self.count_new() {
-            0 => CHECK_INTERVAL,
-            _ => POLL_INTERVAL,
+    /// Asks at most `count` connections to close. Returns how many that were, and when a slot
+    /// becomes free.
+    fn close_up_to(&self, count: usize) -> (usize, Vacancy) {
+        for closed in 0..count {
+            let vacancy = self.close_one();
+            if vacancy != Vacancy::Soon {
+                return (closed, vacancy);
+            }
         }
+        (count, Vacancy::Soon)
     }
 
-    /// Returns how many connections may still send their first bytes. Each of them is closed if it
-    /// does not.
-    fn count_new(&self) -> usize {
-        self.serving.iter().filter(|connection| connection.is_new()).count()
-    }
-
-    /// Asks at most `count` connections to close. Returns how many that were.
+    /// Asks a connection to close.
     ///
-    /// Those that have sent nothing since they were accepted are closed first, then idle ones. If
-    /// more than one slot in [`NEW_SHARE`] is held by a new connection, the excess reduces the
-    /// number of idle connections that are closed.
-    fn close_up_to(&self, count: usize, config: &Config) -> usize {
-        let unused = self.close_each(count, ConnectionState::close_if_unused);
-        let excess = self.count_new().saturating_sub(config.max_connections / NEW_SHARE);
-        unused + self.close_idle((count - unused).saturating_sub(excess))
-    }
-
-    /// Asks at most `count` idle connections to close: first those that have been idle since the
-    /// last time a slot was needed, then any others. Returns how many that were.
-    fn close_idle(&self, count: usize) -> usize {
-        let marked = self.close_each(count, ConnectionState::close_if_marked);
-        if marked == count {
-            return count;
+    /// One that has sent nothing since it was accepted is closed first, so that such connections
+    /// cannot displace those that are used. While there are new connections that may still send a
+    /// request, no other is closed. Then follows one that has been idle since the last time a slot
+    /// was needed, then any other idle one.
+    fn close_one(&self) -> Vacancy {
+        if self.close_first(ConnectionState::close_if_unused) {
+            return Vacancy::Soon;
+        }
+        if self.serving.iter().any(|connection| connection.is_new()) {
+            return Vacancy::Likely;
+        }
+        if self.close_first(ConnectionState::close_if_marked) {
+            return Vacancy::Soon;
         }
         self.serving.iter().for_each(|connection| connection.mark_idle());
-        marked + self.close_each(count - marked, ConnectionState::close_if_marked)
+        if self.close_first(ConnectionState::close_if_marked) {
+            return Vacancy::Soon;
+        }
+        Vacancy::Unlikely
     }
 
-    /// Calls `close` until it has succeeded for `count` connections. Returns for how many it has.
-    fn close_each(&self, count: usize, close: fn(&ConnectionState) -> bool) -> usize {
-        self.serving.iter().filter(|connection| close(connection)).take(count).count()
+    /// Closes the first connection for which `close` succeeds.
+    fn close_first(&self, close: impl Fn(&ConnectionState) -> bool) -> bool {
+        for connection in &self.serving {
+            if close(connection) {
+                return true;
+            }
+        }
+        false
     }
 
     /// Checks the first invariant.
@@ -588,7 +592,7 @@ mod tests {
         let (second, mut other_lifecycle, _other_peer) = busy(pool, config);
         lifecycle.on_end(FINISHED, None).expect("an ended request");
         // A slot is needed, and the request of the connection that is to yield it has arrived.
-        assert_eq!(pool.lock().close_up_to(1, config), 1);
+        assert_eq!(pool.lock().close_one(), Vacancy::Soon);
         assert!(!lifecycle.on_begin(), "the read half was shut down");
         lifecycle.on_params(true);
         thread::scope(|scope| {
@@ -614,7 +618,7 @@ mod tests {
         lifecycle.on_end(FINISHED, None).expect("an ended request");
         let mut state = pool.lock();
         state.add_ticket();
-        assert_eq!(pool.free_slots(&state, config), Vacancy::Likely);
+        assert_eq!(pool.free_slots(&state, config), Vacancy::Soon);
         assert!(lifecycle.on_begin(), "the connection is kept");
     }
 
@@ -637,53 +641,6 @@ mod tests {
         assert_eq!(yields, [true, true, false]);
     }
 
-    /// A connection that was accepted and has sent nothing.
-    fn silent(pool: &Pool, config: &Config) -> (Admission, Stream) {
-        let (stream, peer) = Stream::pair().expect("two sockets");
-        (pool.admit(&stream, config).expect("a server that runs"), peer)
-    }
-
-    /// Two connections wait. One other connection is new, and two are idle.
-    #[test]
-    fn new_connection_keeps_only_one_idle_connection_from_being_closed() {
-        let (pool, config) = (&pool(), &Config::new().max_connections(3));
-        let mut served = [busy(pool, config), busy(pool, config)];
-        for (_, lifecycle, _) in &mut served {
-            lifecycle.on_end(FINISHED, None).expect("an ended request");
-        }
-        let _new = silent(pool, config);
-        let yields = || served.each_ref().map(|(admission, ..)| admission.state.is_yielding_slot());
-        let mut state = pool.lock();
-        state.add_ticket();
-        assert_eq!(pool.free_slots(&state, config), Vacancy::Likely);
-        assert_eq!((yields(), state.poll_interval()), ([false, false], POLL_INTERVAL));
-        state.add_ticket();
-        assert_eq!(pool.free_slots(&state, config), Vacancy::Likely);
-        assert_eq!(yields(), [true, false]);
-    }
-
-    /// The first connection that waits does not have to wait for the end of its grace.
-    #[test]
-    fn idle_connection_is_closed_while_few_others_are_new() {
-        let (pool, config) = (&pool(), &Config::new().max_connections(2 * NEW_SHARE));
-        let mut served: Vec<_> = (2..2 * NEW_SHARE).map(|_| busy(pool, config)).collect();
-        let _first = silent(pool, config);
-        let _second = silent(pool, config);
-        served[0].1.on_end(FINISHED, None).expect("an ended request");
-        let mut state = pool.lock();
-        state.add_ticket();
-        assert_eq!(pool.free_slots(&state, config), Vacancy::Likely);
-        assert!(served[0].0.state.is_yielding_slot());
-        // No other connection is idle, and the two new ones may be closed soon.
-        state.add_ticket();
-        state.add_ticket();
-        assert_eq!(pool.free_slots(&state, config), Vacancy::Likely);
-        assert_eq!(pool.yield_requests.load(SeqCst), 0);
-        state.add_ticket();
-        assert_eq!(pool.free_slots(&state, config), Vacancy::Unlikely);
-        assert_eq!(pool.yield_requests.load(SeqCst), 1);
-    }
-
     /// Two connections wait, and two others are idle.
     #[test]
     fn as_many_idle_connections_are_closed_as_others_wait() {
@@ -695,7 +652,7 @@ mod tests {
         let mut state = pool.lock();
         state.add_ticket();
         state.add_ticket();
-        assert_eq!(pool.free_slots(&state, config), Vacancy::Likely);
+        assert_eq!(pool.free_slots(&state, config), Vacancy::Soon);
         let yields = served.each_ref().map(|(admission, ..)| admission.state.is_yielding_slot());
         assert_eq!(yields, [true, true, false]);
     }

@@ -109,7 +109,7 @@ impl Worker {
                 }
                 Err(error) => {
                     self.report(&error, None);
-                    if !self.pool.wait_to_retry(pause, &self.config) {
+                    if !self.pool.wait_to_retry(pause) {
                         return None;
                     }
                     pause = longest_pause.min(pause * 2);
