@@ -16,8 +16,9 @@ use crate::example::{self, KillOnDrop};
 const USER: u32 = 65534;
 
 /// Errors that a peer explains that disconnects or does not read.
-const DISCONNECTED: [&str; 5] = [
+const DISCONNECTED: [&str; 6] = [
     "input ended",
+    "closed the connection before the end",
     "Broken pipe",
     "Connection reset",
     "earlier write to the stream failed",
