@@ -6,7 +6,7 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::Duration;
 
-use fcgi::client::Config;
+use fcgi::client::{Config, Exchange, Stdin};
 use fcgi::record::Role;
 use fcgi::Client;
 
@@ -82,6 +82,14 @@ fn close_idle_closes_all_idle_connections() {
     drop(client);
 }
 
+/// Sends a request to its end, receives its response, and returns the body, which still exists.
+fn complete(exchange: Exchange<'_>) -> Stdin {
+    let (mut stdin, mut stdout) = exchange.into_parts();
+    stdin.finish().expect("the request is sent");
+    stdout.read_to_end(&mut Vec::new()).expect("a response");
+    stdin
+}
+
 /// A body that has been finished may remain with its thread, and does not keep the socket open.
 #[test]
 fn idle_connection_is_closed_although_its_body_exists() {
@@ -98,11 +106,7 @@ fn idle_connection_is_closed_although_its_body_exists() {
         let (application, closed) = reporting_closed();
         let config = test_config().keep_alive(true).idle_timeout(Some(Duration::from_millis(50)));
         let client = application.client().config(config);
-        let (mut stdin, mut stdout) =
-            client.begin(Role::Responder, &get_params()).expect("an exchange").into_parts();
-        stdin.finish().expect("the request is sent");
-        stdout.read_to_end(&mut Vec::new()).expect("a response");
-        drop(stdout);
+        let stdin = complete(client.begin(Role::Responder, &get_params()).expect("an exchange"));
         close(client);
         assert_eq!(closed.recv_timeout(TEST_TIMEOUT), Ok(0));
         drop(stdin);
@@ -115,10 +119,7 @@ fn connection_of_a_request_that_outlives_its_client_is_closed() {
     let client = application.keep_alive_client();
     let exchange = client.begin(Role::Responder, &get_params()).expect("an exchange");
     drop(client);
-    let (mut stdin, mut stdout) = exchange.into_parts();
-    stdin.finish().expect("the request is sent");
-    stdout.read_to_end(&mut Vec::new()).expect("a response");
-    drop(stdout);
+    let stdin = complete(exchange);
     assert_eq!(closed.recv_timeout(TEST_TIMEOUT), Ok(0));
     drop(stdin);
 }
@@ -128,13 +129,9 @@ fn connection_of_a_request_that_outlives_its_client_is_closed() {
 fn surplus_connection_is_closed_although_its_body_exists() {
     let (application, closed) = reporting_closed();
     let client = application.client().config(test_config().keep_alive(true).max_idle(1));
-    let mut parts = [0; 2]
-        .map(|_| client.begin(Role::Responder, &get_params()).expect("an exchange").into_parts());
-    for (stdin, stdout) in &mut parts {
-        stdin.finish().expect("the request is sent");
-        stdout.read_to_end(&mut Vec::new()).expect("a response");
-    }
-    let _stdins = parts.map(|(stdin, _stdout)| stdin);
+    let begin = |_| client.begin(Role::Responder, &get_params()).expect("an exchange");
+    let exchanges = [0; 2].map(begin);
+    let _stdins = exchanges.map(complete);
     assert_eq!(closed.recv_timeout(TEST_TIMEOUT), Ok(0));
     drop(client);
 }

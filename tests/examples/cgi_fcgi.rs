@@ -16,7 +16,7 @@ use std::time::Duration;
 use fcgi::net::Address;
 
 use crate::example::{self, ExampleServer};
-use crate::support::application::{fill_backlog, Application};
+use crate::support::application::Application;
 use crate::support::end;
 
 const CALL: &[(&str, &str)] = &[
@@ -99,20 +99,6 @@ fn missing_application_is_a_503_response() {
     let answer = "Status: 503 Service Unavailable\r\nContent-Type: text/plain\r\n\r\n\
          The request could not be served.\n";
     assert_output(&output, 69, answer, "nobody.sock");
-}
-
-#[test]
-#[cfg(target_os = "linux")]
-fn full_backlog_is_a_503_response_after_ten_seconds() {
-    let directory = tempfile::tempdir().expect("a directory for the socket");
-    let path = directory.path().join("app.sock");
-    let _listener = UnixListener::bind(&path).expect("a listening socket");
-    fill_backlog(&path);
-    let name = path.to_str().expect("a path in UTF-8");
-    let output = example::run("cgi-fcgi", &["-connect", name], CALL, b"hello");
-    let reason = format!("cannot connect to unix:{name}: connect timed out after 10 s");
-    assert!(text(&output.stdout).starts_with("Status: 503 "), "{output:?}");
-    assert_output(&output, 124, &text(&output.stdout), &reason);
 }
 
 /// Descriptor 0 is the listening socket, and 1 and 2 are closed. Rule C27.
