@@ -55,6 +55,7 @@ mod drain;
 mod failure;
 mod handler;
 mod hooks;
+mod http_request;
 mod input;
 mod lifecycle;
 mod output;
@@ -66,7 +67,6 @@ mod sent;
 mod status_error;
 mod stdin;
 mod timeouts;
-mod variables;
 mod worker;
 
 use std::fmt;
