@@ -159,6 +159,14 @@ impl Stream {
         self.set_write_timeout(write)
     }
 
+    /// Returns whether an operation has failed because it has reached the timeout of a stream.
+    ///
+    /// The system has an error of the same kind: the peer no longer acknowledges anything.
+    #[cold]
+    pub(crate) fn is_own_timeout(error: &io::Error) -> bool {
+        error.kind() == io::ErrorKind::TimedOut && error.raw_os_error().is_none()
+    }
+
     /// Sets how long a read may block. One system call.
     pub(crate) fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
         let timeout = match self.0.socket {
@@ -500,6 +508,8 @@ mod tests {
         let system_error = || io::Error::from_raw_os_error(ETIMEDOUT);
         assert_eq!(stream.read_error(system_error()).raw_os_error(), Some(ETIMEDOUT));
         assert_eq!(stream.write_error(system_error()).raw_os_error(), Some(ETIMEDOUT));
+        assert!(!Stream::is_own_timeout(&system_error()));
+        assert!(Stream::is_own_timeout(&stream.read_error(io::ErrorKind::WouldBlock.into())));
         Ok(())
     }
 

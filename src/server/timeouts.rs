@@ -20,8 +20,16 @@
 //! read waits without a timeout, because the connection is idle and has no idle timeout by default.
 //! The write fits the send buffer. So no timeout is set for either, which saves two of eight system
 //! calls.
+//!
+//! A signal interrupts a read or write that has a timeout. The call is then repeated with the time
+//! that is left. The clock is not read before the first call, whose time does not count, so signals
+//! prolong a wait by at most one timeout.
+//!
+//! The system may report that the peer no longer acknowledges anything (`ETIMEDOUT`). That is a
+//! failure of the connection, not one of these timeouts.
 
-use std::io::{self, IoSliceMut, Read};
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::net::Shutdown;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -160,7 +168,9 @@ impl TimedStream {
             match error.kind() {
                 // HAProxy resets a kept connection that it no longer needs.
                 io::ErrorKind::ConnectionReset if self.is_idle() => return Ok(0),
-                io::ErrorKind::TimedOut => waited += self.timeout.on_socket.unwrap_or_default(),
+                _ if Stream::is_own_timeout(&error) => {
+                    waited += self.timeout.on_socket.unwrap_or_default();
+                }
                 // A signal does not come from the web server: the connection is still idle.
                 io::ErrorKind::Interrupted => waited += start.elapsed(),
                 _ => {
@@ -335,6 +345,88 @@ impl WriteTimeout {
         self.socket = SocketTimeout::Stale;
         Ok(())
     }
+
+    /// Sets the timeout of the socket for a write that has already waited for `waited`.
+    ///
+    /// # Errors
+    /// If there is no time left. The write half is shut down then, as after any other timeout.
+    fn limit_write(&self, stream: &Stream, waited: Duration) -> io::Result<()> {
+        let Some(timeout) = self.timeout else { return Ok(()) };
+        match timeout.saturating_sub(waited) {
+            Duration::ZERO => {
+                // An error means that the connection has ended already.
+                let _ = stream.shutdown(Shutdown::Write);
+                Err(Error::timed_out("write", timeout).into())
+            }
+            left => stream.set_write_timeout(Some(left)),
+        }
+    }
+}
+
+/// A stream whose writes end at the write timeout, which [`WriteTimeout::prepare`] has set. No write
+/// returns `Interrupted`.
+#[derive(Debug)]
+pub(super) struct TimedWriter<'a> {
+    stream: &'a Stream,
+    timeout: &'a mut WriteTimeout,
+}
+
+impl<'a> TimedWriter<'a> {
+    #[inline]
+    pub(super) fn new(stream: &'a Stream, timeout: &'a mut WriteTimeout) -> Self {
+        Self { stream, timeout }
+    }
+
+    #[inline]
+    fn write_with_timeout(
+        &mut self,
+        mut write: impl FnMut(&Stream) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        match write(self.stream) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => self.repeat_write(write),
+            written => written,
+        }
+    }
+
+    /// Repeats a write that a signal has interrupted, until it has succeeded or exceeded its limit.
+    #[cold]
+    fn repeat_write(
+        &mut self,
+        mut write: impl FnMut(&Stream) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        let start = Instant::now();
+        loop {
+            self.timeout.limit_write(self.stream, start.elapsed())?;
+            match write(self.stream) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if Stream::is_own_timeout(&error) => {
+                    let timeout = self.timeout.timeout.unwrap_or_default();
+                    return Err(Error::timed_out("write", timeout).into());
+                }
+                Err(error) => return Err(error),
+                Ok(n) => {
+                    // The next write may wait for the whole time again.
+                    self.timeout.limit_write(self.stream, Duration::ZERO)?;
+                    return Ok(n);
+                }
+            }
+        }
+    }
+}
+
+impl Write for TimedWriter<'_> {
+    #[inline]
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        self.write_with_timeout(|mut stream| stream.write(data))
+    }
+
+    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.write_with_timeout(|mut stream| stream.write_vectored(slices))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -371,6 +463,23 @@ mod tests {
         Ok(())
     }
 
+    /// The peer no longer acknowledges anything. Another read would find the end of the input.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn timeout_of_tcp_ends_a_read_that_may_wait_for_longer() -> crate::Result<()> {
+        const ETIMEDOUT: i32 = 110;
+        for limit in [None, Some(Duration::from_secs(3600))] {
+            let (stream, _peer) = Stream::pair()?;
+            let config = Config::new().read_timeout(limit).idle_timeout(limit);
+            let mut stream = TimedStream::new(stream, &config);
+            let mut errors = [io::Error::from_raw_os_error(ETIMEDOUT)].into_iter();
+            let outcome = stream.read_with_timeout(|_| errors.next().map_or(Ok(0), Err));
+            let error = outcome.expect_err("the error of the system");
+            assert_eq!(error.raw_os_error(), Some(ETIMEDOUT), "{error}");
+        }
+        Ok(())
+    }
+
     /// Nothing else would end a read that begins shortly before the end of the request timeout.
     #[test]
     fn only_the_last_reads_of_a_request_have_a_shorter_timeout() -> crate::Result<()> {
@@ -397,6 +506,55 @@ mod tests {
         stream.set_idle();
         stream.read_with_timeout(|_| Ok(1))?;
         assert_eq!(stream.timeout.on_socket, usual, "an idle connection is not woken often");
+        Ok(())
+    }
+
+    /// The peer accepts something after several signals.
+    #[cfg(unix)]
+    #[test]
+    fn interrupted_write_has_the_time_that_is_left_and_the_next_one_the_whole() -> crate::Result<()>
+    {
+        use std::os::fd::AsFd;
+        use std::os::unix::net::UnixStream;
+
+        const LIMIT: Duration = Duration::from_secs(60);
+        let (stream, _peer) = Stream::pair()?;
+        let socket = UnixStream::from(stream.as_fd().try_clone_to_owned()?);
+        let mut timeout = WriteTimeout::new(Some(LIMIT));
+        let mut writer = TimedWriter::new(&stream, &mut timeout);
+        let mut left = Vec::new();
+        let written = writer.write_with_timeout(|_| {
+            left.push(socket.write_timeout()?);
+            std::thread::sleep(Duration::from_millis(10));
+            if left.len() < 4 {
+                Err(io::ErrorKind::Interrupted.into())
+            } else {
+                Ok(7)
+            }
+        });
+        assert_eq!(written?, 7);
+        assert_eq!(left[0], None, "the first call uses the timeout as it is");
+        assert!(left[1..].windows(2).all(|pair| pair[0] > pair[1]), "{left:?}");
+        assert!(left[1] > Some(LIMIT / 2), "{left:?}");
+        assert_eq!(socket.write_timeout()?, Some(LIMIT));
+        Ok(())
+    }
+
+    #[test]
+    fn signals_do_not_prolong_a_write_beyond_its_timeout() -> crate::Result<()> {
+        const LIMIT: Duration = Duration::from_millis(20);
+        let (stream, mut peer) = Stream::pair()?;
+        let mut timeout = WriteTimeout::new(Some(LIMIT));
+        let mut writer = TimedWriter::new(&stream, &mut timeout);
+        let mut calls = 0;
+        let written = writer.write_with_timeout(|_| {
+            calls += 1;
+            assert!(calls < 100, "the time does not count");
+            std::thread::sleep(LIMIT / 4);
+            Err(io::ErrorKind::Interrupted.into())
+        });
+        assert!(matches!(written.unwrap_err().into(), Error::TimedOut(_)));
+        assert_eq!(peer.read(&mut [0])?, 0, "nothing may follow a part of the records");
         Ok(())
     }
 
