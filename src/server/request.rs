@@ -178,7 +178,7 @@ impl<'a> Request<'a> {
             return Err(Error::RequestEnded);
         }
         self.replace_response(&StatusError::failed())?;
-        self.end_with_reason(&reason.to_string())
+        self.end_as_failed(&reason.to_string())
     }
 
     /// Ends the request as [`finish`](Self::finish) does, so that the client has its response while
@@ -292,9 +292,9 @@ impl<'a> Request<'a> {
         self.stderr.swap_bytes(&mut self.request_end.stderr);
     }
 
-    /// Ends the request as failed, with the response that was written. Nothing may be written after
-    /// that.
-    pub(super) fn end_with_reason(&mut self, reason: &str) -> Result<()> {
+    /// Does what [`fail`](Self::fail) does, with the response that was written. Nothing may be
+    /// written after that.
+    pub(super) fn end_as_failed(&mut self, reason: &str) -> Result<()> {
         // The log of the web server consists of lines. The reason must not forge one.
         let mut line: String =
             reason.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
