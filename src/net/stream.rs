@@ -162,7 +162,7 @@ impl Stream {
     /// Returns whether an operation has failed because it has reached the timeout of a stream.
     ///
     /// The system has an error of the same kind: the peer no longer acknowledges anything.
-    #[cold]
+    #[inline]
     pub(crate) fn is_own_timeout(error: &io::Error) -> bool {
         error.kind() == io::ErrorKind::TimedOut && error.raw_os_error().is_none()
     }
@@ -335,10 +335,16 @@ impl Stream {
         if !is_timeout(&error) {
             return error;
         }
+        let timeout = with_socket!(self, socket => socket.write_timeout());
+        self.end_writes(timeout.ok().flatten().unwrap_or_default())
+    }
+
+    /// Shuts down the write half. Returns the error of a write that has exceeded this timeout.
+    #[cold]
+    pub(crate) fn end_writes(&self, timeout: Duration) -> io::Error {
         // This fails only if the connection has been closed already.
         let _ = self.shutdown(Shutdown::Write);
-        let timeout = with_socket!(self, socket => socket.write_timeout());
-        timed_out("write", timeout)
+        Error::timed_out("write", timeout).into()
     }
 
     /// Converts the error of a read.

@@ -29,7 +29,6 @@
 //! failure of the connection, not one of these timeouts.
 
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
-use std::net::Shutdown;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -353,18 +352,14 @@ impl WriteTimeout {
     fn limit_write(&self, stream: &Stream, waited: Duration) -> io::Result<()> {
         let Some(timeout) = self.timeout else { return Ok(()) };
         match timeout.saturating_sub(waited) {
-            Duration::ZERO => {
-                // An error means that the connection has ended already.
-                let _ = stream.shutdown(Shutdown::Write);
-                Err(Error::timed_out("write", timeout).into())
-            }
+            Duration::ZERO => Err(stream.end_writes(timeout)),
             left => stream.set_write_timeout(Some(left)),
         }
     }
 }
 
-/// A stream whose writes end at the write timeout, which [`WriteTimeout::prepare`] has set. No write
-/// returns `Interrupted`.
+/// A stream whose writes end at the write timeout, which [`WriteTimeout::prepare`] has set. No
+/// write returns `Interrupted`.
 #[derive(Debug)]
 pub(super) struct TimedWriter<'a> {
     stream: &'a Stream,
@@ -377,37 +372,22 @@ impl<'a> TimedWriter<'a> {
         Self { stream, timeout }
     }
 
-    #[inline]
-    fn write_with_timeout(
-        &mut self,
-        mut write: impl FnMut(&Stream) -> io::Result<usize>,
-    ) -> io::Result<usize> {
-        match write(self.stream) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => self.repeat_write(write),
-            written => written,
-        }
-    }
-
     /// Repeats a write that a signal has interrupted, until it has succeeded or exceeded its limit.
     #[cold]
-    fn repeat_write(
-        &mut self,
-        mut write: impl FnMut(&Stream) -> io::Result<usize>,
-    ) -> io::Result<usize> {
+    fn repeat_write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         let start = Instant::now();
+        let mut stream = self.stream;
+        let mut waited = Duration::ZERO;
         loop {
-            self.timeout.limit_write(self.stream, start.elapsed())?;
-            match write(self.stream) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if Stream::is_own_timeout(&error) => {
-                    let timeout = self.timeout.timeout.unwrap_or_default();
-                    return Err(Error::timed_out("write", timeout).into());
-                }
-                Err(error) => return Err(error),
-                Ok(n) => {
+            self.timeout.limit_write(stream, waited)?;
+            waited = match stream.write_vectored(slices) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => start.elapsed(),
+                // No time is left.
+                Err(error) if Stream::is_own_timeout(&error) => Duration::MAX,
+                written => {
                     // The next write may wait for the whole time again.
-                    self.timeout.limit_write(self.stream, Duration::ZERO)?;
-                    return Ok(n);
+                    stream.set_write_timeout(self.timeout.timeout)?;
+                    return written;
                 }
             }
         }
@@ -417,11 +397,33 @@ impl<'a> TimedWriter<'a> {
 impl Write for TimedWriter<'_> {
     #[inline]
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        self.write_with_timeout(|mut stream| stream.write(data))
+        let mut stream = self.stream;
+        match stream.write(data) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                self.repeat_write(&[IoSlice::new(data)])
+            }
+            written => written,
+        }
+    }
+
+    /// Expects that one call sends everything, which saves instructions.
+    #[inline]
+    fn write_all(&mut self, mut data: &[u8]) -> io::Result<()> {
+        loop {
+            match self.write(data)? {
+                n if n == data.len() => return Ok(()),
+                0 => return Err(io::ErrorKind::WriteZero.into()),
+                n => data = &data[n..],
+            }
+        }
     }
 
     fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.write_with_timeout(|mut stream| stream.write_vectored(slices))
+        let mut stream = self.stream;
+        match stream.write_vectored(slices) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => self.repeat_write(slices),
+            written => written,
+        }
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -509,7 +511,7 @@ mod tests {
         Ok(())
     }
 
-    /// The peer accepts something after several signals.
+    /// The peer reads nothing, so only the first write succeeds.
     #[cfg(unix)]
     #[test]
     fn interrupted_write_has_the_time_that_is_left_and_the_next_one_the_whole() -> crate::Result<()>
@@ -517,44 +519,32 @@ mod tests {
         use std::os::fd::AsFd;
         use std::os::unix::net::UnixStream;
 
-        const LIMIT: Duration = Duration::from_secs(60);
-        let (stream, _peer) = Stream::pair()?;
+        const LIMIT: Duration = Duration::from_millis(80);
+        let (stream, mut peer) = Stream::pair()?;
         let socket = UnixStream::from(stream.as_fd().try_clone_to_owned()?);
         let mut timeout = WriteTimeout::new(Some(LIMIT));
+        timeout.limit_write(&stream, LIMIT / 2)?;
+        assert_eq!(socket.write_timeout()?, Some(LIMIT / 2));
+
         let mut writer = TimedWriter::new(&stream, &mut timeout);
-        let mut left = Vec::new();
-        let written = writer.write_with_timeout(|_| {
-            left.push(socket.write_timeout()?);
-            std::thread::sleep(Duration::from_millis(10));
-            if left.len() < 4 {
-                Err(io::ErrorKind::Interrupted.into())
-            } else {
-                Ok(7)
-            }
-        });
-        assert_eq!(written?, 7);
-        assert_eq!(left[0], None, "the first call uses the timeout as it is");
-        assert!(left[1..].windows(2).all(|pair| pair[0] > pair[1]), "{left:?}");
-        assert!(left[1] > Some(LIMIT / 2), "{left:?}");
+        let data = vec![0; 16 << 20];
+        let n = writer.repeat_write(&[IoSlice::new(&data)])?;
+        assert!(n > 0 && n < data.len(), "{n}");
         assert_eq!(socket.write_timeout()?, Some(LIMIT));
+        let error = writer.repeat_write(&[IoSlice::new(&data)]).expect_err("a timeout");
+        assert_eq!(error.to_string(), "write timed out after 80 ms");
+        let rest = io::copy(&mut peer, &mut io::sink())?;
+        assert_eq!(rest, n as u64, "nothing may follow a part of the records");
         Ok(())
     }
 
     #[test]
-    fn signals_do_not_prolong_a_write_beyond_its_timeout() -> crate::Result<()> {
-        const LIMIT: Duration = Duration::from_millis(20);
+    fn write_that_has_waited_for_its_timeout_is_the_last_one() -> crate::Result<()> {
+        const LIMIT: Duration = Duration::from_secs(60);
         let (stream, mut peer) = Stream::pair()?;
-        let mut timeout = WriteTimeout::new(Some(LIMIT));
-        let mut writer = TimedWriter::new(&stream, &mut timeout);
-        let mut calls = 0;
-        let written = writer.write_with_timeout(|_| {
-            calls += 1;
-            assert!(calls < 100, "the time does not count");
-            std::thread::sleep(LIMIT / 4);
-            Err(io::ErrorKind::Interrupted.into())
-        });
-        assert!(matches!(written.unwrap_err().into(), Error::TimedOut(_)));
-        assert_eq!(peer.read(&mut [0])?, 0, "nothing may follow a part of the records");
+        let error = WriteTimeout::new(Some(LIMIT)).limit_write(&stream, LIMIT);
+        assert!(matches!(error.unwrap_err().into(), Error::TimedOut(_)));
+        assert_eq!(peer.read(&mut [0])?, 0);
         Ok(())
     }
 
