@@ -1,9 +1,8 @@
 use std::fmt;
-use std::io::ErrorKind::{BrokenPipe, ConnectionReset};
 use std::io::{self, Write};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::abort_handle::AbortHandle;
+use super::abort::{is_consequence, AbortHandle};
 use super::close_reason::CloseReason;
 use super::input::AcceptedRequest;
 use super::lifecycle::{ConnectionState, RequestOutcome};
@@ -273,7 +272,6 @@ impl<'a> Request<'a> {
     /// after most errors, writing fails with a broken pipe or a reset.
     #[cold]
     fn record_unsent(&mut self, error: io::Error) -> Error {
-        let is_consequence = |error: &Error| matches!(error.kind(), BrokenPipe | ConnectionReset);
         let mut error = Error::from(error);
         if is_consequence(&error) {
             error = self.stderr.check_usable().err().map_or(error, Error::from);
