@@ -3,12 +3,10 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::sync::Arc;
-use std::time::Duration;
 
 use crate::support::*;
 use fcgi::net::Listener;
-use fcgi::server::{CloseReason, Config, Connection};
+use fcgi::server::Connection;
 use fcgi::Error;
 
 /// Returns a connection after one request, and its peer. The peer has not read the response, so
@@ -53,6 +51,10 @@ fn reset_inside_a_request_is_an_error() {
 #[cfg(target_os = "linux")]
 #[test]
 fn peer_that_acknowledges_nothing_is_a_failure_of_the_connection() {
+    use fcgi::server::{CloseReason, Config};
+    use std::sync::Arc;
+    use std::time::Duration;
+
     for limit in [None, Some(Duration::from_secs(3600))] {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a listening socket");
         socket2::SockRef::from(&listener).set_recv_buffer_size(4096).expect("a small buffer");
