@@ -2,8 +2,8 @@
 
 use std::io::{BufRead, ErrorKind};
 
-use super::fields::Fields;
-use super::head::Head;
+use super::head_fields::Fields;
+use super::parsed_head::Head;
 use super::syntax;
 use crate::error::{Error, Result};
 

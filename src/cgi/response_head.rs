@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::ops::Range;
 
-use super::fields::Fields;
+use super::head_fields::Fields;
 use super::{status, syntax};
 use crate::error::{Error, Result};
 use crate::record::Role;
