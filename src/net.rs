@@ -33,6 +33,7 @@ mod listening_socket;
 #[cfg(all(unix, not(all(target_os = "linux", not(fcgi_portable)))))]
 mod portable;
 mod read_wait;
+mod socket;
 #[cfg(unix)]
 mod socket_file;
 mod stream;
@@ -43,5 +44,5 @@ mod waiters;
 pub use address::Address;
 pub use allow::AllowList;
 pub use listener::Listener;
-pub(crate) use stream::PeerState;
+pub(crate) use socket::PeerState;
 pub use stream::Stream;

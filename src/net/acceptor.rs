@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 
 use super::listening_socket::ListeningSocket;
 use super::read_wait::is_timeout;
-use super::stream::{PeerState, Stream};
+use super::socket::PeerState;
+use super::stream::Stream;
 use super::waiters::Waiters;
 use crate::error::Result;
 
