@@ -266,7 +266,7 @@ impl HeadParser {
     fn end_head(&mut self, end: usize) -> Result<()> {
         let fields = &mut self.head.fields;
         if self.is_strict {
-            fields.check_complete()?;
+            fields.check_required_field()?;
         } else if fields.is_interim() {
             fields.drop_interim(end);
             return Ok(());
