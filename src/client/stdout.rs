@@ -136,7 +136,7 @@ impl<'a> Stdout<'a> {
         self.complete()
     }
 
-    /// Does the same, but keeps the connection.
+    /// Does the same as [`finish`](Self::finish), but keeps the connection.
     pub(super) fn complete(&mut self) -> Result<Completion> {
         loop {
             let records = self.stream.source_mut();
