@@ -250,8 +250,8 @@ impl Client {
     /// - [`Error::Refused`] if the application refuses the request
     /// - [`Error::UnexpectedEof`] if the application closes the
     ///   connection before the request has ended, even after a part of the response
-    /// - [`Error::TimedOut`], also if the application does not read the body in time and then closes
-    ///   the connection
+    /// - [`Error::TimedOut`], also if the application does not read the body in time and then
+    ///   closes the connection
     /// - the errors of other violations of the protocol and of reading `body`
     /// - the error that `receive` returns, which may be of any type that these errors convert to
     pub fn send<'b, T, E: From<Error>>(

@@ -22,8 +22,8 @@ use fcgi::{Client, Error};
 use support::application::*;
 use support::*;
 
-/// Sends SIGWINCH to the threads of a process whose names begin with `fcgi-`, again and again, until
-/// the process ends. Linux lets the thread handle a signal that is sent to its id.
+/// Sends SIGWINCH repeatedly to the threads of a process whose names begin with `fcgi-`, until the
+/// process ends. Linux lets the thread handle a signal that is sent to its id.
 const SEND_SIGNALS: &str = r#"
     while [ -d "/proc/$0/task" ]; do
         for task in "/proc/$0/task"/*; do

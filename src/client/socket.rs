@@ -258,9 +258,9 @@ impl SocketWriter {
         Ok(Progress::All)
     }
 
-    /// Makes a vectored write fail with `WouldBlock` if the peer reads nothing for `max`, or until a
-    /// signal arrives. The next write can then continue. Without this limit a write that times out
-    /// is the last one.
+    /// Makes a vectored write fail with `WouldBlock` if the peer reads nothing for `max`, or until
+    /// a signal arrives. The next write can then continue. Without this limit a write that times
+    /// out is the last one.
     pub(super) fn limit_wait(&mut self, max: Duration) -> io::Result<()> {
         self.socket.0.stream.set_write_timeout(Some(max))?;
         self.socket.0.write_timeouts.set_on_socket(max);

@@ -544,8 +544,8 @@ fn only_the_most_recent_idle_connections_are_kept() {
     }
 }
 
-/// Each request has a connection to itself and gets its own response. No more connections are opened
-/// for as many threads.
+/// Each request has a connection to itself and gets its own response. As many threads open no more
+/// connections.
 #[test]
 fn client_can_be_shared_by_threads() {
     let (report_sent, sent) = mpsc::channel();

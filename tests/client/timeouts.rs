@@ -340,8 +340,8 @@ impl Read for Reporting {
 }
 
 /// Sends a body that the application does not read until the write has timed out. The application
-/// then sends `answer`, calls `end` and closes the connection. Returns what the client receives over
-/// TCP and over a Unix socket.
+/// then sends `answer`, calls `end` and closes the connection. Returns what the client receives
+/// over TCP and over a Unix socket.
 fn send_unread_body(answer: &[u8], end: fn(&mut Stream)) -> [fcgi::Result<Vec<u8>>; 2] {
     let answer = answer.to_vec();
     let (pass_on, receivers) = mpsc::channel::<mpsc::Receiver<()>>();
