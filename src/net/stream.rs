@@ -4,6 +4,8 @@ use std::net::{IpAddr, Shutdown, TcpStream, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd};
 #[cfg(unix)]
 use std::os::unix::net::UnixStream;
+#[cfg(unix)]
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -77,9 +79,20 @@ impl Stream {
         let connected = match address.target() {
             Target::Tcp { host, port } => connect_tcp(host, *port, timeout),
             #[cfg(unix)]
-            Target::Unix(path) => UnixStream::connect(path).map(Self::from),
+            Target::Unix(path) => Self::connect_unix(path),
         };
         connected.map_err(|error| Error::connect(address, error))
+    }
+
+    /// Connects to a Unix socket, and begins again after each signal. `std` does so only for TCP.
+    #[cfg(unix)]
+    pub(crate) fn connect_unix(path: &Path) -> io::Result<Self> {
+        loop {
+            match UnixStream::connect(path) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                outcome => return outcome.map(Self::from),
+            }
+        }
     }
 
     /// Creates a stream from a TCP socket that has `TCP_NODELAY` already. This saves a system call.
