@@ -35,6 +35,7 @@ use std::time::{Duration, Instant};
 use super::config::Config;
 use crate::error::Error;
 use crate::net::Stream;
+use crate::vectored::write_parts;
 
 /// A first write of up to this many bytes fits the send buffer of a new socket and does not block.
 const FIRST_WRITE: usize = 2 * 1024;
@@ -408,13 +409,10 @@ impl Write for TimedWriter<'_> {
 
     /// Expects that one call sends everything, which saves instructions.
     #[inline]
-    fn write_all(&mut self, mut data: &[u8]) -> io::Result<()> {
-        loop {
-            match self.write(data)? {
-                n if n == data.len() => return Ok(()),
-                0 => return Err(io::ErrorKind::WriteZero.into()),
-                n => data = &data[n..],
-            }
+    fn write_all(&mut self, data: &[u8]) -> io::Result<()> {
+        match self.write(data)? {
+            n if n == data.len() => Ok(()),
+            n => write_parts(self, &mut [&data[n..]]),
         }
     }
 
