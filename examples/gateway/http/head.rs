@@ -43,9 +43,9 @@ impl Request {
         let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
         let mut head = httparse::Request::new(&mut fields);
         let len = match head.parse(bytes) {
-            Ok(Status::Complete(len)) => len,
+            Ok(Status::Complete(len)) if len <= MAX_HEAD => len,
             Ok(Status::Partial) if bytes.len() < MAX_HEAD => return Ok(None),
-            Ok(Status::Partial) | Err(httparse::Error::TooManyHeaders) => {
+            Ok(_) | Err(httparse::Error::TooManyHeaders) => {
                 return Err(Failure::new(431, "the request head is too long"))
             }
             Err(error) => return Err(Failure::new(400, format!("invalid request: {error}"))),
