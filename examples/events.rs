@@ -6,10 +6,10 @@
 //! ```
 //!
 //! Mount it at `/events`. In the query, `interval=MS` sets the time between two events, up to 30
-//! seconds, and `count=N` ends the stream. Every `flush` sends an event. nginx buffers events unless
-//! `X-Accel-Buffering` is `no`. If the browser leaves, `is_aborted` returns true or `flush` fails.
-//! If the server stops, `is_shut_down` returns true. The handler checks both while it waits, so that
-//! no client can occupy its thread.
+//! seconds, and `count=N` ends the stream. Every `flush` sends an event. nginx buffers events
+//! unless `X-Accel-Buffering` is `no`. If the browser leaves, `is_aborted` returns true or `flush`
+//! fails. If the server stops, `is_shut_down` returns true. The handler checks both while it waits,
+//! so that its thread is soon free for another request.
 
 use std::collections::HashMap;
 use std::io::Write;

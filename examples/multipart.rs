@@ -26,8 +26,8 @@ const FORM: &str = "<!DOCTYPE html><title>Upload</title>
 /// The maximum number of fields. The response has a line for each, and `multer` reads another piece
 /// of the body for each.
 const MAX_FIELDS: usize = 100;
-/// The number of bytes that may be read before `multer` returns some of them. It holds the header of
-/// a field until it is complete.
+/// The number of bytes that may be read before `multer` returns some of them. It holds the header
+/// of a field until it is complete.
 const MAX_HELD: usize = 64 * 1024;
 /// The number of bytes that are read at a time.
 const PIECE_LEN: usize = 16 * 1024;

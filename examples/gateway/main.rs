@@ -38,7 +38,8 @@
 //!
 //! # Errors
 //!
-//! A request that fails is answered with one of these statuses, and the reason is written to stderr:
+//! A request that fails is answered with one of these statuses, and the reason is written to
+//! stderr:
 //!
 //! | Status | Reason |
 //! | --- | --- |
