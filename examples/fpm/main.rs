@@ -13,10 +13,10 @@
 //!
 //! `fpm --help` lists the options and the exit statuses.
 //!
-//! The pool must have `ping.path = /ping` and `pm.status_path = /status`. If all its processes are
-//! busy, it cannot answer on its own socket, and neither can it if it was stopped. With
-//! `pm.status_listen` it has another socket for its status, and `--status-address` tells the two
-//! states apart.
+//! The pool must have `ping.path = /ping` and `pm.status_path = /status`. Neither a pool whose
+//! processes are all busy nor one that was stopped answers on its own socket. With
+//! `pm.status_listen`, a pool has another socket for its status. `--status-address` then
+//! distinguishes the two states.
 //!
 //! php-fpm cannot count the connections that wait at a Unix socket. On Linux, the program counts
 //! them itself.
@@ -43,7 +43,7 @@ use self::report::{Report, State, Verdict};
 use self::support::cli::Program;
 use self::support::stdio::print;
 
-/// How long the check may exceed its timeout, for what the client cannot limit: resolving a name.
+/// How long the check may exceed its timeout. A client cannot limit the resolution of a host name.
 const GRACE: Duration = Duration::from_millis(100);
 
 fn main() -> ExitCode {
@@ -66,13 +66,13 @@ fn main() -> ExitCode {
     })
 }
 
-/// Checks the pool, at most for the timeout.
+/// Checks the pool, for no longer than the timeout.
 fn run(address: &Address, options: &Options) -> Report {
     let start = Instant::now();
     let (sender, reports) = mpsc::channel();
     let (pool, checked) = (address.clone(), options.clone());
     thread::spawn(move || {
-        // If the time is over, the report is no longer received.
+        // After the timeout, the report is not received.
         let _ = sender.send(check(&pool, &checked));
     });
     let report = reports.recv_timeout(options.timeout + GRACE);

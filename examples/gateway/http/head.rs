@@ -90,7 +90,7 @@ impl Request {
         }
     }
 
-    /// Returns whether the client wants to send another request on the connection.
+    /// Returns whether the connection may be kept open for another request of the client.
     pub(super) fn keeps_alive(&self) -> bool {
         let options = self.items("Connection");
         let has = |option: &str| options.iter().any(|item| item == option);
