@@ -174,7 +174,7 @@ fn post_is_not_lost_if_the_application_closes_after_each_response() {
     let application = Application::unix(|_, mut stream| {
         let request = read_request(&mut stream).expect("a request");
         stream.write_all(&request.response(b"")).expect("the response is sent");
-        wait_for_signals(20);
+        wait_for_signals(2);
     });
     let client = application.keep_alive_client();
     run_interrupted(move || {
