@@ -185,20 +185,20 @@ impl<'a> Stdin<'a> {
     }
 
     /// Makes every later read fail with this error.
-    pub(super) fn close(&mut self, error: &Error) {
-        self.stream.close(error);
+    pub(super) fn fail_with(&mut self, error: &Error) {
+        self.stream.fail_with(error);
     }
 
     /// Returns whether the web server has aborted the request or closed the connection, as far as
     /// the handler or its abort handle has noticed. A connection that has failed in another way
     /// does not count.
     pub(super) fn was_aborted_by_peer(&self) -> bool {
-        match self.stream.failure() {
+        match self.stream.last_error() {
             Some(Error::UnexpectedEof(_)) => true,
             // The connection was closed before everything that was sent on it had been received.
             Some(error) if error.kind() == io::ErrorKind::ConnectionReset => true,
             _ => {
-                self.stream.state() == StreamState::Aborted
+                matches!(self.stream.state(), StreamState::Aborted)
                     || self.stream.source().is_known_aborted()
             }
         }
@@ -222,7 +222,7 @@ impl<'a> Stdin<'a> {
             StreamState::Open | StreamState::Ended => {
                 records.input.has_buffered_end(records.request_id, last)
             }
-            StreamState::Aborted | StreamState::Failed => false,
+            StreamState::Aborted | StreamState::Failed(_) => false,
         }
     }
 
@@ -230,7 +230,7 @@ impl<'a> Stdin<'a> {
     #[inline]
     pub(super) fn close_reason(&self) -> Option<CloseReason> {
         match self.stream.state() {
-            StreamState::Failed => self.stream.failure().map(CloseReason::from),
+            StreamState::Failed(error) => Some(CloseReason::from(&**error)),
             _ => None,
         }
     }
@@ -240,7 +240,7 @@ impl<'a> Stdin<'a> {
     fn has_no_receiver(&self) -> bool {
         match self.stream.state() {
             StreamState::Aborted => true,
-            StreamState::Failed => !matches!(self.stream.failure(), Some(Error::BodyTooLarge(_))),
+            StreamState::Failed(error) => !matches!(**error, Error::BodyTooLarge(_)),
             StreamState::Open | StreamState::Ended => self.stream.source().is_known_aborted(),
         }
     }
@@ -265,14 +265,14 @@ impl<'a> Stdin<'a> {
     /// Returns the last error that reading has returned.
     #[inline]
     pub(super) fn failure(&self) -> Option<&Error> {
-        self.stream.failure()
+        self.stream.last_error()
     }
 
     /// Returns the error after which no other request can follow on the connection.
     #[inline]
     pub(super) fn check_connection(&self) -> Result<()> {
         match self.stream.state() {
-            StreamState::Failed => Err(self.stream.repeated_failure()),
+            StreamState::Failed(error) => Err(error.duplicate()),
             _ => Ok(()),
         }
     }
