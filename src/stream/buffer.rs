@@ -25,13 +25,15 @@ pub(crate) struct RecordBuffer {
     bytes: Vec<u8>,
     /// Where the open record begins; `bytes.len()` if there is none.
     open: usize,
+    /// The maximum content of the open record: `MAX_ALIGNED_LEN`, or 0 if no data is accepted.
+    max_content: usize,
 }
 
 impl RecordBuffer {
     /// Creates a buffer that begins with the complete records in `records`, and uses their memory.
     pub(crate) fn new(record_type: RecordType, request_id: u16, records: Vec<u8>) -> Self {
         let open = records.len();
-        Self { record_type, request_id, bytes: records, open }
+        Self { record_type, request_id, bytes: records, open, max_content: MAX_ALIGNED_LEN }
     }
 
     /// Returns whether nothing is buffered.
@@ -56,7 +58,7 @@ impl RecordBuffer {
 
     /// Returns how many bytes can be appended to the open record, or to a new one.
     pub(super) fn room(&self) -> usize {
-        self.open + HEADER_LEN + MAX_ALIGNED_LEN - self.content_end()
+        self.open + HEADER_LEN + self.max_content - self.content_end()
     }
 
     /// Appends data to the open record. The data is not empty, and there is [room](Self::room).
@@ -127,6 +129,12 @@ impl RecordBuffer {
     pub(super) fn clear(&mut self) {
         self.bytes.clear();
         self.open = 0;
+    }
+
+    /// Drops everything that is buffered. From now on there is no [room](Self::room).
+    pub(super) fn reject_data(&mut self) {
+        self.clear();
+        self.max_content = 0;
     }
 
     /// Replaces what is buffered with the rest of records that were sent in part.

@@ -44,7 +44,7 @@ pub struct StreamWriter<W> {
     buffer: RecordBuffer,
     /// Whether a write to `inner` was started.
     has_sent: bool,
-    /// The error that later calls return. If it is not `None`, nothing is written to `inner`.
+    /// The error that later calls return. Invariant: if it is not `None`, the buffer rejects data.
     failure: Option<io::Error>,
 }
 
@@ -120,8 +120,7 @@ impl<W: Write> StreamWriter<W> {
 
     /// Drops what is buffered. Every later write fails with this error.
     pub(crate) fn fail_with(&mut self, error: &Error) {
-        self.buffer.clear();
-        self.failure = Some(error.duplicate().into());
+        self.set_failure(error.duplicate().into());
     }
 
     /// Sends everything that is buffered.
@@ -152,6 +151,7 @@ impl<W: Write> StreamWriter<W> {
 
     /// Sends everything that is buffered, then `data`, without copying it. With `is_last`, ends the
     /// stream.
+    #[inline(never)] // `write` is shorter without it.
     pub(crate) fn send_direct(&mut self, data: &[u8], is_last: bool) -> io::Result<()> {
         let mut chunks = data.chunks(DIRECT_LEN);
         while let Some(data) = chunks.next() {
@@ -188,14 +188,15 @@ impl<W: Write> StreamWriter<W> {
     #[inline]
     fn fail_on_error<T>(&mut self, sent: io::Result<T>) -> io::Result<T> {
         if let Err(error) = &sent {
-            self.set_failure(error);
+            self.set_failure(duplicate_io(error));
         }
         sent
     }
 
     #[cold]
-    fn set_failure(&mut self, error: &io::Error) {
-        self.failure = Some(duplicate_io(error));
+    fn set_failure(&mut self, error: io::Error) {
+        self.buffer.reject_data();
+        self.failure = Some(error);
     }
 
     /// Calls `write` with the slices to be sent: everything that is buffered, at most `DIRECT_LEN`
@@ -220,10 +221,10 @@ impl<W: Write> StreamWriter<W> {
 
 impl<W: Write> Write for StreamWriter<W> {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        self.check_usable()?;
         if data.is_empty() {
             return Ok(0);
         }
+        // After a failure there is no room, so a write that fits needs no check of it.
         let fits = data.len() <= self.buffer.room();
         if data.len() >= DIRECT_WRITE && (self.has_sent || !fits) {
             self.send_direct(data, false)?;

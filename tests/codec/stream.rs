@@ -819,8 +819,8 @@ mod writer {
             let error = stdout.flush().expect_err("a timeout");
             assert!(matches!(error.into(), Error::TimedOut(_)));
         }
-        for data in [&b""[..], b"more"] {
-            let error = stdout.write(data).expect_err("the first error again");
+        for len in [1, 100_000] {
+            let error = stdout.write(&data(len)).expect_err("the first error again");
             assert!(matches!(error.into(), Error::TimedOut(_)));
         }
         assert!(matches!(stdout.finish(), Err(Error::TimedOut(_))));
