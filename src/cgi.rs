@@ -141,26 +141,28 @@
 //! [RFC 3875]: https://www.rfc-editor.org/rfc/rfc3875
 
 mod environment;
-mod fields;
-mod head;
-mod headers;
-mod parser;
+mod head_fields;
+mod head_parser;
+mod http_request;
+mod parsed_head;
 mod path;
-mod request;
+mod request_headers;
 mod request_path;
-mod response;
+mod request_target;
+mod response_head;
+mod script;
 mod status;
 mod syntax;
-mod target;
-mod variable;
+mod variables;
 
 pub use self::environment::Environment;
-pub use self::head::Head;
-pub use self::parser::HeadParser;
-pub use self::path::{decode_path, encode_path, Script};
-pub use self::request::HttpRequest;
+pub use self::head_parser::HeadParser;
+pub use self::http_request::HttpRequest;
+pub use self::parsed_head::Head;
+pub use self::path::{decode_path, encode_path};
 pub use self::request_path::{path_below, request_path};
-pub(crate) use self::response::check_field;
-pub use self::response::ResponseHead;
+pub(crate) use self::response_head::check_field;
+pub use self::response_head::ResponseHead;
+pub use self::script::Script;
 pub use self::status::canonical_reason;
-pub use self::variable::{params_for_authorizer, set_variable};
+pub use self::variables::{params_for_authorizer, set_variable};

@@ -65,6 +65,7 @@ mod connection;
 mod deadline;
 mod duplex;
 mod exchange;
+mod fetch;
 mod idle;
 mod input;
 mod lease;
@@ -104,7 +105,6 @@ use crate::error::{Error, Result};
 use crate::net::Address;
 use crate::params::Params;
 use crate::record::Role;
-use crate::stream::StreamLength;
 
 /// A client that sends requests to an application.
 ///
@@ -206,33 +206,7 @@ impl Client {
     /// not the length of a body in memory or of a regular file, nothing is sent and the error is
     /// [`Error::StreamTooShort`] or [`Error::StreamTooLong`].
     pub fn fetch<'b>(&self, params: &Params, body: impl Into<Body<'b>>) -> Result<Reply> {
-        let announced = params.content_length();
-        let body = body.into();
-        match body.known_len() {
-            Some(len) if announced.is_none() && len > 0 => {
-                return self.fetch_with_length(params, body, len);
-            }
-            Some(len) => StreamLength::announced("CONTENT_LENGTH", announced).check(len)?,
-            None => {}
-        }
-        self.fetch_as(Role::Responder, params, Input::new(body, || announced))
-    }
-
-    /// Adds the length of the body to the params, and sends the request.
-    #[inline(never)]
-    fn fetch_with_length(&self, params: &Params, body: Body<'_>, len: u64) -> Result<Reply> {
-        let mut params = params.clone();
-        params.set("CONTENT_LENGTH", len.to_string())?;
-        self.fetch_as(Role::Responder, &params, Input::new(body, || Some(len)))
-    }
-
-    fn fetch_as(&self, role: Role, params: &Params, input: Input<'_>) -> Result<Reply> {
-        let config = self.pool.config();
-        let max = config.max_response;
-        let (stdout, completion) =
-            attempt::run(&self.pool, role, params, input, |response| response.read_to_end(max))?;
-        let is_head = params.get_bytes("REQUEST_METHOD") == Some(b"HEAD");
-        Ok(Reply::received(stdout, completion, config, is_head))
+        fetch::fetch(&self.pool, params, body.into())
     }
 
     /// Sends a request with this body, and calls `receive` with the response as soon as it begins.
@@ -276,7 +250,8 @@ impl Client {
     /// - [`Error::Refused`] if the application refuses the request
     /// - [`Error::UnexpectedEof`] if the application closes the
     ///   connection before the request has ended, even after a part of the response
-    /// - [`Error::TimedOut`]
+    /// - [`Error::TimedOut`], also if the application does not read the body in time and then
+    ///   closes the connection
     /// - the errors of other violations of the protocol and of reading `body`
     /// - the error that `receive` returns, which may be of any type that these errors convert to
     pub fn send<'b, T, E: From<Error>>(
@@ -430,7 +405,7 @@ impl Client {
     pub fn authorize(&self, params: &Params) -> Result<Authorization> {
         let params = cgi::params_for_authorizer(params.clone());
         let input = Input::new(io::empty().into(), || None);
-        Authorization::from_reply(self.fetch_as(Role::Authorizer, &params, input)?)
+        Authorization::from_reply(fetch::fetch_as(&self.pool, Role::Authorizer, &params, input)?)
     }
 
     /// Asks the application for its limits with GET_VALUES (FastCGI specification, section 4.1), on
@@ -471,7 +446,7 @@ impl Client {
     /// before.
     pub fn negotiate(&self) -> Result<Values> {
         let values = self.get_values()?;
-        self.pool.set_advertised_max(values.max_conns.into_iter().chain(values.max_reqs).min());
+        self.pool.set_advertised_max(values.max_connections());
         Ok(values)
     }
 

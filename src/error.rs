@@ -503,8 +503,7 @@ macro_rules! impl_by_fields {
 impl_by_fields! {
     Aborted NoResponse ResponseStarted RequestEnded RequestNotFinished IncompleteHead MissingField,
     TimedOut(_) RequestTimedOut(_) ProgramFailed(_) UnsupportedVersion(_) UnexpectedEof(_)
-    ContentTooLong(_)
-    InvalidParams(_) ParamTooLong(_) ParamsTooLarge(_) BodyTooLarge(_) Refused(_)
+    ContentTooLong(_) InvalidParams(_) ParamTooLong(_) ParamsTooLarge(_) BodyTooLarge(_) Refused(_)
     ResponseTooLarge(_) HeadTooLarge(_) TooManyFields(_) InvalidField(_) DuplicateField(_)
     InvalidStatus(_) InvalidLocation(_) InvalidContentLength(_) InvalidAddress(_) NotListening(_)
     InvalidAllowList(_),
@@ -514,6 +513,44 @@ impl_by_fields! {
     StreamTooShort { variable, announced, received }
     StreamTooLong { variable, announced }
     InvalidRequest { part, value }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.io_error().map(|error| error as _)
+    }
+}
+
+impl From<Error> for io::Error {
+    /// Returns the I/O error of [`Error::Io`], and any other error as the inner error of a new
+    /// `io::Error`.
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Io(error) => error,
+            error => Self::new(error.kind(), error),
+        }
+    }
+}
+
+impl From<Infallible> for Error {
+    /// Exists for arguments that are converted with [`TryInto`], and never returns.
+    fn from(never: Infallible) -> Self {
+        match never {}
+    }
+}
+
+impl From<io::Error> for Error {
+    /// Returns the inner error if it is an `Error`, and otherwise [`Error::Io`].
+    fn from(error: io::Error) -> Self {
+        if !error.get_ref().is_some_and(|inner| inner.is::<Self>()) {
+            return Self::Io(error);
+        }
+        let kind = error.kind();
+        match error.into_inner().map(|inner| inner.downcast::<Self>()) {
+            Some(Ok(error)) => *error,
+            _ => Self::Io(kind.into()),
+        }
+    }
 }
 
 /// Returns the reason in the error of an operation on a socket, as a part of a sentence: in lower
@@ -580,43 +617,5 @@ pub(crate) fn duplicate_io(error: &io::Error) -> io::Error {
         Some(Some(inner)) => inner.duplicate().into(),
         None if error.to_string() == error.kind().to_string() => error.kind().into(),
         Some(None) | None => io::Error::new(error.kind(), error.to_string()),
-    }
-}
-
-impl std::error::Error for Error {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.io_error().map(|error| error as _)
-    }
-}
-
-impl From<Error> for io::Error {
-    /// Returns the I/O error of [`Error::Io`], and any other error as the inner error of a new
-    /// `io::Error`.
-    fn from(error: Error) -> Self {
-        match error {
-            Error::Io(error) => error,
-            error => Self::new(error.kind(), error),
-        }
-    }
-}
-
-impl From<Infallible> for Error {
-    /// Exists for arguments that are converted with [`TryInto`], and never returns.
-    fn from(never: Infallible) -> Self {
-        match never {}
-    }
-}
-
-impl From<io::Error> for Error {
-    /// Returns the inner error if it is an `Error`, and otherwise [`Error::Io`].
-    fn from(error: io::Error) -> Self {
-        if !error.get_ref().is_some_and(|inner| inner.is::<Self>()) {
-            return Self::Io(error);
-        }
-        let kind = error.kind();
-        match error.into_inner().map(|inner| inner.downcast::<Self>()) {
-            Some(Ok(error)) => *error,
-            _ => Self::Io(kind.into()),
-        }
     }
 }

@@ -21,27 +21,20 @@
 
 mod acceptor;
 mod address;
-mod allow;
+mod allow_list;
 #[cfg(unix)]
 mod descriptor;
-#[cfg(unix)]
-mod file_id;
-#[cfg(all(target_os = "linux", not(fcgi_portable)))]
-mod linux;
 mod listener;
 mod listening_socket;
-#[cfg(all(unix, not(all(target_os = "linux", not(fcgi_portable)))))]
-mod portable;
 mod read_wait;
+mod socket;
 #[cfg(unix)]
 mod socket_file;
 mod stream;
-#[cfg(unix)]
-mod system;
 mod waiters;
 
 pub use address::Address;
-pub use allow::AllowList;
+pub use allow_list::AllowList;
 pub use listener::Listener;
-pub(crate) use stream::PeerState;
+pub(crate) use socket::PeerState;
 pub use stream::Stream;

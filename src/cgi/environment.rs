@@ -3,12 +3,12 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use super::headers::add_headers;
-use super::path::Script;
-use super::request::HttpRequest;
+use super::http_request::HttpRequest;
+use super::request_headers::add_headers;
+use super::request_target::{host_name, Target};
+use super::script::Script;
 use super::syntax::{self, invalid_request};
-use super::target::{host_name, Target};
-use super::variable::add;
+use super::variables::add;
 use crate::error::Result;
 use crate::params::Params;
 

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 use std::str;
 
 use super::path::{is_safe, unescape_except_slashes};
+use super::request_target::Target;
 use super::syntax::invalid_request;
-use super::target::Target;
 use crate::error::Result;
 use crate::params::Params;
 

@@ -18,8 +18,8 @@ pub(super) fn connect(address: &Address, max: Duration) -> Result<Stream> {
     connect_directly(address, max)
 }
 
-/// Does the same without a thread, which leaves the time for a Unix socket to the operating system.
-/// Use it only if the application has just accepted a connection.
+/// Connects like [`connect`], but without a thread. This leaves the time for a Unix socket to the
+/// operating system. Use it only if the application has just accepted a connection.
 ///
 /// # Errors
 /// [`Error::Connect`].

@@ -9,7 +9,6 @@
 //! A thread costs about 20 µs, three times as much as connecting.
 
 use std::io;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::{mpsc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -53,7 +52,7 @@ pub(super) fn connect(path: &Path, max: Duration) -> Result<Stream> {
     let target = path.to_owned();
     let builder = thread::Builder::new().name("fcgi-connect".into()).stack_size(STACK_SIZE);
     let started = builder.spawn(move || {
-        let connected = UnixStream::connect(&target);
+        let connected = Stream::connect_unix(&target);
         update(&target, Socket::end_turn);
         if sender.send(connected).is_err() {
             update(&target, |socket| socket.abandoned -= 1);
@@ -64,7 +63,7 @@ pub(super) fn connect(path: &Path, max: Duration) -> Result<Stream> {
         return Err(error.into());
     }
     if let Ok(connected) = receiver.recv_timeout(limit.left()) {
-        return Ok(connected?.into());
+        return Ok(connected?);
     }
     // The thread fails to send only after the receiver has been dropped, below.
     update(path, |socket| socket.abandoned += 1);

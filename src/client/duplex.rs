@@ -54,7 +54,7 @@ fn send_now<'a>(stdin: &mut Stdin, mut input: Input<'a>) -> io::Result<Option<In
         Ok(is_sent) => Ok((!is_sent).then_some(input)),
         Err(SendError::Read(error)) => Err(error),
         // The error is ignored: the response is valid, or reading it reports why not.
-        Err(SendError::Write) => Ok(None),
+        Err(SendError::Write(_)) => Ok(None),
     }
 }
 
@@ -95,15 +95,12 @@ fn receive_while_sending<T, E: From<Error>>(
         Ok(_) => response.stdout.end_request(stdin),
         Err(_) => response.stdout.note_failure(),
     }
-    match sent {
-        Err(panic) => resume_unwind(panic),
-        // The failed body has canceled the request, which cuts the response off. After any other
-        // error of the response, the body may have failed as a consequence.
-        Ok(Err(SendError::Read(error))) if received.is_err() && response.stdout.is_cut_off() => {
-            Err(Error::from(error).into())
-        }
-        // Other errors are ignored: the response is complete, or its own error is returned.
-        Ok(_) => received,
+    let sent = sent.unwrap_or_else(|panic| resume_unwind(panic));
+    // After any other error of the response, the body may have failed as a consequence.
+    let is_cut_off = received.is_err() && response.stdout.is_cut_off();
+    match sent.err().filter(|_| is_cut_off).and_then(SendError::into_cause) {
+        Some(cause) => Err(Error::from(cause).into()),
+        None => received,
     }
 }
 

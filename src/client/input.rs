@@ -47,9 +47,20 @@ struct Source<'a> {
 pub(super) enum SendError {
     /// The body cannot be read.
     Read(io::Error),
-    /// The application has stopped reading or closed the connection. Reading the response shows
-    /// whether that is an error.
-    Write,
+    /// The body cannot be written. Reading the response shows whether that is an error.
+    Write(io::Error),
+}
+
+impl SendError {
+    /// Returns the error if it ends the request before the response is complete. A body that cannot
+    /// be read does, and so does a write that has timed out, because it shuts down the write half.
+    /// Any other failed write means that the application has closed the connection.
+    pub(super) fn into_cause(self) -> Option<io::Error> {
+        match self {
+            Self::Read(error) => Some(error),
+            Self::Write(error) => (error.kind() == io::ErrorKind::TimedOut).then_some(error),
+        }
+    }
 }
 
 impl<'a> Input<'a> {
@@ -113,7 +124,7 @@ impl<'a> Input<'a> {
         loop {
             let (piece, is_end) = self.stream.next_piece(&mut buffer)?;
             let is_last = is_end && self.data.is_none();
-            let is_sent = send(stdin, piece, is_last).map_err(|_| SendError::Write)?;
+            let is_sent = send(stdin, piece, is_last).map_err(SendError::Write)?;
             if !is_sent || is_last {
                 return Ok(is_sent);
             }
@@ -121,7 +132,7 @@ impl<'a> Input<'a> {
                 continue;
             }
             if let Some(data) = self.data.take() {
-                stdin.start_data().map_err(|_| SendError::Write)?;
+                stdin.start_data().map_err(SendError::Write)?;
                 self.stream = *data;
             }
         }

@@ -128,13 +128,6 @@ impl Shared {
     }
 }
 
-/// Returns whether a read has reached the timeout of the socket. The error of the system with the
-/// same kind means that the peer no longer acknowledges anything.
-#[cold]
-fn is_socket_timeout(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::TimedOut && error.raw_os_error().is_none()
-}
-
 impl SocketReader {
     /// Starts a request. If `is_immediate`, it has just begun, and the first read does not read the
     /// clock.
@@ -149,8 +142,10 @@ impl SocketReader {
         !self.socket.0.first_response.has_arrived()
     }
 
-    /// Reads the bytes that arrive within `max`. Returns `None` if there are none. A signal ends
-    /// the wait.
+    /// Reads the bytes that arrive within `max`. Returns `None` if there are none.
+    ///
+    /// # Errors
+    /// `Interrupted` if a signal has ended the wait, and any error of the connection.
     pub(super) fn read_within(
         &self,
         max: Duration,
@@ -164,8 +159,7 @@ impl SocketReader {
         read_timeouts.set_on_socket(max);
         match (&mut &*stream).read(buffer) {
             Ok(n) => Ok(Some(n)),
-            Err(error) if is_socket_timeout(&error) => Ok(None),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(None),
+            Err(error) if Stream::is_own_timeout(&error) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -209,7 +203,7 @@ impl SocketReader {
         let is_interrupted = error.kind() == io::ErrorKind::Interrupted;
         match error.kind() {
             io::ErrorKind::Interrupted => wait.add_interrupted(),
-            _ if is_socket_timeout(&error) => wait.add_timeout(read_timeouts),
+            _ if Stream::is_own_timeout(&error) => wait.add_timeout(read_timeouts),
             _ => return Err(self.socket.0.name_error("read from", error)),
         }
         if has_written.swap(false, Relaxed) {
@@ -257,8 +251,9 @@ impl SocketWriter {
         Ok(Progress::All)
     }
 
-    /// Makes a vectored write fail with `WouldBlock` if the peer reads nothing for `max`. The next
-    /// write can then continue. Without this limit a write that times out is the last one.
+    /// Makes a vectored write fail with `WouldBlock` if the peer reads nothing for `max`, or until
+    /// a signal arrives. The next write can then continue. Without this limit a write that times
+    /// out is the last one.
     pub(super) fn limit_wait(&mut self, max: Duration) -> io::Result<()> {
         self.socket.0.stream.set_write_timeout(Some(max))?;
         self.socket.0.write_timeouts.set_on_socket(max);
@@ -278,6 +273,16 @@ impl SocketWriter {
             stream.set_write_timeout(write_timeouts.on_socket())?;
         }
         Ok(())
+    }
+
+    /// Writes as much as the peer reads before the timeout or a signal. A wait that began again
+    /// after each signal could last indefinitely.
+    fn write_until_signal(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let written = self.socket.0.stream.try_write_vectored(slices);
+        written.map_err(|error| match error.kind() {
+            io::ErrorKind::Interrupted => io::ErrorKind::WouldBlock.into(),
+            _ => error,
+        })
     }
 
     /// Writes as much as the peer reads before the timeout. Part of a message may have been sent
@@ -348,7 +353,7 @@ impl Write for SocketWriter {
 
     fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         if self.is_wait_limited {
-            return self.socket.0.stream.try_write_vectored(slices);
+            return self.write_until_signal(slices);
         }
         let written = self.write_in_time(slices);
         self.after_write(written)

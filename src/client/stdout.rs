@@ -136,7 +136,7 @@ impl<'a> Stdout<'a> {
         self.complete()
     }
 
-    /// Does the same, but keeps the connection.
+    /// Does the same as [`finish`](Self::finish), but keeps the connection.
     pub(super) fn complete(&mut self) -> Result<Completion> {
         loop {
             let records = self.stream.source_mut();
@@ -166,10 +166,13 @@ impl<'a> Stdout<'a> {
     }
 
     /// Returns whether the connection ended before the response did, such as after the request was
-    /// canceled.
+    /// canceled. An application that closes it without reading the whole body resets it.
     #[cold]
     pub(super) fn is_cut_off(&self) -> bool {
-        matches!(self.stream.last_error(), Some(Error::UnexpectedEof(_)))
+        use io::ErrorKind::{ConnectionAborted, ConnectionReset, UnexpectedEof};
+        self.stream.last_error().is_some_and(|error| {
+            matches!(error.kind(), UnexpectedEof | ConnectionReset | ConnectionAborted)
+        })
     }
 
     /// Notes that the request has failed. The application may serve too many others.

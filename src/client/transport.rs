@@ -46,6 +46,8 @@ enum NoInput {
     Open,
     /// The connection has ended or failed.
     Closed,
+    /// A signal has ended the wait for input.
+    Interrupted,
 }
 
 impl Transport {
@@ -206,12 +208,16 @@ impl Transport {
             let wait = end.left();
             let read = self.reader.fill_with(|socket, free| match socket.read_within(wait, free) {
                 Ok(Some(n)) if n > 0 => Ok(n),
-                Ok(Some(_)) | Err(_) => Err(NoInput::Closed),
                 Ok(None) => Err(NoInput::Open),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                    Err(NoInput::Interrupted)
+                }
+                Ok(Some(_)) | Err(_) => Err(NoInput::Closed),
             });
             match read {
                 // The padding of the last record may arrive late. Anything else is an error.
                 Ok(_) if self.reader.at_record_boundary() => {}
+                Err(NoInput::Interrupted) => {}
                 Ok(_) | Err(NoInput::Closed) => return false,
                 Err(NoInput::Open) => return true,
             }

@@ -49,6 +49,12 @@ impl Values {
         Self::read(&mut RecordReader::new(reader))
     }
 
+    /// Returns the number of connections that the application accepts, each of which carries one
+    /// request.
+    pub(super) fn max_connections(&self) -> Option<usize> {
+        self.max_conns.into_iter().chain(self.max_reqs).min()
+    }
+
     fn read(reader: &mut RecordReader<SocketReader>) -> Result<Self> {
         let header =
             reader.next_header()?.ok_or(Error::UnexpectedEof("the answer to GET_VALUES"))?;

@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 
 use super::listening_socket::ListeningSocket;
 use super::read_wait::is_timeout;
-use super::stream::{PeerState, Stream};
+use super::socket::PeerState;
+use super::stream::Stream;
 use super::waiters::Waiters;
 use crate::error::Result;
 
@@ -457,6 +458,20 @@ mod tests {
         for _ in 0..3 {
             assert!(acceptor.accept()?.is_some());
         }
+        assert!(acceptor.accept()?.is_none());
+        Ok(())
+    }
+
+    /// `close` counts a thread that accepts nothing, so the connections that are meant to wake it
+    /// stay in the backlog.
+    #[test]
+    fn connections_that_wake_threads_are_not_returned_after_close() -> Result<()> {
+        let acceptor = portable_acceptor("127.0.0.1:0")?;
+        let _client = Stream::connect(&acceptor.socket.local_address()?, None)?;
+        acceptor.waiters.add();
+        acceptor.close();
+        acceptor.waiters.remove();
+        assert!(acceptor.accept()?.is_some(), "the connection of the client");
         assert!(acceptor.accept()?.is_none());
         Ok(())
     }

@@ -37,8 +37,8 @@ pub(super) struct ReadWait {
 
 impl ReadWait {
     /// Sets the timeout of the socket to a tick if the system needs it.
-    pub(super) fn new(socket: Option<&TcpStream>) -> Self {
-        if let Some(socket) = socket.filter(|_| !SHUTDOWN_ENDS_READS) {
+    pub(super) fn new(socket: &TcpStream) -> Self {
+        if !SHUTDOWN_ENDS_READS {
             // If this fails, the socket is closed, and a read returns the error.
             let _ = socket.set_read_timeout(Some(TICK));
         }
@@ -137,7 +137,7 @@ mod tests {
     #[test]
     fn shutdown_ends_a_wait_in_ticks() -> io::Result<()> {
         let (socket, _peer) = pair()?;
-        let wait = ReadWait::new(None);
+        let wait = ReadWait::new(&socket);
         wait.timeout.store(20_000, Relaxed);
         thread::scope(|scope| {
             let waiter = scope.spawn(|| wait.wait_in_ticks(&socket));
@@ -151,7 +151,7 @@ mod tests {
     #[test]
     fn wait_in_ticks_ends_with_input_and_after_the_timeout() -> io::Result<()> {
         let (socket, mut peer) = pair()?;
-        let wait = ReadWait::new(None);
+        let wait = ReadWait::new(&socket);
         peer.write_all(b"x")?;
         wait.wait_in_ticks(&socket)?;
         assert_eq!(socket.peek(&mut [0])?, 1, "the input is still there");

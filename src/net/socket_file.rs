@@ -1,3 +1,10 @@
+mod file_id;
+#[cfg(all(target_os = "linux", not(fcgi_portable)))]
+mod linux;
+#[cfg(not(all(target_os = "linux", not(fcgi_portable))))]
+mod portable;
+mod system;
+
 use std::collections::hash_map::RandomState;
 use std::env;
 use std::fs::{self, Metadata};
@@ -9,8 +16,8 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use super::file_id::FileId;
-use super::system::{self, PathLock};
+use self::file_id::FileId;
+use self::system::PathLock;
 
 /// How long [`SocketFile::bind`] waits before it checks a second time that no process listens on a
 /// socket. A process that has just bound the socket calls `listen` much sooner.

@@ -4,11 +4,14 @@ use std::net::{IpAddr, Shutdown, TcpStream, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd};
 #[cfg(unix)]
 use std::os::unix::net::UnixStream;
+#[cfg(unix)]
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::address::{Address, Target};
-use super::read_wait::{is_timeout, ReadWait};
+use super::read_wait::is_timeout;
+use super::socket::{PeerState, Socket};
 use crate::error::{Error, Result};
 
 /// A connection over TCP or a Unix socket.
@@ -40,43 +43,7 @@ use crate::error::{Error, Result};
 /// # Ok::<(), fcgi::Error>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct Stream(Arc<Inner>);
-
-#[derive(Debug)]
-struct Inner {
-    socket: Socket,
-    read_wait: ReadWait,
-}
-
-#[derive(Debug)]
-enum Socket {
-    Tcp(TcpStream),
-    #[cfg(unix)]
-    Unix(UnixStream),
-}
-
-/// What the peer of a connection has closed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum PeerState {
-    /// Nothing is known to be closed. Unread input may hide it.
-    Open,
-    /// The peer has shut down its write half or closed the connection. TCP does not distinguish
-    /// them.
-    InputEnded,
-    /// The peer has closed the connection.
-    Closed,
-}
-
-/// Evaluates an expression with a `&TcpStream` or a `&UnixStream`.
-macro_rules! with_socket {
-    ($stream:expr, $socket:ident => $expression:expr) => {
-        match &$stream.0.socket {
-            Socket::Tcp($socket) => $expression,
-            #[cfg(unix)]
-            Socket::Unix($socket) => $expression,
-        }
-    };
-}
+pub struct Stream(Arc<Socket>);
 
 impl Stream {
     /// Connects to an address.
@@ -91,7 +58,7 @@ impl Stream {
     /// # Errors
     /// [`Error::Connect`], whose source is [`Error::TimedOut`] after the timeout, and otherwise the
     /// error of the system: `ConnectionRefused` if no process listens on the address, `NotFound` if
-    /// the socket file does not exist.
+    /// the socket file does not exist, `TimedOut` if the system has stopped waiting before.
     ///
     /// ```
     /// use fcgi::net::{Listener, Stream};
@@ -112,14 +79,25 @@ impl Stream {
         let connected = match address.target() {
             Target::Tcp { host, port } => connect_tcp(host, *port, timeout),
             #[cfg(unix)]
-            Target::Unix(path) => UnixStream::connect(path).map(Self::from),
+            Target::Unix(path) => Self::connect_unix(path),
         };
         connected.map_err(|error| Error::connect(address, error))
     }
 
+    /// Connects to a Unix socket, and begins again after each signal. `std` does so only for TCP.
+    #[cfg(unix)]
+    pub(crate) fn connect_unix(path: &Path) -> io::Result<Self> {
+        loop {
+            match UnixStream::connect(path) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                outcome => return outcome.map(Self::from),
+            }
+        }
+    }
+
     /// Creates a stream from a TCP socket that has `TCP_NODELAY` already. This saves a system call.
     pub(super) fn with_nodelay(socket: TcpStream) -> Self {
-        Socket::Tcp(socket).into()
+        Self(Arc::new(Socket::tcp(socket)))
     }
 
     /// Creates a pair of connected streams.
@@ -159,19 +137,22 @@ impl Stream {
         self.set_write_timeout(write)
     }
 
+    /// Returns whether an operation has failed because it has reached the timeout of a stream.
+    ///
+    /// The system has an error of the same kind: the peer no longer acknowledges anything.
+    #[inline]
+    pub(crate) fn is_own_timeout(error: &io::Error) -> bool {
+        error.kind() == io::ErrorKind::TimedOut && error.raw_os_error().is_none()
+    }
+
     /// Sets how long a read may block. One system call.
     pub(crate) fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
-        let timeout = match self.0.socket {
-            Socket::Tcp(_) => self.0.read_wait.set_timeout(timeout),
-            #[cfg(unix)]
-            Socket::Unix(_) => timeout,
-        };
-        with_socket!(self, socket => socket.set_read_timeout(timeout))
+        self.0.set_read_timeout(timeout)
     }
 
     /// Sets how long a write may block. One system call.
     pub(crate) fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
-        with_socket!(self, socket => socket.set_write_timeout(timeout))
+        self.0.set_write_timeout(timeout)
     }
 
     /// Writes as much as the socket accepts within the write timeout.
@@ -180,7 +161,7 @@ impl Stream {
     /// `WouldBlock` if it accepts nothing. Unlike after a timeout of [`Write::write_vectored`], the
     /// stream can be written to again.
     pub(crate) fn try_write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        with_socket!(self, socket => (&*socket).write_vectored(slices)).map_err(|error| {
+        self.0.write_vectored(slices).map_err(|error| {
             if is_timeout(&error) {
                 io::ErrorKind::WouldBlock.into()
             } else {
@@ -191,9 +172,9 @@ impl Stream {
 
     /// Reads what has arrived, without blocking. Returns `None` if nothing has. Three system calls.
     pub(crate) fn try_read(&self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
-        self.set_nonblocking(true)?;
-        let outcome = self.read_raw(buffer);
-        self.set_nonblocking(false)?;
+        self.0.set_nonblocking(true)?;
+        let outcome = self.0.read(buffer);
+        self.0.set_nonblocking(false)?;
         match outcome {
             Ok(n) => Ok(Some(n)),
             Err(error) if is_timeout(&error) || error.kind() == io::ErrorKind::Interrupted => {
@@ -210,10 +191,10 @@ impl Stream {
     /// would cost a third call. If not, the first byte of the input is discarded, the socket is
     /// blocking again, and the caller can drain the rest.
     pub(crate) fn prepare_to_close(&self) -> io::Result<bool> {
-        self.set_nonblocking(true)?;
-        let is_ready = self.read_raw(&mut [0]).map_or_else(|error| is_timeout(&error), |n| n == 0);
+        self.0.set_nonblocking(true)?;
+        let is_ready = self.0.read(&mut [0]).map_or_else(|error| is_timeout(&error), |n| n == 0);
         if !is_ready {
-            self.set_nonblocking(false)?;
+            self.0.set_nonblocking(false)?;
         }
         Ok(is_ready)
     }
@@ -226,34 +207,13 @@ impl Stream {
     /// at least three system calls peek at the next byte of the input. The socket is in
     /// non-blocking mode meanwhile, so no other thread may read or write.
     pub(crate) fn peer_state(&self) -> io::Result<PeerState> {
-        let outcome = match &self.0.socket {
-            Socket::Tcp(socket) => match peek(socket)? {
-                // A reset after the end of the input is not an error of a read.
-                Ok(0) if socket.take_error()?.is_none() => return Ok(PeerState::InputEnded),
-                Ok(0) => return Ok(PeerState::Closed),
-                outcome => outcome,
-            },
-            #[cfg(unix)]
-            Socket::Unix(socket) => (&*socket).write(&[]),
-        };
-        match outcome {
-            Err(error) if !is_timeout(&error) && error.kind() != io::ErrorKind::Interrupted => {
-                Ok(PeerState::Closed)
-            }
-            _ => Ok(PeerState::Open),
-        }
+        self.0.peer_state()
     }
 
     /// Returns whether there is input to read. Does not block. The socket is in non-blocking mode
     /// meanwhile.
     pub(crate) fn has_input(&self) -> io::Result<bool> {
-        let outcome = match &self.0.socket {
-            Socket::Tcp(socket) => peek(socket)?,
-            // `std` offers this for the type of a TCP socket only.
-            #[cfg(unix)]
-            Socket::Unix(socket) => peek(&socket.as_fd().try_clone_to_owned()?.into())?,
-        };
-        Ok(outcome.is_ok_and(|n| n > 0))
+        self.0.has_input()
     }
 
     /// Shuts down one direction of the connection or both, for every clone.
@@ -276,12 +236,7 @@ impl Stream {
     /// # Ok::<(), fcgi::Error>(())
     /// ```
     pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
-        let outcome = with_socket!(self, socket => socket.shutdown(how));
-        // After the call: a read that observes this must find the socket shut down.
-        if how != Shutdown::Write {
-            self.0.read_wait.note_shutdown();
-        }
-        outcome
+        self.0.shutdown(how)
     }
 
     /// Returns the IP address of the peer, or `None` for a Unix socket and for a connection that
@@ -296,30 +251,7 @@ impl Stream {
     /// # Ok::<(), fcgi::Error>(())
     /// ```
     pub fn peer_ip(&self) -> Option<IpAddr> {
-        match &self.0.socket {
-            Socket::Tcp(socket) => socket.peer_addr().ok().map(|address| address.ip()),
-            #[cfg(unix)]
-            Socket::Unix(_) => None,
-        }
-    }
-
-    /// Reads without converting the error of a timeout.
-    fn read_raw(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        with_socket!(self, socket => (&*socket).read(buffer))
-    }
-
-    /// Waits until a read does not block, if a shutdown may not end a blocked read.
-    #[inline]
-    fn wait_for_input(&self) -> io::Result<()> {
-        match &self.0.socket {
-            Socket::Tcp(socket) => self.0.read_wait.wait(socket),
-            #[cfg(unix)]
-            Socket::Unix(_) => Ok(()),
-        }
-    }
-
-    fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
-        with_socket!(self, socket => socket.set_nonblocking(nonblocking))
+        self.0.peer_ip()
     }
 
     /// Converts the error of a write. Shuts down the write half after a timeout.
@@ -327,10 +259,15 @@ impl Stream {
         if !is_timeout(&error) {
             return error;
         }
+        self.end_writes(self.0.write_timeout().ok().flatten().unwrap_or_default())
+    }
+
+    /// Shuts down the write half. Returns the error of a write that has exceeded this timeout.
+    #[cold]
+    pub(crate) fn end_writes(&self, timeout: Duration) -> io::Error {
         // This fails only if the connection has been closed already.
         let _ = self.shutdown(Shutdown::Write);
-        let timeout = with_socket!(self, socket => socket.write_timeout());
-        timed_out("write", timeout)
+        Error::timed_out("write", timeout).into()
     }
 
     /// Converts the error of a read.
@@ -338,23 +275,7 @@ impl Stream {
         if !is_timeout(&error) {
             return error;
         }
-        let timeout = match &self.0.socket {
-            Socket::Tcp(socket) => self.0.read_wait.timeout(socket),
-            #[cfg(unix)]
-            Socket::Unix(socket) => socket.read_timeout(),
-        };
-        timed_out("read", timeout)
-    }
-}
-
-impl From<Socket> for Stream {
-    fn from(socket: Socket) -> Self {
-        let read_wait = match &socket {
-            Socket::Tcp(socket) => ReadWait::new(Some(socket)),
-            #[cfg(unix)]
-            Socket::Unix(_) => ReadWait::new(None),
-        };
-        Self(Arc::new(Inner { socket, read_wait }))
+        timed_out("read", self.0.read_timeout())
     }
 }
 
@@ -373,40 +294,36 @@ impl From<TcpStream> for Stream {
 #[cfg(unix)]
 impl From<UnixStream> for Stream {
     fn from(socket: UnixStream) -> Self {
-        Socket::Unix(socket).into()
+        Self(Arc::new(Socket::Unix(socket)))
     }
 }
 
 #[cfg(unix)]
 impl AsFd for Stream {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        with_socket!(self, socket => socket.as_fd())
+        self.0.as_fd()
     }
 }
 
 impl Read for &Stream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.wait_for_input().and_then(|()| self.read_raw(buffer));
+        let read = self.0.wait_for_input().and_then(|()| self.0.read(buffer));
         read.map_err(|error| self.read_error(error))
     }
 
     fn read_vectored(&mut self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        let read = self
-            .wait_for_input()
-            .and_then(|()| with_socket!(self, socket => (&*socket).read_vectored(buffers)));
+        let read = self.0.wait_for_input().and_then(|()| self.0.read_vectored(buffers));
         read.map_err(|error| self.read_error(error))
     }
 }
 
 impl Write for &Stream {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        with_socket!(self, socket => (&*socket).write(data))
-            .map_err(|error| self.write_error(error))
+        self.0.write(data).map_err(|error| self.write_error(error))
     }
 
     fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        with_socket!(self, socket => (&*socket).write_vectored(slices))
-            .map_err(|error| self.write_error(error))
+        self.0.write_vectored(slices).map_err(|error| self.write_error(error))
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -449,21 +366,21 @@ fn connect_tcp(host: &str, port: u16, timeout: Option<Duration>) -> io::Result<S
         };
         match connected {
             Ok(socket) => return Ok(socket.into()),
-            Err(error) if error.kind() == io::ErrorKind::TimedOut && timeout.is_some() => {
-                failure = timed_out("connect", Ok(timeout));
-            }
-            Err(error) => failure = error,
+            Err(error) => failure = connect_error(error, timeout),
         }
     }
     Err(failure)
 }
 
-/// Looks at the next byte of the input without blocking. Three system calls.
-fn peek(socket: &TcpStream) -> io::Result<io::Result<usize>> {
-    socket.set_nonblocking(true)?;
-    let outcome = socket.peek(&mut [0]);
-    socket.set_nonblocking(false)?;
-    Ok(outcome)
+/// Converts the error of an attempt to connect that `timeout` has ended.
+///
+/// The system has a timeout of its own, and may report it earlier. Only its error has a code.
+fn connect_error(error: io::Error, timeout: Option<Duration>) -> io::Error {
+    let is_from_system = error.raw_os_error().is_some();
+    if error.kind() == io::ErrorKind::TimedOut && !is_from_system {
+        return timed_out("connect", Ok(timeout));
+    }
+    error
 }
 
 /// Returns the error of an operation that has exceeded a timeout.
@@ -500,7 +417,23 @@ mod tests {
         let system_error = || io::Error::from_raw_os_error(ETIMEDOUT);
         assert_eq!(stream.read_error(system_error()).raw_os_error(), Some(ETIMEDOUT));
         assert_eq!(stream.write_error(system_error()).raw_os_error(), Some(ETIMEDOUT));
+        assert!(!Stream::is_own_timeout(&system_error()));
+        assert!(Stream::is_own_timeout(&stream.read_error(io::ErrorKind::WouldBlock.into())));
         Ok(())
+    }
+
+    /// The system may stop waiting first: an administrator can limit how often it tries.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn connect_error_says_whose_timeout_has_passed() {
+        const ETIMEDOUT: i32 = 110;
+        let timeout = Some(Duration::from_secs(10));
+        let system = connect_error(io::Error::from_raw_os_error(ETIMEDOUT), timeout);
+        let ours = connect_error(io::ErrorKind::TimedOut.into(), timeout);
+        let text = |source| Error::connect("192.0.2.1:9000", source).to_string();
+        assert_eq!(system.raw_os_error(), Some(ETIMEDOUT));
+        assert!(text(system).starts_with("cannot connect to 192.0.2.1:9000: "));
+        assert_eq!(text(ours), "cannot connect to 192.0.2.1:9000: connect timed out after 10 s");
     }
 
     #[test]

@@ -23,8 +23,8 @@ const DIRECT_WRITE: usize = 16 * 1024;
 /// end.
 ///
 /// If the underlying writer fails, a record may have been sent in part. The peer would interpret
-/// what follows as the rest of that record, so nothing more is sent. Every later call, of `write`
-/// and `flush` too, fails with the same error. This includes timeouts.
+/// what follows as the rest of that record, so nothing more is sent. Every later call
+/// that writes data, flushes or finishes fails with the same error. This includes timeouts.
 ///
 /// ```
 /// use fcgi::record::RecordType;
@@ -128,7 +128,7 @@ impl<W: Write> StreamWriter<W> {
         self.send_after(&[])
     }
 
-    /// Sends `before`, which holds complete records, then everything that is buffered, in one write.
+    /// Sends the complete records in `before`, then everything that is buffered, in one write.
     // A call costs 1 % of the instructions of a small request.
     #[allow(clippy::inline_always)]
     #[inline(always)]
@@ -151,7 +151,8 @@ impl<W: Write> StreamWriter<W> {
 
     /// Sends everything that is buffered, then `data`, without copying it. With `is_last`, ends the
     /// stream.
-    #[inline(never)] // `write` is shorter without it.
+    // Inlined into `write`, it makes every small write longer.
+    #[inline(never)]
     pub(crate) fn send_direct(&mut self, data: &[u8], is_last: bool) -> io::Result<()> {
         let mut chunks = data.chunks(DIRECT_LEN);
         while let Some(data) = chunks.next() {

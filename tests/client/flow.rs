@@ -419,6 +419,57 @@ fn error_of_the_filter_data_ends_the_request_at_once() {
     drop(application);
 }
 
+/// The file is open for writing only. Its length is known, so the thread that calls `filter` reads
+/// it, after the first part of the request has been sent. A directory is read by another thread.
+#[test]
+fn error_of_reading_a_file_of_the_filter_data_ends_the_request_at_once() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("data");
+    let mut file = File::create(&path).expect("a file");
+    file.write_all(&[b'x'; 100]).expect("the file is written");
+    let unreadable = File::options().write(true).open(&path).expect("the file opens");
+    for data in [unreadable, File::open(directory.path()).expect("the directory opens")] {
+        let expected = (&data).read(&mut [0]).expect_err("it cannot be read").raw_os_error();
+        let (application, client) = waiting_for(DATA);
+        let outcome = run_with_timeout(move || {
+            client.filter(&upload_params(3), b"abc", data, |_| fcgi::Result::Ok(()))
+        });
+        let error = io::Error::from(outcome.expect("no panic").unwrap_err());
+        assert_eq!(error.raw_os_error(), expected, "{error}");
+        drop(application);
+    }
+}
+
+/// The body ends where the file now ends. The application can see from CONTENT_LENGTH that it is
+/// short.
+#[test]
+fn body_from_a_file_that_is_truncated_meanwhile_ends_early() {
+    for len in [2 * MIB, 8 * MIB] {
+        let file = tempfile::tempfile().expect("a temporary file");
+        file.set_len(len).expect("a file of this length");
+        let truncated = file.try_clone().expect("a second handle");
+        let (report, received) = mpsc::channel();
+        let application = Application::unix(move |_, mut stream| {
+            let request = read_begin_and_params(&mut stream).expect("a request");
+            assert_eq!(request.param("CONTENT_LENGTH"), Some(len.to_string().as_bytes()));
+            truncated.set_len(0).expect("the file is truncated");
+            let records = std::iter::from_fn(|| read_record(&mut stream));
+            let body = records.take_while(|record| !record.content.is_empty());
+            let received: u64 = body.map(|record| record.content.len() as u64).sum();
+            report.send(received).expect("the test waits");
+            stream.write_all(&response(b"short")).expect("the response is sent");
+        });
+        let client = application.client();
+        let outcome = run_with_timeout(move || client.fetch(&post_params(), file));
+        let reply = outcome.expect("no panic").expect("a response");
+        assert_eq!(reply.stdout, b"short");
+        let received = received.recv().expect("the length of the body");
+        // The socket has room for less, so the rest is read after the file was truncated.
+        assert!(received > 0 && received < MIB, "{received} bytes");
+        drop(application);
+    }
+}
+
 #[test]
 fn interrupted_read_of_the_body_is_retried() {
     struct Interrupted(Pattern, bool);

@@ -7,12 +7,12 @@ use std::net::TcpListener;
 #[cfg(target_os = "linux")]
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixListener;
-use std::sync::{mpsc, Arc};
+use std::sync::{mpsc, Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use fcgi::client::{Config, Connection};
-use fcgi::net::Address;
+use fcgi::client::{Body, Config, Connection};
+use fcgi::net::{Address, Stream};
 use fcgi::record::Role;
 use fcgi::{Client, Error, Params};
 
@@ -325,4 +325,64 @@ fn end_of_the_body_that_is_not_read_in_time_is_an_error() {
     exchange.stdin.write_all(&[b'x'; 60_000]).expect("the body is buffered");
     let error = exchange.finish().expect_err("a timeout");
     assert_eq!(error.to_string(), "write timed out after 50 ms");
+}
+
+/// A body that disconnects the channel when it is dropped: nothing more of it is sent.
+struct Reporting {
+    body: Pattern,
+    _dropped: mpsc::Sender<()>,
+}
+
+impl Read for Reporting {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.body.read(buffer)
+    }
+}
+
+/// Sends a body that the application does not read until the write has timed out. The application
+/// then sends `answer`, calls `end` and closes the connection. Returns what the client receives
+/// over TCP and over a Unix socket.
+fn send_unread_body(answer: &[u8], end: fn(&mut Stream)) -> [fcgi::Result<Vec<u8>>; 2] {
+    let answer = answer.to_vec();
+    let (pass_on, receivers) = mpsc::channel::<mpsc::Receiver<()>>();
+    let receivers = Arc::new(Mutex::new(receivers));
+    Application::tcp_and_unix(move |_, mut stream| {
+        read_begin_and_params(&mut stream).expect("the start of a request");
+        let dropped = receivers.lock().unwrap().recv().expect("the test sends it");
+        dropped.recv_timeout(TEST_TIMEOUT).expect_err("the body is dropped");
+        stream.write_all(&answer).expect("the response is sent");
+        end(&mut stream);
+    })
+    .map(|application| {
+        let (sender, dropped) = mpsc::channel();
+        pass_on.send(dropped).expect("the application waits");
+        let body = Reporting { body: Pattern::new(64 << 20), _dropped: sender };
+        let client = application.client().config(test_config().write_timeout(Some(SHORT)));
+        let params = upload_params(64 << 20);
+        let received = client.send(&params, Body::from_reader(body), |response| {
+            let mut stdout = Vec::new();
+            response.stdout.read_to_end(&mut stdout)?;
+            fcgi::Result::Ok(stdout)
+        });
+        received.map(|(stdout, _)| stdout)
+    })
+}
+
+/// The application closes the connection, after it has read the rest of the body or without that.
+/// Rule C29.
+#[test]
+fn write_timeout_is_the_error_if_it_cuts_the_response_off() {
+    for end in [|_: &mut _| {}, wait_for_close] {
+        for received in send_unread_body(&record(STDOUT, 1, b"start"), end) {
+            assert_timed_out(received, "write");
+        }
+    }
+}
+
+/// Rules C8 and C29.
+#[test]
+fn response_that_is_complete_after_a_write_timeout_is_returned() {
+    for received in send_unread_body(&response(b"complete"), wait_for_close) {
+        assert_eq!(received.expect("a response"), b"complete");
+    }
 }

@@ -141,6 +141,8 @@ fn errors_of_requests_have_their_message_and_kind() {
             ErrorKind::Other,
         ),
         (Error::NoResponse, "handler returned without a response", ErrorKind::Other),
+        (Error::ResponseStarted, "part of a response was already written", ErrorKind::InvalidInput),
+        (Error::RequestEnded, "request has already ended", ErrorKind::InvalidInput),
         (
             Error::RequestNotFinished,
             "previous request was dropped without being finished",

@@ -98,9 +98,9 @@ impl Fields {
         self.index.add(&self.bytes, offsets, is_strict)
     }
 
-    /// Checks a rule that only a complete head can be tested for: one of `Content-Type`, `Location`
-    /// and `Status` must be present (RFC 3875, section 6.2).
-    pub(super) fn check_complete(&self) -> Result<()> {
+    /// Checks that a complete head has a `Content-Type`, `Location` or `Status` field (RFC 3875,
+    /// section 6.2).
+    pub(super) fn check_required_field(&self) -> Result<()> {
         let Index { status, has_location, content_type, .. } = self.index;
         if content_type.is_some() || has_location || status.is_some() {
             return Ok(());

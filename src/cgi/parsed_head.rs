@@ -1,6 +1,6 @@
-//! The head of a response.
+//! The head of a response, as a web server receives it.
 
-use super::fields::Fields;
+use super::head_fields::Fields;
 use super::{status, syntax};
 use crate::error::Result;
 use crate::stream::StreamLength;

@@ -2,8 +2,8 @@
 
 use std::io::{BufRead, ErrorKind};
 
-use super::fields::Fields;
-use super::head::Head;
+use super::head_fields::Fields;
+use super::parsed_head::Head;
 use super::syntax;
 use crate::error::{Error, Result};
 
@@ -266,7 +266,7 @@ impl HeadParser {
     fn end_head(&mut self, end: usize) -> Result<()> {
         let fields = &mut self.head.fields;
         if self.is_strict {
-            fields.check_complete()?;
+            fields.check_required_field()?;
         } else if fields.is_interim() {
             fields.drop_interim(end);
             return Ok(());

@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 
 use super::path::decode_path;
+use super::request_target::Target;
 use super::syntax::{self, invalid_request};
-use super::target::Target;
 use crate::error::Result;
 
 /// An HTTP request that a web server has received. An [`Environment`](super::Environment) converts

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::ops::Range;
 
-use super::fields::Fields;
+use super::head_fields::Fields;
 use super::{status, syntax};
 use crate::error::{Error, Result};
 use crate::record::Role;
@@ -267,7 +267,7 @@ impl ResponseHead {
     }
 
     fn write_in_order(mut self, status_is_first: bool, writer: &mut impl Write) -> Result<()> {
-        self.fields.check_complete()?;
+        self.fields.check_required_field()?;
         let (bytes, Range { start, end }) = (&mut self.fields.bytes, self.status_line);
         if status_is_first {
             bytes[..end].rotate_right(end - start);

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::syntax::{self, invalid_request};
-use super::variable::{add, canonical_name, check_value};
+use super::variables::{add, canonical_name, check_value};
 use crate::error::Result;
 use crate::params::Params;
 
