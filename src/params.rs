@@ -12,12 +12,14 @@
 //!
 //! [FastCGI specification]: https://fastcgi-archives.github.io/FastCGI_Specification.html
 
+mod decimal;
 mod decoder;
 mod encode;
 mod iter;
 mod map;
 mod pair;
 
+pub(crate) use self::decimal::parse_decimal;
 pub(crate) use self::decoder::ParamsDecoder;
 pub use self::iter::Iter;
 pub use self::map::Params;

@@ -228,6 +228,7 @@ impl fmt::Display for Role {
 /// assert_eq!(ProtocolStatus::from(2), ProtocolStatus::Overloaded);
 /// assert_eq!(u8::from(ProtocolStatus::UnknownRole), 3);
 /// assert_eq!(ProtocolStatus::CantMpxConn.to_string(), "CANT_MPX_CONN");
+/// assert_eq!(ProtocolStatus::Unknown(9).to_string(), "status-9");
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum ProtocolStatus {
@@ -269,14 +270,15 @@ impl From<ProtocolStatus> for u8 {
 }
 
 impl fmt::Display for ProtocolStatus {
-    /// Writes the name of the status in the specification, without the prefix `FCGI_`.
+    /// Writes the name of the status in the specification, without the prefix `FCGI_`, or
+    /// `status-9` for an unknown status.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::RequestComplete => f.write_str("REQUEST_COMPLETE"),
-            Self::CantMpxConn => f.write_str("CANT_MPX_CONN"),
-            Self::Overloaded => f.write_str("OVERLOADED"),
-            Self::UnknownRole => f.write_str("UNKNOWN_ROLE"),
-            Self::Unknown(byte) => write!(f, "protocol status {byte}"),
-        }
+        f.pad(match self {
+            Self::RequestComplete => "REQUEST_COMPLETE",
+            Self::CantMpxConn => "CANT_MPX_CONN",
+            Self::Overloaded => "OVERLOADED",
+            Self::UnknownRole => "UNKNOWN_ROLE",
+            Self::Unknown(number) => return f.pad(&format!("status-{number}")),
+        })
     }
 }

@@ -30,12 +30,14 @@ mod framing;
 mod input;
 mod length;
 mod reader;
+mod state;
 mod writer;
 
 pub(crate) use self::buffer::RecordBuffer;
 pub(crate) use self::framing::DIRECT_LEN;
-pub(crate) use self::input::{StreamReader, StreamSource, StreamState};
+pub(crate) use self::input::{StreamReader, StreamSource};
 pub(crate) use self::length::StreamLength;
 pub(crate) use self::reader::retry;
 pub use self::reader::RecordReader;
+pub(crate) use self::state::StreamState;
 pub use self::writer::StreamWriter;

@@ -298,7 +298,7 @@ fn end(
 /// Sends a response that reports the failure of a program, unless a part of a response was sent.
 fn send_failure(stdout: &mut Stdout<'_>, error: &Error) {
     if !stdout.has_sent() {
-        stdout.discard();
+        stdout.buffer_mut().discard_open_record();
         // A write error is ignored: `error` is what the caller must report.
         let _ = write_failure(stdout, gateway_status(error));
     }

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use crate::error::{Error, Result};
+use crate::params::parse_decimal;
 
 /// The maximum number of bytes of an invalid value that an error contains. The sender can make the
 /// value as long as the limits allow.
@@ -179,12 +180,7 @@ fn is_absolute(location: &str) -> bool {
 /// Parses a length in bytes, which consists of decimal digits only.
 #[inline]
 pub(super) fn parse_length(value: &[u8]) -> Result<u64> {
-    let next = |length: u64, &byte: &u8| {
-        let digit = byte.is_ascii_digit().then(|| byte - b'0')?;
-        length.checked_mul(10)?.checked_add(digit.into())
-    };
-    let length = value.iter().try_fold(0, next).filter(|_| !value.is_empty());
-    length.ok_or_else(|| Error::InvalidContentLength(excerpt(value)))
+    parse_decimal(value).ok_or_else(|| Error::InvalidContentLength(excerpt(value)))
 }
 
 /// Returns the start of an invalid value, as text for an error.

@@ -200,10 +200,10 @@ impl<'a> Prepared<'a> {
             None => (Box::new(slot.connect(connects_directly)?), Duration::ZERO, false),
         };
         let mut first_part = transport.begin_in_memory(role, params)?;
-        let without_body = first_part.complete_records().len() + HEADER_LEN;
+        let without_body = first_part.ready_bytes().len() + HEADER_LEN;
         let is_small = input.is_empty() && without_body <= SMALL_WRITE;
         let is_whole = input.move_first_part(&mut first_part)?;
-        let records = first_part.into_records();
+        let records = first_part.take_records();
         let is_immediate = is_small && is_kept && !has_waited;
         let retry = Retry::new(is_kept, || is_whole && is_idempotent(params));
         let check = retry.check(idle_for, keeps_open);

@@ -220,7 +220,7 @@ mod tests {
     fn first_part(mut input: Input<'_>) -> (usize, bool) {
         let mut records = RecordBuffer::new(RecordType::Stdin, 1, Vec::new());
         let is_whole = input.move_first_part(&mut records).expect("a reader that does not fail");
-        let records = records.into_records();
+        let records = records.take_records();
         let content = |record: &[u8]| usize::from(record[4]) << 8 | usize::from(record[5]);
         let len = if records.is_empty() { 0 } else { content(&records) };
         let has_end = records.ends_with(&[1, 5, 0, 1, 0, 0, 0, 0]);

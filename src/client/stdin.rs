@@ -88,7 +88,7 @@ impl Stdin {
         }
         if !self.is_finished() {
             self.check_open()?;
-            self.writer.end_stream();
+            self.writer.buffer_mut().end_stream();
             self.state = State::Finished;
         }
         let sent = self.writer.send();
@@ -114,8 +114,8 @@ impl Stdin {
     /// `BrokenPipe` if the body has already been finished or an earlier write has failed.
     pub fn start_data(&mut self) -> io::Result<()> {
         self.check_open()?;
-        self.writer.end_stream();
-        self.writer.switch_stream(RecordType::Data);
+        self.writer.buffer_mut().end_stream();
+        self.writer.buffer_mut().switch_stream(RecordType::Data);
         Ok(())
     }
 
@@ -125,13 +125,13 @@ impl Stdin {
         if !self.is_finished() {
             self.check_open()?;
         }
-        self.writer.discard();
+        self.writer.buffer_mut().discard_open_record();
         self.start_sending()?;
         if let Some(request) = &self.request {
             request.stop_retries(self.writer.get_mut());
         }
         let abort = Header::new(RecordType::AbortRequest, self.request_id, 0);
-        self.writer.push_records(&abort.encode());
+        self.writer.buffer_mut().push_records(&abort.encode());
         self.state = State::Finished;
         let sent = self.writer.send();
         self.fail_on_error(sent)
@@ -190,12 +190,12 @@ impl Stdin {
     fn send_first(&mut self, is_last: bool) -> io::Result<()> {
         let Some(request) = &mut self.request else { return Ok(()) };
         if is_last {
-            self.writer.end_stream();
+            self.writer.buffer_mut().end_stream();
         }
-        let mut records = self.writer.take_records();
+        let mut records = self.writer.buffer_mut().take_records();
         let sent = request.send_first(self.writer.get_mut(), &records, is_last);
         records.clear();
-        self.writer.swap_bytes(&mut records);
+        self.writer.buffer_mut().swap_memory(&mut records);
         self.state = if is_last { State::Finished } else { State::Open };
         let sent = match sent {
             // This is not an error, even if the write was incomplete: `Pooled::start` waits for a
@@ -221,7 +221,7 @@ impl Stdin {
     /// Returns the memory of the buffer for reuse. What was not sent is lost.
     #[inline]
     pub(super) fn take_buffer(&mut self) -> Vec<u8> {
-        self.writer.take_bytes()
+        self.writer.buffer_mut().take_memory()
     }
 
     pub(super) fn is_finished(&self) -> bool {
@@ -262,7 +262,7 @@ impl Stdin {
 impl Write for Stdin {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
         self.check_open()?;
-        if self.writer.buffered().len() + data.len() > MAX_ALIGNED_LEN {
+        if self.writer.buffer().open_content().len() + data.len() > MAX_ALIGNED_LEN {
             self.start_sending()?;
         }
         let written = self.writer.write(data);

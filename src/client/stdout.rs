@@ -170,7 +170,7 @@ impl<'a> Stdout<'a> {
     #[cold]
     pub(super) fn is_cut_off(&self) -> bool {
         use io::ErrorKind::{ConnectionAborted, ConnectionReset, UnexpectedEof};
-        self.stream.failure().is_some_and(|error| {
+        self.stream.last_error().is_some_and(|error| {
             matches!(error.kind(), UnexpectedEof | ConnectionReset | ConnectionAborted)
         })
     }
@@ -178,8 +178,8 @@ impl<'a> Stdout<'a> {
     /// Notes that the request has failed. The application may serve too many others.
     #[cold]
     pub(super) fn note_failure(&mut self) {
-        let is_transient = self.stream.failure().is_some_and(Error::is_transient);
-        let is_timeout = matches!(self.stream.failure(), Some(Error::TimedOut(_)));
+        let is_transient = self.stream.last_error().is_some_and(Error::is_transient);
+        let is_timeout = matches!(self.stream.last_error(), Some(Error::TimedOut(_)));
         let transport = self.stream.source_mut().lease.transport_mut();
         if is_transient || is_timeout && transport.is_kept_and_unanswered() {
             transport.set_overloaded();
@@ -190,7 +190,7 @@ impl<'a> Stdout<'a> {
     /// follows in a moment, the connection may be reusable.
     #[cold]
     fn end_pooled_request(&mut self) {
-        if self.stream.state() == StreamState::Failed {
+        if matches!(self.stream.state(), StreamState::Failed(_)) {
             return self.note_failure();
         }
         let has_started = !self.stream.source().lease.must_start();

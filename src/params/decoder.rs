@@ -10,8 +10,8 @@ use crate::error::{Error, Result};
 /// next request. The params of nearly all requests are smaller.
 const MAX_REUSED_BYTES: usize = 32 * 1024;
 
-/// The same for the number of pairs. An index entry takes 12 bytes, although a pair may take only
-/// two.
+/// The number of pairs above which the memory of earlier params is freed, however short the pairs
+/// are. An index entry takes 12 bytes, although a pair may take only two.
 const MAX_REUSED_PAIRS: usize = 1024;
 
 /// The number of pairs that are appended to the index at once.

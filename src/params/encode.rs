@@ -77,7 +77,5 @@ fn encode_record(request_id: u16, content: &[u8], out: &mut Vec<u8>) {
     let header = Header::new(RecordType::Params, request_id, content.len() as u16);
     out.extend_from_slice(&header.encode());
     out.extend_from_slice(content);
-    // Appending 8 bytes and removing some is faster than appending a variable number.
-    out.extend_from_slice(&[0; 8]);
-    out.truncate(out.len() - 8 + usize::from(header.padding_len));
+    header.push_padding(out);
 }

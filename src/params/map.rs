@@ -2,6 +2,7 @@
 
 use std::{fmt, mem, str};
 
+use super::decimal::parse_decimal;
 use super::iter::Iter;
 use super::pair::Pair;
 use crate::error::Result;
@@ -174,8 +175,7 @@ impl Params {
 
     /// Returns the last value with this name as a decimal number without a sign.
     pub(crate) fn decimal(&self, name: &str) -> Option<u64> {
-        let value = self.get(name)?;
-        value.bytes().all(|byte| byte.is_ascii_digit()).then(|| value.parse().ok())?
+        parse_decimal(self.get_bytes(name)?)
     }
 
     /// Returns an iterator over all pairs, in order.

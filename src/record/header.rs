@@ -86,21 +86,37 @@ impl Header {
         [VERSION, self.record_type.into(), id1, id0, len1, len0, self.padding_len, 0]
     }
 
+    /// Returns the padding of the record.
+    pub(crate) fn padding(self) -> &'static [u8] {
+        &[0; u8::MAX as usize][..usize::from(self.padding_len)]
+    }
+
+    /// Appends the padding of the record, which is less than 8 bytes.
+    ///
+    /// Appending 8 bytes and removing some avoids a call of `memcpy`, because their number is
+    /// constant: 23 of 2,404 instructions of a small request.
+    #[inline]
+    pub(crate) fn push_padding(self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&[0; 8]);
+        out.truncate(out.len() - 8 + usize::from(self.padding_len));
+    }
+
     /// Creates the error for a record that is not allowed at this point.
     #[cold]
     pub(crate) fn unexpected(self) -> Error {
         Error::UnexpectedRecord { record_type: self.record_type, request_id: self.request_id }
     }
 
-    /// Returns the length of content and padding together, in bytes.
+    /// Returns the length of content and padding together, in bytes. The next record begins that
+    /// far after the header.
     ///
     /// ```
     /// use fcgi::record::{Header, RecordType};
     ///
-    /// assert_eq!(Header::new(RecordType::Stdin, 1, 13).body_len(), 16);
+    /// assert_eq!(Header::new(RecordType::Stdin, 1, 13).padded_content_len(), 16);
     /// ```
     #[inline]
-    pub fn body_len(self) -> usize {
+    pub fn padded_content_len(self) -> usize {
         usize::from(self.content_len) + usize::from(self.padding_len)
     }
 }

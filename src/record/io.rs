@@ -8,14 +8,15 @@ use crate::error::{Error, Result};
 use crate::protocol::{RecordType, HEADER_LEN, MAX_ALIGNED_LEN, NULL_REQUEST_ID};
 use crate::vectored::write_parts;
 
-/// The value of padding bytes.
-const ZEROS: [u8; 8] = [0; 8];
-
 /// Reads a header. Returns `None` if the input ends before the first byte of the header.
 ///
 /// The caller must then read [`content_len`](Header::content_len) bytes of content and skip
 /// [`padding_len`](Header::padding_len) bytes. This function reads no byte after the header and
 /// allocates no memory.
+///
+/// If the reader fails inside the header, the bytes that were read before are lost. A second call,
+/// such as after a timeout, would begin to read in the middle of the header.
+/// [`RecordReader`](crate::stream::RecordReader) keeps these bytes.
 ///
 /// # Errors
 /// - [`Error::UnexpectedEof`] if the input ends inside the header
@@ -54,6 +55,10 @@ pub fn read_header(reader: &mut impl Read) -> Result<Option<Header>> {
 ///
 /// The content replaces what was in `content`. The padding is skipped. `content` never grows beyond
 /// 65535 bytes, and its memory is reused by the next call.
+///
+/// If the reader fails inside the record, the bytes that were read before are lost. A second call,
+/// such as after a timeout, would begin to read in the middle of the record.
+/// [`RecordReader`](crate::stream::RecordReader) keeps these bytes.
 ///
 /// # Errors
 /// - [`Error::UnexpectedEof`] if the input ends inside the record
@@ -121,8 +126,7 @@ pub fn write_record(
     let content_len =
         u16::try_from(content.len()).map_err(|_| Error::ContentTooLong(content.len()))?;
     let header = Header::new(record_type, request_id, content_len);
-    let padding = &ZEROS[..usize::from(header.padding_len)];
-    Ok(write_parts(writer, &mut [&header.encode(), content, padding])?)
+    Ok(write_parts(writer, &mut [&header.encode(), content, header.padding()])?)
 }
 
 /// Writes data of any length as records of one stream.

@@ -213,10 +213,10 @@ impl Abort {
 
     /// Returns whether nothing receives the response, as far as is known: the request was aborted,
     /// or a read of its body has failed, except with [`Error::BodyTooLarge`].
-    pub(super) fn has_no_receiver(&self, body: StreamState, failure: Option<&Error>) -> bool {
+    pub(super) fn has_no_receiver(&self, body: &StreamState) -> bool {
         match body {
             StreamState::Aborted => true,
-            StreamState::Failed => !matches!(failure, Some(Error::BodyTooLarge(_))),
+            StreamState::Failed(error) => !matches!(**error, Error::BodyTooLarge(_)),
             StreamState::Open | StreamState::Ended => self.is_noticed(),
         }
     }
@@ -224,12 +224,12 @@ impl Abort {
     /// Returns whether the web server has aborted the request or closed the connection, as far as
     /// the handler or its handle has noticed. A connection that has failed in another way does not
     /// count.
-    pub(super) fn is_by_peer(&self, body: StreamState, failure: Option<&Error>) -> bool {
+    pub(super) fn is_by_peer(&self, body: &StreamState, failure: Option<&Error>) -> bool {
         match failure {
             Some(Error::UnexpectedEof(_)) => true,
             // The connection was closed before everything that was sent on it had been received.
             Some(error) if error.kind() == ConnectionReset => true,
-            _ => body == StreamState::Aborted || self.is_noticed(),
+            _ => matches!(body, StreamState::Aborted) || self.is_noticed(),
         }
     }
 

@@ -234,9 +234,9 @@ impl<'a> Request<'a> {
             close_reason.get_or_insert(CloseReason::FinishedEarly);
         }
         self.stdout.get_ref().shut_down();
-        self.stdout.close(&Error::RequestEnded);
-        self.stderr.close(&Error::RequestEnded);
-        self.stdin.close(&Error::RequestEnded);
+        self.stdout.fail_with(&Error::RequestEnded);
+        self.stderr.fail_with(&Error::RequestEnded);
+        self.stdin.fail_with(&Error::RequestEnded);
     }
 
     /// Returns whether END_REQUEST was sent, or could not be sent.
@@ -253,11 +253,12 @@ impl<'a> Request<'a> {
     /// Does what [`finish`](Self::finish) does. Nothing may be written after that.
     pub(super) fn end(&mut self) -> Result<()> {
         self.stdin.end_abort_handle();
-        self.stdout.push_records(&self.last_records());
+        let last_records = self.last_records();
+        self.stdout.buffer_mut().push_records(&last_records);
         if !self.stderr.is_unused() {
-            self.stderr.end_stream();
+            self.stderr.buffer_mut().end_stream();
         }
-        if let Err(error) = self.stdout.send_after(self.stderr.complete_records()) {
+        if let Err(error) = self.stdout.send_after(self.stderr.buffer().ready_bytes()) {
             return Err(self.record_unsent(error));
         }
         self.request_end.outcome = RequestOutcome::Finished {
@@ -286,8 +287,8 @@ impl<'a> Request<'a> {
 
     #[inline]
     fn return_buffers(&mut self) {
-        self.stdout.swap_bytes(&mut self.request_end.stdout);
-        self.stderr.swap_bytes(&mut self.request_end.stderr);
+        self.stdout.buffer_mut().swap_memory(&mut self.request_end.stdout);
+        self.stderr.buffer_mut().swap_memory(&mut self.request_end.stderr);
     }
 
     /// Does what [`fail`](Self::fail) does, with the response that was written. Nothing may be
@@ -309,7 +310,7 @@ impl<'a> Request<'a> {
         if self.stdout.has_sent() {
             return Ok(());
         }
-        self.stdout.discard();
+        self.stdout.buffer_mut().discard_open_record();
         let is_head = self.method() == "HEAD";
         Ok(response.write_to(is_head, &mut self.stdout)?)
     }
@@ -327,7 +328,7 @@ impl<'a> Request<'a> {
     /// server checks the head anyway, so release builds skip this check.
     fn has_buffered_response(&self) -> bool {
         if cfg!(debug_assertions) {
-            has_head(self.stdout.buffered())
+            has_head(self.stdout.buffer().open_content())
         } else {
             !self.stdout.is_unused()
         }

@@ -66,7 +66,7 @@ impl Request<'_> {
         if self.stdout.has_sent() {
             return false;
         }
-        self.stdout.discard();
+        self.stdout.buffer_mut().discard_open_record();
         true
     }
 }

@@ -185,13 +185,13 @@ impl<'a> Stdin<'a> {
     }
 
     /// Makes every later read fail with this error.
-    pub(super) fn close(&mut self, error: &Error) {
-        self.stream.close(error);
+    pub(super) fn fail_with(&mut self, error: &Error) {
+        self.stream.fail_with(error);
     }
 
     /// Returns whether the web server has aborted the request, as [`Abort::is_by_peer`] describes.
     pub(super) fn was_aborted_by_peer(&self) -> bool {
-        self.stream.source().abort.is_by_peer(self.stream.state(), self.stream.failure())
+        self.stream.source().abort.is_by_peer(self.stream.state(), self.stream.last_error())
     }
 
     /// Makes the abort handle return `false`.
@@ -209,7 +209,7 @@ impl<'a> Stdin<'a> {
                 let RequestRecords { input, request_id, role, .. } = self.stream.source();
                 self.has_read_all() || input.has_buffered_end(*request_id, last_stream(*role))
             }
-            StreamState::Aborted | StreamState::Failed => false,
+            StreamState::Aborted | StreamState::Failed(_) => false,
         }
     }
 
@@ -217,7 +217,7 @@ impl<'a> Stdin<'a> {
     #[inline]
     fn has_read_all(&self) -> bool {
         let RequestRecords { role, stream, .. } = self.stream.source();
-        self.stream.state() == StreamState::Ended
+        matches!(self.stream.state(), StreamState::Ended)
             && (*role == Role::Authorizer || *stream == last_stream(*role))
     }
 
@@ -225,14 +225,14 @@ impl<'a> Stdin<'a> {
     #[inline]
     pub(super) fn close_reason(&self) -> Option<CloseReason> {
         match self.stream.state() {
-            StreamState::Failed => self.stream.failure().map(CloseReason::from),
+            StreamState::Failed(error) => Some(CloseReason::from(&**error)),
             _ => None,
         }
     }
 
     /// Returns whether nothing receives the response, as [`Abort::has_no_receiver`] describes.
     fn has_no_receiver(&self) -> bool {
-        self.stream.source().abort.has_no_receiver(self.stream.state(), self.stream.failure())
+        self.stream.source().abort.has_no_receiver(self.stream.state())
     }
 
     /// Looks for an abort without waiting. Later reads fail if ABORT_REQUEST was found.
@@ -251,14 +251,14 @@ impl<'a> Stdin<'a> {
     /// Returns the last error that reading has returned.
     #[inline]
     pub(super) fn failure(&self) -> Option<&Error> {
-        self.stream.failure()
+        self.stream.last_error()
     }
 
     /// Returns the error after which no other request can follow on the connection.
     #[inline]
     pub(super) fn check_connection(&self) -> Result<()> {
         match self.stream.state() {
-            StreamState::Failed => Err(self.stream.repeated_failure()),
+            StreamState::Failed(error) => Err(error.duplicate()),
             _ => Ok(()),
         }
     }

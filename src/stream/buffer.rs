@@ -11,9 +11,12 @@ const FULL_BUFFER: usize = HEADER_LEN + MAX_ALIGNED_LEN + END_ROOM;
 
 /// A buffer that builds records in memory.
 ///
-/// The buffer holds complete records, then at most one open record, to which data is appended. The
-/// header of the open record is reserved when it is opened and written when it is closed, so its
-/// content is copied once.
+/// The buffer holds bytes that are ready to be sent, then at most one open record, to which data is
+/// appended. The header of the open record is reserved when it is opened and written when it is
+/// finished, so its content is copied once.
+///
+/// The ready bytes are complete records. Only [`set_unsent`](Self::set_unsent) adds the rest of a
+/// record.
 #[derive(Debug)]
 pub(crate) struct RecordBuffer {
     record_type: RecordType,
@@ -22,8 +25,7 @@ pub(crate) struct RecordBuffer {
     bytes: Vec<u8>,
     /// Where the open record begins; `bytes.len()` if there is none.
     open: usize,
-    /// The maximum content of the open record: 0 once the stream is closed, otherwise
-    /// `MAX_ALIGNED_LEN`.
+    /// The maximum content of the open record: `MAX_ALIGNED_LEN`, or 0 if no data is accepted.
     max_content: usize,
 }
 
@@ -34,7 +36,7 @@ impl RecordBuffer {
         Self { record_type, request_id, bytes: records, open, max_content: MAX_ALIGNED_LEN }
     }
 
-    /// Returns whether there is neither a complete record nor an open one.
+    /// Returns whether nothing is buffered.
     pub(crate) fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
@@ -44,13 +46,13 @@ impl RecordBuffer {
         self.bytes.len()
     }
 
-    /// Returns the complete records.
-    pub(crate) fn complete_records(&self) -> &[u8] {
+    /// Returns the bytes before the open record.
+    pub(crate) fn ready_bytes(&self) -> &[u8] {
         &self.bytes[..self.open]
     }
 
     /// Returns the content of the open record.
-    pub(super) fn open_content(&self) -> &[u8] {
+    pub(crate) fn open_content(&self) -> &[u8] {
         self.bytes.get(self.open + HEADER_LEN..).unwrap_or_default()
     }
 
@@ -81,7 +83,7 @@ impl RecordBuffer {
 
     /// Completes the open record, if there is one.
     #[inline]
-    pub(super) fn close_record(&mut self) {
+    pub(super) fn finish_record(&mut self) {
         if self.bytes.len() > self.open {
             self.write_header();
         }
@@ -90,7 +92,7 @@ impl RecordBuffer {
     /// Completes the open record and appends complete records.
     #[inline]
     pub(crate) fn push_records(&mut self, records: &[u8]) {
-        self.close_record();
+        self.finish_record();
         self.bytes.extend_from_slice(records);
         self.open = self.bytes.len();
     }
@@ -107,13 +109,13 @@ impl RecordBuffer {
     }
 
     /// Drops the open record.
-    pub(super) fn discard_open_record(&mut self) {
+    pub(crate) fn discard_open_record(&mut self) {
         self.bytes.truncate(self.open);
     }
 
     /// Completes the open record. Data that follows belongs to another stream of the request.
-    pub(super) fn switch_stream(&mut self, record_type: RecordType) {
-        self.close_record();
+    pub(crate) fn switch_stream(&mut self, record_type: RecordType) {
+        self.finish_record();
         self.record_type = record_type;
     }
 
@@ -130,25 +132,31 @@ impl RecordBuffer {
     }
 
     /// Drops everything that is buffered. From now on there is no [room](Self::room).
-    pub(super) fn close(&mut self) {
+    pub(super) fn reject_data(&mut self) {
         self.clear();
         self.max_content = 0;
     }
 
-    /// Returns everything as complete records.
-    pub(crate) fn into_records(mut self) -> Vec<u8> {
-        self.close_record();
-        self.bytes
+    /// Replaces what is buffered with the rest of records that were sent in part.
+    pub(super) fn set_unsent(&mut self, bytes: Vec<u8>) {
+        self.open = bytes.len();
+        self.bytes = bytes;
     }
 
-    /// Exchanges the bytes of the buffer with an empty vector.
-    pub(super) fn swap_bytes(&mut self, memory: &mut Vec<u8>) {
+    /// Completes the open record and returns everything. The buffer is empty afterwards.
+    pub(crate) fn take_records(&mut self) -> Vec<u8> {
+        self.finish_record();
+        self.take_memory()
+    }
+
+    /// Exchanges the memory of the buffer with an empty vector.
+    pub(crate) fn swap_memory(&mut self, memory: &mut Vec<u8>) {
         self.open = 0;
         std::mem::swap(&mut self.bytes, memory);
     }
 
-    /// Returns the bytes of the buffer, which is empty afterwards.
-    pub(super) fn take_bytes(&mut self) -> Vec<u8> {
+    /// Returns the memory of the buffer, and drops what is buffered.
+    pub(crate) fn take_memory(&mut self) -> Vec<u8> {
         self.open = 0;
         std::mem::take(&mut self.bytes)
     }
@@ -181,10 +189,7 @@ impl RecordBuffer {
         let content_len = (self.bytes.len() - content) as u16;
         let header = Header::new(self.record_type, self.request_id, content_len);
         self.bytes[self.open..content].copy_from_slice(&header.encode());
-        // Appending 8 bytes and removing some is faster than appending a variable number: a copy of
-        // constant length is a single instruction.
-        self.bytes.extend_from_slice(&[0; 8]);
-        self.bytes.truncate(self.bytes.len() - 8 + usize::from(header.padding_len));
+        header.push_padding(&mut self.bytes);
         self.open = self.bytes.len();
     }
 }
@@ -202,10 +207,10 @@ mod tests {
         let mut buffer = stdout();
         buffer.push(b"hel");
         buffer.push(b"lo");
-        assert_eq!(buffer.complete_records(), b"");
+        assert_eq!(buffer.ready_bytes(), b"");
         buffer.end_stream();
         assert_eq!(
-            buffer.complete_records(),
+            buffer.ready_bytes(),
             b"\x01\x06\0\x01\0\x05\x03\0hello\0\0\0\x01\x06\0\x01\0\0\0\0"
         );
     }
@@ -216,14 +221,14 @@ mod tests {
         assert_eq!(buffer.room(), MAX_ALIGNED_LEN);
         buffer.push(&[b'x'; MAX_ALIGNED_LEN]);
         assert_eq!(buffer.room(), 0);
-        assert_eq!(buffer.into_records().len(), HEADER_LEN + MAX_ALIGNED_LEN);
+        assert_eq!(buffer.take_records().len(), HEADER_LEN + MAX_ALIGNED_LEN);
     }
 
     #[test]
     fn an_empty_read_opens_no_record() {
         let mut buffer = RecordBuffer::new(RecordType::Stdin, 1, b"before".to_vec());
         assert_eq!(buffer.read_from(&mut io::empty(), 100).unwrap(), 0);
-        assert_eq!(buffer.into_records(), b"before");
+        assert_eq!(buffer.take_records(), b"before");
     }
 
     #[test]
@@ -237,17 +242,17 @@ mod tests {
         let mut buffer = stdout();
         buffer.push(b"data");
         assert!(buffer.read_from(&mut Failing, 100).is_err());
-        assert_eq!(buffer.into_records(), b"\x01\x06\0\x01\0\x04\x04\0data\0\0\0\0");
+        assert_eq!(buffer.take_records(), b"\x01\x06\0\x01\0\x04\x04\0data\0\0\0\0");
     }
 
     #[test]
     fn discarding_drops_the_open_record_alone() {
         let mut buffer = stdout();
         buffer.push(b"one");
-        buffer.close_record();
+        buffer.finish_record();
         buffer.push(b"two");
         buffer.discard_open_record();
-        assert_eq!(buffer.into_records(), b"\x01\x06\0\x01\0\x03\x05\0one\0\0\0\0\0");
+        assert_eq!(buffer.take_records(), b"\x01\x06\0\x01\0\x03\x05\0one\0\0\0\0\0");
     }
 
     #[test]
@@ -256,7 +261,7 @@ mod tests {
         buffer.push(b"body");
         buffer.switch_stream(RecordType::Data);
         buffer.push(b"file");
-        let records = buffer.into_records();
+        let records = buffer.take_records();
         assert_eq!((records[1], records[17]), (5, 8));
     }
 }

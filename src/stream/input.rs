@@ -2,6 +2,7 @@ use std::io::{self, BufRead, Read};
 
 use super::length::StreamLength;
 use super::reader::RecordReader;
+use super::state::StreamState;
 use crate::error::{Error, Result};
 
 /// The records that a [`StreamReader`] reads its stream from.
@@ -29,29 +30,17 @@ pub(crate) trait StreamSource {
 pub(crate) struct StreamReader<S> {
     source: S,
     state: StreamState,
-    /// The last error that was returned. Invariant: it is not `None` if the state is `Failed`.
-    failure: Option<Box<Error>>,
+    /// The last error that was returned or [set](Self::fail_with), for reports.
+    last_error: Option<Box<Error>>,
     /// `None` until the first read, because the lookup is skipped if nothing is read.
     length: Option<StreamLength>,
     /// The bytes of the stream that were read.
     received: u64,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum StreamState {
-    /// The reader is at a record of the stream, or at one whose content was read.
-    Open,
-    /// The last record of the stream was read.
-    Ended,
-    /// The peer aborted the request.
-    Aborted,
-    /// A read failed. Nothing more can be read from the connection.
-    Failed,
-}
-
 impl<S> StreamReader<S> {
     pub(crate) fn new(source: S, state: StreamState) -> Self {
-        Self { source, state, failure: None, length: None, received: 0 }
+        Self { source, state, last_error: None, length: None, received: 0 }
     }
 
     pub(crate) fn source(&self) -> &S {
@@ -62,23 +51,24 @@ impl<S> StreamReader<S> {
         &mut self.source
     }
 
-    pub(crate) fn state(&self) -> StreamState {
-        self.state
+    pub(crate) fn state(&self) -> &StreamState {
+        &self.state
     }
 
     /// Marks the request as aborted.
     pub(crate) fn set_aborted(&mut self) {
-        self.state = StreamState::Aborted;
+        self.state.abort();
     }
 
-    /// Makes every later read fail with this error, which is not that of a wrong length.
-    pub(crate) fn close(&mut self, error: &Error) {
-        self.set_failure(error);
+    /// Makes every later read fail with this error.
+    pub(crate) fn fail_with(&mut self, error: &Error) {
+        self.state.fail(error);
+        self.set_last_error(error);
     }
 
     /// Continues with another stream, of which nothing was read.
     pub(crate) fn reopen(&mut self) {
-        self.state = StreamState::Open;
+        self.state.reopen();
         self.length = None;
         self.received = 0;
     }
@@ -88,34 +78,26 @@ impl<S> StreamReader<S> {
     }
 
     /// Returns the last error that was returned to the caller.
-    pub(crate) fn failure(&self) -> Option<&Error> {
-        self.failure.as_deref()
-    }
-
-    /// Returns the same error again, for a stream that has failed.
-    #[cold]
-    pub(crate) fn repeated_failure(&self) -> Error {
-        self.failure().map_or(Error::Aborted, Error::duplicate)
+    pub(crate) fn last_error(&self) -> Option<&Error> {
+        self.last_error.as_deref()
     }
 
     #[inline]
     fn fail_on_error<T>(&mut self, outcome: Result<T>) -> Result<T> {
         if let Err(error) = &outcome {
-            self.set_failure(error);
+            self.after_error(error);
         }
         outcome
     }
 
-    /// Keeps an error, which later reads return again. A wrong length does not change the state:
-    /// the same comparison fails again, and another stream may follow.
     #[cold]
-    fn set_failure(&mut self, error: &Error) {
-        match error {
-            Error::StreamTooShort { .. } | Error::StreamTooLong { .. } => {}
-            Error::Aborted => self.state = StreamState::Aborted,
-            _ => self.state = StreamState::Failed,
-        }
-        self.failure = Some(Box::new(error.duplicate()));
+    fn after_error(&mut self, error: &Error) {
+        self.state.after_error(error);
+        self.set_last_error(error);
+    }
+
+    fn set_last_error(&mut self, error: &Error) {
+        self.last_error = Some(Box::new(error.duplicate()));
     }
 }
 
@@ -123,7 +105,7 @@ impl<S: StreamSource> StreamReader<S> {
     /// Moves to the next record of the source. May be called after the end of the stream, to read
     /// the records that follow it.
     pub(crate) fn next_record(&mut self) -> Result<bool> {
-        let outcome = self.check_usable().and_then(|()| self.next_source_record());
+        let outcome = self.state.check().and_then(|()| self.next_source_record());
         self.fail_on_error(outcome)
     }
 
@@ -147,21 +129,11 @@ impl<S: StreamSource> StreamReader<S> {
         Ok(())
     }
 
-    /// Returns the error of a stream that was aborted or has failed.
-    #[inline]
-    fn check_usable(&self) -> Result<()> {
-        match self.state {
-            StreamState::Open | StreamState::Ended => Ok(()),
-            StreamState::Aborted => Err(Error::Aborted),
-            StreamState::Failed => Err(self.repeated_failure()),
-        }
-    }
-
     #[inline]
     fn next_source_record(&mut self) -> Result<bool> {
         let has_content = self.source.next_record()?;
         if !has_content {
-            self.state = StreamState::Ended;
+            self.state.end();
         }
         Ok(has_content)
     }
@@ -170,8 +142,8 @@ impl<S: StreamSource> StreamReader<S> {
     /// end of the stream.
     #[inline]
     fn has_content(&mut self) -> Result<bool> {
-        self.check_usable()?;
-        Ok(self.state == StreamState::Open
+        self.state.check()?;
+        Ok(self.state.is_open()
             && (self.source.reader().content_left() > 0 || self.next_source_record()?))
     }
 

@@ -155,7 +155,7 @@ impl<R> RecordReader<R> {
         let mut at = self.record_end;
         std::iter::from_fn(move || {
             let header = self.header_at(at)?;
-            at += HEADER_LEN + header.body_len();
+            at += HEADER_LEN + header.padded_content_len();
             Some(header)
         })
     }
@@ -279,7 +279,7 @@ impl<R: Read> RecordReader<R> {
         Ok(self.start < self.end || self.fill()? > 0)
     }
 
-    /// Reads content of the current record. Returns 0 at its end.
+    /// Reads content of the current record. Returns 0 at its end, or if `out` is empty.
     ///
     /// # Errors
     /// [`Error::UnexpectedEof`] if the input ends inside the content, and any error of the
@@ -297,6 +297,9 @@ impl<R: Read> RecordReader<R> {
     /// # Ok::<(), fcgi::Error>(())
     /// ```
     pub fn read_content(&mut self, out: &mut [u8]) -> Result<usize> {
+        if out.is_empty() {
+            return Ok(0);
+        }
         if self.start == self.end {
             let wanted = out.len().min(self.content_left());
             if wanted >= LARGE_READ || wanted > 0 && out.len() >= self.buffer.len() {

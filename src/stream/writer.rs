@@ -2,7 +2,7 @@ use std::fmt;
 use std::io::{self, Write};
 
 use super::buffer::RecordBuffer;
-use super::framing::{Framing, DIRECT_LEN};
+use super::framing::{frame, DIRECT_LEN};
 use crate::error::{duplicate_io, Error, Result};
 use crate::record::{check_id, RecordType};
 use crate::vectored::write_parts;
@@ -23,8 +23,8 @@ const DIRECT_WRITE: usize = 16 * 1024;
 /// end.
 ///
 /// If the underlying writer fails, a record may have been sent in part. The peer would interpret
-/// what follows as the rest of that record, so nothing more is sent, and every later attempt to
-/// send fails with the same error. This includes timeouts.
+/// what follows as the rest of that record, so nothing more is sent. Every later call
+/// that writes data, flushes or finishes fails with the same error. This includes timeouts.
 ///
 /// ```
 /// use fcgi::record::RecordType;
@@ -44,7 +44,7 @@ pub struct StreamWriter<W> {
     buffer: RecordBuffer,
     /// Whether a write to `inner` was started.
     has_sent: bool,
-    /// The error of a write to `inner`. Nothing is written after that.
+    /// The error that later calls return. Invariant: if it is not `None`, the buffer rejects data.
     failure: Option<io::Error>,
 }
 
@@ -108,56 +108,19 @@ impl<W: Write> StreamWriter<W> {
         !self.has_sent && self.buffer.is_empty()
     }
 
-    /// Returns the buffered data that is not part of a complete record.
-    pub(crate) fn buffered(&self) -> &[u8] {
-        self.buffer.open_content()
+    /// Returns what was written, but not sent.
+    pub(crate) fn buffer(&self) -> &RecordBuffer {
+        &self.buffer
     }
 
-    /// Returns the complete records that were not sent.
-    pub(crate) fn complete_records(&self) -> &[u8] {
-        self.buffer.complete_records()
-    }
-
-    /// Drops the data that is not part of a complete record.
-    pub(crate) fn discard(&mut self) {
-        self.buffer.discard_open_record();
+    /// Returns what was written, but not sent. What is added to it is sent with the next write.
+    pub(crate) fn buffer_mut(&mut self) -> &mut RecordBuffer {
+        &mut self.buffer
     }
 
     /// Drops what is buffered. Every later write fails with this error.
-    pub(crate) fn close(&mut self, error: &Error) {
-        self.buffer.close();
-        self.failure = Some(error.duplicate().into());
-    }
-
-    /// Buffers the empty record that ends the stream. Sends nothing.
-    pub(crate) fn end_stream(&mut self) {
-        self.buffer.end_stream();
-    }
-
-    /// Buffers complete records after the data. Sends nothing.
-    pub(crate) fn push_records(&mut self, records: &[u8]) {
-        self.buffer.push_records(records);
-    }
-
-    /// Continues with another stream of the request.
-    pub(crate) fn switch_stream(&mut self, record_type: RecordType) {
-        self.buffer.switch_stream(record_type);
-    }
-
-    /// Exchanges the bytes of the buffer with an empty vector.
-    pub(crate) fn swap_bytes(&mut self, memory: &mut Vec<u8>) {
-        self.buffer.swap_bytes(memory);
-    }
-
-    /// Returns the bytes of the buffer, which is empty afterwards.
-    pub(crate) fn take_bytes(&mut self) -> Vec<u8> {
-        self.buffer.take_bytes()
-    }
-
-    /// Returns everything that is buffered as complete records, for a caller that sends them.
-    pub(crate) fn take_records(&mut self) -> Vec<u8> {
-        self.buffer.close_record();
-        self.buffer.take_bytes()
+    pub(crate) fn fail_with(&mut self, error: &Error) {
+        self.set_failure(error.duplicate().into());
     }
 
     /// Sends everything that is buffered.
@@ -170,12 +133,13 @@ impl<W: Write> StreamWriter<W> {
     #[allow(clippy::inline_always)]
     #[inline(always)]
     pub(crate) fn send_after(&mut self, before: &[u8]) -> io::Result<()> {
-        self.buffer.close_record();
+        self.check_usable()?;
+        self.buffer.finish_record();
         if self.buffer.is_empty() && before.is_empty() {
             return Ok(());
         }
-        self.start_sending()?;
-        let records = self.buffer.complete_records();
+        self.has_sent = true;
+        let records = self.buffer.ready_bytes();
         let sent = if before.is_empty() {
             self.inner.write_all(records)
         } else {
@@ -187,33 +151,30 @@ impl<W: Write> StreamWriter<W> {
 
     /// Sends everything that is buffered, then `data`, without copying it. With `is_last`, ends the
     /// stream.
+    // Inlined into `write`, it makes every small write longer.
+    #[inline(never)]
     pub(crate) fn send_direct(&mut self, data: &[u8], is_last: bool) -> io::Result<()> {
-        self.buffer.close_record();
-        self.start_sending()?;
         let mut chunks = data.chunks(DIRECT_LEN);
         while let Some(data) = chunks.next() {
-            let sent = self.write_records(data, is_last && chunks.len() == 0);
-            self.buffer.clear();
-            self.fail_on_error(sent.map_err(|(error, _unsent)| error))?;
+            self.send_framed(data, is_last && chunks.len() == 0, write_parts)?;
         }
         Ok(())
     }
 
-    /// Does the same for at most `DIRECT_LEN` bytes, but returns `false` if the underlying writer
-    /// would block. What was not sent is buffered then.
+    /// Sends everything that is buffered, then at most `DIRECT_LEN` bytes of data, without copying
+    /// them. With `is_last`, ends the stream. Returns `false` if the underlying writer would block:
+    /// the buffer then holds the bytes that were not sent.
     pub(crate) fn try_send_direct(&mut self, data: &[u8], is_last: bool) -> io::Result<bool> {
-        self.buffer.close_record();
-        self.start_sending()?;
-        let sent = self.write_records(data, is_last);
-        self.buffer.clear();
-        match sent {
-            Ok(()) => Ok(true),
-            Err((error, unsent)) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.buffer.push_records(&unsent);
-                Ok(false)
-            }
-            Err((error, _unsent)) => self.fail_on_error(Err(error)),
+        let unsent =
+            self.send_framed(data, is_last, |inner, parts| match write_parts(inner, parts) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(parts.concat()),
+                sent => sent.map(|()| Vec::new()),
+            })?;
+        let is_sent = unsent.is_empty();
+        if !is_sent {
+            self.buffer.set_unsent(unsent);
         }
+        Ok(is_sent)
     }
 
     /// Returns the error of an earlier write to the underlying writer.
@@ -226,43 +187,36 @@ impl<W: Write> StreamWriter<W> {
     }
 
     #[inline]
-    fn start_sending(&mut self) -> io::Result<()> {
-        self.check_usable()?;
-        self.has_sent = true;
-        Ok(())
-    }
-
-    #[inline]
     fn fail_on_error<T>(&mut self, sent: io::Result<T>) -> io::Result<T> {
         if let Err(error) = &sent {
-            self.set_failure(error);
+            self.set_failure(duplicate_io(error));
         }
         sent
     }
 
     #[cold]
-    fn set_failure(&mut self, error: &io::Error) {
-        self.failure = Some(duplicate_io(error));
+    fn set_failure(&mut self, error: io::Error) {
+        self.buffer.reject_data();
+        self.failure = Some(error);
     }
 
-    /// Writes the buffered records, at most `DIRECT_LEN` bytes of data as records and, with
-    /// `is_last`, the end of the stream in one vectored write. An error comes with the bytes that
-    /// were not written.
-    fn write_records(
+    /// Calls `write` with the slices to be sent: everything that is buffered, at most `DIRECT_LEN`
+    /// bytes of data as records and, with `is_last`, the end of the stream. Clears the buffer.
+    fn send_framed<T>(
         &mut self,
         data: &[u8],
         is_last: bool,
-    ) -> std::result::Result<(), (io::Error, Vec<u8>)> {
-        let (record_type, request_id) = self.buffer.identity();
+        write: impl FnOnce(&mut W, &mut [&[u8]]) -> io::Result<T>,
+    ) -> io::Result<T> {
+        self.check_usable()?;
+        self.buffer.finish_record();
+        self.has_sent = true;
         let end = self.buffer.end_record();
         let after = if is_last { &end[..] } else { &[] };
-        let inner = &mut self.inner;
-        Framing::new(record_type, request_id, data.len()).with_parts(
-            self.buffer.complete_records(),
-            data,
-            after,
-            |parts| write_parts(inner, parts).map_err(|error| (error, parts.concat())),
-        )
+        let parts = [self.buffer.ready_bytes(), data, after];
+        let sent = frame(self.buffer.identity(), parts, |slices| write(&mut self.inner, slices));
+        self.buffer.clear();
+        self.fail_on_error(sent)
     }
 }
 
@@ -271,13 +225,13 @@ impl<W: Write> Write for StreamWriter<W> {
         if data.is_empty() {
             return Ok(0);
         }
+        // After a failure there is no room, so a write that fits needs no check of it.
         let fits = data.len() <= self.buffer.room();
         if data.len() >= DIRECT_WRITE && (self.has_sent || !fits) {
             self.send_direct(data, false)?;
             return Ok(data.len());
         }
         if !fits {
-            self.check_usable()?;
             self.send()?;
         }
         self.buffer.push(data);
@@ -293,7 +247,8 @@ impl<W: Write> Write for StreamWriter<W> {
     /// Sends the buffered data as a record. Sends nothing if no data is buffered.
     fn flush(&mut self) -> io::Result<()> {
         self.send()?;
-        self.inner.flush()
+        let flushed = self.inner.flush();
+        self.fail_on_error(flushed)
     }
 }
 
@@ -342,12 +297,12 @@ mod tests {
     fn what_was_not_sent_is_buffered_only_if_the_writer_would_block() {
         let (outcome, writer) = try_send(io::ErrorKind::WouldBlock);
         assert!(!outcome.expect("not a failure"));
-        assert_eq!(writer.complete_records(), b"345678");
+        assert_eq!(writer.buffer().ready_bytes(), b"345678");
         assert!(writer.check_usable().is_ok());
 
         let (outcome, writer) = try_send(io::ErrorKind::BrokenPipe);
         assert_eq!(outcome.expect_err("a failure").kind(), io::ErrorKind::BrokenPipe);
-        assert_eq!(writer.complete_records(), b"");
+        assert_eq!(writer.buffer().ready_bytes(), b"");
         assert!(writer.check_usable().is_err());
     }
 }

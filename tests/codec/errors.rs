@@ -155,7 +155,7 @@ fn errors_of_requests_have_their_message_and_kind() {
         ),
         (
             Error::Refused(ProtocolStatus::Unknown(9)),
-            "application refused the request: protocol status 9",
+            "application refused the request: status-9",
             ErrorKind::ConnectionRefused,
         ),
     ]);
@@ -280,8 +280,7 @@ fn failed_writes(error: io::Error) -> [io::Error; 2] {
     let inner = FailingOnce(Some(error));
     let mut writer = StreamWriter::new(inner, RecordType::Stdout, 1).expect("a writer");
     [b"one", b"two"].map(|data| {
-        writer.write_all(data).expect("buffered");
-        writer.flush().expect_err("a failed write")
+        writer.write_all(data).and_then(|()| writer.flush()).expect_err("a failed write")
     })
 }
 
@@ -513,7 +512,7 @@ mod connections {
             ),
             (
                 &[b"\x01\x03\0\x01\0\x08\0\0\0\0\0\0\x07\0\0\0"],
-                "application refused the request: protocol status 7",
+                "application refused the request: status-7",
             ),
             (&[b"\x01\x06\0\x02\0\0\0\0"], "unexpected Stdout record for request 2"),
             (

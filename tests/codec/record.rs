@@ -35,7 +35,10 @@ fn headers_are_encoded_and_parsed_in_big_endian() {
         let header = Header { record_type, request_id, content_len, padding_len };
         assert_eq!(Header::parse(bytes).expect("a header"), header);
         assert_eq!(header.encode(), bytes);
-        assert_eq!(header.body_len(), usize::from(content_len) + usize::from(padding_len));
+        assert_eq!(
+            header.padded_content_len(),
+            usize::from(content_len) + usize::from(padding_len)
+        );
     }
 }
 
@@ -149,7 +152,10 @@ fn body_length_of_largest_record_does_not_wrap() {
     let mut input = &bytes[..];
     let mut found = Vec::new();
     assert_eq!(
-        read_record(&mut input, &mut found).expect("a record").expect("not the end").body_len(),
+        read_record(&mut input, &mut found)
+            .expect("a record")
+            .expect("not the end")
+            .padded_content_len(),
         65790
     );
     assert_eq!(found, content);
@@ -500,7 +506,7 @@ fn constants_match_the_specification() {
         assert_eq!(u8::from(status), byte);
         let name = statuses
             .get(usize::from(byte))
-            .map_or(format!("protocol status {byte}"), |name| (*name).to_string());
+            .map_or(format!("status-{byte}"), |name| (*name).to_string());
         assert_eq!(status.to_string(), name);
     }
     let roles = [Role::Responder, Role::Authorizer, Role::Filter];
@@ -519,7 +525,7 @@ fn all_records(mut bytes: &[u8]) -> Vec<support::Record> {
 
 /// The names are those of the specification.
 #[test]
-fn record_types_and_roles_are_displayed_by_name() {
+fn types_roles_and_statuses_are_displayed_by_name() {
     let names = (1..=12).map(|number| RecordType::from(number).to_string()).collect::<Vec<_>>();
     assert_eq!(
         names.join(" "),
@@ -529,6 +535,8 @@ fn record_types_and_roles_are_displayed_by_name() {
     let roles = (1..=4).map(|number| Role::from(number).to_string()).collect::<Vec<_>>();
     assert_eq!(roles.join(" "), "RESPONDER AUTHORIZER FILTER role-4");
     assert_eq!(format!("{:>7}|{:<7}|", RecordType::Data, Role::Unknown(4)), "   DATA|role-4 |");
+    let [known, unknown] = [2, 9].map(ProtocolStatus::from);
+    assert_eq!(format!("{known:>12}|{unknown:<12}|"), "  OVERLOADED|status-9    |");
     let header = Header { padding_len: 255, ..Header::new(RecordType::Unknown(99), 65535, 65535) };
     assert_eq!(header.to_string(), "type-99 id=65535 length=65535 padding=255");
 }

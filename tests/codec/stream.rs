@@ -1,7 +1,7 @@
 //! Tests of `fcgi::stream`: `RecordReader` and `StreamWriter` transfer the same data whatever
 //! pieces it arrives in, a stream ends only at its end, and large data is not copied.
 
-use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::io::{self, ErrorKind, IoSlice, IoSliceMut, Read, Write};
 use std::time::Duration;
 
 use crate::checks::{decode_records, retry_on_timeout, End, Rng, ShortWriter, UnreliableReader};
@@ -249,7 +249,7 @@ mod reader {
                 assert_eq!(next(&mut reader).request_id, n);
                 assert_eq!(content(&mut reader, rng.piece_len(100_000)), data(usize::from(n) * 40));
             }
-            assert_eq!(next(&mut reader).body_len(), 65790);
+            assert_eq!(next(&mut reader).padded_content_len(), 65790);
             assert_eq!(content(&mut reader, rng.piece_len(100_000)), data(65535));
             assert_eq!(next(&mut reader).content_len, 0);
             assert!(retry_on_timeout(|| reader.next_header()).expect("a clean end").is_none());
@@ -466,6 +466,16 @@ mod reader {
         next(&mut reader);
         assert_eq!(reader.read_content(&mut []).expect("nothing"), 0);
         assert_eq!(content(&mut reader, 2), b"hello");
+    }
+
+    /// Otherwise it would block until the content arrives.
+    #[test]
+    fn read_into_empty_slice_does_not_read_from_the_connection() {
+        let bytes = record(STDOUT, 1, b"hello");
+        let mut reader = RecordReader::new(&bytes[..8]);
+        next(&mut reader);
+        assert_eq!(reader.read_content(&mut []).expect("nothing"), 0);
+        assert!(matches!(reader.read_content(&mut [0]), Err(Error::UnexpectedEof("a record"))));
     }
 
     #[test]
@@ -796,6 +806,47 @@ mod writer {
                 assert!(matches!(stdout.finish(), Err(Error::TimedOut(_))));
                 assert_eq!(out.written.len(), accepted);
             }
+        }
+    }
+
+    /// The buffer is empty after the failure. A success would hide that its data was lost.
+    #[test]
+    fn every_later_call_returns_the_error_of_a_failed_write() {
+        let mut out = TimingOutOnce { written: Vec::new(), room: Some(0) };
+        let mut stdout = writer(&mut out);
+        stdout.write_all(b"data").expect("buffered");
+        for _ in 0..2 {
+            let error = stdout.flush().expect_err("a timeout");
+            assert!(matches!(error.into(), Error::TimedOut(_)));
+        }
+        for len in [1, 100_000] {
+            let error = stdout.write(&data(len)).expect_err("the first error again");
+            assert!(matches!(error.into(), Error::TimedOut(_)));
+        }
+        assert!(matches!(stdout.finish(), Err(Error::TimedOut(_))));
+        assert!(out.written.is_empty());
+    }
+
+    #[test]
+    fn every_later_call_returns_the_error_of_a_failed_flush() {
+        let mut stdout = writer(FailingFlush(vec![ErrorKind::StorageFull]));
+        for _ in 0..2 {
+            assert_eq!(stdout.flush().expect_err("a failure").kind(), ErrorKind::StorageFull);
+        }
+        let error = stdout.write(b"more").expect_err("the first error again");
+        assert_eq!(error.kind(), ErrorKind::StorageFull);
+    }
+
+    /// Fails to flush with these errors, the last one first, and succeeds after that.
+    struct FailingFlush(Vec<ErrorKind>);
+
+    impl Write for FailingFlush {
+        fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+            Ok(data.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            self.0.pop().map_or(Ok(()), |kind| Err(kind.into()))
         }
     }
 
