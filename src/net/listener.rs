@@ -178,7 +178,7 @@ impl Listener {
     ///
     /// match Listener::from_stdin() {
     ///     Ok(listener) => println!("listening on {}", listener.local_address()?),
-    ///     Err(Error::NotListening(what)) => println!("descriptor 0 is {what}"),
+    ///     Err(Error::NotListening { found, .. }) => println!("descriptor 0 is {found}"),
     ///     Err(error) => return Err(error),
     /// }
     /// # Ok::<(), Error>(())
@@ -196,7 +196,7 @@ impl Listener {
     /// [`Error::NotListening`], always.
     #[cfg(not(unix))]
     pub fn from_stdin() -> Result<Self> {
-        Err(crate::error::Error::NotListening("a system handle"))
+        Err(Error::not_listening("a system handle"))
     }
 
     /// Declares that other processes accept from the same socket, such as the other children of a
