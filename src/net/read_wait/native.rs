@@ -1,0 +1,40 @@
+//! For systems on which a shutdown ends a blocked read.
+
+use std::io;
+use std::net::TcpStream;
+use std::time::Duration;
+
+/// Leaves everything to the system.
+#[derive(Debug)]
+pub(in crate::net) struct ReadWait;
+
+impl ReadWait {
+    pub(in crate::net) fn new(_: &TcpStream) -> Self {
+        Self
+    }
+
+    /// Sets how long a read may block.
+    #[inline]
+    pub(in crate::net) fn set_timeout(
+        &self,
+        socket: &TcpStream,
+        timeout: Option<Duration>,
+    ) -> io::Result<()> {
+        socket.set_read_timeout(timeout)
+    }
+
+    /// Returns how long a read may block.
+    pub(in crate::net) fn timeout(&self, socket: &TcpStream) -> io::Result<Option<Duration>> {
+        socket.read_timeout()
+    }
+
+    /// Does nothing.
+    #[inline]
+    pub(in crate::net) fn note_shutdown(&self) {}
+
+    /// Does nothing: the read itself blocks.
+    #[inline]
+    pub(in crate::net) fn wait(&self, _: &TcpStream) -> io::Result<()> {
+        Ok(())
+    }
+}
