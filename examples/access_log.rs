@@ -4,7 +4,7 @@
 //! cargo run --example access_log -- 127.0.0.1:9000
 //! ```
 //!
-//! prints a line such as this for every request, also for one that has failed or was rejected:
+//! prints a line such as this for every request, even for one that failed or was rejected:
 //!
 //! ```text
 //! 192.0.2.7 - ferris [10/Oct/2025:13:55:36 +0000] "GET /a?b=1 HTTP/1.1" 200 6 "-" "curl/8.0"

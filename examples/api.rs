@@ -5,7 +5,8 @@
 //! curl -d '{"text":"milk"}' http://localhost/api/notes    # through a web server
 //! ```
 //!
-//! Every response is JSON, including those to requests that fail.
+//! Every response of the handler is JSON, and so is that to an error or a panic. A request whose
+//! params are too large receives plain text, because no handler is called for it.
 
 use std::sync::{Mutex, PoisonError};
 

@@ -87,7 +87,7 @@ Examples:
 ",
 );
 
-/// How long to wait until an application listens that another process is starting.
+/// How long to wait for an application that another process is starting.
 const START_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the application may take to accept a connection. It is the default of a `Client`.
 #[cfg(unix)]
@@ -167,7 +167,7 @@ impl Options {
         Ok(self)
     }
 
-    /// Does what the command line asks for and returns the application's status.
+    /// Runs the command line and returns the application's status.
     fn run(&self) -> Result<u32, Exit> {
         let address = parse_name(&self.name)?;
         match &self.application {

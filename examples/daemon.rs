@@ -27,7 +27,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     use std::sync::Arc;
 
     use fcgi::{server::Outcome, ResponseHead, Server};
-    use signal_hook::consts::TERM_SIGNALS;
+    use signal_hook::consts::{SIGINT, SIGTERM};
     use signal_hook::flag;
     use signal_hook::iterator::Signals;
 
@@ -39,12 +39,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     });
 
     let handle = server.handle();
-    let mut signals = Signals::new(TERM_SIGNALS)?;
+    let mut signals = Signals::new([SIGTERM, SIGINT])?;
     let is_stopping = Arc::new(AtomicBool::new(false));
-    for signal in TERM_SIGNALS {
+    for signal in [SIGTERM, SIGINT] {
         // The order matters: the first signal sets the flag, which the second one finds set.
-        flag::register_conditional_shutdown(*signal, 1, Arc::clone(&is_stopping))?;
-        flag::register(*signal, Arc::clone(&is_stopping))?;
+        flag::register_conditional_shutdown(signal, 1, Arc::clone(&is_stopping))?;
+        flag::register(signal, Arc::clone(&is_stopping))?;
     }
     std::thread::spawn(move || signals.forever().for_each(|_signal| handle.shutdown()));
 

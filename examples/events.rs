@@ -5,18 +5,24 @@
 //! curl -N http://localhost/events    # through a web server
 //! ```
 //!
-//! Mount it at `/events`. In the query, `interval=MS` sets the time between two events, and
-//! `count=N` ends the stream. Every `flush` sends an event. nginx holds events back unless
-//! `X-Accel-Buffering` is `no`. The handler notices a browser that has left by `is_aborted`, or by
-//! a `flush` that fails, and a server that stops by `is_shut_down`.
+//! Mount it at `/events`. In the query, `interval=MS` sets the time between two events, up to 30
+//! seconds, and `count=N` ends the stream. Every `flush` sends an event. nginx buffers events
+//! unless `X-Accel-Buffering` is `no`. If the browser leaves, `is_aborted` returns true or `flush`
+//! fails. If the server stops, `is_shut_down` returns true. The handler checks both while it waits,
+//! so that its thread is soon free for another request.
 
 use std::collections::HashMap;
 use std::io::Write;
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fcgi::server::{Handle, HandlerResult, Request};
 use fcgi::{ResponseHead, Server};
+
+/// The maximum time between two events. Web servers end a response that is silent for a minute.
+const MAX_INTERVAL: Duration = Duration::from_secs(30);
+/// The time between two checks whether the browser has left.
+const CHECK_INTERVAL: Duration = Duration::from_millis(100);
 
 fn main() -> fcgi::Result<()> {
     let address = std::env::args_os().nth(1).unwrap_or("127.0.0.1:9000".into());
@@ -28,7 +34,7 @@ fn main() -> fcgi::Result<()> {
 fn send_events(request: &mut Request, server: &Handle) -> HandlerResult {
     let query: HashMap<_, _> = form_urlencoded::parse(request.query().as_bytes()).collect();
     let number = |key| query.get(key).and_then(|value| value.parse().ok());
-    let interval = Duration::from_millis(number("interval").unwrap_or(1000));
+    let interval = Duration::from_millis(number("interval").unwrap_or(1000)).min(MAX_INTERVAL);
     // A browser that reconnects sends the id of the last event that it has received.
     let last: u64 = request.header("Last-Event-ID").and_then(|id| id.parse().ok()).unwrap_or(0);
     let ids = (last.saturating_add(1)..).take(number("count").unwrap_or(u64::MAX) as usize);
@@ -39,9 +45,12 @@ fn send_events(request: &mut Request, server: &Handle) -> HandlerResult {
     for id in ids {
         write!(request.stdout, "id: {id}\ndata: {{\"count\": {id}}}\n\n")?;
         request.stdout.flush()?;
-        sleep(interval);
-        if request.is_aborted() || server.is_shut_down() {
-            break;
+        let next = Instant::now() + interval;
+        while Instant::now() < next {
+            if request.is_aborted() || server.is_shut_down() {
+                return Ok(());
+            }
+            sleep(CHECK_INTERVAL.min(next.saturating_duration_since(Instant::now())));
         }
     }
     Ok(())

@@ -15,11 +15,11 @@
 //! GATEWAY_INTERFACE=CGI/1.1 REMOTE_ADDR=192.0.2.1 target/debug/examples/hello
 //! ```
 //!
-//! Both print `Content-Type: text/plain`, an empty line, and `Hello, 192.0.2.1.` If a CGI program
-//! finds its stdout closed, the web server has no use for the response, so that is not an error.
+//! Both print `Content-Type: text/plain`, an empty line, and `Hello, 192.0.2.1.` A web server
+//! closes the stdout of a CGI program if it no longer needs the response. This is not an error.
 //!
-//! The program has no options. A web server may pass words of the query string as arguments (RFC
-//! 3875, section 4.4).
+//! The program ignores its arguments: a web server may pass words of the query string (RFC 3875,
+//! section 4.4).
 
 use std::io::{ErrorKind, Write};
 use std::process::ExitCode;

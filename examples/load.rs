@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
-use std::{env, error::Error, iter, thread};
+use std::{env, error::Error, thread};
 
 use fcgi::client::{Client, Config};
 use fcgi::Params;
@@ -18,12 +18,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     let client = Client::new(address)?.config(Config::new().keep_alive(true).max_idle(threads));
     let params = Params::from_pairs([("REQUEST_METHOD", "GET"), ("QUERY_STRING", "bytes=100")])?;
 
-    let end = Instant::now() + time;
+    let start = Instant::now();
+    let end = start + time;
     let (mut times, mut errors) = (Vec::new(), BTreeMap::<_, usize>::new());
     thread::scope(|scope| {
-        let start = |_| scope.spawn(|| run(&client, &params, end));
-        for thread in (0..threads).map(start).collect::<Vec<_>>() {
-            for outcome in thread.join().unwrap_or_default() {
+        let spawn = |_| scope.spawn(|| run(&client, &params, end));
+        for thread in (0..threads).map(spawn).collect::<Vec<_>>() {
+            for outcome in thread.join().expect("a thread") {
                 match outcome {
                     Ok(time) => times.push(time),
                     Err(error) => *errors.entry(error).or_default() += 1,
@@ -33,7 +34,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     });
 
     times.sort_unstable();
-    let rate = times.len() as u64 * 1000 / time.as_millis().max(1) as u64;
+    let rate = times.len() as u64 * 1000 / start.elapsed().as_millis().max(1) as u64;
     println!("{} responses, {rate} per second", times.len());
     for percent in [50, 90, 99, 100] {
         let index = (times.len() * percent).div_ceil(100).saturating_sub(1);
@@ -45,7 +46,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Sends requests one after another until `end`. Returns the time or the error of each.
+/// Sends requests one after another until `end`, at least one. Returns the time or the error of
+/// each, including the last one, which ends after `end`.
 fn run(client: &Client, params: &Params, end: Instant) -> Vec<Result<Duration, String>> {
     let request = || {
         let start = Instant::now();
@@ -55,5 +57,9 @@ fn run(client: &Client, params: &Params, end: Instant) -> Vec<Result<Duration, S
             Err(error) => Err(error.to_string()),
         }
     };
-    iter::repeat_with(request).take_while(|_| Instant::now() < end).collect()
+    let mut outcomes = vec![request()];
+    while Instant::now() < end {
+        outcomes.push(request());
+    }
+    outcomes
 }

@@ -2,8 +2,8 @@
 //!
 //! The application must support multiplexing (see the [FastCGI specification], section 4.1), as
 //! those that use Go's `net/http/fcgi` do. Requests that the application refuses to multiplex are
-//! sent again, one at a time. The program finds out with GET_VALUES, which some applications do not
-//! survive: see `probe`.
+//! sent again, one at a time. The program first asks with GET_VALUES whether the application
+//! supports it. Some applications exit when they receive that record: see `probe`.
 //!
 //! ```sh
 //! cargo run --example echo -- 127.0.0.1:9000

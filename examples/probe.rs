@@ -14,11 +14,11 @@
 //! answers in 83.2µs (best of 5: 71.5µs), connection included
 //! ```
 //!
-//! # Some applications die
+//! # Applications that exit
 //!
-//! Applications may ignore GET_VALUES, although the [FastCGI specification] defines it (section
-//! 4.1). Some end when they receive it, such as those that use Debian's `ruby-fcgi`. Do not send it
-//! to an application in production whose library is not known. `fpm` examines php-fpm without it.
+//! Some applications ignore GET_VALUES, although the [FastCGI specification] defines it (section
+//! 4.1). Others exit when they receive it, such as those that use Debian's `ruby-fcgi`. Do not send
+//! it to an application in production whose library is not known. `fpm` checks php-fpm without it.
 //!
 //! [FastCGI specification]: https://fastcgi-archives.github.io/FastCGI_Specification.html
 
@@ -44,7 +44,7 @@ Prints the limits of the application at ADDRESS, and the time in which it answer
 does not report is shown as `unknown`. Many applications do not answer GET_VALUES at all: the exit
 status is then 76 or 124.
 
-WARNING: some applications end when they receive GET_VALUES, such as those that use Debian's
+WARNING: some applications exit when they receive GET_VALUES, such as those that use Debian's
 ruby-fcgi. Use `fpm` for php-fpm in production.
 
 Options:

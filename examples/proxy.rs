@@ -1,5 +1,5 @@
 //! A small reverse proxy, from HTTP to FastCGI: `proxy LISTEN APPLICATION`. The guide `php_fpm`
-//! says what it leaves to `gateway`, which is a complete server.
+//! lists its limits, which the example `gateway` does not have.
 
 use std::{env, error::Error, io, io::Seek, net::SocketAddr, thread};
 
@@ -23,7 +23,7 @@ fn answer(client: &Client, local: SocketAddr, request: Request) {
     let mut waiting = Some(request);
     let Err(error) = forward(client, local, &mut waiting) else { return };
     eprintln!("proxy: {name}: {error}");
-    // After the start of a response, no request is waiting. An error means that its client left.
+    // No request is waiting if its response has been started. The client may have left meanwhile.
     let _ = waiting.map(|request| request.respond(Response::empty(gateway_status(&error))));
 }
 
@@ -48,6 +48,7 @@ fn forward(client: &Client, local: SocketAddr, waiting: &mut Option<Request>) ->
     let params = Environment::new().params(&http, &Script::new("", http.path()?))?;
     client.send(&params, &mut body, |reply| {
         let head = reply.read_head()?;
+        // `tiny_http` accepts ASCII only. A field with another byte is left out.
         let field = |(name, value): (&str, &[u8])| Header::from_bytes(name, value).ok();
         let fields = head.http_fields().filter_map(field).collect();
         let length = head.content_length().and_then(|length| length.try_into().ok());

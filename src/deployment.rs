@@ -64,8 +64,8 @@
 //! `systemctl enable --now app.socket` starts the application with the first request, and
 //! `systemctl restart app.service` loses none: systemd keeps the socket. Without
 //! `StandardInput=socket`, systemd passes the socket on descriptor 3 and announces it in the
-//! variable `LISTEN_FDS`. The crate does not use that variable: to take ownership of a descriptor
-//! by its number would be `unsafe`. The message of
+//! variable `LISTEN_FDS`. The crate does not use that variable, because taking ownership of a
+//! descriptor by its number is `unsafe`. The message of
 //! [`Error::NotListening`](crate::Error::NotListening) mentions it.
 //!
 //! # systemd-socket-activate
@@ -203,10 +203,10 @@
 //!
 //! # Backlog and several processes
 //!
-//! `std` listens with a backlog of its own choice. A socket with other options can be created with
-//! the crate `socket2`, for example, and passed to [`Server::new`](crate::Server::new). With
-//! `SO_REUSEPORT`, several processes listen on one TCP port, and the kernel distributes the
-//! connections:
+//! `std` chooses the backlog of a socket that it creates. A socket with other options can be
+//! created with the crate `socket2`, for example, and passed to
+//! [`Server::new`](crate::Server::new). With `SO_REUSEPORT`, several processes listen on one TCP
+//! port, and the kernel distributes the connections:
 //!
 //! ```
 //! use socket2::{Domain, Socket, Type};

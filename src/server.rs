@@ -47,7 +47,7 @@
 //! the [migration](crate::guide::migration) from other libraries, and [what a request
 //! costs](crate::guide::costs).
 
-mod abort_handle;
+mod abort;
 mod close_reason;
 mod config;
 mod connection;
@@ -55,6 +55,7 @@ mod drain;
 mod failure;
 mod handler;
 mod hooks;
+mod http_request;
 mod input;
 mod lifecycle;
 mod output;
@@ -66,14 +67,13 @@ mod sent;
 mod status_error;
 mod stdin;
 mod timeouts;
-mod variables;
 mod worker;
 
 use std::fmt;
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
-pub use self::abort_handle::AbortHandle;
+pub use self::abort::AbortHandle;
 pub use self::close_reason::CloseReason;
 pub use self::config::{Config, Overload};
 pub use self::connection::Connection;

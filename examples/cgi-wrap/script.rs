@@ -28,7 +28,7 @@ pub struct Policy {
 pub struct Script {
     /// The path of the program, without symbolic links.
     pub file: PathBuf,
-    /// The same as the request names it, perhaps with symbolic links.
+    /// The path of the program in the request, perhaps with symbolic links.
     pub name: PathBuf,
     /// The directory to run it in: that of `SCRIPT_FILENAME`, even if that is a symbolic link.
     pub directory: PathBuf,

@@ -11,7 +11,7 @@ use fcgi::cgi::ResponseHead;
 use fcgi::net::Address;
 use fcgi::server::{Config, HandlerResult, Request};
 
-use crate::running::Running;
+use crate::running::RunningRequests;
 use crate::script::{Policy, Refusal, Script};
 use crate::support::cli::{Arguments, Program};
 use crate::support::exit::Exit;
@@ -103,7 +103,7 @@ impl Options {
             .map_err(|error| Exit::unavailable("signals", error))?;
         // Each connection serves one request at a time, and each request runs one program.
         let config = Config::new().max_connections(self.children);
-        let running = Running::default();
+        let running = RunningRequests::default();
         let counter = running.clone();
         server.config(config).serve(move |request| {
             let _guard = counter.add();

@@ -24,6 +24,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use fcgi::client::Response;
+use fcgi::net::Address;
 use fcgi::record::Role;
 use fcgi::{Client, Params};
 
@@ -36,16 +37,17 @@ use self::support::stdio::{Stderr, Stdout};
 
 fn main() -> ExitCode {
     Program::new("fetch", HELP).main(|args| {
-        let app_status = run(&Options::parse(args)?)?;
+        let (address, options) = Options::parse(args)?;
+        let app_status = run(&address, &options)?;
         Ok(u8::try_from(app_status).unwrap_or(255))
     })
 }
 
 /// Sends the request and returns the application's status. Returns 0 if the reader of stdout has
 /// closed it.
-fn run(options: &Options) -> Result<u32, Exit> {
+fn run(address: &Address, options: &Options) -> Result<u32, Exit> {
     let mut printer = Printer::new(options.head);
-    let outcome = send(options, &mut printer);
+    let outcome = send(address, options, &mut printer);
     if options.timing {
         let _ = writeln!(Stderr, "{}", printer.describe());
     }
@@ -55,14 +57,15 @@ fn run(options: &Options) -> Result<u32, Exit> {
     }
 }
 
-fn send(options: &Options, printer: &mut Printer) -> Result<u32, Exit> {
+fn send(address: &Address, options: &Options, printer: &mut Printer) -> Result<u32, Exit> {
     let mut params = options.params.clone();
     let body = open_body(options.body.as_deref(), &mut params)?;
     let data = open_data(options.data.as_deref(), &mut params)?;
     set_default(&mut params, "REQUEST_METHOD", options.default_method())?;
-    let client = client(options)?.config(options.config.clone());
+    let client = client(address, options)?.config(options.config.clone());
     printer.start = Instant::now();
-    let receive = |response: &mut Response<'_>| printer.print(response);
+    let method = params.get("REQUEST_METHOD").unwrap_or_default();
+    let receive = |response: &mut Response<'_>| printer.print(response, method);
     let ((), completion) = if options.role == Role::Filter {
         client.filter(&params, body, data, receive)
     } else {
@@ -72,12 +75,12 @@ fn send(options: &Options, printer: &mut Printer) -> Result<u32, Exit> {
 }
 
 /// Creates the client. With `--verbose`, it connects through a relay that prints the records.
-fn client(options: &Options) -> Result<Client, Exit> {
+fn client(address: &Address, options: &Options) -> Result<Client, Exit> {
     if !options.verbose {
-        return Ok(options.address.clone().into());
+        return Ok(address.clone().into());
     }
     let timeout = options.config.connect_timeout;
-    let relay = relay::start(&options.address, timeout, |direction, header| {
+    let relay = relay::start(address, timeout, |direction, header| {
         let line = relay::describe(Some(direction), header);
         let _ = writeln!(Stderr, "{line}");
     })?;
@@ -115,7 +118,7 @@ impl Printer {
         }
     }
 
-    fn print(&mut self, response: &mut Response<'_>) -> io::Result<()> {
+    fn print(&mut self, response: &mut Response<'_>, method: &str) -> io::Result<()> {
         response.stdout.stderr_to(Stderr);
         response.stdout.fill_buf()?;
         self.first_byte = Some(self.start.elapsed());
@@ -124,7 +127,11 @@ impl Printer {
         }
         let head = response.read_head()?;
         self.copy(response)?;
-        Ok(head.check_body(self.printed)?)
+        // A response without a body may have the `Content-Length` of another response.
+        if head.has_body(method) {
+            head.check_body(self.printed)?;
+        }
+        Ok(())
     }
 
     fn copy(&mut self, response: &mut Response<'_>) -> io::Result<()> {

@@ -45,7 +45,6 @@ Examples:
 ";
 
 pub struct Options {
-    pub address: Address,
     pub params: Params,
     /// The file to send as stdin. `-` is stdin.
     pub body: Option<PathBuf>,
@@ -61,21 +60,9 @@ pub struct Options {
     pub timing: bool,
 }
 
-impl Options {
-    pub fn parse(mut args: Arguments) -> Result<Self, Exit> {
-        // The address may follow the options.
-        let mut options = Self::new(":0".parse()?);
-        while let Some(option) = args.next_option()? {
-            options.set(&option, &mut args)?;
-        }
-        options.address = args.required_address()?;
-        args.finish()?;
-        options.check()
-    }
-
-    fn new(address: Address) -> Self {
+impl Default for Options {
+    fn default() -> Self {
         Self {
-            address,
             params: Params::new(),
             body: None,
             data: None,
@@ -85,6 +72,20 @@ impl Options {
             verbose: false,
             timing: false,
         }
+    }
+}
+
+impl Options {
+    /// Returns the address of the application and the options.
+    pub fn parse(mut args: Arguments) -> Result<(Address, Self), Exit> {
+        let mut options = Self::default();
+        while let Some(option) = args.next_option()? {
+            options.set(&option, &mut args)?;
+        }
+        let address = args.required_address()?;
+        args.finish()?;
+        options.check()?;
+        Ok((address, options))
     }
 
     fn set(&mut self, option: &str, args: &mut Arguments) -> Result<(), Exit> {
@@ -120,12 +121,12 @@ impl Options {
         Ok(())
     }
 
-    fn check(self) -> Result<Self, Exit> {
+    fn check(&self) -> Result<(), Exit> {
         let is_stdin = |file: &Option<PathBuf>| file.as_deref() == Some("-".as_ref());
         if is_stdin(&self.body) && is_stdin(&self.data) {
             return Err(Exit::usage("--body and --data cannot both be read from stdin"));
         }
-        Ok(self)
+        Ok(())
     }
 
     /// Returns the REQUEST_METHOD of a request for which none was given.

@@ -13,10 +13,10 @@
 //!
 //! `fpm --help` lists the options and the exit statuses.
 //!
-//! The pool must have `ping.path = /ping` and `pm.status_path = /status`. If all its processes are
-//! busy, it cannot answer on its own socket, and neither can it if it was stopped. With
-//! `pm.status_listen` it has another socket for its status, and `--status-address` tells the two
-//! states apart.
+//! The pool must have `ping.path = /ping` and `pm.status_path = /status`. Neither a pool whose
+//! processes are all busy nor one that was stopped answers on its own socket. With
+//! `pm.status_listen`, a pool has another socket for its status. `--status-address` then
+//! distinguishes the two states.
 //!
 //! php-fpm cannot count the connections that wait at a Unix socket. On Linux, the program counts
 //! them itself.
@@ -43,7 +43,7 @@ use self::report::{Report, State, Verdict};
 use self::support::cli::Program;
 use self::support::stdio::print;
 
-/// How long the check may exceed its timeout, for what the client cannot limit: resolving a name.
+/// How long the check may exceed its timeout. A client cannot limit the resolution of a host name.
 const GRACE: Duration = Duration::from_millis(100);
 
 fn main() -> ExitCode {
@@ -53,58 +53,58 @@ fn main() -> ExitCode {
         ..Program::new("fpm", HELP)
     };
     program.main(|args| {
-        let options = Options::parse(args)?;
-        let report = run(&options);
+        let (address, options) = Options::parse(args)?;
+        let report = run(&address, &options);
         let verdict = report.verdict(&options);
         let line = if options.json {
-            report.json(&verdict, &options)
+            report.json(&verdict, &address)
         } else {
-            report.line(&verdict, &options)
+            report.line(&verdict, &address)
         };
         print(&(line + "\n"))?;
         Ok(verdict.state.exit_status())
     })
 }
 
-/// Checks the pool, at most for the timeout.
-fn run(options: &Options) -> Report {
+/// Checks the pool, for no longer than the timeout.
+fn run(address: &Address, options: &Options) -> Report {
     let start = Instant::now();
     let (sender, reports) = mpsc::channel();
-    let checked = options.clone();
+    let (pool, checked) = (address.clone(), options.clone());
     thread::spawn(move || {
-        // If the time is over, the report is no longer received.
-        let _ = sender.send(check(&checked));
+        // After the timeout, the report is not received.
+        let _ = sender.send(check(&pool, &checked));
     });
     let report = reports.recv_timeout(options.timeout + GRACE);
     let mut report = report.unwrap_or_else(|_| Report::timeout());
     report.elapsed = start.elapsed();
-    report.waiting = queue::waiting(&options.address);
+    report.waiting = queue::waiting(address);
     report
 }
 
 /// Sends the requests, one after another, so that none of them makes the pool look busy to another.
-fn check(options: &Options) -> Report {
+fn check(address: &Address, options: &Options) -> Report {
     let deadline = Instant::now() + options.timeout;
-    let mut report = Report { status: status(options), ..Report::default() };
+    let mut report = Report { status: status(address, options), ..Report::default() };
     if report.is_saturated() || report.is_silent(options) {
         return report;
     }
     if let Some(path) = &options.ping {
         let start = Instant::now();
-        let client = client(&options.address, deadline.saturating_duration_since(start));
+        let client = client(address, deadline.saturating_duration_since(start));
         report.ping = Some(pool::ping(&client, path).map(|()| start.elapsed()));
     }
     report
 }
 
 /// Reads the status page of the pool, if it is requested.
-fn status(options: &Options) -> Option<Result<Pool, Verdict>> {
+fn status(address: &Address, options: &Options) -> Option<Result<Pool, Verdict>> {
     let path = options.status.as_ref()?;
     if let Some(address) = &options.status_address {
         // The other half of the time remains for the ping.
         return Some(pool::status(&client(address, options.timeout / 2), path));
     }
-    let pool = pool::status(&client(&options.address, options.timeout), path);
+    let pool = pool::status(&client(address, options.timeout), path);
     Some(pool.map(Pool::without_own_request))
 }
 

@@ -43,7 +43,6 @@ Exit status:
 
 #[derive(Clone)]
 pub struct Options {
-    pub address: Address,
     /// The path of the ping page, if it is requested.
     pub ping: Option<String>,
     /// The path of the status page, if it is requested.
@@ -57,21 +56,9 @@ pub struct Options {
     pub json: bool,
 }
 
-impl Options {
-    pub fn parse(mut args: Arguments) -> Result<Self, Exit> {
-        // The address may follow the options.
-        let mut options = Self::new(":0".parse()?);
-        while let Some(option) = args.next_option()? {
-            options.set(&option, &mut args)?;
-        }
-        options.address = args.required_address()?;
-        args.finish()?;
-        Ok(options.complete())
-    }
-
-    fn new(address: Address) -> Self {
+impl Default for Options {
+    fn default() -> Self {
         Self {
-            address,
             ping: None,
             status: None,
             status_address: None,
@@ -81,6 +68,19 @@ impl Options {
             timeout: Duration::from_secs(5),
             json: false,
         }
+    }
+}
+
+impl Options {
+    /// Returns the address of the pool and the options.
+    pub fn parse(mut args: Arguments) -> Result<(Address, Self), Exit> {
+        let mut options = Self::default();
+        while let Some(option) = args.next_option()? {
+            options.set(&option, &mut args)?;
+        }
+        let address = args.required_address()?;
+        args.finish()?;
+        Ok((address, options.complete()))
     }
 
     fn set(&mut self, option: &str, args: &mut Arguments) -> Result<(), Exit> {

@@ -3,6 +3,7 @@
 use std::io::ErrorKind;
 use std::time::Duration;
 
+use fcgi::net::Address;
 use fcgi::record::ProtocolStatus;
 use fcgi::Error;
 use serde_json::json;
@@ -190,9 +191,9 @@ impl Report {
     }
 
     /// Returns the line that is printed, in the format of Nagios plugins.
-    pub fn line(&self, verdict: &Verdict, options: &Options) -> String {
+    pub fn line(&self, verdict: &Verdict, address: &Address) -> String {
         let state = verdict.state.name().to_uppercase();
-        let mut text = vec![format!("{state}: {}: {}", options.address, verdict.reason)];
+        let mut text = vec![format!("{state}: {address}: {}", verdict.reason)];
         let mut data = vec![format!("time={:.6}s", self.elapsed.as_secs_f64())];
         if let Some(Pool { name, active, idle, total, slow, .. }) = self.pool() {
             text.push(format!("pool {name}: {active} of {total} processes active"));
@@ -209,7 +210,7 @@ impl Report {
     }
 
     /// Returns the JSON object that is printed with `--json`.
-    pub fn json(&self, verdict: &Verdict, options: &Options) -> String {
+    pub fn json(&self, verdict: &Verdict, address: &Address) -> String {
         let pool = self.pool().map(|pool| {
             json!({
                 "name": pool.name,
@@ -224,7 +225,7 @@ impl Report {
             "state": verdict.state.name(),
             "exit_status": verdict.state.exit_status(),
             "reason": verdict.reason,
-            "address": options.address.to_string(),
+            "address": address.to_string(),
             "seconds": self.elapsed.as_secs_f64(),
             "waiting": self.queue(),
             "pool": pool,

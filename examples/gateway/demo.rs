@@ -3,25 +3,20 @@
 
 mod page;
 mod relay;
-mod response;
 
 use std::collections::HashMap;
-use std::io::{BufRead, Read, Write};
+use std::io::{BufRead, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use fcgi::cgi::ResponseHead;
 use fcgi::net::Address;
-use fcgi::server::{Handle, HandlerResult, Request};
-use fcgi::Server;
+use fcgi::server::{Handle, HandlerResult, Request, StatusError};
+use fcgi::{ResponseHead, Server};
 use tempfile::TempDir;
 
 use self::relay::Records;
-use self::response::write_head;
-
-const PLAIN_TEXT: &str = "text/plain; charset=utf-8";
 
 /// The number of lines in a stream.
 const STREAM_LINES: u32 = 12;
@@ -90,30 +85,33 @@ struct Application {
 impl Application {
     fn handle(&self, request: &mut Request) -> HandlerResult {
         let number = self.requests.fetch_add(1, Ordering::Relaxed) + 1;
-        match request.params.get("PATH_INFO").unwrap_or("") {
+        match &*request.path()? {
             "/" => page::index(request, number),
             "/form" => form(request),
             "/upload" => upload(request),
             "/stream" => self.stream(request),
             "/next" => self.next(request),
-            "/records" => self.show_records(request),
+            "/records" => {
+                let records = self.records.describe(request.query());
+                request.respond(ResponseHead::text(), records)
+            }
             "/status" => status(request),
             "/log" => log(request),
-            "/moved" => redirect(request, 302, "/?moved"),
+            "/moved" => request.respond(ResponseHead::redirect(302, "/?moved")?, ""),
             "/shortcut" => local_redirect(request, "/?shortcut"),
             "/error" => Err("the handler returned this error".into()),
             "/panic" => panic!("the handler panicked"),
             "/cut" => truncate(request),
-            _ => not_found(request),
+            path => Err(StatusError::new(404, format!("There is no page {path}.")).into()),
         }
     }
 
-    /// Sends lines one by one. If the query string contains a name, the next line is sent when
-    /// `/next` is requested with that name, otherwise after an interval.
+    /// Sends lines one by one. If there is a query, the next line is sent when `/next` is requested
+    /// with the same query, otherwise after an interval.
     fn stream(&self, request: &mut Request) -> HandlerResult {
-        let name = request.params.get("QUERY_STRING").unwrap_or("").to_owned();
-        let _open = OpenStream::new(self, name.clone());
-        write_head(request, 200, PLAIN_TEXT)?;
+        let name = request.query();
+        let _open = OpenStream::new(self, name.to_owned());
+        ResponseHead::text().write_to(&mut request.stdout)?;
         for line in 1..=STREAM_LINES {
             writeln!(request.stdout, "line {line} of {STREAM_LINES}")?;
             request.stdout.flush()?;
@@ -122,7 +120,7 @@ impl Application {
             }
             if name.is_empty() {
                 thread::sleep(LINE_INTERVAL);
-            } else if !self.wait_for_step(&name, line) {
+            } else if !self.wait_for_step(name, line) {
                 writeln!(request.stdout, "The next line was not requested in time.")?;
                 break;
             }
@@ -140,17 +138,10 @@ impl Application {
 
     /// Requests the next line of an open stream.
     fn next(&self, request: &mut Request) -> HandlerResult {
-        let name = request.params.get("QUERY_STRING").unwrap_or("");
-        let is_open = self.lock_steps().get_mut(name).map(|steps| *steps += 1).is_some();
+        let is_open = self.lock_steps().get_mut(request.query()).map(|steps| *steps += 1);
+        is_open.ok_or(StatusError::new(404, "There is no such stream."))?;
         self.stepped.notify_all();
-        write_head(request, if is_open { 204 } else { 404 }, "text/plain")
-    }
-
-    /// Sends the records of the requests that belong to the number in the query string.
-    fn show_records(&self, request: &mut Request) -> HandlerResult {
-        let text = self.records.describe(request.params.get("QUERY_STRING").unwrap_or(""));
-        write_head(request, 200, PLAIN_TEXT)?;
-        Ok(request.stdout.write_all(text.as_bytes())?)
+        request.respond(ResponseHead::new().status(204)?, "")
     }
 
     fn lock_steps(&self) -> MutexGuard<'_, HashMap<String, u32>> {
@@ -179,8 +170,7 @@ impl Drop for OpenStream<'_> {
 
 /// Shows the fields of a form.
 fn form(request: &mut Request) -> HandlerResult {
-    let mut body = Vec::new();
-    (&mut request.stdin).take(MAX_FORM).read_to_end(&mut body)?;
+    let body = request.stdin.read_limited(MAX_FORM)?;
     page::form(request, &body)
 }
 
@@ -189,49 +179,39 @@ fn upload(request: &mut Request) -> HandlerResult {
     let (mut length, mut checksum) = (0, crc32fast::Hasher::new());
     loop {
         let received = request.stdin.fill_buf()?;
-        if received.is_empty() {
+        let len = received.len();
+        if len == 0 {
             break;
         }
         checksum.update(received);
-        let len = received.len();
         request.stdin.consume(len);
         length += len;
     }
-    write_head(request, 200, PLAIN_TEXT)?;
-    writeln!(request.stdout, "{length} bytes, CRC-32 {:08x}", checksum.finalize())?;
-    Ok(())
+    let text = format!("{length} bytes, CRC-32 {:08x}\n", checksum.finalize());
+    request.respond(ResponseHead::text(), text)
 }
 
 /// Ends the request with an app status other than 0.
 fn status(request: &mut Request) -> HandlerResult {
     request.app_status = 3;
-    write_head(request, 200, PLAIN_TEXT)?;
-    writeln!(
-        request.stdout,
-        "The application ended this request with app status 3. The gateway has logged it."
-    )?;
-    Ok(())
+    request.respond(
+        ResponseHead::text(),
+        "The application ended this request with app status 3. The gateway has logged it.\n",
+    )
 }
 
 /// Writes to STDERR, which the gateway logs.
 fn log(request: &mut Request) -> HandlerResult {
     writeln!(request.stderr, "a log message with an escape sequence \x1b[31m")?;
-    write_head(request, 200, PLAIN_TEXT)?;
-    writeln!(
-        request.stdout,
-        "The application wrote a line to STDERR. It is in the terminal where the gateway runs."
-    )?;
-    Ok(())
+    request.respond(
+        ResponseHead::text(),
+        "The application wrote a line to STDERR. It is in the terminal where the gateway runs.\n",
+    )
 }
 
-/// Redirects the browser.
-fn redirect(request: &mut Request, status: u16, location: &str) -> HandlerResult {
-    let head = ResponseHead::new().status(status)?.field("Location", location)?;
-    head.field("Content-Type", "text/plain")?.write_to(&mut request.stdout)?;
-    Ok(())
-}
-
-/// Asks the web server to answer with another page. The browser does not notice the redirect.
+/// Asks the web server to answer with another page. The browser does not notice the redirect. A
+/// head with another field, such as the `Content-Length` that `respond` adds, would be a redirect
+/// that the browser follows.
 fn local_redirect(request: &mut Request, location: &str) -> HandlerResult {
     ResponseHead::new().field("Location", location)?.write_to(&mut request.stdout)?;
     Ok(())
@@ -239,20 +219,11 @@ fn local_redirect(request: &mut Request, location: &str) -> HandlerResult {
 
 /// Sends an incomplete response, which the browser must not mistake for a complete one.
 fn truncate(request: &mut Request) -> HandlerResult {
-    let head =
-        ResponseHead::new().field("Content-Type", "text/plain")?.field("Content-Length", "1000")?;
-    head.write_to(&mut request.stdout)?;
+    ResponseHead::text().field("Content-Length", "1000")?.write_to(&mut request.stdout)?;
     // The gateway waits for the second line before it starts its response.
     for line in ["This response announces 1000 bytes,", "and ends here."] {
         writeln!(request.stdout, "{line}")?;
         request.stdout.flush()?;
     }
-    Ok(())
-}
-
-fn not_found(request: &mut Request) -> HandlerResult {
-    write_head(request, 404, PLAIN_TEXT)?;
-    let path = request.params.get("PATH_INFO").unwrap_or("");
-    writeln!(request.stdout, "There is no page {path}.")?;
     Ok(())
 }

@@ -1,8 +1,9 @@
 //! The reason why a request cannot be answered as intended.
 
+use std::path::Path;
 use std::{error, fmt, io};
 
-use fcgi::record::ProtocolStatus;
+use fcgi::bridge::gateway_status;
 use fcgi::Error;
 
 /// An HTTP status for the client, and a reason for the log.
@@ -15,6 +16,12 @@ pub struct Failure {
 impl Failure {
     pub fn new(status: u16, reason: impl Into<String>) -> Self {
         Self { status, reason: reason.into() }
+    }
+
+    /// Creates the failure for a file that cannot be read.
+    pub fn unreadable(path: &Path, error: &io::Error) -> Self {
+        let status = if error.kind() == io::ErrorKind::PermissionDenied { 403 } else { 404 };
+        Self::new(status, format!("{}: {error}", path.display()))
     }
 }
 
@@ -29,18 +36,14 @@ impl From<Error> for Failure {
             },
             error => error,
         };
-        let (status, what) = match &error {
-            Error::InvalidRequest { .. } => (400, "the request is invalid"),
-            Error::TimedOut(_) => (504, "the application timed out"),
-            Error::Connect { source, .. } if source.kind() == io::ErrorKind::TimedOut => {
-                (504, "the application timed out")
-            }
-            Error::Connect { .. } => (503, "cannot connect to the application"),
-            Error::Refused(ProtocolStatus::Overloaded) => (503, "the application is overloaded"),
-            Error::Io(cause) if is_lack_of_resources(cause.kind()) => {
+        let (status, what) = match (&error, gateway_status(&error)) {
+            (Error::Io(cause), _) if is_lack_of_resources(cause.kind()) => {
                 (503, "the gateway lacks a resource")
             }
-            _ => (502, "the application's response is invalid"),
+            (_, 400) => (400, "the request is invalid"),
+            (_, 503) => (503, "the application is not available"),
+            (_, 504) => (504, "the application timed out"),
+            (_, status) => (status, "the application's response is invalid"),
         };
         Self::new(status, format!("{what}: {error}"))
     }

@@ -32,11 +32,11 @@ impl StaticFile {
             return Err(Failure::new(404, "a file that may be private"));
         }
         // The type is checked before opening, because opening a named pipe would block.
-        let metadata = path.metadata().map_err(|error| not_readable(path, &error))?;
+        let metadata = path.metadata().map_err(|error| Failure::unreadable(path, &error))?;
         if !metadata.is_file() {
             return Err(Failure::new(404, "not a regular file"));
         }
-        let file = File::open(path).map_err(|error| not_readable(path, &error))?;
+        let file = File::open(path).map_err(|error| Failure::unreadable(path, &error))?;
         Ok(Self { file, metadata, content_type: content_type(path) })
     }
 
@@ -112,9 +112,4 @@ fn content_type(path: &Path) -> String {
     let mime = mime_guess::from_path(path).first_or_octet_stream();
     let is_text = mime.type_() == "text" || mime.subtype() == "javascript";
     format!("{mime}{}", if is_text { "; charset=utf-8" } else { "" })
-}
-
-fn not_readable(path: &Path, error: &io::Error) -> Failure {
-    let status = if error.kind() == io::ErrorKind::PermissionDenied { 403 } else { 404 };
-    Failure::new(status, format!("{}: {error}", path.display()))
 }

@@ -38,23 +38,31 @@
 //!
 //! # Errors
 //!
-//! The client receives one of these statuses, and the reason is written to stderr:
+//! A request that fails is answered with one of these statuses, and the reason is written to
+//! stderr:
 //!
 //! | Status | Reason |
 //! | --- | --- |
 //! | 400 | The request is invalid. For example, it has no `Host` field. |
+//! | 403 | The gateway has no permission to read the file. |
+//! | 404 | There is no such file, or it is not public. |
+//! | 405 | The method is neither GET nor HEAD, and the path is that of a file. |
 //! | 408 | The client has not sent its request in time. |
 //! | 413 | The body is longer than `--max-body`. |
 //! | 431 | The request head has more than 64 KiB or 256 fields. |
+//! | 500 | The gateway cannot store a body or read a file, or there are too many local redirects. |
 //! | 501 | The body has a transfer coding other than `chunked`. |
 //! | 502 | The application's response is invalid. |
-//! | 503 | The application cannot be reached or is overloaded, or no thread can be started. |
+//! | 503 | The application cannot be reached or refuses the request, or no thread can be started. |
 //! | 504 | A timeout expired. |
 //!
+//! Any other status is that of the application, the authorizer or a file.
+//!
 //! If the application fails after it has started its response, the gateway breaks off the response,
-//! so that the client cannot mistake it for a complete one. It resets the connection if the end of
-//! the response would be the end of the connection. If the client disconnects, the gateway cancels
-//! its request. If no thread can be started for a connection, the connection is closed.
+//! so that the client cannot mistake it for a complete one. If only the end of the connection marks
+//! the end of the response, the gateway resets the connection. If the client disconnects, the
+//! gateway cancels its request. If no thread can be started for a connection, the connection is
+//! closed.
 //!
 //! What the application writes to STDERR is written to stderr, up to 64 KiB and 1000 lines for each
 //! response. The gateway then says how much it has dropped.

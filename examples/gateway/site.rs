@@ -1,10 +1,9 @@
 //! The mapping from request paths to scripts and files.
 
 use std::fs::Metadata;
-use std::io;
 use std::path::{Path, PathBuf};
 
-use fcgi::cgi::{HttpRequest, Script};
+use fcgi::cgi::{encode_path, HttpRequest, Script};
 
 use crate::failure::Failure;
 use crate::file::StaticFile;
@@ -130,26 +129,13 @@ fn is_hidden(path: &[u8]) -> bool {
 /// Returns the URL of a directory. It ends with a slash, so that relative links work.
 fn directory_url(path: &[u8], query: &str) -> String {
     // A URL that begins with two slashes would name a host.
-    let path: String =
-        path.iter().skip_while(|&&byte| byte == b'/').map(|&byte| percent_encode(byte)).collect();
+    let start = path.iter().take_while(|&&byte| byte == b'/').count();
     let query = if query.is_empty() { String::new() } else { format!("?{query}") };
-    format!("/{path}/{query}")
-}
-
-/// Encodes one byte of a path for a URL.
-fn percent_encode(byte: u8) -> String {
-    if byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte) {
-        char::from(byte).into()
-    } else {
-        format!("%{byte:02X}")
-    }
+    format!("/{}/{query}", encode_path(&path[start..]))
 }
 
 fn metadata(file: &Path) -> Result<Metadata, Failure> {
-    file.metadata().map_err(|error| {
-        let status = if error.kind() == io::ErrorKind::PermissionDenied { 403 } else { 404 };
-        Failure::new(status, format!("{}: {error}", file.display()))
-    })
+    file.metadata().map_err(|error| Failure::unreadable(file, &error))
 }
 
 fn not_found(path: &[u8]) -> Failure {

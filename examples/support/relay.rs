@@ -98,8 +98,8 @@ pub fn connect(address: &Address, timeout: Option<Duration>) -> Result<Stream> {
 /// record before its first byte is copied.
 ///
 /// # Errors
-/// The first error of a peer, or what made a direction invalid. The bytes after that are copied,
-/// but no longer examined.
+/// The first error of a peer, or the error of the first invalid record. The bytes after an invalid
+/// record are copied without being parsed.
 pub fn relay(
     web_server: &Stream,
     application: &Stream,

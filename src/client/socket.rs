@@ -128,13 +128,6 @@ impl Shared {
     }
 }
 
-/// Returns whether a read has reached the timeout of the socket. The error of the system with the
-/// same kind means that the peer no longer acknowledges anything.
-#[cold]
-fn is_socket_timeout(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::TimedOut && error.raw_os_error().is_none()
-}
-
 impl SocketReader {
     /// Starts a request. If `is_immediate`, it has just begun, and the first read does not read the
     /// clock.
@@ -166,7 +159,7 @@ impl SocketReader {
         read_timeouts.set_on_socket(max);
         match (&mut &*stream).read(buffer) {
             Ok(n) => Ok(Some(n)),
-            Err(error) if is_socket_timeout(&error) => Ok(None),
+            Err(error) if Stream::is_own_timeout(&error) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -210,7 +203,7 @@ impl SocketReader {
         let is_interrupted = error.kind() == io::ErrorKind::Interrupted;
         match error.kind() {
             io::ErrorKind::Interrupted => wait.add_interrupted(),
-            _ if is_socket_timeout(&error) => wait.add_timeout(read_timeouts),
+            _ if Stream::is_own_timeout(&error) => wait.add_timeout(read_timeouts),
             _ => return Err(self.socket.0.name_error("read from", error)),
         }
         if has_written.swap(false, Relaxed) {

@@ -137,6 +137,14 @@ impl Stream {
         self.set_write_timeout(write)
     }
 
+    /// Returns whether an operation has failed because it has reached the timeout of a stream.
+    ///
+    /// The system has an error of the same kind: the peer no longer acknowledges anything.
+    #[inline]
+    pub(crate) fn is_own_timeout(error: &io::Error) -> bool {
+        error.kind() == io::ErrorKind::TimedOut && error.raw_os_error().is_none()
+    }
+
     /// Sets how long a read may block. One system call.
     pub(crate) fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
         self.0.set_read_timeout(timeout)
@@ -253,9 +261,15 @@ impl Stream {
         if !is_timeout(&error) {
             return error;
         }
+        self.end_writes(self.0.write_timeout().ok().flatten().unwrap_or_default())
+    }
+
+    /// Shuts down the write half. Returns the error of a write that has exceeded this timeout.
+    #[cold]
+    pub(crate) fn end_writes(&self, timeout: Duration) -> io::Error {
         // This fails only if the connection has been closed already.
         let _ = self.shutdown(Shutdown::Write);
-        timed_out("write", self.0.write_timeout())
+        Error::timed_out("write", timeout).into()
     }
 
     /// Converts the error of a read.
@@ -405,6 +419,8 @@ mod tests {
         let system_error = || io::Error::from_raw_os_error(ETIMEDOUT);
         assert_eq!(stream.read_error(system_error()).raw_os_error(), Some(ETIMEDOUT));
         assert_eq!(stream.write_error(system_error()).raw_os_error(), Some(ETIMEDOUT));
+        assert!(!Stream::is_own_timeout(&system_error()));
+        assert!(Stream::is_own_timeout(&stream.read_error(io::ErrorKind::WouldBlock.into())));
         Ok(())
     }
 

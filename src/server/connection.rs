@@ -2,6 +2,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use super::abort::Abort;
 use super::close_reason::CloseReason;
 use super::config::Config;
 use super::drain::drain_before_close;
@@ -47,6 +48,7 @@ pub struct Connection {
     lifecycle: Lifecycle,
     state: Arc<ConnectionState>,
     input: Input,
+    abort: Abort,
     params: Params,
     request_end: RequestEnd,
     config: Arc<Config>,
@@ -96,6 +98,7 @@ impl Connection {
         Self {
             lifecycle: Lifecycle::new(Arc::clone(&state)),
             input: Input::new(Arc::clone(&state), &config, input),
+            abort: Abort::default(),
             state,
             params,
             request_end: RequestEnd { stdout, stderr, ..RequestEnd::default() },
@@ -214,8 +217,8 @@ impl Connection {
     /// Returns the request whose params were received.
     #[inline]
     pub(super) fn request(&mut self, accepted: AcceptedRequest) -> Request<'_> {
-        let Self { input, params, state, request_end, config, .. } = self;
-        let stdin = Stdin::new(input, accepted, params, config);
+        let Self { input, abort, params, state, request_end, config, .. } = self;
+        let stdin = Stdin::new(input, abort, accepted, params, config);
         Request::new(accepted, params, stdin, state, request_end)
     }
 
@@ -237,7 +240,7 @@ impl Connection {
         let applied = self.lifecycle.on_end(self.request_end.outcome, self.config.max_requests);
         if applied.is_err() {
             // The request was dropped, so it has not ended its handle.
-            self.input.end_abort_handle();
+            self.abort.end_handle(&mut self.input);
         }
         applied
     }

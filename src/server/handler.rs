@@ -1,3 +1,18 @@
+//! Calls a handler, ends its request, and calls the hook for the end.
+//!
+//! | The handler | The request is ended by | Response | Log of the web server |
+//! | --- | --- | --- | --- |
+//! | returns `Ok`, has written a response | [`finish`] | the handler's | |
+//! | returns `Ok`, and the request was aborted | [`finish`] | what was written | |
+//! | returns `Ok` without a response | [`fail`] | error page | the reason |
+//! | returns a [`StatusError`] below 500 | [`fail`] | error page | |
+//! | returns another error, or panics | [`fail`] | error page | the reason |
+//! | fails after a part was sent | [`fail`] | ends there | the reason |
+//! | has called [`Request::finish_early`] | the handler | the handler's | |
+//!
+//! The error page is that of the application or, if there is none or it fails, a line of text. If
+//! the reason is written to the log, the app status is at least 1.
+
 use std::any::Any;
 use std::borrow::Cow;
 use std::error::Error as StdError;
@@ -13,6 +28,9 @@ use super::status_error::StatusError;
 use crate::error::{Error, Result};
 
 pub(super) type Handler<'a> = dyn Fn(&mut Request<'_>) -> HandlerResult + Send + Sync + 'a;
+
+/// What a handler has returned.
+type Returned = std::result::Result<(), HandlerError>;
 
 /// How a handler has failed. The boxes keep the result of a handler that succeeds small.
 enum HandlerError {
@@ -75,6 +93,7 @@ impl HandlerError {
 
     /// Drops the error or the payload of a panic. This is code of the application. If it panics,
     /// the payload of that panic is leaked.
+    #[cold]
     fn drop_guarded(self) {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(self))) {
             forget(panic);
@@ -95,10 +114,12 @@ pub(crate) fn answer(
     if let Some(on_end) = &hooks.on_request_end {
         return answer_observed(request, handler, hooks, on_end);
     }
-    match call(request, handler) {
-        Ok(()) => end_responded(request),
-        Err(failed) => end_and_drop_failed(request, failed, hooks),
+    let returned = call(request, handler);
+    let ended = end(request, &returned, hooks);
+    if let Err(failed) = returned {
+        failed.drop_guarded();
     }
+    ended
 }
 
 /// Does the same, and calls the hook for the end of the request.
@@ -113,10 +134,7 @@ fn answer_observed(
     request.stdout.get_ref().record_sent();
     let returned = call(request, handler);
     let was_aborted = !request.has_ended() && request.stdin.was_aborted_by_peer();
-    let ended = match &returned {
-        Ok(()) => end_responded(request),
-        Err(failed) => respond_to_failure(request, failed, hooks),
-    };
+    let ended = end(request, &returned, hooks);
     let (status, body_bytes) = request.stdout.get_ref().take_sent().status_and_body_len();
     let failed = returned.as_ref().err().filter(|failed| !failed.is_rejection());
     let failure = failed.map(HandlerError::failure);
@@ -170,7 +188,7 @@ pub(super) fn notify(on_end: &OnRequestEnd, ended: &EndedRequest<'_>) {
 fn call(
     request: &mut Request<'_>,
     handler: &(impl Fn(&mut Request<'_>) -> HandlerResult + ?Sized),
-) -> std::result::Result<(), HandlerError> {
+) -> Returned {
     let returned = catch_unwind(AssertUnwindSafe(|| {
         handler(request).map_err(|error| ReturnedError::boxed(error, request.stdout.has_sent()))
     }));
@@ -184,10 +202,19 @@ fn call(
     }
 }
 
-/// Ends a request that has a response, unless it has ended before. Returns the error of reading the
-/// body, if there was one.
+/// Ends a request whose handler has returned. Returns an error that has to be reported.
 #[inline]
-fn end_responded(request: &mut Request<'_>) -> Result<Option<Error>> {
+fn end(request: &mut Request<'_>, returned: &Returned, hooks: &Hooks) -> Result<Option<Error>> {
+    match returned {
+        Ok(()) => finish(request),
+        Err(failed) => fail(request, failed, hooks),
+    }
+}
+
+/// Ends a request with the response of its handler, unless it has ended before. Returns the error
+/// of reading the body, if there was one.
+#[inline]
+fn finish(request: &mut Request<'_>) -> Result<Option<Error>> {
     // The first condition is a part of the second. It saves 5 instructions of a small request.
     if request.stdout.has_sent() && request.has_ended() {
         return Ok(None);
@@ -196,26 +223,10 @@ fn end_responded(request: &mut Request<'_>) -> Result<Option<Error>> {
     Ok(request.stdin.failure().map(Error::duplicate))
 }
 
-/// Calls [`respond_to_failure`]. Kept out of line, because most requests succeed.
-#[cold]
-fn end_and_drop_failed(
-    request: &mut Request<'_>,
-    failed: HandlerError,
-    hooks: &Hooks,
-) -> Result<Option<Error>> {
-    let ended = respond_to_failure(request, &failed, hooks);
-    failed.drop_guarded();
-    ended
-}
-
 /// Ends a request as failed, unless it has ended before: with the error page of the application, or
 /// with the default response.
 #[cold]
-fn respond_to_failure(
-    request: &mut Request<'_>,
-    failed: &HandlerError,
-    hooks: &Hooks,
-) -> Result<Option<Error>> {
+fn fail(request: &mut Request<'_>, failed: &HandlerError, hooks: &Hooks) -> Result<Option<Error>> {
     if request.has_ended() {
         return Ok(Some(failed.error()));
     }
@@ -229,7 +240,7 @@ fn respond_to_failure(
         if failed.is_rejection() {
             request.end()?;
         } else {
-            request.end_with_reason(&failed.reason())?;
+            request.end_as_failed(&failed.reason())?;
         }
     }
     match (page, failed) {

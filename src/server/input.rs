@@ -2,7 +2,6 @@ use std::io::{self, Read};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::abort_handle::{is_closed_by_peer, AbortHandle};
 use super::config::Config;
 use super::lifecycle::ConnectionState;
 use super::timeouts::TimedStream;
@@ -27,8 +26,6 @@ pub(super) struct Input {
     /// How long the answers to management records, and refusals, may still block until the
     /// connection is idle.
     answer_time_left: Duration,
-    /// The handle of the active request, if there is one.
-    abort_handle: Option<AbortHandle>,
 }
 
 /// The total time that answers may block before the connection fails. It bounds how long a peer
@@ -47,7 +44,7 @@ impl Input {
         let stream = TimedStream::new(state.stream().clone(), config);
         let reader = RecordReader::with_buffer(stream, buffer);
         let max_connections = config.max_connections;
-        Self { reader, state, max_connections, answer_time_left: ANSWER_TIME, abort_handle: None }
+        Self { reader, state, max_connections, answer_time_left: ANSWER_TIME }
     }
 
     #[inline]
@@ -60,42 +57,8 @@ impl Input {
         &mut self.reader
     }
 
-    /// Returns the handle of the active request. Later reads of the request hold the read lock.
-    pub(super) fn abort_handle(&mut self, peers_half_close: bool) -> AbortHandle {
-        let (reader, state) = (&mut self.reader, &self.state);
-        let handle = self.abort_handle.get_or_insert_with(|| {
-            let read_lock = reader.get_mut().read_lock();
-            AbortHandle::new(Arc::clone(state), read_lock, peers_half_close)
-        });
-        handle.clone()
-    }
-
-    /// Returns the handle of the active request, if one was created.
-    pub(super) fn active_handle(&self) -> Option<&AbortHandle> {
-        self.abort_handle.as_ref()
-    }
-
-    /// Ends the handle of a request that has ended.
-    #[inline]
-    pub(super) fn end_abort_handle(&mut self) {
-        if self.abort_handle.is_some() {
-            self.remove_abort_handle();
-        }
-    }
-
-    #[cold]
-    fn remove_abort_handle(&mut self) {
-        self.reader.get_mut().remove_read_lock();
-        if let Some(handle) = self.abort_handle.take() {
-            handle.end();
-        }
-    }
-
-    /// Returns whether the peer has closed the connection, as far as that is known without reading.
-    /// No other thread may write meanwhile.
-    pub(super) fn is_closed_by_peer(&self, peers_half_close: bool) -> bool {
-        let check = |_: &_| is_closed_by_peer(&self.state, peers_half_close);
-        self.reader.get_ref().with_read_lock(check)
+    pub(super) fn state(&self) -> &Arc<ConnectionState> {
+        &self.state
     }
 
     /// Reads the next record of the active request. Returns `None` if the input ends between two

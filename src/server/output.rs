@@ -4,7 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use super::sent::SentResponse;
-use super::timeouts::WriteTimeout;
+use super::timeouts::{TimedWriter, WriteTimeout};
 use crate::error::{Error, Result};
 use crate::net::Stream;
 use crate::vectored::{write_parts, MAX_SLICES};
@@ -134,10 +134,10 @@ impl<'a> Output<'a> {
         if let Some(sent) = &mut state.sent {
             sent.add_records(parts);
         }
-        let mut stream = self.stream;
+        let mut writer = TimedWriter::new(self.stream, &mut state.timeout);
         match parts {
-            [part] => stream.write_all(part),
-            parts => write_parts(&mut stream, parts),
+            [part] => writer.write_all(part),
+            parts => write_parts(&mut writer, parts),
         }
     }
 }

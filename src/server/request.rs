@@ -1,9 +1,8 @@
 use std::fmt;
-use std::io::ErrorKind::{BrokenPipe, ConnectionReset};
 use std::io::{self, Write};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::abort_handle::AbortHandle;
+use super::abort::{is_consequence, AbortHandle};
 use super::close_reason::CloseReason;
 use super::input::AcceptedRequest;
 use super::lifecycle::{ConnectionState, RequestOutcome};
@@ -178,7 +177,7 @@ impl<'a> Request<'a> {
             return Err(Error::RequestEnded);
         }
         self.replace_response(&StatusError::failed())?;
-        self.end_with_reason(&reason.to_string())
+        self.end_as_failed(&reason.to_string())
     }
 
     /// Ends the request as [`finish`](Self::finish) does, so that the client has its response while
@@ -273,7 +272,6 @@ impl<'a> Request<'a> {
     /// after most errors, writing fails with a broken pipe or a reset.
     #[cold]
     fn record_unsent(&mut self, error: io::Error) -> Error {
-        let is_consequence = |error: &Error| matches!(error.kind(), BrokenPipe | ConnectionReset);
         let mut error = Error::from(error);
         if is_consequence(&error) {
             error = self.stderr.check_usable().err().map_or(error, Error::from);
@@ -292,9 +290,9 @@ impl<'a> Request<'a> {
         self.stderr.swap_bytes(&mut self.request_end.stderr);
     }
 
-    /// Ends the request as failed, with the response that was written. Nothing may be written after
-    /// that.
-    pub(super) fn end_with_reason(&mut self, reason: &str) -> Result<()> {
+    /// Does what [`fail`](Self::fail) does, with the response that was written. Nothing may be
+    /// written after that.
+    pub(super) fn end_as_failed(&mut self, reason: &str) -> Result<()> {
         // The log of the web server consists of lines. The reason must not forge one.
         let mut line: String =
             reason.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();

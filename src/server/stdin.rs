@@ -1,6 +1,6 @@
 use std::io::{self, BufRead, Read};
 
-use super::abort_handle::AbortHandle;
+use super::abort::{self, Abort, AbortHandle, Sign};
 use super::close_reason::CloseReason;
 use super::config::Config;
 use super::input::{AcceptedRequest, Input};
@@ -52,19 +52,19 @@ pub struct Stdin<'a> {
 #[derive(Debug)]
 struct RequestRecords<'a> {
     input: &'a mut Input,
+    abort: &'a mut Abort,
     request_id: u16,
     role: Role,
     /// The stream that is being read: STDIN, and for a filter DATA after it.
     stream: RecordType,
     params: &'a Params,
     config: &'a Config,
-    /// Whether the request or its abort handle has found out that it was aborted.
-    is_aborted: bool,
 }
 
 impl<'a> Stdin<'a> {
     pub(super) fn new(
         input: &'a mut Input,
+        abort: &'a mut Abort,
         request: AcceptedRequest,
         params: &'a Params,
         config: &'a Config,
@@ -75,14 +75,15 @@ impl<'a> Stdin<'a> {
             Role::Authorizer => StreamState::Ended,
             _ => StreamState::Open,
         };
+        abort.on_request();
         let records = RequestRecords {
             input,
+            abort,
             request_id: request.id,
             role,
             stream: RecordType::Stdin,
             params,
             config,
-            is_aborted: false,
         };
         Self { stream: StreamReader::new(records, state) }
     }
@@ -165,10 +166,9 @@ impl<'a> Stdin<'a> {
     /// Returns whether the web server has aborted the request or closed the connection, as far as
     /// that can be known without waiting.
     pub(super) fn is_aborted(&mut self) -> bool {
-        let is_aborted =
-            self.has_no_receiver() || self.has_buffered_abort() || self.poll_for_abort();
+        let is_aborted = self.has_no_receiver() || self.finds_abort();
         if is_aborted {
-            self.stream.source_mut().set_aborted();
+            self.stream.source_mut().abort.set_noticed();
         }
         is_aborted
     }
@@ -176,10 +176,10 @@ impl<'a> Stdin<'a> {
     /// Returns a handle with which other threads can check whether the request was aborted.
     pub(super) fn abort_handle(&mut self) -> AbortHandle {
         let is_aborted = self.has_no_receiver();
-        let records = self.stream.source_mut();
-        let handle = records.input.abort_handle(records.config.peers_half_close);
+        let RequestRecords { input, abort, config, .. } = self.stream.source_mut();
+        let handle = abort.handle(input, config.peers_half_close);
         if is_aborted {
-            handle.set_aborted();
+            abort.set_noticed();
         }
         handle
     }
@@ -189,41 +189,36 @@ impl<'a> Stdin<'a> {
         self.stream.close(error);
     }
 
-    /// Returns whether the web server has aborted the request or closed the connection, as far as
-    /// the handler or its abort handle has noticed. A connection that has failed in another way
-    /// does not count.
+    /// Returns whether the web server has aborted the request, as [`Abort::is_by_peer`] describes.
     pub(super) fn was_aborted_by_peer(&self) -> bool {
-        match self.stream.failure() {
-            Some(Error::UnexpectedEof(_)) => true,
-            // The connection was closed before everything that was sent on it had been received.
-            Some(error) if error.kind() == io::ErrorKind::ConnectionReset => true,
-            _ => {
-                self.stream.state() == StreamState::Aborted
-                    || self.stream.source().is_known_aborted()
-            }
-        }
+        self.stream.source().abort.is_by_peer(self.stream.state(), self.stream.failure())
     }
 
     /// Makes the abort handle return `false`.
     #[inline]
     pub(super) fn end_abort_handle(&mut self) {
-        self.stream.source_mut().end_abort_handle();
+        let RequestRecords { input, abort, .. } = self.stream.source_mut();
+        abort.end_handle(input);
     }
 
     /// Returns whether all input of the request has arrived, whether or not it was read.
     #[inline]
     pub(super) fn has_whole_input(&self) -> bool {
-        let records = self.stream.source();
-        let last = last_stream(records.role);
         match self.stream.state() {
-            StreamState::Ended if records.stream == last || records.role == Role::Authorizer => {
-                true
-            }
             StreamState::Open | StreamState::Ended => {
-                records.input.has_buffered_end(records.request_id, last)
+                let RequestRecords { input, request_id, role, .. } = self.stream.source();
+                self.has_read_all() || input.has_buffered_end(*request_id, last_stream(*role))
             }
             StreamState::Aborted | StreamState::Failed => false,
         }
+    }
+
+    /// Returns whether all input of the request was read.
+    #[inline]
+    fn has_read_all(&self) -> bool {
+        let RequestRecords { role, stream, .. } = self.stream.source();
+        self.stream.state() == StreamState::Ended
+            && (*role == Role::Authorizer || *stream == last_stream(*role))
     }
 
     /// Returns why no other request can follow on the connection, if that is so.
@@ -235,31 +230,22 @@ impl<'a> Stdin<'a> {
         }
     }
 
-    /// Returns whether nothing receives the response, as far as is known: the request was aborted,
-    /// or a read has failed, except with [`Error::BodyTooLarge`].
+    /// Returns whether nothing receives the response, as [`Abort::has_no_receiver`] describes.
     fn has_no_receiver(&self) -> bool {
-        match self.stream.state() {
-            StreamState::Aborted => true,
-            StreamState::Failed => !matches!(self.stream.failure(), Some(Error::BodyTooLarge(_))),
-            StreamState::Open | StreamState::Ended => self.stream.source().is_known_aborted(),
-        }
+        self.stream.source().abort.has_no_receiver(self.stream.state(), self.stream.failure())
     }
 
-    /// Buffers the input that has arrived. Returns whether it ends with an abort, or the peer has
-    /// closed the connection.
-    fn poll_for_abort(&mut self) -> bool {
-        while !self.stream.source().input.reader().is_full() {
-            match self.stream.source_mut().input.try_fill() {
-                Ok(Some(0)) if !self.has_whole_input() => return true,
-                Ok(Some(0)) => break,
-                Ok(Some(_)) if self.has_buffered_abort() => return true,
-                Ok(Some(_)) => {}
-                Ok(None) => return false,
-                Err(_) => return true,
-            }
+    /// Looks for an abort without waiting. Later reads fail if ABORT_REQUEST was found.
+    fn finds_abort(&mut self) -> bool {
+        let has_read_all = self.has_read_all();
+        let RequestRecords { input, request_id, role, config, .. } = self.stream.source_mut();
+        let has_whole_input =
+            |input: &Input| has_read_all || input.has_buffered_end(*request_id, last_stream(*role));
+        let sign = abort::find(input, *request_id, has_whole_input, config.peers_half_close);
+        if sign == Some(Sign::Record) {
+            self.stream.set_aborted();
         }
-        let records = self.stream.source();
-        records.input.is_closed_by_peer(records.config.peers_half_close)
+        sign.is_some()
     }
 
     /// Returns the last error that reading has returned.
@@ -286,15 +272,6 @@ impl<'a> Stdin<'a> {
         }
         Ok(())
     }
-
-    fn has_buffered_abort(&mut self) -> bool {
-        let records = self.stream.source();
-        let is_abort = records.input.has_buffered_abort(records.request_id);
-        if is_abort {
-            self.stream.set_aborted();
-        }
-        is_abort
-    }
 }
 
 impl RequestRecords<'_> {
@@ -311,27 +288,6 @@ impl RequestRecords<'_> {
         match self.role {
             Role::Authorizer => None,
             _ => self.params.decimal(self.length_variable()),
-        }
-    }
-
-    fn is_known_aborted(&self) -> bool {
-        self.is_aborted || self.input.active_handle().is_some_and(AbortHandle::is_known_aborted)
-    }
-
-    /// Ends the abort handle, but keeps its result.
-    #[inline]
-    fn end_abort_handle(&mut self) {
-        if self.input.active_handle().is_some() {
-            self.is_aborted = self.is_known_aborted();
-            self.input.end_abort_handle();
-        }
-    }
-
-    #[cold]
-    fn set_aborted(&mut self) {
-        self.is_aborted = true;
-        if let Some(handle) = self.input.active_handle() {
-            handle.set_aborted();
         }
     }
 }
@@ -354,7 +310,7 @@ impl StreamSource for RequestRecords<'_> {
             match header.record_type {
                 record_type if record_type == self.stream => return Ok(header.content_len > 0),
                 RecordType::AbortRequest => {
-                    self.set_aborted();
+                    self.abort.set_noticed();
                     return Err(Error::Aborted);
                 }
                 RecordType::BeginRequest

@@ -20,14 +20,22 @@
 //! read waits without a timeout, because the connection is idle and has no idle timeout by default.
 //! The write fits the send buffer. So no timeout is set for either, which saves two of eight system
 //! calls.
+//!
+//! A signal interrupts a read or write that has a timeout. The call is then repeated with the time
+//! that is left. The clock is not read before the first call, whose time does not count, so signals
+//! prolong a wait by at most one timeout.
+//!
+//! The system may report that the peer no longer acknowledges anything (`ETIMEDOUT`). That is a
+//! failure of the connection, not one of these timeouts.
 
-use std::io::{self, IoSliceMut, Read};
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::config::Config;
 use crate::error::Error;
 use crate::net::Stream;
+use crate::vectored::write_parts;
 
 /// A first write of up to this many bytes fits the send buffer of a new socket and does not block.
 const FIRST_WRITE: usize = 2 * 1024;
@@ -160,7 +168,9 @@ impl TimedStream {
             match error.kind() {
                 // HAProxy resets a kept connection that it no longer needs.
                 io::ErrorKind::ConnectionReset if self.is_idle() => return Ok(0),
-                io::ErrorKind::TimedOut => waited += self.timeout.on_socket.unwrap_or_default(),
+                _ if Stream::is_own_timeout(&error) => {
+                    waited += self.timeout.on_socket.unwrap_or_default();
+                }
                 // A signal does not come from the web server: the connection is still idle.
                 io::ErrorKind::Interrupted => waited += start.elapsed(),
                 _ => {
@@ -335,6 +345,88 @@ impl WriteTimeout {
         self.socket = SocketTimeout::Stale;
         Ok(())
     }
+
+    /// Sets the timeout of the socket for a write that has already waited for `waited`.
+    ///
+    /// # Errors
+    /// If there is no time left. The write half is shut down then, as after any other timeout.
+    fn limit_write(&self, stream: &Stream, waited: Duration) -> io::Result<()> {
+        let Some(timeout) = self.timeout else { return Ok(()) };
+        match timeout.saturating_sub(waited) {
+            Duration::ZERO => Err(stream.end_writes(timeout)),
+            left => stream.set_write_timeout(Some(left)),
+        }
+    }
+}
+
+/// A stream whose writes end at the write timeout, which [`WriteTimeout::prepare`] has set. No
+/// write returns `Interrupted`.
+#[derive(Debug)]
+pub(super) struct TimedWriter<'a> {
+    stream: &'a Stream,
+    timeout: &'a mut WriteTimeout,
+}
+
+impl<'a> TimedWriter<'a> {
+    #[inline]
+    pub(super) fn new(stream: &'a Stream, timeout: &'a mut WriteTimeout) -> Self {
+        Self { stream, timeout }
+    }
+
+    /// Repeats a write that a signal has interrupted, until it has succeeded or exceeded its limit.
+    #[cold]
+    fn repeat_write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let start = Instant::now();
+        let mut stream = self.stream;
+        let mut waited = Duration::ZERO;
+        loop {
+            self.timeout.limit_write(stream, waited)?;
+            waited = match stream.write_vectored(slices) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => start.elapsed(),
+                // No time is left.
+                Err(error) if Stream::is_own_timeout(&error) => Duration::MAX,
+                written => {
+                    // The next write may wait for the whole time again.
+                    stream.set_write_timeout(self.timeout.timeout)?;
+                    return written;
+                }
+            }
+        }
+    }
+}
+
+impl Write for TimedWriter<'_> {
+    #[inline]
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        let mut stream = self.stream;
+        match stream.write(data) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                self.repeat_write(&[IoSlice::new(data)])
+            }
+            written => written,
+        }
+    }
+
+    /// Expects that one call sends everything, which saves instructions.
+    #[inline]
+    fn write_all(&mut self, data: &[u8]) -> io::Result<()> {
+        match self.write(data)? {
+            n if n == data.len() => Ok(()),
+            n => write_parts(self, &mut [&data[n..]]),
+        }
+    }
+
+    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let mut stream = self.stream;
+        match stream.write_vectored(slices) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => self.repeat_write(slices),
+            written => written,
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -371,6 +463,23 @@ mod tests {
         Ok(())
     }
 
+    /// The peer no longer acknowledges anything. Another read would find the end of the input.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn timeout_of_tcp_ends_a_read_that_may_wait_for_longer() -> crate::Result<()> {
+        const ETIMEDOUT: i32 = 110;
+        for limit in [None, Some(Duration::from_secs(3600))] {
+            let (stream, _peer) = Stream::pair()?;
+            let config = Config::new().read_timeout(limit).idle_timeout(limit);
+            let mut stream = TimedStream::new(stream, &config);
+            let mut errors = [io::Error::from_raw_os_error(ETIMEDOUT)].into_iter();
+            let outcome = stream.read_with_timeout(|_| errors.next().map_or(Ok(0), Err));
+            let error = outcome.expect_err("the error of the system");
+            assert_eq!(error.raw_os_error(), Some(ETIMEDOUT), "{error}");
+        }
+        Ok(())
+    }
+
     /// Nothing else would end a read that begins shortly before the end of the request timeout.
     #[test]
     fn only_the_last_reads_of_a_request_have_a_shorter_timeout() -> crate::Result<()> {
@@ -397,6 +506,43 @@ mod tests {
         stream.set_idle();
         stream.read_with_timeout(|_| Ok(1))?;
         assert_eq!(stream.timeout.on_socket, usual, "an idle connection is not woken often");
+        Ok(())
+    }
+
+    /// The peer reads nothing, so only the first write succeeds.
+    #[cfg(unix)]
+    #[test]
+    fn interrupted_write_has_the_time_that_is_left_and_the_next_one_the_whole() -> crate::Result<()>
+    {
+        use std::os::fd::AsFd;
+        use std::os::unix::net::UnixStream;
+
+        const LIMIT: Duration = Duration::from_millis(80);
+        let (stream, mut peer) = Stream::pair()?;
+        let socket = UnixStream::from(stream.as_fd().try_clone_to_owned()?);
+        let mut timeout = WriteTimeout::new(Some(LIMIT));
+        timeout.limit_write(&stream, LIMIT / 2)?;
+        assert_eq!(socket.write_timeout()?, Some(LIMIT / 2));
+
+        let mut writer = TimedWriter::new(&stream, &mut timeout);
+        let data = vec![0; 16 << 20];
+        let n = writer.repeat_write(&[IoSlice::new(&data)])?;
+        assert!(n > 0 && n < data.len(), "{n}");
+        assert_eq!(socket.write_timeout()?, Some(LIMIT));
+        let error = writer.repeat_write(&[IoSlice::new(&data)]).expect_err("a timeout");
+        assert_eq!(error.to_string(), "write timed out after 80 ms");
+        let rest = io::copy(&mut peer, &mut io::sink())?;
+        assert_eq!(rest, n as u64, "nothing may follow a part of the records");
+        Ok(())
+    }
+
+    #[test]
+    fn write_that_has_waited_for_its_timeout_is_the_last_one() -> crate::Result<()> {
+        const LIMIT: Duration = Duration::from_secs(60);
+        let (stream, mut peer) = Stream::pair()?;
+        let error = WriteTimeout::new(Some(LIMIT)).limit_write(&stream, LIMIT);
+        assert!(matches!(error.unwrap_err().into(), Error::TimedOut(_)));
+        assert_eq!(peer.read(&mut [0])?, 0);
         Ok(())
     }
 

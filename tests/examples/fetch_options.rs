@@ -172,6 +172,21 @@ fn timing_is_printed_at_the_end() {
     assert!(stderr.starts_with("timing: first byte none, total "), "{stderr}");
 }
 
+/// The `Content-Length` is that of the response to GET.
+#[test]
+fn response_without_a_body_is_not_compared_with_its_length() {
+    for (method, head) in [
+        ("HEAD", &b"Status: 200\nContent-Length: 9\n\n"[..]),
+        ("GET", b"Status: 304\nContent-Length: 9\n\n"),
+    ] {
+        let application = Application::answering(response(head));
+        let address = application.address.to_string();
+        let method = format!("REQUEST_METHOD={method}");
+        let output = run(&[&address, "--no-include", "--param", &method], b"");
+        assert_eq!(output, (Some(0), String::new(), String::new()), "{method}");
+    }
+}
+
 #[test]
 fn body_alone_requires_a_valid_head() {
     let cases: [(&[u8], i32, &str, &str); 4] = [

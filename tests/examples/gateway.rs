@@ -41,6 +41,9 @@ fn demo_accepts_a_form() {
     let page = text(answer);
     assert!(page.contains("<tr><th>name<td>Ferris &lt;3\n"), "{page}");
     assert!(page.contains("read 23 bytes"), "{page}");
+
+    let answer = agent().post(gateway.url("/form")).send("x".repeat(64 * 1024 + 1));
+    assert_eq!(answer.expect("a response").status(), 413);
 }
 
 #[test]
@@ -280,7 +283,7 @@ fn authorizer_is_asked_before_the_application() {
 fn missing_authorizer_allows_nobody() {
     let gateway = Gateway::start(&["--listen", "127.0.0.1:0", "--authorizer", "127.0.0.1:1"]);
     assert_eq!(gateway.get("/").status(), 503);
-    gateway.wait_for_log("GET /: 503: cannot connect to the application");
+    gateway.wait_for_log("GET /: 503: the application is not available: cannot connect to ");
 }
 
 // Invalid responses
@@ -298,7 +301,6 @@ fn invalid_response_is_502() {
         ("no FastCGI", b"HTTP/1.1 200 OK\r\n\r\n".to_vec(), "version 72"),
         ("another id", [record(STDOUT, 2, TEXT), end(2, 0, 0)].concat(), "unexpected"),
         ("an unknown role", end(1, 0, 3), "refused"),
-        ("no multiplexing", end(1, 0, 1), "refused"),
         ("HTTP as a head", answer(b"HTTP/1.1 200 OK\r\n\r\n"), "invalid header field"),
         ("a bad status", answer(b"Status: abc\n\n"), "invalid Status"),
         ("a status of its own", answer(b"Status: 101\n\n"), "status 101"),
@@ -328,12 +330,14 @@ fn invalid_response_is_502() {
     }
 }
 
-/// Rule C9.
+/// The application is overloaded or refuses to multiplex. Rule C9.
 #[test]
-fn overloaded_application_is_503() {
-    let site = Site::scripted(&[], end(1, 0, 2));
-    assert_eq!(site.gateway.get("/a.php").status(), 503);
-    site.gateway.wait_for_log("GET /a.php: 503: the application is overloaded");
+fn refusal_that_may_be_temporary_is_503() {
+    for protocol_status in [2, 1] {
+        let site = Site::scripted(&[], end(1, 0, protocol_status));
+        assert_eq!(site.gateway.get("/a.php").status(), 503);
+        site.gateway.wait_for_log("GET /a.php: 503: the application is not available: ");
+    }
 }
 
 /// Rule C31.
@@ -345,7 +349,7 @@ fn missing_application_is_503() {
     let root = root();
     let gateway = Gateway::connect(&address.to_string(), &root, &[]);
     assert_eq!(gateway.get("/a.php").status(), 503);
-    gateway.wait_for_log("GET /a.php: 503: cannot connect");
+    gateway.wait_for_log("GET /a.php: 503: the application is not available: cannot connect");
 }
 
 /// Rule C29.
@@ -547,6 +551,22 @@ fn request_that_is_not_http_is_400() {
     ];
     for (request, status) in cases {
         assert_eq!(status_of(&site.gateway, request), status, "{request:.40}");
+    }
+}
+
+/// A part of the second head arrives with the first request, and is shorter than the limit.
+#[test]
+fn head_beyond_the_limit_is_431_even_if_it_is_complete() {
+    let site = Site::echo(&[]);
+    for (len, status) in [(64 * 1024, "200"), (64 * 1024 + 1, "431")] {
+        let start = "GET /style.css HTTP/1.1\r\nHost: a\r\nConnection: close\r\nX: ";
+        let head = format!("{start}{}\r\n\r\n", "y".repeat(len - start.len() - 4));
+        let first = "HEAD /style.css HTTP/1.1\r\nHost: a\r\n\r\n";
+        let mut stream = site.gateway.raw(&format!("{first}{head}"));
+        let mut responses = String::new();
+        stream.read_to_string(&mut responses).expect("the responses");
+        let last = responses.rsplit("HTTP/1.1 ").next().expect("a status line");
+        assert!(last.starts_with(status), "{len}: {responses}");
     }
 }
 

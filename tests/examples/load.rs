@@ -2,8 +2,8 @@
 
 use crate::example::{self, ExampleServer};
 
-fn load(address: &str) -> String {
-    let output = example::run("load", &[address, "2", "0.2"], &[], b"");
+fn load(address: &str, seconds: &str) -> String {
+    let output = example::run("load", &[address, "2", seconds], &[], b"");
     assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
     String::from_utf8(output.stdout).expect("text")
 }
@@ -11,7 +11,7 @@ fn load(address: &str) -> String {
 #[test]
 fn load_prints_the_rate_and_the_times_of_responses() {
     let echo = ExampleServer::start("echo");
-    let output = load(&echo.address.to_string());
+    let output = load(&echo.address.to_string(), "0.2");
     let lines: Vec<_> = output.lines().collect();
     let count = lines[0].split(' ').next().and_then(|count| count.parse().ok());
     assert!(count.is_some_and(|count: usize| count > 0), "{output}");
@@ -23,8 +23,18 @@ fn load_prints_the_rate_and_the_times_of_responses() {
 
 #[test]
 fn load_counts_errors() {
-    let output = load("127.0.0.1:1");
+    let output = load("127.0.0.1:1", "0.2");
     assert!(output.starts_with("0 responses, 0 per second\n"), "{output}");
     let error = " times: cannot connect to 127.0.0.1:1: connection refused\n";
     assert!(output.ends_with(error), "{output}");
+}
+
+/// The response to the last request of each thread arrives after the time is over.
+#[test]
+fn load_counts_the_last_response_of_each_thread() {
+    let echo = ExampleServer::start("echo");
+    let output = load(&echo.address.to_string(), "0");
+    assert!(output.starts_with("2 responses, "), "{output}");
+    let output = load("127.0.0.1:1", "0");
+    assert!(output.contains("\n2 times: cannot connect"), "{output}");
 }

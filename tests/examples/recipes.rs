@@ -5,10 +5,11 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 
 use crate::example::{self, ExampleServer, KillOnDrop};
-use crate::support::{read_answer, request, RESPONDER, TEST_TIMEOUT};
+use crate::support::{read_answer, read_record, record, request, ABORT, RESPONDER, TEST_TIMEOUT};
 use fcgi::cgi::Head;
 use fcgi::net::{Address, Stream};
 use fcgi::{Client, Params};
@@ -173,6 +174,45 @@ fn multipart_reads_fields_and_files() {
     }
 }
 
+/// Starts `multipart`, and sends the form. Returns the response and the memory that the process has
+/// used at most, in KiB.
+#[cfg(target_os = "linux")]
+fn post_multipart(form: &[u8]) -> (Response, u64) {
+    let directory = tempfile::tempdir().expect("a directory for the socket");
+    let address = Address::unix(directory.path().join("app.sock")).expect("an address");
+    let mut command = Command::new(example::path("multipart"));
+    let server = KillOnDrop(command.arg(address.to_string()).spawn().expect("multipart starts"));
+    example::wait_until_listening(&address);
+    let response = send(&address, "POST", "/", "multipart/form-data; boundary=limit", form);
+    let status = fs::read_to_string(format!("/proc/{}/status", server.0.id()));
+    let status = status.expect("the status of the process");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a size");
+    (response, line.trim().trim_end_matches(" kB").parse().expect("a number"))
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn multipart_holds_neither_files_nor_headers_in_memory() {
+    const LARGE: usize = 64 << 20;
+    let (limit, head) = ("--limit\r\n", "Content-Disposition: form-data; name=a");
+    let field = |head: &str, len| format!("{limit}{head}\r\n\r\n{}\r\n", "x".repeat(len));
+    let too_many = field(head, 1000).repeat(60_000);
+    let long_header = format!("{head}\r\nX: {}", "x".repeat(LARGE));
+    for (form, status, text) in [
+        (field(head, LARGE), 200, "a -: 67108864 bytes\n"),
+        (field(head, 1).repeat(100), 200, "a -: 1 bytes\n"),
+        (field(head, 1).repeat(101), 413, "The form has too many fields.\n"),
+        (too_many, 413, "The form has too many fields.\n"),
+        (field(&long_header, 1), 413, "The header of a field is too long.\n"),
+        ("x".repeat(LARGE), 413, "The header of a field is too long.\n"),
+    ] {
+        let (response, memory) = post_multipart(format!("{form}--limit--\r\n").as_bytes());
+        assert_eq!(response.head.status(), status, "{}", response.body);
+        assert!(response.body.starts_with(text), "{}", response.body);
+        assert!(memory < 16 * 1024, "{memory} KiB for {} bytes", form.len());
+    }
+}
+
 #[test]
 fn api_answers_every_request_with_json() {
     let api = ExampleServer::start("api");
@@ -229,6 +269,22 @@ fn daemon_listens_for_its_group_and_stops_on_sigterm() {
     }
 }
 
+/// Other signals keep their usual effect: SIGQUIT ends the process with a core dump.
+#[test]
+fn daemon_does_not_handle_sigquit() {
+    let directory = tempfile::tempdir().expect("a directory for the socket");
+    let address = Address::unix(directory.path().join("app.sock")).expect("an address");
+    let mut command = Command::new("sh");
+    let command = command.args(["-c", "ulimit -c 0; exec \"$0\" \"$1\""]);
+    let command = command.arg(example::path("daemon")).arg(address.to_string());
+    let mut daemon = KillOnDrop(command.stdout(Stdio::null()).spawn().expect("daemon starts"));
+    example::wait_until_listening(&address);
+    let id = daemon.0.id().to_string();
+    assert!(Command::new("kill").args(["-s", "QUIT", &id]).status().expect("kill").success());
+    let status = daemon.0.wait().expect("its exit status");
+    assert_eq!(status.signal(), Some(3), "{status}");
+}
+
 #[test]
 fn events_arrive_one_by_one() {
     let events = ExampleServer::start("events");
@@ -260,6 +316,20 @@ fn events_are_sent_before_the_response_ends() {
         Err::<(), _>(std::io::Error::other(String::from_utf8_lossy(&event).into_owned()))
     });
     assert!(event.expect_err("the event").to_string().contains("id: 1\ndata: {\"count\": 1"));
+}
+
+/// The longest interval of a query would otherwise occupy a thread after its client has left.
+#[test]
+fn events_end_when_the_request_is_aborted_between_two_events() {
+    let events = ExampleServer::start("events");
+    let mut stream = Stream::connect(&events.address, Some(TEST_TIMEOUT)).expect("a connection");
+    stream.set_timeouts(Some(TEST_TIMEOUT), Some(TEST_TIMEOUT)).expect("timeouts");
+    let pairs = [("QUERY_STRING", "interval=18446744073709551615")];
+    stream.write_all(&request(1, RESPONDER, 1, &pairs, b"")).expect("the request is sent");
+    while !read_record(&mut stream).expect("an event").content.ends_with(b"\n\n") {}
+    stream.write_all(&record(ABORT, 1, b"")).expect("the abort is sent");
+    let end = read_answer(&mut stream, 1);
+    assert_eq!(end.text(), "");
 }
 
 #[test]

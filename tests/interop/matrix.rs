@@ -107,7 +107,8 @@ fn readme_word(name: &str, case: &str) -> &'static str {
 }
 
 /// Returns the first two numbers of the version of a Debian package. Those that follow change with
-/// security updates.
+/// security updates. A package whose releases are dates has the version `0.0.DATE`, and this
+/// returns the date.
 #[track_caller]
 fn package_version(package: &str) -> String {
     if package.is_empty() {
@@ -117,6 +118,9 @@ fn package_version(package: &str) -> String {
     let output = query.args(["--show", "--showformat", "${Version}", package]).output();
     let version = String::from_utf8(output.expect("dpkg-query").stdout).expect("text");
     let version = version.split_once(':').map_or(&*version, |(_epoch, version)| version);
+    if let Some(date) = version.strip_prefix("0.0.") {
+        return date.chars().take_while(char::is_ascii_digit).collect();
+    }
     let numbers = version.split(|c: char| !c.is_ascii_digit()).take(2).collect::<Vec<_>>();
     assert!(numbers.len() == 2, "{package} is not installed; .ci/run installs it");
     numbers.join(".")

@@ -28,6 +28,8 @@ mod requests;
 mod reset;
 mod responses;
 mod shutdown;
+#[cfg(target_os = "linux")]
+mod signals;
 mod status_errors;
 mod streams;
 mod threads;

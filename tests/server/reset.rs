@@ -1,5 +1,5 @@
 //! Proves that a reset between requests ends the connection, and that a reset inside a request is
-//! an error.
+//! an error. So is a peer that no longer acknowledges anything.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -43,5 +43,46 @@ fn reset_inside_a_request_is_an_error() {
     match connection.next_request() {
         Err(Error::Io(error)) => assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset),
         other => panic!("{other:?}"),
+    }
+}
+
+/// The system gives the connection up. That is neither the end of the input nor a timeout of the
+/// configuration, which would end the read an hour later.
+#[cfg(target_os = "linux")]
+#[test]
+fn peer_that_acknowledges_nothing_is_a_failure_of_the_connection() {
+    use fcgi::server::{CloseReason, Config};
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    for limit in [None, Some(Duration::from_secs(3600))] {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a listening socket");
+        socket2::SockRef::from(&listener).set_recv_buffer_size(4096).expect("a small buffer");
+        let application = TcpStream::connect(listener.local_addr().expect("its address"));
+        let application = application.expect("a connection");
+        let (mut peer, _) = listener.accept().expect("a stream");
+        let socket = socket2::SockRef::from(&application);
+        socket.set_send_buffer_size(1 << 20).expect("a large buffer");
+        socket.set_tcp_user_timeout(Some(Duration::from_millis(100))).expect("a timeout");
+
+        let config = Config::new().read_timeout(limit).idle_timeout(limit);
+        let mut connection = Connection::with_config(
+            application.try_clone().expect("another handle"),
+            Arc::new(config),
+        )
+        .expect("a connection");
+        peer.write_all(&request(1, RESPONDER, 1, &[], b"")).expect("the request is sent");
+        let mut request = connection.next_request().expect("a request").expect("a request");
+        // The peer reads nothing, so its buffer cannot take what the other one can.
+        request.stdout.write_all(&vec![b'x'; 256 * 1024]).expect("room in the buffer");
+        request.finish().expect("the response is buffered");
+        match connection.next_request() {
+            Err(Error::Io(error)) => {
+                assert_eq!(error.kind(), std::io::ErrorKind::TimedOut);
+                assert!(error.raw_os_error().is_some(), "{error}");
+            }
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(connection.close_reason(), Some(CloseReason::ConnectionFailed));
     }
 }

@@ -43,9 +43,9 @@ impl Request {
         let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
         let mut head = httparse::Request::new(&mut fields);
         let len = match head.parse(bytes) {
-            Ok(Status::Complete(len)) => len,
+            Ok(Status::Complete(len)) if len <= MAX_HEAD => len,
             Ok(Status::Partial) if bytes.len() < MAX_HEAD => return Ok(None),
-            Ok(Status::Partial) | Err(httparse::Error::TooManyHeaders) => {
+            Ok(_) | Err(httparse::Error::TooManyHeaders) => {
                 return Err(Failure::new(431, "the request head is too long"))
             }
             Err(error) => return Err(Failure::new(400, format!("invalid request: {error}"))),
@@ -90,7 +90,7 @@ impl Request {
         }
     }
 
-    /// Returns whether the client wants to send another request on the connection.
+    /// Returns whether the connection may be kept open for another request of the client.
     pub(super) fn keeps_alive(&self) -> bool {
         let options = self.items("Connection");
         let has = |option: &str| options.iter().any(|item| item == option);

@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Write};
+use std::panic::{catch_unwind, resume_unwind, AssertUnwindSafe};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
@@ -36,7 +37,7 @@ struct State {
     unsent: usize,
     /// What follows the pieces.
     end: Option<End>,
-    /// Whether the client has disconnected.
+    /// Whether the thread has ended, usually because the client has disconnected.
     is_closed: bool,
 }
 
@@ -51,10 +52,11 @@ pub fn pipe(writer: ResponseWriter) -> io::Result<PipeWriter> {
     let shared: Arc<Shared> = Arc::default();
     let reader = Arc::clone(&shared);
     let thread = thread::Builder::new().spawn(move || {
-        let outcome = reader.send_all(writer);
+        let sent = catch_unwind(AssertUnwindSafe(|| reader.send_all(writer)));
+        // A writer that waits for room must not wait for a thread that has ended.
         reader.lock().is_closed = true;
         reader.changed.notify_all();
-        outcome
+        sent.unwrap_or_else(|panic| resume_unwind(panic))
     })?;
     Ok(PipeWriter { shared, thread: Some(thread) })
 }
@@ -122,8 +124,8 @@ impl PipeWriter {
     fn end(&mut self, end: End) -> io::Result<()> {
         self.shared.lock().end = Some(end);
         self.shared.changed.notify_all();
-        let outcome = self.thread.take().map(JoinHandle::join);
-        outcome.and_then(Result::ok).unwrap_or(Ok(()))
+        let sent = self.thread.take().map_or(Ok(Ok(())), JoinHandle::join);
+        sent.unwrap_or_else(|_panic| Err(io::Error::other("the thread of the response panicked")))
     }
 }
 

@@ -29,7 +29,7 @@ struct Shared {
     next: AtomicU64,
     /// Signalled when a connection has been closed.
     closed: Condvar,
-    /// Invariant: set before `stop` looks at `connections`. A connection that is not yet there is
+    /// Invariant: set before `stop` reads `connections`. A connection that is not yet there is
     /// inserted later, and is stopped by the thread that has accepted it.
     is_stopping: AtomicBool,
 }

@@ -25,7 +25,7 @@ use crate::support::{end, record, TestServer, STDOUT, TEST_TIMEOUT};
 fn broken_response_without_a_length_resets_the_connection() {
     let part = record(STDOUT, 1, b"Content-Type: text/plain\n\npart");
     for (name, end, reason) in
-        [("truncated", vec![], "input ended"), ("refused in the end", end(1, 0, 2), "overloaded")]
+        [("truncated", vec![], "input ended"), ("refused in the end", end(1, 0, 2), "OVERLOADED")]
     {
         let site = Site::scripted(&[], [part.clone(), end].concat());
         let mut client = site.gateway.raw("GET /a.php HTTP/1.0\r\n\r\n");

@@ -46,7 +46,7 @@ fn main() -> io::Result<ExitCode> {
     }
     rows.push(row("`health_check`, waiting", &client_memory(&directory.join("health_check"))?));
     rows.extend(server_memory(&hello, "`hello`", &[0, 10, 100], None)?);
-    rows.extend(server_memory(&hello, "the same, stacks of 64 KiB", &[100], Some("65536"))?);
+    rows.extend(server_memory(&hello, "`hello`, stacks of 64 KiB", &[100], Some("65536"))?);
     println!("{}", rows.join("\n"));
 
     let guide = std::fs::read_to_string(GUIDE)?;
