@@ -1,7 +1,7 @@
 //! Sockets for FastCGI: addresses, listening sockets and connections, over TCP and Unix sockets.
 //!
-//! A [`Stream`] carries any bytes. [`Listener::from_stdin`] and [`AllowList`] implement sections 2.2
-//! and 3.2 of the [FastCGI specification].
+//! A [`Stream`] carries any bytes. [`Listener::from_stdin`] and [`AllowList`] implement sections
+//! 2.2 and 3.2 of the [FastCGI specification].
 //!
 //! [FastCGI specification]: https://fastcgi-archives.github.io/FastCGI_Specification.html
 //!

@@ -6,16 +6,16 @@ use std::time::Duration;
 
 /// Leaves everything to the system.
 #[derive(Debug)]
-pub(in crate::net) struct ReadWait;
+pub(crate) struct ReadWait;
 
 impl ReadWait {
-    pub(in crate::net) fn new(_: &TcpStream) -> Self {
+    pub(crate) fn new(_: &TcpStream) -> Self {
         Self
     }
 
     /// Sets how long a read may block.
     #[inline]
-    pub(in crate::net) fn set_timeout(
+    pub(crate) fn set_timeout(
         &self,
         socket: &TcpStream,
         timeout: Option<Duration>,
@@ -24,17 +24,17 @@ impl ReadWait {
     }
 
     /// Returns how long a read may block.
-    pub(in crate::net) fn timeout(&self, socket: &TcpStream) -> io::Result<Option<Duration>> {
+    pub(crate) fn timeout(&self, socket: &TcpStream) -> io::Result<Option<Duration>> {
         socket.read_timeout()
     }
 
     /// Does nothing.
     #[inline]
-    pub(in crate::net) fn note_shutdown(&self) {}
+    pub(crate) fn note_shutdown(&self) {}
 
     /// Does nothing: the read itself blocks.
     #[inline]
-    pub(in crate::net) fn wait(&self, _: &TcpStream) -> io::Result<()> {
+    pub(crate) fn wait(&self, _: &TcpStream) -> io::Result<()> {
         Ok(())
     }
 }

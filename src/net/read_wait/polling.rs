@@ -27,7 +27,7 @@ const PAUSE: Duration = Duration::from_millis(1);
 /// `Acquire`, so a read that observes it finds the socket shut down. `timeout` guards no other
 /// data.
 #[derive(Debug)]
-pub(in crate::net) struct ReadWait {
+pub(crate) struct ReadWait {
     /// The timeout of a read in milliseconds. `u64::MAX` means none.
     timeout: AtomicU64,
     is_shut_down: AtomicBool,
@@ -35,14 +35,14 @@ pub(in crate::net) struct ReadWait {
 
 impl ReadWait {
     /// Sets the timeout of the socket to a tick.
-    pub(in crate::net) fn new(socket: &TcpStream) -> Self {
+    pub(crate) fn new(socket: &TcpStream) -> Self {
         // If this fails, the socket is closed, and a read returns the error.
         let _ = socket.set_read_timeout(Some(TICK));
         Self { timeout: u64::MAX.into(), is_shut_down: false.into() }
     }
 
     /// Sets how long a read may block.
-    pub(in crate::net) fn set_timeout(
+    pub(crate) fn set_timeout(
         &self,
         socket: &TcpStream,
         timeout: Option<Duration>,
@@ -54,13 +54,13 @@ impl ReadWait {
     }
 
     /// Returns how long a read may block.
-    pub(in crate::net) fn timeout(&self, _: &TcpStream) -> io::Result<Option<Duration>> {
+    pub(crate) fn timeout(&self, _: &TcpStream) -> io::Result<Option<Duration>> {
         let millis = self.timeout.load(Relaxed);
         Ok((millis < u64::MAX).then(|| Duration::from_millis(millis)))
     }
 
     /// Notes that the read half was shut down.
-    pub(in crate::net) fn note_shutdown(&self) {
+    pub(crate) fn note_shutdown(&self) {
         self.is_shut_down.store(true, Release);
     }
 
@@ -68,7 +68,7 @@ impl ReadWait {
     ///
     /// # Errors
     /// The error of the system. It is `WouldBlock` or `TimedOut` after the timeout.
-    pub(in crate::net) fn wait(&self, socket: &TcpStream) -> io::Result<()> {
+    pub(crate) fn wait(&self, socket: &TcpStream) -> io::Result<()> {
         let start = Instant::now();
         let timeout = Duration::from_millis(self.timeout.load(Relaxed));
         while !self.is_shut_down.load(Acquire) {
@@ -127,10 +127,12 @@ mod tests {
         assert_eq!(socket.peek(&mut [0])?, 1, "the input is still there");
 
         let (socket, _peer) = pair()?;
-        wait.timeout.store(250, Relaxed);
+        let timeout = Duration::from_millis(250);
+        wait.set_timeout(&socket, Some(timeout))?;
+        assert_eq!(wait.timeout(&socket)?, Some(timeout));
         let start = Instant::now();
         assert!(is_timeout(&wait.wait(&socket).expect_err("a timeout")));
-        assert!(start.elapsed() >= Duration::from_millis(250), "{:?}", start.elapsed());
+        assert!(start.elapsed() >= timeout, "{:?}", start.elapsed());
         Ok(())
     }
 }
