@@ -8,6 +8,11 @@ use std::time::Duration;
 #[derive(Debug)]
 pub(crate) struct ReadWait;
 
+#[expect(
+    clippy::unused_self,
+    clippy::unnecessary_wraps,
+    reason = "the methods are called like those of the type for other systems"
+)]
 impl ReadWait {
     pub(crate) fn new(_: &TcpStream) -> Self {
         Self
