@@ -65,7 +65,7 @@
 //!
 //! The following heads are always an error, to which a web server responds with `502 Bad Gateway`:
 //!
-//! - A line contains a CR or NUL, a blank in its name or before its colon, or no colon, or it
+//! - A line contains a CR or NUL, has a blank in its name or before its colon, has no colon, or
 //!   continues another line. Programs differ in where such a field ends, so that another field or
 //!   a body could be injected.
 //! - A `Content-Length` is malformed or differs from another. The end of the response is unknown.
@@ -73,8 +73,8 @@
 //!   the response is unknown.
 //! - A `Location` contains a control byte. Browsers remove a tab, so `/\t/host` would lead to
 //!   another host.
-//! - The head has more than 64 KiB or 1024 fields, because memory is bounded. [`HeadParser`] can
-//!   change these limits.
+//! - The head has more than 64 KiB, with the interim heads before it, or more than 1024 fields,
+//!   because memory is bounded. [`HeadParser`] can change these limits.
 //!
 //! [`Head::http_fields`] omits `Transfer-Encoding`, because a web server encodes the body for the
 //! connection of its client.

@@ -9,15 +9,15 @@
 use std::convert::Infallible;
 use std::process::ExitStatus;
 use std::time::Duration;
-use std::{fmt, io, result};
+use std::{env, fmt, io, result};
 
 use crate::protocol::{ProtocolStatus, RecordType, MAX_CONTENT_LEN};
 
 /// The end of the message of [`Error::NotListening`], with a hint for the user of the program.
 const NOT_LISTENING: &str = "start the program from a web server, with spawn-fcgi or another \
                              process manager";
-/// The same for a program that systemd has started, with its socket on descriptor 3.
-const LISTEN_FDS: &str = "LISTEN_FDS is set, so the socket is on descriptor 3: set \
+/// The end of that message if the program may have been started by systemd.
+const LISTEN_FDS: &str = "LISTEN_FDS is set, so the socket may be on descriptor 3: set \
                           StandardInput=socket in the systemd service, or start the program with \
                           `<&3` in a shell";
 
@@ -59,7 +59,7 @@ pub struct Timeout {
 }
 
 impl Timeout {
-    /// Creates the value for an operation that was given up after this time.
+    /// Creates the value for an operation that has exceeded its timeout.
     pub fn new(operation: &'static str, after: Duration) -> Self {
         Self { operation, after }
     }
@@ -76,6 +76,13 @@ impl fmt::Display for Timeout {
 ///
 /// Every variant that is about a wrong value carries that value. An `Error` converts to an
 /// [`io::Error`] and back without loss, so `?` works in functions that return [`io::Result`].
+///
+/// # Messages and sources
+///
+/// The message is a complete sentence in one line. It includes the message of the I/O error in
+/// [`Io`](Self::Io), [`Connect`](Self::Connect) and [`Socket`](Self::Socket). `source` therefore
+/// does not return that error, but its source, so that a program that prints an error and all of
+/// its sources prints nothing twice. Match the variant to examine the I/O error itself.
 ///
 /// # Which requests can be sent again
 ///
@@ -210,12 +217,11 @@ pub enum Error {
     },
     /// A handler returned without an error and without having written a response.
     NoResponse,
-    /// A response was to be written with [`Request::respond`](crate::server::Request::respond), but
-    /// a part of another one had been written before.
+    /// [`Request::respond`](crate::server::Request::respond) was called after a part of a response
+    /// had been written.
     ResponseStarted,
-    /// The request had been ended by
-    /// [`Request::finish_early`](crate::server::Request::finish_early) when one of its streams was
-    /// read or written, or when it was to be ended again.
+    /// A stream of the request was used, or the request was ended again, after
+    /// [`Request::finish_early`](crate::server::Request::finish_early).
     RequestEnded,
     /// A signal ended a CGI program, or it failed without a response.
     ///
@@ -236,7 +242,8 @@ pub enum Error {
     ResponseTooLarge(usize),
 
     /// The response head is larger than the configured limit, such as
-    /// [`client::Config::max_head`](crate::client::Config::max_head).
+    /// [`client::Config::max_head`](crate::client::Config::max_head). Interim heads before it
+    /// count.
     ///
     /// The value is that limit in bytes.
     HeadTooLarge(usize),
@@ -289,10 +296,14 @@ pub enum Error {
     InvalidAddress(String),
     /// Descriptor 0 is not a listening socket (section 2.2 of the specification).
     ///
-    /// The value describes what it is, for example `a pipe`. The message explains how to start the
-    /// program, also for one that systemd has started with its socket on descriptor 3
-    /// (`LISTEN_FDS`). See [`deployment`](crate::deployment).
-    NotListening(&'static str),
+    /// The message explains how to start the program. See [`deployment`](crate::deployment).
+    NotListening {
+        /// What it is, for example `a pipe`.
+        found: &'static str,
+        /// Whether the variable `LISTEN_FDS` was set. The program may then have been started by
+        /// systemd, with its socket on descriptor 3.
+        has_listen_fds: bool,
+    },
     /// An item of an [`AllowList`](crate::net::AllowList) is not an IP address (section 3.2 of the
     /// specification).
     ///
@@ -317,10 +328,26 @@ impl Error {
         Self::Socket { operation, address: address.to_string().into(), source }
     }
 
-    /// Creates the error of an operation that was given up after some time.
+    /// Creates the error of an operation that has exceeded its timeout.
     #[cold]
     pub(crate) fn timed_out(operation: &'static str, after: Duration) -> Self {
         Self::TimedOut(Timeout::new(operation, after))
+    }
+
+    /// Creates the error for a descriptor 0 that is not a listening socket.
+    #[cold]
+    pub(crate) fn not_listening(found: &'static str) -> Self {
+        Self::NotListening { found, has_listen_fds: env::var_os("LISTEN_FDS").is_some() }
+    }
+
+    /// Returns the I/O error that the error contains.
+    pub(crate) fn io_error(&self) -> Option<&io::Error> {
+        match self {
+            Self::Io(source) | Self::Connect { source, .. } | Self::Socket { source, .. } => {
+                Some(source)
+            }
+            _ => None,
+        }
     }
 
     /// Returns true if the same request can be sent again, later or on another connection.
@@ -365,7 +392,7 @@ impl Error {
             | Self::RequestNotFinished
             | Self::InvalidRequest { .. }
             | Self::InvalidAddress(_)
-            | Self::NotListening(_)
+            | Self::NotListening { .. }
             | Self::InvalidAllowList(_) => io::ErrorKind::InvalidInput,
             Self::UnsupportedVersion(_)
             | Self::InvalidBodyLength { .. }
@@ -396,6 +423,9 @@ impl fmt::Debug for Error {
 }
 
 /// Implements `Display` from a table of variants and their messages.
+///
+/// Written as a function, the `match` would be far longer than any other function of the crate.
+/// Several functions could not be checked to cover every variant.
 macro_rules! impl_display {
     ($($variant:pat => ($($message:tt)+),)+) => {
         impl fmt::Display for Error {
@@ -420,11 +450,11 @@ impl_display! {
     Error::ContentTooLong(len) =>
         ("content of {len} bytes exceeds the {MAX_CONTENT_LEN} bytes that a record can hold"),
     Error::InvalidRequestId { record_type, request_id } =>
-        ("{record_type:?} record cannot have request id {request_id}"),
+        ("{record_type} record cannot have request id {request_id}"),
     Error::InvalidBodyLength { record_type, len } =>
-        ("{record_type:?} record has a body of {len} bytes instead of 8"),
+        ("{record_type} record has a body of {len} bytes instead of 8"),
     Error::UnexpectedRecord { record_type, request_id } =>
-        ("unexpected {record_type:?} record for request {request_id}"),
+        ("unexpected {record_type} record for request {request_id}"),
     Error::InvalidParams(offset) => ("name-value pair at offset {offset} is incomplete"),
     Error::ParamTooLong(len) => ("name-value data of {len} bytes is too long"),
     Error::ParamsTooLarge(limit) => ("params exceed the limit of {limit} bytes"),
@@ -454,15 +484,16 @@ impl_display! {
     Error::InvalidRequest { part, value } => ("invalid {part} {value:?}"),
     Error::InvalidAddress(text) =>
         ("invalid address {text:?}, expected HOST:PORT or unix:PATH"),
-    Error::NotListening(what) =>
-        ("descriptor 0 is {what}, not a listening socket: {}", how_to_listen()),
+    Error::NotListening { found, has_listen_fds } =>
+        ("descriptor 0 is {found}, not a listening socket: {}",
+            if *has_listen_fds { LISTEN_FDS } else { NOT_LISTENING }),
     Error::InvalidAllowList(item) =>
         ("invalid item {item:?} in the list of allowed IP addresses"),
 }
 
-/// Implements the methods that depend only on the fields of a variant. The fields of the variants
-/// in the invocation can be cloned, and are not I/O errors.
-macro_rules! impl_by_fields {
+/// Implements [`Error::duplicate`] from a list of the variants whose fields can be cloned. All but
+/// the variants with an I/O error can.
+macro_rules! impl_duplicate {
     ($($unit:ident)+, $($tuple:ident(_))+, $($name:ident { $($field:ident),+ })+) => {
         impl Error {
             /// Returns an error with the same message and kind, for a caller that fails again for
@@ -484,28 +515,16 @@ macro_rules! impl_by_fields {
                     })+
                 }
             }
-
-            /// Returns the I/O error that the error contains.
-            fn io_error(&self) -> Option<&io::Error> {
-                match self {
-                    Self::Io(source)
-                    | Self::Connect { source, .. }
-                    | Self::Socket { source, .. } => Some(source),
-                    $(Self::$unit => None,)+
-                    $(Self::$tuple(_) => None,)+
-                    $(Self::$name { .. } => None,)+
-                }
-            }
         }
     };
 }
 
-impl_by_fields! {
+impl_duplicate! {
     Aborted NoResponse ResponseStarted RequestEnded RequestNotFinished IncompleteHead MissingField,
     TimedOut(_) RequestTimedOut(_) ProgramFailed(_) UnsupportedVersion(_) UnexpectedEof(_)
     ContentTooLong(_) InvalidParams(_) ParamTooLong(_) ParamsTooLarge(_) BodyTooLarge(_) Refused(_)
     ResponseTooLarge(_) HeadTooLarge(_) TooManyFields(_) InvalidField(_) DuplicateField(_)
-    InvalidStatus(_) InvalidLocation(_) InvalidContentLength(_) InvalidAddress(_) NotListening(_)
+    InvalidStatus(_) InvalidLocation(_) InvalidContentLength(_) InvalidAddress(_)
     InvalidAllowList(_),
     InvalidRequestId { record_type, request_id }
     InvalidBodyLength { record_type, len }
@@ -513,11 +532,14 @@ impl_by_fields! {
     StreamTooShort { variable, announced, received }
     StreamTooLong { variable, announced }
     InvalidRequest { part, value }
+    NotListening { found, has_listen_fds }
 }
 
 impl std::error::Error for Error {
+    /// Returns the source of the I/O error that the error contains. The message of the I/O error
+    /// itself is part of [`Display`](fmt::Display).
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.io_error().map(|error| error as _)
+        self.io_error()?.source()
     }
 }
 
@@ -567,41 +589,36 @@ fn reason(error: &io::Error) -> String {
     text
 }
 
-/// Returns a hint for the user of a program whose descriptor 0 is not a listening socket.
-fn how_to_listen() -> &'static str {
-    let is_systemd = std::env::var_os("LISTEN_FDS").is_some();
-    if is_systemd {
-        LISTEN_FDS
-    } else {
-        NOT_LISTENING
-    }
-}
-
 /// A version in a record header, which this crate does not support.
 struct Version(u8);
 
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let protocol = match self.0 {
-            // The first letters of "HTTP" and of the common request methods.
-            b'C' | b'D' | b'G' | b'H' | b'O' | b'P' | b'T' => "HTTP",
-            TLS_HANDSHAKE => "TLS",
-            version => return write!(f, "record has unsupported FastCGI version {version}"),
-        };
         let Self(version) = self;
-        write!(f, "record has unsupported FastCGI version {version}: the peer speaks {protocol}")
+        write!(f, "record has unsupported FastCGI version {version}")?;
+        match *version {
+            // The first letters of "HTTP" and of the common request methods.
+            b'C' | b'D' | b'G' | b'H' | b'O' | b'P' | b'T' => {
+                f.write_str(": the peer may be using HTTP")
+            }
+            TLS_HANDSHAKE => f.write_str(": the peer may be using TLS"),
+            _ => Ok(()),
+        }
     }
 }
 
-/// A time, in seconds if it is a whole number of them, and else in milliseconds.
+/// A time, in seconds if it is a whole number of them, and else in milliseconds or the next smaller
+/// unit in which it is not 0.
 struct Time(Duration);
 
 impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.subsec_nanos() == 0 {
-            write!(f, "{} s", self.0.as_secs())
-        } else {
-            write!(f, "{} ms", self.0.as_millis())
+        let Self(time) = self;
+        match (time.subsec_nanos(), time.as_nanos()) {
+            (0, _) => write!(f, "{} s", time.as_secs()),
+            (_, 1_000_000..) => write!(f, "{} ms", time.as_millis()),
+            (_, 1_000..) => write!(f, "{} µs", time.as_micros()),
+            (_, nanos) => write!(f, "{nanos} ns"),
         }
     }
 }

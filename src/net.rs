@@ -1,6 +1,9 @@
 //! Sockets for FastCGI: addresses, listening sockets and connections, over TCP and Unix sockets.
 //!
-//! This module does not depend on the FastCGI protocol. A [`Stream`] carries any bytes.
+//! A [`Stream`] carries any bytes. [`Listener::from_stdin`] and [`AllowList`] implement sections
+//! 2.2 and 3.2 of the [FastCGI specification].
+//!
+//! [FastCGI specification]: https://fastcgi-archives.github.io/FastCGI_Specification.html
 //!
 //! ```
 //! use fcgi::net::{Listener, Stream};
@@ -31,6 +34,7 @@ mod socket;
 #[cfg(unix)]
 mod socket_file;
 mod stream;
+mod timeout;
 mod waiters;
 
 pub use address::Address;

@@ -88,7 +88,7 @@ fn exit_status(error: &Error) -> u8 {
         Error::Socket { source, .. } => exit_status_of_io(source.kind()),
         Error::Refused(_) => EX_TEMPFAIL,
         Error::InvalidAddress(_) | Error::ContentTooLong(_) | Error::ParamTooLong(_) => EX_USAGE,
-        Error::Connect { .. } | Error::NotListening(_) | Error::InvalidAllowList(_) => {
+        Error::Connect { .. } | Error::NotListening { .. } | Error::InvalidAllowList(_) => {
             EX_UNAVAILABLE
         }
         Error::Io(error) => exit_status_of_io(error.kind()),

@@ -52,7 +52,7 @@ where
     H: Fn(&mut Request<'_>) -> HandlerResult + Send + Sync + 'static,
 {
     match Server::from_stdin() {
-        Err(Error::NotListening(_)) if env::var_os("GATEWAY_INTERFACE").is_some() => {
+        Err(Error::NotListening { .. }) if env::var_os("GATEWAY_INTERFACE").is_some() => {
             let params = cgi_params(env::vars_os())?;
             let (stdin, mut stdout, stderr) = (io::stdin(), io::stdout(), io::stderr());
             let completion = serve_cgi_call(&handler, &params, stdin, &mut stdout, stderr)?;

@@ -239,7 +239,7 @@ fn add_connection(params: &mut Params, request: &HttpRequest<'_>) -> Result<()> 
 }
 
 fn add_address(params: &mut Params, [ip, port]: [&str; 2], address: SocketAddr) -> Result<()> {
-    add(params, ip, unmapped(address.ip()).to_string())?;
+    add(params, ip, address.ip().to_canonical().to_string())?;
     add(params, port, address.port().to_string())
 }
 
@@ -279,19 +279,10 @@ fn server_name(request: &HttpRequest<'_>, target: &Target<'_>) -> Result<String>
         let host = host_name(authority).ok_or_else(|| invalid_request("Host", authority))?;
         return Ok(host.to_owned());
     }
-    Ok(match unmapped(request.local.ip()) {
+    Ok(match request.local.ip().to_canonical() {
         IpAddr::V4(address) => address.to_string(),
         IpAddr::V6(address) => format!("[{address}]"),
     })
-}
-
-/// Converts an IPv4-mapped IPv6 address to IPv4. Sockets that accept both kinds report such
-/// addresses.
-fn unmapped(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V6(v6) => v6.to_ipv4_mapped().map_or(address, IpAddr::V4),
-        IpAddr::V4(_) => address,
-    }
 }
 
 fn bytes_of(path: &Path) -> &[u8] {

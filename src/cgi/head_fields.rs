@@ -3,11 +3,12 @@
 use std::fmt;
 use std::mem::{replace, take};
 
+use super::syntax::Rules;
 use super::{status, syntax};
 use crate::error::{Error, Result};
 
 /// The header fields of a response head, while it is parsed or built and afterwards.
-#[derive(Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default)]
 pub(super) struct Fields {
     /// The lines of the head, as received or as they will be sent. Interim heads come first.
     pub(super) bytes: Vec<u8>,
@@ -18,8 +19,9 @@ pub(super) struct Fields {
 }
 
 /// The positions of the fields, and the values that a web server interprets.
-#[derive(Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default)]
 struct Index {
+    rules: Rules,
     /// Invariant: in order of appearance. Every name is a token, and no value is empty.
     fields: Vec<Field>,
     /// The code of the `Status` field.
@@ -28,13 +30,13 @@ struct Index {
     content_length: Option<u64>,
     /// Whether there is a `Location` field.
     has_location: bool,
-    /// The position of the `Content-Type` field in `fields`.
-    content_type: Option<usize>,
+    /// Whether there is a `Content-Type` field.
+    has_content_type: bool,
 }
 
 /// The offsets of one field in the bytes of the head. `HeadParser` and `ResponseHead` limit a head
 /// to `u32::MAX` bytes.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 struct Field {
     name: u32,
     name_end: u32,
@@ -42,7 +44,25 @@ struct Field {
     value_end: u32,
 }
 
+/// The offsets of a line that is a header field.
+#[derive(Clone, Copy)]
+pub(super) struct Line {
+    pub(super) start: usize,
+    pub(super) colon: usize,
+    /// The offset of its CR or LF.
+    pub(super) end: usize,
+}
+
 impl Fields {
+    /// Sets the rules for the fields that are added later.
+    pub(super) fn set_rules(&mut self, rules: Rules) {
+        self.index.rules = rules;
+    }
+
+    pub(super) fn rules(&self) -> Rules {
+        self.index.rules
+    }
+
     /// Returns the lines of the head, without the interim heads before it.
     pub(super) fn as_bytes(&self) -> &[u8] {
         &self.bytes[self.start..]
@@ -56,14 +76,15 @@ impl Fields {
     /// Returns the fields in order.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> + '_ {
         // Names are tokens and therefore ASCII.
-        let name = |field| std::str::from_utf8(self.name(field)).unwrap_or_default();
-        self.index.fields.iter().map(move |field| (name(field), self.value(field)))
+        let name = |field: &Field| std::str::from_utf8(field.name(&self.bytes)).unwrap_or_default();
+        self.index.fields.iter().map(move |field| (name(field), field.value(&self.bytes)))
     }
 
     /// Returns the value of the first field of this name, ignoring ASCII case.
     pub(super) fn get(&self, name: &str) -> Option<&[u8]> {
-        let matches = |field: &&Field| self.name(field).eq_ignore_ascii_case(name.as_bytes());
-        self.index.fields.iter().find(matches).map(|field| self.value(field))
+        let matches =
+            |field: &&Field| field.name(&self.bytes).eq_ignore_ascii_case(name.as_bytes());
+        self.index.fields.iter().find(matches).map(|field| field.value(&self.bytes))
     }
 
     /// Returns the code of the `Status` field.
@@ -87,22 +108,19 @@ impl Fields {
         self.index.has_location
     }
 
-    /// Adds a line of `bytes` to the index. The offsets are those of its start, its colon, and its
-    /// CR or LF. The name must be a token, and the value must not contain a CR, LF or NUL. Returns
-    /// `false` if the field is dropped because its value is empty or it repeats an earlier one.
-    ///
-    /// Unless `is_strict` is set, any reference is a valid `Location`, and a `Content-Type`
-    /// replaces an earlier one.
+    /// Adds a line of `bytes` to the index. The name must be a token, and the value must not
+    /// contain a CR, LF or NUL. Returns `false` if the field is dropped because its value is empty
+    /// or it repeats an earlier one.
     #[inline]
-    pub(super) fn add(&mut self, offsets: [usize; 3], is_strict: bool) -> Result<bool> {
-        self.index.add(&self.bytes, offsets, is_strict)
+    pub(super) fn add(&mut self, line: Line) -> Result<bool> {
+        self.index.add(&self.bytes, line)
     }
 
     /// Checks that a complete head has a `Content-Type`, `Location` or `Status` field (RFC 3875,
     /// section 6.2).
     pub(super) fn check_required_field(&self) -> Result<()> {
-        let Index { status, has_location, content_type, .. } = self.index;
-        if content_type.is_some() || has_location || status.is_some() {
+        let Index { status, has_location, has_content_type, .. } = self.index;
+        if has_content_type || has_location || status.is_some() {
             return Ok(());
         }
         Err(Error::MissingField)
@@ -126,59 +144,61 @@ impl Fields {
         self.start = 0;
         self.index.clear();
     }
+}
 
+impl Field {
     #[inline]
-    fn name(&self, field: &Field) -> &[u8] {
-        &self.bytes[field.name as usize..field.name_end as usize]
+    fn name<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
+        &bytes[self.name as usize..self.name_end as usize]
     }
 
     #[inline]
-    fn value(&self, field: &Field) -> &[u8] {
-        &self.bytes[field.value as usize..field.value_end as usize]
+    fn value<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
+        &bytes[self.value as usize..self.value_end as usize]
     }
 }
 
 impl Index {
     #[inline]
-    fn add(&mut self, bytes: &[u8], offsets: [usize; 3], is_strict: bool) -> Result<bool> {
-        let [start, colon, end] = offsets;
+    fn add(&mut self, bytes: &[u8], line: Line) -> Result<bool> {
+        let Line { start, colon, end } = line;
         let value = syntax::trim_range(bytes, colon + 1..end);
-        let (name, text) = (&bytes[start..colon], &bytes[value.clone()]);
-        if text.is_empty() || !self.interpret(name, text, is_strict)? {
-            return Ok(false);
-        }
         let [name, name_end, value, value_end] =
             [start, colon, value.start, value.end].map(|offset| offset as u32);
-        self.fields.push(Field { name, name_end, value, value_end });
+        let field = Field { name, name_end, value, value_end };
+        if value == value_end || !self.interpret(bytes, field)? {
+            return Ok(false);
+        }
+        self.fields.push(field);
         Ok(true)
     }
 
     /// Checks and records a field that web servers interpret. Returns `false` if the field repeats
     /// an earlier one and must be dropped.
     #[inline]
-    fn interpret(&mut self, name: &[u8], value: &[u8], is_strict: bool) -> Result<bool> {
+    fn interpret(&mut self, bytes: &[u8], field: Field) -> Result<bool> {
+        let (name, value) = (field.name(bytes), field.value(bytes));
         if has_name(name, b"content-type") {
-            self.replace_content_type(is_strict)?;
+            if replace(&mut self.has_content_type, true) {
+                self.remove_content_type(bytes)?;
+            }
         } else if has_name(name, b"content-length") {
             return self.set_content_length(syntax::parse_length(value)?);
         } else if has_name(name, b"status") {
             let code = status::parse_code(value)?;
             check_first("Status", self.status.replace(code).is_some())?;
         } else if has_name(name, b"location") {
-            syntax::check_location(value, is_strict)?;
+            syntax::check_location(value, self.rules)?;
             check_first("Location", replace(&mut self.has_location, true))?;
         }
         Ok(true)
     }
 
-    /// Removes an earlier `Content-Type`, and records that the next field is one.
-    #[inline]
-    fn replace_content_type(&mut self, is_strict: bool) -> Result<()> {
-        if let Some(earlier) = self.content_type {
-            check_first("Content-Type", is_strict)?;
-            self.fields.remove(earlier);
-        }
-        self.content_type = Some(self.fields.len());
+    /// Removes the earlier `Content-Type` when another one follows.
+    #[cold]
+    fn remove_content_type(&mut self, bytes: &[u8]) -> Result<()> {
+        check_first("Content-Type", self.rules == Rules::Strict)?;
+        self.fields.retain(|field| !has_name(field.name(bytes), b"content-type"));
         Ok(())
     }
 
@@ -195,7 +215,7 @@ impl Index {
 
     fn clear(&mut self) {
         self.fields.clear();
-        *self = Self { fields: take(&mut self.fields), ..Self::default() };
+        *self = Self { rules: self.rules, fields: take(&mut self.fields), ..Self::default() };
     }
 }
 

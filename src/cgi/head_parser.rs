@@ -2,9 +2,9 @@
 
 use std::io::{BufRead, ErrorKind};
 
-use super::head_fields::Fields;
+use super::head_fields::{Fields, Line};
 use super::parsed_head::Head;
-use super::syntax;
+use super::syntax::{self, Rules};
 use crate::error::{Error, Result};
 
 /// The number of bytes that are copied before their lines are parsed. The head usually ends within
@@ -57,19 +57,18 @@ pub struct HeadParser {
     /// Invariant: at most `u32::MAX`.
     max_bytes: usize,
     max_fields: usize,
-    /// Whether heads are rejected that RFC 3875 does not allow but applications send.
-    is_strict: bool,
 }
 
 impl Default for HeadParser {
     fn default() -> Self {
+        let mut fields = Fields::default();
+        fields.set_rules(Rules::Lenient);
         Self {
-            head: Head { fields: Fields::default() },
+            head: Head { fields },
             cursor: Cursor::default(),
             is_complete: false,
             max_bytes: 64 * 1024,
             max_fields: 1024,
-            is_strict: false,
         }
     }
 }
@@ -80,8 +79,8 @@ impl HeadParser {
         Self::default()
     }
 
-    /// Sets the maximum size of a head in bytes, including its empty line. It cannot exceed 2³² −
-    /// 1.
+    /// Sets the maximum size of a head in bytes, including its empty line and the interim heads
+    /// before it. It cannot exceed 2³² − 1.
     ///
     /// The default of 64 KiB leaves room for large cookies and security policies, and limits the
     /// memory of a thousand heads to 64 MiB.
@@ -91,7 +90,8 @@ impl HeadParser {
         self
     }
 
-    /// Sets the maximum number of fields. Fields with an empty value do not count.
+    /// Sets the maximum number of fields. Fields with an empty value do not count, nor do those of
+    /// an interim head before it.
     ///
     /// The default of 1024 is more than any known application sends. It limits the index of the
     /// fields to 16 KiB.
@@ -118,7 +118,7 @@ impl HeadParser {
     /// ```
     #[must_use]
     pub fn strict(mut self, strict: bool) -> Self {
-        self.is_strict = strict;
+        self.head.fields.set_rules(if strict { Rules::Strict } else { Rules::Lenient });
         self
     }
 
@@ -132,7 +132,8 @@ impl HeadParser {
     /// earlier one.
     ///
     /// # Errors
-    /// - [`Error::HeadTooLarge`] if the head has more than [`max_bytes`](Self::max_bytes) bytes
+    /// - [`Error::HeadTooLarge`] if the head and the interim heads before it have more than
+    ///   [`max_bytes`](Self::max_bytes) bytes
     /// - [`Error::TooManyFields`] if it has more than [`max_fields`](Self::max_fields) fields
     /// - [`Error::InvalidField`] if a line is not a valid field
     /// - [`Error::DuplicateField`] if there are two `Location` or `Status` fields
@@ -231,11 +232,12 @@ impl HeadParser {
         let room = self.max_bytes.saturating_sub(bytes.len());
         bytes.extend_from_slice(&step[..step.len().min(room)]);
         let mut cursor = self.cursor;
-        while let Some(line) = cursor.next_line(&self.head.fields.bytes, self.is_strict)? {
-            if line.start == line.end {
-                self.end_head(cursor.line)?;
-            } else if line.is_field {
-                self.add_field(line)?;
+        let rules = self.head.fields.rules();
+        while let Some(line) = cursor.next_line(&self.head.fields.bytes, rules)? {
+            match line {
+                ParsedLine::Empty => self.end_head(cursor.line)?,
+                ParsedLine::Field(line) => self.add_field(line)?,
+                ParsedLine::UnusualName => {}
             }
             if self.is_complete {
                 return Ok(());
@@ -254,7 +256,7 @@ impl HeadParser {
     #[inline]
     fn add_field(&mut self, line: Line) -> Result<()> {
         let fields = &mut self.head.fields;
-        fields.add([line.start, line.colon, line.end], self.is_strict)?;
+        fields.add(line)?;
         if fields.len() > self.max_fields {
             return Err(Error::TooManyFields(self.max_fields));
         }
@@ -265,7 +267,7 @@ impl HeadParser {
     /// interim response.
     fn end_head(&mut self, end: usize) -> Result<()> {
         let fields = &mut self.head.fields;
-        if self.is_strict {
+        if fields.rules() == Rules::Strict {
             fields.check_required_field()?;
         } else if fields.is_interim() {
             fields.drop_interim(end);
@@ -317,7 +319,7 @@ impl Cursor {
     /// Returns the current line and moves to the next one. Returns `None` if the line is not
     /// complete.
     #[inline]
-    fn next_line(&mut self, bytes: &[u8], is_strict: bool) -> Result<Option<Line>> {
+    fn next_line(&mut self, bytes: &[u8], rules: Rules) -> Result<Option<ParsedLine>> {
         let start = self.line;
         if self.colon <= start {
             let at = self.scanned + syntax::token_len(&bytes[self.scanned..]);
@@ -327,7 +329,7 @@ impl Cursor {
                 Some(b'\n' | b'\r') if at == start => {}
                 None => return Ok(None),
                 Some(_) => {
-                    if !self.scan_unusual_name(bytes, is_strict)? {
+                    if !self.scan_unusual_name(bytes, rules)? {
                         return Ok(None);
                     }
                 }
@@ -344,9 +346,13 @@ impl Cursor {
             // Some clients treat a CR alone as the end of a line, so it could inject a field.
             _ => return Err(invalid_line(&bytes[start..])),
         };
-        let is_field = !std::mem::take(&mut self.is_unusual);
+        let is_unusual = std::mem::take(&mut self.is_unusual);
         (self.line, self.scanned) = (next, next);
-        Ok(Some(Line { start, colon: self.colon, end, is_field }))
+        Ok(Some(match is_unusual {
+            true => ParsedLine::UnusualName,
+            false if start == end => ParsedLine::Empty,
+            false => ParsedLine::Field(Line { start, colon: self.colon, end }),
+        }))
     }
 
     /// Continues to look for the colon after a byte that a token cannot contain. Returns `false` if
@@ -355,10 +361,10 @@ impl Cursor {
     /// A line without a name, with a blank before its colon, or that continues another line is
     /// rejected (RFC 3875, section 6.3).
     #[cold]
-    fn scan_unusual_name(&mut self, bytes: &[u8], is_strict: bool) -> Result<bool> {
+    fn scan_unusual_name(&mut self, bytes: &[u8], rules: Rules) -> Result<bool> {
         let at = self.scanned + syntax::unusual_name_len(&bytes[self.scanned..]);
         match bytes.get(at) {
-            _ if is_strict => Err(invalid_line(&bytes[self.line..])),
+            _ if rules == Rules::Strict => Err(invalid_line(&bytes[self.line..])),
             Some(b':') if at > self.line => {
                 (self.colon, self.scanned, self.is_unusual) = (at, at + 1, true);
                 Ok(true)
@@ -372,15 +378,13 @@ impl Cursor {
     }
 }
 
-/// The offsets of the start, the colon and the CR or LF of a line. The empty line has no colon, and
-/// its `end` is its `start`.
-#[derive(Clone, Copy)]
-struct Line {
-    start: usize,
-    colon: usize,
-    end: usize,
-    /// Whether the name is a token. A line with another name is dropped.
-    is_field: bool,
+/// A complete line of a head.
+enum ParsedLine {
+    /// It ends the head.
+    Empty,
+    Field(Line),
+    /// The name is not a token, so the line is dropped.
+    UnusualName,
 }
 
 #[cold]

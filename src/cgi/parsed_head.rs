@@ -16,6 +16,8 @@ use crate::stream::StreamLength;
 /// 3875, section 6.3). The [module documentation](super#response-heads) lists the heads that are
 /// accepted although they break a rule.
 ///
+/// Two heads are equal if their bytes are: see [`as_bytes`](Self::as_bytes).
+///
 /// ```
 /// use fcgi::cgi::Head;
 ///
@@ -40,7 +42,7 @@ use crate::stream::StreamLength;
 ///    response.
 ///
 /// [RFC 3875]: https://www.rfc-editor.org/rfc/rfc3875
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Head {
     /// Invariant: complete fields followed by the empty line. `HeadParser` establishes it before it
     /// makes the head visible.
@@ -269,3 +271,11 @@ impl Head {
         self.fields.as_bytes()
     }
 }
+
+impl PartialEq for Head {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_bytes() == other.as_bytes()
+    }
+}
+
+impl Eq for Head {}

@@ -5,6 +5,14 @@ use crate::error::Result;
 
 const HEX_DIGITS: &[u8; 16] = b"0123456789ABCDEF";
 
+/// What [`unescape`] does with `%2F`, which would separate two segments once it is decoded.
+#[derive(Clone, Copy)]
+pub(super) enum EscapedSlash {
+    Reject,
+    /// It remains `%2F`.
+    Keep,
+}
+
 /// Decodes the percent-escapes of a request path, and rejects paths that could lead out of a
 /// directory.
 ///
@@ -34,8 +42,9 @@ const HEX_DIGITS: &[u8; 16] = b"0123456789ABCDEF";
 ///
 /// [RFC 3875]: https://www.rfc-editor.org/rfc/rfc3875
 pub fn decode_path(path: &str) -> Result<Vec<u8>> {
-    let decoded =
-        unescape(path).filter(|decoded| decoded.first() == Some(&b'/') && is_safe(decoded));
+    let is_path = path.starts_with('/') && !path.contains(['?', '#']);
+    let decoded = unescape(path, EscapedSlash::Reject);
+    let decoded = decoded.filter(|decoded| is_path && is_safe(decoded));
     decoded.ok_or_else(|| invalid_request("path", path.as_bytes()))
 }
 
@@ -63,42 +72,28 @@ pub fn encode_path(path: impl AsRef<[u8]>) -> String {
     encoded
 }
 
-/// Decodes the escapes of a path. Returns `None` for an invalid escape, an escaped slash, and a `?`
-/// or `#`.
-fn unescape(path: &str) -> Option<Vec<u8>> {
-    let mut decoded = Vec::with_capacity(path.len());
-    let mut bytes = path.bytes();
-    while let Some(byte) = bytes.next() {
-        decoded.push(match byte {
-            b'?' | b'#' => return None,
-            b'%' => decode_escape(&mut bytes)?,
-            byte => byte,
-        });
-    }
-    Some(decoded)
-}
-
-/// Decodes the two digits after a `%`.
-fn decode_escape(digits: &mut impl Iterator<Item = u8>) -> Option<u8> {
-    let byte = hex_value(digits.next()?)? << 4 | hex_value(digits.next()?)?;
-    (byte != b'/').then_some(byte)
-}
-
-/// Decodes the escapes of a path, except escaped slashes, which remain as they are. Returns `None`
-/// for an invalid escape.
-pub(super) fn unescape_except_slashes(path: &str) -> Option<Vec<u8>> {
+/// Decodes the escapes of a path. Returns `None` for an invalid escape, and for an escaped slash
+/// that is rejected.
+pub(super) fn unescape(path: &str, slash: EscapedSlash) -> Option<Vec<u8>> {
     let mut decoded = Vec::with_capacity(path.len());
     let mut pieces = path.split('%').map(str::as_bytes);
     decoded.extend_from_slice(pieces.next().unwrap_or_default());
     for piece in pieces {
-        match decode_escape(&mut piece.iter().copied()) {
-            Some(byte) => decoded.push(byte),
-            None if matches!(piece, [b'2', b'F' | b'f', ..]) => decoded.extend(b"%2F"),
-            None => return None,
+        let (byte, rest) = decode_escape(piece)?;
+        match (byte, slash) {
+            (b'/', EscapedSlash::Reject) => return None,
+            (b'/', EscapedSlash::Keep) => decoded.extend_from_slice(b"%2F"),
+            (byte, _) => decoded.push(byte),
         }
-        decoded.extend_from_slice(&piece[2..]);
+        decoded.extend_from_slice(rest);
     }
     Some(decoded)
+}
+
+/// Decodes the two digits after a `%`. Returns the byte, and what follows the digits.
+fn decode_escape(text: &[u8]) -> Option<(u8, &[u8])> {
+    let (&[high, low], rest) = text.split_first_chunk()?;
+    Some((hex_value(high)? << 4 | hex_value(low)?, rest))
 }
 
 fn hex_value(digit: u8) -> Option<u8> {

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::str;
 
-use super::path::{is_safe, unescape_except_slashes};
+use super::path::{is_safe, unescape, EscapedSlash};
 use super::request_target::Target;
 use super::syntax::invalid_request;
 use crate::error::Result;
@@ -15,10 +15,13 @@ use crate::params::Params;
 /// some put the whole path in the first one, some in the second one, and some split it. The path is
 /// therefore that of `REQUEST_URI`, which nginx, Apache, Caddy, lighttpd, HAProxy and h2o send
 /// alike. If the web server sends no `REQUEST_URI`, the path is `SCRIPT_NAME` followed by
-/// `PATH_INFO`.
+/// `PATH_INFO`. If these two are equal, the path is their value, because common configurations of
+/// nginx set both to the whole path. Then `/app` cannot be distinguished from `/app/app`.
 ///
 /// - Percent-escapes are decoded, with one exception: an escaped slash remains `%2F`, so that it
-///   does not separate two segments. Without `REQUEST_URI`, the web server has decoded it.
+///   does not separate two segments. Without `REQUEST_URI`, the web server has decoded it. The text
+///   `%2F`, which a client sends as `%252F`, looks the same. To distinguish them, decode
+///   `REQUEST_URI`.
 /// - The path starts with `/`. Empty segments and `.` segments remain as they are.
 /// - It does not show what the web server has rewritten. A redirect inside the web server, such as
 ///   `try_files` of nginx, does not change it.
@@ -28,8 +31,8 @@ use crate::params::Params;
 /// # Errors
 /// [`Error::InvalidRequest`](crate::Error::InvalidRequest) if the path
 ///
-/// - has a `..` segment, whether it or the slashes around it are escaped or not: web servers
-///   disagree about its meaning
+/// - has a `..` segment, whether it or the slashes around it are escaped, even twice, or not: web
+///   servers disagree about its meaning
 /// - contains a control byte, or `%` without two hexadecimal digits after it
 /// - is not UTF-8
 /// - does not start with `/`
@@ -57,8 +60,8 @@ pub fn request_path(params: &Params) -> Result<Cow<'_, str>> {
 /// `/app`. Returns `None` if the path is not below it.
 ///
 /// The result starts with `/`. It is `/` for the mount point itself, with and without a slash at
-/// its end. The mount point is decoded, and a slash at its end has no effect. The empty mount point
-/// and `/` stand for the whole site.
+/// its end. Pass the mount point in decoded form, such as `/my app`. A slash at its end is ignored.
+/// The empty mount point and `/` stand for the whole site.
 ///
 /// # Errors
 /// Those of [`request_path`].
@@ -98,9 +101,10 @@ fn path_of_target(target: &[u8]) -> Option<Cow<'_, str>> {
     if !path.contains('%') {
         return is_safe(path.as_bytes()).then_some(Cow::Borrowed(path));
     }
-    let decoded = String::from_utf8(unescape_except_slashes(path)?).ok()?;
-    // A web server that decodes slashes would resolve `%2F..%2F`, so it is not part of a name.
-    let is_safe = is_safe(decoded.replace("%2F", "/").as_bytes());
+    let decoded = String::from_utf8(unescape(path, EscapedSlash::Keep)?).ok()?;
+    // A program that decodes slashes would resolve `%2F..%2F`, so it is not part of a name. A
+    // client that sends `%252f` causes the lower-case form.
+    let is_safe = is_safe(decoded.replace("%2F", "/").replace("%2f", "/").as_bytes());
     is_safe.then_some(Cow::Owned(decoded))
 }
 

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::ops::Range;
 
-use super::head_fields::Fields;
+use super::head_fields::{Fields, Line};
 use super::{status, syntax};
 use crate::error::{Error, Result};
 use crate::record::Role;
@@ -94,8 +94,8 @@ impl ResponseHead {
     /// ```
     pub fn event_stream() -> Self {
         let mut head = Self::with_type("text/event-stream");
-        head.push("Cache-Control", b"no-store");
-        head.push("X-Accel-Buffering", b"no");
+        head.push_valid("Cache-Control", "no-store");
+        head.push_valid("X-Accel-Buffering", "no");
         head
     }
 
@@ -106,9 +106,7 @@ impl ResponseHead {
     /// [`StatusError::new(404, …)`](crate::server::StatusError::new) instead.
     pub fn not_found() -> Self {
         let mut head = Self::text();
-        let start = head.fields.bytes.len();
-        head.push("Status", b"404 Not Found");
-        head.status_line = start..head.fields.bytes.len();
+        head.push_valid("Status", "404 Not Found");
         head
     }
 
@@ -145,7 +143,7 @@ impl ResponseHead {
     fn with_type(content_type: &'static str) -> Self {
         let mut head = Self::new();
         head.fields.bytes.reserve(INITIAL_CAPACITY);
-        head.push("Content-Type", content_type.as_bytes());
+        head.push_valid("Content-Type", content_type);
         head
     }
 
@@ -203,7 +201,8 @@ impl ResponseHead {
     ///
     /// # Errors
     /// - [`Error::InvalidField`] if the name is not a token, or the value contains a CR, LF or NUL
-    /// - [`Error::DuplicateField`] if there already is a `Content-Type`, `Location` or `Status`
+    /// - [`Error::DuplicateField`] if the field is `Content-Type`, `Location` or `Status`, and the
+    ///   head already has it
     /// - [`Error::InvalidStatus`] if a `Status` has no valid code
     /// - [`Error::InvalidLocation`] if a `Location` contains a control byte, or is neither an
     ///   absolute URI nor a path
@@ -213,17 +212,7 @@ impl ResponseHead {
     pub fn field(mut self, name: &str, value: impl AsRef<[u8]>) -> Result<Self> {
         let value = syntax::trim(value.as_ref());
         check_field(name.as_bytes(), value)?;
-        let start = self.fields.bytes.len();
-        self.append(name, value);
-        let end = self.fields.bytes.len();
-        if end > MAX_BYTES {
-            return Err(Error::HeadTooLarge(MAX_BYTES));
-        }
-        if !self.fields.add([start, start + name.len(), end - 2], true)? {
-            self.fields.bytes.truncate(start);
-        } else if name.eq_ignore_ascii_case("Status") {
-            self.status_line = start..end;
-        }
+        self.push(name, value)?;
         Ok(self)
     }
 
@@ -317,19 +306,30 @@ impl ResponseHead {
         self.field("Content-Length", &text[..text_len])
     }
 
-    /// Adds a field that is known to be valid.
-    fn push(&mut self, name: &'static str, value: &'static [u8]) {
-        let start = self.fields.bytes.len();
-        self.append(name, value);
-        let end = self.fields.bytes.len() - 2;
-        let added = self.fields.add([start, start + name.len(), end], true);
-        debug_assert!(matches!(added, Ok(true)), "{name} is invalid");
+    /// Adds a field of this crate, which is valid.
+    fn push_valid(&mut self, name: &'static str, value: &'static str) {
+        let added = self.push(name, value.as_bytes());
+        debug_assert!(added.is_ok(), "{name} is invalid");
     }
 
-    fn append(&mut self, name: &str, value: &[u8]) {
-        for part in [name.as_bytes(), b": ", value, b"\r\n"] {
-            self.fields.bytes.extend_from_slice(part);
+    /// Adds a field that [`check_field`] accepts, unless it has no effect.
+    fn push(&mut self, name: &str, value: &[u8]) -> Result<()> {
+        let bytes = &mut self.fields.bytes;
+        let start = bytes.len();
+        for part in [name.as_bytes(), b": ", value] {
+            bytes.extend_from_slice(part);
         }
+        let line = Line { start, colon: start + name.len(), end: bytes.len() };
+        bytes.extend_from_slice(b"\r\n");
+        if bytes.len() > MAX_BYTES {
+            return Err(Error::HeadTooLarge(MAX_BYTES));
+        }
+        if !self.fields.add(line)? {
+            self.fields.bytes.truncate(start);
+        } else if name.eq_ignore_ascii_case("Status") {
+            self.status_line = start..self.fields.bytes.len();
+        }
+        Ok(())
     }
 }
 

@@ -58,6 +58,16 @@ pub(super) fn token_len(text: &[u8]) -> usize {
     at + text[at..].iter().position(|byte| !allowed(byte)).unwrap_or(text.len() - at)
 }
 
+/// Which response heads are valid.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Rules {
+    /// Those that RFC 3875 allows.
+    #[default]
+    Strict,
+    /// Those that applications send in practice as well.
+    Lenient,
+}
+
 /// Returns whether `text` is one token.
 pub(super) fn is_token(text: &[u8]) -> bool {
     !text.is_empty() && token_len(text) == text.len()
@@ -149,14 +159,14 @@ pub(super) fn strip_prefix<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
     starts.then(|| &text[prefix.len()..])
 }
 
-/// Checks a `Location` value: any reference (RFC 9110, section 10.2.2), or if `is_strict` is set,
-/// an absolute URI or a path (RFC 3875, section 6.3.2).
+/// Checks a `Location` value: any reference (RFC 9110, section 10.2.2), or under strict rules an
+/// absolute URI or a path (RFC 3875, section 6.3.2).
 ///
 /// Browsers remove tabs from a reference, so `/\t/host` would lead to another host although it
 /// begins like a path.
-pub(super) fn check_location(value: &[u8], is_strict: bool) -> Result<()> {
+pub(super) fn check_location(value: &[u8], rules: Rules) -> Result<()> {
     let is_listed = |text| is_path(text) || is_absolute(text);
-    let is_valid = !is_strict || std::str::from_utf8(value).is_ok_and(is_listed);
+    let is_valid = rules == Rules::Lenient || std::str::from_utf8(value).is_ok_and(is_listed);
     if is_valid && !value.iter().any(u8::is_ascii_control) {
         return Ok(());
     }

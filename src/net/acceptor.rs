@@ -11,13 +11,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::listening_socket::ListeningSocket;
-use super::read_wait::is_timeout;
 use super::socket::PeerState;
 use super::stream::Stream;
+use super::timeout::is_timeout;
 use super::waiters::Waiters;
 use crate::error::Result;
 
-/// Whether the system behaves as the column for Linux in the table at [`Acceptor`] says.
+/// Whether the column "Linux" of the table at [`Acceptor`] applies to this system.
 ///
 /// Compiling with `--cfg fcgi_portable` selects the other column, to test it on Linux.
 #[cfg(unix)]
@@ -344,7 +344,8 @@ impl Acceptor {
         }
     }
 
-    /// Does the same in another thread. If the system starts none, the blocked calls end as they do
+    /// Connects to the socket in another thread, until no thread waits in `accept`. If the system
+    /// starts none, the blocked calls end as they do
     /// on a socket that cannot be reached.
     fn wake_in_background(&self) {
         if self.waiters.count() == 0 {

@@ -32,7 +32,8 @@ use crate::error::{Error, Result};
 /// [FastCGI specification]: https://fastcgi-archives.github.io/FastCGI_Specification.html
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AllowList {
-    /// Not empty. Contains no IPv4-mapped IPv6 address.
+    /// Not empty. Contains no IPv4-mapped IPv6 address: a socket that accepts both families reports
+    /// its IPv4 peers in that form, which `to_canonical` converts.
     addresses: Vec<IpAddr>,
 }
 
@@ -86,7 +87,7 @@ impl AllowList {
     /// # Ok::<(), fcgi::Error>(())
     /// ```
     pub fn allows_ip(&self, ip: IpAddr) -> bool {
-        self.addresses.contains(&canonical(ip))
+        self.addresses.contains(&ip.to_canonical())
     }
 }
 
@@ -109,15 +110,8 @@ impl FromStr for AllowList {
 
 fn parse_item(item: &str) -> Result<IpAddr> {
     let item = item.trim();
-    let ip = item.parse().map_err(|_| Error::InvalidAllowList(item.to_owned()))?;
-    Ok(canonical(ip))
-}
-
-/// Converts an IPv4-mapped IPv6 address to the IPv4 address. A socket that accepts both families
-/// reports its IPv4 peers in the mapped form.
-fn canonical(ip: IpAddr) -> IpAddr {
-    match ip {
-        IpAddr::V4(_) => ip,
-        IpAddr::V6(v6) => v6.to_ipv4_mapped().map_or(ip, IpAddr::V4),
+    match item.parse::<IpAddr>() {
+        Ok(ip) => Ok(ip.to_canonical()),
+        Err(_) => Err(Error::InvalidAllowList(item.to_owned())),
     }
 }

@@ -19,7 +19,7 @@ pub(super) fn listening_socket(descriptor: &(impl AsFd + IsTerminal)) -> Result<
         return adopt(file.into());
     }
     let is_terminal = descriptor.is_terminal();
-    Err(Error::NotListening(if is_terminal { "a terminal" } else { describe(file_type) }))
+    Err(Error::not_listening(if is_terminal { "a terminal" } else { describe(file_type) }))
 }
 
 /// Recognizes a listening socket by the fact that it has no peer, as the [FastCGI specification],
@@ -30,7 +30,7 @@ fn adopt(socket: OwnedFd) -> Result<ListeningSocket> {
     let stream = TcpStream::from(socket.try_clone()?);
     // For a peer that is not a TCP socket `peer_addr` fails too, but with another error.
     if !stream.peer_addr().is_err_and(|error| error.kind() == io::ErrorKind::NotConnected) {
-        return Err(Error::NotListening("a connected socket"));
+        return Err(Error::not_listening("a connected socket"));
     }
     let unix = UnixListener::from(socket);
     if unix.local_addr().is_ok_and(|address| !address.is_unnamed()) {
@@ -41,7 +41,7 @@ fn adopt(socket: OwnedFd) -> Result<ListeningSocket> {
     if stream.nodelay().is_ok() && tcp.local_addr().is_ok_and(|address| address.port() != 0) {
         return Ok(ListeningSocket::Tcp(tcp));
     }
-    Err(Error::NotListening("a socket that is not bound, or is neither TCP nor Unix"))
+    Err(Error::not_listening("a socket that is not bound, or is neither TCP nor Unix"))
 }
 
 fn describe(file_type: FileType) -> &'static str {

@@ -61,6 +61,10 @@ impl Listener {
     /// can bind this name and thereby delay this call, and closing the listener, by up to one
     /// second each.
     ///
+    /// If the processes cannot exclude each other in this way, a file is replaced through a
+    /// temporary name in the same directory. That requires a path that is 9 bytes shorter than the
+    /// limit of the system.
+    ///
     /// # Errors
     /// `AddrInUse` if another process listens on the address, or if the path exists and is not a
     /// socket. Such a file is left unchanged, and so is a symbolic link. To replace the socket of a
@@ -178,7 +182,7 @@ impl Listener {
     ///
     /// match Listener::from_stdin() {
     ///     Ok(listener) => println!("listening on {}", listener.local_address()?),
-    ///     Err(Error::NotListening(what)) => println!("descriptor 0 is {what}"),
+    ///     Err(Error::NotListening { found, .. }) => println!("descriptor 0 is {found}"),
     ///     Err(error) => return Err(error),
     /// }
     /// # Ok::<(), Error>(())
@@ -196,7 +200,7 @@ impl Listener {
     /// [`Error::NotListening`], always.
     #[cfg(not(unix))]
     pub fn from_stdin() -> Result<Self> {
-        Err(crate::error::Error::NotListening("a system handle"))
+        Err(Error::not_listening("a system handle"))
     }
 
     /// Declares that other processes accept from the same socket, such as the other children of a
@@ -439,7 +443,9 @@ impl From<TcpListener> for Listener {
 
 #[cfg(unix)]
 impl From<UnixListener> for Listener {
-    /// Does the same as for a [`TcpListener`]. The socket file is not removed.
+    /// Moves the socket into blocking mode. [`close`](Listener::close) does not remove the socket
+    /// file, and shuts the socket down. If another process has the socket too, call
+    /// [`shared`](Listener::shared).
     fn from(socket: UnixListener) -> Self {
         Self::new(ListeningSocket::Unix(socket, None))
     }

@@ -15,7 +15,7 @@ use crate::error::Result;
 #[derive(Debug)]
 pub(super) enum ListeningSocket {
     Tcp(TcpListener),
-    /// `Some` if this process created it.
+    /// The file is `Some` if this process created it.
     #[cfg(unix)]
     Unix(UnixListener, Option<SocketFile>),
 }
@@ -29,7 +29,7 @@ impl ListeningSocket {
         match self {
             Self::Tcp(socket) => Ok(socket.local_addr()?.into()),
             #[cfg(unix)]
-            Self::Unix(_, Some(file)) => Address::unix(file.address()),
+            Self::Unix(_, Some(file)) => Address::unix(file.given_path()),
             #[cfg(unix)]
             Self::Unix(socket, None) => match socket.local_addr()?.as_pathname() {
                 Some(path) => Address::unix(path),
@@ -56,7 +56,8 @@ impl ListeningSocket {
             Self::Tcp(socket) => Ok(WakeAddress::Tcp(loopback_address(socket.local_addr()?))),
             #[cfg(unix)]
             Self::Unix(socket, file) => {
-                let path = file.as_ref().map(|file| net::SocketAddr::from_pathname(file.path()));
+                let path =
+                    file.as_ref().map(|file| net::SocketAddr::from_pathname(file.absolute_path()));
                 // An absolute path may be too long although the relative path was not.
                 let address = path.and_then(io::Result::ok).map_or_else(|| socket.local_addr(), Ok);
                 Ok(WakeAddress::Unix(address?))

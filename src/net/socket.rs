@@ -6,7 +6,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use super::read_wait::{is_timeout, ReadWait};
+use super::read_wait::ReadWait;
+use super::timeout::is_timeout;
 
 /// A connected TCP or Unix socket, whose methods return the errors of the system unchanged.
 #[derive(Debug)]
@@ -47,7 +48,7 @@ impl Socket {
 
     pub(super) fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
         match self {
-            Self::Tcp(stream, wait) => stream.set_read_timeout(wait.set_timeout(timeout)),
+            Self::Tcp(stream, wait) => wait.set_timeout(stream, timeout),
             #[cfg(unix)]
             Self::Unix(stream) => stream.set_read_timeout(timeout),
         }

@@ -6,13 +6,12 @@ mod portable;
 mod system;
 
 use std::collections::hash_map::RandomState;
-use std::env;
 use std::fs::{self, Metadata};
 use std::hash::{BuildHasher, Hasher};
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::{UnixDatagram, UnixListener};
-use std::path::{Path, PathBuf};
+use std::path::{absolute, Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
@@ -44,10 +43,9 @@ const REPLACED_PAUSE: Duration = Duration::from_millis(20);
 /// stays. Every process waits before it checks that its own file is there, and fails otherwise.
 #[derive(Debug)]
 pub(super) struct SocketFile {
-    /// The path as the caller has written it.
-    address: PathBuf,
-    /// Absolute, so that a change of the working directory has no effect.
-    path: PathBuf,
+    given_path: PathBuf,
+    /// A change of the working directory has no effect on it.
+    absolute_path: PathBuf,
     id: FileId,
 }
 
@@ -58,31 +56,31 @@ impl SocketFile {
     /// # Errors
     /// `AddrInUse` if another process listens on the socket or has bound it at the same time, or if
     /// the file is not a socket.
-    pub(super) fn bind(address: &Path) -> io::Result<(UnixListener, Self)> {
-        let lock = PathLock::acquire(&absolute(address)?);
-        match Self::bind_new(address) {
+    pub(super) fn bind(path: &Path) -> io::Result<(UnixListener, Self)> {
+        let lock = PathLock::acquire(&absolute(path)?);
+        match Self::bind_new(path) {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
             outcome => return outcome,
         }
-        match stale_file(address) {
-            Ok(stale) if !lock.is_exclusive() => return Self::replace_stale(address, stale),
-            Ok(_) => fs::remove_file(address)?,
+        match stale_file(path) {
+            Ok(stale) if !lock.is_exclusive() => return Self::replace_stale(path, stale),
+            Ok(_) => fs::remove_file(path)?,
             // Another process has removed the file.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
-        Self::bind_new(address)
+        Self::bind_new(path)
     }
 
-    /// Binds a Unix socket to a new file, and replaces the file at `address` by it even if a
+    /// Binds a Unix socket to a new file, and replaces the file at `path` by it even if a
     /// process listens on that socket. The new file gets the permission bits, owner and group of
     /// the old one.
     ///
     /// # Errors
     /// `AddrInUse` if the old file is not a socket.
-    pub(super) fn take_over(address: &Path) -> io::Result<(UnixListener, Self)> {
-        let _lock = PathLock::acquire(&absolute(address)?);
-        Self::bind_over(address, |file| match fs::symlink_metadata(address) {
+    pub(super) fn take_over(path: &Path) -> io::Result<(UnixListener, Self)> {
+        let _lock = PathLock::acquire(&absolute(path)?);
+        Self::bind_over(path, |file| match fs::symlink_metadata(path) {
             Ok(replaced) if replaced.file_type().is_socket() => file.copy_access(&replaced),
             Ok(_) => Err(in_use("the file exists and is not a socket")),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -90,37 +88,36 @@ impl SocketFile {
         })
     }
 
-    /// Returns the path as the caller has written it.
-    pub(super) fn address(&self) -> &Path {
-        &self.address
+    /// Returns the path that the caller has passed.
+    pub(super) fn given_path(&self) -> &Path {
+        &self.given_path
     }
 
-    /// Returns the absolute path.
-    pub(super) fn path(&self) -> &Path {
-        &self.path
+    pub(super) fn absolute_path(&self) -> &Path {
+        &self.absolute_path
     }
 
     /// Sets the permission bits of the file.
     pub(super) fn set_mode(&self, mode: u32) -> io::Result<()> {
-        system::set_mode(&self.path, self.id, mode)
+        system::set_mode(&self.absolute_path, self.id, mode)
     }
 
     /// Sets the owner and group of the file.
     pub(super) fn set_owner(&self, uid: Option<u32>, gid: Option<u32>) -> io::Result<()> {
-        system::set_owner(&self.path, self.id, uid, gid)
+        system::set_owner(&self.absolute_path, self.id, uid, gid)
     }
 
     /// Removes the file if it still exists. Errors are ignored: closing the listener cannot fail.
     pub(super) fn remove(&self) {
         if self.is_at_path() {
-            let lock = PathLock::acquire(&self.path);
+            let lock = PathLock::acquire(&self.absolute_path);
             let _ = if lock.is_exclusive() { self.remove_locked() } else { self.remove_unlocked() };
         }
     }
 
     fn remove_locked(&self) -> io::Result<()> {
         if self.is_at_path() {
-            fs::remove_file(&self.path)?;
+            fs::remove_file(&self.absolute_path)?;
         }
         Ok(())
     }
@@ -128,24 +125,24 @@ impl SocketFile {
     /// Removes the file under a temporary name, after a second check. If another process has taken
     /// over the path in between, its file is moved back.
     fn remove_unlocked(&self) -> io::Result<()> {
-        let moved = temporary_path(&self.path);
-        fs::rename(&self.path, &moved)?;
+        let moved = temporary_path(&self.absolute_path);
+        fs::rename(&self.absolute_path, &moved)?;
         if FileId::at(&moved)? == self.id {
             fs::remove_file(moved)
         } else {
-            fs::rename(moved, &self.path)
+            fs::rename(moved, &self.absolute_path)
         }
     }
 
     /// Returns whether the path still leads to the file that was created.
     fn is_at_path(&self) -> bool {
-        FileId::at(&self.path).is_ok_and(|id| id == self.id)
+        FileId::at(&self.absolute_path).is_ok_and(|id| id == self.id)
     }
 
     /// Replaces the file of a socket on which no process listens, without an exclusive lock.
-    fn replace_stale(address: &Path, stale: FileId) -> io::Result<(UnixListener, Self)> {
+    fn replace_stale(path: &Path, stale: FileId) -> io::Result<(UnixListener, Self)> {
         let in_use = || in_use("it has been bound by another process");
-        let (socket, file) = Self::bind_over(address, |_| match FileId::at(address) {
+        let (socket, file) = Self::bind_over(path, |_| match FileId::at(path) {
             Ok(id) if id == stale => Ok(()),
             _ => Err(in_use()),
         })?;
@@ -157,46 +154,48 @@ impl SocketFile {
         }
     }
 
-    /// Binds a Unix socket to a new file with a temporary name, and renames the file to `address`
+    /// Binds a Unix socket to a new file with a temporary name, and renames the file to `path`
     /// if `check` succeeds.
     fn bind_over(
-        address: &Path,
+        path: &Path,
         check: impl FnOnce(&Self) -> io::Result<()>,
     ) -> io::Result<(UnixListener, Self)> {
-        let path = absolute(address)?;
-        let (socket, file) = Self::bind_temporary(address)?;
-        match check(&file).and_then(|()| fs::rename(&file.path, &path)) {
-            Ok(()) => Ok((socket, Self { address: address.to_owned(), path, id: file.id })),
+        let absolute_path = absolute(path)?;
+        let (socket, file) = Self::bind_temporary(path)?;
+        match check(&file).and_then(|()| fs::rename(&file.absolute_path, &absolute_path)) {
+            Ok(()) => {
+                Ok((socket, Self { given_path: path.to_owned(), absolute_path, id: file.id }))
+            }
             Err(error) => {
-                let _ = fs::remove_file(&file.path);
+                let _ = fs::remove_file(&file.absolute_path);
                 Err(error)
             }
         }
     }
 
     /// Binds a Unix socket to a new file with an unused name in the same directory.
-    fn bind_temporary(address: &Path) -> io::Result<(UnixListener, Self)> {
+    fn bind_temporary(path: &Path) -> io::Result<(UnixListener, Self)> {
         loop {
-            match Self::bind_new(&temporary_path(address)) {
+            match Self::bind_new(&temporary_path(path)) {
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
                 outcome => return outcome,
             }
         }
     }
 
-    fn bind_new(address: &Path) -> io::Result<(UnixListener, Self)> {
-        let path = absolute(address)?;
-        let socket = UnixListener::bind(address)?;
-        let id = FileId::at(&path).map_err(|error| match error.kind() {
+    fn bind_new(path: &Path) -> io::Result<(UnixListener, Self)> {
+        let absolute_path = absolute(path)?;
+        let socket = UnixListener::bind(path)?;
+        let id = FileId::at(&absolute_path).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => in_use("it has been removed by another process"),
             _ => error,
         })?;
-        Ok((socket, Self { address: address.to_owned(), path, id }))
+        Ok((socket, Self { given_path: path.to_owned(), absolute_path, id }))
     }
 
     /// Sets the permission bits, owner and group to those of another file.
     fn copy_access(&self, other: &Metadata) -> io::Result<()> {
-        let ours = fs::symlink_metadata(&self.path)?;
+        let ours = fs::symlink_metadata(&self.absolute_path)?;
         if (ours.uid(), ours.gid()) != (other.uid(), other.gid()) {
             self.set_owner(Some(other.uid()), Some(other.gid()))?;
         }
@@ -251,13 +250,6 @@ fn temporary_path(path: &Path) -> PathBuf {
     let mut text = path.as_os_str().to_owned();
     text.push(format!(".{random:08x}"));
     text.into()
-}
-
-fn absolute(path: &Path) -> io::Result<PathBuf> {
-    if path.is_absolute() {
-        return Ok(path.to_owned());
-    }
-    Ok(env::current_dir()?.join(path))
 }
 
 fn in_use(what: &'static str) -> io::Error {

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::address::{Address, Target};
-use super::read_wait::is_timeout;
 use super::socket::{PeerState, Socket};
+use super::timeout::is_timeout;
 use crate::error::{Error, Result};
 
 /// A connection over TCP or a Unix socket.
@@ -172,31 +172,26 @@ impl Stream {
 
     /// Reads what has arrived, without blocking. Returns `None` if nothing has. Three system calls.
     pub(crate) fn try_read(&self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
-        self.0.set_nonblocking(true)?;
-        let outcome = self.0.read(buffer);
-        self.0.set_nonblocking(false)?;
+        self.set_nonblocking(true)?;
+        let outcome = self.read_arrived(buffer);
+        self.set_nonblocking(false)?;
         match outcome {
-            Ok(n) => Ok(Some(n)),
-            Err(error) if is_timeout(&error) || error.kind() == io::ErrorKind::Interrupted => {
-                Ok(None)
-            }
-            Err(error) => Err(error),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(None),
+            outcome => outcome,
         }
     }
 
-    /// Prepares the socket for a close. Returns whether it can be closed without a reset: no unread
-    /// input is left, or the peer has shut down its write half. Two system calls.
-    ///
-    /// If so, the socket stays in non-blocking mode: the caller closes it next, and moving it back
-    /// would cost a third call. If not, the first byte of the input is discarded, the socket is
-    /// blocking again, and the caller can drain the rest.
-    pub(crate) fn prepare_to_close(&self) -> io::Result<bool> {
-        self.0.set_nonblocking(true)?;
-        let is_ready = self.0.read(&mut [0]).map_or_else(|error| is_timeout(&error), |n| n == 0);
-        if !is_ready {
-            self.0.set_nonblocking(false)?;
+    /// Reads what has arrived, from a socket in non-blocking mode. Returns `None` if nothing has.
+    pub(crate) fn read_arrived(&self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        match self.0.read(buffer) {
+            Err(error) if is_timeout(&error) => Ok(None),
+            outcome => outcome.map(Some),
         }
-        Ok(is_ready)
+    }
+
+    /// Moves the socket into non-blocking mode, or back. One system call.
+    pub(crate) fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
+        self.0.set_nonblocking(nonblocking)
     }
 
     /// Returns what the peer has closed, as far as the system shows it without reading input. Does
@@ -218,9 +213,10 @@ impl Stream {
 
     /// Shuts down one direction of the connection or both, for every clone.
     ///
-    /// A read that is blocked in another thread then returns 0 bytes, on systems other than Unix
-    /// within 100 ms. On Unix, a write that is blocked fails. On other systems it may block until
-    /// its timeout.
+    /// After the read half was shut down, a read that is blocked in another thread returns 0 bytes,
+    /// on systems other than Unix within 100 ms. After the write half was shut down, the peer
+    /// receives the end of the stream, and a write that is blocked in another thread fails. On
+    /// systems other than Unix it may block until its timeout.
     ///
     /// ```
     /// use fcgi::net::{Listener, Stream};
@@ -252,6 +248,12 @@ impl Stream {
     /// ```
     pub fn peer_ip(&self) -> Option<IpAddr> {
         self.0.peer_ip()
+    }
+
+    /// Returns whether this is a TCP connection that has not been reset.
+    pub(crate) fn is_connected_tcp(&self) -> bool {
+        // The system has no address for the peer of a connection that was reset.
+        self.peer_ip().is_some()
     }
 
     /// Converts the error of a write. Shuts down the write half after a timeout.
@@ -454,23 +456,6 @@ mod tests {
         drop(peer);
         let error = read_next(&mut byte).expect_err("a reset");
         assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
-        Ok(())
-    }
-
-    /// The rest of the input is to be drained. A read that does not block would end that.
-    #[test]
-    fn stream_with_unread_input_blocks_after_prepare_to_close() -> Result<()> {
-        const TIMEOUT: Duration = Duration::from_millis(40);
-        let (stream, mut peer) = Stream::pair()?;
-        peer.write_all(b"xy")?;
-        assert!(!stream.prepare_to_close()?);
-        stream.set_read_timeout(Some(TIMEOUT))?;
-        let mut rest = [0; 9];
-        assert_eq!((&stream).read(&mut rest)?, 1, "the first byte is discarded");
-        let start = std::time::Instant::now();
-        assert!((&stream).read(&mut rest).is_err());
-        assert!(start.elapsed() > TIMEOUT / 2, "{:?}", start.elapsed());
-        assert!(stream.prepare_to_close()?);
         Ok(())
     }
 

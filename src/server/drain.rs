@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::config::Config;
 use super::lifecycle::{CloseMode, ConnectionState};
 use crate::error::Result;
+use crate::net::Stream;
 
 /// How long to wait between two reads after the read half was shut down: such a read does not
 /// block.
@@ -24,13 +25,32 @@ pub(super) fn drain_before_close(
 ) -> Result<()> {
     let since = match mode {
         CloseMode::AtOnce => return Ok(()),
-        CloseMode::DrainIfInputIsLeft if state.stream().prepare_to_close().unwrap_or(false) => {
-            return Ok(());
+        CloseMode::DrainIfInputIsLeft => {
+            if !is_input_left(state.stream()) {
+                return Ok(());
+            }
+            Instant::now()
         }
-        CloseMode::DrainIfInputIsLeft => Instant::now(),
         CloseMode::AfterDraining(since) => since,
     };
     drain(state, since, config)
+}
+
+/// Returns whether a close would reset the connection, because input is left. Drops one byte of it.
+///
+/// Two system calls if no input is left. The socket is in non-blocking mode then, because it is
+/// closed next. Otherwise it is blocking again.
+fn is_input_left(stream: &Stream) -> bool {
+    let is_left = || -> io::Result<bool> {
+        stream.set_nonblocking(true)?;
+        let is_left =
+            stream.read_arrived(&mut [0]).map_or(true, |read| read.is_some_and(|n| n > 0));
+        if is_left {
+            stream.set_nonblocking(false)?;
+        }
+        Ok(is_left)
+    };
+    is_left().unwrap_or(true)
 }
 
 fn drain(state: &ConnectionState, since: Instant, config: &Config) -> Result<()> {
@@ -50,7 +70,7 @@ fn drain(state: &ConnectionState, since: Instant, config: &Config) -> Result<()>
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error.into()),
             // After the read half was shut down, 0 only means that no input is buffered.
-            Ok(0) if state.is_read_shut_down() && state.stream().peer_ip().is_some() => {
+            Ok(0) if state.is_read_shut_down() && state.stream().is_connected_tcp() => {
                 thread::sleep(POLL_INTERVAL);
             }
             Ok(0) => break,
@@ -66,7 +86,6 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::net::Stream;
     use crate::server::lifecycle::{Lifecycle, RequestOutcome};
 
     /// Far above the duration of a test. A close that waits for it is noticed.
@@ -90,6 +109,22 @@ mod tests {
         let config = Config::new().drain(drain_bytes, DRAIN_TIME);
         drain_before_close(state, mode, &config).expect("a graceful close");
         assert!(start.elapsed() < DRAIN_TIME / 2, "{:?}", start.elapsed());
+    }
+
+    /// A read that does not block would end the draining.
+    #[test]
+    fn stream_is_blocking_if_input_is_left() {
+        const TIMEOUT: Duration = Duration::from_millis(40);
+        let (stream, mut peer) = Stream::pair().expect("two sockets");
+        peer.write_all(b"xy").expect("input is sent");
+        assert!(is_input_left(&stream));
+        stream.set_read_timeout(Some(TIMEOUT)).expect("an open stream");
+        let mut rest = [0; 9];
+        assert_eq!((&stream).read(&mut rest).expect("input"), 1, "the first byte is dropped");
+        let start = Instant::now();
+        assert!((&stream).read(&mut rest).is_err());
+        assert!(start.elapsed() > TIMEOUT / 2, "{:?}", start.elapsed());
+        assert!(!is_input_left(&stream));
     }
 
     #[test]

@@ -59,7 +59,7 @@ mod tests {
                         of 9 bytes";
         assert_text(&too_large, Some(CloseReason::Shutdown), shutdown);
         let violation = "connection closed: the web server violated the protocol: \
-                         BeginRequest record cannot have request id 0";
+                         BEGIN_REQUEST record cannot have request id 0";
         let invalid = Error::InvalidRequestId {
             record_type: crate::record::RecordType::BeginRequest,
             request_id: 0,

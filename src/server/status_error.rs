@@ -187,7 +187,10 @@ fn causes<'a>(
 }
 
 fn cause<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
-    // `source` of an I/O error does not return its inner error, but the source of that.
+    // Their messages include that of the error that they contain, so `source` does not return it.
+    if let Some(contained) = error.downcast_ref::<Error>().and_then(Error::io_error) {
+        return Some(contained);
+    }
     match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
         Some(inner) => Some(inner),
         None => error.source(),

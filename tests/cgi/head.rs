@@ -963,3 +963,13 @@ proptest! {
         prop_assert!(parsed.eq(values.iter().map(|value| value.as_bytes())));
     }
 }
+
+/// Interim heads are dropped, so nothing shows them.
+#[test]
+fn equality_of_heads_ignores_interim_heads() {
+    let parse = |response| Head::parse(response).expect("a head").0;
+    let plain = parse(b"Status: 200\n\n");
+    assert_eq!(parse(b"Status: 103\n\nStatus: 200\n\n"), plain);
+    assert_ne!(parse(b"Status: 201\n\n"), plain);
+    assert_ne!(parse(b"Status: 200\r\n\r\n"), plain);
+}

@@ -127,6 +127,8 @@ fn escapes_are_decoded_except_slashes() {
         "/a%5C..%5Cb",
         "/a%2F..%2Fb",
         "/..%2fa",
+        "/..%252F..",
+        "/..%252f..",
         "/%",
         "/%4",
         "/%4g",

@@ -137,8 +137,8 @@ fn abort_that_is_answered_with_a_close_is_an_error() {
 fn abort_may_be_answered_with_a_refusal_but_not_with_other_records() {
     for (answer, expected) in [
         (end(1, 0, 2), "application refused the request: OVERLOADED"),
-        (end(2, 0, 0), "unexpected EndRequest record for request 2"),
-        (record(ABORT, 1, b""), "unexpected AbortRequest record for request 1"),
+        (end(2, 0, 0), "unexpected END_REQUEST record for request 2"),
+        (record(ABORT, 1, b""), "unexpected ABORT_REQUEST record for request 1"),
     ] {
         let (mut connection, application) = connected(test_config(), move |mut stream| {
             read_abort(&mut stream);

@@ -58,6 +58,16 @@ fn errors_of_records_have_their_message_and_kind() {
             ErrorKind::TimedOut,
         ),
         (
+            Error::TimedOut(Timeout::new("write", SECOND / 2000)),
+            "write timed out after 500 µs",
+            ErrorKind::TimedOut,
+        ),
+        (
+            Error::TimedOut(Timeout::new("write", SECOND / 1_000_000_000)),
+            "write timed out after 1 ns",
+            ErrorKind::TimedOut,
+        ),
+        (
             Error::RequestTimedOut(Duration::from_millis(1500)),
             "request did not arrive within 1500 ms",
             ErrorKind::TimedOut,
@@ -69,12 +79,12 @@ fn errors_of_records_have_their_message_and_kind() {
         ),
         (
             Error::UnsupportedVersion(b'G'),
-            "record has unsupported FastCGI version 71: the peer speaks HTTP",
+            "record has unsupported FastCGI version 71: the peer may be using HTTP",
             ErrorKind::InvalidData,
         ),
         (
             Error::UnsupportedVersion(22),
-            "record has unsupported FastCGI version 22: the peer speaks TLS",
+            "record has unsupported FastCGI version 22: the peer may be using TLS",
             ErrorKind::InvalidData,
         ),
         (
@@ -89,17 +99,17 @@ fn errors_of_records_have_their_message_and_kind() {
         ),
         (
             Error::InvalidRequestId { record_type: RecordType::Stdout, request_id: 0 },
-            "Stdout record cannot have request id 0",
+            "STDOUT record cannot have request id 0",
             ErrorKind::InvalidInput,
         ),
         (
             Error::InvalidBodyLength { record_type: RecordType::EndRequest, len: 7 },
-            "EndRequest record has a body of 7 bytes instead of 8",
+            "END_REQUEST record has a body of 7 bytes instead of 8",
             ErrorKind::InvalidData,
         ),
         (
             Error::UnexpectedRecord { record_type: RecordType::Unknown(99), request_id: 3 },
-            "unexpected Unknown(99) record for request 3",
+            "unexpected type-99 record for request 3",
             ErrorKind::InvalidData,
         ),
     ]);
@@ -218,9 +228,16 @@ fn errors_of_responses_and_arguments_have_their_message_and_kind() {
             ErrorKind::InvalidInput,
         ),
         (
-            Error::NotListening("a pipe"),
+            Error::NotListening { found: "a pipe", has_listen_fds: false },
             "descriptor 0 is a pipe, not a listening socket: start the program from a web server, \
              with spawn-fcgi or another process manager",
+            ErrorKind::InvalidInput,
+        ),
+        (
+            Error::NotListening { found: "a file", has_listen_fds: true },
+            "descriptor 0 is a file, not a listening socket: LISTEN_FDS is set, so the socket may \
+             be on descriptor 3: set StandardInput=socket in the systemd service, or start the \
+             program with `<&3` in a shell",
             ErrorKind::InvalidInput,
         ),
         (
@@ -238,9 +255,7 @@ fn assert_errors<const N: usize>(errors: [(Error, &str, ErrorKind); N]) {
         assert_eq!(error.to_string(), text);
         assert_eq!(error.kind(), kind, "{text}");
         assert!(!text.contains('\n'), "one line, whatever the peer sent");
-        let contains_io_error =
-            matches!(error, Error::Io(_) | Error::Connect { .. } | Error::Socket { .. });
-        assert_eq!(error.source().is_some(), contains_io_error, "{text}");
+        assert!(error.source().is_none(), "{text}: nothing is said twice");
 
         let debug = format!("{error:?}");
         let passed = io::Error::from(error);
@@ -310,9 +325,52 @@ fn io_error_keeps_its_code_and_inner_error() {
     ));
     let inner = io::Error::from(own).into_inner().expect("the caller's error");
     assert!(inner.is::<std::num::ParseIntError>());
+}
 
-    let error = Error::Io(io::Error::new(ErrorKind::NotFound, "outer"));
-    assert_eq!(error.source().expect("the I/O error").to_string(), "outer");
+/// An error with a message and a source of its own.
+#[derive(Debug)]
+struct Outer(std::num::ParseIntError);
+
+impl std::fmt::Display for Outer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("outer")
+    }
+}
+
+impl std::error::Error for Outer {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.0)
+    }
+}
+
+/// Returns the messages of an error and of its sources.
+fn chain(error: &(dyn std::error::Error + 'static)) -> Vec<String> {
+    let errors = std::iter::successors(Some(error), |&error| error.source());
+    errors.map(ToString::to_string).collect()
+}
+
+#[test]
+fn no_text_occurs_twice_in_an_error_and_its_sources() {
+    let inner = "abc".parse::<u8>().expect_err("not a number");
+    let text = inner.to_string();
+    let io_error = || io::Error::other(Outer(inner.clone()));
+    for (error, message) in [
+        (Error::Io(io_error()), "outer"),
+        (
+            Error::Connect { address: "host:1".into(), source: io_error() },
+            "cannot connect to host:1: outer",
+        ),
+        (
+            Error::Socket { operation: "close", address: "host:1".into(), source: io_error() },
+            "cannot close host:1: outer",
+        ),
+    ] {
+        assert_eq!(chain(&error), [message, &text]);
+        assert_eq!(chain(&io::Error::from(error)), [message, &text]);
+    }
+    let refused =
+        Error::Connect { address: "host:1".into(), source: io::Error::from_raw_os_error(111) };
+    assert_eq!(chain(&io::Error::from(refused)).len(), 1);
 }
 
 #[test]
@@ -360,7 +418,7 @@ fn codec_and_response_head_return_their_errors() {
         ),
         (
             EndRequest::parse(&[0; 7]).expect_err("short"),
-            "EndRequest record has a body of 7 bytes instead of 8",
+            "END_REQUEST record has a body of 7 bytes instead of 8",
         ),
         (
             record::read_header(&mut &[2, 0, 0, 0, 0, 0, 0, 0][..]).expect_err("bad"),
@@ -378,7 +436,7 @@ fn codec_and_response_head_return_their_errors() {
         (
             record::write_record(&mut Vec::new(), RecordType::GetValues, 5, b"")
                 .expect_err("bad id"),
-            "GetValues record cannot have request id 5",
+            "GET_VALUES record cannot have request id 5",
         ),
         (
             HeadParser::new().max_bytes(20).feed(&[b'x'; 21]).expect_err("a bad head"),
@@ -455,7 +513,7 @@ mod connections {
         let (five, nine) = (with_length(b'4'), with_length(b'9'));
         let table: [(&[&[u8]], &str); 10] = [
             (&[BEGIN], "read timed out after 1 ms"),
-            (&[BEGIN, STDIN_END], "unexpected Stdin record for request 1"),
+            (&[BEGIN, STDIN_END], "unexpected STDIN record for request 1"),
             (
                 &[BEGIN, b"\x01\x04\0\x01\0\x02\0\0\x05\x01", PARAMS_END],
                 "name-value pair at offset 0 is incomplete",
@@ -480,7 +538,7 @@ mod connections {
             (&[b"\x02\x01\0\x01\0\x08\0\0"], "record has unsupported FastCGI version 2"),
             (
                 &[b"GET / HTTP/1.1\r\n\r\n"],
-                "record has unsupported FastCGI version 71: the peer speaks HTTP",
+                "record has unsupported FastCGI version 71: the peer may be using HTTP",
             ),
         ];
         for (records, expected) in table {
@@ -504,7 +562,7 @@ mod connections {
         let table: [(&[&[u8]], &str); 7] = [
             (
                 &[b"HTTP/1.1 400 Bad Request\r\n\r\n"],
-                "record has unsupported FastCGI version 72: the peer speaks HTTP",
+                "record has unsupported FastCGI version 72: the peer may be using HTTP",
             ),
             (
                 &[b"\x01\x03\0\x01\0\x08\0\0\0\0\0\0\x02\0\0\0"],
@@ -514,10 +572,10 @@ mod connections {
                 &[b"\x01\x03\0\x01\0\x08\0\0\0\0\0\0\x07\0\0\0"],
                 "application refused the request: status-7",
             ),
-            (&[b"\x01\x06\0\x02\0\0\0\0"], "unexpected Stdout record for request 2"),
+            (&[b"\x01\x06\0\x02\0\0\0\0"], "unexpected STDOUT record for request 2"),
             (
                 &[b"\x01\x03\0\x01\0\x07\0\0\0\0\0\0\0\0\0"],
-                "EndRequest record has a body of 7 bytes instead of 8",
+                "END_REQUEST record has a body of 7 bytes instead of 8",
             ),
             (&[b"\x01\x06\0\x01\0\0\0\0"], "input ended before the end of a response"),
             (&[b"\xff\x06\0\x01\0\0\0\0"], "record has unsupported FastCGI version 255"),

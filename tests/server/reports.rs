@@ -45,7 +45,7 @@ fn provoke_errors_and_send_request(address: &Address) -> Answer {
 /// Rule A15.
 #[test]
 fn each_error_is_reported() {
-    const MESSAGE: &str = "record has unsupported FastCGI version 71: the peer speaks HTTP";
+    const MESSAGE: &str = "record has unsupported FastCGI version 71: the peer may be using HTTP";
     let server = TestServer::tcp(Config::new(), echo);
     provoke_errors_and_send_request(&server.address);
     for _ in 0..ERRORS {

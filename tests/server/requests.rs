@@ -194,7 +194,7 @@ fn application_types_and_request_id_0_are_ignored() {
 /// A request without an id cannot be answered. The error is reported. Rules A15 and K7.
 #[test]
 fn begin_request_with_id_0_closes_the_connection() {
-    let expected = "BeginRequest record cannot have request id 0".to_owned();
+    let expected = "BEGIN_REQUEST record cannot have request id 0".to_owned();
     for server in TestServer::tcp_and_unix(&Config::new(), echo) {
         for (before, is_answered) in [
             (Vec::new(), false),
@@ -293,7 +293,7 @@ fn begin_request_with_the_active_id_closes_the_connection() {
             &server,
             &pieces.concat(),
             io::ErrorKind::InvalidData,
-            "unexpected BeginRequest record for request 1",
+            "unexpected BEGIN_REQUEST record for request 1",
         );
     }
     assert_eq!(calls.load(SeqCst), 0);

@@ -13,6 +13,7 @@ fn fail(request: &mut Request) -> HandlerResult {
     match request.query() {
         "own" => Err(error.into()),
         "inside" => Err(io::Error::other(error).into()),
+        "contained" => Err(Error::Io(io::Error::other(error)).into()),
         "method" => {
             let allowed = ["GET", "HEAD", "PUT\r\nX-Injected: 1", "BAD METHOD"];
             Err(StatusError::method_not_allowed(&allowed).into())
@@ -55,6 +56,7 @@ fn status_error_becomes_the_response() {
     for (query, expected, stderr, app_status) in [
         ("own", &missing, "", 0),
         ("inside", &missing, "", 0),
+        ("contained", &missing, "", 0),
         ("buffered", &missing, "", 0),
         ("method", &not_allowed, "", 0),
         ("field", &with_fields, "", 0),

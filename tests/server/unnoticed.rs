@@ -250,7 +250,7 @@ fn input_error_that_ends_the_connection_is_reported_once() {
                 record(PARAMS, 1, b""),
                 false,
                 ErrorKind::InvalidData,
-                "unexpected Params record for request 1",
+                "unexpected PARAMS record for request 1",
             ),
             (
                 record(STDIN, 1, b"body"),
