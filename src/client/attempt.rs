@@ -53,7 +53,6 @@ use super::pool::{Acquired, Pool, Slot};
 use super::response::Response;
 use super::shared_request::{ReconnectInfo, SharedRequest};
 use super::socket::{Progress, SMALL_WRITE};
-use super::stdin;
 use super::transport::Transport;
 use crate::error::Error;
 use crate::params::Params;
@@ -271,10 +270,10 @@ impl Committed<'_> {
     /// Lends the exchange to `receive`. Then makes the connection idle if it is reusable, and
     /// closes it otherwise.
     fn complete<T, E>(self, receive: impl FnOnce(Exchange<'_>) -> Result<T, E>) -> Result<T, E> {
-        let state = self.stdin_state();
+        let (progress, is_whole) = (self.0.progress, self.is_whole());
         // `slot` comes first, so that it is dropped after the connection.
         let Prepared { slot, mut transport, records, retry, .. } = self.0.request;
-        let outcome = receive(Exchange::resume(&mut transport, state));
+        let outcome = receive(Exchange::resume(&mut transport, progress, is_whole));
         transport.keep_buffer(records);
         if transport.is_reusable() {
             slot.release(transport, retry.is_kept());
@@ -285,14 +284,6 @@ impl Committed<'_> {
             slot.end();
         }
         outcome
-    }
-
-    fn stdin_state(&self) -> stdin::State {
-        match self.0.progress {
-            Progress::All if self.is_whole() => stdin::State::Finished,
-            Progress::All => stdin::State::Open,
-            Progress::Nothing | Progress::Part => stdin::State::Failed,
-        }
     }
 }
 

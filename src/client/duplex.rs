@@ -54,7 +54,7 @@ fn send_now<'a>(stdin: &mut Stdin, mut input: Input<'a>) -> io::Result<Option<In
         Ok(is_sent) => Ok((!is_sent).then_some(input)),
         Err(SendError::Read(error)) => Err(error),
         // The error is ignored: the response is valid, or reading it reports why not.
-        Err(SendError::Write(_)) => Ok(None),
+        Err(SendError::Write) => Ok(None),
     }
 }
 
@@ -98,7 +98,7 @@ fn receive_while_sending<T, E: From<Error>>(
     let sent = sent.unwrap_or_else(|panic| resume_unwind(panic));
     // After any other error of the response, the body may have failed as a consequence.
     let is_cut_off = received.is_err() && response.stdout.is_cut_off();
-    match sent.err().filter(|_| is_cut_off).and_then(SendError::into_cause) {
+    match sent.err().filter(|_| is_cut_off).and_then(SendError::into_read_error) {
         Some(cause) => Err(Error::from(cause).into()),
         None => received,
     }

@@ -47,18 +47,17 @@ struct Source<'a> {
 pub(super) enum SendError {
     /// The body cannot be read.
     Read(io::Error),
-    /// The body cannot be written. Reading the response shows whether that is an error.
-    Write(io::Error),
+    /// The body cannot be written. Reading the response reports whether that is an error, and a
+    /// write that has timed out.
+    Write,
 }
 
 impl SendError {
-    /// Returns the error if it ends the request before the response is complete. A body that cannot
-    /// be read does, and so does a write that has timed out, because it shuts down the write half.
-    /// Any other failed write means that the application has closed the connection.
-    pub(super) fn into_cause(self) -> Option<io::Error> {
+    /// Returns the error of a body that cannot be read.
+    pub(super) fn into_read_error(self) -> Option<io::Error> {
         match self {
             Self::Read(error) => Some(error),
-            Self::Write(error) => (error.kind() == io::ErrorKind::TimedOut).then_some(error),
+            Self::Write => None,
         }
     }
 }
@@ -124,7 +123,7 @@ impl<'a> Input<'a> {
         loop {
             let (piece, is_end) = self.stream.next_piece(&mut buffer)?;
             let is_last = is_end && self.data.is_none();
-            let is_sent = send(stdin, piece, is_last).map_err(SendError::Write)?;
+            let is_sent = send(stdin, piece, is_last).map_err(|_| SendError::Write)?;
             if !is_sent || is_last {
                 return Ok(is_sent);
             }
@@ -132,7 +131,7 @@ impl<'a> Input<'a> {
                 continue;
             }
             if let Some(data) = self.data.take() {
-                stdin.start_data().map_err(SendError::Write)?;
+                stdin.start_data().map_err(|_| SendError::Write)?;
                 self.stream = *data;
             }
         }
