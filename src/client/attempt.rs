@@ -37,11 +37,10 @@
 //!
 //! [`begin`] follows the rules of both tables, but its caller writes the body and reads the
 //! response. It checks the connection at once. It treats the request as repeatable if the method is
-//! idempotent and no body is announced. The body then sends the request again if nothing of it was
-//! written ([`SharedRequest`]), and the response does if the first write carried all of it
-//! (`Pooled::start`).
+//! idempotent and no body is announced. [`SharedRequest`] sends the request again if nothing of it
+//! was written. `Pooled::start` does so if the first write carried all of it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::completion::Completion;
 use super::deadline::Deadline;
@@ -201,7 +200,10 @@ impl<'a> Prepared<'a> {
         let mut first_part = transport.begin_in_memory(role, params)?;
         let without_body = first_part.complete_records().len() + HEADER_LEN;
         let is_small = input.is_empty() && without_body <= SMALL_WRITE;
+        let read_began = (!input.is_in_memory()).then(Instant::now);
         let is_whole = input.move_first_part(&mut first_part)?;
+        // The first read of a body may block.
+        let idle_for = idle_for + read_began.map_or(Duration::ZERO, |began| began.elapsed());
         let records = first_part.into_records();
         let is_immediate = is_small && is_kept && !has_waited;
         let retry = Retry::new(is_kept, || is_whole && is_idempotent(params));

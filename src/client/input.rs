@@ -5,7 +5,7 @@
 //! | Constant | Limits | Reason |
 //! | --- | --- | --- |
 //! | [`FIRST_PART`] | the body in the first write | A small request takes one write. |
-//! | [`SHORT_FIRST_PART`] | the same of a long or unknown body | Copying more gains nothing. |
+//! | [`SHORT_FIRST_PART`] | the first write of a long or unknown body | Copying more gains nothing. |
 //! | [`READ_LEN`] | one later read of a reader | Each write sends two full records. |
 //! | [`CALLER_THREAD_MAX`] | a body sent by the caller's thread | It saves starting a thread. |
 //!
@@ -79,6 +79,12 @@ impl<'a> Input<'a> {
     #[inline]
     pub(super) fn is_empty(&self) -> bool {
         self.stream.left == Some(0) && self.data.is_none()
+    }
+
+    /// Returns whether the first part of the body is in memory, so that moving it does not block.
+    #[inline]
+    pub(super) fn is_in_memory(&self) -> bool {
+        self.stream.body.len_in_memory().is_some()
     }
 
     /// Moves the first part of the body to `records`. If that is the whole input, ends the stream
