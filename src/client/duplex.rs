@@ -1,7 +1,8 @@
 //! Receiving a response while the rest of the body is sent.
 //!
-//! An application may answer while it reads, and stop reading when its answer is not read. What the
-//! first write has left of the body is therefore sent in one of two ways:
+//! An application may answer before it has read the whole body. If its answer is not read, it stops
+//! reading the body. The rest of the body after the first write is therefore sent in one of two
+//! ways:
 //!
 //! 1. The caller's thread sends a short body in memory or from a regular file before it receives
 //!    the response, but only as long as the application keeps reading.
