@@ -116,7 +116,7 @@ use crate::record::Role;
 /// The application may close a kept connection at any time. A kept connection is checked before it
 /// is reused, and replaced if it has been closed. The check is left out if the request follows
 /// another one within a millisecond, has an idempotent `REQUEST_METHOD` (RFC 9110, section 9.2.2),
-/// and fits the first write as a whole, which holds up to 32 KiB of body. A request that is not
+/// and fits the first write. The first write holds up to 32 KiB of body. A request that is not
 /// idempotent, or does not fit the first write, waits until the connection has been idle for 100
 /// ms, because the application may be about to close it. It does not wait if the application is
 /// known to keep connections open. The check before other requests never waits.

@@ -57,7 +57,7 @@ pub fn forward(
     forward_exchange(client.begin(Role::Responder, params), params, stdin, stdout, stderr)
 }
 
-/// Does the same as [`forward`] over a connection that is already open.
+/// Does the same as [`forward`] over a connection that is already open, and closes it.
 ///
 /// # Errors
 /// The errors of [`forward`].
@@ -73,13 +73,24 @@ pub fn forward(
 /// # Ok::<(), fcgi::Error>(())
 /// ```
 pub fn forward_on(
-    mut connection: Connection,
+    connection: Connection,
     params: &Params,
     stdin: impl Read + Send + 'static,
     stdout: &mut impl Write,
     stderr: impl Write + Send,
 ) -> Result<Completion> {
-    forward_exchange(connection.begin(Role::Responder, params), params, stdin, stdout, stderr)
+    let mut connection = ShutDownOnDrop(connection);
+    forward_exchange(connection.0.begin(Role::Responder, params), params, stdin, stdout, stderr)
+}
+
+/// A connection that is shut down when it is dropped: the thread that reads `stdin` may hold its
+/// socket open.
+struct ShutDownOnDrop(Connection);
+
+impl Drop for ShutDownOnDrop {
+    fn drop(&mut self) {
+        self.0.shut_down();
+    }
 }
 
 fn forward_exchange<'a>(
@@ -89,15 +100,10 @@ fn forward_exchange<'a>(
     stdout: &mut impl Write,
     stderr: impl Write + Send + 'a,
 ) -> Result<Completion> {
-    let mut response = exchange
+    let response = exchange
         .and_then(|exchange| start(exchange, params, stdin, stderr))
         .map_err(|error| reply_failure(stdout, error))?;
-    let cancel_handle = response.cancel_handle();
-    let outcome = copy_response(response, stdout);
-    // After a failure, the thread that reads `stdin` would keep the connection open. If the request
-    // has ended, this does nothing.
-    cancel_handle.cancel();
-    outcome
+    copy_response(response, stdout)
 }
 
 /// Returns the HTTP status with which a gateway reports an error of the application (RFC 9110,
@@ -148,7 +154,7 @@ fn start<'a>(
 /// Sends an empty body at once. Starts a thread that sends any other body.
 ///
 /// Write errors are ignored: the application may have sent its response without reading the whole
-/// body, and reading the response reports any other failure.
+/// body, and reading the response reports any other failure, including a write that timed out.
 fn start_sending(
     body: Take<impl Read + Send + 'static>,
     mut request: Stdin,

@@ -2,7 +2,6 @@
 
 use std::env;
 use std::io::{self, Read, Write};
-use std::net::Shutdown;
 use std::panic::resume_unwind;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -80,15 +79,12 @@ where
 {
     let (client_end, server_end) = Stream::pair()?;
     let config = client::Config::new().deadline(None).read_timeout(None).write_timeout(None);
-    let connection = client::Connection::new(client_end.clone(), Arc::new(config))?;
+    let connection = client::Connection::new(client_end, Arc::new(config))?;
     thread::scope(|scope| {
         let thread = thread::Builder::new()
             .name("fcgi".into())
             .spawn_scoped(scope, move || serve_connection(server_end, handler))?;
         let forwarded = forward_on(connection, params, stdin, stdout, stderr);
-        // The thread that reads stdin can keep the connection open, and the server would wait for
-        // the rest of the body. An error is ignored: the connection is then closed already.
-        let _ = client_end.shutdown(Shutdown::Both);
         let served = thread.join().unwrap_or_else(|panic| resume_unwind(panic));
         // If both have failed, the error of the server is a consequence of the other one.
         forwarded.and_then(|completion| served.map(|()| completion))

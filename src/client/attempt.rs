@@ -37,11 +37,10 @@
 //!
 //! [`begin`] follows the rules of both tables, but its caller writes the body and reads the
 //! response. It checks the connection at once. It treats the request as repeatable if the method is
-//! idempotent and no body is announced. The body then sends the request again if nothing of it was
-//! written ([`SharedRequest`]), and the response does if the first write carried all of it
-//! (`Pooled::start`).
+//! idempotent and no body is announced. [`SharedRequest`] sends the request again if nothing of it
+//! was written. `Pooled::start` does so if the first write carried all of it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::completion::Completion;
 use super::deadline::Deadline;
@@ -53,7 +52,6 @@ use super::pool::{Acquired, Pool, Slot};
 use super::response::Response;
 use super::shared_request::{ReconnectInfo, SharedRequest};
 use super::socket::{Progress, SMALL_WRITE};
-use super::stdin;
 use super::transport::Transport;
 use crate::error::Error;
 use crate::params::Params;
@@ -202,7 +200,10 @@ impl<'a> Prepared<'a> {
         let mut first_part = transport.begin_in_memory(role, params)?;
         let without_body = first_part.ready_bytes().len() + HEADER_LEN;
         let is_small = input.is_empty() && without_body <= SMALL_WRITE;
+        let read_began = (!input.is_in_memory()).then(Instant::now);
         let is_whole = input.move_first_part(&mut first_part)?;
+        // The first read of a body may block.
+        let idle_for = idle_for + read_began.map_or(Duration::ZERO, |began| began.elapsed());
         let records = first_part.take_records();
         let is_immediate = is_small && is_kept && !has_waited;
         let retry = Retry::new(is_kept, || is_whole && is_idempotent(params));
@@ -271,10 +272,10 @@ impl Committed<'_> {
     /// Lends the exchange to `receive`. Then makes the connection idle if it is reusable, and
     /// closes it otherwise.
     fn complete<T, E>(self, receive: impl FnOnce(Exchange<'_>) -> Result<T, E>) -> Result<T, E> {
-        let state = self.stdin_state();
+        let (progress, is_whole) = (self.0.progress, self.is_whole());
         // `slot` comes first, so that it is dropped after the connection.
         let Prepared { slot, mut transport, records, retry, .. } = self.0.request;
-        let outcome = receive(Exchange::resume(&mut transport, state));
+        let outcome = receive(Exchange::resume(&mut transport, progress, is_whole));
         transport.keep_buffer(records);
         if transport.is_reusable() {
             slot.release(transport, retry.is_kept());
@@ -285,14 +286,6 @@ impl Committed<'_> {
             slot.end();
         }
         outcome
-    }
-
-    fn stdin_state(&self) -> stdin::State {
-        match self.0.progress {
-            Progress::All if self.is_whole() => stdin::State::Finished,
-            Progress::All => stdin::State::Open,
-            Progress::Nothing | Progress::Part => stdin::State::Failed,
-        }
     }
 }
 

@@ -4,8 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 /// How long a request on a new connection waits for the application before a kept connection is
-/// closed for it. It is longer than most applications take to answer, and short enough for a user
-/// who waits.
+/// closed for it. Most applications answer earlier, and a user hardly notices the delay.
 const MAX_RESPONSE_DELAY: Duration = Duration::from_millis(100);
 
 /// A pool that closes kept connections, so that the application can accept another one.

@@ -19,8 +19,8 @@ use super::queue::Queue;
 use crate::error::{Error, Result};
 use crate::net::Stream;
 
-/// If so many threads are abandoned, the application accepts nothing, and no more connections are
-/// attempted.
+/// The most threads that connect to a socket at a time. If as many are abandoned, further attempts
+/// fail at once, because the application accepts nothing.
 const MAX_THREADS: usize = 16;
 
 /// A thread that connects needs little memory.
@@ -76,7 +76,7 @@ fn wait_for_turn(path: &Path, limit: Deadline, max: Duration) -> Result<()> {
     let mut sockets = lock();
     let socket = find(&mut sockets, path);
     if socket.abandoned >= MAX_THREADS {
-        let message = "the application does not accept earlier connections";
+        let message = "16 earlier attempts to connect are still waiting";
         return Err(io::Error::new(io::ErrorKind::TimedOut, message).into());
     }
     if socket.connecting < MAX_THREADS {

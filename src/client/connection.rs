@@ -79,6 +79,12 @@ impl Connection {
         Ok(Exchange::lent(&mut self.transport, start))
     }
 
+    /// Shuts down both directions of the connection. The body of a request, which another thread may
+    /// keep, would otherwise hold the socket open.
+    pub(crate) fn shut_down(&self) {
+        self.transport.socket().cancel();
+    }
+
     /// Returns whether the connection can carry another request: the previous requests have ended
     /// in both directions, the application has been asked to keep the connection open, and it has
     /// sent nothing after the last response.

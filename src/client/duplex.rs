@@ -1,7 +1,8 @@
 //! Receiving a response while the rest of the body is sent.
 //!
-//! An application may answer while it reads, and stop reading when its answer is not read. What the
-//! first write has left of the body is therefore sent in one of two ways:
+//! An application may answer before it has read the whole body. If its answer is not read, it stops
+//! reading the body. The rest of the body after the first write is therefore sent in one of two
+//! ways:
 //!
 //! 1. The caller's thread sends a short body in memory or from a regular file before it receives
 //!    the response, but only as long as the application keeps reading.
@@ -54,7 +55,7 @@ fn send_now<'a>(stdin: &mut Stdin, mut input: Input<'a>) -> io::Result<Option<In
         Ok(is_sent) => Ok((!is_sent).then_some(input)),
         Err(SendError::Read(error)) => Err(error),
         // The error is ignored: the response is valid, or reading it reports why not.
-        Err(SendError::Write(_)) => Ok(None),
+        Err(SendError::Write) => Ok(None),
     }
 }
 
@@ -98,7 +99,7 @@ fn receive_while_sending<T, E: From<Error>>(
     let sent = sent.unwrap_or_else(|panic| resume_unwind(panic));
     // After any other error of the response, the body may have failed as a consequence.
     let is_cut_off = received.is_err() && response.stdout.is_cut_off();
-    match sent.err().filter(|_| is_cut_off).and_then(SendError::into_cause) {
+    match sent.err().filter(|_| is_cut_off).and_then(SendError::into_read_error) {
         Some(cause) => Err(Error::from(cause).into()),
         None => received,
     }

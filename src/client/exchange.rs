@@ -3,7 +3,8 @@ use std::sync::Arc;
 
 use super::completion::Completion;
 use super::lease::{Lease, Pooled, PooledConnection};
-use super::stdin::{self, Stdin};
+use super::socket::Progress;
+use super::stdin::Stdin;
 use super::stdout::Stdout;
 use super::transport::Transport;
 use crate::error::Result;
@@ -54,10 +55,12 @@ impl<'a> Exchange<'a> {
         Self { stdin, stdout: Stdout::new(Lease::Lent(transport), None) }
     }
 
-    /// Continues a request whose first part has been sent, which has left the body in `state`.
+    /// Continues a request whose first part has been written as far as `progress`. If `is_whole`,
+    /// that was the whole request.
     #[inline]
-    pub(super) fn resume(transport: &'a mut Transport, state: stdin::State) -> Self {
-        let stdin = Stdin::resume(transport.writer(), transport.request_id(), state);
+    pub(super) fn resume(transport: &'a mut Transport, progress: Progress, is_whole: bool) -> Self {
+        let (writer, request_id) = (transport.writer(), transport.request_id());
+        let stdin = Stdin::resume(writer, request_id, progress, is_whole);
         Self { stdin, stdout: Stdout::new(Lease::Lent(transport), None) }
     }
 
@@ -80,6 +83,7 @@ impl<'a> Exchange<'a> {
     ///
     /// # Errors
     /// - any error of reading `body`
+    /// - `InvalidInput` if the body of the request has already been finished
     /// - [`Error::TimedOut`](crate::Error::TimedOut), inside the I/O error, if the application
     ///   reads nothing for [`Config::write_timeout`](super::Config::write_timeout), or at the
     ///   deadline of the request

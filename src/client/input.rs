@@ -5,7 +5,7 @@
 //! | Constant | Limits | Reason |
 //! | --- | --- | --- |
 //! | [`FIRST_PART`] | the body in the first write | A small request takes one write. |
-//! | [`SHORT_FIRST_PART`] | the same of a long or unknown body | Copying more gains nothing. |
+//! | [`SHORT_FIRST_PART`] | the first write of a long or unknown body | Copying more gains nothing. |
 //! | [`READ_LEN`] | one later read of a reader | Each write sends two full records. |
 //! | [`CALLER_THREAD_MAX`] | a body sent by the caller's thread | It saves starting a thread. |
 //!
@@ -47,18 +47,17 @@ struct Source<'a> {
 pub(super) enum SendError {
     /// The body cannot be read.
     Read(io::Error),
-    /// The body cannot be written. Reading the response shows whether that is an error.
-    Write(io::Error),
+    /// The body cannot be written. Reading the response reports whether that is an error, and a
+    /// write that has timed out.
+    Write,
 }
 
 impl SendError {
-    /// Returns the error if it ends the request before the response is complete. A body that cannot
-    /// be read does, and so does a write that has timed out, because it shuts down the write half.
-    /// Any other failed write means that the application has closed the connection.
-    pub(super) fn into_cause(self) -> Option<io::Error> {
+    /// Returns the error of a body that cannot be read.
+    pub(super) fn into_read_error(self) -> Option<io::Error> {
         match self {
             Self::Read(error) => Some(error),
-            Self::Write(error) => (error.kind() == io::ErrorKind::TimedOut).then_some(error),
+            Self::Write => None,
         }
     }
 }
@@ -80,6 +79,12 @@ impl<'a> Input<'a> {
     #[inline]
     pub(super) fn is_empty(&self) -> bool {
         self.stream.left == Some(0) && self.data.is_none()
+    }
+
+    /// Returns whether the first part of the body is in memory, so that moving it does not block.
+    #[inline]
+    pub(super) fn is_in_memory(&self) -> bool {
+        self.stream.body.len_in_memory().is_some()
     }
 
     /// Moves the first part of the body to `records`. If that is the whole input, ends the stream
@@ -124,7 +129,7 @@ impl<'a> Input<'a> {
         loop {
             let (piece, is_end) = self.stream.next_piece(&mut buffer)?;
             let is_last = is_end && self.data.is_none();
-            let is_sent = send(stdin, piece, is_last).map_err(SendError::Write)?;
+            let is_sent = send(stdin, piece, is_last).map_err(|_| SendError::Write)?;
             if !is_sent || is_last {
                 return Ok(is_sent);
             }
@@ -132,7 +137,7 @@ impl<'a> Input<'a> {
                 continue;
             }
             if let Some(data) = self.data.take() {
-                stdin.start_data().map_err(SendError::Write)?;
+                stdin.start_data().map_err(|_| SendError::Write)?;
                 self.stream = *data;
             }
         }

@@ -2,10 +2,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::shared_request::{ReturnedConnection, SharedRequest};
+use super::shared_request::{FirstPart, ReturnedConnection, SharedRequest};
 use super::socket::Progress;
 use super::transport::Transport;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// How long to wait, after the response is complete, for the sending thread to report that the body
 /// was sent. The application may have read it and answered before that thread continues. Also how
@@ -117,6 +117,24 @@ impl Pooled {
         &self.request
     }
 
+    /// Waits until the body has sent the first part of the request.
+    ///
+    /// # Errors
+    /// [`Error::TimedOut`] after the read timeout and at the deadline, and the errors of sending.
+    fn wait_until_sent(&self) -> Result<FirstPart> {
+        let config = self.transport().config();
+        let read_timeout = config.read_timeout.unwrap_or(Duration::MAX);
+        let left = self.request.slot().deadline().left();
+        if let Some(first) = self.request.wait_until_sent(left.min(read_timeout))? {
+            return Ok(first);
+        }
+        Err(if left < read_timeout {
+            Error::timed_out("request", config.deadline.unwrap_or_default())
+        } else {
+            Error::timed_out("read", read_timeout)
+        })
+    }
+
     fn send_again(&mut self, records: &[u8]) -> Result<()> {
         let replacement = self.request.reconnect()?;
         self.replace(replacement);
@@ -146,10 +164,7 @@ impl PooledConnection for Pooled {
     }
 
     fn start(&mut self) -> Result<()> {
-        let read_timeout = self.transport().config().read_timeout.unwrap_or(Duration::MAX);
-        let first = self
-            .request
-            .wait_until_sent(read_timeout.min(self.request.slot().deadline().left()))?;
+        let first = self.wait_until_sent()?;
         self.has_started = true;
         if let Some(replacement) = first.replacement {
             self.replace(replacement);

@@ -10,7 +10,7 @@ const MAX_KEPT: usize = 256;
 #[derive(Debug)]
 pub(super) struct Limit {
     configured: usize,
-    /// What the application accepts, according to itself.
+    /// The limit that the application has advertised in its answer to GET_VALUES.
     advertised: usize,
     /// A lower limit after an overload of the application, and when it expires.
     lowered: Option<(usize, Instant)>,

@@ -40,8 +40,8 @@ pub(super) struct Pool {
 
 #[derive(Debug, Default)]
 struct State {
-    /// The configuration of the idle connections. One without connections once the client has been
-    /// dropped.
+    /// The configuration of the idle connections. Once the client has been dropped, it is one that
+    /// no connection was opened with, so that none becomes idle.
     config: Arc<Config>,
     /// Invariant: there are at most `Config::max_idle`.
     idle: IdleConnections,
@@ -151,7 +151,8 @@ impl Pool {
         close(state, |state| state.idle.take_all());
     }
 
-    /// Limits the connections to the number that the application accepts, according to itself.
+    /// Limits the connections to the number that the application has advertised in its answer to
+    /// GET_VALUES.
     pub(super) fn set_advertised_max(&self, max: Option<usize>) {
         let mut state = self.lock();
         state.limit.set_advertised(max);

@@ -111,6 +111,8 @@ enum BodyState {
 #[derive(Debug)]
 pub(super) struct BodyHandle {
     request: Arc<SharedRequest>,
+    /// Whether [`send_first`](Self::send_first) must be called before anything else is sent.
+    must_send_first: bool,
     /// Whether the body has ended or failed.
     has_ended: bool,
 }
@@ -127,7 +129,11 @@ impl BodyState {
 
 impl BodyHandle {
     pub(super) fn new(request: Arc<SharedRequest>) -> Self {
-        Self { request, has_ended: false }
+        Self { must_send_first: request.must_send_first(), request, has_ended: false }
+    }
+
+    pub(super) fn must_send_first(&self) -> bool {
+        self.must_send_first
     }
 
     /// Does the same as [`SharedRequest::send_first`]. A repeatable request has no more body.
@@ -137,6 +143,7 @@ impl BodyHandle {
         records: &[u8],
         is_whole: bool,
     ) -> Result<FirstSent> {
+        self.must_send_first = false;
         let sent = self.request.send_first(writer, records, is_whole)?;
         self.has_ended |= sent.is_repeatable;
         Ok(sent)
@@ -247,17 +254,16 @@ impl SharedRequest {
         Ok(FirstSent { progress, is_repeatable: first.repeatable.is_some() })
     }
 
-    /// Waits until the first part has been sent.
+    /// Waits until the first part has been sent. Returns `None` after `max`.
     ///
     /// # Errors
-    /// The errors of sending it, [`Error::TimedOut`] after `max`, and [`Error::UnexpectedEof`] if
-    /// the body was dropped before.
-    pub(super) fn wait_until_sent(&self, max: Duration) -> Result<FirstPart> {
+    /// The errors of sending it, and [`Error::UnexpectedEof`] if the body was dropped before.
+    pub(super) fn wait_until_sent(&self, max: Duration) -> Result<Option<FirstPart>> {
         let is_waiting = |state: &State| state.first.is_none() && state.body == BodyState::Open;
         let mut state = self.wait_while(max, is_waiting);
         match (state.first.take(), state.body) {
-            (Some(first), _) => first,
-            (None, BodyState::Open) => Err(Error::timed_out("read", max)),
+            (Some(first), _) => first.map(Some),
+            (None, BodyState::Open) => Ok(None),
             (None, BodyState::Sent | BodyState::Failed) => Err(Error::UnexpectedEof("a response")),
         }
     }

@@ -35,6 +35,9 @@ struct Shared {
     write_timeouts: Timeouts,
     /// Whether a write has succeeded since the current read began.
     has_written: AtomicBool,
+    /// Whether a write has timed out, and the write half has been shut down therefore. It guards no
+    /// other data, and the application sees the shutdown later, so `Relaxed` is enough.
+    has_write_timed_out: AtomicBool,
     first_response: FirstResponse,
 }
 
@@ -76,9 +79,15 @@ pub(super) fn open(
     let read_timeouts = Timeouts::new(read_timeout, max_request, first_response.max_wait());
     let write_timeouts = Timeouts::new(write_timeout, max_request, Duration::MAX);
     stream.set_timeouts(read_timeouts.on_socket(), write_timeouts.on_socket())?;
-    let has_written = AtomicBool::new(false);
-    let shared =
-        Shared { stream, address, read_timeouts, write_timeouts, has_written, first_response };
+    let shared = Shared {
+        stream,
+        address,
+        read_timeouts,
+        write_timeouts,
+        has_written: AtomicBool::new(false),
+        has_write_timed_out: AtomicBool::new(false),
+        first_response,
+    };
     let socket = SharedSocket(Arc::new(shared));
     let reader = SocketReader { socket: socket.clone(), timer: Timer::new() };
     let writer = SocketWriter { socket, timer: Timer::new(), is_wait_limited: false };
@@ -117,6 +126,19 @@ impl SharedSocket {
 }
 
 impl Shared {
+    /// Checks whether the input has ended after a write has timed out. The application then has not
+    /// received the whole request, and its end is only a consequence.
+    ///
+    /// # Errors
+    /// [`Error::TimedOut`], of that write.
+    #[cold]
+    fn check_cause_of_end(&self) -> Result<()> {
+        if self.has_write_timed_out.load(Relaxed) {
+            return Err(self.write_timeouts.expired("write"));
+        }
+        Ok(())
+    }
+
     /// Adds the operation and the address to an error of the system.
     #[cold]
     fn name_error(&self, operation: &'static str, error: io::Error) -> io::Error {
@@ -188,6 +210,9 @@ impl SocketReader {
                     if self.is_unanswered() {
                         self.socket.0.first_response.set_arrived();
                     }
+                    if n == 0 {
+                        self.socket.0.check_cause_of_end()?;
+                    }
                     return Ok(n);
                 }
                 Err(error) => self.continue_wait(&mut wait, error)?,
@@ -204,7 +229,10 @@ impl SocketReader {
         match error.kind() {
             io::ErrorKind::Interrupted => wait.add_interrupted(),
             _ if Stream::is_own_timeout(&error) => wait.add_timeout(read_timeouts),
-            _ => return Err(self.socket.0.name_error("read from", error)),
+            _ => {
+                self.socket.0.check_cause_of_end()?;
+                return Err(self.socket.0.name_error("read from", error));
+            }
         }
         if has_written.swap(false, Relaxed) {
             *wait = Wait::default();
@@ -304,7 +332,8 @@ impl SocketWriter {
     /// taken too long.
     #[cold]
     fn continue_wait(&self, wait: &mut Wait, error: io::Error) -> io::Result<()> {
-        let Shared { stream, write_timeouts, first_response, .. } = &*self.socket.0;
+        let Shared { stream, write_timeouts, has_write_timed_out, first_response, .. } =
+            &*self.socket.0;
         let is_interrupted = error.kind() == io::ErrorKind::Interrupted;
         match error.kind() {
             io::ErrorKind::Interrupted => wait.add_interrupted(),
@@ -312,6 +341,7 @@ impl SocketWriter {
             _ => return Err(error),
         }
         write_timeouts.check("write", wait).inspect_err(|_| {
+            has_write_timed_out.store(true, Relaxed);
             // This fails only if the connection has been closed already.
             let _ = stream.shutdown(Shutdown::Write);
         })?;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::shared_request::{BodyHandle, FirstSent, SharedRequest};
 use super::socket::{Progress, SharedSocket, SocketWriter};
+use crate::error::Error;
 use crate::record::{Header, RecordType, MAX_ALIGNED_LEN};
 use crate::stream::{RecordBuffer, StreamWriter};
 
@@ -35,15 +36,13 @@ pub struct Stdin {
     request: Option<BodyHandle>,
 }
 
+/// Whether more of a body can be written. A write that has failed does not change this: `writer`
+/// then sends nothing more, and repeats the error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum State {
-    /// Nothing has been sent, and `request` has to send its first part.
-    Unsent,
+enum State {
     Open,
     /// The end of the input has been sent or is encoded in the buffer.
     Finished,
-    /// A write has failed, so that a record may be incomplete. Nothing more can be sent.
-    Failed,
 }
 
 impl Stdin {
@@ -61,19 +60,24 @@ impl Stdin {
         start: Vec<u8>,
         request: Arc<SharedRequest>,
     ) -> Self {
-        let mut stdin = Self::new(socket, request_id, start);
-        if request.must_send_first() {
-            stdin.state = State::Unsent;
-        }
-        stdin.request = Some(BodyHandle::new(request));
-        stdin
+        let request = Some(BodyHandle::new(request));
+        Self { request, ..Self::new(socket, request_id, start) }
     }
 
-    /// Creates the body of a request whose first part was written to the socket directly, which has
-    /// left it in `state`.
-    pub(super) fn resume(socket: SocketWriter, request_id: u16, state: State) -> Self {
+    /// Creates the body of a request whose first part has been written to the socket directly, as
+    /// far as `progress`. If `is_whole`, that was the whole request.
+    pub(super) fn resume(
+        socket: SocketWriter,
+        request_id: u16,
+        progress: Progress,
+        is_whole: bool,
+    ) -> Self {
         let mut stdin = Self::new(socket, request_id, Vec::new());
-        stdin.state = state;
+        if progress != Progress::All {
+            stdin.writer.fail_with(&closed());
+        } else if is_whole {
+            stdin.state = State::Finished;
+        }
         stdin
     }
 
@@ -81,13 +85,13 @@ impl Stdin {
     /// already been finished, only the rest of the buffer is sent.
     ///
     /// # Errors
-    /// `BrokenPipe` if an earlier write has failed, and any error of the connection.
+    /// The error of an earlier write that has failed, and any error of the connection.
     pub fn finish(&mut self) -> io::Result<()> {
-        if self.state == State::Unsent {
-            return self.send_first(true);
+        self.writer.check_usable()?;
+        if self.send_first(true)? {
+            return Ok(());
         }
-        if !self.is_finished() {
-            self.check_open()?;
+        if self.state == State::Open {
             self.writer.buffer_mut().end_stream();
             self.state = State::Finished;
         }
@@ -111,7 +115,8 @@ impl Stdin {
     /// ```
     ///
     /// # Errors
-    /// `BrokenPipe` if the body has already been finished or an earlier write has failed.
+    /// `InvalidInput` if the body has already been finished, and the error of an earlier write that
+    /// has failed.
     pub fn start_data(&mut self) -> io::Result<()> {
         self.check_open()?;
         self.writer.buffer_mut().end_stream();
@@ -122,11 +127,9 @@ impl Stdin {
     /// Sends ABORT_REQUEST (FastCGI specification, section 5.4). The data in the buffer is dropped,
     /// and nothing can be written afterwards. May be called after `finish`.
     pub(super) fn abort(&mut self) -> io::Result<()> {
-        if !self.is_finished() {
-            self.check_open()?;
-        }
+        self.writer.check_usable()?;
         self.writer.buffer_mut().discard_open_record();
-        self.start_sending()?;
+        self.send_first(false)?;
         if let Some(request) = &self.request {
             request.stop_retries(self.writer.get_mut());
         }
@@ -157,7 +160,7 @@ impl Stdin {
             _ => {}
         }
         self.check_open()?;
-        self.start_sending()?;
+        self.send_first(false)?;
         if is_last {
             self.state = State::Finished;
         }
@@ -177,35 +180,33 @@ impl Stdin {
         self.fail_on_error(sent)
     }
 
-    /// Sends the first part of the request if that has not been done.
-    fn start_sending(&mut self) -> io::Result<()> {
-        if self.state == State::Unsent {
-            return self.send_first(false);
-        }
-        Ok(())
-    }
-
-    /// Sends what is buffered as the first part of the request. With `is_last` the body ends.
-    #[cold]
-    fn send_first(&mut self, is_last: bool) -> io::Result<()> {
-        let Some(request) = &mut self.request else { return Ok(()) };
+    /// Sends what is buffered as the first part of the request, unless that has been done. With
+    /// `is_last` the body ends. Returns whether it was sent now.
+    fn send_first(&mut self, is_last: bool) -> io::Result<bool> {
+        let Some(request) = self.request.as_mut().filter(|request| request.must_send_first())
+        else {
+            return Ok(false);
+        };
         if is_last {
             self.writer.buffer_mut().end_stream();
+            self.state = State::Finished;
         }
         let mut records = self.writer.buffer_mut().take_records();
         let sent = request.send_first(self.writer.get_mut(), &records, is_last);
         records.clear();
         self.writer.buffer_mut().swap_memory(&mut records);
-        self.state = if is_last { State::Finished } else { State::Open };
-        let sent = match sent {
+        let failure = match sent {
             // This is not an error, even if the write was incomplete: `Pooled::start` waits for a
             // response, and sends the request again if none arrives.
-            Ok(FirstSent { is_repeatable: true, .. }) => return Ok(()),
-            Ok(FirstSent { progress: Progress::All, .. }) => Ok(()),
-            Ok(_) => Err(io::ErrorKind::BrokenPipe.into()),
-            Err(error) => Err(error.into()),
+            Ok(FirstSent { is_repeatable: true, .. }) => return Ok(true),
+            Ok(FirstSent { progress: Progress::All, .. }) => {
+                return self.after_last_write(Ok(())).map(|()| true);
+            }
+            Ok(_) => closed(),
+            Err(error) => error,
         };
-        self.after_last_write(sent)
+        self.writer.fail_with(&failure);
+        self.fail_on_error(Err(failure.into()))
     }
 
     /// Sets how long [`try_send`](Self::try_send) may wait. Until
@@ -224,17 +225,19 @@ impl Stdin {
         self.writer.buffer_mut().take_memory()
     }
 
+    /// Returns whether the end of the body has been sent, or is in the buffer.
     pub(super) fn is_finished(&self) -> bool {
-        self.state == State::Finished
+        self.state == State::Finished && self.writer.check_usable().is_ok()
     }
 
+    /// Checks that more of the body can be written.
     fn check_open(&self) -> io::Result<()> {
-        let message = match self.state {
-            State::Unsent | State::Open => return Ok(()),
-            State::Finished => "the request body has already been finished",
-            State::Failed => "an earlier write of the request body has failed",
-        };
-        Err(io::Error::new(io::ErrorKind::BrokenPipe, message))
+        self.writer.check_usable()?;
+        if self.state == State::Open {
+            return Ok(());
+        }
+        let message = "the request body has already been finished";
+        Err(io::Error::new(io::ErrorKind::InvalidInput, message))
     }
 
     /// Notes a failure, or the end of the body.
@@ -250,7 +253,6 @@ impl Stdin {
 
     fn fail_on_error<T>(&mut self, outcome: io::Result<T>) -> io::Result<T> {
         if outcome.is_err() {
-            self.state = State::Failed;
             if let Some(request) = &mut self.request {
                 request.end_body(false);
             }
@@ -263,15 +265,23 @@ impl Write for Stdin {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
         self.check_open()?;
         if self.writer.buffer().open_content().len() + data.len() > MAX_ALIGNED_LEN {
-            self.start_sending()?;
+            self.send_first(false)?;
         }
         let written = self.writer.write(data);
         self.fail_on_error(written)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.start_sending()?;
+        self.writer.check_usable()?;
+        self.send_first(false)?;
         let flushed = self.writer.flush();
         self.fail_on_error(flushed)
     }
+}
+
+/// Returns the error of a body that the application does not receive, because it has closed the
+/// connection.
+#[cold]
+fn closed() -> Error {
+    Error::Io(io::ErrorKind::BrokenPipe.into())
 }

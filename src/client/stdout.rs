@@ -24,6 +24,7 @@ use crate::stream::{RecordReader, StreamLength, StreamReader, StreamSource, Stre
 /// | the connection closes before the response has ended | [`Error::UnexpectedEof`] |
 /// | the application refuses the request | [`Error::Refused`] |
 /// | the application sends nothing for [`Config::read_timeout`] | [`Error::TimedOut`] |
+/// | the connection closes after writing the body has timed out | [`Error::TimedOut`] |
 /// | a record arrives that does not belong to a response | [`Error::UnexpectedRecord`] |
 ///
 /// The methods of [`BufRead`] return the data without copying it.
@@ -175,13 +176,17 @@ impl<'a> Stdout<'a> {
         })
     }
 
-    /// Notes that the request has failed. The application may serve too many others.
+    /// Notes that the request has failed. The application may serve too many others: it refuses the
+    /// request for that reason, or sends nothing on a new connection until the read timeout.
     #[cold]
     pub(super) fn note_failure(&mut self) {
         let is_transient = self.stream.last_error().is_some_and(Error::is_transient);
-        let is_timeout = matches!(self.stream.last_error(), Some(Error::TimedOut(_)));
+        let is_read_timeout = matches!(
+            self.stream.last_error(),
+            Some(Error::TimedOut(timeout)) if timeout.operation == "read"
+        );
         let transport = self.stream.source_mut().lease.transport_mut();
-        if is_transient || is_timeout && transport.is_kept_and_unanswered() {
+        if is_transient || is_read_timeout && transport.is_kept_and_unanswered() {
             transport.set_overloaded();
         }
     }

@@ -88,7 +88,12 @@ impl Timeouts {
         if millis(wait.waited) < self.configured {
             return Ok(());
         }
-        Err(Error::timed_out(operation, from_millis(self.configured)))
+        Err(self.expired(operation))
+    }
+
+    /// Returns the error of a wait that has reached its limit.
+    pub(super) fn expired(&self, operation: &'static str) -> Error {
+        Error::timed_out(operation, from_millis(self.configured))
     }
 
     /// Returns whether the timeout of the socket is right for a wait of at most `max`.

@@ -641,9 +641,12 @@ fn body_that_is_not_read_in_time_is_an_error() {
         });
         let client = application.client().config(config);
         let mut exchange = begin(&client, &upload_params(1 << 30));
-        let error = exchange.send_body(io::repeat(b'x').take(1 << 30)).expect_err("a timeout");
-        assert_eq!((error.kind(), &*error.to_string()), (io::ErrorKind::TimedOut, message));
-        drop(exchange);
+        for _ in 0..2 {
+            let error = exchange.send_body(io::repeat(b'x').take(1 << 30)).expect_err("a timeout");
+            assert_eq!((error.kind(), &*error.to_string()), (io::ErrorKind::TimedOut, message));
+        }
+        assert_eq!(exchange.stdin.finish().expect_err("a timeout").to_string(), message);
+        assert_eq!(exchange.finish().expect_err("a timeout").to_string(), message);
         drop(resume);
     }
 }

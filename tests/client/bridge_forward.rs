@@ -6,6 +6,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::{mpsc, Arc};
 use std::thread;
+use std::time::Duration;
 
 use fcgi::bridge::{forward_on, gateway_status};
 use fcgi::client::{Completion, Config, Connection};
@@ -241,13 +242,34 @@ fn early_response_does_not_wait_for_a_slow_body() {
     let serving = thread::spawn(move || {
         application.read_params();
         application.respond(b"early");
-        application
+        application.read_body()
     });
     let (outcome, stdout) = call(connection, 5, Blocking(receiver));
     outcome.expect("a response");
     assert_eq!(stdout, [HEAD, b"early"].concat());
+    // The connection is closed although a thread waits for the body.
+    assert_eq!(serving.join().expect("the application"), (Vec::new(), false));
     drop(blocked);
-    drop(serving.join().expect("the application"));
+}
+
+/// The application waits until the write half is shut down, and closes the connection then.
+#[test]
+fn body_that_is_not_read_in_time_is_a_gateway_timeout() {
+    let (client, application) = UnixStream::pair().expect("two sockets");
+    application.set_read_timeout(Some(TEST_TIMEOUT)).expect("a timeout");
+    let config = Config::new().write_timeout(Some(Duration::from_millis(50)));
+    let connection = Connection::new(client, Arc::new(config)).expect("a connection");
+    let (report, timed_out) = mpsc::channel();
+    let serving = thread::spawn(move || {
+        let mut application = Application(application);
+        application.read_params();
+        timed_out.recv_timeout(TEST_TIMEOUT).expect_err("the body is dropped");
+    });
+    let body = io::repeat(b'x').chain(Silent { _dropped: report });
+    let (outcome, stdout) = call(connection, 64 << 20, body);
+    assert_eq!(outcome.expect_err("a timeout").to_string(), "write timed out after 50 ms");
+    assert!(stdout.starts_with(b"Status: 504 "), "{}", stdout.escape_ascii());
+    serving.join().expect("the application");
 }
 
 #[test]

@@ -167,6 +167,23 @@ fn time_between_reads_counts() {
     assert_eq!(message, format!("request timed out after {} ms", DEADLINE.as_millis()));
 }
 
+/// The response of a request on a kept connection waits for the first part of its body.
+#[test]
+fn waiting_for_the_body_counts() {
+    let application = Application::unix(|_, mut stream| {
+        while let Some(request) = read_request(&mut stream) {
+            stream.write_all(&request.response(b"")).expect("the response is sent");
+        }
+    });
+    let client = application.client().config(config().keep_alive(true));
+    client.fetch(&get_params(), b"").expect("a kept connection");
+    let mut exchange = client.begin(Role::Responder, &get_params()).expect("an exchange");
+    let error = exchange.stdout.read(&mut [0]).expect_err("the body is not sent");
+    let message = format!("request timed out after {} ms", DEADLINE.as_millis());
+    assert_eq!(error.to_string(), message);
+    drop((exchange, client));
+}
+
 /// A request that ends just before its deadline leaves a short timeout on the socket.
 #[test]
 fn next_request_has_its_own_deadline() {

@@ -182,8 +182,11 @@ fn nothing_is_sent_after_the_end_of_the_body() {
         let mut exchange = connection.begin(Role::Filter, &Params::new()).unwrap();
         exchange.stdin.write_all(b"x").unwrap();
         exchange.stdin.finish().unwrap();
-        assert_eq!(exchange.stdin.write(b"more").unwrap_err().kind(), io::ErrorKind::BrokenPipe);
-        assert_eq!(exchange.stdin.start_data().unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+        let stdin = &mut exchange.stdin;
+        assert_eq!(stdin.write(b"more").unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        assert_eq!(stdin.start_data().unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        let error = exchange.send_body(&b"more"[..]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
         exchange.stdin.flush().unwrap();
         exchange.finish().unwrap();
     });

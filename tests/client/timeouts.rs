@@ -162,7 +162,7 @@ fn application_that_never_reads_times_out() {
         let mut exchange = connection.begin(Role::Responder, &get_params()).unwrap();
         let error = io::copy(&mut Pattern::new(64 << 20), &mut exchange.stdin).unwrap_err();
         assert_timed_out(Err::<(), _>(error.into()), "write");
-        assert_timed_out(exchange.finish(), "read");
+        assert_timed_out(exchange.finish(), "write");
         assert!(!connection.is_reusable());
     }
     drop(open);

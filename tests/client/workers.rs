@@ -189,6 +189,27 @@ fn connection_of_a_slow_application_is_kept() {
     drop(client);
 }
 
+/// The caller has limited the time of the request. That says nothing about the application.
+#[test]
+fn deadline_on_a_new_connection_does_not_lower_the_limit() {
+    let application = Workers::start(1);
+    let other = UnixStream::connect(application.address.path().unwrap()).unwrap();
+    let config = Config::new()
+        .keep_alive(true)
+        .deadline(Some(Duration::from_millis(300)))
+        .connect_timeout(Some(Duration::from_millis(100)));
+    let client = Client::from(application.address.clone()).config(config);
+    for _ in 0..2 {
+        let errors = thread::scope(|scope| {
+            [(), ()]
+                .map(|()| scope.spawn(|| client.fetch(&get_params(), b"").unwrap_err()))
+                .map(|request| request.join().unwrap().to_string())
+        });
+        assert_eq!(errors, ["request timed out after 300 ms"; 2]);
+    }
+    drop((client, other));
+}
+
 /// Another client uses the only worker.
 #[test]
 fn read_timeout_on_a_new_connection_lowers_the_limit() {
