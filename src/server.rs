@@ -139,8 +139,8 @@ use crate::net::{Address, AllowList, Listener};
 /// | a handler returns no response | the error | [`Outcome::Failed`] | the error |
 /// | the function of [`error_page`](Self::error_page) fails | | as without it | its error |
 /// | the web server aborts the request | | [`Outcome::Aborted`] | |
-/// | it closes the connection: a check notices it | | [`Outcome::Aborted`] | [`Error::Aborted`] |
-/// | it closes the connection: reading the body fails | | [`Outcome::Aborted`] | the error |
+/// | a check notices its close | | [`Outcome::Aborted`] | [`Error::Aborted`], if sending fails |
+/// | its close makes a read fail | | [`Outcome::Aborted`] | the error |
 /// | the response cannot be sent | | [`Outcome::NotSent`] | the error |
 /// | the params or `CONTENT_LENGTH` exceed a limit | | [`Outcome::Rejected`] | the error |
 /// | a request is refused with UNKNOWN_ROLE, OVERLOADED or CANT_MPX_CONN | | | |
@@ -157,7 +157,7 @@ use crate::net::{Address, AllowList, Listener};
 /// peers have no IP address.
 pub struct Server {
     listener: Arc<Listener>,
-    pool: Arc<Pool>,
+    pool: PoolOwner,
     config: Config,
     /// The addresses that may connect. `None` allows every connection.
     allowed: Option<AllowList>,
@@ -204,7 +204,7 @@ impl Server {
         let listener = Arc::new(listener.into());
         Ok(Self {
             allowed: AllowList::from_env()?,
-            pool: Arc::new(Pool::new(Arc::clone(&listener))),
+            pool: PoolOwner(Arc::new(Pool::new(Arc::clone(&listener)))),
             listener,
             config: Config::default(),
             on_error: Box::new(write_to_stderr),
@@ -347,7 +347,7 @@ impl Server {
 
     /// Returns a handle with which another thread can stop the server.
     pub fn handle(&self) -> Handle {
-        Handle { pool: Arc::clone(&self.pool) }
+        Handle { pool: Arc::clone(&self.pool.0) }
     }
 
     /// Passes requests to `handler` until [`Handle::shutdown`] is called.
@@ -364,8 +364,8 @@ impl Server {
     where
         H: Fn(&mut Request<'_>) -> HandlerResult + Send + Sync + 'static,
     {
-        let Self { listener, pool, config, allowed, on_error, hooks } = self;
-        let stopper = Arc::clone(&pool);
+        let Self { listener, pool: owner, config, allowed, on_error, hooks } = self;
+        let pool = Arc::clone(&owner.0);
         let checked = config.check().and_then(|()| check_socket(&listener, allowed.as_ref()));
         // From now on the pool decides when the socket is closed.
         drop(listener);
@@ -375,9 +375,18 @@ impl Server {
             Worker { pool, config, allowed, on_error, hooks, handler, refusal }.run()
         });
         // If the server has not started, the socket is still open.
-        stopper.stop();
-        stopper.close_socket();
+        owner.0.stop();
+        drop(owner);
         served
+    }
+}
+
+/// Closes the listening socket when it is dropped. Handles keep the pool, but not the socket.
+struct PoolOwner(Arc<Pool>);
+
+impl Drop for PoolOwner {
+    fn drop(&mut self) {
+        self.0.close_socket();
     }
 }
 

@@ -31,6 +31,7 @@
 //! | [`Handle::shutdown`](super::Handle::shutdown) | its caller, in `Pool::stop` | `Shutdown` |
 //! | the same, nothing received for 200 ms | the main thread, in `wait_for_threads` | `Shutdown` |
 //! | the server stops before it is admitted | its thread, in `Pool::admit` | `Shutdown` |
+//! | connections are aborted before it is admitted | its thread, in `Pool::admit` | none |
 //!
 //! The connection's own thread closes the socket in every case: `Connection::drop` first drains the
 //! input as [`CloseMode`] requires, because closing a socket with unread input resets the
@@ -79,8 +80,8 @@ pub(super) enum CloseMode {
     AtOnce,
     /// Close at once, unless there is input to read. All input of the last request was received.
     DrainIfInputIsLeft,
-    /// Read and drop input. The last request ended at this time, before all of its input was
-    /// received.
+    /// Read and drop input. The end of the last request was recorded at this time. Not all of its
+    /// input had been received.
     AfterDraining(Instant),
 }
 
@@ -108,7 +109,7 @@ pub(super) struct Lifecycle {
     phase: Phase,
     /// The number of requests that were passed to a handler.
     requests: u64,
-    /// When the last request ended, if that was before all of its input was received.
+    /// When the end of the last request was recorded, if not all of its input had been received.
     answered_early: Option<Instant>,
     state: Arc<ConnectionState>,
 }
@@ -270,9 +271,13 @@ impl Lifecycle {
 /// needed in `yield_requests`, then searches for `Idle`. All four operations are sequentially
 /// consistent, so they have one order. Either the store of `yield_requests` comes before the load,
 /// and the connection observes the waiting thread and closes. Or the load comes first: then the
-/// store of `Idle` does as well, and the waiting thread observes it. Two changes are found by the
-/// next regular check only, after at most 200 ms: a new connection becomes idle after a query, and
-/// a connection that was to yield its slot begins its last request instead.
+/// store of `Idle` does as well, and the waiting thread observes it.
+///
+/// Two changes do not notify the waiting thread. It finds them at its next regular check, after at
+/// most 200 ms:
+///
+/// 1. A new connection becomes idle, because it has sent a query.
+/// 2. A connection that was asked to yield its slot serves a last request, which had arrived.
 ///
 /// A connection is closed as unused only if nothing was received. Its thread applies `FirstInput`
 /// directly after its first successful read, before it inspects what it has read. Another thread
@@ -292,7 +297,7 @@ pub(super) struct ConnectionState {
     /// The number of connections that have to yield their slot at the end of their request. All
     /// connections of a server share it.
     yield_requests: Arc<AtomicUsize>,
-    /// Keeps records whole that several threads write.
+    /// It is held during each write, so that the records of several threads are not interleaved.
     output: OutputLock,
 }
 

@@ -431,7 +431,7 @@ impl State {
         demand.saturating_sub(self.serving.iter().filter(is_yielding).count())
     }
 
-    /// Asks at most `count` connections to close. Returns how many that were, and when a slot
+    /// Asks at most `count` connections to close. Returns how many were asked, and when a slot
     /// becomes free.
     fn close_up_to(&self, count: usize) -> (usize, Vacancy) {
         for closed in 0..count {

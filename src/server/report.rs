@@ -7,7 +7,8 @@ use crate::error::Error;
 /// handler returns is among them only after [`finish_early`](super::Request::finish_early). Others
 /// are in [`Outcome::Failed`](super::Outcome::Failed).
 ///
-/// Its [`Display`](fmt::Display) is one line of text, unless such an error contains line breaks.
+/// Its [`Display`](fmt::Display) is one line of text, unless the text of the error
+/// contains line breaks.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Report<'a> {

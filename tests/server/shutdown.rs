@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::support::*;
-use fcgi::net::Stream;
+use fcgi::net::{Address, Stream};
 use fcgi::server::{Config, Handle, Overload};
 use fcgi::Server;
 
@@ -396,4 +396,20 @@ fn serve_returns_at_once_after_shutdown() {
     server.handle().shutdown();
     server.serve(|_| panic!("no request is served")).unwrap();
     assert_refused(&address);
+}
+
+#[test]
+fn server_that_is_dropped_closes_its_socket_although_a_handle_is_left() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("app.sock");
+    for address in ["127.0.0.1:0".parse().unwrap(), Address::unix(&path).unwrap()] {
+        let server = Server::bind(address).unwrap();
+        let handle = server.handle();
+        let address = server.local_address().unwrap();
+        drop(server);
+        let error = Stream::connect(&address, Some(TEST_TIMEOUT)).expect_err("a closed socket");
+        assert!(matches!(error, fcgi::Error::Connect { .. }), "{error:?}");
+        assert!(!path.exists(), "the socket file is left");
+        handle.shutdown();
+    }
 }
