@@ -79,8 +79,8 @@ impl Connection {
         Ok(Exchange::lent(&mut self.transport, start))
     }
 
-    /// Shuts down both directions of the connection. The body of a request, which another thread may
-    /// keep, would otherwise hold the socket open.
+    /// Shuts down both directions of the connection. Otherwise the body of a request, which another
+    /// thread may keep, holds the socket open.
     pub(crate) fn shut_down(&self) {
         self.transport.socket().cancel();
     }
