@@ -133,11 +133,11 @@ impl<W: Write> StreamWriter<W> {
     #[allow(clippy::inline_always)]
     #[inline(always)]
     pub(crate) fn send_after(&mut self, before: &[u8]) -> io::Result<()> {
-        self.check_usable()?;
         self.buffer.finish_record();
         if self.buffer.is_empty() && before.is_empty() {
             return Ok(());
         }
+        self.check_usable()?;
         self.has_sent = true;
         let records = self.buffer.ready_bytes();
         let sent = if before.is_empty() {
@@ -232,6 +232,7 @@ impl<W: Write> Write for StreamWriter<W> {
             return Ok(data.len());
         }
         if !fits {
+            self.check_usable()?;
             self.send()?;
         }
         self.buffer.push(data);
@@ -246,6 +247,7 @@ impl<W: Write> Write for StreamWriter<W> {
 
     /// Sends the buffered data as a record. Sends nothing if no data is buffered.
     fn flush(&mut self) -> io::Result<()> {
+        self.check_usable()?;
         self.send()?;
         let flushed = self.inner.flush();
         self.fail_on_error(flushed)

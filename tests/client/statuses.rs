@@ -130,7 +130,7 @@ fn refusals_have_their_own_messages_and_transience() {
         (1, true, "application refused the request: CANT_MPX_CONN"),
         (2, true, "application refused the request: OVERLOADED"),
         (3, false, "application refused the request: UNKNOWN_ROLE"),
-        (9, false, "application refused the request: protocol status 9"),
+        (9, false, "application refused the request: status-9"),
     ];
     for (byte, is_transient, message) in expected {
         let error =

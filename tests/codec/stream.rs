@@ -361,6 +361,22 @@ mod reader {
         }
     }
 
+    /// The header arrives alone, so the buffer is empty and has its initial size of 8 KiB.
+    #[test]
+    fn slice_as_large_as_the_buffer_is_read_into_directly() {
+        let bytes = record(STDOUT, 1, &data(5000));
+        for (len, is_direct) in [(8192, true), (8191, false)] {
+            let content = Recording { bytes: &bytes[8..], slices: Vec::new() };
+            let mut reader = RecordReader::new(bytes[..8].chain(content));
+            next(&mut reader);
+            let mut out = vec![0; len];
+            assert_eq!(reader.read_content(&mut out).expect("content"), 5000);
+            let (_, recording) = reader.get_ref().get_ref();
+            let (first, _) = recording.slices[0];
+            assert_eq!(first == out.as_ptr() as usize, is_direct, "a slice of {len} bytes");
+        }
+    }
+
     /// One read of the inner reader serves many small slices.
     #[test]
     fn small_slice_is_read_through_the_buffer() {
