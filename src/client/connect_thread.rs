@@ -76,7 +76,7 @@ fn wait_for_turn(path: &Path, limit: Deadline, max: Duration) -> Result<()> {
     let mut sockets = lock();
     let socket = find(&mut sockets, path);
     if socket.abandoned >= MAX_THREADS {
-        let message = "16 earlier attempts to connect are still waiting";
+        let message = format!("{MAX_THREADS} earlier attempts to connect are still waiting");
         return Err(io::Error::new(io::ErrorKind::TimedOut, message).into());
     }
     if socket.connecting < MAX_THREADS {

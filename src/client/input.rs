@@ -5,7 +5,7 @@
 //! | Constant | Limits | Reason |
 //! | --- | --- | --- |
 //! | [`FIRST_PART`] | the body in the first write | A small request takes one write. |
-//! | [`SHORT_FIRST_PART`] | that of a long or unknown body | Copying more gains nothing. |
+//! | [`SHORT_FIRST_PART`] | a long or unknown body in it | Copying more gains nothing. |
 //! | [`READ_LEN`] | one later read of a reader | Each write sends two full records. |
 //! | [`CALLER_THREAD_MAX`] | a body sent by the caller's thread | It saves starting a thread. |
 //!
