@@ -101,7 +101,7 @@ impl Connection {
             abort: Abort::default(),
             state,
             params,
-            request_end: RequestEnd { stdout, stderr, ..RequestEnd::default() },
+            request_end: RequestEnd::with_memory(stdout, stderr),
             config,
             rejected: None,
         }
@@ -339,7 +339,7 @@ impl Connection {
 
     fn send_refusal(&mut self, accepted: AcceptedRequest, response: &StatusError) -> Result<()> {
         let mut request = self.request(accepted);
-        request.replace_response(response)?;
+        request.replace_response(response);
         request.app_status = 1;
         request.finish()
     }
