@@ -51,6 +51,7 @@ mod abort;
 mod close_reason;
 mod config;
 mod connection;
+mod connection_state;
 mod drain;
 mod end_errors;
 mod failure;

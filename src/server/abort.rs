@@ -37,8 +37,8 @@
 use std::io::ErrorKind::{BrokenPipe, ConnectionReset};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
+use super::connection_state::ConnectionState;
 use super::input::Input;
-use super::lifecycle::ConnectionState;
 use crate::error::Error;
 use crate::net::PeerState;
 use crate::stream::StreamState;

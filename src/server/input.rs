@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::config::Config;
-use super::lifecycle::ConnectionState;
+use super::connection_state::ConnectionState;
 use super::output::TimeBudget;
 use super::timeouts::TimedStream;
 use crate::error::{Error, Result};

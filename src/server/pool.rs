@@ -4,7 +4,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use super::config::{Config, Overload};
-use super::lifecycle::ConnectionState;
+use super::connection_state::ConnectionState;
 use crate::error::{Error, Result};
 use crate::net::{Listener, Stream};
 

@@ -4,9 +4,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::abort::{is_consequence, AbortHandle};
 use super::close_reason::CloseReason;
+use super::connection_state::ConnectionState;
 use super::end_errors::EndErrors;
 use super::input::AcceptedRequest;
-use super::lifecycle::{ConnectionState, RequestOutcome};
+use super::lifecycle::RequestOutcome;
 use super::output::Output;
 use super::status_error::StatusError;
 use super::stdin::Stdin;
