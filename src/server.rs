@@ -66,6 +66,7 @@ mod report;
 mod request;
 mod respond;
 mod sent;
+mod slots;
 mod status_error;
 mod stdin;
 mod timeouts;

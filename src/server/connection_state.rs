@@ -500,7 +500,9 @@ mod tests {
         for steps in steps {
             let (stream, _peer) = Stream::pair().expect("two sockets");
             let state = ConnectionState::new(stream, None, Arc::default());
-            steps.iter().for_each(|step| step(&state));
+            for step in steps {
+                step(&state);
+            }
             assert_eq!(state.is_new(), steps.len() == 1);
             assert!(!state.is_read_shut_down() && state.begin_request() && !state.is_new());
             assert_eq!(state.end_request(), Some(CloseReason::Shutdown));

@@ -58,13 +58,14 @@ mod tests {
     #[test]
     fn each_error_is_reported_once() {
         let mut errors = EndErrors::new(Err(Error::UnexpectedEof("a request")));
-        let added = [
+        for error in [
             Error::UnexpectedEof("a record"),
             Error::UnexpectedEof("a request"),
             Error::NoResponse,
             Error::NoResponse,
-        ];
-        added.into_iter().for_each(|error| errors.add(error));
+        ] {
+            errors.add(error);
+        }
         let mut texts = Vec::new();
         let closing = errors.report(|error| texts.push(error.to_string()));
         let expected = [Error::UnexpectedEof("a record"), Error::NoResponse];

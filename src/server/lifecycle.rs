@@ -24,9 +24,9 @@
 //! | the handler continues after `finish_early` | its thread | `FinishedEarly` |
 //! | a request is dropped before it has ended | its thread | `RequestNotFinished` |
 //! | the connection is rejected | its thread | `Overloaded` |
-//! | a connection waits for a slot | a thread of the pool, in `Pool::free_slots` | `SlotNeeded` |
+//! | a connection waits for a slot | a thread of the pool, in `Slots::free` | `SlotNeeded` |
 //! | the same, and all are busy | its thread, when its request has ended | `SlotNeeded` |
-//! | no thread is accepting | the main thread, in `Pool::wait_for_stop` | `SlotNeeded` |
+//! | no thread is accepting | the main thread, in `Slots::free` | `SlotNeeded` |
 //! | `accept` has failed | the accepting thread, in `Pool::wait_to_retry` | `SlotNeeded` |
 //! | [`Handle::shutdown`](super::Handle::shutdown) | its caller, in `Pool::stop` | `Shutdown` |
 //! | the same, nothing received for 200 ms | the main thread, in `wait_for_threads` | `Shutdown` |

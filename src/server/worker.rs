@@ -46,7 +46,7 @@ impl Worker {
     /// Serves until the server is stopped.
     pub(super) fn run(self) -> Result<()> {
         let worker = Arc::new(self);
-        worker.pool.add_thread();
+        worker.pool.start(&worker.config);
         worker.start_thread()?;
         worker.pool.wait_for_end(&worker.config, || worker.start_accepting_thread())
     }
@@ -88,7 +88,7 @@ impl Worker {
                 self.start_accepting_thread();
             }
             self.handle_connection(&admission, &mut buffers);
-            if !self.pool.release(admission.state, &self.config) {
+            if !self.pool.release(admission.state) {
                 return;
             }
         }
