@@ -110,6 +110,17 @@ impl<R> RecordReader<R> {
     }
 
     /// Returns the underlying reader and drops the buffered bytes.
+    ///
+    /// ```
+    /// use fcgi::stream::RecordReader;
+    ///
+    /// let mut reader = RecordReader::new(&b"\x01\x05\0\x01\0\0\0\0more"[..]);
+    /// reader.next_header()?;
+    /// let buffered = reader.buffer().to_vec();
+    /// let rest = reader.into_inner();
+    /// assert_eq!([&buffered, rest].concat(), b"more");
+    /// # Ok::<(), fcgi::Error>(())
+    /// ```
     pub fn into_inner(self) -> R {
         self.inner
     }
