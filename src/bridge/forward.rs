@@ -63,7 +63,7 @@ pub fn forward(
 /// The errors of [`forward`].
 ///
 /// ```no_run
-/// // It needs a running application.
+/// // An application must be listening.
 /// use fcgi::{bridge, Client};
 /// use std::io;
 ///

@@ -24,7 +24,7 @@ use crate::net::Listener;
 /// than Unix every process fails with `Unsupported`.
 ///
 /// ```no_run
-/// // It needs an application to start.
+/// // Requires php-cgi.
 /// use fcgi::{bridge, net::Listener};
 ///
 /// let listener = Listener::bind("unix:/run/app.sock")?.shared();

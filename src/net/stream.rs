@@ -120,7 +120,8 @@ impl Stream {
     /// Each limit applies to one system call. A write blocks only while the send buffer is full.
     ///
     /// # Errors
-    /// `InvalidInput` if a duration is zero.
+    /// `InvalidInput` if a duration is zero. The read timeout is set first, so it applies even if
+    /// `write` is refused.
     ///
     /// ```
     /// use fcgi::net::{Listener, Stream};
@@ -139,7 +140,8 @@ impl Stream {
 
     /// Returns whether an operation has failed because it has reached the timeout of a stream.
     ///
-    /// The system has an error of the same kind: the peer no longer acknowledges anything.
+    /// The system reports a peer that no longer acknowledges anything with an error of the same
+    /// kind. Only the error of the system has a code.
     #[inline]
     pub(crate) fn is_own_timeout(error: &io::Error) -> bool {
         error.kind() == io::ErrorKind::TimedOut && error.raw_os_error().is_none()
