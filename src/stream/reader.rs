@@ -422,8 +422,8 @@ impl<R: Read> RecordReader<R> {
         Ok((body, len))
     }
 
-    /// Skips the rest of the current record. If the underlying reader fails meanwhile, the rest is
-    /// not returned as content later.
+    /// Skips the rest of the current record. Content that was skipped is never returned, even if the
+    /// underlying reader fails before the end of the record.
     #[inline]
     pub(crate) fn skip_record(&mut self) -> Result<()> {
         self.content_end = self.start;
