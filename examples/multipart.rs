@@ -68,8 +68,8 @@ fn read_form(request: &mut Request) -> HandlerResult {
 }
 
 /// Returns the pieces of a body. `multer` reads pieces until it receives `Poll::Pending`, and only
-/// then parses them. The stream returns `Pending` after each piece, because `multer` would otherwise
-/// hold the whole body in memory.
+/// then parses them. The stream returns `Pending` after each piece. Otherwise `multer` would hold
+/// the whole body in memory.
 fn pieces<'a>(
     body: &'a mut (impl Read + Send),
     held: &'a AtomicUsize,

@@ -32,8 +32,8 @@ use crate::params::Params;
 /// [`Error::InvalidRequest`](crate::Error::InvalidRequest) if the path
 ///
 /// - has a `..` segment. Its dots and the slashes around it may be escaped, even twice: web servers
-///   disagree about the meaning of such a path, and a program that decodes the result again, because
-///   of `%2F`, must not find the segment there.
+///   disagree about the meaning of such a path, and no such segment may appear when a program
+///   decodes the result again, because of `%2F`.
 /// - contains a control byte, or `%` without two hexadecimal digits after it.
 /// - is not UTF-8.
 /// - does not start with `/`.
@@ -61,9 +61,9 @@ pub fn request_path(params: &Params) -> Result<Cow<'_, str>> {
 /// `/app`. Returns `None` if the path is not below it.
 ///
 /// The result starts with `/`. It is `/` for the mount point itself, with and without a slash at
-/// its end. Pass the mount point in decoded form, such as `/my app`. It must start with `/`: no path
-/// is below `app`. A slash at its end is ignored. The empty mount point and `/` stand for the whole
-/// site.
+/// its end. Pass the mount point in decoded form, such as `/my app`. It must start with `/`, because
+/// no path is below `app`. A slash at its end is ignored. The empty mount point and `/` stand for
+/// the whole site.
 ///
 /// # Errors
 /// Those of [`request_path`].
@@ -127,8 +127,7 @@ fn path_of_script(params: &Params) -> Result<Cow<'_, str>> {
     .ok_or_else(|| invalid_request("path", &[name, info].concat()))
 }
 
-/// Returns whether a decoded path is [safe](is_safe), even for a program that decodes it again. This
-/// is stricter than `is_safe`.
+/// Returns whether a decoded path is [safe](is_safe), and remains so if a program decodes it again.
 fn is_safe_decoded_again(path: &[u8]) -> bool {
     if path.contains(&b'%') {
         is_safe(&decode_separators_and_dots(path))
