@@ -281,6 +281,8 @@ fn daemon_does_not_handle_sigquit() {
     let command = command.arg(address.to_string()).stdout(Stdio::null());
     let daemon = KillOnDrop(command.spawn().expect("daemon starts"));
     example::wait_until_listening(&address);
+    // The handlers are installed before the first request is served.
+    get(&address, "/");
     let status = fs::read_to_string(format!("/proc/{}/status", daemon.0.id())).expect("its status");
     let handled = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).expect("a mask");
     let handled = u64::from_str_radix(handled.trim(), 16).expect("a hexadecimal number");
