@@ -118,8 +118,8 @@ fn blocking_server(config: Config) -> (TestServer, mpsc::Receiver<String>, mpsc:
     (server, started, resume)
 }
 
-/// The system may suspend a thread between `accept` and its place in the queue. The next connections
-/// are then served before it.
+/// The system may suspend a thread between `accept` and its place in the queue. The next
+/// connections are then served before it.
 #[test]
 fn waiting_connections_get_slots_in_the_order_of_their_arrival() {
     const COUNT: usize = 20;
