@@ -555,8 +555,8 @@ impl From<Error> for io::Error {
 }
 
 impl From<Infallible> for Error {
-    /// Is never called. A function that accepts `impl TryInto<T>` needs it when the argument is a `T`
-    /// already.
+    /// Is never called. It allows functions that convert an argument with [`TryInto`] to accept a
+    /// value that needs no conversion.
     fn from(never: Infallible) -> Self {
         match never {}
     }

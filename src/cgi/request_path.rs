@@ -63,8 +63,9 @@ pub fn request_path(params: &Params) -> Result<Cow<'_, str>> {
 /// The result starts with `/`. It is `/` for the mount point itself, with and without a slash at
 /// its end.
 ///
-/// Pass the mount point in decoded form, such as `/my app`. It must start with `/`: no path is below
-/// `app`. A slash at its end is ignored. The empty mount point and `/` stand for the whole site.
+/// Pass the mount point in decoded form, such as `/my app`. It must start with `/`: no path is
+/// below `app`. A slash at its end is ignored. The empty mount point and `/` stand for the whole
+/// site.
 ///
 /// # Errors
 /// Those of [`request_path`].

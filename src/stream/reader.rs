@@ -422,7 +422,7 @@ impl<R: Read> RecordReader<R> {
         Ok((body, len))
     }
 
-    /// Skips the rest of the current record. Content that was skipped is never returned, even if the
+    /// Skips the rest of the current record. Skipped content is never returned, even if the
     /// underlying reader fails before the end of the record.
     #[inline]
     pub(crate) fn skip_record(&mut self) -> Result<()> {
