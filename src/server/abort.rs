@@ -3,7 +3,7 @@
 //! | The web server | `is_aborted` | `AbortHandle` | A read of stdin | A write | Hook |
 //! | --- | --- | --- | --- | --- | --- |
 //! | sends ABORT_REQUEST | true | then true | [`Error::Aborted`] | succeeds | `Aborted` |
-//! | closes the connection | true | true | [`Error::UnexpectedEof`] | fails, see below | `Aborted` |
+//! | closes the connection | true | true | [`Error::UnexpectedEof`] | see below | `Aborted` |
 //! | resets the connection | true | true | `ConnectionReset` | fails | `Aborted` |
 //! | half-closes inside the body | true | true over TCP | `UnexpectedEof` | succeeds | `Aborted` |
 //! | half-closes after it, over TCP | depends | depends | the end | succeeds | as `is_aborted` |
@@ -21,8 +21,8 @@
 //!   or has called `is_aborted`. After the end of the request it returns `false`.
 //! - A read of stdin. The end of the input is an error only inside the body.
 //! - A write. If it fails after something else has noticed the abort, that error is reported
-//!   instead of its [consequence](is_consequence). Over TCP the first write after a close still
-//!   succeeds. The peer answers it with a reset, after which writes fail.
+//!   instead of its [consequence](is_consequence). After a close, writes fail. Over TCP the first
+//!   one still succeeds: the peer answers it with a reset.
 //!
 //! The half-close of a TCP connection cannot be distinguished from a close. It "depends" on
 //! [`Config::peers_half_close`](super::Config::peers_half_close): see [`is_closed_by_peer`]. On
