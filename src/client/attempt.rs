@@ -167,3 +167,38 @@ impl Committed<'_> {
         outcome
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{self, Read};
+    use std::sync::Arc;
+    use std::thread;
+
+    use super::super::body::Body;
+    use super::super::transport::Transport;
+    use super::*;
+    use crate::net::Stream;
+
+    /// Otherwise a request with a slow body would wait even longer for the connection to close.
+    #[test]
+    fn idle_time_includes_the_first_read_of_the_body() -> Result<(), Error> {
+        const PAUSE: Duration = Duration::from_millis(20);
+        struct Slow;
+        impl Read for Slow {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                thread::sleep(PAUSE);
+                Ok(0)
+            }
+        }
+        let mut pool = Pool::new("127.0.0.1:9000".parse()?);
+        pool.configure(|config| config.keep_alive = true);
+        let (stream, _peer) = Stream::pair()?;
+        let transport = Transport::open(stream, None, Arc::clone(pool.config()), None)?;
+        pool.acquire()?.slot.release(Box::new(transport));
+
+        let mut input = Input::new(Body::from_reader(Slow), || None);
+        let request = Prepared::new(&pool, Role::Responder, &Params::new(), &mut input)?;
+        assert!(request.reserved.idle_for >= PAUSE);
+        Ok(())
+    }
+}
