@@ -19,7 +19,8 @@
 //!
 //! A small request that begins on a kept connection without having waited leaves out what this file
 //! does: [`Timer::take_ready`]. The timeouts of the socket are then right as they are. This saves
-//! two readings of the clock and the choice of the timeouts, 4 % of the time of such a request.
+//! two readings of the clock and the choice of the timeouts, and allows a write that is not
+//! vectored. Each saves 2 % of the time of such a request.
 //!
 //! [`connect_timeout`]: super::Config::connect_timeout
 //! [`read_timeout`]: super::Config::read_timeout
