@@ -21,8 +21,9 @@
 //! cargo rustc --release --example cgi-fcgi -- -C target-feature=+crt-static
 //! ```
 //!
-//! If the application cannot be reached, refuses the request or breaks the response off, the web
-//! server receives a CGI response with `Status:` 502, 503 or 504, and stderr a reason.
+//! If the application cannot be reached, refuses the request, or sends no complete response head,
+//! the web server receives a CGI response with status 502, 503 or 504. The reason is written to
+//! stderr.
 //!
 //! # Security
 //!

@@ -10,7 +10,7 @@
 //!
 //! Errors are written to stderr, including those of the handler.
 //!
-//! It says `READY` on stdout when it listens. A service manager also restarts it if it fails:
+//! The program prints `READY` when it listens. A service manager also restarts it if it fails:
 //!
 //! ```ini
 //! [Service]

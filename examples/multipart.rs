@@ -67,8 +67,9 @@ fn read_form(request: &mut Request) -> HandlerResult {
     request.respond(ResponseHead::text(), text)
 }
 
-/// Returns the pieces of a body. `multer` reads until no piece is ready, so none is ready every
-/// second time. Otherwise it would hold the whole body in memory.
+/// Returns the pieces of a body. `multer` reads pieces until it receives `Poll::Pending`, and only
+/// then parses them. The stream returns `Pending` after each piece. Otherwise `multer` would hold
+/// the whole body in memory.
 fn pieces<'a>(
     body: &'a mut (impl Read + Send),
     held: &'a AtomicUsize,

@@ -13,7 +13,7 @@
 //! its environment and on stdin, and sends the response to stdout.
 //!
 //! ```no_run
-//! // It needs a running application.
+//! // An application must be listening.
 //! use fcgi::{bridge, Client};
 //! use std::io;
 //!

@@ -79,7 +79,7 @@ impl fmt::Display for Timeout {
 ///
 /// # Messages and sources
 ///
-/// The message is a complete sentence in one line. It includes the message of the I/O error in
+/// The message is one line without a period at its end. It includes the message of the I/O error in
 /// [`Io`](Self::Io), [`Connect`](Self::Connect) and [`Socket`](Self::Socket). `source` therefore
 /// does not return that error, but its source, so that a program that prints an error and all of
 /// its sources prints nothing twice. Match the variant to examine the I/O error itself.
@@ -415,7 +415,7 @@ impl Error {
 }
 
 /// Writes the same message as [`Display`](fmt::Display), so that a program whose `main` returns an
-/// error prints a sentence.
+/// error prints a readable message.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
@@ -555,7 +555,8 @@ impl From<Error> for io::Error {
 }
 
 impl From<Infallible> for Error {
-    /// Exists for arguments that are converted with [`TryInto`], and never returns.
+    /// Is never called. It allows functions that convert an argument with [`TryInto`] to accept a
+    /// value that needs no conversion.
     fn from(never: Infallible) -> Self {
         match never {}
     }
@@ -607,8 +608,8 @@ impl fmt::Display for Version {
     }
 }
 
-/// A time, in seconds if it is a whole number of them, and else in milliseconds or the next smaller
-/// unit in which it is not 0.
+/// A time. It is displayed in seconds if it is a whole number of seconds, and otherwise in the
+/// largest of the units ms, µs and ns in which it is at least 1.
 struct Time(Duration);
 
 impl fmt::Display for Time {

@@ -37,8 +37,8 @@ mod stream;
 mod timeout;
 mod waiters;
 
-pub use address::Address;
-pub use allow_list::AllowList;
-pub use listener::Listener;
-pub(crate) use socket::PeerState;
-pub use stream::Stream;
+pub use self::address::Address;
+pub use self::allow_list::AllowList;
+pub use self::listener::Listener;
+pub(crate) use self::socket::PeerState;
+pub use self::stream::Stream;

@@ -29,7 +29,7 @@
 //! `STDOUT id=1 length=5 padding=3`:
 //!
 //! ```no_run
-//! // It reads stdin.
+//! // Reads the capture from stdin.
 //! let mut reader = fcgi::stream::RecordReader::new(std::io::stdin());
 //! while let Some(header) = reader.next_header()? {
 //!     println!("{header}");

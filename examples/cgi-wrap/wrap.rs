@@ -153,7 +153,7 @@ fn parse_variable(text: &str) -> Result<(OsString, OsString), Exit> {
     }
 }
 
-/// Answers a request whose program is not run. The reason goes to the log of the web server alone.
+/// Answers a request whose program is not run. Only the log of the web server receives the reason.
 fn refuse(request: &mut Request, refusal: &Refusal) -> HandlerResult {
     writeln!(request.stderr, "{}", refusal.reason.replace(char::is_control, " "))?;
     ResponseHead::new()

@@ -65,7 +65,7 @@
 //! closed.
 //!
 //! What the application writes to STDERR is written to stderr, up to 64 KiB and 1000 lines for each
-//! response. The gateway then says how much it has dropped.
+//! response. The gateway then logs how much it has dropped.
 //!
 //! On SIGTERM or SIGINT, the gateway waits up to 5 seconds for the requests that have begun and
 //! exits with status 0.

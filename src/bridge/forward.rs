@@ -16,8 +16,9 @@ const PIECE_LEN: usize = 2 * MAX_ALIGNED_LEN;
 
 /// Forwards a CGI call to a FastCGI application, and the response to the web server.
 ///
-/// It sends `CONTENT_LENGTH` bytes of `stdin`, or none if that variable is missing. It writes the
-/// response to `stdout` as it is received, after its head has been checked, and STDERR to `stderr`.
+/// It sends `CONTENT_LENGTH` bytes of `stdin`, or none if that variable is missing or not a decimal
+/// number. It writes the response to `stdout` as it is received, after its head has been checked,
+/// and STDERR to `stderr`.
 ///
 /// A separate thread reads `stdin`. This function does not wait for it if the request ends before
 /// the body does.
@@ -63,7 +64,7 @@ pub fn forward(
 /// The errors of [`forward`].
 ///
 /// ```no_run
-/// // It needs a running application.
+/// // An application must be listening.
 /// use fcgi::{bridge, Client};
 /// use std::io;
 ///
@@ -219,7 +220,8 @@ fn reply_failure(stdout: &mut impl Write, error: Error) -> Error {
     error
 }
 
-/// Writes the CGI response with which [`forward`] reports a failure, and flushes it.
+/// Writes the CGI response with which [`forward`] reports a failure, and flushes it. It has this
+/// status, and a line of plain text that does not contain the reason.
 ///
 /// # Errors
 /// The errors of `stdout`.

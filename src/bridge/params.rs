@@ -88,7 +88,8 @@ pub fn cgi_params(
 /// Returns all variables of an environment as params. The program `cgi-fcgi` of the FastCGI
 /// Developer's Kit does the same.
 ///
-/// The environment may contain secrets of the process. [`cgi_params`] leaves them out.
+/// The environment may contain secrets of the process, and `HTTP_PROXY`, which a client can set
+/// (CVE-2016-5385). [`cgi_params`] leaves them out.
 ///
 /// # Errors
 /// The errors of [`Params::push`].

@@ -37,7 +37,7 @@ use crate::server::{self, HandlerResult, Request, Server};
 /// - any error of [`Server::serve`] or [`forward`](super::forward())
 ///
 /// ```no_run
-/// // It would not return.
+/// // Serves indefinitely.
 /// use std::process::ExitCode;
 ///
 /// fn main() -> fcgi::Result<ExitCode> {

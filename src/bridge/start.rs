@@ -10,6 +10,10 @@ use crate::net::Listener;
 /// 0, descriptors 1 and 2 closed, and a process group of its own ([FastCGI specification], section
 /// 2.2).
 ///
+/// `/bin/sh` starts each process, because `std` cannot close the two descriptors. A program without
+/// a slash in its name is looked up in `PATH`. A process that has ended remains as a zombie until
+/// the caller waits for it.
+///
 /// The processes inherit the environment of the caller. The variable `FCGI_WEB_SERVER_ADDRS`, a
 /// comma-separated list of IP addresses, limits which web servers may connect (FastCGI
 /// specification, section 3.2).
@@ -24,7 +28,7 @@ use crate::net::Listener;
 /// than Unix every process fails with `Unsupported`.
 ///
 /// ```no_run
-/// // It needs an application to start.
+/// // Requires php-cgi.
 /// use fcgi::{bridge, net::Listener};
 ///
 /// let listener = Listener::bind("unix:/run/app.sock")?.shared();

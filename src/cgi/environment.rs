@@ -179,6 +179,32 @@ impl Environment {
     ///   response is `411 Length Required`.
     /// - The name or path info of the script does not start with `/`, has a `..` segment, or
     ///   contains a control byte.
+    ///
+    /// ```
+    /// use fcgi::cgi::{Environment, HttpRequest, Script};
+    /// use fcgi::Error;
+    ///
+    /// let request = HttpRequest {
+    ///     method: "POST",
+    ///     target: "/api/users",
+    ///     version: "HTTP/2",
+    ///     headers: &[("Host", b"example.org"), ("Content-Type", b"application/json")],
+    ///     remote: "192.0.2.7:49152".parse().unwrap(),
+    ///     local: "192.0.2.1:80".parse().unwrap(),
+    ///     https: false,
+    ///     content_length: Some(2),
+    /// };
+    /// let script = Script::by_prefix(request.path()?, "/api").expect("a path below /api");
+    /// let params = Environment::new().params(&request, &script)?;
+    /// assert_eq!(params.get("PATH_INFO"), Some("/users"));
+    /// assert_eq!(params.get("CONTENT_LENGTH"), Some("2"));
+    /// assert_eq!(params.get("SERVER_PROTOCOL"), Some("HTTP/2.0"));
+    ///
+    /// let invalid = HttpRequest { method: "not a token", ..request };
+    /// let outcome = Environment::new().params(&invalid, &script);
+    /// assert!(matches!(outcome, Err(Error::InvalidRequest { .. })));
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn params(&self, request: &HttpRequest<'_>, script: &Script) -> Result<Params> {
         let target = request.parse_target()?;
         script.check()?;

@@ -84,6 +84,14 @@ impl HeadParser {
     ///
     /// The default of 64 KiB leaves room for large cookies and security policies, and limits the
     /// memory of a thousand heads to 64 MiB.
+    ///
+    /// ```
+    /// use fcgi::{cgi::HeadParser, Error};
+    ///
+    /// let mut parser = HeadParser::new().max_bytes(16);
+    /// let outcome = parser.feed(b"Content-Type: text/plain\n\n");
+    /// assert!(matches!(outcome, Err(Error::HeadTooLarge(16))));
+    /// ```
     #[must_use]
     pub fn max_bytes(mut self, max_bytes: usize) -> Self {
         self.max_bytes = max_bytes.min(u32::MAX as usize);
@@ -150,6 +158,18 @@ impl HeadParser {
     ///
     /// A web server should then respond with `502 Bad Gateway`. Call [`clear`](Self::clear) before
     /// parsing another head.
+    ///
+    /// ```
+    /// use fcgi::{cgi::HeadParser, Error};
+    ///
+    /// let mut parser = HeadParser::new();
+    /// assert_eq!(parser.feed(b"Status: 201 Crea")?, None);
+    /// assert_eq!(parser.feed(b"ted\r\n\r\nthe body")?, Some(7));
+    ///
+    /// let outcome = HeadParser::new().feed(b"Status: abc\r\n\r\n");
+    /// assert!(matches!(outcome, Err(Error::InvalidStatus(_))));
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn feed(&mut self, piece: &[u8]) -> Result<Option<usize>> {
         if self.is_complete {
             return Ok(Some(0));
@@ -194,7 +214,18 @@ impl HeadParser {
         self.head().ok_or(Error::IncompleteHead)
     }
 
-    /// Returns the head if it is complete.
+    /// Returns the head, or `None` if it is not complete.
+    ///
+    /// ```
+    /// use fcgi::cgi::HeadParser;
+    ///
+    /// let mut parser = HeadParser::new();
+    /// parser.feed(b"Status: 404\n")?;
+    /// assert!(parser.head().is_none());
+    /// parser.feed(b"\n")?;
+    /// assert_eq!(parser.head().map(|head| head.status()), Some(404));
+    /// # Ok::<(), fcgi::Error>(())
+    /// ```
     pub fn head(&self) -> Option<&Head> {
         self.is_complete.then_some(&self.head)
     }

@@ -66,6 +66,16 @@ impl Head {
 
     /// Returns the reason phrase in the `Status` field. If it is missing, returns the
     /// [canonical](super::canonical_reason) one, which is empty for an unregistered code.
+    ///
+    /// ```
+    /// use fcgi::cgi::Head;
+    ///
+    /// let (head, _) = Head::parse(b"Status: 404 No Such User\n\n")?;
+    /// assert_eq!(head.reason(), "No Such User");
+    /// let (head, _) = Head::parse(b"Status: 404\n\n")?;
+    /// assert_eq!(head.reason(), "Not Found");
+    /// # Ok::<(), fcgi::Error>(())
+    /// ```
     pub fn reason(&self) -> &str {
         let sent = self.get("Status").map_or("", |status| status[3..].trim());
         if sent.is_empty() {
@@ -267,6 +277,14 @@ impl Head {
 
     /// Returns the head as it was received, including the fields that were dropped and the empty
     /// line.
+    ///
+    /// ```
+    /// use fcgi::cgi::Head;
+    ///
+    /// let (head, _) = Head::parse(b"Status: 204\nX-Empty:\n\n")?;
+    /// assert_eq!(head.as_bytes(), b"Status: 204\nX-Empty:\n\n");
+    /// # Ok::<(), fcgi::Error>(())
+    /// ```
     pub fn as_bytes(&self) -> &[u8] {
         self.fields.as_bytes()
     }

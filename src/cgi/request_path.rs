@@ -31,11 +31,12 @@ use crate::params::Params;
 /// # Errors
 /// [`Error::InvalidRequest`](crate::Error::InvalidRequest) if the path
 ///
-/// - has a `..` segment, whether it or the slashes around it are escaped, even twice, or not: web
-///   servers disagree about its meaning
-/// - contains a control byte, or `%` without two hexadecimal digits after it
-/// - is not UTF-8
-/// - does not start with `/`
+/// - has a `..` segment. Its dots and the slashes around it may be escaped, even twice: web servers
+///   disagree about the meaning of such a path, and no such segment may appear when a program
+///   decodes the result again, because of `%2F`.
+/// - contains a control byte, or `%` without two hexadecimal digits after it.
+/// - is not UTF-8.
+/// - does not start with `/`.
 ///
 /// A handler that returns this error responds with `400 Bad Request`.
 ///
@@ -60,8 +61,11 @@ pub fn request_path(params: &Params) -> Result<Cow<'_, str>> {
 /// `/app`. Returns `None` if the path is not below it.
 ///
 /// The result starts with `/`. It is `/` for the mount point itself, with and without a slash at
-/// its end. Pass the mount point in decoded form, such as `/my app`. A slash at its end is ignored.
-/// The empty mount point and `/` stand for the whole site.
+/// its end.
+///
+/// Pass the mount point in decoded form, such as `/my app`. It must start with `/`: no path is
+/// below `app`. A slash at its end is ignored. The empty mount point and `/` stand for the whole
+/// site.
 ///
 /// # Errors
 /// Those of [`request_path`].
@@ -102,10 +106,7 @@ fn path_of_target(target: &[u8]) -> Option<Cow<'_, str>> {
         return is_safe(path.as_bytes()).then_some(Cow::Borrowed(path));
     }
     let decoded = String::from_utf8(unescape(path, EscapedSlash::Keep)?).ok()?;
-    // A program that decodes slashes would resolve `%2F..%2F`, so it is not part of a name. A
-    // client that sends `%252f` causes the lower-case form.
-    let is_safe = is_safe(decoded.replace("%2F", "/").replace("%2f", "/").as_bytes());
-    is_safe.then_some(Cow::Owned(decoded))
+    is_safe_decoded_again(decoded.as_bytes()).then_some(Cow::Owned(decoded))
 }
 
 /// Returns the path that the web server has decoded and split.
@@ -118,7 +119,7 @@ fn path_of_script(params: &Params) -> Result<Cow<'_, str>> {
         (name, info) if name == info => Cow::Borrowed(name),
         (name, info) => Cow::Owned([name, info].concat()),
     };
-    if !path.starts_with(b"/") || !is_safe(&path) {
+    if !path.starts_with(b"/") || !is_safe_decoded_again(&path) {
         return Err(invalid_request("path", &path));
     }
     match path {
@@ -126,6 +127,31 @@ fn path_of_script(params: &Params) -> Result<Cow<'_, str>> {
         Cow::Owned(path) => String::from_utf8(path).ok().map(Cow::Owned),
     }
     .ok_or_else(|| invalid_request("path", &[name, info].concat()))
+}
+
+/// Returns whether a decoded path is [safe](is_safe), and remains so if a program decodes it again.
+fn is_safe_decoded_again(path: &[u8]) -> bool {
+    if path.contains(&b'%') {
+        is_safe(&decode_separators_and_dots(path))
+    } else {
+        is_safe(path)
+    }
+}
+
+/// Decodes escaped slashes, backslashes and dots. All other bytes remain as they are.
+fn decode_separators_and_dots(mut path: &[u8]) -> Vec<u8> {
+    let mut decoded = Vec::with_capacity(path.len());
+    loop {
+        let byte;
+        (byte, path) = match path {
+            [b'%', b'2', b'F' | b'f', rest @ ..] => (b'/', rest),
+            [b'%', b'2', b'E' | b'e', rest @ ..] => (b'.', rest),
+            [b'%', b'5', b'C' | b'c', rest @ ..] => (b'\\', rest),
+            [byte, rest @ ..] => (*byte, rest),
+            [] => return decoded,
+        };
+        decoded.push(byte);
+    }
 }
 
 fn variable<'a>(params: &'a Params, name: &str) -> &'a [u8] {

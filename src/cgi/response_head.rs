@@ -57,6 +57,14 @@ pub struct ResponseHead {
 impl ResponseHead {
     /// Creates a head without fields. At least one of `Content-Type`, `Location` and `Status` must
     /// be added to it.
+    ///
+    /// ```
+    /// use fcgi::cgi::ResponseHead;
+    ///
+    /// let head = ResponseHead::new().field("Content-Type", "image/png")?;
+    /// # let _ = head;
+    /// # Ok::<(), fcgi::Error>(())
+    /// ```
     pub fn new() -> Self {
         Self::default()
     }
@@ -157,6 +165,16 @@ impl ResponseHead {
     /// # Errors
     /// [`Error::InvalidStatus`] if the code is not from 100 to 999, and [`Error::DuplicateField`]
     /// if there already is a `Status`.
+    ///
+    /// ```
+    /// use fcgi::cgi::ResponseHead;
+    ///
+    /// let mut stdout = Vec::new();
+    /// ResponseHead::new().status(204)?.write_to(&mut stdout)?;
+    /// assert_eq!(stdout, b"Status: 204 No Content\r\n\r\n");
+    /// assert!(ResponseHead::new().status(99).is_err());
+    /// # Ok::<(), fcgi::Error>(())
+    /// ```
     pub fn status(self, code: u16) -> Result<Self> {
         let reason = status::canonical_reason(code).unwrap_or_default();
         self.field("Status", format!("{code} {reason}"))
@@ -209,6 +227,14 @@ impl ResponseHead {
     /// - [`Error::InvalidContentLength`] if a `Content-Length` is not a number, or differs from an
     ///   earlier one
     /// - [`Error::HeadTooLarge`] if the fields have more than 16 MiB
+    ///
+    /// ```
+    /// use fcgi::{cgi::ResponseHead, Error};
+    ///
+    /// let head = ResponseHead::text().field("ETag", "\"7\"")?.field("Cache-Control", "no-cache")?;
+    /// assert!(matches!(head.field("Not a name", "1"), Err(Error::InvalidField(_))));
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn field(mut self, name: &str, value: impl AsRef<[u8]>) -> Result<Self> {
         let value = syntax::trim(value.as_ref());
         check_field(name.as_bytes(), value)?;
@@ -250,6 +276,22 @@ impl ResponseHead {
     /// # Errors
     /// - [`Error::MissingField`] if there is no `Content-Type`, `Location` or `Status`
     /// - [`Error::Io`] if the writer fails
+    ///
+    /// ```
+    /// use fcgi::{cgi::ResponseHead, Error};
+    ///
+    /// let mut stdout = Vec::new();
+    /// ResponseHead::text().status(404)?.write_to(&mut stdout)?;
+    /// stdout.extend_from_slice(b"no such page\n");
+    /// assert_eq!(
+    ///     String::from_utf8_lossy(&stdout),
+    ///     "Status: 404 Not Found\r\nContent-Type: text/plain; charset=utf-8\r\n\r\nno such page\n"
+    /// );
+    ///
+    /// let outcome = ResponseHead::new().write_to(&mut stdout);
+    /// assert!(matches!(outcome, Err(Error::MissingField)));
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn write_to(self, writer: &mut impl Write) -> Result<()> {
         let status_is_first = !self.fields.has_location();
         self.write_in_order(status_is_first, writer)

@@ -20,6 +20,14 @@ use crate::error::Result;
 /// Otherwise PHP, with its setting `cgi.fix_pathinfo`, runs the image `/upload/image.jpg` when it
 /// receives a request for `/upload/image.jpg/x.php`.
 ///
+/// ```
+/// use fcgi::cgi::Script;
+///
+/// let script = Script::by_extension("/shop/cart.php/7", ".php").expect("a PHP script");
+/// assert_eq!(script.name, b"/shop/cart.php");
+/// assert_eq!(script.path_info, b"/7");
+/// ```
+///
 /// [RFC 3875]: https://www.rfc-editor.org/rfc/rfc3875
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Script {

@@ -44,6 +44,16 @@ const fn token_bytes() -> [bool; 256] {
     table
 }
 
+/// Which response heads are valid.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Rules {
+    /// Those that RFC 3875 allows.
+    #[default]
+    Strict,
+    /// Those that applications send in practice as well.
+    Lenient,
+}
+
 /// Returns the length of the token at the start of `text`.
 #[inline]
 pub(super) fn token_len(text: &[u8]) -> usize {
@@ -56,16 +66,6 @@ pub(super) fn token_len(text: &[u8]) -> usize {
         at += 4;
     }
     at + text[at..].iter().position(|byte| !allowed(byte)).unwrap_or(text.len() - at)
-}
-
-/// Which response heads are valid.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Rules {
-    /// Those that RFC 3875 allows.
-    #[default]
-    Strict,
-    /// Those that applications send in practice as well.
-    Lenient,
 }
 
 /// Returns whether `text` is one token.

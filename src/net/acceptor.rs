@@ -344,9 +344,8 @@ impl Acceptor {
         }
     }
 
-    /// Connects to the socket in another thread, until no thread waits in `accept`. If the system
-    /// starts none, the blocked calls end as they do
-    /// on a socket that cannot be reached.
+    /// Connects to the socket in another thread, until no thread waits in `accept`. If that thread
+    /// cannot be started, the blocked calls end as they do on a socket that cannot be reached.
     fn wake_in_background(&self) {
         if self.waiters.count() == 0 {
             return;

@@ -96,6 +96,7 @@ impl Address {
     /// # Ok::<(), fcgi::Error>(())
     /// ```
     pub fn tcp(host: &str, port: u16) -> Result<Self> {
+        // Without the prefix, the text for a host named `unix` would be that of a path.
         if host.contains(':') {
             format!("tcp:[{host}]:{port}").parse()
         } else {

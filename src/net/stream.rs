@@ -1,5 +1,7 @@
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::net::{IpAddr, Shutdown, TcpStream, ToSocketAddrs};
+#[cfg(any(not(unix), test))]
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 #[cfg(unix)]
 use std::os::fd::{AsFd, BorrowedFd};
 #[cfg(unix)]
@@ -109,9 +111,8 @@ impl Stream {
         }
         #[cfg(not(unix))]
         {
-            let listener = std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0))?;
-            let one = TcpStream::connect(listener.local_addr()?)?;
-            Ok((one.into(), listener.accept()?.0.into()))
+            let (one, other) = tcp_pair()?;
+            Ok((one.into(), other.into()))
         }
     }
 
@@ -120,7 +121,8 @@ impl Stream {
     /// Each limit applies to one system call. A write blocks only while the send buffer is full.
     ///
     /// # Errors
-    /// `InvalidInput` if a duration is zero.
+    /// `InvalidInput` if a duration is zero. The read timeout is set first, so it applies even if
+    /// `write` is refused.
     ///
     /// ```
     /// use fcgi::net::{Listener, Stream};
@@ -139,7 +141,8 @@ impl Stream {
 
     /// Returns whether an operation has failed because it has reached the timeout of a stream.
     ///
-    /// The system has an error of the same kind: the peer no longer acknowledges anything.
+    /// The system reports a peer that no longer acknowledges anything with an error of the same
+    /// kind. Only the error of the system has a code.
     #[inline]
     pub(crate) fn is_own_timeout(error: &io::Error) -> bool {
         error.kind() == io::ErrorKind::TimedOut && error.raw_os_error().is_none()
@@ -357,6 +360,27 @@ impl Write for Stream {
     }
 }
 
+/// Creates a pair of connected TCP sockets.
+#[cfg(any(not(unix), test))]
+fn tcp_pair() -> io::Result<(TcpStream, TcpStream)> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let one = TcpStream::connect(listener.local_addr()?)?;
+    let other = accept_from(&listener, one.local_addr()?)?;
+    Ok((one, other))
+}
+
+/// Accepts the connection from this address. Closes other connections: any program on the machine
+/// can connect to the listener.
+#[cfg(any(not(unix), test))]
+fn accept_from(listener: &TcpListener, address: SocketAddr) -> io::Result<TcpStream> {
+    loop {
+        let (stream, peer) = listener.accept()?;
+        if peer == address {
+            return Ok(stream);
+        }
+    }
+}
+
 /// Connects to the first IP address of a host that accepts the connection.
 fn connect_tcp(host: &str, port: u16, timeout: Option<Duration>) -> io::Result<Stream> {
     let host = if host.is_empty() { "localhost" } else { host };
@@ -396,10 +420,9 @@ mod tests {
     use super::*;
 
     /// Returns two connected TCP streams.
-    fn tcp_pair() -> Result<(Stream, Stream)> {
-        let listener = std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0))?;
-        let one = TcpStream::connect(listener.local_addr()?)?;
-        Ok((one.into(), listener.accept()?.0.into()))
+    fn tcp_streams() -> Result<(Stream, Stream)> {
+        let (one, other) = tcp_pair()?;
+        Ok((one.into(), other.into()))
     }
 
     /// Waits for a state: the system delivers what the peer does a little later.
@@ -410,12 +433,24 @@ mod tests {
         Ok(())
     }
 
+    /// On systems without socket pairs, another program may connect first.
+    #[test]
+    fn pair_is_not_connected_to_another_program() -> Result<()> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let connect = || TcpStream::connect(listener.local_addr()?);
+        let (mut other_program, one) = (connect()?, connect()?);
+        let other = accept_from(&listener, one.local_addr()?)?;
+        assert_eq!(other.peer_addr()?, one.local_addr()?);
+        assert_eq!(other_program.read(&mut [0])?, 0, "its connection is closed");
+        Ok(())
+    }
+
     /// The peer no longer acknowledges anything, whether the stream has a timeout or not.
     #[cfg(target_os = "linux")]
     #[test]
     fn timeout_of_tcp_is_not_reported_as_one_of_the_stream() -> Result<()> {
         const ETIMEDOUT: i32 = 110;
-        let (stream, _peer) = tcp_pair()?;
+        let (stream, _peer) = tcp_streams()?;
         let system_error = || io::Error::from_raw_os_error(ETIMEDOUT);
         assert_eq!(stream.read_error(system_error()).raw_os_error(), Some(ETIMEDOUT));
         assert_eq!(stream.write_error(system_error()).raw_os_error(), Some(ETIMEDOUT));
@@ -440,7 +475,7 @@ mod tests {
 
     #[test]
     fn try_read_returns_what_has_arrived_and_the_error_of_a_reset() -> Result<()> {
-        let (stream, peer) = tcp_pair()?;
+        let (stream, peer) = tcp_streams()?;
         let mut byte = [0];
         assert_eq!(stream.try_read(&mut byte)?, None);
         (&stream).write_all(b"unread")?;
@@ -461,7 +496,7 @@ mod tests {
 
     #[test]
     fn tcp_does_not_distinguish_a_half_close_from_a_close() -> Result<()> {
-        let (stream, peer) = tcp_pair()?;
+        let (stream, peer) = tcp_streams()?;
         assert_eq!(stream.peer_state()?, PeerState::Open);
         (&peer).write_all(b"input")?;
         peer.shutdown(Shutdown::Write)?;

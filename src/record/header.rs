@@ -93,8 +93,8 @@ impl Header {
 
     /// Appends the padding of the record, which is less than 8 bytes.
     ///
-    /// Appending 8 bytes and removing some avoids a call of `memcpy`, because their number is
-    /// constant: 23 of 2,404 instructions of a small request.
+    /// Appending 8 bytes and removing some avoids a call of `memcpy`, because the number 8 is
+    /// constant. This saves 23 instructions of a small request, about 1 %.
     #[inline]
     pub(crate) fn push_padding(self, out: &mut Vec<u8>) {
         out.extend_from_slice(&[0; 8]);

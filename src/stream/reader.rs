@@ -110,6 +110,17 @@ impl<R> RecordReader<R> {
     }
 
     /// Returns the underlying reader and drops the buffered bytes.
+    ///
+    /// ```
+    /// use fcgi::stream::RecordReader;
+    ///
+    /// let mut reader = RecordReader::new(&b"\x01\x05\0\x01\0\0\0\0more"[..]);
+    /// reader.next_header()?;
+    /// let buffered = reader.buffer().to_vec();
+    /// let rest = reader.into_inner();
+    /// assert_eq!([&buffered, rest].concat(), b"more");
+    /// # Ok::<(), fcgi::Error>(())
+    /// ```
     pub fn into_inner(self) -> R {
         self.inner
     }
@@ -411,8 +422,8 @@ impl<R: Read> RecordReader<R> {
         Ok((body, len))
     }
 
-    /// Skips the rest of the current record. If the underlying reader fails meanwhile, the rest is
-    /// not returned as content later.
+    /// Skips the rest of the current record. Skipped content is never returned, even if the
+    /// underlying reader fails before the end of the record.
     #[inline]
     pub(crate) fn skip_record(&mut self) -> Result<()> {
         self.content_end = self.start;

@@ -23,8 +23,8 @@ const DIRECT_WRITE: usize = 16 * 1024;
 /// end.
 ///
 /// If the underlying writer fails, a record may have been sent in part. The peer would interpret
-/// what follows as the rest of that record, so nothing more is sent. Every later call
-/// that writes data, flushes or finishes fails with the same error. This includes timeouts.
+/// what follows as the rest of that record, so nothing more is sent. Every later call that writes
+/// data, flushes or finishes fails with the same error. This includes timeouts.
 ///
 /// ```
 /// use fcgi::record::RecordType;

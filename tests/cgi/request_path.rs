@@ -89,7 +89,14 @@ fn path_without_request_uri_is_that_of_the_script() {
         assert_eq!(request_path(&params).unwrap(), path, "{name:?} and {info:?}");
     }
     assert_eq!(request_path(&Params::new()).unwrap(), "/");
-    for (name, info) in [("app", ""), ("/app", "/../x"), ("/a\nb", ""), ("", "x")] {
+    for (name, info) in [
+        ("app", ""),
+        ("/app", "/../x"),
+        ("/app", "/..%2fx"),
+        ("/%2e%2E", ""),
+        ("/a\nb", ""),
+        ("", "x"),
+    ] {
         let params = params(&[("SCRIPT_NAME", name), ("PATH_INFO", info)]);
         let outcome = request_path(&params);
         assert!(matches!(outcome, Err(Error::InvalidRequest { .. })), "{name:?} and {info:?}");
@@ -110,6 +117,7 @@ fn escapes_are_decoded_except_slashes() {
         ("/a+b;c=1,d", "/a+b;c=1,d"),
         ("//a/./b//", "//a/./b//"),
         ("/a..b/...", "/a..b/..."),
+        ("/a%252e%252eb/100%25", "/a%2e%2eb/100%"),
         ("/caf\u{e9}", "/caf\u{e9}"),
         ("http://example.org/a%20b?c", "/a b"),
         ("HTTPS://example.org", "/"),
@@ -129,6 +137,9 @@ fn escapes_are_decoded_except_slashes() {
         "/..%2fa",
         "/..%252F..",
         "/..%252f..",
+        "/%252E%252e/a",
+        "/a/.%252e",
+        "/a%255C..%255cb",
         "/%",
         "/%4",
         "/%4g",

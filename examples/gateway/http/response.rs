@@ -50,7 +50,7 @@ pub struct ResponseWriter {
     stream: Arc<TcpStream>,
     progress: Arc<Progress>,
     framing: Framing,
-    /// Bytes of the head that leave with the first bytes of the body.
+    /// Bytes of the head that are sent with the first bytes of the body.
     pending: Vec<u8>,
 }
 

@@ -42,7 +42,7 @@ impl Process {
             _ => None,
         };
         let process = Self { child: Some(child), status: None };
-        // Not reached: all three were requested.
+        // This cannot fail: `Command` creates every pipe that was requested.
         let pipes = pipes.ok_or(io::ErrorKind::BrokenPipe)?;
         Ok((process, pipes))
     }

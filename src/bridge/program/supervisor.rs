@@ -56,7 +56,7 @@ impl From<WriteError> for ProgramFailure {
 
 /// What has happened in one step.
 pub(super) enum Step {
-    /// Nothing that concerns the caller.
+    /// The program is running. The caller calls [`step`](Supervisor::step) again.
     Continue,
     /// It is time to check whether the request was aborted.
     Check,

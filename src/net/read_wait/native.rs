@@ -4,7 +4,7 @@ use std::io;
 use std::net::TcpStream;
 use std::time::Duration;
 
-/// Leaves everything to the system.
+/// A wait that does nothing: the read itself blocks, and a shutdown ends it.
 #[derive(Debug)]
 pub(crate) struct ReadWait;
 

@@ -47,10 +47,12 @@ impl ReadWait {
         socket: &TcpStream,
         timeout: Option<Duration>,
     ) -> io::Result<()> {
+        // Fails if the timeout is zero.
+        socket.set_read_timeout(Some(timeout.unwrap_or(TICK).min(TICK)))?;
         let millis = timeout.map(|timeout| timeout.as_millis());
         let millis = millis.and_then(|millis| u64::try_from(millis).ok());
         self.timeout.store(millis.unwrap_or(u64::MAX), Relaxed);
-        socket.set_read_timeout(Some(timeout.unwrap_or(TICK).min(TICK)))
+        Ok(())
     }
 
     /// Returns how long a read may block.
@@ -116,6 +118,18 @@ mod tests {
             wait.note_shutdown();
             waiter.join().expect("the result of the wait")
         })
+    }
+
+    #[test]
+    fn timeout_that_the_socket_refuses_changes_nothing() -> io::Result<()> {
+        let (socket, _peer) = pair()?;
+        let wait = ReadWait::new(&socket);
+        let timeout = Some(Duration::from_secs(9));
+        wait.set_timeout(&socket, timeout)?;
+        let error = wait.set_timeout(&socket, Some(Duration::ZERO)).expect_err("a zero timeout");
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+        assert_eq!(wait.timeout(&socket)?, timeout);
+        Ok(())
     }
 
     #[test]
