@@ -57,10 +57,12 @@ pub struct Config {
     pub write_timeout: Option<Duration>,
     /// The maximum number of connections that carry a request at a time. 0 is treated as 1. Further
     /// requests wait in the order of their arrival, for at most
-    /// [`connect_timeout`](Self::connect_timeout). The limit can be lowered by
-    /// [`Client::negotiate`](crate::Client::negotiate). A refusal of the application lowers it for
-    /// 10 seconds, and so does, with [`keep_alive`](Self::keep_alive), a read timeout on a new
-    /// connection.
+    /// [`connect_timeout`](Self::connect_timeout). A request occupies its connection, which may be
+    /// a new one, before its body is read for the first time, so a slow body occupies it as well.
+    ///
+    /// The limit can be lowered by [`Client::negotiate`](crate::Client::negotiate). A refusal of
+    /// the application lowers it for 10 seconds, and so does, with
+    /// [`keep_alive`](Self::keep_alive), a read timeout on a new connection.
     ///
     /// Default `None`. This means 256 with `keep_alive`, the number of connections that a
     /// [`Server`](crate::Server) serves at a time by default. Without `keep_alive` it means one

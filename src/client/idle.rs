@@ -14,8 +14,6 @@ pub(super) struct IdleConnections(Vec<Idle>);
 pub(super) struct Idle {
     pub(super) transport: Box<Transport>,
     released_at: Instant,
-    /// Whether the connection has carried more than one request.
-    pub(super) is_reused: bool,
 }
 
 impl IdleConnections {
@@ -71,9 +69,9 @@ impl Drop for IdleConnections {
 }
 
 impl Idle {
-    pub(super) fn new(transport: Box<Transport>, is_reused: bool) -> Self {
+    pub(super) fn new(transport: Box<Transport>) -> Self {
         debug_assert!(transport.is_reusable());
-        Self { transport, released_at: Instant::now(), is_reused }
+        Self { transport, released_at: Instant::now() }
     }
 
     /// Closes the connection. It is shut down first, because the body of an earlier request, which

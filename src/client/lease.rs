@@ -2,7 +2,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::shared_request::{FirstPart, ReturnedConnection, SharedRequest};
+use super::shared_request::{FirstPart, SharedRequest};
 use super::socket::Progress;
 use super::transport::Transport;
 use crate::error::{Error, Result};
@@ -50,8 +50,6 @@ pub(super) struct Pooled {
     /// Invariant: it is `Some` until this is dropped.
     transport: Option<Box<Transport>>,
     request: Arc<SharedRequest>,
-    /// Whether the connection has carried an earlier request.
-    is_kept: bool,
     /// Whether the first part of the request is known to have been sent.
     has_started: bool,
     /// Whether the response is complete.
@@ -104,13 +102,9 @@ impl Lease<'_> {
 }
 
 impl Pooled {
-    pub(super) fn new(
-        transport: Box<Transport>,
-        request: Arc<SharedRequest>,
-        is_kept: bool,
-    ) -> Self {
+    pub(super) fn new(transport: Box<Transport>, request: Arc<SharedRequest>) -> Self {
         let has_started = !request.must_send_first();
-        Self { transport: Some(transport), request, is_kept, has_started, is_answered: false }
+        Self { transport: Some(transport), request, has_started, is_answered: false }
     }
 
     pub(super) fn request(&self) -> &Arc<SharedRequest> {
@@ -137,16 +131,11 @@ impl Pooled {
 
     fn send_again(&mut self, records: &[u8]) -> Result<()> {
         let replacement = self.request.reconnect()?;
-        self.replace(replacement);
+        self.transport_mut().replace(replacement);
         let progress = self.transport_mut().send(records)?;
         self.request.set_writer(self.transport().writer());
         self.request.end_body(progress == Progress::All);
         Ok(())
-    }
-
-    fn replace(&mut self, replacement: Transport) {
-        self.transport_mut().replace(replacement);
-        self.is_kept = false;
     }
 }
 
@@ -167,7 +156,7 @@ impl PooledConnection for Pooled {
         let first = self.wait_until_sent()?;
         self.has_started = true;
         if let Some(replacement) = first.replacement {
-            self.replace(replacement);
+            self.transport_mut().replace(replacement);
         }
         let Some(records) = first.repeatable else { return Ok(()) };
         if self.transport_mut().wait_for_response()? {
@@ -191,7 +180,6 @@ impl Drop for Pooled {
             // its own.
             self.request.cancel_handle().cancel();
         }
-        let Self { is_kept, is_answered, .. } = *self;
-        self.request.slot().give_back(ReturnedConnection { transport, is_kept, is_answered });
+        self.request.slot().give_back(transport, self.is_answered);
     }
 }

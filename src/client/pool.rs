@@ -8,7 +8,7 @@ use super::deadline::Deadline;
 use super::idle::{Idle, IdleConnections};
 use super::limit::Limit;
 use super::queue::Queue;
-use super::shared_request::{ConnectionSlot, ReturnedConnection};
+use super::shared_request::ConnectionSlot;
 use super::transport::Transport;
 use crate::error::{Error, Result};
 use crate::net::Address;
@@ -52,7 +52,7 @@ struct State {
     close_requests: CloseRequests,
     /// Whether the application is known to keep connections open: a connection has carried a second
     /// request since one was closed after its first.
-    keeps_open: bool,
+    application_keeps_open: bool,
     /// The start of the last request that opened a connection, was answered, and did not keep it.
     /// The application has accepted that connection since then.
     last_connect_began: Option<Instant>,
@@ -82,7 +82,7 @@ pub(super) struct Acquired<'a> {
     /// An idle connection, and how long it has been idle.
     pub(super) idle: Option<(Idle, Duration)>,
     /// Whether the application is known to keep connections open.
-    pub(super) keeps_open: bool,
+    pub(super) application_keeps_open: bool,
     /// Whether a connection may be opened without a thread.
     pub(super) connects_directly: bool,
     /// Whether the request has waited for the slot.
@@ -132,12 +132,14 @@ impl Pool {
         }
         let idle_timeout = self.config.idle_timeout.unwrap_or(Duration::MAX);
         let idle = state.idle.pop(now, idle_timeout);
-        let (keeps_open, connects_directly) = (state.keeps_open, state.connects_directly(now));
+        let application_keeps_open = state.application_keeps_open;
+        let connects_directly = state.connects_directly(now);
         if state.idle.has_expired(now, idle_timeout) {
             close(state, |state| state.idle.take_expired(now, idle_timeout));
         }
         let slot = Slot { pool: self, begun: now, deadline };
-        Ok(Acquired { slot, idle, keeps_open, connects_directly, has_waited: must_wait })
+        let has_waited = must_wait;
+        Ok(Acquired { slot, idle, application_keeps_open, connects_directly, has_waited })
     }
 
     pub(super) fn close_idle(&self) {
@@ -200,15 +202,12 @@ impl Pool {
         Transport::open(stream, address, Arc::clone(config), self.close_kept())
     }
 
-    /// Opens another connection, in the place of one that the application has closed.
-    /// `closed_after_first_request` is true if that connection has carried a single request.
-    pub(super) fn reconnect(
-        &self,
-        deadline: Deadline,
-        closed_after_first_request: bool,
-    ) -> Result<Transport> {
-        if closed_after_first_request {
-            self.lock().keeps_open = false;
+    /// Opens another connection, in the place of one that the application has closed, and on which
+    /// `requests_begun` requests have begun, including this one.
+    fn reconnect(&self, deadline: Deadline, requests_begun: u64) -> Result<Transport> {
+        if requests_begun == 2 {
+            // The application has closed that connection after its first request.
+            self.lock().application_keeps_open = false;
         }
         self.connect(deadline, false)
     }
@@ -278,7 +277,7 @@ impl State {
     /// together.
     #[inline]
     fn keep(&mut self, released: Idle, max_idle: usize) -> Option<Idle> {
-        self.keeps_open |= released.is_reused;
+        self.application_keeps_open |= released.transport.is_kept();
         self.idle.push(released);
         let max = max_idle.min(self.limit.get().saturating_sub(self.in_use));
         if self.idle.len() <= max {
@@ -319,8 +318,8 @@ impl Slot<'_> {
     }
 
     /// Opens another connection, like [`Pool::reconnect`].
-    pub(super) fn reconnect(&self, closed_after_first_request: bool) -> Result<Transport> {
-        self.pool.reconnect(self.deadline, closed_after_first_request)
+    pub(super) fn reconnect(&self, requests_begun: u64) -> Result<Transport> {
+        self.pool.reconnect(self.deadline, requests_begun)
     }
 
     /// Returns the slot without the lifetime of the pool. It stays in use until it is given back.
@@ -330,11 +329,10 @@ impl Slot<'_> {
         OwnedSlot { pool, begun, deadline }
     }
 
-    /// Makes a reusable connection idle. `is_reused` is true if it has carried more than one
-    /// request.
+    /// Makes a reusable connection idle.
     #[inline]
-    pub(super) fn release(self, transport: Box<Transport>, is_reused: bool) {
-        self.pool.give_back(Some(Idle::new(transport, is_reused)), None);
+    pub(super) fn release(self, transport: Box<Transport>) {
+        self.pool.give_back(Some(Idle::new(transport)), None);
         std::mem::forget(self);
     }
 
@@ -360,17 +358,17 @@ impl ConnectionSlot for OwnedSlot {
     }
 
     /// Does what [`Pool::reconnect`] does.
-    fn reconnect(&self, closed_after_first_request: bool) -> Result<Transport> {
-        self.pool.reconnect(self.deadline, closed_after_first_request)
+    fn reconnect(&self, requests_begun: u64) -> Result<Transport> {
+        self.pool.reconnect(self.deadline, requests_begun)
     }
 
     /// Closing a connection wakes a thread that is sending the body.
-    fn give_back(&self, connection: ReturnedConnection) {
+    fn give_back(&self, transport: Box<Transport>, is_answered: bool) {
         let slot = Slot { pool: &self.pool, begun: self.begun, deadline: self.deadline };
-        let ReturnedConnection { transport, is_kept, is_answered } = connection;
         if transport.is_reusable() {
-            return slot.release(transport, is_kept);
+            return slot.release(transport);
         }
+        let is_kept = transport.is_kept();
         transport.socket().cancel();
         if transport.is_overloaded() {
             slot.lower_limit();
@@ -411,7 +409,7 @@ mod tests {
             while pool.lock().queue.is_empty() {
                 thread::yield_now();
             }
-            first.slot.release(Box::new(transport), false);
+            first.slot.release(Box::new(transport));
             second.join().expect("the second request")
         })?;
         let (_connection, idle_for) = acquired.idle.expect("the connection of the first request");

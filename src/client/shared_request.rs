@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::cancel::CancelHandle;
 use super::deadline::Deadline;
+use super::retry::{AfterWrite, Retry};
 use super::socket::{Progress, SocketWriter};
 use super::transport::Transport;
 use crate::error::{Error, Result};
@@ -19,26 +20,16 @@ pub(super) trait ConnectionSlot: fmt::Debug + Send + Sync {
     /// Returns the deadline of the request.
     fn deadline(&self) -> Deadline;
 
-    /// Opens another connection. `closed_after_first_request` is true if the one that the
-    /// application has closed had carried a single request.
+    /// Opens another connection, in the place of one that the application has closed, and on which
+    /// `requests_begun` requests have begun, including this one.
     ///
     /// # Errors
     /// The errors of connecting.
-    fn reconnect(&self, closed_after_first_request: bool) -> Result<Transport>;
+    fn reconnect(&self, requests_begun: u64) -> Result<Transport>;
 
     /// Gives back the slot with its connection, which becomes idle if it is reusable and is closed
-    /// otherwise. Called once.
-    fn give_back(&self, connection: ReturnedConnection);
-}
-
-/// A connection that is not needed any longer.
-#[derive(Debug)]
-pub(super) struct ReturnedConnection {
-    pub(super) transport: Box<Transport>,
-    /// Whether it has carried an earlier request.
-    pub(super) is_kept: bool,
-    /// Whether the response is complete.
-    pub(super) is_answered: bool,
+    /// otherwise. `is_answered` is true if the response is complete. Called once.
+    fn give_back(&self, transport: Box<Transport>, is_answered: bool);
 }
 
 /// What the body and the response of an exchange share, if the connection is one of a client's
@@ -53,21 +44,12 @@ pub(super) struct ReturnedConnection {
 pub(super) struct SharedRequest {
     slot: Box<dyn ConnectionSlot>,
     cancel_handle: CancelHandle,
-    retry: ReconnectInfo,
+    retry: Retry,
+    /// The number of requests that have begun on its first connection, including this one.
+    requests_begun: u64,
     state: Mutex<State>,
     /// Notified when `state` changes.
     changed: Condvar,
-}
-
-/// Whether another connection may be opened.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct ReconnectInfo {
-    /// Whether the connection is kept.
-    pub(super) is_kept: bool,
-    /// Whether the connection has carried exactly one request.
-    pub(super) closed_after_first_request: bool,
-    /// Whether the method is idempotent.
-    pub(super) is_idempotent: bool,
 }
 
 #[derive(Debug)]
@@ -182,13 +164,14 @@ impl SharedRequest {
     pub(super) fn new(
         slot: impl ConnectionSlot + 'static,
         transport: &Transport,
-        retry: ReconnectInfo,
+        retry: Retry,
     ) -> Arc<Self> {
-        let first = (!retry.is_kept).then(|| Ok(FirstPart::default()));
+        let first = (retry == Retry::Never).then(|| Ok(FirstPart::default()));
         Arc::new(Self {
             slot: Box::new(slot),
             cancel_handle: CancelHandle::new(transport.socket()),
             retry,
+            requests_begun: transport.requests_begun(),
             state: Mutex::new(State { first, body: BodyState::Open, writer: None }),
             changed: Condvar::new(),
         })
@@ -204,7 +187,7 @@ impl SharedRequest {
 
     /// Returns whether [`BodyHandle::send_first`] must send the first part.
     pub(super) fn must_send_first(&self) -> bool {
-        self.retry.is_kept
+        self.retry != Retry::Never
     }
 
     /// Sends the first part of the request, and once more on a new connection if no part of it
@@ -240,16 +223,16 @@ impl SharedRequest {
         first: &mut FirstPart,
     ) -> Result<FirstSent> {
         let mut progress = writer.send(records)?;
-        match progress {
-            Progress::Nothing if self.cancel_handle.is_canceled() => {}
-            Progress::Nothing => {
+        match self.retry.after_write(progress, is_whole) {
+            AfterWrite::SendAgain if self.cancel_handle.is_canceled() => {}
+            AfterWrite::SendAgain => {
                 let transport = self.reconnect()?;
                 *writer = transport.writer();
                 progress = writer.send(records)?;
                 first.replacement = Some(transport);
             }
-            _ if is_whole && self.retry.is_idempotent => first.repeatable = Some(records.to_vec()),
-            Progress::Part | Progress::All => {}
+            AfterWrite::AwaitResponse => first.repeatable = Some(records.to_vec()),
+            AfterWrite::Receive => {}
         }
         Ok(FirstSent { progress, is_repeatable: first.repeatable.is_some() })
     }
@@ -277,7 +260,7 @@ impl SharedRequest {
         if self.cancel_handle.is_canceled() {
             return Err(canceled);
         }
-        let mut transport = self.slot.reconnect(self.retry.closed_after_first_request)?;
+        let mut transport = self.slot.reconnect(self.requests_begun)?;
         if !self.cancel_handle.retarget(transport.socket()) {
             return Err(canceled);
         }

@@ -186,7 +186,7 @@ impl<'a> Stdout<'a> {
             Some(Error::TimedOut(timeout)) if timeout.operation == "read"
         );
         let transport = self.stream.source_mut().lease.transport_mut();
-        if is_transient || is_read_timeout && transport.is_kept_and_unanswered() {
+        if is_transient || is_read_timeout && transport.may_be_unaccepted() {
             transport.set_overloaded();
         }
     }

@@ -1,3 +1,32 @@
+//! How long a client waits.
+//!
+//! | While | Limit | Set by | Error |
+//! | --- | --- | --- | --- |
+//! | waiting for a free connection | [`connect_timeout`] | a condition variable | `Connect` |
+//! | connecting by TCP | [`connect_timeout`] | the call of `std` | `Connect` |
+//! | connecting to a Unix socket | [`connect_timeout`] | a channel (`connect_thread`) | `Connect` |
+//! | checking a kept connection | 100 ms (`retry`) | `SO_RCVTIMEO` | none: the request is sent |
+//! | writing | [`write_timeout`] without progress | `SO_SNDTIMEO` | `TimedOut`: write |
+//! | reading | [`read_timeout`] without progress | `SO_RCVTIMEO` | `TimedOut`: read |
+//! | dropping a pooled response | 5 ms (`END_WAIT`) | `SO_RCVTIMEO` | none: the connection closes |
+//! | any of these in a request | [`deadline`] | the same | `TimedOut`: request |
+//!
+//! In the first three rows the source of `Error::Connect` is `TimedOut`. An application may read a
+//! large body before it answers, so a write that makes progress also prolongs a read.
+//!
+//! With `keep_alive`, reads and large writes on a connection wait in steps of at most 100 ms until
+//! its first response arrives. After each step a kept connection is closed (`close_requests`).
+//!
+//! A small request that begins on a kept connection without having waited leaves out what this file
+//! does: [`Timer::take_ready`]. The timeouts of the socket are then right as they are. This saves
+//! two readings of the clock and the choice of the timeouts, and allows a write that is not
+//! vectored. Each saves 2 % of the time of such a request.
+//!
+//! [`connect_timeout`]: super::Config::connect_timeout
+//! [`read_timeout`]: super::Config::read_timeout
+//! [`write_timeout`]: super::Config::write_timeout
+//! [`deadline`]: super::Config::deadline
+
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
@@ -172,7 +201,9 @@ impl Timer {
 
 /// Returns a duration in milliseconds, rounded up. `u32::MAX` stands for 49 days and more.
 fn millis(duration: Duration) -> u32 {
-    u32::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u32::MAX)
+    let part = duration.subsec_nanos().div_ceil(1_000_000);
+    let millis = duration.as_secs().saturating_mul(1000).saturating_add(part.into());
+    u32::try_from(millis).unwrap_or(u32::MAX)
 }
 
 fn from_millis(millis: u32) -> Duration {

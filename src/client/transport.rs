@@ -25,6 +25,8 @@ pub(super) struct Transport {
     config: Arc<Config>,
     /// Memory for the records of the next request.
     buffer: Vec<u8>,
+    /// The number of requests that have begun on the connection.
+    requests_begun: u64,
     /// The id of the latest request, 0 before the first one.
     ///
     /// A connection carries one request at a time, with the ids 1 and 2 in turn. A record that the
@@ -68,6 +70,7 @@ impl Transport {
             keep_alive: config.keep_alive,
             config,
             buffer: Vec::new(),
+            requests_begun: 0,
             request_id: 0,
             is_idle: true,
             is_overloaded: false,
@@ -95,6 +98,18 @@ impl Transport {
 
     pub(super) fn request_id(&self) -> u16 {
         self.request_id
+    }
+
+    /// Returns whether the latest request is not the first one on the connection.
+    #[inline]
+    pub(super) fn is_kept(&self) -> bool {
+        self.requests_begun > 1
+    }
+
+    /// Returns the number of requests that have begun on the connection. A connection that
+    /// [replaces](Self::replace) another one has carried only the latest.
+    pub(super) fn requests_begun(&self) -> u64 {
+        self.requests_begun
     }
 
     /// Returns whether the connection can carry another request: the previous requests have ended
@@ -126,6 +141,7 @@ impl Transport {
             return Err(io::Error::new(io::ErrorKind::NotConnected, message).into());
         }
         self.is_idle = false;
+        self.requests_begun += 1;
         self.request_id = if self.request_id == 1 { 2 } else { 1 };
         let mut start = std::mem::take(&mut self.buffer);
         start.clear();
@@ -138,7 +154,7 @@ impl Transport {
     /// Replaces the connection by a new one, for a request that has begun in memory. Its id stays
     /// the same.
     pub(super) fn replace(&mut self, new: Self) {
-        *self = Self { request_id: self.request_id, is_idle: false, ..new };
+        *self = Self { request_id: self.request_id, requests_begun: 1, is_idle: false, ..new };
     }
 
     /// Starts the timers of a request with this deadline. If `is_immediate`, the request has just
@@ -179,10 +195,9 @@ impl Transport {
         self.is_idle = self.keep_alive && is_body_sent;
     }
 
-    /// Returns whether the application has been asked to keep the connection open, and has sent
-    /// nothing. The application may not have accepted the connection yet, because it is still
-    /// serving kept connections.
-    pub(super) fn is_kept_and_unanswered(&self) -> bool {
+    /// Returns whether the application may not have accepted the connection yet, because it still
+    /// serves kept connections: it has been asked to keep connections open, and has sent nothing.
+    pub(super) fn may_be_unaccepted(&self) -> bool {
         self.keep_alive && self.reader.get_ref().is_unanswered()
     }
 

@@ -46,7 +46,7 @@ fn begin(client: &Client, params: &Params) -> Exchange<'static> {
 }
 
 /// Sends a body and reads the response in one thread.
-fn ask(client: &Client, params: &Params, body: &[u8]) -> fcgi::Result<Vec<u8>> {
+pub(crate) fn ask(client: &Client, params: &Params, body: &[u8]) -> fcgi::Result<Vec<u8>> {
     let mut exchange = client.begin(Role::Responder, params)?;
     exchange.stdin.write_all(body)?;
     exchange.stdin.finish()?;
@@ -515,6 +515,29 @@ fn kept_connection_that_is_closed_is_replaced() {
         thread::sleep(Duration::from_millis(3));
     }
     drop(client);
+}
+
+/// Nothing has been written. The request is not idempotent, or follows after more than a
+/// millisecond.
+#[test]
+fn begin_replaces_a_kept_connection_that_is_closed() {
+    for params in [get_params(), post_params(), upload_params(4)] {
+        let application = Application::unix(|_, mut stream| {
+            let request = read_request(&mut stream).expect("a request");
+            stream.write_all(&request.response(&request.stdin)).expect("the response is sent");
+        });
+        let client = application.keep_alive_client();
+        client.fetch(&get_params(), b"").unwrap();
+        thread::sleep(Duration::from_millis(3));
+        let mut exchange = begin(&client, &params);
+        wait_until("another connection is accepted", || application.accepted() == 2);
+        exchange.stdin.write_all(b"body").unwrap();
+        exchange.stdin.finish().unwrap();
+        let mut response = String::new();
+        exchange.stdout.read_to_string(&mut response).unwrap();
+        assert_eq!(response, "body");
+        drop((exchange, client));
+    }
 }
 
 /// The handle was created before anything was sent. Without a response, the request would be sent

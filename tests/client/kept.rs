@@ -7,35 +7,40 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use fcgi::net::Stream;
-use fcgi::{Error, Params};
+use fcgi::{Client, Error, Params, Result};
 
+use crate::begin;
 use crate::support::application::*;
 use crate::support::*;
 
 const REQUESTS: usize = 2000;
 
+/// A way of sending a request with a body, which returns the response.
+type Ask = fn(&Client, &Params, &[u8]) -> Result<Vec<u8>>;
+
+/// The same rules apply to both.
+const WAYS: [Ask; 2] = [fetch, begin::ask];
+
+fn fetch(client: &Client, params: &Params, body: &[u8]) -> Result<Vec<u8>> {
+    client.fetch(params, body).map(|reply| reply.stdout)
+}
+
 /// The application has seen none of the requests that it does not answer.
 #[test]
 fn post_is_not_lost_if_the_application_closes_after_each_response() {
-    for application in Application::tcp_and_unix(|_, mut stream| {
-        let request = read_request(&mut stream).expect("a request");
-        stream.write_all(&request.response(&request.stdin)).expect("the response is sent");
-    }) {
-        let client = application.keep_alive_client();
-        let failures: Vec<_> = (0..REQUESTS)
-            .filter_map(|number| {
+    for ask in WAYS {
+        for application in Application::tcp_and_unix(|_, mut stream| {
+            let request = read_request(&mut stream).expect("a request");
+            stream.write_all(&request.response(&request.stdin)).expect("the response is sent");
+        }) {
+            let client = application.keep_alive_client();
+            for number in 0..REQUESTS / 2 {
                 let body = number.to_string();
-                match client.fetch(&post_params(), body.as_bytes()) {
-                    Ok(reply) => {
-                        assert_eq!(reply.stdout, body.as_bytes());
-                        None
-                    }
-                    Err(error) => Some(error),
-                }
-            })
-            .collect();
-        assert!(failures.is_empty(), "{} of {REQUESTS} failed: {:?}", failures.len(), failures[0]);
-        drop(client);
+                let outcome = ask(&client, &post_params(), body.as_bytes());
+                assert_eq!(outcome.expect("a response"), body.as_bytes());
+            }
+            drop(client);
+        }
     }
 }
 
@@ -43,7 +48,7 @@ fn post_is_not_lost_if_the_application_closes_after_each_response() {
 /// The application could also be slow to close it.
 #[test]
 fn post_is_not_lost_if_the_application_closes_late() {
-    for pause in [0, 200, 2000] {
+    for (ask, pause) in WAYS.into_iter().flat_map(|ask| [0, 200, 2000].map(|pause| (ask, pause))) {
         let application = Application::unix(move |_, mut stream| {
             let request = read_request(&mut stream).expect("a request");
             stream.write_all(&request.response(b"")).expect("the response is sent");
@@ -51,7 +56,7 @@ fn post_is_not_lost_if_the_application_closes_late() {
         });
         let client = application.keep_alive_client();
         for number in 0..20 {
-            let outcome = client.fetch(&post_params(), b"body");
+            let outcome = ask(&client, &post_params(), b"body");
             assert!(outcome.is_ok(), "{number}, closed after {pause} µs: {outcome:?}");
         }
         drop(client);
@@ -61,19 +66,52 @@ fn post_is_not_lost_if_the_application_closes_late() {
 /// The connection is reused as soon as the application has been seen to keep it open.
 #[test]
 fn post_uses_a_kept_connection() {
-    let application = Application::unix(|_, mut stream| {
-        while let Some(request) = read_request(&mut stream) {
-            stream.write_all(&request.response(b"")).expect("the response is sent");
+    for ask in WAYS {
+        let application = Application::unix(|_, mut stream| {
+            while let Some(request) = read_request(&mut stream) {
+                stream.write_all(&request.response(b"")).expect("the response is sent");
+            }
+        });
+        let client = application.keep_alive_client();
+        let start = Instant::now();
+        for _ in 0..REQUESTS {
+            ask(&client, &post_params(), b"body").expect("a response");
         }
-    });
-    let client = application.keep_alive_client();
-    let start = Instant::now();
-    for _ in 0..REQUESTS {
-        client.fetch(&post_params(), b"body").expect("a response");
+        assert_eq!(application.accepted(), 1);
+        assert!(start.elapsed() < TEST_TIMEOUT, "each request waited for the connection to close");
+        drop(client);
     }
-    assert_eq!(application.accepted(), 1);
-    assert!(start.elapsed() < TEST_TIMEOUT, "each request waited for the connection to close");
-    drop(client);
+}
+
+/// Nothing is known of the application any more once it has closed a connection after its first
+/// request.
+#[test]
+fn post_is_not_lost_if_the_application_no_longer_keeps_connections_open() {
+    for ask in WAYS {
+        // The first connection serves two requests, and each other one a single request.
+        let application = Application::unix(|number, mut stream| {
+            for _ in 0..if number == 0 { 2 } else { 1 } {
+                let request = read_request(&mut stream).expect("a request");
+                stream.write_all(&request.response(b"")).expect("the response is sent");
+            }
+            if number > 1 {
+                thread::sleep(Duration::from_millis(2));
+            }
+        });
+        let client = application.keep_alive_client();
+        for _ in 0..2 {
+            ask(&client, &get_params(), b"").expect("a response on the first connection");
+        }
+        for _ in 0..2 {
+            thread::sleep(Duration::from_millis(2));
+            ask(&client, &get_params(), b"").expect("a response on a connection of its own");
+        }
+        for number in 0..5 {
+            let outcome = ask(&client, &post_params(), b"body");
+            assert!(outcome.is_ok(), "{number}: {outcome:?}");
+        }
+        drop(client);
+    }
 }
 
 /// Reads a request. Returns `None` if the client closes the connection, even with a reset.
