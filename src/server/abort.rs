@@ -25,14 +25,14 @@
 //!   one still succeeds: the peer answers it with a reset.
 //!
 //! The half-close of a TCP connection cannot be distinguished from a close. It "depends" on
-//! [`Config::peers_half_close`](super::Config::peers_half_close): see [`is_closed_by_peer`]. On
+//! [`Config::peers_half_close`](super::Config::peers_half_close): see [`is_closed`]. On
 //! systems other than Linux, Unix sockets may not report a close to a check.
 //!
 //! The hook for the end of a request receives this [`Outcome`](super::Outcome) if the handler has
 //! noticed the abort ([`Abort::is_by_peer`]), and returns the error of the read in the other cases.
 //! If only the last write has noticed it, the hook receives `NotSent`.
 //!
-//! [`ConnectionState::abort`] has the effect of a close. ABORT_REQUEST before the end of the params
+//! [`ConnectionState::abort`] has the effect of a close by the web server. ABORT_REQUEST before the end of the params
 //! ends the request without a call of the handler. After the end of the request it is ignored.
 
 use std::io::ErrorKind::{BrokenPipe, ConnectionReset};
@@ -148,7 +148,7 @@ impl WatchedRequest {
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Ok(guard) => guard,
         };
-        let check = || is_closed_by_peer(&self.state, self.peers_half_close);
+        let check = || is_closed(&self.state, self.peers_half_close);
         self.state.output().while_not_writing(check).unwrap_or(false)
     }
 }
@@ -261,13 +261,16 @@ pub(super) fn find(
             Ok(None) => return None,
         }
     }
-    let check = |_: &_| is_closed_by_peer(input.state(), peers_half_close);
+    let check = |_: &_| is_closed(input.state(), peers_half_close);
     input.reader().get_ref().with_read_lock(check).then_some(Sign::Close)
 }
 
-/// Returns whether the peer has closed the connection, as far as that is known without reading. No
-/// other thread may read or write meanwhile.
-fn is_closed_by_peer(state: &ConnectionState, peers_half_close: bool) -> bool {
+/// Returns whether the peer has closed the connection, as far as that is known without reading, or
+/// this server has aborted it. No other thread may read or write meanwhile.
+fn is_closed(state: &ConnectionState, peers_half_close: bool) -> bool {
+    if state.is_aborted() {
+        return true;
+    }
     match state.stream().peer_state() {
         Ok(PeerState::Open) => false,
         // The read half may have been shut down on this side.

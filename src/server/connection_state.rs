@@ -14,8 +14,8 @@ const NEW_CONNECTION_GRACE: Duration = Duration::from_millis(200);
 
 /// The part of a connection that other threads see and change.
 ///
-/// Its [`State`] consists of an [`Activity`], a [`Reason`] to close, and whether the read half was
-/// shut down. This is the activity:
+/// Its [`State`] consists of an [`Activity`], a [`Reason`] to close, whether the read half was shut
+/// down, and whether the connection was aborted. This is the activity:
 ///
 /// ```text
 ///               FirstInput           Query             Mark
@@ -34,15 +34,18 @@ const NEW_CONNECTION_GRACE: Duration = Duration::from_millis(200);
 /// | `Yield` | its thread | `Idle`, `Marked` | `Idle` | `SlotNeeded` | |
 /// | `Mark` | one that needs a slot | `Idle` | `Marked` | | |
 /// | `CloseUnused` | one that needs a slot | `New` | `Idle` | `SlotNeeded` | shut down |
+/// | `CloseUnused` | one that stops the server | `New` | `Idle` | as before | shut down |
 /// | `CloseMarked` | one that needs a slot | `Marked` | `Idle` | `SlotNeeded` | shut down |
 /// | `Stop` | one that stops the server | `New`, `Started`, `Busy` | the same | `Shutdown` | |
 /// | `Stop` | one that stops the server | `Idle`, `Marked` | `Idle` | `Shutdown` | shut down |
+/// | `Abort` | one that stops the server | any | the same | `Shutdown` | shut down, like the other |
 ///
-/// A reason stays once it is set. Then only `FirstInput`, `Query`, `Begin` and `CloseUnused` change
-/// anything.
+/// A reason stays once it is set, except that `Abort` replaces it. Then only `FirstInput`, `Query`,
+/// `Begin`, `CloseUnused` and `Abort` change anything.
 ///
 /// Every change is a compare-and-exchange, so exactly one thread makes it. A request in progress is
 /// never interrupted to free a slot. Only [`abort`](Self::abort) interrupts it, during a shutdown.
+/// It records the abort before it shuts down the socket, so the thread that this wakes observes it.
 /// A connection whose read half was shut down begins a request only if the whole request has
 /// arrived.
 ///
@@ -165,8 +168,14 @@ impl ConnectionState {
 
     /// Ends both directions of the connection, whatever it is doing.
     pub(super) fn abort(&self) {
+        let _ = self.apply(Event::Abort);
         // An error means that the connection has ended already.
         let _ = self.stream.shutdown(Shutdown::Both);
+    }
+
+    /// Returns whether [`abort`](Self::abort) was called.
+    pub(super) fn is_aborted(&self) -> bool {
+        self.load().is_aborted
     }
 
     /// Records that the first bytes were received. The connection is no longer new.
@@ -221,10 +230,10 @@ impl ConnectionState {
         self.load().close_reason()
     }
 
-    /// Returns why the read half was shut down, if it was.
+    /// Returns why another thread has shut down the read half or both, if one has.
     pub(super) fn shut_down_reason(&self) -> Option<CloseReason> {
         let state = self.load();
-        state.close_reason().filter(|_| state.is_read_shut_down)
+        state.close_reason().filter(|_| state.is_read_shut_down || state.is_aborted)
     }
 
     /// Applies an event of another thread. If the connection waits for a request, shuts down the
@@ -274,6 +283,8 @@ struct State {
     reason: Option<Reason>,
     /// Whether another thread has shut down the read half, to wake the connection's thread.
     is_read_shut_down: bool,
+    /// Whether the server has aborted the connection.
+    is_aborted: bool,
 }
 
 /// What a connection does.
@@ -321,13 +332,15 @@ enum Event {
     CloseMarked,
     /// The server stops.
     Stop,
+    /// The server was stopped, and has not ended in time.
+    Abort,
 }
 
 impl State {
     /// Creates the state of a connection that may stay open.
     #[inline]
     fn open(activity: Activity) -> Self {
-        Self { activity, reason: None, is_read_shut_down: false }
+        Self { activity, reason: None, is_read_shut_down: false, is_aborted: false }
     }
 
     /// Returns the state after an event. Returns `None` if the event changes nothing.
@@ -341,6 +354,7 @@ impl State {
             (Event::Query, New | Started) => self.with(Idle),
             (Event::Begin, New | Started | Idle | Marked) => self.with(Busy),
             (Event::CloseUnused, New) => self.close(Reason::SlotNeeded).shut_down(),
+            (Event::Abort, _) if !self.is_aborted => self.abort(),
             _ if is_closing => return None,
             (Event::End, Busy) => self.with(Idle),
             (Event::Yield, Idle | Marked) => self.close(Reason::SlotNeeded).with(Idle),
@@ -369,6 +383,10 @@ impl State {
         Self { activity: Activity::Idle, is_read_shut_down: true, ..self }
     }
 
+    fn abort(self) -> Self {
+        Self { reason: Some(Reason::Shutdown), is_aborted: true, ..self }
+    }
+
     fn close_reason(self) -> Option<CloseReason> {
         self.reason.map(|reason| match reason {
             Reason::SlotNeeded => CloseReason::SlotNeeded,
@@ -376,7 +394,8 @@ impl State {
         })
     }
 
-    /// Encodes the state: three bits for the activity, two for the reason, one for the read half.
+    /// Encodes the state: three bits for the activity, two for the reason, one for the read half,
+    /// one for an abort.
     #[inline]
     fn pack(self) -> u8 {
         let activity = match self.activity {
@@ -391,7 +410,8 @@ impl State {
             Some(Reason::SlotNeeded) => 1,
             Some(Reason::Shutdown) => 2,
         };
-        activity | reason << 3 | u8::from(self.is_read_shut_down) << 5
+        let (shut_down, aborted) = (self.is_read_shut_down, self.is_aborted);
+        activity | reason << 3 | u8::from(shut_down) << 5 | u8::from(aborted) << 6
     }
 
     /// Decodes what [`pack`](Self::pack) has encoded.
@@ -409,7 +429,8 @@ impl State {
             1 => Some(Reason::SlotNeeded),
             _ => Some(Reason::Shutdown),
         };
-        Self { activity, reason, is_read_shut_down: byte >> 5 != 0 }
+        let (is_read_shut_down, is_aborted) = (byte & 1 << 5 != 0, byte & 1 << 6 != 0);
+        Self { activity, reason, is_read_shut_down, is_aborted }
     }
 }
 
@@ -421,7 +442,7 @@ mod tests {
 
     use super::*;
 
-    const EVENTS: [Event; 9] = [
+    const EVENTS: [Event; 10] = [
         Event::FirstInput,
         Event::Begin,
         Event::Query,
@@ -431,6 +452,7 @@ mod tests {
         Event::CloseUnused,
         Event::CloseMarked,
         Event::Stop,
+        Event::Abort,
     ];
 
     /// Every state that events can lead to.
@@ -466,10 +488,9 @@ mod tests {
             assert!(!is_busy || !was_shut_down, "{state:?} and {event:?}");
             assert!(!is_busy || event == Event::End || next.activity == Activity::Busy);
             assert!(next.is_read_shut_down >= state.is_read_shut_down, "{state:?} and {event:?}");
-            assert!(
-                state.reason.is_none() || next.reason == state.reason,
-                "{state:?} and {event:?}"
-            );
+            assert_eq!(next.is_aborted, state.is_aborted || event == Event::Abort);
+            let is_kept = next.reason == state.reason || event == Event::Abort;
+            assert!(state.reason.is_none() || is_kept, "{state:?} and {event:?}");
         }
     }
 

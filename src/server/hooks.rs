@@ -76,7 +76,7 @@ impl fmt::Display for Outcome<'_> {
         match self {
             Self::Finished => f.write_str("finished"),
             Self::Failed(failure) => write!(f, "failed: {failure}"),
-            Self::Aborted => f.write_str("aborted by the web server"),
+            Self::Aborted => f.write_str("aborted"),
             Self::Rejected(error) => write!(f, "rejected: {error}"),
             Self::NotSent(error) => write!(f, "response not sent: {error}"),
         }

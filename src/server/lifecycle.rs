@@ -163,8 +163,8 @@ impl Lifecycle {
         };
         match outcome {
             RequestOutcome::Finished { close_reason, has_whole_input } => {
-                let reason = if close_reason.is_some() {
-                    close_reason
+                let reason = if let Some(reason) = close_reason {
+                    Some(self.cause_of(reason))
                 } else if max_requests.is_some_and(|max| self.requests >= max) {
                     Some(CloseReason::RequestLimit)
                 } else {
@@ -174,7 +174,7 @@ impl Lifecycle {
                 Ok(())
             }
             RequestOutcome::Failed { reason } => {
-                self.close(reason, CloseMode::AtOnce);
+                self.close(self.cause_of(reason), CloseMode::AtOnce);
                 Ok(())
             }
             RequestOutcome::Unfinished => {
@@ -207,7 +207,7 @@ impl Lifecycle {
     /// Records that the connection has failed. Returns the reason of the close, which may have been
     /// set before.
     pub(super) fn on_failure(&mut self, error: &Error) -> CloseReason {
-        let reason = self.close_reason().unwrap_or_else(|| error.into());
+        let reason = self.close_reason().unwrap_or_else(|| self.cause_of(error.into()));
         if self.close_reason().is_none() {
             self.close(reason, CloseMode::AtOnce);
         }
@@ -228,6 +228,16 @@ impl Lifecycle {
             (Some(reason), None) => Phase::Closing { reason, mode: CloseMode::DrainIfInputIsLeft },
             (Some(reason), Some(_)) => Phase::Closing { reason, mode: self.drain_mode() },
         };
+    }
+
+    /// Returns [`CloseReason::Shutdown`] if the connection has failed because the server has
+    /// aborted it, and otherwise the same reason.
+    #[cold]
+    fn cause_of(&self, reason: CloseReason) -> CloseReason {
+        if reason == CloseReason::ConnectionFailed && self.state.is_aborted() {
+            return CloseReason::Shutdown;
+        }
+        reason
     }
 
     fn close(&mut self, reason: CloseReason, mode: CloseMode) {

@@ -30,6 +30,10 @@ impl fmt::Display for Report<'_> {
             }
             _ => f.write_str("connection closed: ")?,
         }
+        // The error names the web server, but this server has aborted the request.
+        if matches!((self.error, reason), (Error::Aborted, CloseReason::Shutdown)) {
+            return reason.fmt(f);
+        }
         // Most reasons follow from the error, and would only repeat it.
         if reason == CloseReason::ProtocolError || reason != CloseReason::from(self.error) {
             reason.fmt(f)?;
@@ -60,6 +64,8 @@ mod tests {
         let shutdown = "connection closed: the server was shut down: params exceed the limit \
                         of 9 bytes";
         assert_text(&too_large, Some(CloseReason::Shutdown), shutdown);
+        let aborted = "connection closed: the server was shut down";
+        assert_text(&Error::Aborted, Some(CloseReason::Shutdown), aborted);
         let violation = "connection closed: the web server violated the protocol: \
                          BEGIN_REQUEST record cannot have request id 0";
         let invalid = Error::InvalidRequestId {

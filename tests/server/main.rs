@@ -28,6 +28,7 @@ mod requests;
 mod reset;
 mod responses;
 mod shutdown;
+mod shutdown_timeout;
 #[cfg(target_os = "linux")]
 mod signals;
 mod status_errors;
