@@ -57,7 +57,9 @@ fn is_input_left(stream: &Stream) -> bool {
 fn drain(state: &ConnectionState, since: Instant, config: &Config) -> Result<()> {
     // With both halves shut down, the system resets the connection as soon as input arrives.
     if !state.is_read_shut_down() {
-        state.stream().shutdown(Shutdown::Write)?;
+        // Some systems return an error if it was shut down before. If the connection has failed,
+        // the read fails as well.
+        let _ = state.stream().shutdown(Shutdown::Write);
     }
     let mut scratch = [0; 8192];
     let mut drained = 0;
@@ -71,7 +73,7 @@ fn drain(state: &ConnectionState, since: Instant, config: &Config) -> Result<()>
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error.into()),
             // After the read half was shut down, 0 only means that no input is buffered.
-            Ok(0) if state.is_read_shut_down() && state.stream().is_connected_tcp() => {
+            Ok(0) if may_receive(state) => {
                 thread::sleep(POLL_INTERVAL);
             }
             Ok(0) => break,
@@ -79,6 +81,11 @@ fn drain(state: &ConnectionState, since: Instant, config: &Config) -> Result<()>
         }
     }
     Ok(())
+}
+
+/// Returns whether input may arrive after a read has returned 0.
+fn may_receive(state: &ConnectionState) -> bool {
+    state.is_read_shut_down() && !state.is_aborted() && state.stream().is_connected_tcp()
 }
 
 #[cfg(test)]
