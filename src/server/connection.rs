@@ -174,7 +174,10 @@ impl Connection {
         };
         // Whether the rest of the request arrives does not matter.
         self.lifecycle.on_begin();
-        self.input.end_request(header.request_id, ProtocolStatus::Overloaded)?;
+        let sent = self.input.end_request(header.request_id, ProtocolStatus::Overloaded);
+        if let Err(error) = sent {
+            return self.on_end_of_input(Some(error));
+        }
         self.lifecycle.on_last_response(CloseReason::Overloaded);
         Ok(())
     }
@@ -209,8 +212,8 @@ impl Connection {
         }
     }
 
-    /// Records that the input has ended, or could not be read. Returns the error, unless the
-    /// connection was closed on purpose.
+    /// Records that the input has ended, or that a read or the write of an answer has failed.
+    /// Returns the error, unless the connection was closed on purpose.
     fn on_end_of_input(&mut self, error: Option<Error>) -> Result<()> {
         self.lifecycle.on_end_of_input(error, self.input.is_idle())
     }

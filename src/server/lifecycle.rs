@@ -184,12 +184,15 @@ impl Lifecycle {
         }
     }
 
-    /// Records that the input has ended, or could not be read, before a request was received.
-    /// Returns the error, unless the connection was closed on purpose.
+    /// Records that the input has ended, or that a read or the write of an answer has failed, before
+    /// a request was received. Returns the error, unless the connection was closed on purpose.
     pub(super) fn on_end_of_input(&mut self, error: Option<Error>, is_idle: bool) -> Result<()> {
         if self.close_reason().is_none() {
             let (reason, mode) = match (&error, self.state.shut_down_reason()) {
-                (None | Some(Error::UnexpectedEof(_)), Some(reason)) => (reason, self.drain_mode()),
+                (None, Some(reason)) => (reason, self.drain_mode()),
+                (Some(error), Some(reason)) if is_caused_by_shut_down(error) => {
+                    (reason, self.drain_mode())
+                }
                 (None, None) => (CloseReason::EndOfInput, CloseMode::AtOnce),
                 (Some(Error::TimedOut(_)), _) if is_idle => {
                     (CloseReason::IdleTimeout, CloseMode::AtOnce)
@@ -256,5 +259,45 @@ impl Lifecycle {
             return Some(CloseReason::KeepConnNotSet);
         }
         self.state.end_request()
+    }
+}
+
+/// Returns whether this may be the error of a connection of which another thread has shut down one
+/// half or both.
+fn is_caused_by_shut_down(error: &Error) -> bool {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+    matches!(error.kind(), UnexpectedEof | BrokenPipe | ConnectionReset)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionReset, Other, TimedOut};
+
+    use super::*;
+    use crate::net::Stream;
+
+    /// A thread that needs the slot shuts down both halves if the connection's thread is writing.
+    #[test]
+    fn write_that_fails_because_the_slot_is_needed_is_not_an_error() {
+        for (kind, reason) in [
+            (BrokenPipe, CloseReason::SlotNeeded),
+            (ConnectionReset, CloseReason::SlotNeeded),
+            (TimedOut, CloseReason::ConnectionFailed),
+            (Other, CloseReason::ConnectionFailed),
+        ] {
+            for is_needed in [false, true] {
+                let (stream, _peer) = Stream::pair().expect("two sockets");
+                let state = Arc::new(ConnectionState::new(stream, None, Arc::default()));
+                let mut lifecycle = Lifecycle::new(Arc::clone(&state));
+                state.on_other_record();
+                state.mark_idle();
+                assert!(!is_needed || state.close_if_marked());
+                let error = Error::Io(kind.into());
+                let ended = lifecycle.on_end_of_input(Some(error), true);
+                let reason = if is_needed { reason } else { CloseReason::ConnectionFailed };
+                assert_eq!(lifecycle.close_reason(), Some(reason), "{kind:?} {is_needed}");
+                assert_eq!(ended.is_err(), reason.is_error());
+            }
+        }
     }
 }
