@@ -122,7 +122,7 @@ pub struct Config {
     /// Unix socket the value has no effect.
     pub peers_half_close: bool,
     /// The number of requests that are served on a kept connection before it is closed. Default
-    /// `None`, which means no limit.
+    /// `None`, which means no limit. 0 has the same effect as 1.
     pub max_requests: Option<u64>,
     /// The maximum number of bytes that are read and dropped before a connection is closed. Closing
     /// a connection that has unread input could destroy the response.

@@ -77,8 +77,9 @@ impl Connection {
 
     /// Creates a connection with this configuration, which may be shared by several connections.
     ///
-    /// [`max_connections`](Config::max_connections) and [`overload`](Config::overload) have no
-    /// effect, except that GET_VALUES reports `max_connections`.
+    /// [`max_connections`](Config::max_connections), [`overload`](Config::overload),
+    /// [`stack_size`](Config::stack_size) and [`shutdown_timeout`](Config::shutdown_timeout) have
+    /// no effect, except that GET_VALUES reports `max_connections`.
     ///
     /// # Errors
     /// `InvalidInput` if [`max_connections`](Config::max_connections) is 0, or if the read,
@@ -145,7 +146,7 @@ impl Connection {
     /// # Ok::<(), fcgi::Error>(())
     /// ```
     pub fn close_reason(&self) -> Option<CloseReason> {
-        self.lifecycle.close_reason()
+        self.lifecycle.close_reason_after(self.request_end.outcome, self.config.max_requests)
     }
 
     /// Refuses the next request with [`ProtocolStatus::Overloaded`], regardless of its role, and
@@ -333,11 +334,12 @@ impl Connection {
     /// one of sending the response.
     #[cold]
     fn refuse(&mut self, accepted: AcceptedRequest, response: StatusError, error: Error) -> Error {
-        if let Err(failed) = self.send_refusal(accepted, &response) {
+        let sent = self.send_refusal(accepted, &response);
+        self.rejected = Some((accepted.begin.role, response));
+        if let Err(failed) = sent {
             return failed;
         }
         self.lifecycle.on_last_response(CloseReason::from(&error));
-        self.rejected = Some((accepted.begin.role, response));
         error
     }
 
@@ -360,7 +362,10 @@ impl Connection {
             app_status: 1,
             started: SystemTime::now(),
             duration: Duration::ZERO,
-            outcome: Outcome::Rejected(error),
+            outcome: match error {
+                Error::ParamsTooLarge(_) | Error::BodyTooLarge(_) => Outcome::Rejected(error),
+                not_sent => Outcome::NotSent(not_sent),
+            },
         })
     }
 }

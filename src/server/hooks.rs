@@ -64,10 +64,11 @@ pub enum Outcome<'a> {
     Aborted,
     /// The handler was not called, because the params exceeded
     /// [`Config::max_params`](super::Config::max_params), or `CONTENT_LENGTH` exceeded
-    /// [`Config::max_body`](super::Config::max_body).
+    /// [`Config::max_body`](super::Config::max_body). The response with status 431 or 413 was sent.
     Rejected(&'a Error),
     /// The response could not be sent completely: by [`finish_early`](Request::finish_early), whose
-    /// error the handler did not return, or after the handler had returned.
+    /// error the handler did not return, after the handler had returned, or to a request that was to
+    /// be [rejected](Self::Rejected).
     NotSent(&'a Error),
 }
 

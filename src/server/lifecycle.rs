@@ -123,6 +123,20 @@ impl Lifecycle {
         }
     }
 
+    /// Does the same, if the outcome of the last request may not have been applied.
+    pub(super) fn close_reason_after(
+        &self,
+        outcome: RequestOutcome,
+        max_requests: Option<u64>,
+    ) -> Option<CloseReason> {
+        match self.phase {
+            Phase::Handling { keep_conn } => {
+                self.reason_after_end(outcome, keep_conn, max_requests)
+            }
+            Phase::Waiting | Phase::Receiving | Phase::Closing { .. } => self.close_reason(),
+        }
+    }
+
     /// Returns how the connection is to be closed.
     pub(super) fn close_mode(&self) -> CloseMode {
         match self.phase {
@@ -147,8 +161,8 @@ impl Lifecycle {
 
     /// Records that the request was ended without being passed to a handler.
     pub(super) fn on_refusal(&mut self, keep_conn: bool) {
-        let reason = self.become_idle(keep_conn);
-        self.on_response(false, reason);
+        let not_kept = (!keep_conn).then_some(CloseReason::KeepConnNotSet);
+        self.on_response(false, not_kept.or_else(|| self.state.end_request()));
     }
 
     /// Records that the handler has returned.
@@ -161,25 +175,41 @@ impl Lifecycle {
         let Phase::Handling { keep_conn } = self.phase else {
             return Ok(());
         };
+        let reason = self.reason_after_end(outcome, keep_conn, max_requests);
+        if let RequestOutcome::Finished { has_whole_input, .. } = outcome {
+            let reason = reason.or_else(|| self.state.end_request());
+            self.on_response(has_whole_input, reason);
+            return Ok(());
+        }
+        if let Some(reason) = reason {
+            self.close(reason, CloseMode::AtOnce);
+        }
         match outcome {
-            RequestOutcome::Finished { close_reason, has_whole_input } => {
-                let reason = if let Some(reason) = close_reason {
-                    Some(self.cause_of(reason))
-                } else if max_requests.is_some_and(|max| self.requests >= max) {
-                    Some(CloseReason::RequestLimit)
-                } else {
-                    self.become_idle(keep_conn)
-                };
-                self.on_response(has_whole_input, reason);
-                Ok(())
+            RequestOutcome::Unfinished => Err(Error::RequestNotFinished),
+            RequestOutcome::Finished { .. } | RequestOutcome::Failed { .. } => Ok(()),
+        }
+    }
+
+    /// Returns why no request follows one with this outcome, unless only another thread knows of a
+    /// reason.
+    #[inline]
+    fn reason_after_end(
+        &self,
+        outcome: RequestOutcome,
+        keep_conn: bool,
+        max_requests: Option<u64>,
+    ) -> Option<CloseReason> {
+        match outcome {
+            RequestOutcome::Unfinished => Some(CloseReason::RequestNotFinished),
+            RequestOutcome::Failed { reason }
+            | RequestOutcome::Finished { close_reason: Some(reason), .. } => {
+                Some(self.cause_of(reason))
             }
-            RequestOutcome::Failed { reason } => {
-                self.close(self.cause_of(reason), CloseMode::AtOnce);
-                Ok(())
-            }
-            RequestOutcome::Unfinished => {
-                self.close(CloseReason::RequestNotFinished, CloseMode::AtOnce);
-                Err(Error::RequestNotFinished)
+            RequestOutcome::Finished { close_reason: None, .. } => {
+                if max_requests.is_some_and(|max| self.requests >= max) {
+                    return Some(CloseReason::RequestLimit);
+                }
+                (!keep_conn).then_some(CloseReason::KeepConnNotSet)
             }
         }
     }
@@ -250,15 +280,6 @@ impl Lifecycle {
     /// Returns how the connection is closed if no response follows the last one.
     fn drain_mode(&self) -> CloseMode {
         self.answered_early.map_or(CloseMode::AtOnce, CloseMode::AfterDraining)
-    }
-
-    /// Marks the connection idle, or returns the reason to close it.
-    #[inline]
-    fn become_idle(&self, keep_conn: bool) -> Option<CloseReason> {
-        if !keep_conn {
-            return Some(CloseReason::KeepConnNotSet);
-        }
-        self.state.end_request()
     }
 }
 

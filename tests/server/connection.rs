@@ -47,15 +47,25 @@ fn close_reason_says_why_no_request_follows() {
     let idle_timeout = || Config::new().idle_timeout(Some(Duration::from_millis(10)));
     for (config, bytes, reason) in [
         (Config::new(), request(1, RESPONDER, 0, &[], b""), CloseReason::KeepConnNotSet),
+        (Config::new().max_requests(Some(0)), kept_request(), CloseReason::RequestLimit),
         (Config::new().max_requests(Some(1)), kept_request(), CloseReason::RequestLimit),
         (idle_timeout(), kept_request(), CloseReason::IdleTimeout),
     ] {
         let (_peer, mut connection) = connection_that_receives(&bytes, config);
         let request = connection.next_request().expect("a request").expect("a request");
         request.finish().expect("the response is sent");
+        let is_known = reason != CloseReason::IdleTimeout;
+        assert_eq!(connection.close_reason(), Some(reason).filter(|_| is_known));
         assert!(connection.next_request().expect("not an error").is_none());
         assert_eq!(connection.close_reason(), Some(reason));
     }
+}
+
+#[test]
+fn request_that_is_dropped_decides_the_close_reason() {
+    let (_peer, mut connection) = connection_with_request();
+    drop(connection.next_request().expect("a request").expect("a request"));
+    assert_eq!(connection.close_reason(), Some(CloseReason::RequestNotFinished));
 }
 
 #[test]

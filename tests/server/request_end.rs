@@ -241,3 +241,29 @@ fn hook_may_panic() {
         next(&ended);
     }
 }
+
+/// The web server no longer reads.
+#[cfg(unix)]
+#[test]
+fn hook_is_called_for_a_request_above_a_limit_that_cannot_be_answered() {
+    for (config, pairs) in [
+        (Config::new().max_params(1), ("N", "1")),
+        (Config::new().max_body(Some(1)), ("CONTENT_LENGTH", "2")),
+    ] {
+        let (sender, ended) = mpsc::channel();
+        let directory = tempfile::tempdir().expect("a directory for the socket");
+        let path = directory.path().join("app.sock");
+        let server = Server::bind(path.to_str().expect("a path in UTF-8")).expect("a server");
+        let server = server.config(config).on_request_end(move |ended| {
+            let (bytes, outcome) = (ended.body_bytes, ended.outcome.to_string());
+            sender.send((bytes, outcome)).expect("the test waits");
+        });
+        let server = TestServer::start(server, |_| panic!("no handler is called"));
+        let mut stream = std::os::unix::net::UnixStream::connect(&path).expect("a connection");
+        stream.shutdown(std::net::Shutdown::Read).expect("an open socket");
+        stream.write_all(&request(1, RESPONDER, 1, &[pairs], b"")).expect("a request is sent");
+        let (bytes, outcome) = ended.recv_timeout(TEST_TIMEOUT).expect("the hook is called");
+        assert!(outcome.starts_with("response not sent: ") && bytes > 0, "{outcome}");
+        assert_eq!(server.next_error().0, io::ErrorKind::BrokenPipe);
+    }
+}
