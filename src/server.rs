@@ -143,8 +143,8 @@ use crate::net::{Address, AllowList, Listener};
 /// | a handler returns no response | the error | [`Outcome::Failed`] | the error |
 /// | the function of [`error_page`](Self::error_page) fails | | as without it | its error |
 /// | the web server aborts the request | | [`Outcome::Aborted`] | |
-/// | a check notices its close | | [`Outcome::Aborted`] | [`Error::Aborted`], if sending fails |
-/// | its close makes a read fail | | [`Outcome::Aborted`] | the error |
+/// | `is_aborted` notices a close | | [`Outcome::Aborted`] | [`Error::Aborted`], if sending fails |
+/// | a read fails because it has closed the connection | | [`Outcome::Aborted`] | the error |
 /// | the response cannot be sent | | [`Outcome::NotSent`] | the error |
 /// | the params or `CONTENT_LENGTH` exceed a limit | | [`Outcome::Rejected`] | the error |
 /// | a request is refused with UNKNOWN_ROLE, OVERLOADED or CANT_MPX_CONN | | | |

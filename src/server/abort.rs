@@ -1,15 +1,15 @@
-//! What a server knows of an abort: nothing receives the response of a request.
+//! How a server notices an abort, after which no peer receives the response.
 //!
 //! | The web server | `is_aborted` | `AbortHandle` | A read of stdin | A write | Hook |
 //! | --- | --- | --- | --- | --- | --- |
-//! | sends ABORT_REQUEST | true | then true | [`Error::Aborted`] | succeeds | `Aborted` |
+//! | sends ABORT_REQUEST | true | once noticed | [`Error::Aborted`] | succeeds | `Aborted` |
 //! | closes the connection | true | true | [`Error::UnexpectedEof`] | see below | `Aborted` |
 //! | resets the connection | true | true | `ConnectionReset` | fails | `Aborted` |
 //! | half-closes inside the body | true | true over TCP | `UnexpectedEof` | succeeds | `Aborted` |
-//! | half-closes after it, over TCP | depends | depends | the end | succeeds | as `is_aborted` |
-//! | half-closes after it, over Unix | false | false | the end | succeeds | `Finished` |
-//! | sends an invalid record | after a read | then true | the error | succeeds | `Failed` |
-//! | sends nothing in time | after a read | then true | [`Error::TimedOut`] | succeeds | `Failed` |
+//! | half-closes after it (TCP) | see below | the same | the end | succeeds | as `is_aborted` |
+//! | half-closes after it (Unix) | false | false | the end | succeeds | `Finished` |
+//! | sends an invalid record | after a read | once noticed | the error | succeeds | `Failed` |
+//! | is silent too long | after a read | once noticed | [`Error::TimedOut`] | succeeds | `Failed` |
 //! | sends a body above the limit | false | false | [`Error::BodyTooLarge`] | succeeds | `Failed` |
 //!
 //! Nothing watches a connection. An abort is noticed when one of these is called:
@@ -17,23 +17,26 @@
 //! - [`Request::is_aborted`](super::Request::is_aborted), in the request's thread. It buffers the
 //!   input that has arrived, then checks the connection: see [`find`].
 //! - [`AbortHandle::is_aborted`], in any thread. It only checks the connection, because the input
-//!   belongs to the request's thread. "Then true" means after that thread has read ABORT_REQUEST,
-//!   or has called `is_aborted`. After the end of the request it returns `false`.
+//!   belongs to the request's thread. "Once noticed" means after that thread has read
+//!   ABORT_REQUEST, or has called `is_aborted`. After the end of the request it returns `false`.
 //! - A read of stdin. The end of the input is an error only inside the body.
 //! - A write. If it fails after something else has noticed the abort, that error is reported
 //!   instead of its [consequence](is_consequence). After a close, writes fail. Over TCP the first
 //!   one still succeeds: the peer answers it with a reset.
 //!
-//! The half-close of a TCP connection cannot be distinguished from a close. It "depends" on
-//! [`Config::peers_half_close`](super::Config::peers_half_close): see [`is_closed`]. On
-//! systems other than Linux, Unix sockets may not report a close to a check.
+//! The half-close of a TCP connection cannot be distinguished from a close. After all input was
+//! received, both are an abort, or neither is if
+//! [`Config::peers_half_close`](super::Config::peers_half_close) is set: see [`is_closed`]. A close
+//! is then noticed once a write was answered with a reset. On systems other than Linux, Unix
+//! sockets may not report a close to a check.
 //!
 //! The hook for the end of a request receives this [`Outcome`](super::Outcome) if the handler has
 //! noticed the abort ([`Abort::is_by_peer`]), and returns the error of the read in the other cases.
 //! If only the last write has noticed it, the hook receives `NotSent`.
 //!
-//! [`ConnectionState::abort`] has the effect of a close by the web server. ABORT_REQUEST before the end of the params
-//! ends the request without a call of the handler. After the end of the request it is ignored.
+//! [`ConnectionState::abort`] has the effect of a reset by the web server, except that a read of
+//! stdin returns [`Error::UnexpectedEof`]. ABORT_REQUEST before the end of the params ends the
+//! request without a call of the handler. After the end of the request it is ignored.
 
 use std::io::ErrorKind::{BrokenPipe, ConnectionReset};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};

@@ -2,6 +2,7 @@ use std::fmt;
 
 use crate::error::Error;
 
+// `lifecycle.rs` lists the events that lead to each reason.
 /// Why a connection was closed, or is about to be.
 ///
 /// ```
@@ -22,11 +23,13 @@ pub enum CloseReason {
     RequestLimit,
     /// No request arrived for [`Config::idle_timeout`](super::Config::idle_timeout).
     IdleTimeout,
-    /// The connection was idle, or its request had ended, and another connection waited for a slot.
+    /// The connection was idle, or its request had ended, and another connection waited for a slot,
+    /// or the server could not accept connections: it lacked a descriptor or a thread.
     SlotNeeded,
-    /// [`Handle::shutdown`](super::Handle::shutdown) was called.
+    /// [`Handle::shutdown`](super::Handle::shutdown) was called, or the server had to stop because
+    /// it could not accept connections again.
     Shutdown,
-    /// The handler continued after [`finish_early`](super::Request::finish_early).
+    /// The handler called [`finish_early`](super::Request::finish_early).
     FinishedEarly,
     /// The connection was rejected, because all slots were taken.
     Overloaded,
@@ -88,7 +91,7 @@ impl fmt::Display for CloseReason {
             Self::IdleTimeout => "the connection was idle for too long",
             Self::SlotNeeded => "another connection needed its slot",
             Self::Shutdown => "the server was shut down",
-            Self::FinishedEarly => "the handler continued after the end of its request",
+            Self::FinishedEarly => "the handler ended its request early",
             Self::Overloaded => "the server was overloaded",
             Self::RequestNotFinished => "a request was dropped without being finished",
             Self::ParamsTooLarge => "the params of a request were too large",

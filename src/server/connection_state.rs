@@ -38,7 +38,7 @@ const NEW_CONNECTION_GRACE: Duration = Duration::from_millis(200);
 /// | `CloseMarked` | one that needs a slot | `Marked` | `Idle` | `SlotNeeded` | shut down |
 /// | `Stop` | one that stops the server | `New`, `Started`, `Busy` | the same | `Shutdown` | |
 /// | `Stop` | one that stops the server | `Idle`, `Marked` | `Idle` | `Shutdown` | shut down |
-/// | `Abort` | one that stops the server | any | the same | `Shutdown` | shut down, like the other |
+/// | `Abort` | one that stops the server | any | the same | `Shutdown` | shut down, as the other |
 ///
 /// A reason stays once it is set, except that `Abort` replaces it. Then only `FirstInput`, `Query`,
 /// `Begin`, `CloseUnused` and `Abort` change anything.

@@ -67,8 +67,8 @@ pub enum Outcome<'a> {
     /// [`Config::max_body`](super::Config::max_body). The response with status 431 or 413 was sent.
     Rejected(&'a Error),
     /// The response could not be sent completely: by [`finish_early`](Request::finish_early), whose
-    /// error the handler did not return, after the handler had returned, or to a request that was to
-    /// be [rejected](Self::Rejected).
+    /// error the handler did not return, after the handler had returned, or when the request was
+    /// [rejected](Self::Rejected).
     NotSent(&'a Error),
 }
 

@@ -15,32 +15,37 @@
 //!
 //! | Event | Noticed by | Reason |
 //! | --- | --- | --- |
-//! | the web server closes the connection | its thread, reading | `EndOfInput` |
+//! | the web server closes the connection between requests | its thread, reading | `EndOfInput` |
+//! | the same inside a request | its thread, reading | `ConnectionFailed` |
 //! | a read or write fails | its thread | `ConnectionFailed` |
-//! | a read or write times out | its thread | `TimedOut`, `IdleTimeout` |
+//! | a read, a write or a request times out | its thread | `TimedOut`, `IdleTimeout` |
 //! | a record is invalid | its thread | `ProtocolError` |
 //! | a request exceeds a bound | its thread | `ParamsTooLarge`, `BodyTooLarge` |
 //! | the request has ended, and is the last one | its thread | `KeepConnNotSet`, `RequestLimit` |
-//! | the handler continues after `finish_early` | its thread | `FinishedEarly` |
+//! | the handler calls `finish_early` | its thread | `FinishedEarly` |
 //! | a request is dropped before it has ended | its thread | `RequestNotFinished` |
 //! | the connection is rejected | its thread | `Overloaded` |
-//! | a connection waits for a slot | a thread of the pool, in `Slots::free` | `SlotNeeded` |
+//! | another connection waits for a slot | a thread of the pool, in `Slots` | `SlotNeeded` |
 //! | the same, and all are busy | its thread, when its request has ended | `SlotNeeded` |
-//! | no thread is accepting | the main thread, in `Slots::free` | `SlotNeeded` |
+//! | no thread accepts | the thread that could start none, or that in `serve` | `SlotNeeded` |
 //! | `accept` has failed | the accepting thread, in `Pool::wait_to_retry` | `SlotNeeded` |
+//! | `accept` cannot succeed again | the accepting thread, in `Pool::fail` | `Shutdown` |
 //! | [`Handle::shutdown`](super::Handle::shutdown) | its caller, in `Pool::stop` | `Shutdown` |
-//! | the same, nothing received for 200 ms | the main thread, in `wait_for_threads` | `Shutdown` |
+//! | the same, nothing received for 200 ms | the thread in `Server::serve` | `Shutdown` |
+//! | the same, and the shutdown timeout ends | the thread in `Server::serve` | `Shutdown` |
 //! | the server stops before it is admitted | its thread, in `Pool::admit` | `Shutdown` |
-//! | connections are aborted before it is admitted | its thread, in `Pool::admit` | none |
+//! | the shutdown timeout ends before that | its thread, in `Pool::admit` | none |
+//! | its address is not allowed | its thread, in `Worker::accept` | none |
+//! | its owner drops it, or its thread panics | its thread, in `Connection::drop` | none |
 //!
 //! The connection's own thread closes the socket in every case: `Connection::drop` first drains the
 //! input as [`CloseMode`] requires, because closing a socket with unread input resets the
-//! connection. `Pool::release` drops the last reference. Other threads only change
-//! [`ConnectionState`] and wake the thread. The exception is [`ConnectionState::abort`] after
-//! [`Config::shutdown_timeout`](super::Config::shutdown_timeout).
+//! connection. `Pool::release` drops the last reference. A connection that is not admitted, or
+//! whose address is not allowed, has no [`Lifecycle`] and is closed at once.
 //!
-//! A connection from an address that is not allowed has no [`Lifecycle`]: the thread that has
-//! accepted it closes it at once.
+//! Other threads only change [`ConnectionState`], and wake the thread by shutting down the read
+//! half. If the thread is blocked in a write, or the connection is aborted after
+//! [`Config::shutdown_timeout`](super::Config::shutdown_timeout), they shut down both halves.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -147,7 +152,7 @@ impl Lifecycle {
     }
 
     /// Records that BEGIN_REQUEST was received. Returns `false` if the read half was shut down
-    /// before that, so that the rest of the request may not arrive.
+    /// before that. The rest of the request may then never arrive.
     pub(super) fn on_begin(&mut self) -> bool {
         self.phase = Phase::Receiving;
         self.state.begin_request()
@@ -214,8 +219,9 @@ impl Lifecycle {
         }
     }
 
-    /// Records that the input has ended, or that a read or the write of an answer has failed, before
-    /// a request was received. Returns the error, unless the connection was closed on purpose.
+    /// Records that the input has ended, or that a read or the write of an answer has failed,
+    /// before a request was received. Returns the error, unless the connection was closed on
+    /// purpose.
     pub(super) fn on_end_of_input(&mut self, error: Option<Error>, is_idle: bool) -> Result<()> {
         if self.close_reason().is_none() {
             let (reason, mode) = match (&error, self.state.shut_down_reason()) {
@@ -247,7 +253,8 @@ impl Lifecycle {
         reason
     }
 
-    /// Records that a response was sent before its input was received, and that no request follows.
+    /// Records that a request was answered before all of its input was received, and that no
+    /// request follows.
     pub(super) fn on_last_response(&mut self, reason: CloseReason) {
         self.on_response(false, Some(reason));
     }

@@ -206,13 +206,14 @@ impl Pool {
         is_needed
     }
 
-    /// Waits until a connection has ended, but at most for `timeout`. Asks a connection to close:
-    /// `accept` has failed, most likely because the process has no descriptor left. Returns `false`
-    /// if the server was stopped and did not end in time.
+    /// Waits until a connection has ended, but at most for `timeout`. Called after `accept` has
+    /// failed, most likely because the process has no descriptor left. Asks one connection to
+    /// close, which frees a descriptor. Returns `false` if the server was stopped and did not end
+    /// in time.
     pub(super) fn wait_to_retry(&self, timeout: Duration) -> bool {
         let mut state = self.lock();
         if !state.is_aborted {
-            // Any connection will do. If every one is busy, the next to end frees a descriptor.
+            // If every connection is busy, the next one to end frees a descriptor.
             state.slots.close_one();
             state.retrying += 1;
             state = self.wait_timeout(state, timeout);

@@ -221,7 +221,7 @@ impl<'a> Stdin<'a> {
             && (*role == Role::Authorizer || *stream == last_stream(*role))
     }
 
-    /// Returns why no other request can follow on the connection, if that is so.
+    /// Returns the reason to close the connection if reading the input has failed.
     #[inline]
     pub(super) fn close_reason(&self) -> Option<CloseReason> {
         match self.stream.state() {
@@ -254,7 +254,7 @@ impl<'a> Stdin<'a> {
         self.stream.last_error()
     }
 
-    /// Returns the error after which no other request can follow on the connection.
+    /// Returns an error if reading the input has failed.
     #[inline]
     pub(super) fn check_connection(&self) -> Result<()> {
         match self.stream.state() {

@@ -16,8 +16,7 @@ use crate::net::{AllowList, Stream};
 
 /// How long a thread waits after `accept` has failed: the first time, and at most.
 const ACCEPT_PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
-/// How long a connection that is rejected may be silent, then may take to send its request, and
-/// then to close.
+/// The idle timeout, the read timeout and the maximum drain time of a connection that is rejected.
 const REJECTION_TIMEOUT: Duration = Duration::from_secs(1);
 /// The shortest time between two reports of connections that are not allowed. A peer that connects
 /// all the time must not fill a log.
@@ -168,7 +167,7 @@ impl Worker {
         *buffers = connection.into_buffers();
     }
 
-    /// Returns the configuration of a connection that is rejected. It does not wait long.
+    /// Returns the configuration of a connection that is rejected. Its timeouts are shorter.
     fn rejection_config(&self) -> Config {
         let mut config = Config::clone(&self.config).idle_timeout(Some(REJECTION_TIMEOUT));
         config.read_timeout = Some(REJECTION_TIMEOUT);
