@@ -376,8 +376,8 @@ impl Server {
         drop(listener);
         let served = checked.map_err(Error::from).and_then(|()| {
             let (config, handler) = (Arc::new(config), Box::new(handler));
-            let refusal = Mutex::default();
-            Worker { pool, config, allowed, on_error, hooks, handler, refusal }.run()
+            let last_disallowed_report = Mutex::default();
+            Worker { pool, config, allowed, on_error, hooks, handler, last_disallowed_report }.run()
         });
         // If the server has not started, the socket is still open.
         owner.0.stop();

@@ -276,7 +276,7 @@ impl Connection {
                 ProtocolStatus::RequestComplete
             };
             self.input.end_request(accepted.id, status)?;
-            self.lifecycle.on_refusal(begin.keep_conn());
+            self.lifecycle.on_end_without_handler(begin.keep_conn());
         }
         Ok(None)
     }
@@ -298,7 +298,11 @@ impl Connection {
                     if decoder.len() + usize::from(header.content_len) > self.config.max_params {
                         self.params = decoder.finish_whole_pairs();
                         let error = Error::ParamsTooLarge(self.config.max_params);
-                        return Err(self.refuse(accepted, StatusError::params_too_large(), error));
+                        return Err(self.reject_request(
+                            accepted,
+                            StatusError::params_too_large(),
+                            error,
+                        ));
                     }
                     self.input.reader_mut().decode_params(&mut decoder)?;
                 }
@@ -312,7 +316,7 @@ impl Connection {
         }
     }
 
-    /// Refuses a request that announces a body above the limit.
+    /// Rejects a request that announces a body above the limit.
     #[inline]
     fn check_body_len(&mut self, accepted: AcceptedRequest) -> Result<()> {
         match self.config.max_body {
@@ -327,14 +331,19 @@ impl Connection {
             return Ok(());
         }
         let error = Error::BodyTooLarge(max);
-        Err(self.refuse(accepted, StatusError::body_too_large(), error))
+        Err(self.reject_request(accepted, StatusError::body_too_large(), error))
     }
 
     /// Answers a request that exceeds a bound, and closes the connection. Returns the error, or the
     /// one of sending the response.
     #[cold]
-    fn refuse(&mut self, accepted: AcceptedRequest, response: StatusError, error: Error) -> Error {
-        let sent = self.send_refusal(accepted, &response);
+    fn reject_request(
+        &mut self,
+        accepted: AcceptedRequest,
+        response: StatusError,
+        error: Error,
+    ) -> Error {
+        let sent = self.send_rejection(accepted, &response);
         self.rejected = Some((accepted.begin.role, response));
         if let Err(failed) = sent {
             return failed;
@@ -343,7 +352,7 @@ impl Connection {
         error
     }
 
-    fn send_refusal(&mut self, accepted: AcceptedRequest, response: &StatusError) -> Result<()> {
+    fn send_rejection(&mut self, accepted: AcceptedRequest, response: &StatusError) -> Result<()> {
         let mut request = self.request(accepted);
         request.replace_response(response);
         request.app_status = 1;

@@ -244,8 +244,8 @@ impl ConnectionState {
             return false;
         };
         if state.is_read_shut_down {
-            let is_blocked = event != Event::Stop && self.output.is_writing();
-            let how = if is_blocked { Shutdown::Both } else { Shutdown::Read };
+            let is_in_use = event != Event::Stop && self.output.is_locked();
+            let how = if is_in_use { Shutdown::Both } else { Shutdown::Read };
             // An error means that the connection has ended already.
             let _ = self.stream.shutdown(how);
         }

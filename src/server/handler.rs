@@ -51,7 +51,7 @@ struct ReturnedError {
     error: Box<dyn StdError + Send + Sync>,
     /// Whether it is a [`StatusError`] below 500, and no part of another response was sent. Such an
     /// error is not a failure of the application.
-    is_rejection: bool,
+    is_client_error: bool,
     reason: String,
 }
 
@@ -60,9 +60,9 @@ impl ReturnedError {
     #[cold]
     #[allow(clippy::unnecessary_box_returns)]
     fn boxed(error: Box<dyn StdError + Send + Sync>, has_sent: bool) -> Box<Self> {
-        let is_rejection = !has_sent && StatusError::is_rejection(&*error);
+        let is_client_error = !has_sent && StatusError::is_client_error(&*error);
         let reason = error.to_string();
-        Box::new(Self { error, is_rejection, reason })
+        Box::new(Self { error, is_client_error, reason })
     }
 }
 
@@ -75,8 +75,8 @@ impl HandlerError {
         }
     }
 
-    fn is_rejection(&self) -> bool {
-        matches!(self, Self::Error(returned) if returned.is_rejection)
+    fn is_client_error(&self) -> bool {
+        matches!(self, Self::Error(returned) if returned.is_client_error)
     }
 
     /// Returns the text for the log.
@@ -140,7 +140,7 @@ fn answer_observed(
     let has_ended_early = request.has_ended();
     let ended = end(request, &returned, hooks);
     let (status, body_bytes) = request.stdout.get_ref().take_sent().status_and_body_len();
-    let failed = returned.as_ref().err().filter(|failed| !failed.is_rejection());
+    let failed = returned.as_ref().err().filter(|failed| !failed.is_client_error());
     let failure = failed.map(HandlerError::failure);
     let closing = ended.as_ref().err().and_then(|errors| errors.closing());
     let not_sent = closing.filter(|_| request.is_unsent());
@@ -233,13 +233,13 @@ fn fail(request: &mut Request<'_>, failed: &HandlerError, hooks: &Hooks) -> Ende
         return errors.into_ended();
     }
     let was_usable = request.is_usable();
-    if !failed.is_rejection() {
+    if !failed.is_client_error() {
         request.log_failure(&failed.reason());
     }
     let failure = failed.failure();
     let page = hooks.error_page.as_deref().map(|page| write_page(request, page, &failure));
     let mut errors = end_failed(request, &failure, matches!(page, Some(Ok(()))));
-    let is_lost = was_usable && request.is_unsent() && !failed.is_rejection();
+    let is_lost = was_usable && request.is_unsent() && !failed.is_client_error();
     if is_lost || matches!(failed, HandlerError::NoResponse(_)) {
         errors.add(failed.error());
     }

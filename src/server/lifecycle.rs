@@ -4,10 +4,10 @@
 //!                              accepted
 //!                                 │
 //!     ┌───────────────────────────▼                     on_params
-//!     │ on_refusal / on_end,   Waiting ───► Receiving ───────────► Handling
-//!     │ keep_conn set             │ on_begin    │                     │
+//!     │ on_end,                Waiting ───► Receiving ───────────► Handling
+//!     │ on_end_without_handler    │ on_begin    │                     │
 //!     └───────────────────────────┼─────────────┴─────────────────────┘
-//!                                 │ on_refusal, on_end, on_last_response,
+//!                                 │ on_end, on_end_without_handler, on_last_response,
 //!                                 │ on_end_of_input, on_failure
 //!                                 ▼
 //!                              Closing { reason, mode }
@@ -165,7 +165,7 @@ impl Lifecycle {
     }
 
     /// Records that the request was ended without being passed to a handler.
-    pub(super) fn on_refusal(&mut self, keep_conn: bool) {
+    pub(super) fn on_end_without_handler(&mut self, keep_conn: bool) {
         let not_kept = (!keep_conn).then_some(CloseReason::KeepConnNotSet);
         self.on_response(false, not_kept.or_else(|| self.state.end_request()));
     }

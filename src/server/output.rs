@@ -56,8 +56,8 @@ impl OutputLock {
         drop(self.0.lock());
     }
 
-    /// Returns whether a thread is writing.
-    pub(super) fn is_writing(&self) -> bool {
+    /// Returns whether a thread writes to the socket or checks it.
+    pub(super) fn is_locked(&self) -> bool {
         matches!(self.0.try_lock(), Err(TryLockError::WouldBlock))
     }
 }
@@ -107,8 +107,7 @@ impl<'a> Output<'a> {
         let written = self.write_until(records, budget, &mut state.timeout);
         budget.left = budget.left.saturating_sub(start.elapsed());
         if matches!(written, Err(Error::TimedOut(_))) {
-            // An error means that the connection has ended already.
-            let _ = self.stream.shutdown(Shutdown::Write);
+            self.shut_down();
         }
         written
     }

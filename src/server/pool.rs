@@ -231,9 +231,9 @@ impl Pool {
                 state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
                 continue;
             }
-            let vacancy = state.slots.free();
+            let vacancy = state.slots.request_closes();
             state = self.wait_timeout(state, vacancy.poll_interval());
-            if state.slots.lacks_acceptor() && vacancy == Vacancy::Unlikely {
+            if state.slots.lacks_acceptor() && vacancy == Vacancy::AllBusy {
                 state.add_thread();
                 drop(state);
                 start_thread();
@@ -256,8 +256,8 @@ impl Pool {
             if state.slots.is_next(ticket) {
                 break Decision::Granted;
             }
-            let vacancy = state.slots.free();
-            if vacancy == Vacancy::Unlikely && config.overload == Overload::Reject {
+            let vacancy = state.slots.request_closes();
+            if vacancy == Vacancy::AllBusy && config.overload == Overload::Reject {
                 break Decision::Rejected;
             }
             state = self.wait_timeout(state, vacancy.poll_interval());
@@ -474,7 +474,7 @@ mod tests {
         let (second, mut other_lifecycle, _other_peer) = busy(pool, config);
         lifecycle.on_end(FINISHED, None).expect("an ended request");
         // A slot is needed, and the request of the connection that is to yield it has arrived.
-        assert_eq!(pool.lock().slots.close_one(), Vacancy::Soon);
+        assert_eq!(pool.lock().slots.close_one(), Vacancy::SlotPending);
         assert!(!lifecycle.on_begin(), "the read half was shut down");
         lifecycle.on_params(true);
         thread::scope(|scope| {

@@ -17,9 +17,9 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(200);
 /// The slots of a server: the connections that are served, the threads that wait for a slot, and
 /// which connections have to close for them.
 ///
-/// Every method that changes the demand for slots ends with [`free`](Self::free), which asks as
-/// many connections to close as are needed, and no more. Its fields are private, so nothing else
-/// changes the demand.
+/// Every method that changes the demand for slots ends with
+/// [`request_closes`](Self::request_closes), which asks as many connections to close as are needed,
+/// and no more. Its fields are private, so nothing else changes the demand.
 #[derive(Debug, Default)]
 pub(super) struct Slots {
     max: usize,
@@ -33,7 +33,7 @@ pub(super) struct Slots {
     /// Whether no thread accepts, because none could be started.
     lacks_acceptor: bool,
     /// The number of connections that have to yield their slot at the end of their request, because
-    /// every connection is busy. [`free`](Self::free) alone sets it.
+    /// every connection is busy. [`request_closes`](Self::request_closes) alone sets it.
     yield_requests: Arc<AtomicUsize>,
 }
 
@@ -42,15 +42,15 @@ pub(super) struct Slots {
 #[must_use]
 pub(super) struct Ticket(u64);
 
-/// When a slot becomes free.
+/// Where the next free slot comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Vacancy {
     /// A slot is free, or a connection was asked to close.
-    Soon,
+    SlotPending,
     /// There are new connections, each of which is closed unless it sends something soon.
-    Likely,
+    NewConnections,
     /// Every connection is busy.
-    Unlikely,
+    AllBusy,
 }
 
 /// The result of asking connections to close.
@@ -88,7 +88,7 @@ impl Slots {
     pub(super) fn set_lacks_acceptor(&mut self, lacks_acceptor: bool) {
         if self.lacks_acceptor != lacks_acceptor {
             self.lacks_acceptor = lacks_acceptor;
-            self.free();
+            self.request_closes();
         }
     }
 
@@ -106,7 +106,7 @@ impl Slots {
         let ticket = Ticket(self.next_number);
         self.next_number += 1;
         self.waiting.push_back(ticket.0);
-        self.free();
+        self.request_closes();
         ticket
     }
 
@@ -125,13 +125,13 @@ impl Slots {
     /// Removes a thread that no longer waits.
     pub(super) fn leave(&mut self, Ticket(number): Ticket) {
         self.waiting.retain(|other| *other != number);
-        self.free();
+        self.request_closes();
     }
 
     /// Removes a connection that has ended, if it had a slot.
     pub(super) fn release(&mut self, connection: &Arc<ConnectionState>) {
         self.serving.retain(|other| !Arc::ptr_eq(other, connection));
-        self.free();
+        self.request_closes();
     }
 
     /// Asks as many idle connections to close as there are waiting threads without a slot that is
@@ -140,11 +140,11 @@ impl Slots {
     ///
     /// A thread that waits calls it regularly, because new connections may be closed later, and not
     /// every connection that becomes idle notifies it.
-    pub(super) fn free(&self) -> Vacancy {
+    pub(super) fn request_closes(&self) -> Vacancy {
         self.yield_requests.store(0, SeqCst);
         let demand = self.unmet_demand();
         let closed = self.close_up_to(demand);
-        if closed.vacancy != Vacancy::Unlikely {
+        if closed.vacancy != Vacancy::AllBusy {
             return closed.vacancy;
         }
         let demand = demand - closed.count;
@@ -175,11 +175,11 @@ impl Slots {
     fn close_up_to(&self, count: usize) -> Closed {
         for closed in 0..count {
             let vacancy = self.close_one();
-            if vacancy != Vacancy::Soon {
+            if vacancy != Vacancy::SlotPending {
                 return Closed { count: closed, vacancy };
             }
         }
-        Closed { count, vacancy: Vacancy::Soon }
+        Closed { count, vacancy: Vacancy::SlotPending }
     }
 
     /// Asks a connection to close.
@@ -190,19 +190,19 @@ impl Slots {
     /// was needed, then any other idle one.
     pub(super) fn close_one(&self) -> Vacancy {
         if self.close_first(ConnectionState::close_if_unused) {
-            return Vacancy::Soon;
+            return Vacancy::SlotPending;
         }
         if self.serving.iter().any(|connection| connection.is_new()) {
-            return Vacancy::Likely;
+            return Vacancy::NewConnections;
         }
         if self.close_first(ConnectionState::close_if_marked) {
-            return Vacancy::Soon;
+            return Vacancy::SlotPending;
         }
         self.serving.iter().for_each(|connection| connection.mark_idle());
         if self.close_first(ConnectionState::close_if_marked) {
-            return Vacancy::Soon;
+            return Vacancy::SlotPending;
         }
-        Vacancy::Unlikely
+        Vacancy::AllBusy
     }
 
     /// Closes the first connection for which `close` succeeds.
@@ -225,8 +225,8 @@ impl Vacancy {
     /// Returns how long a thread that waits for a slot may wait before it looks again.
     pub(super) fn poll_interval(self) -> Duration {
         match self {
-            Self::Likely => POLL_INTERVAL,
-            Self::Soon | Self::Unlikely => CHECK_INTERVAL,
+            Self::NewConnections => POLL_INTERVAL,
+            Self::SlotPending | Self::AllBusy => CHECK_INTERVAL,
         }
     }
 }
@@ -267,7 +267,7 @@ mod tests {
         let (mut lifecycle, _state, _peer) = busy(&mut slots);
         end_request(&mut lifecycle);
         let _ticket = slots.enter();
-        assert_eq!(slots.free(), Vacancy::Soon);
+        assert_eq!(slots.request_closes(), Vacancy::SlotPending);
         assert!(lifecycle.on_begin(), "the connection is kept");
     }
 
@@ -279,7 +279,7 @@ mod tests {
         end_request(&mut served[0].0);
         let _tickets = [slots.enter(), slots.enter()];
         assert_eq!(slots.yield_requests().load(SeqCst), 1);
-        assert_eq!(slots.free(), Vacancy::Unlikely);
+        assert_eq!(slots.request_closes(), Vacancy::AllBusy);
         assert_eq!(slots.yield_requests().load(SeqCst), 1);
         for (lifecycle, ..) in &mut served[1..] {
             end_request(lifecycle);
@@ -297,9 +297,9 @@ mod tests {
         let (connection, _peer) = new(&mut slots);
         let _busy = [busy(&mut slots), busy(&mut slots)];
         let _tickets = [slots.enter(), slots.enter()];
-        assert_eq!(slots.free(), Vacancy::Likely);
+        assert_eq!(slots.request_closes(), Vacancy::NewConnections);
         connection.on_other_record();
-        assert_eq!(slots.free(), Vacancy::Unlikely);
+        assert_eq!(slots.request_closes(), Vacancy::AllBusy);
         assert!(connection.is_yielding_slot());
         assert_eq!(slots.yield_requests().load(SeqCst), 1);
     }
@@ -313,7 +313,7 @@ mod tests {
             end_request(lifecycle);
         }
         let _tickets = [slots.enter(), slots.enter()];
-        assert_eq!(slots.free(), Vacancy::Soon);
+        assert_eq!(slots.request_closes(), Vacancy::SlotPending);
         assert_eq!(
             served.each_ref().map(|(_, state, _)| state.is_yielding_slot()),
             [true, true, false]

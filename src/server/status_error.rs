@@ -163,7 +163,7 @@ impl StatusError {
     }
 
     /// Returns whether a handler has returned a `StatusError` below 500.
-    pub(super) fn is_rejection(error: &(dyn StdError + 'static)) -> bool {
+    pub(super) fn is_client_error(error: &(dyn StdError + 'static)) -> bool {
         let mut causes = causes(error);
         let found = causes.find_map(|cause| cause.downcast_ref::<Self>());
         found.is_some_and(|found| found.status < 500)

@@ -20,7 +20,7 @@ const ACCEPT_PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration
 const REJECTION_TIMEOUT: Duration = Duration::from_secs(1);
 /// The shortest time between two reports of connections that are not allowed. A peer that connects
 /// all the time must not fill a log.
-const REFUSAL_INTERVAL: Duration = Duration::from_secs(60);
+const DISALLOWED_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The code that every thread of a server runs.
 ///
@@ -36,7 +36,7 @@ pub(super) struct Worker {
     pub(super) hooks: Hooks,
     pub(super) handler: Box<Handler<'static>>,
     /// When the last connection from an address that is not allowed was reported.
-    pub(super) refusal: Mutex<Option<Instant>>,
+    pub(super) last_disallowed_report: Mutex<Option<Instant>>,
 }
 
 pub(super) type OnError = dyn Fn(&Report<'_>) + Send + Sync;
@@ -100,7 +100,7 @@ impl Worker {
         loop {
             match self.pool.accept() {
                 Ok(Some(stream)) if self.is_allowed(&stream) => return Some(stream),
-                Ok(Some(stream)) => self.report_refusal(&stream),
+                Ok(Some(stream)) => self.report_disallowed(&stream),
                 Ok(None) => return None,
                 Err(error) if is_fatal(&error) => {
                     self.pool.fail(error);
@@ -122,13 +122,13 @@ impl Worker {
     }
 
     /// Reports that a connection is closed because its address is not allowed, at most once in
-    /// [`REFUSAL_INTERVAL`].
+    /// [`DISALLOWED_INTERVAL`].
     #[cold]
-    fn report_refusal(&self, stream: &Stream) {
+    fn report_disallowed(&self, stream: &Stream) {
         // A peer without an address has closed the connection already.
         let Some(ip) = stream.peer_ip() else { return };
-        let mut last = self.refusal.lock().unwrap_or_else(PoisonError::into_inner);
-        if last.is_some_and(|last| last.elapsed() < REFUSAL_INTERVAL) {
+        let mut last = self.last_disallowed_report.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.is_some_and(|last| last.elapsed() < DISALLOWED_INTERVAL) {
             return;
         }
         *last = Some(Instant::now());
