@@ -161,7 +161,7 @@ use crate::net::{Address, AllowList, Listener};
 /// peers have no IP address.
 pub struct Server {
     listener: Arc<Listener>,
-    pool: PoolOwner,
+    pool: StopOnDrop,
     config: Config,
     /// The addresses that may connect. `None` allows every connection.
     allowed: Option<AllowList>,
@@ -208,7 +208,7 @@ impl Server {
         let listener = Arc::new(listener.into());
         Ok(Self {
             allowed: AllowList::from_env()?,
-            pool: PoolOwner(Arc::new(Pool::new(Arc::clone(&listener)))),
+            pool: StopOnDrop(Arc::new(Pool::new(Arc::clone(&listener)))),
             listener,
             config: Config::default(),
             on_error: Box::new(write_to_stderr),
@@ -369,28 +369,26 @@ impl Server {
     where
         H: Fn(&mut Request<'_>) -> HandlerResult + Send + Sync + 'static,
     {
+        // At the end, `owner` stops the pool, also after an error.
         let Self { listener, pool: owner, config, allowed, on_error, hooks } = self;
         let pool = Arc::clone(&owner.0);
         let checked = config.check().and_then(|()| check_socket(&listener, allowed.as_ref()));
         // From now on the pool decides when the socket is closed.
         drop(listener);
-        let served = checked.map_err(Error::from).and_then(|()| {
-            let (config, handler) = (Arc::new(config), Box::new(handler));
-            let last_disallowed_report = Mutex::default();
-            Worker { pool, config, allowed, on_error, hooks, handler, last_disallowed_report }.run()
-        });
-        // If the server has not started, the socket is still open.
-        owner.0.stop();
-        drop(owner);
-        served
+        checked?;
+        let (config, handler) = (Arc::new(config), Box::new(handler));
+        let last_disallowed_report = Mutex::default();
+        Worker { pool, config, allowed, on_error, hooks, handler, last_disallowed_report }.run()
     }
 }
 
-/// Closes the listening socket when it is dropped. Handles keep the pool, but not the socket.
-struct PoolOwner(Arc<Pool>);
+/// Stops the pool and closes the listening socket when it is dropped. Handles keep the pool, but not
+/// the socket.
+struct StopOnDrop(Arc<Pool>);
 
-impl Drop for PoolOwner {
+impl Drop for StopOnDrop {
     fn drop(&mut self) {
+        self.0.stop();
         self.0.close_socket();
     }
 }

@@ -140,11 +140,9 @@ fn answer_observed(
     let has_ended_early = request.has_ended();
     let ended = end(request, &returned, hooks);
     let (status, body_bytes) = request.stdout.get_ref().take_sent().status_and_body_len();
-    let failed = returned.as_ref().err().filter(|failed| !failed.is_client_error());
-    let failure = failed.map(HandlerError::failure);
     let closing = ended.as_ref().err().and_then(|errors| errors.closing());
     let not_sent = closing.filter(|_| request.is_unsent());
-    let outcome = match failure {
+    let outcome = match failure(&returned) {
         _ if was_aborted => Outcome::Aborted,
         Some(failure) if has_ended_early => Outcome::Failed(failure),
         failure => outcome(failure, not_sent),
@@ -166,6 +164,12 @@ fn answer_observed(
         failed.drop_guarded();
     }
     ended
+}
+
+/// Returns how the handler has failed, unless it has returned a [`StatusError`] below 500.
+fn failure(returned: &Returned) -> Option<Failure<'_>> {
+    let failed = returned.as_ref().err().filter(|failed| !failed.is_client_error());
+    failed.map(HandlerError::failure)
 }
 
 /// Returns how a request ended that was not aborted, and ended after its handler had returned.

@@ -54,7 +54,7 @@ use super::close_reason::CloseReason;
 use super::connection_state::ConnectionState;
 use crate::error::{Error, Result};
 
-/// The phase of a connection.
+/// The phase of a connection. [`ConnectionState`] has the part that other threads see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
     /// The next BEGIN_REQUEST has not been received yet.

@@ -165,19 +165,11 @@ impl TimedStream {
         let mut waited = Duration::ZERO;
         let mut start = Instant::now();
         loop {
-            match error.kind() {
-                // HAProxy resets a kept connection that it no longer needs.
-                io::ErrorKind::ConnectionReset if self.is_idle() => return Ok(0),
-                _ if Stream::is_own_timeout(&error) => {
-                    waited += self.timeout.on_socket.unwrap_or_default();
-                }
-                // A signal does not come from the web server: the connection is still idle.
-                io::ErrorKind::Interrupted => waited += start.elapsed(),
-                _ => {
-                    self.timeout.is_idle = false;
-                    return Err(error);
-                }
+            // HAProxy resets a kept connection that it no longer needs.
+            if error.kind() == io::ErrorKind::ConnectionReset && self.is_idle() {
+                return Ok(0);
             }
+            waited += self.time_waited(error, start)?;
             if self.timeout.is_exceeded(waited) {
                 return Err(Error::timed_out("read", waited).into());
             }
@@ -191,6 +183,19 @@ impl TimedStream {
                 Err(error) => error,
             };
         }
+    }
+
+    /// Returns how long a read has waited that has failed with this error, if it is to be repeated.
+    fn time_waited(&mut self, error: io::Error, start: Instant) -> io::Result<Duration> {
+        if Stream::is_own_timeout(&error) {
+            return Ok(self.timeout.on_socket.unwrap_or_default());
+        }
+        // A signal does not come from the web server: the connection is still idle.
+        if error.kind() == io::ErrorKind::Interrupted {
+            return Ok(start.elapsed());
+        }
+        self.timeout.is_idle = false;
+        Err(error)
     }
 }
 
