@@ -132,7 +132,10 @@ impl<'a> Sent<'a> {
 
     fn is_lost(&mut self) -> Result<bool, Error> {
         match self.request.retry.after_write(self.progress, self.request.is_whole) {
-            AfterWrite::Receive => Ok(false),
+            AfterWrite::Receive => {
+                self.request.reserved.transport.end_immediate();
+                Ok(false)
+            }
             AfterWrite::SendAgain => Ok(true),
             AfterWrite::AwaitResponse => {
                 Ok(!self.request.reserved.transport.wait_for_response()?)

@@ -159,6 +159,11 @@ impl SocketReader {
         self.timer.start(deadline, is_ready);
     }
 
+    /// Makes the first read of a request read the clock.
+    pub(super) fn end_immediate(&mut self) {
+        self.timer.take_ready();
+    }
+
     /// Returns whether nothing has been read.
     pub(super) fn is_unanswered(&self) -> bool {
         !self.socket.0.first_response.has_arrived()

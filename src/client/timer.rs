@@ -17,10 +17,11 @@
 //! With `keep_alive`, reads and large writes on a connection wait in steps of at most 100 ms until
 //! its first response arrives. After each step a kept connection is closed (`close_requests`).
 //!
-//! A small request that begins on a kept connection without having waited leaves out what this file
-//! does: [`Timer::take_ready`]. The timeouts of the socket are then right as they are. This saves
-//! two readings of the clock and the choice of the timeouts, and allows a write that is not
-//! vectored. Each saves 2 % of the time of such a request.
+//! A small request that begins on a kept connection without having waited does not do any of this
+//! for its first write, nor for its first read if the client begins it directly after the write:
+//! [`Timer::take_ready`]. The timeouts of the socket are then right as they are. This saves two
+//! readings of the clock and the choice of the timeouts, and allows a write that is not vectored.
+//! Together they save about 4 % of the time of such a request.
 //!
 //! [`connect_timeout`]: super::Config::connect_timeout
 //! [`read_timeout`]: super::Config::read_timeout

@@ -165,6 +165,11 @@ impl Transport {
         self.writer.start(deadline, is_immediate);
     }
 
+    /// Makes the first read of the response read the clock: the caller decides when to begin it.
+    pub(super) fn end_immediate(&mut self) {
+        self.reader.get_mut().end_immediate();
+    }
+
     /// Sends the first part of a request, like [`SocketWriter::send`].
     ///
     /// # Errors
