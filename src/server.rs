@@ -51,7 +51,9 @@ mod abort;
 mod close_reason;
 mod config;
 mod connection;
+mod connection_state;
 mod drain;
+mod end_errors;
 mod failure;
 mod handler;
 mod hooks;
@@ -64,6 +66,7 @@ mod report;
 mod request;
 mod respond;
 mod sent;
+mod slots;
 mod status_error;
 mod stdin;
 mod timeouts;
@@ -135,6 +138,7 @@ use crate::net::{Address, AllowList, Listener};
 /// | a handler returns a [`StatusError`] below 500 | | [`Outcome::Finished`] | |
 /// | the same after a part of a response was sent | the error | [`Outcome::Failed`] | |
 /// | a handler returns another error or panics | the error | [`Outcome::Failed`] | |
+/// | the same, and neither the response nor the error can be sent | | [`Outcome::NotSent`] | both |
 /// | the same after [`finish_early`](Request::finish_early) | | [`Outcome::Failed`] | the error |
 /// | a handler returns no response | the error | [`Outcome::Failed`] | the error |
 /// | the function of [`error_page`](Self::error_page) fails | | as without it | its error |
@@ -257,7 +261,8 @@ impl Server {
     /// - a request that exceeds [`Config::max_params`] or [`Config::max_body`]
     /// - a handler that returns without an error, but has written no response, or has ignored an
     ///   error of reading the body
-    /// - a handler that fails after [`Request::finish_early`]
+    /// - a handler that fails after [`Request::finish_early`], or whose error cannot be sent to the
+    ///   log of the web server
     /// - an [`error_page`](Self::error_page) function that fails
     /// - a connection from an address that is not allowed, at most once a minute
     /// - a failure to accept connections or to start a thread

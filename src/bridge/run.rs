@@ -103,9 +103,9 @@ where
         .max_params(usize::MAX);
     let mut connection = server::Connection::with_config(stream, Arc::new(config))?;
     while let Some(mut request) = connection.next_request()? {
-        if let Some(error) = server::answer(&mut request, handler, &server::Hooks::default())? {
+        if let Err(errors) = server::answer(&mut request, handler, &server::Hooks::default()) {
             // An error of stderr is ignored: there is nowhere else to report it.
-            let _ = writeln!(io::stderr(), "fcgi: {error}");
+            errors.report(|error| drop(writeln!(io::stderr(), "fcgi: {error}")))?;
         }
     }
     Ok(())

@@ -3,7 +3,7 @@
 //! | The web server | `is_aborted` | `AbortHandle` | A read of stdin | A write | Hook |
 //! | --- | --- | --- | --- | --- | --- |
 //! | sends ABORT_REQUEST | true | then true | [`Error::Aborted`] | succeeds | `Aborted` |
-//! | closes the connection | true | true | [`Error::UnexpectedEof`] | fails | `Aborted` |
+//! | closes the connection | true | true | [`Error::UnexpectedEof`] | see below | `Aborted` |
 //! | resets the connection | true | true | `ConnectionReset` | fails | `Aborted` |
 //! | half-closes inside the body | true | true over TCP | `UnexpectedEof` | succeeds | `Aborted` |
 //! | half-closes after it, over TCP | depends | depends | the end | succeeds | as `is_aborted` |
@@ -21,7 +21,8 @@
 //!   or has called `is_aborted`. After the end of the request it returns `false`.
 //! - A read of stdin. The end of the input is an error only inside the body.
 //! - A write. If it fails after something else has noticed the abort, that error is reported
-//!   instead of its [consequence](is_consequence).
+//!   instead of its [consequence](is_consequence). After a close, writes fail. Over TCP the first
+//!   one still succeeds: the peer answers it with a reset.
 //!
 //! The half-close of a TCP connection cannot be distinguished from a close. It "depends" on
 //! [`Config::peers_half_close`](super::Config::peers_half_close): see [`is_closed_by_peer`]. On
@@ -37,8 +38,8 @@
 use std::io::ErrorKind::{BrokenPipe, ConnectionReset};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
+use super::connection_state::ConnectionState;
 use super::input::Input;
-use super::lifecycle::ConnectionState;
 use crate::error::Error;
 use crate::net::PeerState;
 use crate::stream::StreamState;

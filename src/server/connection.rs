@@ -5,10 +5,11 @@ use std::time::{Duration, SystemTime};
 use super::abort::Abort;
 use super::close_reason::CloseReason;
 use super::config::Config;
+use super::connection_state::ConnectionState;
 use super::drain::drain_before_close;
 use super::hooks::{EndedRequest, Outcome};
 use super::input::{AcceptedRequest, Input};
-use super::lifecycle::{ConnectionState, Lifecycle};
+use super::lifecycle::Lifecycle;
 use super::request::{Request, RequestEnd};
 use super::status_error::StatusError;
 use super::stdin::{last_stream, Stdin};
@@ -101,7 +102,7 @@ impl Connection {
             abort: Abort::default(),
             state,
             params,
-            request_end: RequestEnd { stdout, stderr, ..RequestEnd::default() },
+            request_end: RequestEnd::with_memory(stdout, stderr),
             config,
             rejected: None,
         }
@@ -339,7 +340,7 @@ impl Connection {
 
     fn send_refusal(&mut self, accepted: AcceptedRequest, response: &StatusError) -> Result<()> {
         let mut request = self.request(accepted);
-        request.replace_response(response)?;
+        request.replace_response(response);
         request.app_status = 1;
         request.finish()
     }

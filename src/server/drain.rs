@@ -4,7 +4,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::config::Config;
-use super::lifecycle::{CloseMode, ConnectionState};
+use super::connection_state::ConnectionState;
+use super::lifecycle::CloseMode;
 use crate::error::Result;
 use crate::net::Stream;
 

@@ -11,7 +11,12 @@
 //! | has called [`Request::finish_early`] | the handler | the handler's | |
 //!
 //! The error page is that of the application or, if there is none or it fails, a line of text. If
-//! the reason is written to the log, the app status is at least 1.
+//! the reason is written to the log, the app status is at least 1. It is written before the error
+//! page, which may end the request.
+//!
+//! An error that nothing else reports is reported to the application ([`EndErrors`]): of a handler
+//! without a response, of an error page, of the end of the request, of reading the body if the
+//! handler has ignored it, and the reason if it could not be written to the log.
 
 use std::any::Any;
 use std::borrow::Cow;
@@ -21,6 +26,7 @@ use std::mem::forget;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::time::{Instant, SystemTime};
 
+use super::end_errors::{EndErrors, Ended};
 use super::failure::{Failure, HandlerResult};
 use super::hooks::{EndedRequest, ErrorPage, Hooks, OnRequestEnd, Outcome};
 use super::request::Request;
@@ -83,12 +89,13 @@ impl HandlerError {
 
     /// Returns what is reported after the request has ended.
     fn error(&self) -> Error {
-        if let Self::Error(returned) = self {
-            if let Some(error) = returned.error.downcast_ref::<Error>() {
-                return error.duplicate();
-            }
-        }
-        io::Error::other(self.reason().into_owned()).into()
+        let error = match self {
+            Self::NoResponse(error) => Some(&**error),
+            Self::Error(returned) => returned.error.downcast_ref(),
+            Self::Panic(_) => None,
+        };
+        let other = || io::Error::other(self.reason().into_owned()).into();
+        error.map_or_else(other, Error::duplicate)
     }
 
     /// Drops the error or the payload of a panic. This is code of the application. If it panics,
@@ -101,16 +108,12 @@ impl HandlerError {
     }
 }
 
-/// Passes a request to a handler, and ends the request. Returns an error that has to be reported
-/// but leaves the connection usable.
-///
-/// # Errors
-/// The errors of [`Request::finish`].
+/// Passes a request to a handler, and ends the request.
 pub(crate) fn answer(
     request: &mut Request<'_>,
     handler: &(impl Fn(&mut Request<'_>) -> HandlerResult + ?Sized),
     hooks: &Hooks,
-) -> Result<Option<Error>> {
+) -> Ended {
     if let Some(on_end) = &hooks.on_request_end {
         return answer_observed(request, handler, hooks, on_end);
     }
@@ -129,18 +132,22 @@ fn answer_observed(
     handler: &(impl Fn(&mut Request<'_>) -> HandlerResult + ?Sized),
     hooks: &Hooks,
     on_end: &OnRequestEnd,
-) -> Result<Option<Error>> {
+) -> Ended {
     let (started, clock) = (SystemTime::now(), Instant::now());
     request.stdout.get_ref().record_sent();
     let returned = call(request, handler);
-    let was_aborted = !request.has_ended() && request.stdin.was_aborted_by_peer();
+    let was_aborted = request.was_aborted_by_peer();
+    let has_ended_early = request.has_ended();
     let ended = end(request, &returned, hooks);
     let (status, body_bytes) = request.stdout.get_ref().take_sent().status_and_body_len();
     let failed = returned.as_ref().err().filter(|failed| !failed.is_rejection());
     let failure = failed.map(HandlerError::failure);
-    let outcome = match &ended {
+    let closing = ended.as_ref().err().and_then(|errors| errors.closing());
+    let not_sent = closing.filter(|_| request.is_unsent());
+    let outcome = match failure {
         _ if was_aborted => Outcome::Aborted,
-        ended => outcome(request, failure, ended),
+        Some(failure) if has_ended_early => Outcome::Failed(failure),
+        failure => outcome(failure, not_sent),
     };
     notify(
         on_end,
@@ -161,18 +168,12 @@ fn answer_observed(
     ended
 }
 
-/// Returns how a request ended that was not aborted.
-fn outcome<'a>(
-    request: &Request<'_>,
-    failure: Option<Failure<'a>>,
-    ended: &'a Result<Option<Error>>,
-) -> Outcome<'a> {
-    match (ended, failure) {
-        (Err(error), _) if request.is_unsent() => Outcome::NotSent(error),
-        (_, Some(failure)) => Outcome::Failed(failure),
-        // The handler has ignored an error of `finish_early`.
-        _ if request.is_unsent() => Outcome::Aborted,
-        _ => Outcome::Finished,
+/// Returns how a request ended that was not aborted, and ended after its handler had returned.
+fn outcome<'a>(failure: Option<Failure<'a>>, not_sent: Option<&'a Error>) -> Outcome<'a> {
+    match (not_sent, failure) {
+        (Some(error), _) => Outcome::NotSent(error),
+        (None, Some(failure)) => Outcome::Failed(failure),
+        (None, None) => Outcome::Finished,
     }
 }
 
@@ -202,52 +203,61 @@ fn call(
     }
 }
 
-/// Ends a request whose handler has returned. Returns an error that has to be reported.
+/// Ends a request whose handler has returned, unless it has ended before.
 #[inline]
-fn end(request: &mut Request<'_>, returned: &Returned, hooks: &Hooks) -> Result<Option<Error>> {
+fn end(request: &mut Request<'_>, returned: &Returned, hooks: &Hooks) -> Ended {
     match returned {
         Ok(()) => finish(request),
         Err(failed) => fail(request, failed, hooks),
     }
 }
 
-/// Ends a request with the response of its handler, unless it has ended before. Returns the error
-/// of reading the body, if there was one.
+/// Ends a request with the response of its handler.
 #[inline]
-fn finish(request: &mut Request<'_>) -> Result<Option<Error>> {
-    // The first condition is a part of the second. It saves 5 instructions of a small request.
-    if request.stdout.has_sent() && request.has_ended() {
-        return Ok(None);
+fn finish(request: &mut Request<'_>) -> Ended {
+    if request.has_ended() {
+        return request.take_early_errors().into_ended();
     }
-    request.end()?;
-    Ok(request.stdin.failure().map(Error::duplicate))
+    match (request.end(), request.stdin.failure()) {
+        (Ok(()), None) => Ok(()),
+        (ended, _) => request.end_errors(ended).into_ended(),
+    }
 }
 
-/// Ends a request as failed, unless it has ended before: with the error page of the application, or
-/// with the default response.
+/// Ends a request as failed: with the error page of the application, or with the default response.
 #[cold]
-fn fail(request: &mut Request<'_>, failed: &HandlerError, hooks: &Hooks) -> Result<Option<Error>> {
+fn fail(request: &mut Request<'_>, failed: &HandlerError, hooks: &Hooks) -> Ended {
     if request.has_ended() {
-        return Ok(Some(failed.error()));
+        let mut errors = request.take_early_errors();
+        errors.add(failed.error());
+        return errors.into_ended();
+    }
+    let was_usable = request.is_usable();
+    if !failed.is_rejection() {
+        request.log_failure(&failed.reason());
     }
     let failure = failed.failure();
     let page = hooks.error_page.as_deref().map(|page| write_page(request, page, &failure));
-    // The error page may have called `finish_early`.
-    if !request.has_ended() {
-        if !matches!(page, Some(Ok(()))) {
-            request.replace_response(&failure.status_error())?;
-        }
-        if failed.is_rejection() {
-            request.end()?;
-        } else {
-            request.end_as_failed(&failed.reason())?;
-        }
+    let mut errors = end_failed(request, &failure, matches!(page, Some(Ok(()))));
+    let is_lost = was_usable && request.is_unsent() && !failed.is_rejection();
+    if is_lost || matches!(failed, HandlerError::NoResponse(_)) {
+        errors.add(failed.error());
     }
-    match (page, failed) {
-        (Some(Err(error)), _) => Ok(Some(error)),
-        (_, HandlerError::NoResponse(error)) => Ok(Some(error.duplicate())),
-        _ => Ok(None),
+    if let Some(Err(error)) = page {
+        errors.add(error);
     }
+    errors.into_ended()
+}
+
+/// Ends a request whose failure was logged, unless the error page has done so with `finish_early`.
+fn end_failed(request: &mut Request<'_>, failure: &Failure<'_>, has_page: bool) -> EndErrors {
+    if request.has_ended() {
+        return request.take_early_errors();
+    }
+    if !has_page {
+        request.replace_response(&failure.status_error());
+    }
+    EndErrors::new(request.end())
 }
 
 /// Lets the application write its error page, unless a part of the response was sent. Returns an

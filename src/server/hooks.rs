@@ -60,15 +60,14 @@ pub enum Outcome<'a> {
     /// [`NotSent`](Self::NotSent).
     ///
     /// This includes requests that the server aborts after
-    /// [`Config::shutdown_timeout`](super::Config::shutdown_timeout), and a response that
-    /// [`finish_early`](Request::finish_early) could not send, if the handler did not return the
-    /// error.
+    /// [`Config::shutdown_timeout`](super::Config::shutdown_timeout).
     Aborted,
     /// The handler was not called, because the params exceeded
     /// [`Config::max_params`](super::Config::max_params), or `CONTENT_LENGTH` exceeded
     /// [`Config::max_body`](super::Config::max_body).
     Rejected(&'a Error),
-    /// The response could not be sent completely after the handler had returned.
+    /// The response could not be sent completely: by [`finish_early`](Request::finish_early), whose
+    /// error the handler did not return, or after the handler had returned.
     NotSent(&'a Error),
 }
 

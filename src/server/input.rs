@@ -3,7 +3,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::config::Config;
-use super::lifecycle::ConnectionState;
+use super::connection_state::ConnectionState;
+use super::output::TimeBudget;
 use super::timeouts::TimedStream;
 use crate::error::{Error, Result};
 use crate::params::{Params, ParamsDecoder};
@@ -25,7 +26,7 @@ pub(super) struct Input {
     max_connections: usize,
     /// How long the answers to management records, and refusals, may still block until the
     /// connection is idle.
-    answer_time_left: Duration,
+    answer_time: TimeBudget,
 }
 
 /// The total time that answers may block before the connection fails. It bounds how long a peer
@@ -44,7 +45,7 @@ impl Input {
         let stream = TimedStream::new(state.stream().clone(), config);
         let reader = RecordReader::with_buffer(stream, buffer);
         let max_connections = config.max_connections;
-        Self { reader, state, max_connections, answer_time_left: ANSWER_TIME }
+        Self { reader, state, max_connections, answer_time: TimeBudget::new(ANSWER_TIME) }
     }
 
     #[inline]
@@ -180,7 +181,7 @@ impl Input {
         self.reader.get_mut().reset_clock();
         if self.reader.buffer().is_empty() {
             self.reader.get_mut().set_idle();
-            self.answer_time_left = ANSWER_TIME;
+            self.answer_time = TimeBudget::new(ANSWER_TIME);
         }
         Ok(())
     }
@@ -238,6 +239,6 @@ impl Input {
     /// [`Error::TimedOut`] if the answers since the connection was idle block for more than
     /// [`ANSWER_TIME`] in all.
     fn write_answer(&mut self, records: &[u8]) -> Result<()> {
-        self.state.output().write_within(records, &mut self.answer_time_left)
+        self.state.output().write_within(records, &mut self.answer_time)
     }
 }

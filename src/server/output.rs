@@ -32,6 +32,19 @@ struct OutputState {
     sent: Option<SentResponse>,
 }
 
+/// A limit on the time that several writes block in all.
+#[derive(Debug)]
+pub(super) struct TimeBudget {
+    total: Duration,
+    left: Duration,
+}
+
+impl TimeBudget {
+    pub(super) fn new(total: Duration) -> Self {
+        Self { total, left: total }
+    }
+}
+
 impl OutputLock {
     pub(super) fn new(write_timeout: Option<Duration>) -> Self {
         let timeout = WriteTimeout::new(write_timeout);
@@ -81,17 +94,18 @@ impl<'a> Output<'a> {
         let _ = self.stream.shutdown(Shutdown::Write);
     }
 
-    /// Writes whole records, but blocks at most for `limit`, which is reduced by the time taken.
-    /// The time in which another thread completes its records does not count.
+    /// Writes whole records, but blocks no longer than `budget` allows, which is reduced by the
+    /// time taken. The time in which another thread completes its records does not count.
     ///
     /// # Errors
-    /// [`Error::TimedOut`]. The write half is shut down then: a part of the records may have been
-    /// sent, and nothing may follow that.
-    pub(super) fn write_within(&self, records: &[u8], limit: &mut Duration) -> Result<()> {
+    /// [`Error::TimedOut`] with the limit that was exceeded: the whole budget or the write timeout.
+    /// The write half is shut down then: a part of the records may have been sent, and nothing may
+    /// follow that.
+    pub(super) fn write_within(&self, records: &[u8], budget: &mut TimeBudget) -> Result<()> {
         let mut state = self.lock();
         let start = Instant::now();
-        let written = self.write_until(records, *limit, &mut state.timeout);
-        *limit = limit.saturating_sub(start.elapsed());
+        let written = self.write_until(records, budget, &mut state.timeout);
+        budget.left = budget.left.saturating_sub(start.elapsed());
         if matches!(written, Err(Error::TimedOut(_))) {
             // An error means that the connection has ended already.
             let _ = self.stream.shutdown(Shutdown::Write);
@@ -102,20 +116,24 @@ impl<'a> Output<'a> {
     fn write_until(
         &self,
         mut records: &[u8],
-        limit: Duration,
+        budget: &TimeBudget,
         timeout: &mut WriteTimeout,
     ) -> Result<()> {
-        let deadline = Instant::now() + limit;
+        let deadline = Instant::now() + budget.left;
         let mut stream = self.stream;
         while !records.is_empty() {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Err(Error::timed_out("write", limit));
+                return Err(Error::timed_out("write", budget.total));
             }
             timeout.prepare_within(stream, records.len(), left)?;
             match stream.write(records) {
                 Ok(n) => records = &records[n..],
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // The error contains the time that was left.
+                Err(error) if Stream::is_own_timeout(&error) && !timeout.is_below(left) => {
+                    return Err(Error::timed_out("write", budget.total));
+                }
                 Err(error) => return Err(error.into()),
             }
         }
@@ -177,10 +195,32 @@ mod tests {
         let (stream, peer) = Stream::pair()?;
         drop(peer);
         let lock = OutputLock::new(None);
-        let mut limit = Duration::from_secs(10);
-        let outcome = Output::new(&stream, &lock).write_within(b"answer", &mut limit);
+        let mut budget = TimeBudget::new(Duration::from_secs(10));
+        let outcome = Output::new(&stream, &lock).write_within(b"answer", &mut budget);
         assert!(matches!(outcome, Err(Error::Io(_))), "{outcome:?}");
-        assert!(limit > Duration::from_secs(5), "{limit:?}");
+        assert!(budget.left > Duration::from_secs(5), "{budget:?}");
+        Ok(())
+    }
+
+    /// Earlier answers have taken a part of the time. The peer does not read.
+    #[test]
+    fn timeout_of_an_answer_contains_the_limit_and_not_the_time_that_was_left() -> Result<()> {
+        let [short, long, total] = [20, 40, 5000].map(Duration::from_millis);
+        for (write_timeout, left, limit) in [
+            (None, short, total),
+            (None, Duration::ZERO, total),
+            (Some(long), short, total),
+            (Some(short), long, short),
+        ] {
+            let (stream, _peer) = Stream::pair()?;
+            stream.set_write_timeout(Some(Duration::from_millis(1)))?;
+            while stream.try_write_vectored(&[IoSlice::new(&[0; 1024])]).is_ok() {}
+            let lock = OutputLock::new(write_timeout);
+            let mut budget = TimeBudget { total, left };
+            let outcome = Output::new(&stream, &lock).write_within(&[0; 4096], &mut budget);
+            let Err(Error::TimedOut(timeout)) = outcome else { panic!("{outcome:?}") };
+            assert_eq!((timeout.operation, timeout.after), ("write", limit));
+        }
         Ok(())
     }
 }

@@ -4,8 +4,9 @@ use super::close_reason::CloseReason;
 use crate::error::Error;
 
 /// An error that is reported to [`Server::on_error`](super::Server::on_error). An error that a
-/// handler returns is among them only after [`finish_early`](super::Request::finish_early). Others
-/// are in [`Outcome::Failed`](super::Outcome::Failed).
+/// handler returns is among them only after [`finish_early`](super::Request::finish_early), or if
+/// it cannot be sent to the log of the web server. Others are in
+/// [`Outcome::Failed`](super::Outcome::Failed).
 ///
 /// Its [`Display`](fmt::Display) is one line of text, unless the text of the error
 /// contains line breaks.
@@ -14,8 +15,8 @@ use crate::error::Error;
 pub struct Report<'a> {
     /// The error.
     pub error: &'a Error,
-    /// Why the connection was closed. `None` if it stays open, or if the error does not concern one
-    /// connection, such as a failure to accept connections.
+    /// Why the connection was closed. `None` if the error has not closed it, or does not concern
+    /// one connection, such as a failure to accept connections.
     pub close_reason: Option<CloseReason>,
 }
 

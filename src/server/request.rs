@@ -4,8 +4,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::abort::{is_consequence, AbortHandle};
 use super::close_reason::CloseReason;
+use super::connection_state::ConnectionState;
+use super::end_errors::EndErrors;
 use super::input::AcceptedRequest;
-use super::lifecycle::{ConnectionState, RequestOutcome};
+use super::lifecycle::RequestOutcome;
 use super::output::Output;
 use super::status_error::StatusError;
 use super::stdin::Stdin;
@@ -83,8 +85,25 @@ pub struct Request<'a> {
 #[derive(Debug, Default)]
 pub(super) struct RequestEnd {
     pub(super) outcome: RequestOutcome,
+    early: EarlyEnd,
     pub(super) stdout: Vec<u8>,
     pub(super) stderr: Vec<u8>,
+}
+
+impl RequestEnd {
+    /// Creates the end of a request that has not begun, with memory for its buffers.
+    pub(super) fn with_memory(stdout: Vec<u8>, stderr: Vec<u8>) -> Self {
+        Self { stdout, stderr, ..Self::default() }
+    }
+}
+
+/// What [`Request::finish_early`] leaves to be reported when the handler returns. No other request
+/// follows on the connection.
+#[derive(Debug, Default)]
+struct EarlyEnd {
+    errors: EndErrors,
+    /// Whether the handler had noticed that the web server had aborted the request.
+    was_aborted: bool,
 }
 
 impl<'a> Request<'a> {
@@ -176,8 +195,9 @@ impl<'a> Request<'a> {
         if self.has_ended() {
             return Err(Error::RequestEnded);
         }
-        self.replace_response(&StatusError::failed())?;
-        self.end_as_failed(&reason.to_string())
+        self.log_failure(&reason.to_string());
+        self.replace_response(&StatusError::failed());
+        self.end()
     }
 
     /// Ends the request as [`finish`](Self::finish) does, so that the client has its response while
@@ -222,14 +242,17 @@ impl<'a> Request<'a> {
             return Err(error);
         }
         let ended = self.end();
-        self.close_early();
+        self.close_early(&ended);
         ended
     }
 
     /// Makes every further use of the streams fail. Shuts down the write half, so that the web
-    /// server does not wait for the handler.
+    /// server does not wait for the handler. Keeps the errors: the handler may ignore them.
     #[cold]
-    fn close_early(&mut self) {
+    fn close_early(&mut self, ended: &Result<()>) {
+        let errors = self.end_errors(ended.as_ref().map(drop).map_err(Error::duplicate));
+        let was_aborted = self.stdin.was_aborted_by_peer();
+        self.request_end.early = EarlyEnd { errors, was_aborted };
         if let RequestOutcome::Finished { close_reason, .. } = &mut self.request_end.outcome {
             close_reason.get_or_insert(CloseReason::FinishedEarly);
         }
@@ -248,6 +271,39 @@ impl<'a> Request<'a> {
     /// Returns whether the response could not be sent.
     pub(super) fn is_unsent(&self) -> bool {
         matches!(self.request_end.outcome, RequestOutcome::Failed { .. })
+    }
+
+    /// Returns whether the handler has noticed that the web server has aborted the request or
+    /// closed the connection, before the request ended.
+    pub(super) fn was_aborted_by_peer(&self) -> bool {
+        if self.has_ended() {
+            return self.request_end.early.was_aborted;
+        }
+        self.stdin.was_aborted_by_peer()
+    }
+
+    /// Returns whether no write has failed, and the request was not aborted, as far as is known.
+    pub(super) fn is_usable(&self) -> bool {
+        self.stdout.check_usable().is_ok()
+            && self.stderr.check_usable().is_ok()
+            && self.stdin.check_peer().is_ok()
+    }
+
+    /// Returns the errors that [`finish_early`](Self::finish_early) has left to be reported.
+    #[cold]
+    pub(super) fn take_early_errors(&mut self) -> EndErrors {
+        std::mem::take(&mut self.request_end.early.errors)
+    }
+
+    /// Returns the errors that are left to be reported if the end of the request had this result:
+    /// also the error of reading the body, which the handler has ignored.
+    #[cold]
+    pub(super) fn end_errors(&self, ended: Result<()>) -> EndErrors {
+        let mut errors = EndErrors::new(ended);
+        if let Some(error) = self.stdin.failure() {
+            errors.add(error.duplicate());
+        }
+        errors
     }
 
     /// Does what [`finish`](Self::finish) does. Nothing may be written after that.
@@ -291,28 +347,28 @@ impl<'a> Request<'a> {
         self.stderr.buffer_mut().swap_memory(&mut self.request_end.stderr);
     }
 
-    /// Does what [`fail`](Self::fail) does, with the response that was written. Nothing may be
-    /// written after that.
-    pub(super) fn end_as_failed(&mut self, reason: &str) -> Result<()> {
+    /// Writes the reason of a failure to stderr, and makes the app status at least 1.
+    #[cold]
+    pub(super) fn log_failure(&mut self, reason: &str) {
         // The log of the web server consists of lines. The reason must not forge one.
         let mut line: String =
             reason.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
         line.push('\n');
-        // An error is ignored: `end` returns it.
+        // An error is ignored: the end of the request returns it.
         let _ = self.stderr.write_all(line.as_bytes());
         self.app_status = self.app_status.max(1);
-        self.end()
     }
 
     /// Replaces the response, unless a part was sent.
     #[cold]
-    pub(super) fn replace_response(&mut self, response: &StatusError) -> Result<()> {
+    pub(super) fn replace_response(&mut self, response: &StatusError) {
         if self.stdout.has_sent() {
-            return Ok(());
+            return;
         }
         self.stdout.buffer_mut().discard_open_record();
         let is_head = self.method() == "HEAD";
-        Ok(response.write_to(is_head, &mut self.stdout)?)
+        // An error is ignored: the end of the request returns it.
+        let _ = response.write_to(is_head, &mut self.stdout);
     }
 
     /// Returns an error if the handler wrote no response and the request was not aborted.

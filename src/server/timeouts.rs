@@ -346,6 +346,11 @@ impl WriteTimeout {
         Ok(())
     }
 
+    /// Returns whether the write timeout is shorter than `limit`.
+    pub(super) fn is_below(&self, limit: Duration) -> bool {
+        self.timeout.is_some_and(|timeout| timeout < limit)
+    }
+
     /// Sets the timeout of the socket for a write that has already waited for `waited`.
     ///
     /// # Errors

@@ -46,7 +46,7 @@ impl Worker {
     /// Serves until the server is stopped.
     pub(super) fn run(self) -> Result<()> {
         let worker = Arc::new(self);
-        worker.pool.add_thread();
+        worker.pool.start(&worker.config);
         worker.start_thread()?;
         worker.pool.wait_for_end(&worker.config, || worker.start_accepting_thread())
     }
@@ -88,7 +88,7 @@ impl Worker {
                 self.start_accepting_thread();
             }
             self.handle_connection(&admission, &mut buffers);
-            if !self.pool.release(admission.state, &self.config) {
+            if !self.pool.release(admission.state) {
                 return;
             }
         }
@@ -178,16 +178,14 @@ impl Worker {
 
     /// Serves the requests of a connection, or refuses the first one if it has no slot.
     fn answer_requests(&self, connection: &mut Connection, has_slot: bool) -> Result<()> {
-        // Outside the loop, because each request would take nine instructions more.
         connection.wait_for_input()?;
         if !has_slot {
             return connection.refuse_next();
         }
         while let Some(accepted) = connection.wait_for_request()? {
-            if let Some(error) =
-                answer(&mut connection.request(accepted), &*self.handler, &self.hooks)?
-            {
-                self.report(&error, None);
+            let mut request = connection.request(accepted);
+            if let Err(errors) = answer(&mut request, &*self.handler, &self.hooks) {
+                errors.report(|error| self.report(error, None))?;
             }
         }
         Ok(())

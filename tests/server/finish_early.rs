@@ -6,6 +6,8 @@ use std::sync::{mpsc, Mutex};
 
 use crate::support::*;
 use fcgi::server::{Config, HandlerResult, Request};
+#[cfg(unix)]
+use fcgi::Server;
 use fcgi::{Error, ResponseHead};
 
 /// Asserts that an operation has failed because the request has ended.
@@ -121,22 +123,88 @@ fn request_that_has_ended_is_not_ended_again() {
     assert!(!reason.is_error());
 }
 
-/// The client has left, so the response cannot be sent. The handler's error is reported.
+/// Responds early to a request, whether its client has left or not, and ignores every error.
+fn finish_early_without_a_check(request: &mut Request) -> HandlerResult {
+    let mut body = Vec::new();
+    let read = request.stdin.read_to_end(&mut body);
+    ResponseHead::text().write_to(&mut request.stdout)?;
+    request.stdout.write_all(&vec![b'x'; 60_000])?;
+    let outcome = request.finish_early();
+    assert_eq!(outcome.is_err(), read.is_err() && request.query() != "too long");
+    assert_ended(request.stdout.write_all(b"x"));
+    match request.query() {
+        "error" => Ok(outcome?),
+        _ => Ok(()),
+    }
+}
+
+/// The client has left, so the response cannot be sent. The error is reported once, whether the
+/// handler ignores it or returns it.
+#[cfg(unix)]
 #[test]
 fn early_end_that_cannot_be_sent_is_an_error() {
+    for query in ["", "error"] {
+        let (ended, outcomes) = mpsc::channel();
+        let directory = tempfile::tempdir().expect("a directory for the socket");
+        let path = directory.path().join("app.sock");
+        let server = Server::bind(path.to_str().expect("a path in UTF-8")).expect("a server");
+        let server = server.on_request_end(move |request| {
+            drop(ended.send(request.outcome.to_string()));
+        });
+        let server = TestServer::start(server, finish_early_without_a_check);
+        let mut stream = server.connect();
+        let start = [begin(1, RESPONDER, 1), params(1, &[("QUERY_STRING", query)])].concat();
+        stream.write_all(&start).unwrap();
+        drop(stream);
+        let text = "input ended before the end of a request";
+        assert_eq!(server.next_error(), (ErrorKind::UnexpectedEof, text.into()));
+        let outcome = outcomes.recv_timeout(TEST_TIMEOUT).expect("an outcome");
+        assert_eq!(outcome, "aborted by the web server", "the read of the body has noticed it");
+        server.handle.shutdown();
+        wait_until("serve returns", || server.has_ended());
+        assert_eq!(server.reported_errors(), []);
+    }
+}
+
+/// Nothing notices that the client has left before the response is sent.
+#[cfg(unix)]
+#[test]
+fn response_that_an_early_end_cannot_send_was_not_sent() {
     let (ended, outcomes) = mpsc::channel();
-    let server = TestServer::unix(Config::new(), move |request| {
-        let mut body = Vec::new();
-        let _closed = request.stdin.read_to_end(&mut body);
-        ResponseHead::text().write_to(&mut request.stdout)?;
-        request.stdout.write_all(&vec![b'x'; 60_000])?;
-        let outcome = request.finish_early();
-        assert_ended(request.stdout.write_all(b"x"));
-        ended.send(outcome.is_err())?;
+    let (begun, messages) = mpsc::channel();
+    let (proceed, allowed) = mpsc::channel::<()>();
+    let allowed = Mutex::new(allowed);
+    let directory = tempfile::tempdir().expect("a directory for the socket");
+    let path = directory.path().join("app.sock");
+    let server = Server::bind(path.to_str().expect("a path in UTF-8")).expect("a server");
+    let server = server.on_request_end(move |request| {
+        drop(ended.send(request.outcome.to_string()));
+    });
+    let server = TestServer::start(server, move |request| {
+        begun.send(())?;
+        allowed.lock().expect("no panic").recv_timeout(TEST_TIMEOUT)?;
+        request.respond(ResponseHead::text(), "done")?;
+        let _ignored = request.finish_early();
         Ok(())
     });
     let mut stream = server.connect();
-    stream.write_all(&[begin(1, RESPONDER, 1), params(1, &[])].concat()).unwrap();
+    stream.write_all(&request(1, RESPONDER, 1, &[], b"body")).unwrap();
+    messages.recv_timeout(TEST_TIMEOUT).expect("the handler is called");
     drop(stream);
-    assert!(outcomes.recv_timeout(TEST_TIMEOUT).expect("an outcome"));
+    proceed.send(()).expect("the handler waits");
+    let (kind, text) = server.next_error();
+    assert_eq!(kind, ErrorKind::BrokenPipe);
+    let outcome = outcomes.recv_timeout(TEST_TIMEOUT).expect("an outcome");
+    assert_eq!(outcome, format!("response not sent: {text}"));
+}
+
+/// The response was sent.
+#[test]
+fn error_of_the_body_that_a_handler_ignores_before_an_early_end_is_reported() {
+    let server = TestServer::tcp(Config::new(), finish_early_without_a_check);
+    let pairs = [("CONTENT_LENGTH", "3"), ("QUERY_STRING", "too long")];
+    let answer = server.round_trip(1, &request(1, RESPONDER, 1, &pairs, b"body"));
+    assert_eq!((answer.app_status, answer.stdout_ends), (0, 1));
+    let text = "stream is longer than the 3 bytes announced by CONTENT_LENGTH";
+    assert_eq!(server.next_error(), (ErrorKind::InvalidData, text.into()));
 }

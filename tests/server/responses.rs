@@ -288,6 +288,19 @@ fn error_page_that_fails_after_its_response_was_sent_is_reported() {
     for page in ["early", "flush"] {
         let answer = ask(&server, &[("QUERY_STRING", "error"), ("HTTP_PAGE", page)], b"");
         assert!(answer.text().ends_with("a page"), "{page}: {}", answer.text());
+        assert_eq!(String::from_utf8_lossy(&answer.stderr), "an error\n", "{page}");
+        assert_eq!(answer.app_status, 1, "{page}");
+        assert_eq!(server.next_error().1, "error page failed: the page failed", "{page}");
+    }
+}
+
+/// No response is not the same error as no page.
+#[test]
+fn error_page_that_fails_does_not_hide_that_there_is_no_response() {
+    let server = start_with_page();
+    for page in ["error", "early", "flush"] {
+        ask(&server, &[("QUERY_STRING", "nothing"), ("HTTP_PAGE", page)], b"");
+        assert_eq!(server.next_error().1, "handler returned without a response", "{page}");
         assert_eq!(server.next_error().1, "error page failed: the page failed", "{page}");
     }
 }

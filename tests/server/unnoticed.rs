@@ -4,12 +4,12 @@
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
-use std::sync::{mpsc, Arc};
+use std::sync::{mpsc, Arc, Mutex};
 use std::time::Duration;
 
 use crate::support::*;
 use fcgi::net::Stream;
-use fcgi::server::{CloseReason, Config, Connection, HandlerResult, Request};
+use fcgi::server::{CloseReason, Config, Connection, HandlerResult, Request, StatusError};
 use fcgi::{Error, Server};
 
 const SHORT: Duration = Duration::from_millis(150);
@@ -332,6 +332,49 @@ fn output_error_is_reported_once_by_its_cause() {
         }
         assert_nothing_else_reported(&server);
     }
+}
+
+/// Fails, or ignores that the body is too long, when the client has left.
+fn fail_after_the_client_has_left(request: &mut Request) -> HandlerResult {
+    match request.query() {
+        "error" => Err("a reason".into()),
+        "panic" => panic!("a panic"),
+        "rejection" => Err(StatusError::new(404, "not found").into()),
+        _ => ignore_input_errors(request),
+    }
+}
+
+/// The log of the web server cannot be reached, so nothing else reports why the handler has failed.
+/// The failed write comes last.
+#[test]
+fn failure_that_cannot_be_logged_is_reported() {
+    let (begun, messages) = mpsc::channel();
+    let (proceed, allowed) = mpsc::channel::<()>();
+    let allowed = Mutex::new(allowed);
+    let server = TestServer::unix(Config::new(), move |request| {
+        begun.send(())?;
+        allowed.lock().expect("no panic").recv_timeout(TEST_TIMEOUT).expect("a message");
+        fail_after_the_client_has_left(request)
+    });
+    let too_long = "stream is longer than the 3 bytes announced by CONTENT_LENGTH";
+    for (query, text) in [
+        ("error", Some("a reason")),
+        ("panic", Some("handler panicked: a panic")),
+        ("rejection", None),
+        ("too long", Some(too_long)),
+    ] {
+        let mut stream = server.connect();
+        let pairs = [("QUERY_STRING", query), ("CONTENT_LENGTH", "3")];
+        stream.write_all(&request(1, RESPONDER, 1, &pairs, b"body")).unwrap();
+        messages.recv_timeout(TEST_TIMEOUT).expect("the handler is called");
+        drop(stream);
+        proceed.send(()).expect("the handler waits");
+        if let Some(text) = text {
+            assert_eq!(server.next_error().1, text);
+        }
+        assert_eq!(server.next_error().0, ErrorKind::BrokenPipe, "{query}");
+    }
+    assert_nothing_else_reported(&server);
 }
 
 /// The report says why the connection was closed, if it was.
