@@ -268,7 +268,8 @@ fn watch_with_body(
     })
 }
 
-/// Watches a program after the body has been read. The request sees every kind of abort.
+/// Watches a program after the body has been read. `Request::is_aborted` detects every kind of
+/// abort.
 fn watch(request: &mut Request<'_>, mut supervisor: Supervisor) -> Outcome<ExitStatus> {
     loop {
         match supervisor.step(&mut request.stdout, &mut request.stderr, true) {

@@ -109,11 +109,7 @@ impl HandlerError {
 }
 
 /// Passes a request to a handler, and ends the request.
-pub(crate) fn answer(
-    request: &mut Request<'_>,
-    handler: &Handler<'_>,
-    hooks: &Hooks,
-) -> Ended {
+pub(crate) fn answer(request: &mut Request<'_>, handler: &Handler<'_>, hooks: &Hooks) -> Ended {
     if let Some(on_end) = &hooks.on_request_end {
         return answer_observed(request, handler, hooks, on_end);
     }
@@ -186,10 +182,7 @@ pub(super) fn notify(on_end: &OnRequestEnd, ended: &EndedRequest<'_>) {
 
 /// Calls a handler. Returns an error if it has failed.
 #[inline]
-fn call(
-    request: &mut Request<'_>,
-    handler: &Handler<'_>,
-) -> Returned {
+fn call(request: &mut Request<'_>, handler: &Handler<'_>) -> Returned {
     let returned = catch_unwind(AssertUnwindSafe(|| {
         handler(request).map_err(|error| ReturnedError::boxed(error, request.stdout.has_sent()))
     }));
