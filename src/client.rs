@@ -248,7 +248,7 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// - [`Error::Connect`] if nothing could be sent
+    /// - [`Error::Connect`] if no connection could be opened
     /// - [`Error::Refused`] if the application refuses the request
     /// - [`Error::UnexpectedEof`] if the application closes the
     ///   connection before the request has ended, even after a part of the response
@@ -292,7 +292,7 @@ impl Client {
     /// [`Config::max_connections`]. [`Config::deadline`] is counted from this call.
     ///
     /// Nothing is sent until the body is written, flushed or finished; see [`Stdin`]. A kept
-    /// connection that turns out to be closed is replaced as for [`send`](Self::send). Before the
+    /// connection that turns out to be closed is replaced ([Retries](Self#retries)). Before the
     /// first read, the response therefore waits until a part of the request has been sent.
     ///
     /// Write the body before you read the response if the body is small, or if the application
@@ -402,8 +402,8 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// The errors of [`fetch`](Self::fetch), and those of a malformed response head. After any
-    /// error the request is not allowed.
+    /// The errors of [`fetch`](Self::fetch), and those of a malformed response head. Treat
+    /// every error as a denial.
     pub fn authorize(&self, params: &Params) -> Result<Authorization> {
         let params = cgi::params_for_authorizer(params.clone());
         let input = Input::new(io::empty().into(), || None);
@@ -427,7 +427,7 @@ impl Client {
     /// # Ok::<(), fcgi::Error>(())
     /// ```
     pub fn get_values(&self) -> Result<Values> {
-        Values::ask(self.address(), self.pool.config())
+        Values::ask(self.address(), self.pool.config(), self.pool.close_kept())
     }
 
     /// Asks the application for its limits, and from then on opens no more connections than it

@@ -81,7 +81,7 @@ pub use self::close_reason::CloseReason;
 pub use self::config::{Config, Overload};
 pub use self::connection::Connection;
 pub use self::failure::{Failure, HandlerResult};
-pub(crate) use self::handler::answer;
+pub(crate) use self::handler::{answer, Handler};
 pub(crate) use self::hooks::Hooks;
 pub use self::hooks::{EndedRequest, Outcome};
 pub use self::output::Output;

@@ -37,7 +37,7 @@ pub(crate) use self::buffer::RecordBuffer;
 pub(crate) use self::framing::DIRECT_LEN;
 pub(crate) use self::input::{StreamReader, StreamSource};
 pub(crate) use self::length::StreamLength;
-pub(crate) use self::reader::retry;
+pub(crate) use self::reader::retry_interrupted;
 pub use self::reader::RecordReader;
 pub(crate) use self::state::StreamState;
 pub use self::writer::StreamWriter;

@@ -9,7 +9,7 @@ use crate::client::{CancelHandle, Client, Completion, Connection, Exchange, Stdi
 use crate::error::{Error, Result};
 use crate::params::Params;
 use crate::record::{Role, MAX_ALIGNED_LEN};
-use crate::stream::retry;
+use crate::stream::retry_interrupted;
 
 /// The maximum number of bytes of the body that are read and sent at a time: two full records.
 const PIECE_LEN: usize = 2 * MAX_ALIGNED_LEN;
@@ -182,7 +182,7 @@ fn start_sending(
 fn send_body(mut body: Take<impl Read>, mut request: Stdin) -> io::Result<()> {
     let mut piece = vec![0; PIECE_LEN];
     loop {
-        let len = retry(|| body.read(&mut piece))?;
+        let len = retry_interrupted(|| body.read(&mut piece))?;
         let is_last = len == 0 || body.limit() == 0;
         let sent = request.send(&piece[..len], is_last);
         if is_last || sent.is_err() {

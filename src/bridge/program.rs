@@ -137,8 +137,10 @@ impl Program {
 /// A program runs in a process group of its own. To end it, SIGTERM is sent to the group, which
 /// includes the processes that the program has started. SIGKILL follows when the program has ended
 /// and all of them have closed stdout and stderr, or after [`Program::kill_timeout`]. A process
-/// that has moved to another group is not ended. The signals are sent by `kill` of `/bin/sh`,
-/// because `std` cannot send them. If this process is killed, its programs are not ended.
+/// that has moved to another group is not ended. Without `/proc`, as on macOS, SIGKILL is not sent
+/// to processes that remain after the program has ended. The signals are sent by `kill` of
+/// `/bin/sh`, because `std` cannot send them. If this process is killed, its programs are not
+/// ended.
 ///
 /// The child is always waited for, so it never remains as a zombie. A server runs at most one
 /// program for each connection: [`Config::max_connections`](crate::server::Config::max_connections)
@@ -268,7 +270,8 @@ fn watch_with_body(
     })
 }
 
-/// Watches a program after the body has been read. The request sees every kind of abort.
+/// Watches a program after the body has been read. `Request::is_aborted` detects every kind of
+/// abort.
 fn watch(request: &mut Request<'_>, mut supervisor: Supervisor) -> Outcome<ExitStatus> {
     loop {
         match supervisor.step(&mut request.stdout, &mut request.stderr, true) {

@@ -13,7 +13,7 @@ use crate::client::{self, Completion};
 use crate::error::{Error, Result};
 use crate::net::Stream;
 use crate::params::Params;
-use crate::server::{self, HandlerResult, Request, Server};
+use crate::server::{self, Handler, HandlerResult, Request, Server};
 
 /// Runs an application. It serves FastCGI or a CGI call, depending on how the program was started.
 ///
@@ -67,16 +67,13 @@ fn exit_code(app_status: u32) -> ExitCode {
 
 /// Responds to a CGI call: forwards it over a pair of connected sockets to a thread that runs the
 /// handler. There are no timeouts, because the web server limits the time of a CGI program.
-fn serve_cgi_call<H>(
-    handler: &H,
+fn serve_cgi_call(
+    handler: &Handler<'_>,
     params: &Params,
     stdin: impl Read + Send + 'static,
     stdout: &mut impl Write,
     stderr: impl Write + Send,
-) -> Result<Completion>
-where
-    H: Fn(&mut Request<'_>) -> HandlerResult + Sync,
-{
+) -> Result<Completion> {
     let (client_end, server_end) = Stream::pair()?;
     let config = client::Config::new().deadline(None).read_timeout(None).write_timeout(None);
     let connection = client::Connection::new(client_end, Arc::new(config))?;
@@ -92,10 +89,7 @@ where
 }
 
 /// Serves the requests of one connection in this thread.
-fn serve_connection<H>(stream: Stream, handler: &H) -> Result<()>
-where
-    H: Fn(&mut Request<'_>) -> HandlerResult,
-{
+fn serve_connection(stream: Stream, handler: &Handler<'_>) -> Result<()> {
     let config = server::Config::new()
         .read_timeout(None)
         .request_timeout(None)

@@ -4,8 +4,8 @@
 //! memory, [`Sent`] has written them, and [`Committed`] can no longer be retried and gives access
 //! to the exchange.
 //!
-//! [`begin`] takes only the steps up to the check of the connection, because its caller writes the
-//! body and reads the response.
+//! [`begin`] uses none of these types: it checks the connection and returns, because its caller
+//! writes the body and reads the response.
 
 use std::time::{Duration, Instant};
 
@@ -45,7 +45,7 @@ fn commit<'a>(
     params: &Params,
     input: &mut Input<'_>,
 ) -> Result<Committed<'a>, Error> {
-    Prepared::new(pool, role, params, input)?.send()?.retry_if_lost()
+    Prepared::new(pool, role, params, input)?.send()?.retry()
 }
 
 /// Begins a request whose body the caller writes.
@@ -89,8 +89,8 @@ impl<'a> Prepared<'a> {
     ) -> Result<Self, Error> {
         let mut reserved = Reserved::acquire(pool)?;
         let mut first_part = reserved.transport.begin_in_memory(role, params)?;
-        let without_body = first_part.ready_bytes().len() + HEADER_LEN;
-        reserved.is_immediate &= input.is_empty() && without_body <= SMALL_WRITE;
+        let len_without_body = first_part.ready_bytes().len() + HEADER_LEN;
+        reserved.skips_clock &= input.is_empty() && len_without_body <= SMALL_WRITE;
         let read_began = (!input.is_in_memory()).then(Instant::now);
         let is_whole = input.move_first_part(&mut first_part)?;
         // The first read of a body may block.
@@ -108,16 +108,16 @@ impl<'a> Prepared<'a> {
 
     #[inline]
     fn write(mut self) -> Result<Sent<'a>, Error> {
-        let Reserved { transport, slot, is_immediate, .. } = &mut self.reserved;
-        transport.start_timers(slot.deadline(), *is_immediate);
+        let Reserved { transport, slot, skips_clock, .. } = &mut self.reserved;
+        transport.start_timers(slot.deadline(), *skips_clock);
         let progress = transport.send(&self.records)?;
         Ok(Sent { request: self, progress })
     }
 }
 
 impl<'a> Sent<'a> {
-    fn retry_if_lost(mut self) -> Result<Committed<'a>, Error> {
-        if !self.is_lost()? {
+    fn retry(mut self) -> Result<Committed<'a>, Error> {
+        if !self.must_send_again()? {
             return Ok(Committed(self));
         }
         self.send_again()
@@ -130,9 +130,13 @@ impl<'a> Sent<'a> {
         Ok(Committed(request.write()?))
     }
 
-    fn is_lost(&mut self) -> Result<bool, Error> {
+    /// Waits for the response if that decides whether the request is sent again.
+    fn must_send_again(&mut self) -> Result<bool, Error> {
         match self.request.retry.after_write(self.progress, self.request.is_whole) {
-            AfterWrite::Receive => Ok(false),
+            AfterWrite::Receive => {
+                self.request.reserved.transport.end_clock_skip();
+                Ok(false)
+            }
             AfterWrite::SendAgain => Ok(true),
             AfterWrite::AwaitResponse => {
                 Ok(!self.request.reserved.transport.wait_for_response()?)

@@ -127,7 +127,7 @@ impl Config {
         self
     }
 
-    /// Sets [`deadline`](Self::deadline). `None` limits each wait, but not the request as a whole.
+    /// Sets [`deadline`](Self::deadline). With `None`, only the other timeouts apply.
     pub fn deadline(mut self, max: Option<Duration>) -> Self {
         self.deadline = max;
         self

@@ -8,7 +8,7 @@ use super::stdin::Stdin;
 use super::stdout::Stdout;
 use super::transport::Transport;
 use crate::error::Result;
-use crate::stream::retry;
+use crate::stream::retry_interrupted;
 
 /// The number of bytes of a body that are read and sent at a time. A write of this length is not
 /// copied, except the first one.
@@ -106,12 +106,12 @@ impl<'a> Exchange<'a> {
     pub fn send_body(&mut self, mut body: impl Read) -> io::Result<()> {
         let mut piece = [0; PIECE_LEN];
         loop {
-            let len = retry(|| body.read(&mut piece))?;
+            let len = retry_interrupted(|| body.read(&mut piece))?;
             let written = match len {
                 0 => self.stdin.finish(),
                 _ => self.stdin.write_all(&piece[..len]),
             };
-            if !is_open(written)? || len == 0 {
+            if !ignore_closed(written)? || len == 0 {
                 return Ok(());
             }
         }
@@ -126,7 +126,7 @@ impl<'a> Exchange<'a> {
     /// but the response is complete, that is not an error.
     pub fn finish(mut self) -> Result<Completion> {
         if !self.stdout.is_complete() {
-            is_open(self.stdin.finish())?;
+            ignore_closed(self.stdin.finish())?;
         }
         self.complete()
     }
@@ -189,13 +189,13 @@ impl<'a> Exchange<'a> {
     }
 }
 
-/// Returns whether the application can receive more after this result of a write. It cannot if it
-/// has closed the connection. The response is then valid, or reading it reports why not.
+/// Ignores the error of a write to a connection that the application has closed: the response is
+/// valid, or reading it reports why not. Returns whether the application can receive more.
 ///
 /// # Errors
 /// Any other error, such as a timeout. The application may still wait for the rest of the body, and
 /// would take a part of it for all of it.
-fn is_open(written: io::Result<()>) -> io::Result<bool> {
+fn ignore_closed(written: io::Result<()>) -> io::Result<bool> {
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected};
     match written {
         Ok(()) => Ok(true),

@@ -32,7 +32,10 @@ impl IdleConnections {
     #[inline]
     pub(super) fn pop(&mut self, now: Instant, timeout: Duration) -> Option<(Idle, Duration)> {
         let idle_for = self.0.last()?.idle_for(now);
-        (idle_for <= timeout).then(|| self.0.pop())?.map(|idle| (idle, idle_for))
+        if idle_for > timeout {
+            return None;
+        }
+        Some((self.0.pop()?, idle_for))
     }
 
     /// Removes the connection that was released first, to close it.
@@ -55,6 +58,11 @@ impl IdleConnections {
     pub(super) fn take_expired(&mut self, now: Instant, timeout: Duration) -> Self {
         let count = self.0.iter().take_while(|idle| idle.idle_for(now) > timeout).count();
         Self(self.0.drain(..count).collect())
+    }
+
+    /// Removes the connections that were released first, until at most `max` are left.
+    pub(super) fn take_surplus(&mut self, max: usize) -> Self {
+        Self(self.0.drain(..self.0.len().saturating_sub(max)).collect())
     }
 
     pub(super) fn take_all(&mut self) -> Self {

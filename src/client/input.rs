@@ -19,7 +19,7 @@ use std::io::{self, Read};
 use super::body::Body;
 use super::stdin::Stdin;
 use crate::record::MAX_ALIGNED_LEN;
-use crate::stream::{retry, RecordBuffer, DIRECT_LEN};
+use crate::stream::{retry_interrupted, RecordBuffer, DIRECT_LEN};
 
 const FIRST_PART: usize = 32 * 1024;
 const SHORT_FIRST_PART: usize = 512;
@@ -199,7 +199,7 @@ impl<'a> Source<'a> {
             return Ok(0);
         }
         buffer.resize(READ_LEN, 0);
-        retry(|| self.body.read(&mut buffer[..max]))
+        retry_interrupted(|| self.body.read(&mut buffer[..max]))
     }
 
     /// Returns `max`, or the number of bytes that are left if that is less.

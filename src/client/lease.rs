@@ -2,7 +2,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::shared_request::{FirstPart, SharedRequest};
+use super::shared_request::{ResponseStart, SharedRequest};
 use super::socket::Progress;
 use super::transport::Transport;
 use crate::error::{Error, Result};
@@ -115,7 +115,7 @@ impl Pooled {
     ///
     /// # Errors
     /// [`Error::TimedOut`] after the read timeout and at the deadline, and the errors of sending.
-    fn wait_until_sent(&self) -> Result<FirstPart> {
+    fn wait_until_sent(&self) -> Result<ResponseStart> {
         let config = self.transport().config();
         let read_timeout = config.read_timeout.unwrap_or(Duration::MAX);
         let left = self.request.slot().deadline().left();

@@ -159,6 +159,8 @@ impl Pool {
         let mut state = self.lock();
         state.limit.set_advertised(max);
         state.grant();
+        let max_idle = state.max_idle();
+        close(state, |state| state.idle.take_surplus(max_idle));
     }
 
     /// Waits for a slot, after the requests that already wait. The slot has been counted when this
@@ -217,7 +219,7 @@ impl Pool {
     #[inline]
     fn give_back(&self, mut released: Option<Idle>, connect_began: Option<Instant>) {
         let mut state = self.lock();
-        if let Some(idle) = released.take_if(|idle| !state.may_keep(idle)) {
+        if let Some(idle) = released.take_if(|idle| state.must_close(idle)) {
             drop(state);
             // Before another request gets the slot.
             idle.close();
@@ -238,8 +240,9 @@ impl Pool {
         lock(&self.state)
     }
 
-    /// Returns what closes kept connections for a new one, if connections are kept.
-    fn close_kept(&self) -> Option<Weak<dyn CloseKept>> {
+    /// Returns a reference with which a new connection closes kept ones. `None` without
+    /// `keep_alive`.
+    pub(super) fn close_kept(&self) -> Option<Weak<dyn CloseKept>> {
         let state = Arc::downgrade(&self.state);
         self.config.keep_alive.then_some(state as Weak<dyn CloseKept>)
     }
@@ -266,10 +269,11 @@ impl State {
         }
     }
 
-    /// Returns whether a connection may become idle.
+    /// Returns whether a connection must be closed instead of becoming idle. It then counts as
+    /// closed for a new one that has requested that.
     #[inline]
-    fn may_keep(&mut self, released: &Idle) -> bool {
-        !self.close_requests.take() && released.transport.has_config(&self.config)
+    fn must_close(&mut self, released: &Idle) -> bool {
+        self.close_requests.take() || !released.transport.has_config(&self.config)
     }
 
     /// Makes a connection idle. Returns the one that has been idle longest if there are more than
@@ -279,11 +283,16 @@ impl State {
     fn keep(&mut self, released: Idle, max_idle: usize) -> Option<Idle> {
         self.application_keeps_open |= released.transport.is_kept();
         self.idle.push(released);
-        let max = max_idle.min(self.limit.get().saturating_sub(self.in_use));
-        if self.idle.len() <= max {
+        if self.idle.len() <= max_idle.min(self.max_idle()) {
             return None;
         }
         self.idle.pop_first()
+    }
+
+    /// Returns how many connections may be idle, beside those that are in use.
+    #[inline]
+    fn max_idle(&mut self) -> usize {
+        self.limit.get().saturating_sub(self.in_use)
     }
 
     /// Returns whether the request that has just got a slot may connect without a thread.

@@ -16,8 +16,9 @@ pub(super) struct Reserved<'a> {
     pub(super) idle_for: Duration,
     /// Whether the application is known to keep connections open.
     application_keeps_open: bool,
-    /// Whether the request has not had to wait for the slot or to connect.
-    pub(super) is_immediate: bool,
+    /// Whether the first write and the first read need not read the clock: the request is small,
+    /// has no body, and has waited neither for its slot nor for its connection.
+    pub(super) skips_clock: bool,
 }
 
 impl<'a> Reserved<'a> {
@@ -29,16 +30,16 @@ impl<'a> Reserved<'a> {
     pub(super) fn acquire(pool: &'a Pool) -> Result<Self> {
         let acquired = pool.acquire()?;
         let Acquired { slot, application_keeps_open, connects_directly, has_waited, .. } = acquired;
-        let is_immediate = acquired.idle.is_some() && !has_waited;
+        let skips_clock = acquired.idle.is_some() && !has_waited;
         let (transport, idle_for) = match acquired.idle {
             Some((idle, idle_for)) => (idle.transport, idle_for),
             None => (Box::new(slot.connect(connects_directly)?), Duration::ZERO),
         };
-        Ok(Self { transport, slot, idle_for, application_keeps_open, is_immediate })
+        Ok(Self { transport, slot, idle_for, application_keeps_open, skips_clock })
     }
 
     /// Checks a kept connection before a request that has begun in memory is sent on it. Replaces
-    /// it if the application has closed it. Returns when the request is sent again.
+    /// it if the application has closed it. Returns the rule that then applies.
     ///
     /// # Errors
     /// The errors of connecting.
@@ -52,7 +53,7 @@ impl<'a> Reserved<'a> {
 
     /// Replaces the connection unless it stays open for `wait`.
     fn probe(&mut self, retry: Retry, wait: Duration) -> Result<Retry> {
-        self.is_immediate &= wait.is_zero();
+        self.skips_clock &= wait.is_zero();
         if stays_open(&mut self.transport, wait, self.slot.deadline()) {
             return Ok(retry);
         }
@@ -64,7 +65,7 @@ impl<'a> Reserved<'a> {
     /// # Errors
     /// The errors of connecting.
     pub(super) fn reconnect(&mut self) -> Result<()> {
-        self.is_immediate = false;
+        self.skips_clock = false;
         let new = self.slot.reconnect(self.transport.requests_begun())?;
         self.transport.replace(new);
         Ok(())
@@ -76,5 +77,5 @@ impl<'a> Reserved<'a> {
 fn stays_open(transport: &mut Transport, wait: Duration, deadline: Deadline) -> bool {
     // Without a wait the clock is not read.
     let wait = if wait.is_zero() { wait } else { wait.min(deadline.left()) };
-    transport.is_open(wait)
+    transport.stays_open(wait)
 }

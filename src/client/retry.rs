@@ -41,9 +41,10 @@
 //! A request is sent again on a new connection, and therefore only once. A write that times out
 //! fails with `TimedOut` in every row.
 //!
-//! `attempt::run` carries this out for `fetch` and `send`. For `begin`, the body sends the request
-//! again if nothing was written (`SharedRequest::send_first`), and the response waits and sends it
-//! again otherwise (`Pooled::start`).
+//! `Reserved::check` carries out the first table. `attempt::run` carries out the others for `fetch`
+//! and `send`. For `begin`, the body sends the request again if nothing was written
+//! (`SharedRequest::send_first`), and the response waits and sends it again otherwise
+//! (`Pooled::start`).
 //!
 //! [`Client::fetch`]: crate::Client::fetch
 //! [`send`]: crate::Client::send
@@ -58,8 +59,8 @@ use crate::params::Params;
 /// less than this. Requests sent back to back then save three system calls.
 const RECENT: Duration = Duration::from_millis(1);
 
-/// An application that closes the connection after each response has done so by then, even on a
-/// busy machine.
+/// After this time without a request, an application that closes the connection after each response
+/// has closed it, even on a busy machine.
 const SETTLED: Duration = Duration::from_millis(100);
 
 /// When a request is sent again.
@@ -86,7 +87,7 @@ pub(super) enum AfterWrite {
 }
 
 impl Retry {
-    /// Returns when a request with these params is sent again.
+    /// Creates the rule for a request with these params.
     #[inline]
     pub(super) fn new(is_kept: bool, params: &Params) -> Self {
         if !is_kept {

@@ -55,24 +55,24 @@ pub(super) struct SharedRequest {
 #[derive(Debug)]
 struct State {
     /// The result of sending the first part. `None` until then, and once the response has it.
-    first: Option<Result<FirstPart>>,
+    first: Option<Result<ResponseStart>>,
     body: BodyState,
     /// The writer of the connection on which the request was sent again.
     writer: Option<SocketWriter>,
 }
 
-/// The first part of a request, for the response.
+/// How the first part of a request was sent, for the response.
 #[derive(Debug, Default)]
-pub(super) struct FirstPart {
+pub(super) struct ResponseStart {
     /// The connection on which it was sent, if that is not the first one.
     pub(super) replacement: Option<Transport>,
     /// The whole request, if it may be sent again.
     pub(super) repeatable: Option<Vec<u8>>,
 }
 
-/// The first part of a request, for the body.
+/// How the first part of a request was sent, for the body.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct FirstSent {
+pub(super) struct BodyStart {
     /// How much of it was sent.
     pub(super) progress: Progress,
     /// Whether the request is whole, and is sent again if it is not answered.
@@ -124,7 +124,7 @@ impl BodyHandle {
         writer: &mut SocketWriter,
         records: &[u8],
         is_whole: bool,
-    ) -> Result<FirstSent> {
+    ) -> Result<BodyStart> {
         self.must_send_first = false;
         let sent = self.request.send_first(writer, records, is_whole)?;
         self.has_ended |= sent.is_repeatable;
@@ -139,10 +139,12 @@ impl BodyHandle {
         }
     }
 
-    /// Notes the end of the body.
+    /// Notes the end of the body. If it has ended before, only a failure changes that.
     pub(super) fn end_body(&mut self, is_sent: bool) {
-        self.has_ended = true;
-        self.request.end_body(is_sent);
+        if !(self.has_ended && is_sent) {
+            self.has_ended = true;
+            self.request.end_body(is_sent);
+        }
     }
 
     pub(super) fn cancel(&self) {
@@ -166,7 +168,7 @@ impl SharedRequest {
         transport: &Transport,
         retry: Retry,
     ) -> Arc<Self> {
-        let first = (retry == Retry::Never).then(|| Ok(FirstPart::default()));
+        let first = (retry == Retry::Never).then(|| Ok(ResponseStart::default()));
         Arc::new(Self {
             slot: Box::new(slot),
             cancel_handle: CancelHandle::new(transport.socket()),
@@ -200,8 +202,8 @@ impl SharedRequest {
         writer: &mut SocketWriter,
         records: &[u8],
         is_whole: bool,
-    ) -> Result<FirstSent> {
-        let mut first = FirstPart::default();
+    ) -> Result<BodyStart> {
+        let mut first = ResponseStart::default();
         let sent = self.try_send_first(writer, records, is_whole, &mut first);
         self.update(|state| match &sent {
             Ok(sent) => {
@@ -220,8 +222,8 @@ impl SharedRequest {
         writer: &mut SocketWriter,
         records: &[u8],
         is_whole: bool,
-        first: &mut FirstPart,
-    ) -> Result<FirstSent> {
+        first: &mut ResponseStart,
+    ) -> Result<BodyStart> {
         let mut progress = writer.send(records)?;
         match self.retry.after_write(progress, is_whole) {
             AfterWrite::SendAgain if self.cancel_handle.is_canceled() => {}
@@ -234,14 +236,14 @@ impl SharedRequest {
             AfterWrite::AwaitResponse => first.repeatable = Some(records.to_vec()),
             AfterWrite::Receive => {}
         }
-        Ok(FirstSent { progress, is_repeatable: first.repeatable.is_some() })
+        Ok(BodyStart { progress, is_repeatable: first.repeatable.is_some() })
     }
 
     /// Waits until the first part has been sent. Returns `None` after `max`.
     ///
     /// # Errors
     /// The errors of sending it, and [`Error::UnexpectedEof`] if the body was dropped before.
-    pub(super) fn wait_until_sent(&self, max: Duration) -> Result<Option<FirstPart>> {
+    pub(super) fn wait_until_sent(&self, max: Duration) -> Result<Option<ResponseStart>> {
         let is_waiting = |state: &State| state.first.is_none() && state.body == BodyState::Open;
         let mut state = self.wait_while(max, is_waiting);
         match (state.first.take(), state.body) {

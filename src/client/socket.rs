@@ -151,12 +151,17 @@ impl Shared {
 }
 
 impl SocketReader {
-    /// Starts a request. If `is_immediate`, it has just begun, and the first read does not read the
+    /// Starts a request. If `skips_clock`, it has just begun, and the first read does not read the
     /// clock.
     #[inline]
-    pub(super) fn start(&mut self, deadline: Deadline, is_immediate: bool) {
-        let is_ready = is_immediate && self.socket.0.read_timeouts.is_usual_or_shorter();
-        self.timer.start(deadline, is_ready);
+    pub(super) fn start(&mut self, deadline: Deadline, skips_clock: bool) {
+        let skips_clock = skips_clock && self.socket.0.read_timeouts.is_usual_or_shorter();
+        self.timer.start(deadline, skips_clock);
+    }
+
+    /// Makes the first read of a request read the clock.
+    pub(super) fn end_clock_skip(&mut self) {
+        self.timer.take_clock_skip();
     }
 
     /// Returns whether nothing has been read.
@@ -199,7 +204,7 @@ impl SocketReader {
         &mut self,
         mut read: impl FnMut(&mut &Stream) -> io::Result<usize>,
     ) -> io::Result<usize> {
-        if !self.timer.take_ready() {
+        if !self.timer.take_clock_skip() {
             self.begin_wait(Duration::ZERO)?;
         }
         self.socket.0.has_written.store(false, Relaxed);
@@ -250,12 +255,12 @@ impl SocketWriter {
         &self.socket
     }
 
-    /// Starts a request. If `is_immediate`, it has just begun, and the first write does not read
+    /// Starts a request. If `skips_clock`, it has just begun, and the first write does not read
     /// the clock.
     #[inline]
-    pub(super) fn start(&mut self, deadline: Deadline, is_immediate: bool) {
-        let is_ready = is_immediate && self.socket.0.write_timeouts.is_usual();
-        self.timer.start(deadline, is_ready);
+    pub(super) fn start(&mut self, deadline: Deadline, skips_clock: bool) {
+        let skips_clock = skips_clock && self.socket.0.write_timeouts.is_usual();
+        self.timer.start(deadline, skips_clock);
     }
 
     /// Sends the first part of a request. A failure other than a timeout is reported as
@@ -374,7 +379,7 @@ impl Read for SocketReader {
 
 impl Write for SocketWriter {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        if !self.timer.take_ready() {
+        if !self.timer.take_clock_skip() {
             return self.write_vectored(&[IoSlice::new(data)]);
         }
         let written = (&mut &self.socket.0.stream).write(data);

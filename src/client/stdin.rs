@@ -2,7 +2,7 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::shared_request::{BodyHandle, FirstSent, SharedRequest};
+use super::shared_request::{BodyHandle, BodyStart, SharedRequest};
 use super::socket::{Progress, SharedSocket, SocketWriter};
 use crate::error::Error;
 use crate::record::{Header, RecordType, MAX_ALIGNED_LEN};
@@ -198,8 +198,8 @@ impl Stdin {
         let failure = match sent {
             // This is not an error, even if the write was incomplete: `Pooled::start` waits for a
             // response, and sends the request again if none arrives.
-            Ok(FirstSent { is_repeatable: true, .. }) => return Ok(true),
-            Ok(FirstSent { progress: Progress::All, .. }) => {
+            Ok(BodyStart { is_repeatable: true, .. }) => return Ok(true),
+            Ok(BodyStart { progress: Progress::All, .. }) => {
                 return self.after_last_write(Ok(())).map(|()| true);
             }
             Ok(_) => closed(),

@@ -246,13 +246,13 @@ impl ResponseRecords<'_> {
 
     fn end(&mut self) -> Result<()> {
         let end = self.reader_mut().read_end_request()?;
+        if let Some(handle) = &self.cancel_handle {
+            handle.disarm();
+        }
         if end.protocol_status != ProtocolStatus::RequestComplete {
             return Err(Error::Refused(end.protocol_status));
         }
         self.app_status = Some(end.app_status);
-        if let Some(handle) = &self.cancel_handle {
-            handle.disarm();
-        }
         Ok(())
     }
 

@@ -17,10 +17,11 @@
 //! With `keep_alive`, reads and large writes on a connection wait in steps of at most 100 ms until
 //! its first response arrives. After each step a kept connection is closed (`close_requests`).
 //!
-//! A small request that begins on a kept connection without having waited leaves out what this file
-//! does: [`Timer::take_ready`]. The timeouts of the socket are then right as they are. This saves
+//! A small request that begins on a kept connection without having waited does not do any of this
+//! for its first write, nor for its first read if the client begins it directly after the write:
+//! [`Timer::take_clock_skip`]. The timeouts of the socket are then right as they are. This saves
 //! two readings of the clock and the choice of the timeouts, and allows a write that is not
-//! vectored. Each saves 2 % of the time of such a request.
+//! vectored. Together they save about 4 % of the time of such a request.
 //!
 //! [`connect_timeout`]: super::Config::connect_timeout
 //! [`read_timeout`]: super::Config::read_timeout
@@ -55,8 +56,8 @@ pub(super) struct Timeouts {
 #[derive(Clone, Debug)]
 pub(super) struct Timer {
     deadline: Deadline,
-    /// Whether the next wait may begin without reading the clock.
-    is_ready: bool,
+    /// Whether the next wait begins without reading the clock.
+    skips_clock: bool,
 }
 
 /// A wait of one direction, which may take several system calls.
@@ -157,21 +158,21 @@ impl Wait {
 
 impl Timer {
     pub(super) fn new() -> Self {
-        Self { deadline: Deadline::NONE, is_ready: false }
+        Self { deadline: Deadline::NONE, skips_clock: false }
     }
 
-    /// Starts a request. With `is_ready`, the first wait begins without reading the clock.
+    /// Starts a request. With `skips_clock`, the first wait begins without reading the clock.
     #[inline]
-    pub(super) fn start(&mut self, deadline: Deadline, is_ready: bool) {
-        self.is_ready = is_ready;
+    pub(super) fn start(&mut self, deadline: Deadline, skips_clock: bool) {
+        self.skips_clock = skips_clock;
         self.deadline = deadline;
     }
 
     /// Returns whether the next wait may begin without [`begin_wait`](Self::begin_wait). That holds
     /// for one wait.
     #[inline]
-    pub(super) fn take_ready(&mut self) -> bool {
-        std::mem::take(&mut self.is_ready)
+    pub(super) fn take_clock_skip(&mut self) -> bool {
+        std::mem::take(&mut self.skips_clock)
     }
 
     /// Begins a wait, or continues one that has taken `waited` so far. It ends after `max`, and may
@@ -253,8 +254,8 @@ mod tests {
         let mut pair = Pair::seconds(60, 3600);
         assert_eq!(pair.1.on_socket(), Some(SECOND * 60));
         pair.start(3600);
-        assert!(pair.0.take_ready());
-        assert!(!pair.0.take_ready(), "only one wait");
+        assert!(pair.0.take_clock_skip());
+        assert!(!pair.0.take_clock_skip(), "only one wait");
         assert!(!pair.begin_wait(Duration::ZERO).unwrap());
         assert_eq!(pair.continue_wait(Duration::ZERO), None);
     }
@@ -269,7 +270,7 @@ mod tests {
         assert_eq!(pair.continue_wait(Duration::ZERO), Some(timeout));
 
         pair.start(3600);
-        assert!(!pair.0.take_ready());
+        assert!(!pair.0.take_clock_skip());
         assert!(pair.1.is_usual_or_shorter());
         assert_eq!(pair.continue_wait(Duration::ZERO), Some(timeout));
         assert!(pair.begin_wait(timeout).unwrap());
@@ -281,7 +282,7 @@ mod tests {
         let mut pair = Pair::seconds(60, 10);
         for _ in 0..3 {
             pair.start(10);
-            assert!(pair.0.take_ready());
+            assert!(pair.0.take_clock_skip());
         }
     }
 

@@ -137,7 +137,7 @@ impl Transport {
     /// `NotConnected` if the connection is not [reusable](Self::is_reusable).
     pub(super) fn encode_start(&mut self, role: Role, params: &Params) -> Result<Vec<u8>> {
         if !self.is_reusable() {
-            let message = "an earlier request on the connection has not ended";
+            let message = "the connection cannot carry another request";
             return Err(io::Error::new(io::ErrorKind::NotConnected, message).into());
         }
         self.is_idle = false;
@@ -157,12 +157,17 @@ impl Transport {
         *self = Self { request_id: self.request_id, requests_begun: 1, is_idle: false, ..new };
     }
 
-    /// Starts the timers of a request with this deadline. If `is_immediate`, the request has just
+    /// Starts the timers of a request with this deadline. If `skips_clock`, the request has just
     /// begun, and the first write and the first read do not read the clock.
     #[inline]
-    pub(super) fn start_timers(&mut self, deadline: Deadline, is_immediate: bool) {
-        self.reader.get_mut().start(deadline, is_immediate);
-        self.writer.start(deadline, is_immediate);
+    pub(super) fn start_timers(&mut self, deadline: Deadline, skips_clock: bool) {
+        self.reader.get_mut().start(deadline, skips_clock);
+        self.writer.start(deadline, skips_clock);
+    }
+
+    /// Makes the first read of the response read the clock: the caller decides when to begin it.
+    pub(super) fn end_clock_skip(&mut self) {
+        self.reader.get_mut().end_clock_skip();
     }
 
     /// Sends the first part of a request, like [`SocketWriter::send`].
@@ -217,7 +222,7 @@ impl Transport {
 
     /// Returns whether the application holds the connection open, as far as that can be seen within
     /// `wait`. Makes three system calls without a wait, and at least two with one.
-    pub(super) fn is_open(&mut self, wait: Duration) -> bool {
+    pub(super) fn stays_open(&mut self, wait: Duration) -> bool {
         let end = Deadline::new(Instant::now(), Some(wait));
         loop {
             let wait = end.left();

@@ -1,7 +1,8 @@
 use std::io::Write;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use super::close_requests::CloseKept;
 use super::config::Config;
 use super::connect::connect;
 use super::deadline::Deadline;
@@ -32,14 +33,19 @@ pub struct Values {
 }
 
 impl Values {
-    /// Sends GET_VALUES on a new connection, and reads the answer.
-    pub(super) fn ask(address: &Address, config: &Config) -> Result<Self> {
+    /// Sends GET_VALUES on a new connection, and reads the answer. `pool` closes kept connections
+    /// if the application does not answer: all of its processes may be serving them.
+    pub(super) fn ask(
+        address: &Address,
+        config: &Config,
+        pool: Option<Weak<dyn CloseKept>>,
+    ) -> Result<Self> {
         let max = config.deadline.map_or(TIMEOUT, |max| max.min(TIMEOUT));
         let deadline = Deadline::new(Instant::now(), Some(max));
         let connect_timeout = config.connect_timeout.unwrap_or(Duration::MAX);
         let stream = connect(address, connect_timeout.min(deadline.left()))?;
         let address = Some(Arc::new(address.clone()));
-        let (mut reader, mut writer) = socket::open(stream, address, None, None, Some(max), None)?;
+        let (mut reader, mut writer) = socket::open(stream, address, None, None, Some(max), pool)?;
         reader.start(deadline, false);
         writer.start(deadline, false);
         let names = Params::from_pairs([MAX_CONNS, MAX_REQS, MPXS_CONNS].map(|name| (name, "")))?;

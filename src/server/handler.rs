@@ -33,7 +33,7 @@ use super::request::Request;
 use super::status_error::StatusError;
 use crate::error::{Error, Result};
 
-pub(super) type Handler<'a> = dyn Fn(&mut Request<'_>) -> HandlerResult + Send + Sync + 'a;
+pub(crate) type Handler<'a> = dyn Fn(&mut Request<'_>) -> HandlerResult + Send + Sync + 'a;
 
 /// What a handler has returned.
 type Returned = std::result::Result<(), HandlerError>;
@@ -109,11 +109,7 @@ impl HandlerError {
 }
 
 /// Passes a request to a handler, and ends the request.
-pub(crate) fn answer(
-    request: &mut Request<'_>,
-    handler: &(impl Fn(&mut Request<'_>) -> HandlerResult + ?Sized),
-    hooks: &Hooks,
-) -> Ended {
+pub(crate) fn answer(request: &mut Request<'_>, handler: &Handler<'_>, hooks: &Hooks) -> Ended {
     if let Some(on_end) = &hooks.on_request_end {
         return answer_observed(request, handler, hooks, on_end);
     }
@@ -129,7 +125,7 @@ pub(crate) fn answer(
 #[cold]
 fn answer_observed(
     request: &mut Request<'_>,
-    handler: &(impl Fn(&mut Request<'_>) -> HandlerResult + ?Sized),
+    handler: &Handler<'_>,
     hooks: &Hooks,
     on_end: &OnRequestEnd,
 ) -> Ended {
@@ -190,10 +186,7 @@ pub(super) fn notify(on_end: &OnRequestEnd, ended: &EndedRequest<'_>) {
 
 /// Calls a handler. Returns an error if it has failed.
 #[inline]
-fn call(
-    request: &mut Request<'_>,
-    handler: &(impl Fn(&mut Request<'_>) -> HandlerResult + ?Sized),
-) -> Returned {
+fn call(request: &mut Request<'_>, handler: &Handler<'_>) -> Returned {
     let returned = catch_unwind(AssertUnwindSafe(|| {
         handler(request).map_err(|error| ReturnedError::boxed(error, request.stdout.has_sent()))
     }));

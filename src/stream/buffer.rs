@@ -1,6 +1,6 @@
 use std::io::{self, Read};
 
-use super::reader::{retry, SMALL_BUFFER};
+use super::reader::{retry_interrupted, SMALL_BUFFER};
 use crate::record::{Header, RecordType, HEADER_LEN, MAX_ALIGNED_LEN};
 
 /// Room for what may be sent together with a record's content: padding, and the records that end a
@@ -74,7 +74,7 @@ impl RecordBuffer {
         debug_assert!(max <= self.room(), "{max} bytes exceed the room of the open record");
         let start = self.open_record(max);
         self.bytes.resize(start + max, 0);
-        let outcome = retry(|| source.read(&mut self.bytes[start..]));
+        let outcome = retry_interrupted(|| source.read(&mut self.bytes[start..]));
         let end = start + *outcome.as_ref().unwrap_or(&0);
         let is_open = end > self.open + HEADER_LEN;
         self.bytes.truncate(if is_open { end } else { self.open });

@@ -450,7 +450,7 @@ impl<R: Read> RecordReader<R> {
         } else {
             self.buffer.len()
         };
-        let n = retry(|| {
+        let n = retry_interrupted(|| {
             let slices = &mut [IoSliceMut::new(out), IoSliceMut::new(&mut self.buffer[..extra])];
             self.inner.read_vectored(slices)
         })?;
@@ -466,7 +466,7 @@ impl<R: Read> RecordReader<R> {
 
     /// Reads into the free part of the buffer. Returns 0 at the end of the input.
     fn fill(&mut self) -> io::Result<usize> {
-        self.fill_with(|inner, free| retry(|| inner.read(free)))
+        self.fill_with(|inner, free| retry_interrupted(|| inner.read(free)))
     }
 }
 
@@ -481,7 +481,7 @@ impl<R: fmt::Debug> fmt::Debug for RecordReader<R> {
 }
 
 /// Repeats a read that a signal interrupted.
-pub(crate) fn retry(mut read: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+pub(crate) fn retry_interrupted(mut read: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
     loop {
         match read() {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

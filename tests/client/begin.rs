@@ -584,6 +584,33 @@ fn response_that_is_read_before_the_request_is_sent_times_out() {
     drop(client);
 }
 
+/// The application answers after it has read a part of the request, and keeps the connection open.
+#[test]
+fn connection_that_has_not_taken_the_whole_request_is_closed() {
+    let (report, reports) = mpsc::channel();
+    let (gate, open) = gate();
+    let application = Application::unix(move |_, mut stream| {
+        let request = read_request(&mut stream).expect("the first request");
+        stream.write_all(&request.response(b"")).expect("the response is sent");
+        stream.read_exact(&mut [0; 1000]).expect("a part of the second request");
+        stream.shutdown(Shutdown::Read).expect("nothing more is received");
+        stream.write_all(&response_to(2, b"")).expect("the response is sent");
+        gate.wait();
+        while stream.write_all(b"stray").is_ok() {}
+        report.send(()).expect("the test waits");
+    });
+    let client = application.keep_alive_client();
+    client.fetch(&get_params(), b"").unwrap();
+    let mut params = get_params();
+    params.push("LONG", vec![b'v'; 4 << 20]).unwrap();
+    let mut exchange = begin(&client, &params);
+    exchange.stdin.finish().expect("an incomplete write may be repeated");
+    exchange.finish().expect("a response");
+    drop(open);
+    reports.recv_timeout(TEST_TIMEOUT).expect("the connection is closed");
+    drop(client);
+}
+
 /// The deadline is counted from `begin`.
 #[test]
 fn exchange_ends_at_its_deadline() {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use fcgi::client::{Config, Connection};
 use fcgi::net::Stream;
 use fcgi::record::Role;
-use fcgi::Error;
+use fcgi::{Error, Params};
 
 use crate::support::application::*;
 use crate::support::*;
@@ -165,6 +165,30 @@ fn time_between_reads_counts() {
     });
     let message = outcome.expect_err("a request that takes too long").to_string();
     assert_eq!(message, format!("request timed out after {} ms", DEADLINE.as_millis()));
+}
+
+/// The first read of a small request on a kept connection makes no system call to limit its wait.
+#[test]
+fn time_before_the_first_read_counts() {
+    let application = Application::unix(|_, mut stream| {
+        for _ in 0..3 {
+            let request = read_request(&mut stream).expect("a request");
+            stream.write_all(&request.response(b"")).expect("the response is sent");
+        }
+    });
+    let client = application.client().config(config().keep_alive(true));
+    for _ in 0..2 {
+        client.fetch(&get_params(), b"").expect("a kept connection");
+    }
+    let params = Params::from_pairs([("REQUEST_METHOD", "POST")]).expect("params");
+    let outcome = client.send(&params, io::empty(), |response| {
+        thread::sleep(DEADLINE);
+        io::copy(&mut response.stdout, &mut io::sink())
+    });
+    let message = outcome.expect_err("a request that takes too long").to_string();
+    assert_eq!(message, format!("request timed out after {} ms", DEADLINE.as_millis()));
+    assert_eq!(application.accepted(), 1);
+    drop(client);
 }
 
 /// The response of a request on a kept connection waits for the first part of its body.

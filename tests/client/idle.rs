@@ -152,3 +152,30 @@ fn connection_is_not_reused_after_the_configuration_has_changed() {
     assert_eq!(closed.recv_timeout(TEST_TIMEOUT), Ok(1));
     assert_eq!([fetch(&client), fetch(&client)], ["2", "3"]);
 }
+
+#[test]
+fn idle_connections_that_exceed_the_negotiated_limit_are_closed() {
+    let (report, reports) = mpsc::channel();
+    let application = Application::unix(move |number, mut stream| {
+        if number == 3 {
+            read_record(&mut stream).expect("a query");
+            let values = record(GET_VALUES_RESULT, 0, &pair(b"FCGI_MAX_CONNS", b"1"));
+            return stream.write_all(&values).expect("the answer is sent");
+        }
+        let request = read_request(&mut stream).expect("a request");
+        stream.write_all(&request.response(b"")).expect("the response is sent");
+        wait_for_close(&mut stream);
+        let _the_test_has_ended = report.send(());
+    });
+    let client = application.keep_alive_client();
+    let exchanges = [(); 3].map(|()| client.begin(Role::Responder, &get_params()).unwrap());
+    for exchange in exchanges {
+        exchange.finish().expect("a response");
+    }
+    client.negotiate().expect("the limits");
+    for _ in 0..2 {
+        reports.recv_timeout(TEST_TIMEOUT).expect("a connection is closed");
+    }
+    assert_eq!(reports.try_recv(), Err(mpsc::TryRecvError::Empty), "the last one stays open");
+    drop(client);
+}

@@ -4,7 +4,7 @@
 
 use std::io::Write;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{mpsc, Arc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use fcgi::net::{Address, Stream};
 use fcgi::{Client, Error, Params};
 
 use crate::support::application::*;
-use crate::support::TEST_TIMEOUT;
+use crate::support::{pair, read_record, record, GET_VALUES, GET_VALUES_RESULT, TEST_TIMEOUT};
 
 /// An application of threads that each accept a connection and serve it until the client closes it.
 struct Workers {
@@ -236,5 +236,28 @@ fn read_timeout_on_a_new_connection_lowers_the_limit() {
 
     drop(other);
     client.fetch(&get_params(), b"").expect("a response");
+    drop(client);
+}
+
+/// The only process serves a kept connection when the client asks for the limits.
+#[test]
+fn query_for_limits_closes_a_kept_connection() {
+    let connections = Arc::new(AtomicUsize::new(0));
+    let workers = Workers::start_with(1, move |stream| {
+        match connections.fetch_add(1, Ordering::SeqCst) {
+            0 => serve(stream),
+            1 => {
+                let query = read_record(stream).expect("a query");
+                assert_eq!(query.record_type, GET_VALUES);
+                let values = record(GET_VALUES_RESULT, 0, &pair(b"FCGI_MAX_CONNS", b"1"));
+                stream.write_all(&values).expect("the answer is sent");
+            }
+            // `Workers` connects to end the thread.
+            _ => {}
+        }
+    });
+    let client = workers.client();
+    client.fetch(&params("GET", 0), b"").expect("a kept connection");
+    assert_eq!(client.negotiate().expect("the limits").max_conns, Some(1));
     drop(client);
 }

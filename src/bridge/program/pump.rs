@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::thread;
 
 use crate::error::Result;
-use crate::stream::retry;
+use crate::stream::retry_interrupted;
 
 /// The maximum number of bytes that are moved at a time: the capacity of a pipe under Linux.
 const PIECE_LEN: usize = 64 * 1024;
@@ -66,7 +66,7 @@ pub(super) fn start_reading(
     thread::Builder::new().name("fcgi-pump".into()).spawn(move || {
         let mut buffer = vec![0; FIRST_PIECE_LEN];
         loop {
-            let len = retry(|| pipe.read(&mut buffer));
+            let len = retry_interrupted(|| pipe.read(&mut buffer));
             let is_full = len.as_ref().is_ok_and(|len| *len == buffer.len());
             let event = event(len.map(|len| buffer[..len].to_vec()));
             let is_end = event.is_end();
@@ -144,7 +144,7 @@ impl BodyPump {
     ) -> Result<()> {
         let mut buffer = vec![0; PIECE_LEN];
         loop {
-            let len = retry(|| body.read(&mut buffer))?;
+            let len = retry_interrupted(|| body.read(&mut buffer))?;
             if len == 0 {
                 return Ok(());
             }
@@ -178,7 +178,7 @@ impl BodyPump {
     /// the response would otherwise block.
     fn discard(&self, body: &mut impl Read) -> Result<()> {
         let mut buffer = vec![0; PIECE_LEN];
-        while !self.is_stopped() && retry(|| body.read(&mut buffer))? > 0 {}
+        while !self.is_stopped() && retry_interrupted(|| body.read(&mut buffer))? > 0 {}
         Ok(())
     }
 }

@@ -6,11 +6,11 @@ use std::process::ExitStatus;
 use crate::cgi::HeadParser;
 use crate::error::{Error, Result};
 
-/// Passes on the response of a program. Nothing is passed on before its head is complete and valid.
+/// The response of a program, which is forwarded once its head is complete and valid.
 pub(super) struct ProgramResponse {
-    /// Invariant: complete once the head was passed on.
+    /// Invariant: complete once the head was forwarded.
     head: HeadParser,
-    /// The number of bytes of the body that were passed on.
+    /// The number of bytes of the body that were forwarded.
     body_len: u64,
     method: String,
 }
