@@ -382,8 +382,8 @@ impl Server {
     }
 }
 
-/// Stops the pool and closes the listening socket when it is dropped. Handles keep the pool, but not
-/// the socket.
+/// Stops the pool and closes the listening socket when it is dropped. Handles keep the pool, but
+/// not the socket.
 struct StopOnDrop(Arc<Pool>);
 
 impl Drop for StopOnDrop {

@@ -287,8 +287,8 @@ struct State {
     is_aborted: bool,
 }
 
-/// What a connection does, as far as other threads need to know it. `Phase` in `lifecycle.rs` is what
-/// its own thread knows.
+/// What a connection does, as far as other threads need to know it. `Phase` in `lifecycle.rs` is
+/// what its own thread knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Activity {
     /// Nothing has been received yet.
