@@ -162,7 +162,7 @@ impl Connection {
     /// Does what [`reject`](Self::reject) does. The connection is to be dropped after that.
     #[cold]
     pub(super) fn refuse_next(&mut self) -> Result<()> {
-        self.apply_outcome()?;
+        self.apply_last_outcome()?;
         if !self.lifecycle.is_waiting() {
             return Ok(());
         }
@@ -186,7 +186,7 @@ impl Connection {
     /// Records an error after which the connection closes. Returns the reason for the close.
     pub(super) fn on_failure(&mut self, error: &Error) -> CloseReason {
         // If the last request was answered, the close must not destroy the response.
-        let _ = self.apply_outcome();
+        let _ = self.apply_last_outcome();
         self.lifecycle.on_failure(error)
     }
 
@@ -248,6 +248,12 @@ impl Connection {
             self.abort.end_handle(&mut self.input);
         }
         applied
+    }
+
+    /// Does the same where no request follows. The code is not repeated there.
+    #[inline(never)]
+    fn apply_last_outcome(&mut self) -> Result<()> {
+        self.apply_outcome()
     }
 
     /// Waits for a request in a configured role, and for its params. Returns `None` if the
@@ -391,7 +397,7 @@ fn announced_body(params: &Params, role: Role) -> u64 {
 impl Drop for Connection {
     fn drop(&mut self) {
         // Errors are ignored: the response was sent, or the connection has failed.
-        let _ = self.apply_outcome();
+        let _ = self.apply_last_outcome();
         let _ = drain_before_close(&self.state, self.lifecycle.close_mode(), &self.config);
     }
 }
