@@ -98,7 +98,7 @@ use crate::net::{Address, AllowList, Listener};
 /// A FastCGI server that accepts connections and passes each request to a handler.
 ///
 /// ```no_run
-/// // It serves indefinitely.
+/// // Serves indefinitely.
 /// use fcgi::{ResponseHead, Server};
 ///
 /// Server::bind("127.0.0.1:9000")?.serve(|request| {
@@ -224,7 +224,7 @@ impl Server {
     /// The errors of [`Listener::set_mode`], such as `NotFound` for a TCP address.
     ///
     /// ```no_run
-    /// // It needs the directory /run/app.
+    /// // The directory /run/app must exist.
     /// let server = fcgi::Server::bind("unix:/run/app/app.sock")?.socket_mode(0o660)?;
     /// # Ok::<(), fcgi::Error>(())
     /// ```

@@ -1,8 +1,9 @@
+//! Why a connection is closed. `lifecycle` lists the events that lead to each reason.
+
 use std::fmt;
 
 use crate::error::Error;
 
-// `lifecycle.rs` lists the events that lead to each reason.
 /// Why a connection was closed, or is about to be.
 ///
 /// ```
@@ -49,6 +50,9 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// Returns whether the reason is reported to [`Server::on_error`](super::Server::on_error).
+    ///
+    /// [`Shutdown`](Self::Shutdown) is not an error. A response that could not be sent because of it
+    /// is reported, with this reason.
     pub fn is_error(self) -> bool {
         match self {
             Self::EndOfInput

@@ -95,7 +95,7 @@ impl<'a> Stdin<'a> {
     /// than [`Role::Filter`] there is no file, and reads return 0 bytes.
     ///
     /// ```no_run
-    /// // It serves indefinitely: a filter that numbers the lines of a file.
+    /// // Serves indefinitely: a filter that numbers the lines of a file.
     /// use fcgi::server::Config;
     /// use fcgi::{record::Role, ResponseHead, Server};
     /// use std::io::{BufRead, Write};
