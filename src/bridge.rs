@@ -1,10 +1,10 @@
-//! Connects CGI and FastCGI in both directions.
+//! Bridges between CGI and FastCGI, and starts FastCGI applications.
 //!
 //! | Function | Purpose |
 //! | --- | --- |
-//! | [`forward()`], [`forward_on`] | Sends a CGI call to a FastCGI application. |
-//! | [`gateway_status`], [`write_failure`] | Reports a failure to the web server. |
-//! | [`cgi_params`], [`all_params`] | Converts the environment of a CGI call to params. |
+//! | [`forward()`], [`forward_on`] | Send a CGI call to a FastCGI application. |
+//! | [`gateway_status`], [`write_failure`] | Return the status for an error, and send it. |
+//! | [`cgi_params`], [`all_params`] | Convert the environment of a CGI call to params. |
 //! | [`run()`] | Runs a program that can be started as a FastCGI application or as a CGI program. |
 //! | [`run_program`] | Runs a CGI program that answers a FastCGI request. Unix only. |
 //! | [`start()`] | Starts the processes of a FastCGI application. |

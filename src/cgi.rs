@@ -47,7 +47,8 @@
 //!
 //! [`HeadParser`] is strict where safety or the length of the response depends on it, and lenient
 //! elsewhere. It accepts the following heads, which RFC 3875 does not allow. With
-//! [`HeadParser::strict`] the parser rejects them.
+//! [`HeadParser::strict`] the parser rejects them, except that it returns an interim head like any
+//! other.
 //!
 //! - A `Location` may be any reference, and may contain bytes above 127. The client is
 //!   redirected. RFC 9110, section 10.2.2, allows relative references. Adminer and phpMyAdmin

@@ -39,6 +39,7 @@
 //! | ask an authorizer, or send a file to a filter | [`Client::authorize`], [`Client::filter`] |
 //! | convert an HTTP request to params | [`cgi::Environment`] |
 //! | change a limit or a timeout | [`Config`] |
+//! | know when the client sends a request again | [Retries](Client#retries) |
 //! | know whether a request may be sent again | [`Error`](Error#which-requests-can-be-sent-again) |
 //! | cancel a request from another thread | [`Stdout::cancel_handle`] |
 //! | use one connection without a pool | [`Client::connect`], [`Connection`] |
@@ -388,14 +389,15 @@ impl Client {
     ///
     /// ```
     /// use fcgi::client::Authorization;
-    /// use fcgi::{Client, Params};
+    /// use fcgi::{cgi, Client, Params};
     ///
     /// fn is_allowed(authorizer: &Client, params: &mut Params) -> fcgi::Result<bool> {
     ///     let Authorization::Allowed(variables) = authorizer.authorize(params)? else {
     ///         return Ok(false);
     ///     };
     ///     for (name, value) in &variables {
-    ///         params.set(name, value)?;
+    ///         let name = std::str::from_utf8(name).expect("the name of a header field");
+    ///         cgi::set_variable(params, name, value)?;
     ///     }
     ///     Ok(true)
     /// }

@@ -32,6 +32,7 @@ use crate::stream::StreamWriter;
 /// assert_eq!(program.kill_timeout, Duration::from_secs(2));
 /// ```
 #[derive(Debug)]
+#[must_use]
 #[non_exhaustive]
 pub struct Program {
     /// The command that runs the program. Its standard streams, its process group and the

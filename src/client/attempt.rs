@@ -45,7 +45,7 @@ fn commit<'a>(
     params: &Params,
     input: &mut Input<'_>,
 ) -> Result<Committed<'a>, Error> {
-    Prepared::new(pool, role, params, input)?.send()?.retry()
+    Prepared::new(pool, role, params, input)?.send()?.commit()
 }
 
 /// Begins a request whose body the caller writes.
@@ -116,7 +116,8 @@ impl<'a> Prepared<'a> {
 }
 
 impl<'a> Sent<'a> {
-    fn retry(mut self) -> Result<Committed<'a>, Error> {
+    /// Sends the request again if [`Retry::after_write`] requires it.
+    fn commit(mut self) -> Result<Committed<'a>, Error> {
         if !self.must_send_again()? {
             return Ok(Committed(self));
         }

@@ -7,8 +7,8 @@ use crate::params::Params;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use = "a request must not be served unless it is allowed"]
 pub enum Authorization {
-    /// The request is allowed. Add these variables to the params of the request that follows. Each
-    /// replaces a param of the same name.
+    /// The request is allowed. Add these variables to the params of the request that follows, with
+    /// [`cgi::set_variable`](crate::cgi::set_variable), which replaces a variable of the same name.
     Allowed(Params),
     /// The request is denied. Send this response to the HTTP client.
     Denied(Reply),

@@ -1,10 +1,10 @@
-//! Connects to a Unix socket within a time.
+//! Connects to a Unix socket with a timeout.
 //!
 //! Connecting blocks as long as the backlog of the application is full, and `std` cannot limit
-//! that. Another thread therefore connects, and the caller stops waiting for it when the time is
-//! over. The thread is abandoned: it closes the connection as soon as it is connected, or ends when
-//! the application ends. At most [`MAX_THREADS`] threads connect to a socket at a time, including
-//! those that are abandoned. Further requests wait for a turn.
+//! that. Another thread therefore connects, and the caller stops waiting for it when the timeout
+//! expires. The thread is abandoned: it closes the connection as soon as it is connected, or ends
+//! when the application ends. At most [`MAX_THREADS`] threads connect to a socket at a time,
+//! including those that are abandoned. Further requests wait for a turn.
 //!
 //! A thread costs about 20 µs, three times as much as connecting.
 

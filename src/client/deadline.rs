@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant};
 
-/// When a request must end. `None` if it may take any time.
+/// When a request must end. `None` means no limit.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Deadline(Option<Instant>);
 

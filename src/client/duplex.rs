@@ -82,7 +82,7 @@ fn receive_while_sending<T, E: From<Error>>(
     let mut response = Response { stdout };
     let socket = &stdin.socket().clone();
     let (report_sent, is_sent) = mpsc::channel();
-    let (sent, (received, is_canceled)) = thread::scope(|scope| {
+    let (sent, received) = thread::scope(|scope| {
         let sender = thread::Builder::new().name("fcgi-body".into()).spawn_scoped(scope, || {
             let sent = send_rest(input, &mut stdin, socket);
             // This fails if the receiver no longer waits.
@@ -93,8 +93,6 @@ fn receive_while_sending<T, E: From<Error>>(
         Ok::<_, Error>((sender.join(), received))
     })?;
     match received {
-        // The connection is closed.
-        Ok(_) if is_canceled => {}
         Ok(_) => response.stdout.end_request(stdin),
         Err(_) => response.stdout.note_failure(),
     }
@@ -119,21 +117,19 @@ fn send_rest(input: Input<'_>, stdin: &mut Stdin, socket: &SharedSocket) -> Resu
 }
 
 /// Receives the response while another thread sends the body. If receiving fails or panics, or the
-/// application does not read the body to its end, the request is canceled. Returns the result, and
-/// whether that has happened.
+/// application does not read the body to its end, the request is canceled.
 fn receive_beside<'a, T, E: From<Error>>(
     response: &mut Response<'a>,
     receive: impl FnOnce(&mut Response<'a>) -> Result<T, E>,
     is_sent: &mpsc::Receiver<()>,
     socket: &SharedSocket,
-) -> (Result<(T, Completion), E>, bool) {
+) -> Result<(T, Completion), E> {
     let guard = CancelOnDrop(socket);
     let received = response.receive(receive);
-    let is_complete = received.is_ok() && is_sent.recv_timeout(END_WAIT).is_ok();
-    if is_complete {
+    if received.is_ok() && is_sent.recv_timeout(END_WAIT).is_ok() {
         guard.disarm();
     }
-    (received, !is_complete)
+    received
 }
 
 /// A guard that shuts down both directions of the connection when it is dropped, which wakes the

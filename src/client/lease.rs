@@ -78,13 +78,17 @@ impl Lease<'_> {
         matches!(self, Self::Pooled(_))
     }
 
-    /// Does the same as [`PooledConnection::must_start`].
+    /// Returns whether [`start`](Self::start) must be called before the response is read.
     #[inline]
     pub(super) fn must_start(&self) -> bool {
         matches!(self, Self::Pooled(pooled) if pooled.must_start())
     }
 
-    /// Does the same as [`PooledConnection::start`].
+    /// Waits until the response of a pooled connection may be read. Returns at once for a lent
+    /// connection.
+    ///
+    /// # Errors
+    /// The errors of sending the request again.
     #[cold]
     pub(super) fn start(&mut self) -> Result<()> {
         match self {

@@ -40,9 +40,10 @@ pub(super) struct Pool {
 
 #[derive(Debug, Default)]
 struct State {
-    /// The configuration of the idle connections. Once the client has been dropped, it is one that
-    /// no connection was opened with, so that none becomes idle.
+    /// The configuration of the idle connections.
     config: Arc<Config>,
+    /// Whether the client has been dropped. No connection becomes idle any more.
+    is_shut_down: bool,
     /// Invariant: there are at most `Config::max_idle`.
     idle: IdleConnections,
     /// Invariant: the number of slots that exist or have been granted.
@@ -149,7 +150,7 @@ impl Pool {
     /// Closes the idle connections. Those in use do not become idle any more.
     pub(super) fn shut_down(&self) {
         let mut state = self.lock();
-        state.config = Arc::default();
+        state.is_shut_down = true;
         close(state, |state| state.idle.take_all());
     }
 
@@ -159,7 +160,7 @@ impl Pool {
         let mut state = self.lock();
         state.limit.set_advertised(max);
         state.grant();
-        let max_idle = state.max_idle();
+        let max_idle = state.room_for_idle();
         close(state, |state| state.idle.take_surplus(max_idle));
     }
 
@@ -273,7 +274,9 @@ impl State {
     /// closed for a new one that has requested that.
     #[inline]
     fn must_close(&mut self, released: &Idle) -> bool {
-        self.close_requests.take() || !released.transport.has_config(&self.config)
+        self.is_shut_down
+            || self.close_requests.take()
+            || !released.transport.has_config(&self.config)
     }
 
     /// Makes a connection idle. Returns the one that has been idle longest if there are more than
@@ -283,7 +286,7 @@ impl State {
     fn keep(&mut self, released: Idle, max_idle: usize) -> Option<Idle> {
         self.application_keeps_open |= released.transport.is_kept();
         self.idle.push(released);
-        if self.idle.len() <= max_idle.min(self.max_idle()) {
+        if self.idle.len() <= max_idle.min(self.room_for_idle()) {
             return None;
         }
         self.idle.pop_first()
@@ -291,7 +294,7 @@ impl State {
 
     /// Returns how many connections may be idle, beside those that are in use.
     #[inline]
-    fn max_idle(&mut self) -> usize {
+    fn room_for_idle(&mut self) -> usize {
         self.limit.get().saturating_sub(self.in_use)
     }
 
@@ -366,7 +369,6 @@ impl ConnectionSlot for OwnedSlot {
         self.deadline
     }
 
-    /// Does what [`Pool::reconnect`] does.
     fn reconnect(&self, requests_begun: u64) -> Result<Transport> {
         self.pool.reconnect(self.deadline, requests_begun)
     }

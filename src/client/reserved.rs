@@ -16,8 +16,9 @@ pub(super) struct Reserved<'a> {
     pub(super) idle_for: Duration,
     /// Whether the application is known to keep connections open.
     application_keeps_open: bool,
-    /// Whether the first write and the first read need not read the clock: the request is small,
-    /// has no body, and has waited neither for its slot nor for its connection.
+    /// Whether the first write and the first read need not read the clock. False once the request
+    /// has waited for its slot, for its connection or for the check of it, or if it has a body or
+    /// is large.
     pub(super) skips_clock: bool,
 }
 

@@ -36,7 +36,7 @@
 //! | --- | --- |
 //! | a byte of the response | receive the response |
 //! | end or error before the first byte | send again |
-//! | nothing before the read timeout | fail with `TimedOut` |
+//! | nothing before the read timeout or the deadline | fail with `TimedOut` |
 //!
 //! A request is sent again on a new connection, and therefore only once. A write that times out
 //! fails with `TimedOut` in every row.

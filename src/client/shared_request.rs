@@ -118,7 +118,8 @@ impl BodyHandle {
         self.must_send_first
     }
 
-    /// Does the same as [`SharedRequest::send_first`]. A repeatable request has no more body.
+    /// Sends the first part of the request, like [`SharedRequest::send_first`]. A repeatable
+    /// request has no more body.
     pub(super) fn send_first(
         &mut self,
         writer: &mut SocketWriter,

@@ -35,9 +35,12 @@ struct Shared {
     write_timeouts: Timeouts,
     /// Whether a write has succeeded since the current read began.
     has_written: AtomicBool,
-    /// Whether a write has timed out, and the write half has been shut down therefore. It guards no
-    /// other data, and the application sees the shutdown later, so `Relaxed` is enough.
+    /// Whether a write has timed out. The write half is then shut down. It guards no other data,
+    /// and the application sees the shutdown later, so `Relaxed` is enough.
     has_write_timed_out: AtomicBool,
+    /// Whether [`SharedSocket::cancel`] was called. `Relaxed` is enough: the thread that reuses the
+    /// connection may also be too early to observe the cancellation.
+    is_canceled: AtomicBool,
     first_response: FirstResponse,
 }
 
@@ -86,6 +89,7 @@ pub(super) fn open(
         write_timeouts,
         has_written: AtomicBool::new(false),
         has_write_timed_out: AtomicBool::new(false),
+        is_canceled: AtomicBool::new(false),
         first_response,
     };
     let socket = SharedSocket(Arc::new(shared));
@@ -113,6 +117,12 @@ impl SharedSocket {
         WeakSocket(Arc::downgrade(&self.0))
     }
 
+    /// Returns whether the connection was shut down by [`cancel`](Self::cancel).
+    #[inline]
+    pub(super) fn is_canceled(&self) -> bool {
+        self.0.is_canceled.load(Relaxed)
+    }
+
     /// Returns whether both are the same socket.
     pub(super) fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
@@ -120,6 +130,7 @@ impl SharedSocket {
 
     /// Shuts down both directions of the connection, which wakes every thread that waits on it.
     pub(super) fn cancel(&self) {
+        self.0.is_canceled.store(true, Relaxed);
         // This fails only if the connection is closed already.
         let _ = self.0.stream.shutdown(Shutdown::Both);
     }

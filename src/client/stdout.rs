@@ -137,7 +137,7 @@ impl<'a> Stdout<'a> {
         self.complete()
     }
 
-    /// Does the same as [`finish`](Self::finish), but keeps the connection.
+    /// Reads the rest of the response like [`finish`](Self::finish), but keeps the connection.
     pub(super) fn complete(&mut self) -> Result<Completion> {
         loop {
             let records = self.stream.source_mut();

@@ -20,7 +20,7 @@
 //! A small request that begins on a kept connection without having waited does not do any of this
 //! for its first write, nor for its first read if the client begins it directly after the write:
 //! [`Timer::take_clock_skip`]. The timeouts of the socket are then right as they are. This saves
-//! two readings of the clock and the choice of the timeouts, and allows a write that is not
+//! two clock reads and the selection of the timeouts, and allows a write that is not
 //! vectored. Together they save about 4 % of the time of such a request.
 //!
 //! [`connect_timeout`]: super::Config::connect_timeout

@@ -113,10 +113,10 @@ impl Transport {
     }
 
     /// Returns whether the connection can carry another request: the previous requests have ended
-    /// in both directions, the application has been asked to keep the connection open, and it has
-    /// sent nothing after the last response.
+    /// in both directions, the application has been asked to keep the connection open, it has sent
+    /// nothing after the last response, and no request was canceled.
     pub(super) fn is_reusable(&self) -> bool {
-        self.is_idle && self.reader.at_record_boundary()
+        self.is_idle && self.reader.at_record_boundary() && !self.socket().is_canceled()
     }
 
     /// Returns whether the last request failed because the application serves too many others.
@@ -220,8 +220,8 @@ impl Transport {
         }
     }
 
-    /// Returns whether the application holds the connection open, as far as that can be seen within
-    /// `wait`. Makes three system calls without a wait, and at least two with one.
+    /// Returns whether the connection is still open after waiting up to `wait` for the application
+    /// to close it. Makes three system calls without a wait, and at least two with one.
     pub(super) fn stays_open(&mut self, wait: Duration) -> bool {
         let end = Deadline::new(Instant::now(), Some(wait));
         loop {

@@ -120,6 +120,22 @@ fn output_after_an_abort_is_discarded_and_stderr_kept() {
     application.join().unwrap();
 }
 
+/// The response has been buffered, so it is complete although the connection is shut down.
+#[test]
+fn canceled_connection_cannot_be_reused() {
+    let (mut connection, application) = connected(test_config(), |mut stream| {
+        let request = read_request(&mut stream).expect("a request");
+        stream.write_all(&request.response(b"response")).expect("the response is sent");
+    });
+    let mut exchange = connection.begin(Role::Responder, &get_params()).unwrap();
+    exchange.stdin.finish().unwrap();
+    exchange.stdout.read_exact(&mut [0]).unwrap();
+    exchange.cancel();
+    exchange.finish().expect("the rest of the response");
+    assert!(!connection.is_reusable());
+    application.join().unwrap();
+}
+
 /// libfcgi and php-cgi do this. The connection cannot be reused. Rule C21.
 #[test]
 fn abort_that_is_answered_with_a_close_is_an_error() {

@@ -107,7 +107,7 @@ impl Drop for Process {
 }
 
 /// Waits for a child that was killed. If it could not be killed, because it has changed its real
-/// user, another thread waits for it: it may run for any time.
+/// user, another thread waits for it: it may run indefinitely.
 fn wait_after(killed: &io::Result<()>, mut child: Child) -> Option<ExitStatus> {
     if killed.is_ok() {
         return child.wait().ok();
