@@ -257,7 +257,8 @@ impl Server {
 
     /// Sets a function that is called, once, for each error that would otherwise remain unnoticed:
     ///
-    /// - a connection that fails, times out or receives invalid data
+    /// - a connection that fails, receives invalid data, or exceeds a timeout other than the idle
+    ///   timeout
     /// - a request that exceeds [`Config::max_params`] or [`Config::max_body`]
     /// - a handler that returns without an error, but has written no response, or has ignored an
     ///   error of reading the body

@@ -162,7 +162,7 @@ impl Params {
 
     /// Returns the length of the request's body in bytes, which `CONTENT_LENGTH` announces.
     ///
-    /// Returns `None` if the variable is absent, empty or not a decimal number.
+    /// Returns `None` if the variable is absent, empty or not a decimal number below 2⁶⁴.
     ///
     /// ```
     /// let params = fcgi::Params::from_pairs([("CONTENT_LENGTH", "12")])?;

@@ -60,7 +60,8 @@ impl Header {
         Self::decode(bytes).ok_or_else(|| Error::UnsupportedVersion(bytes[0]))
     }
 
-    /// Parses a header. Returns `None` if the version is not 1.
+    /// Parses a header. Returns `None` if the version is not 1. The caller then creates the error,
+    /// outside the code that reads every record.
     #[inline]
     pub(crate) fn decode(bytes: [u8; HEADER_LEN]) -> Option<Self> {
         let [version, record_type, id1, id0, len1, len0, padding_len, _reserved] = bytes;

@@ -167,7 +167,7 @@ pub(super) struct Abort {
 
 /// What shows that a request was aborted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Sign {
+pub(super) enum AbortCause {
     /// ABORT_REQUEST is buffered.
     Record,
     /// The peer has closed the connection.
@@ -249,23 +249,23 @@ pub(super) fn find(
     request_id: u16,
     has_whole_input: impl Fn(&Input) -> bool,
     peers_half_close: bool,
-) -> Option<Sign> {
+) -> Option<AbortCause> {
     loop {
         if input.has_buffered_abort(request_id) {
-            return Some(Sign::Record);
+            return Some(AbortCause::Record);
         }
         if input.reader().is_full() {
             break;
         }
         match input.try_fill() {
             Ok(Some(0)) if has_whole_input(input) => break,
-            Ok(Some(0)) | Err(_) => return Some(Sign::Close),
+            Ok(Some(0)) | Err(_) => return Some(AbortCause::Close),
             Ok(Some(_)) => {}
             Ok(None) => return None,
         }
     }
     let check = |_: &_| is_closed(input.state(), peers_half_close);
-    input.reader().get_ref().with_read_lock(check).then_some(Sign::Close)
+    input.reader().get_ref().with_read_lock(check).then_some(AbortCause::Close)
 }
 
 /// Returns whether the peer has closed the connection, as far as that is known without reading, or

@@ -51,8 +51,8 @@ pub enum CloseReason {
 impl CloseReason {
     /// Returns whether the reason is reported to [`Server::on_error`](super::Server::on_error).
     ///
-    /// [`Shutdown`](Self::Shutdown) is not an error. A response that could not be sent because of it
-    /// is reported, with this reason.
+    /// [`Shutdown`](Self::Shutdown) is not an error. A response that could not be sent because of
+    /// it is reported, with this reason.
     pub fn is_error(self) -> bool {
         match self {
             Self::EndOfInput

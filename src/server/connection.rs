@@ -159,7 +159,8 @@ impl Connection {
         self.refuse_next()
     }
 
-    /// Does what [`reject`](Self::reject) does. The connection is to be dropped after that.
+    /// Refuses the next request like [`reject`](Self::reject). The connection is to be dropped
+    /// after that.
     #[cold]
     pub(super) fn refuse_next(&mut self) -> Result<()> {
         self.apply_last_outcome()?;
@@ -227,7 +228,7 @@ impl Connection {
         Request::new(accepted, params, stdin, state, request_end)
     }
 
-    /// Closes the connection and returns its memory.
+    /// Ends the connection, drains its input, and returns its memory.
     pub(super) fn into_buffers(mut self) -> ConnectionBuffers {
         ConnectionBuffers {
             input: self.input.reader_mut().take_memory(),
@@ -250,7 +251,7 @@ impl Connection {
         applied
     }
 
-    /// Does the same where no request follows. The code is not repeated there.
+    /// Calls [`apply_outcome`](Self::apply_outcome) without inlining it, where no request follows.
     #[inline(never)]
     fn apply_last_outcome(&mut self) -> Result<()> {
         self.apply_outcome()
@@ -352,6 +353,7 @@ impl Connection {
         let sent = self.send_rejection(accepted, &response);
         self.rejected = Some((accepted.begin.role, response));
         if let Err(failed) = sent {
+            self.lifecycle.on_failure(&failed);
             return failed;
         }
         self.lifecycle.on_last_response(CloseReason::from(&error));

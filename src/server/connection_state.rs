@@ -199,7 +199,7 @@ impl ConnectionState {
         self.change(Activity::Idle, Event::Begin) || self.begin_request_slow()
     }
 
-    /// Does the same for a connection in any state.
+    /// Begins a request on a connection in any state, like [`begin_request`](Self::begin_request).
     #[cold]
     fn begin_request_slow(&self) -> bool {
         self.apply(Event::Begin).is_some_and(|state| !state.is_read_shut_down)

@@ -121,7 +121,7 @@ pub(crate) fn answer(request: &mut Request<'_>, handler: &Handler<'_>, hooks: &H
     ended
 }
 
-/// Does the same, and calls the hook for the end of the request.
+/// Passes a request to a handler, ends the request, and calls the hook for its end.
 #[cold]
 fn answer_observed(
     request: &mut Request<'_>,
@@ -130,7 +130,7 @@ fn answer_observed(
     on_end: &OnRequestEnd,
 ) -> Ended {
     let (started, clock) = (SystemTime::now(), Instant::now());
-    request.stdout.get_ref().record_sent();
+    request.stdout.get_ref().start_tracking();
     let returned = call(request, handler);
     let was_aborted = request.was_aborted_by_peer();
     let has_ended_early = request.has_ended();
@@ -246,7 +246,8 @@ fn fail(request: &mut Request<'_>, failed: &HandlerError, hooks: &Hooks) -> Ende
     errors.into_ended()
 }
 
-/// Ends a request whose failure was logged, unless the error page has done so with `finish_early`.
+/// Ends a request whose handler has failed, unless the error page has ended it with
+/// `finish_early`.
 fn end_failed(request: &mut Request<'_>, failure: &Failure<'_>, has_page: bool) -> EndErrors {
     if request.has_ended() {
         return request.take_early_errors();

@@ -66,9 +66,9 @@ pub enum Outcome<'a> {
     /// [`Config::max_params`](super::Config::max_params), or `CONTENT_LENGTH` exceeded
     /// [`Config::max_body`](super::Config::max_body). The response with status 431 or 413 was sent.
     Rejected(&'a Error),
-    /// The response could not be sent completely: by [`finish_early`](Request::finish_early), whose
-    /// error the handler did not return, after the handler had returned, or when the request was
-    /// [rejected](Self::Rejected).
+    /// The response could not be sent completely: after the handler had returned, by a call of
+    /// [`finish_early`](Request::finish_early) whose error the handler ignored, or when the request
+    /// was [rejected](Self::Rejected).
     NotSent(&'a Error),
 }
 

@@ -34,18 +34,19 @@
 //! | the same, nothing received for 200 ms | the thread in `Server::serve` | `Shutdown` |
 //! | the same, and the shutdown timeout ends | the thread in `Server::serve` | `Shutdown` |
 //! | the server stops before it is admitted | its thread, in `Pool::admit` | `Shutdown` |
-//! | the shutdown timeout ends before that | its thread, in `Pool::admit` | none |
+//! | the shutdown timeout ends while it waits | its thread, in `Pool::admit` | none |
 //! | its address is not allowed | its thread, in `Worker::accept` | none |
 //! | its owner drops it, or its thread panics | its thread, in `Connection::drop` | none |
 //!
 //! The connection's own thread closes the socket in every case: `Connection::drop` first drains the
 //! input as [`CloseMode`] requires, because closing a socket with unread input resets the
-//! connection. `Pool::release` drops the last reference. A connection that is not admitted, or
-//! whose address is not allowed, has no [`Lifecycle`] and is closed at once.
+//! connection. In a server, `Pool::release` drops the last reference. A connection that is not
+//! admitted, or whose address is not allowed, has no [`Lifecycle`] and is closed at once.
 //!
 //! Other threads only change [`ConnectionState`], and wake the thread by shutting down the read
-//! half. If the thread is blocked in a write, or the connection is aborted after
-//! [`Config::shutdown_timeout`](super::Config::shutdown_timeout), they shut down both halves.
+//! half. They shut down both halves if a slot is needed and the thread is blocked in a write, or if
+//! the connection is aborted after
+//! [`Config::shutdown_timeout`](super::Config::shutdown_timeout).
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -128,7 +129,8 @@ impl Lifecycle {
         }
     }
 
-    /// Does the same, if the outcome of the last request may not have been applied.
+    /// Returns why the connection is to be closed, even if the outcome of its last request has not
+    /// been applied.
     pub(super) fn close_reason_after(
         &self,
         outcome: RequestOutcome,
@@ -233,7 +235,7 @@ impl Lifecycle {
                 (Some(Error::TimedOut(_)), _) if is_idle => {
                     (CloseReason::IdleTimeout, CloseMode::AtOnce)
                 }
-                (Some(error), _) => (error.into(), CloseMode::AtOnce),
+                (Some(error), _) => (error.into(), self.drain_mode()),
             };
             self.close(reason, mode);
             if !reason.is_error() {

@@ -78,12 +78,12 @@ impl<'a> Output<'a> {
     }
 
     /// Records from now on what is sent of the response.
-    pub(super) fn record_sent(&self) {
+    pub(super) fn start_tracking(&self) {
         self.lock().sent = Some(SentResponse::default());
     }
 
-    /// Returns what was sent since [`record_sent`](Self::record_sent), and ends the recording. The
-    /// last write counts even if it has failed.
+    /// Returns what was sent since [`start_tracking`](Self::start_tracking), and ends the tracking.
+    /// The last write counts even if it has failed.
     pub(super) fn take_sent(&self) -> SentResponse {
         self.lock().sent.take().unwrap_or_default()
     }

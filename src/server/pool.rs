@@ -131,8 +131,8 @@ impl Pool {
     }
 
     /// Waits until the server is stopped and every thread has ended. Aborts the connections that
-    /// are left after [`Config::shutdown_timeout`]. If no thread could be started, calls
-    /// `start_thread` every 200 ms.
+    /// are left after [`Config::shutdown_timeout`]. While no thread accepts and
+    /// no connection can be closed, calls `start_thread` every 200 ms.
     pub(super) fn wait_for_end(&self, config: &Config, start_thread: impl Fn()) -> Result<()> {
         self.wait_for_stop(start_thread);
         let mut state = self.lock();

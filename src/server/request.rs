@@ -306,7 +306,7 @@ impl<'a> Request<'a> {
         errors
     }
 
-    /// Does what [`finish`](Self::finish) does. Nothing may be written after that.
+    /// Ends the request like [`finish`](Self::finish). Nothing may be written after that.
     pub(super) fn end(&mut self) -> Result<()> {
         self.stdin.end_abort_handle();
         let last_records = self.last_records();
@@ -315,7 +315,7 @@ impl<'a> Request<'a> {
             self.stderr.buffer_mut().end_stream();
         }
         if let Err(error) = self.stdout.send_after(self.stderr.buffer().ready_bytes()) {
-            return Err(self.record_unsent(error));
+            return Err(self.set_unsent(error));
         }
         self.request_end.outcome = RequestOutcome::Finished {
             close_reason: self.stdin.close_reason(),
@@ -328,7 +328,7 @@ impl<'a> Request<'a> {
     /// Records that the response could not be sent. Returns the cause, which was noticed first:
     /// after most errors, writing fails with a broken pipe or a reset.
     #[cold]
-    fn record_unsent(&mut self, error: io::Error) -> Error {
+    fn set_unsent(&mut self, error: io::Error) -> Error {
         let mut error = Error::from(error);
         if is_consequence(&error) {
             error = self.stderr.check_usable().err().map_or(error, Error::from);

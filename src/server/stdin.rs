@@ -1,6 +1,6 @@
 use std::io::{self, BufRead, Read};
 
-use super::abort::{self, Abort, AbortHandle, Sign};
+use super::abort::{self, Abort, AbortCause, AbortHandle};
 use super::close_reason::CloseReason;
 use super::config::Config;
 use super::input::{AcceptedRequest, Input};
@@ -241,11 +241,11 @@ impl<'a> Stdin<'a> {
         let RequestRecords { input, request_id, role, config, .. } = self.stream.source_mut();
         let has_whole_input =
             |input: &Input| has_read_all || input.has_buffered_end(*request_id, last_stream(*role));
-        let sign = abort::find(input, *request_id, has_whole_input, config.peers_half_close);
-        if sign == Some(Sign::Record) {
+        let cause = abort::find(input, *request_id, has_whole_input, config.peers_half_close);
+        if cause == Some(AbortCause::Record) {
             self.stream.set_aborted();
         }
-        sign.is_some()
+        cause.is_some()
     }
 
     /// Returns the last error that reading has returned.

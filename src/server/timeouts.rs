@@ -7,7 +7,7 @@
 //! | receiving the params, the body | [`request_timeout`] | a clock | from the second read on |
 //! | sending | [`write_timeout`] | `SO_SNDTIMEO` | before the second write, or one above 2 KiB |
 //! | answering queries, refusing requests | one second in all | `SO_SNDTIMEO` | before each write |
-//! | rejecting a connection | one second | a deadline | before each read |
+//! | refusing the request of a rejected connection | one second | a deadline | before each read |
 //! | closing | [`drain_time`] | `SO_RCVTIMEO` | before each read (see `drain`) |
 //!
 //! [`idle_timeout`]: Config::idle_timeout

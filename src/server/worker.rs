@@ -14,8 +14,11 @@ use super::report::Report;
 use crate::error::{Error, Result};
 use crate::net::{AllowList, Stream};
 
-/// How long a thread waits after `accept` has failed: the first time, and at most.
-const ACCEPT_PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+/// How long a thread waits after `accept` has failed for the first time. Each further pause is
+/// longer.
+const FIRST_ACCEPT_PAUSE: Duration = Duration::from_millis(10);
+/// The longest of these pauses.
+const MAX_ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 /// The idle timeout, the read timeout and the maximum drain time of a connection that is rejected.
 const REJECTION_TIMEOUT: Duration = Duration::from_secs(1);
 /// The shortest time between two reports of connections that are not allowed. A peer that connects
@@ -96,7 +99,7 @@ impl Worker {
 
     /// Accepts the next connection from an allowed address. Returns `None` if the server stops.
     fn accept(&self) -> Option<Stream> {
-        let (mut pause, longest_pause) = ACCEPT_PAUSES;
+        let mut pause = FIRST_ACCEPT_PAUSE;
         loop {
             match self.pool.accept() {
                 Ok(Some(stream)) if self.is_allowed(&stream) => return Some(stream),
@@ -111,7 +114,7 @@ impl Worker {
                     if !self.pool.wait_to_retry(pause) {
                         return None;
                     }
-                    pause = longest_pause.min(pause * 2);
+                    pause = MAX_ACCEPT_PAUSE.min(pause * 2);
                 }
             }
         }

@@ -103,7 +103,7 @@ impl<S> StreamReader<S> {
 
 impl<S: StreamSource> StreamReader<S> {
     /// Moves to the next record of the source. May be called after the end of the stream, to read
-    /// the records that follow it.
+    /// the records that follow it. Returns `false` if the record is the end of a stream.
     pub(crate) fn next_record(&mut self) -> Result<bool> {
         let outcome = self.state.check().and_then(|()| self.next_source_record());
         self.fail_on_error(outcome)

@@ -79,6 +79,21 @@ fn close_with_unread_input_does_not_lose_the_response() {
     }
 }
 
+/// The connection is to be kept, but what follows a part of the body is not a record. Rule A10.
+#[test]
+fn invalid_input_after_an_early_response_does_not_lose_the_response() {
+    for server in TestServer::tcp_and_unix(&Config::new(), respond_without_reading) {
+        let mut stream = server.connect();
+        let length = [("CONTENT_LENGTH", "1000000"), ("BYTES", "10")];
+        let head = [begin(1, RESPONDER, 1), params(1, &length), record(STDIN, 1, b"a part")];
+        stream.write_all(&head.concat()).unwrap();
+        assert_eq!(read_answer(&mut stream, 1).body().len(), 10);
+        stream.write_all(&vec![0xff; 300_000]).expect("the input is read and dropped");
+        assert_closed(&mut stream);
+        assert_eq!(server.next_error().0, io::ErrorKind::InvalidData);
+    }
+}
+
 /// The body may be cut off at the default bounds. Rule A10.
 #[test]
 fn large_response_arrives_whole_although_a_large_body_is_unread() {
